@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 def run_import(pk: int) -> None:
     """Runs an import. Idempotent; a deleted run is ignored."""
     run = ImportRun.objects.select_related("project", "created_by").filter(pk=pk).first()
-    if run is None or not run.claim():
+    if run is None or not run.claim(attempts=run.attempts + 1):
         return
     try:
         import_services.process(run)

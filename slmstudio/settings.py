@@ -149,7 +149,7 @@ WHITENOISE_AUTOREFRESH = DEBUG
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "artifacts": {
-        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "BACKEND": "slmstudio.storage.artifacts.ArtifactStorage",
         "OPTIONS": {"location": HOME / "artifacts"},
     },
     "staticfiles": {"BACKEND": "slmstudio.web.compression.StaticStorage"},

@@ -8,7 +8,7 @@ from ninja import File, Form, Router, UploadedFile
 from labeling.api.access import Slug, project_of
 from labeling.api.imports import Kind, Options, file_options
 from labeling.api.operations import operation
-from labeling.api.problems import field_problem
+from labeling.api.problems import field_problem, upload_problem
 from labeling.api.projects import draft_out
 from labeling.api.schemas.imports import ImportPreviewOut
 from labeling.api.wire import answer
@@ -24,7 +24,7 @@ router = Router(tags=["import"])
 _FORM = ("file", "kind", "options")
 
 
-@router.post("/preview", summary="Preview an import", **operation("import", ImportPreviewOut, 400, 413))
+@router.post("/preview", summary="Preview an import", **operation("import", ImportPreviewOut, 400, 413, 507))
 def preview_import(
     request: HttpRequest,
     slug: Slug,
@@ -40,13 +40,13 @@ def preview_import(
     try:
         upload = uploads.store_upload(files=[file], kind=kind)
     except Refused as refusal:
-        raise field_problem("file", str(refusal)) from refusal
+        raise upload_problem(refusal) from refusal
     try:
         if error := options_error(parsed, upload.kind):
             raise field_problem("options", error)
         return answer({"kind": upload.kind, **_preview(upload, project, parsed)})
     except Refused as refusal:
-        raise field_problem("file", str(refusal)) from refusal
+        raise upload_problem(refusal) from refusal
     finally:
         uploads.delete_upload(upload)
 

@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.documents import router as documents
 from labeling.api.operations import operation
-from labeling.api.problems import Problem, field_problem
+from labeling.api.problems import Problem, field_problem, upload_problem
 from labeling.api.schemas.base import Flag, Text
 from labeling.api.schemas.imports import ImportedOut, ImportRunOut, ImportRunsOut
 from labeling.api.wire import answer, at
@@ -56,7 +56,7 @@ _BODY = {
     "",
     summary="Import rows",
     tags=["import"],
-    **operation("import", ImportedOut, 400, 413, 415, also={202: ImportRunOut}, requestBody=_BODY),
+    **operation("import", ImportedOut, 400, 413, 415, 507, also={202: ImportRunOut}, requestBody=_BODY),
 )
 def add_documents(
     request: HttpRequest,
@@ -128,7 +128,7 @@ def _start(
             project=project, user=caller(request).user, file=upload, file_name=name, kind=kind, **more
         )
     except Refused as refusal:
-        raise field_problem("file", str(refusal)) from refusal
+        raise upload_problem(refusal) from refusal
     run.project = project
     return answer(_run(run), 202)
 
@@ -150,7 +150,7 @@ def imports(request: HttpRequest, slug: Slug, before: int | None = Query(None, g
     return answer({"items": [_run(run) for run in runs.rows], "next_before": runs.after})
 
 
-@router.post("", summary="Import a file", **operation("import", ImportRunOut, 400, 413, status=202))
+@router.post("", summary="Import a file", **operation("import", ImportRunOut, 400, 413, 507, status=202))
 def start_import(
     request: HttpRequest,
     slug: Slug,

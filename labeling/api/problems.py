@@ -16,7 +16,9 @@ from ninja.errors import HttpError, ValidationError
 from labeling.imports.uploads import MAX_UPLOAD
 from slmstudio.contract.json_text import JsonError
 from slmstudio.errors import Refused
+from slmstudio.storage.free_space import is_disk_full
 from slmstudio.web.problems import problem
+from slmstudio.web.views import insufficient_storage
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +77,11 @@ def field_problem(field: str, message: str, status: int = 422) -> Problem:
     return Problem(status, message, errors)
 
 
+def upload_problem(refusal: Refused) -> Problem:
+    """The error of an uploaded file."""
+    return field_problem("file", str(refusal), 507 if refusal.code == "disk_full" else 422)
+
+
 def refusal_problem(refusal: Refused, status: Mapping[str, int], **more: Any) -> Problem:
     """A rejected request: ``status`` by the code of the refusal, else 422 with the fields. Its ``code`` is that of the
     refusal, or ``invalid``.
@@ -95,6 +102,7 @@ def install(api: NinjaAPI) -> None:
         RequestDataTooBig: lambda request, error: payload_too_large(),
         SuspiciousOperation: lambda request, error: problem(400, "The request is malformed."),
         MultiPartParserError: lambda request, error: problem(400, "The upload is not well-formed multipart/form-data."),
+        OSError: _system_error,
         UnreadablePostError: lambda request, error: problem(400, "The request ended before its body was complete."),
         Exception: _internal_error,
     }
@@ -144,6 +152,10 @@ def _field_error(item: Mapping[str, Any]) -> dict[str, Any]:
         text = str(item.get("msg", "is not valid")).removeprefix("Value error, ")
         message = text if text.startswith("must ") else f"is not valid: {text[:1].lower()}{text[1:300]}"
     return {"field": path[:300], "message": message}
+
+
+def _system_error(request: HttpRequest, error: OSError) -> HttpResponse:
+    return insufficient_storage(request) if is_disk_full(error) else _internal_error(request, error)
 
 
 def _internal_error(request: HttpRequest, error: Exception) -> HttpResponse:

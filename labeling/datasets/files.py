@@ -152,8 +152,7 @@ def store(key: str, file: IO[bytes]) -> None:
 
     The key is new in the database's sequence: an existing file is a leftover of another database.
     """
-    remove(key)
-    artifacts.store().save(key, File(file))
+    artifacts.store().replace(key, File(file))
 
 
 def remove(*keys: str) -> None:

@@ -1,7 +1,6 @@
 """Uploads before their import: stored, detected, previewed, and deleted if the import is not started."""
 
 import json
-import shutil
 import tempfile
 import uuid
 import zipfile
@@ -24,6 +23,7 @@ from labeling.imports.rows import ReadError
 from labeling.models import ImportRun, Project
 from slmstudio.errors import Refused
 from slmstudio.storage import artifacts
+from slmstudio.storage.free_space import is_disk_full
 
 MAX_UPLOAD = 2 * 1024**3
 #: of an upload whose import is not started
@@ -65,7 +65,7 @@ def store_upload(*, files: Sequence["File[bytes]"], paths: Sequence[str] = (), k
         return _store(files[0], _last_name(files[0].name), kind)
     if len(files) > MAX_FILES:
         raise Refused(f"The upload has {len(files):,} files; the maximum is {MAX_FILES:,}.")
-    with tempfile.TemporaryFile() as packed:
+    with _enough_room(), tempfile.TemporaryFile() as packed:
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
             for file, name in zip(files, _names(files, paths), strict=True):
                 with archive.open(name, "w", force_zip64=True) as entry:
@@ -75,8 +75,22 @@ def store_upload(*, files: Sequence["File[bytes]"], paths: Sequence[str] = (), k
         return _store(File(packed), f"{len(files)} files.zip", kind)
 
 
+@contextmanager
+def _enough_room() -> Iterator[None]:
+    """Refuses an upload for which the disk has no room."""
+    try:
+        yield
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        message = "The disk of the server is full. Nothing was stored. Ask an administrator to free some space."
+        raise Refused(message, code="disk_full") from error
+
+
 def _store(file: "File[bytes]", name: str, kind: str) -> Upload:
-    key = artifacts.store().save(f"{_FOLDER}/{uuid.uuid4().hex}/upload{PurePosixPath(name).suffix.lower()[:12]}", file)
+    place = f"{_FOLDER}/{uuid.uuid4().hex}/upload{PurePosixPath(name).suffix.lower()[:12]}"
+    with _enough_room():
+        key = artifacts.store().save(place, file)
     try:
         with local_path(key) as path:
             detected = str(ask("detect", path=str(path), name=name))
@@ -85,6 +99,9 @@ def _store(file: "File[bytes]", name: str, kind: str) -> Upload:
             return Upload(key, name, kind)
         artifacts.store().delete(key)
         raise Refused(str(error)) from None
+    except BaseException:
+        artifacts.store().delete(key)
+        raise
     return Upload(key, name, kind or detected)
 
 
@@ -107,27 +124,21 @@ def _names(files: Sequence["File[bytes]"], paths: Sequence[str]) -> Iterator[str
 
 @contextmanager
 def local_path(key: str) -> Iterator[Path]:
-    """A stored file as a local path; a copy if the store is remote."""
-    store = artifacts.store()
-    try:
-        path = Path(store.path(key))
-    except NotImplementedError:
-        with tempfile.NamedTemporaryFile(suffix=PurePosixPath(key).suffix) as copy:
-            with store.open(key) as file:
-                shutil.copyfileobj(file, copy, 1 << 20)
-            copy.flush()
-            yield Path(copy.name)
-        return
+    """A stored file as a local path.
+
+    Raises:
+        FileNotFoundError: it was deleted.
+    """
+    path = Path(artifacts.store().path(key))
     if not path.exists():
         raise FileNotFoundError(key)
     yield path
 
 
-def store_sample(upload: Upload) -> None:
+def _store_sample(upload: Upload) -> None:
     """Stores a sample of a table that is costly to open, or the error, for the pages that show it."""
     read = upload.format.sample
-    if read is None:
-        return
+    assert read is not None
     try:
         with local_path(upload.key) as path:
             stored: dict[str, Any] = asdict(read(path))
@@ -147,7 +158,8 @@ def sample_path(upload: Upload) -> Iterator[str]:
         yield ""
         return
     if not artifacts.store().exists(_sample_key(upload)):
-        store_sample(upload)
+        with _enough_room():
+            _store_sample(upload)
     with local_path(_sample_key(upload)) as path:
         yield str(path)
 

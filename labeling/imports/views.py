@@ -50,7 +50,6 @@ def import_page(request: SignedInRequest, slug: str) -> HttpResponse:
                 signed = uploads.sign_upload(upload, project, form.flags())
                 return redirect_to(request, f"{reverse('import_exchanges', args=[slug])}?{urlencode({'u': signed})}")
             if upload.format.is_table:
-                uploads.store_sample(upload)
                 signed = uploads.sign_upload(upload, project, form.flags())
                 return redirect_to(request, f"{reverse('import_columns', args=[slug])}?{urlencode({'u': signed})}")
             try:

@@ -15,6 +15,7 @@ class ImportRun(BackgroundRun):
     job_name = "labeling.jobs.run_import"
     queue_name = "imports"
     job_timeout = -1  # scans take hours; each page has a limit of its own
+    attempts_allowed = 3
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="imports")
     file_name = models.CharField(max_length=200)
@@ -29,11 +30,17 @@ class ImportRun(BackgroundRun):
     imported = models.PositiveIntegerField(default=0)
     duplicates = models.PositiveIntegerField(default=0)
     rejected = models.PositiveIntegerField(default=0)
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="how often a worker has claimed it")
     rejects_key = models.CharField(max_length=300, blank=True)
     rejects = models.JSONField(default=list, blank=True, help_text="the first 100: {row, id, reason}")
 
     def __str__(self) -> str:
         return f"import of {self.file_name}"
+
+    @property
+    def attempts_since_restart(self) -> int:
+        """All of them: *Restart import* creates another run."""
+        return self.attempts
 
 
 class IndexRun(BackgroundRun):

@@ -1,27 +1,55 @@
 """The artifact store: model folders, dataset files, outputs and logs, behind Django's storage API.
 
-Keys are relative paths such as ``datasets/7/dataset.jsonl``. With the default storage a key is a file below
-``var/artifacts``; work that needs a real path (a child process reads and writes files) asks for ``local_path``.
+Keys are relative paths such as ``datasets/7/dataset.jsonl``; a key is a file below ``var/artifacts``. Work that needs a
+real path (a child process reads and writes files) asks for ``local_path``.
 """
 
+import os
+import uuid
 from pathlib import Path
+from typing import Any, cast
 
-from django.core.files.base import ContentFile
-from django.core.files.storage import Storage, storages
+from django.core.files.base import ContentFile, File
+from django.core.files.storage import FileSystemStorage, storages
 
 
-def store() -> Storage:
+class ArtifactStorage(FileSystemStorage):
+    """Files that are there as a whole or not at all, also after a power failure or on a full disk."""
+
+    def _save(self, name: str, content: "File[Any]") -> str:
+        """Writes next to the place, waits for the disk, and moves the file there."""
+        target = Path(self.path(name))
+        part = target.with_name(f".{uuid.uuid4().hex}.part")
+        try:
+            super()._save(os.path.relpath(part, self.location), content)
+            _sync(part)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+        _sync(target.parent)
+        return name
+
+    def replace(self, name: str, content: "File[Any]") -> None:
+        """Stores a file under exactly this name, in the place of an earlier one."""
+        self._save(name, content)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def store() -> ArtifactStorage:
     """The storage of artifacts."""
-    return storages["artifacts"]
+    return cast(ArtifactStorage, storages["artifacts"])
 
 
 def write_text(key: str, text: str) -> None:
-    """Stores a text under exactly this key, replacing an existing one."""
-    if store().exists(key):
-        store().delete(key)
-    stored = store().save(key, ContentFile(text.encode()))
-    if stored != key:
-        raise RuntimeError(f"artifact {key} was stored as {stored}: concurrent writers")
+    """Stores a text under exactly this key, in the place of an earlier one."""
+    store().replace(key, ContentFile(text.encode()))
 
 
 def local_path(key: str) -> Path:

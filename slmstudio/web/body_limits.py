@@ -14,12 +14,14 @@ from typing import Any, TypeVar
 from django.conf import settings
 from django.core.files.uploadhandler import FileUploadHandler, SkipFile
 from django.http import HttpRequest, HttpResponse
+from django.http.request import UnreadablePostError
 from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
 
 from slmstudio.hooks import token_checked
 from slmstudio.server.admission import ADMITTED, FREE_BODY, KEY
-from slmstudio.web.views import content_too_large, sign_in_first
+from slmstudio.storage.free_space import has_room, is_disk_full
+from slmstudio.web.views import content_too_large, insufficient_storage, sign_in_first
 
 View = TypeVar("View", bound=Callable[..., Any])
 #: overhead of multipart/form-data around its files: names, paths, boundaries of a folder of files
@@ -93,8 +95,25 @@ class BodyLimits:
             refusal = files.check(request, **kwargs) if files.check is not None else None
             if isinstance(refusal, HttpResponseBase):
                 return refusal
+            if not has_room(length, temporary=2 if asked else 1):
+                return insufficient_storage(request)
             request.upload_handlers = [import_string(handler)(request) for handler in files.handlers]
+            if not asked and not request.path.startswith("/api/"):
+                return _parse(request)
         return HttpResponse(status=204, headers={ADMITTED: str(most)}) if asked else None
+
+
+def _parse(request: HttpRequest) -> HttpResponse | None:
+    """Parses the form, which stores its files; 507 on a full disk. The REST interface has a handler of its own."""
+    try:
+        request.POST  # noqa: B018 - the access parses it
+    except UnreadablePostError:
+        return None  # the client has gone
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        return insufficient_storage(request)
+    return None
 
 
 def _size_words(limit: int) -> str:

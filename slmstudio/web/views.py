@@ -48,6 +48,12 @@ def content_too_large(request: HttpRequest, most: str, *, files: bool) -> HttpRe
     return _error(request, 413, "Upload too large", f"The limit is {most}. {advice} Nothing was stored.")
 
 
+def insufficient_storage(request: HttpRequest) -> HttpResponse:
+    """507 for an upload for which the disk has no room."""
+    text = "Nothing was stored. Ask an administrator to free some space, then send it again."
+    return _error(request, 507, "The disk of the server is full", text)
+
+
 def sign_in_first(request: HttpRequest, most: str) -> HttpResponse:
     """413 (REST: 401) for a large body from a client that is not signed in."""
     if request.path.startswith("/api/"):

@@ -50,7 +50,7 @@ def test_worker_imports(idle_workers: Any, wait_for: Callable[..., None]) -> Non
 
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("who", ["reaper", "user"])
+@pytest.mark.parametrize("who", ["reaper", "start", "user"])
 def test_killed_worker_loses_nothing(idle_workers: Any, wait_for: Callable[..., None], who: str) -> None:
     desk = make_desk()
     bring_in(desk.project, [invoice(7)])
@@ -75,14 +75,16 @@ def test_killed_worker_loses_nothing(idle_workers: Any, wait_for: Callable[..., 
     assert run.status == Status.RUNNING, "it was killed too late"
     assert 1 < there < count, "it was killed too late"
     assert there == run.imported + 1, "a batch and its count are one transaction"
-    if who == "reaper":
+    new = run
+    if who == "start":
         assert requeue_interrupted() == [run]
-        new = run
     else:
+        attempts = ImportRun.attempts_allowed if who == "user" else 1
         long_ago = timezone.now() - timedelta(hours=1)
-        ImportRun.objects.filter(pk=run.pk).update(heartbeat_at=long_ago)
+        ImportRun.objects.filter(pk=run.pk).update(heartbeat_at=long_ago, attempts=attempts)
         assert run in reap_lost_runs()
         run.refresh_from_db()
+    if who == "user":
         assert "No heartbeat" in run.error
         found = restart(run=run, user=desk.people["engineer"])
         assert found is not None

@@ -4,6 +4,7 @@ import json
 import threading
 import tracemalloc
 from collections.abc import Iterator
+from datetime import timedelta
 from decimal import Decimal
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from django.core.files.base import ContentFile
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from labeling.imports import bulk_copy, prefetch
 from labeling.imports import services as import_services
@@ -30,6 +32,7 @@ from labeling.models import (
 )
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
+from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.storage import artifacts
 from tests.labeling.desk import SEED_ROW, SEED_TEXT, Desk, bring_in, invoice, jsonl, make_desk
 from tests.shared_rows import shared_fixture
@@ -219,8 +222,10 @@ def test_real_receipts(shared: Path) -> None:
     assert result.with_gold > 600
 
 
-def test_interrupted_import_resumes_with_equal_counts(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As after kill -9: the run stands as running with what its last batch noted, and is queued once more."""
+def test_interrupted_import_resumes_with_equal_counts(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, queues: None
+) -> None:
+    """As after kill -9: the run stands as running with what its last batch noted, and the reaper queues it again."""
     monkeypatch.setattr(bulk_copy, "BATCH", 10)
     bring_in(desk.project, [invoice(0), invoice(45)])
     run = start(desk, jsonl([*(invoice(number) for number in range(50)), "oops"]))
@@ -240,11 +245,33 @@ def test_interrupted_import_resumes_with_equal_counts(desk: Desk, monkeypatch: p
     assert Document.objects.count() == 21
 
     monkeypatch.setattr(import_services, "write", write)
-    ImportRun.objects.filter(pk=run.pk).update(status=Status.QUEUED, heartbeat_at=None, progress_done=0)
+    lose(run)
+    run.refresh_from_db()
+    assert run.status == Status.QUEUED
     run_import(run.pk)
     run.refresh_from_db()
     assert (run.status, run.imported, run.duplicates, run.rejected) == (Status.DONE, 48, 2, 1)
     assert Document.objects.count() == 50
+
+
+def lose(run: ImportRun) -> None:
+    """The reaper finds a run whose worker was killed."""
+    ImportRun.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now() - timedelta(hours=1))
+    assert run in reap_lost_runs()
+
+
+def test_import_that_kills_every_worker_fails(desk: Desk, monkeypatch: pytest.MonkeyPatch, queues: None) -> None:
+    def killed(*args: Any, **more: Any) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(import_services, "write", killed)
+    run = start(desk, jsonl([invoice(1)]))
+    for status in (Status.QUEUED, Status.QUEUED, Status.FAILED):
+        with pytest.raises(SystemExit):
+            run_import(run.pk)
+        lose(run)
+        run.refresh_from_db()
+        assert run.status == status
 
 
 def test_a_running_import_stops_when_it_is_cancelled(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
