@@ -5,6 +5,8 @@ share of the requests or all of them, those that consist of a system prompt and 
 same address. Others, such as conversations and calls of tools, stay with the external model.
 """
 
+import logging
+import re
 import time
 from dataclasses import dataclass
 
@@ -27,9 +29,11 @@ from serving.gateway.routes import Route
 from serving.gateway.tokens import Caller
 from serving.models import Capture
 
+logger = logging.getLogger(__name__)
 PROTOCOL = "capture"
 #: what is forwarded: a key of the gateway must not reach files, fine-tuning or billing
 POSTS = frozenset({exchange.CHAT, exchange.COMPLETIONS, exchange.RESPONSES, exchange.EMBEDDINGS})
+_MODELS = re.compile(r"models(/[A-Za-z0-9._:-]+)*")
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class _Asking:
 
 async def capture(request: Request, gateway: Gateway, request_id: str) -> Response:
     """Forwards or answers a request. Raises Problem."""
-    slug, path = request.path_params["slug"], request.path_params["path"].strip("/")
+    slug, path = request.path_params["slug"], request.path_params["path"].removesuffix("/")
     route = gateway.table.get(slug)
     if route is None or not route.capture:
         raise Problem(404, "not_captured", "Requests are not forwarded for this project.")
@@ -84,7 +88,8 @@ async def _asking(request: Request, gateway: Gateway, route: Route) -> _Asking:
 
 
 def _is_models(path: str) -> bool:
-    return path == "models" or (path.startswith("models/") and ".." not in path)
+    """The path was decoded once; a part that would have to be decoded again, or that is resolved, names no model."""
+    return bool(_MODELS.fullmatch(path)) and not {".", ".."} & set(path.split("/"))
 
 
 def _is_answered_here(
@@ -153,6 +158,9 @@ async def _ask(
         base=base, path=path, query=request.url.query, method=request.method, headers=request.headers.items(), body=raw,
         key=key,
     )  # fmt: skip
+    if request.method != "POST":
+        who = f"token {work.question.token_id}" if work.question.token_id is not None else "a key of its own"
+        logger.info("%s: read %s of the external model with %s: %d", work.route.slug, path, who, found.status)
     if forward.is_stream(found):
         return forward.Relayed(work, found)
     return await forward.whole(work, found)

@@ -2,11 +2,13 @@
 
 import asyncio
 import ipaddress
+import posixpath
 import socket
 from collections.abc import Iterable, Mapping
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import aiohttp
+import yarl
 from aiohttp.abc import AbstractResolver, ResolveResult
 from multidict import CIMultiDict
 
@@ -29,6 +31,8 @@ _NOT_SENT = _OF_A_CONNECTION | {"accept-encoding", "cookie", "expect", "forwarde
 _NOT_RETURNED = _OF_A_CONNECTION | {"set-cookie", "date", "server", "alt-svc", "strict-transport-security"}
 #: headers in which servers take a key
 KEYS = frozenset({"authorization", "api-key", "x-api-key"})
+#: headers that choose whose account a key is used for, which a caller must not choose for the studio's key
+_OF_A_KEY = KEYS | {"openai-organization", "openai-project"}
 
 
 class _AllowedResolver(AbstractResolver):
@@ -68,15 +72,16 @@ class Upstream:
         ``key``: sent instead of the caller's ("": none); None sends the caller's own.
 
         Raises:
-            Problem: 502 where there is no connection, 504 where it takes too long.
+            Problem: 404 for an address that is not below ``base``, 502 where there is no connection, 504 where it
+                takes too long.
         """
         host = urlsplit(base).hostname or ""
         try:
             if _is_literal(host):  # these are not resolved
                 outbound.check(base)
             return await self._sessions().request(
-                method, f"{base.rstrip('/')}/{path}{f'?{query}' if query else ''}", data=body or None,
-                headers=request_headers(headers, key), allow_redirects=False,
+                method, address(base, path, query), data=body or None, headers=request_headers(headers, key),
+                allow_redirects=False,
             )  # fmt: skip
         except Refused as error:
             raise Problem(502, "unreachable", error.message) from error
@@ -103,12 +108,30 @@ class Upstream:
             self._session = None
 
 
+def address(base: str, path: str, query: str) -> yarl.URL:
+    """The address below ``base``, sent exactly as it was checked. ``query``: as the caller wrote it.
+
+    Raises:
+        Problem: 404: the path leads out of ``base``, however often it is decoded and whoever resolves it.
+    """
+    root = yarl.URL(base.rstrip("/") + "/")
+    query = quote(query, safe="/?:@!$&'()*+,;=-._~%[]")
+    found = yarl.URL(f"{root}{quote(path, safe='/:')}{f'?{query}' if query else ''}", encoded=True)
+    decoded = found.raw_path
+    while (once := unquote(decoded)) != decoded:
+        decoded = once
+    inside = posixpath.normpath(decoded.replace("\\", "/")).startswith(unquote(root.raw_path))
+    if not (inside and found.raw_path.startswith(root.raw_path) and found.host == root.host):
+        raise Problem(404, "address", "This is not forwarded.")
+    return found
+
+
 def request_headers(headers: Iterable[tuple[str, str]], key: str | None) -> "CIMultiDict[str]":
     """The headers that are sent on. A compressed response could not be logged, so none is asked for."""
     found: CIMultiDict[str] = CIMultiDict()
     for name, value in headers:
         lower = name.lower()
-        if lower in _NOT_SENT or lower.startswith("x-forwarded-") or (key is not None and lower in KEYS):
+        if lower in _NOT_SENT or lower.startswith("x-forwarded-") or (key is not None and lower in _OF_A_KEY):
             continue
         found.add(name, value)
     found["Accept-Encoding"] = "identity"
