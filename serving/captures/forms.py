@@ -44,9 +44,9 @@ class OptionsForm(forms.Form):
         choices=[
             ("", "no"),
             (Capture.TOKEN, "with a token of this project"),
-            (Capture.OWN_KEY, "with a token, or with the key that the caller has today"),
+            (Capture.OWN_KEY, "with a token, or with a registered key of the external model"),
         ],
-        help_text="The external model checks a caller's own key. Not for a server that accepts any key.",
+        help_text="Only keys that are registered on this page are forwarded.",
         widget=forms.Select(attrs={"class": "form-select"}),
     )
     sticky = forms.BooleanField(
@@ -54,4 +54,14 @@ class OptionsForm(forms.Form):
         required=False,
         help_text="In a canary. Evidence then counts callers instead of requests, and takes far longer.",
         widget=forms.CheckboxInput(attrs={"class": "form-check-input"}),
+    )
+
+
+class KeyForm(forms.Form):
+    """A key of the external model that a caller has today."""
+
+    key = forms.CharField(
+        label="Key of the external model",
+        help_text="Its hash is stored. The key itself is not, and is never shown.",
+        widget=forms.PasswordInput(attrs={**_INPUT, "autocomplete": "off"}),
     )

@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Min, Q, QuerySet
 
 from labeling.models import Project
-from serving.models import RequestLog
+from serving.models import CaptureKey, RequestLog
+from serving.models.capture_keys import CaptureKeyQuerySet
 
 PROTOCOL = "capture"
 #: newest requests that are read for their system prompts
@@ -43,7 +44,6 @@ class Traffic:
     documents: int
     matching: int
     failed: int
-    own_key: int
     stored: int
 
 
@@ -56,8 +56,15 @@ def captured(project: Project) -> QuerySet[RequestLog]:
 
 
 def documents(project: Project) -> QuerySet[RequestLog]:
-    """Those of one document, answered with a text, that are still stored."""
-    return captured(project).filter(status=200, valid__isnull=False).exclude(text="")
+    """Those of one document, answered with a text, that are still stored; of known callers only.
+
+    Before keys were registered, anyone with a key of the external model could write to the log.
+    """
+    since = CaptureKey.objects.filter(project=project).aggregate(first=Min("created_at"))["first"]
+    known = Q(token_id__isnull=False)
+    if since is not None:
+        known |= Q(created_at__gte=since)
+    return captured(project).filter(known, status=200, valid__isnull=False).exclude(text="")
 
 
 def answer_of(row: RequestLog) -> CapturedAnswer:
@@ -96,8 +103,13 @@ def traffic(project: Project, now: datetime) -> Traffic:
             documents=Count("id", filter=Q(valid__isnull=False)),
             matching=Count("id", filter=Q(valid=True)),
             failed=Count("id", filter=Q(status__gte=500)),
-            own_key=Count("id", filter=Q(token_id=None)),
         )
     )
     stored = documents(project).aggregate(number=Count("key_sha256", distinct=True))
     return Traffic(**found, stored=stored["number"])
+
+
+def all_keys(project: Project) -> CaptureKeyQuerySet:
+    """The keys of callers that were ever registered, the oldest first."""
+    rows: CaptureKeyQuerySet = CaptureKey.objects.filter(project=project).select_related("project", "created_by")
+    return rows.order_by("pk")

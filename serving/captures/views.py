@@ -3,13 +3,13 @@
 from typing import Any
 
 from django.http import HttpResponse
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
-from serving.captures import queries, services
-from serving.captures.forms import CollectForm, OptionsForm
+from serving.captures import keys, queries, services
+from serving.captures.forms import CollectForm, KeyForm, OptionsForm
 from serving.deployments import queries as deployment_queries
 from serving.deployments import services as deployment_services
 from serving.deployments.snippets import capture_url
@@ -34,6 +34,8 @@ def _context(project: Any, **more: Any) -> dict[str, Any]:
         "url": capture_url(project.slug),
         "traffic": queries.traffic(project, timezone.now()),
         "instructions": queries.instructions(project),
+        "keys": queries.all_keys(project).in_use(),
+        "key_form": KeyForm(),
         "collect_form": CollectForm(),
         "options_form": OptionsForm(initial={"capture": found.capture, "sticky": found.sticky}) if found else None,
         **more,
@@ -69,6 +71,29 @@ def options(request: SignedInRequest, slug: str) -> HttpResponse:
         else:
             return redirect_to(request, reverse("captures", args=[slug]))
     return render(request, _TEMPLATE, _context(project, options_form=form), status=422)
+
+
+@require_POST
+def register_key(request: SignedInRequest, slug: str) -> HttpResponse:
+    """Registers a key that a caller has today."""
+    project = project_for(request.user, slug, Action.DEPLOY)
+    form = KeyForm(request.POST)
+    if form.is_valid():
+        try:
+            keys.register(project=project, user=request.user, key=form.cleaned_data["key"])
+        except Refused as error:
+            form.add_error("key", error.message)
+        else:
+            return redirect_to(request, f"{reverse('captures', args=[slug])}#keys")
+    return render(request, _TEMPLATE, _context(project, key_form=form), status=422)
+
+
+@require_POST
+def remove_key(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
+    """Removes a registered key."""
+    project = project_for(request.user, slug, Action.DEPLOY)
+    keys.remove(row=get_object_or_404(queries.all_keys(project), pk=pk), user=request.user)
+    return redirect_to(request, f"{reverse('captures', args=[slug])}#keys")
 
 
 @require_POST

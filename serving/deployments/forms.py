@@ -102,7 +102,7 @@ class EndpointForm(forms.Form):
         required=False,
         choices=[
             (Capture.TOKEN, "Forward unchanged: callers send a token of this project"),
-            (Capture.OWN_KEY, "Forward unchanged: callers keep the key they have"),
+            (Capture.OWN_KEY, "Forward unchanged: callers keep the key they have, once it is registered"),
             ("", "Do not forward: every document gets the instruction and the schema of the contract"),
         ],
         initial=Capture.TOKEN,

@@ -2,6 +2,7 @@
 
 from serving.models.alerts import AlertEvent, AlertRecipients, AlertRule
 from serving.models.batches import BatchRun
+from serving.models.capture_keys import CaptureKey
 from serving.models.certificates import Certificate, CertificatePair
 from serving.models.deployments import Capture, Deployment, DeploymentEvent, Release, Replica, ReplicaCrash, Stage
 from serving.models.drift import DriftCheck
@@ -24,6 +25,7 @@ __all__ = [
     "BatchRun",
     "Budget",
     "Capture",
+    "CaptureKey",
     "Certificate",
     "CertificatePair",
     "Deployment",

@@ -26,7 +26,7 @@ class Capture(models.TextChoices):
     """Who may send requests that are forwarded to the external model as they are."""
 
     TOKEN = "token", "with a token of this project"
-    OWN_KEY = "own_key", "with a token, or with the key of the external model that the caller has today"
+    OWN_KEY = "own_key", "with a token, or with a registered key of the external model"
 
 
 class Release(models.Model):

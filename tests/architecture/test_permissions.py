@@ -117,6 +117,8 @@ NEEDS: dict[str | tuple[str, str], Action] = {
     **dict.fromkeys(("certificate_new", "certificate_draw", "certificate_issue"), Action.DEPLOY),
     "captures_collect": Action.CURATE,
     "captures_options": Action.DEPLOY,
+    "captures_key_new": Action.DEPLOY,
+    "captures_key_remove": Action.DEPLOY,
     "captures_instruction": Action.CONTRACT,
     **dict.fromkeys(
         ("deployment", "deploy_rollout", "deploy_monitoring", "deploy_alerts", "deploy_drift"), Action.READ

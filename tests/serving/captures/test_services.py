@@ -41,7 +41,8 @@ def captured(deployment: Deployment, text: str, output: str = VALID, **changes: 
     exchange = {"system": "You read invoices.", "model": "big-2026-08", "request": {}, "message": {}}
     values: dict[str, Any] = {
         "id": uuid.uuid4(), "day": at.date(), "created_at": at, "project_id": deployment.project_id,
-        "release": deployment.stable, "source": "stable", "protocol": "capture", "status": 200, "valid": valid,
+        "release": deployment.stable, "token_id": 7, "source": "stable", "protocol": "capture", "status": 200,
+        "valid": valid,
         "key_sha256": hashlib.sha256(text.encode()).hexdigest(), "total_ms": 900.0, "model_ms": 800.0, "text": text,
         "output": output, "exchange": json.dumps(exchange), **changes,
     }  # fmt: skip
@@ -147,7 +148,7 @@ def test_the_page_collects_and_shows_the_address(world: World, deployed: Deploym
     client.force_login(world.engineer)
     page = client.get("/p/invoices/deploy/captured/")
     assert page.context["url"] == "http://gateway.test/capture/invoices/v1"
-    assert page.context["traffic"] == queries.Traffic(1, 1, 1, 0, 1, 1)
+    assert page.context["traffic"] == queries.Traffic(1, 1, 1, 0, 1)
     done = client.post("/p/invoices/deploy/captured/collect/", {"share": "100", "limit": "10"})
     assert (done.status_code, done.context["collected"].prelabels) == (200, 1)
     assert client.post("/p/invoices/deploy/captured/collect/", {"share": "0", "limit": "10"}).status_code == 422

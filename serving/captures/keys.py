@@ -1,0 +1,74 @@
+"""Registers keys of the external model that callers may go on using, and removes them.
+
+Only the external model can check a key, and it accepts those of all its customers. So the gateway forwards only keys
+that the project has registered; their hashes are stored.
+"""
+
+import hashlib
+
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from labeling.integrations.tokens import PREFIX
+from labeling.models import Membership, Project
+from serving.models import CaptureKey
+from serving.replicas.changes import announce
+from slmstudio.access import Action, Forbidden, may
+from slmstudio.audit import note
+from slmstudio.errors import Refused
+
+MIN_LENGTH, MAX_LENGTH = 16, 500
+MAX_KEYS = 100
+#: characters at both ends of a key that are shown
+_SHOWN = 4
+
+
+def key_sha256(project_id: int, key: str) -> str:
+    """The hash of a key, of this project alone."""
+    return hashlib.sha256(f"capture {project_id} {key}".encode(errors="replace")).hexdigest()
+
+
+def register(*, project: Project, user: User, key: str) -> CaptureKey:
+    """Lets callers with this key of the external model in.
+
+    Raises:
+        Forbidden: the user's role does not permit it.
+        Refused: ``field`` is key: it is no key, is registered already, or there are too many.
+    """
+    _check_role(project, user)
+    key = key.strip()
+    if not MIN_LENGTH <= len(key) <= MAX_LENGTH or not key.isascii() or not key.isprintable() or " " in key:
+        raise Refused(f"A key has {MIN_LENGTH} to {MAX_LENGTH} characters without blanks.", field="key", code="key")
+    if key.startswith(PREFIX):
+        raise Refused("This is a token of the studio, which needs no registration.", field="key", code="token")
+    row = CaptureKey(
+        project=project, sha256=key_sha256(project.pk, key), prefix=f"{key[:_SHOWN]}…{key[-_SHOWN:]}", created_by=user
+    )
+    try:
+        with transaction.atomic():
+            Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+            if CaptureKey.objects.filter(project=project).in_use().count() >= MAX_KEYS:
+                raise Refused(f"{MAX_KEYS} keys are registered. Remove one first.", field="key", code="too_many")
+            row.save(force_insert=True)
+            note(project=project, user=user, action="registered", about=f"caller key {row.prefix}")
+            transaction.on_commit(announce)
+    except IntegrityError:
+        raise Refused("This key is registered already.", field="key", code="known") from None
+    return row
+
+
+def remove(*, row: CaptureKey, user: User) -> None:
+    """Lets callers with a key in no longer. Raises Forbidden."""
+    _check_role(row.project, user)
+    with transaction.atomic():
+        Project.objects.select_for_update(no_key=True).get(pk=row.project_id)
+        if CaptureKey.objects.filter(pk=row.pk).in_use().update(removed_at=timezone.now()):
+            note(project=row.project, user=user, action="removed", about=f"caller key {row.prefix}")
+            transaction.on_commit(announce)
+
+
+def _check_role(project: Project, user: User) -> None:
+    membership = Membership.objects.filter(project=project, user=user).first()
+    if membership is None or not may(membership.role, Action.DEPLOY):
+        raise Forbidden(membership.role if membership else "annotator", Action.DEPLOY)
