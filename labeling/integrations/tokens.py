@@ -56,6 +56,8 @@ ACTIONS: dict[str, Action] = {
     "deploy": Action.DEPLOY,
 }
 PREFIX = "slm_"
+#: characters of anything that can be a token
+MAX_LENGTH = 100
 MAX_TOKENS = 20
 MAX_DAYS = 3_650
 _LAST_USED_INTERVAL = timedelta(minutes=1)
@@ -115,7 +117,7 @@ def authenticate(text: str) -> ApiToken | None:
 
     ``role`` is the current role of the user in the project, None if they are not a member.
     """
-    if not text.startswith(PREFIX) or len(text) > 100:
+    if not text.startswith(PREFIX) or len(text) > MAX_LENGTH:
         return None
     members = Membership.objects.filter(project=OuterRef("project"), user=OuterRef("user"))
     rows = ApiToken.objects.select_related("user", "project").annotate(role_now=Subquery(members.values("role")[:1]))

@@ -14,6 +14,7 @@ from serving.gateway.log_store.process import log_folder, log_store
 from serving.gateway.metrics_folder import shared_folder
 from slmstudio.accounts.secret_keys import require_strong_keys
 from slmstudio.env import EnvError
+from slmstudio.server.open_files import raise_open_files_limit
 from slmstudio.stack import environment
 
 
@@ -32,6 +33,7 @@ def main() -> int:
     host, _, port = options.bind.rpartition(":")
     metrics = shared_folder() if options.workers > 1 else contextlib.nullcontext()
     with environment.servers(), metrics:
+        raise_open_files_limit()
         _load()
         with log_store(log_folder()):
             uvicorn.run(
@@ -43,8 +45,10 @@ def main() -> int:
                 log_level="info",
                 timeout_graceful_shutdown=options.stop_seconds,
                 timeout_keep_alive=75,
-                limit_concurrency=2_000,
                 server_header=False,
+                http="serving.gateway.intake.connection:Connection",
+                ws="none",
+                proxy_headers=False,  # those of TRUSTED_PROXIES count
             )
     return 0
 
@@ -57,6 +61,8 @@ def _load() -> None:
     """
     importlib.import_module("serving.gateway.app")
     gc.freeze()  # the memory stays shared
+    # Threads parse large bodies; with the default 5 ms for each of them, every caller would wait several times as long.
+    sys.setswitchinterval(0.0005)
     uvicorn._subprocess.spawn = multiprocessing.get_context("fork")  # type: ignore[assignment]
 
 

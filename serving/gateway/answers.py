@@ -63,10 +63,13 @@ class Question:
     started: float = field(default_factory=time.perf_counter)
     #: of both models, for the budgets; known once it is in the log
     used_tokens: int = 0
+    _sha256: str = ""
 
     @property
     def key_sha256(self) -> str:
-        return hashlib.sha256((self.key or self.text).encode(errors="replace")).hexdigest()
+        if not self._sha256:
+            self._sha256 = hashlib.sha256((self.key or self.text).encode(errors="replace")).hexdigest()
+        return self._sha256
 
     def split_sha256(self, route: Route) -> str:
         """What decides which release answers: the key, or with sticky callers who asks."""

@@ -16,15 +16,17 @@ django.setup()
 
 from django.conf import settings  # noqa: E402
 from starlette.applications import Starlette  # noqa: E402
+from starlette.middleware import Middleware  # noqa: E402
 from starlette.requests import ClientDisconnect, Request  # noqa: E402
 from starlette.responses import PlainTextResponse, Response  # noqa: E402
 from starlette.routing import Route  # noqa: E402
+from starlette.types import ASGIApp, Receive, Scope, Send  # noqa: E402
 
 from serving.gateway import chat_completions, extract, feedback  # noqa: E402
-from serving.gateway.bodies import HungUp  # noqa: E402
 from serving.gateway.capture.requests import capture  # noqa: E402
 from serving.gateway.connections import engine_metrics  # noqa: E402
 from serving.gateway.context import Gateway  # noqa: E402
+from serving.gateway.intake.bodies import HungUp  # noqa: E402
 from serving.gateway.metrics import CONTENT_TYPE  # noqa: E402
 from serving.gateway.problems import Problem  # noqa: E402
 from serving.gateway.replays.requests import replay  # noqa: E402
@@ -72,9 +74,7 @@ async def _metrics(request: Request, gateway: Gateway, request_id: str) -> Respo
     expected = f"Bearer {settings.METRICS_TOKEN}"
     project = None
     if not settings.METRICS_TOKEN or not secrets.compare_digest(given.encode(), expected.encode()):
-        caller = await gateway.tokens.caller(given, scope="read")
-        gateway.limits.count(caller.token_id)
-        project = caller.slug
+        project = (await gateway.authorize(request, scope="read")).slug
     folder = gateway.log.folder
     replicas, engines = await asyncio.gather(
         gateway.table.replicas(), engine_metrics.scrape(gateway.pool.secret, project)
@@ -95,6 +95,20 @@ async def _not_found(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 404)
     detail = "The method is not allowed here." if status == 405 else "There is nothing at this address."
     return Problem(status, "address", detail).response(str(uuid.uuid4()))
+
+
+class _Counted:
+    """Counts an open request of a project until the last byte of its answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            if scope["type"] == "http":
+                scope["app"].state.gateway.leave(scope)
 
 
 def create_app(make: Callable[[], Gateway] = Gateway.of_settings) -> Starlette:
@@ -121,6 +135,7 @@ def create_app(make: Callable[[], Gateway] = Gateway.of_settings) -> Starlette:
             Route("/v1/chat/completions", _endpoint(chat_completions.chat_completions, openai=True), methods=["POST"]),
             Route("/capture/{slug}/v1/{path:path}", _endpoint(capture, openai=True), methods=["GET", "POST"]),
         ],
+        middleware=[Middleware(_Counted)],
         exception_handlers={404: _not_found, 405: _not_found},
         lifespan=lifespan,
     )

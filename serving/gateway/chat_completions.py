@@ -14,10 +14,10 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from serving.gateway.answers import Answered, Question
-from serving.gateway.bodies import read_object
-from serving.gateway.context import SCOPE, Gateway
+from serving.gateway.context import Gateway
 from serving.gateway.extract import policy_members
 from serving.gateway.idempotency import HEADER
+from serving.gateway.intake.bodies import check_length
 from serving.gateway.problems import Problem
 from serving.gateway.routes import Route
 from serving.gateway.tokens import Caller
@@ -31,7 +31,7 @@ _CHUNK = 64
 
 async def models(request: Request, gateway: Gateway) -> Response:
     """The models that the token may ask."""
-    caller = await gateway.tokens.caller(request.headers.get("authorization", ""), scope=SCOPE)
+    caller = await gateway.authorize(request)
     route = gateway.table.get(caller.slug)
     data = []
     if route is not None:
@@ -51,11 +51,12 @@ async def model(request: Request, gateway: Gateway) -> Response:
 
 async def chat_completions(request: Request, gateway: Gateway, question_id: str) -> Response:
     """Answers the last user message. Raises Problem."""
-    body = await read_object(request)
+    caller = await gateway.authorize(request)
+    body = await gateway.bodies.read_object(request, caller.slug)
     if not isinstance(body.get("model"), str):
         raise Problem(422, "field", "model must be the slug of a project, or slug@version.", field="model")
     slug, number = parse_model(body["model"])
-    caller = await gateway.authorize(request, slug)
+    gateway.check_project(caller, slug)
     route = gateway.route(slug, number)
     if body.get("n") not in (None, 1):
         raise Problem(422, "field", "n must be 1: the output is deterministic.", field="n")
@@ -150,6 +151,7 @@ def document_of(messages: Any) -> str:
         raise Problem(422, "field", "The last user message is empty.", field="messages")
     if "\0" in content:
         raise Problem(422, "field", "The last user message has a NUL character.", field="messages")
+    check_length(content)
     return content
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,15 +11,15 @@ import orjson
 from django.conf import settings
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from serving.gateway import idempotency
 from serving.gateway.answers import Answered, Answerer, Question
-from serving.gateway.bodies import unless_disconnected
-from serving.gateway.capture.accepted_keys import AcceptedKeys
 from serving.gateway.capture.upstream import Upstream
 from serving.gateway.external import ExternalModels
 from serving.gateway.files.reader import FileReader
 from serving.gateway.idempotency import IdempotencyKeys
+from serving.gateway.intake.bodies import BodyReader, unless_disconnected
 from serving.gateway.limits.rate_limits import RateLimiter, Reservation, project_subject, token_subject
 from serving.gateway.log_store.process import log_folder
 from serving.gateway.metrics import Metrics
@@ -29,8 +30,12 @@ from serving.gateway.routes import Route, RouteTable
 from serving.gateway.tokens import Caller, TokenCache
 from serving.gateway.tracing.setup import tracer_of_environment
 from serving.replicas.addresses import secret
+from slmstudio.web.addresses import network_of
 
 SCOPE = "extract"
+#: requests of a project that a process answers at the same time
+MAX_OPEN = 1_000
+_OPEN = "gateway.open"
 
 
 @dataclass
@@ -46,8 +51,10 @@ class Gateway:
     keys: IdempotencyKeys
     metrics: Metrics
     files: FileReader
+    bodies: BodyReader = field(default_factory=BodyReader)
     upstream: Upstream = field(default_factory=Upstream)
-    accepted: AcceptedKeys = field(default_factory=AcceptedKeys)
+    #: project -> requests that are being answered, also their streams
+    open: Counter[str] = field(default_factory=Counter)
     _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
 
     @classmethod
@@ -87,22 +94,61 @@ class Gateway:
             await self.upstream.close()
             self.answerer.external.close()
             self.files.close()
+            self.bodies.close()
             await self.limits.close()
             await self.keys.close()
             self.log.complete()
             if self.answerer.tracer is not None:
                 await asyncio.to_thread(self.answerer.tracer.close)
 
-    async def authorize(self, request: Request, slug: str, *, also: str = "") -> Caller:
-        """The caller of a request to a project. ``also``: a scope that is enough, too.
+    async def authorize(self, request: Request, slug: str = "", *, scope: str = SCOPE, also: str = "") -> Caller:
+        """The caller of a request, by its header alone: nothing of its body is read before.
+
+        ``slug``: the project, where the address names it; ``also``: a scope that is enough, too.
 
         Raises Problem: 401, 403, 404 (another project) or 429.
         """
-        caller = await self.tokens.caller(request.headers.get("authorization", ""), scope=SCOPE, also=also)
+        address = network_of(request.client.host) if request.client is not None else ""
+        given = request.headers.get("authorization", "")
+        try:
+            caller = await self.tokens.caller(
+                given, scope=scope, also=also, before_query=lambda: self.limits.check_guesses(address)
+            )
+        except Problem as problem:
+            if problem.code == "invalid_token":
+                self.limits.count_guess(address)
+            raise
+        self.limits.count(caller.subject, caller.limits)
+        if slug:
+            self.check_project(caller, slug)
+        self.enter(request, caller.slug)
+        return caller
+
+    def enter(self, request: Request, slug: str) -> None:
+        """Counts a request for its project until it has ended. Raises Problem 429 where too many are open: the others
+        must not wait for one project.
+        """
+        if self.open[slug] >= MAX_OPEN:
+            raise Problem(
+                429, "queue_full", f"{MAX_OPEN:,} requests of this project are being answered.",
+                headers={"Retry-After": "1"},
+            )  # fmt: skip
+        self.open[slug] += 1
+        request.scope[_OPEN] = slug
+
+    def leave(self, scope: Scope) -> None:
+        """Counts a request that has ended no longer."""
+        slug = scope.pop(_OPEN, None)
+        if slug is not None:
+            self.open[slug] -= 1
+            if not self.open[slug]:
+                del self.open[slug]
+
+    @staticmethod
+    def check_project(caller: Caller, slug: str) -> None:
+        """Raises Problem 404 where the token is of another project."""
         if caller.slug != slug:
             raise Problem(404, "project", "There is no such project, or the token belongs to another one.")
-        self.limits.count(caller.token_id, caller.limits)
-        return caller
 
     def route(self, slug: str, number: int | None = None) -> Route:
         """The deployment of a project. ``number``: the version that the caller names. Raises Problem 404."""

@@ -13,11 +13,11 @@ from starlette.responses import Response
 from labeling.imports.formats.page_layout import laid_out
 from labeling.imports.formats.page_text import matching_pages
 from serving.gateway.answers import Answered, Question
-from serving.gateway.bodies import kind_of, read_object, text_field, unless_disconnected
 from serving.gateway.context import Gateway
 from serving.gateway.files.reader import FileText, document_of
 from serving.gateway.files.upload import KIND, read_upload
 from serving.gateway.idempotency import HEADER
+from serving.gateway.intake.bodies import kind_of, text_field, unless_disconnected
 from serving.gateway.problems import Problem
 from serving.gateway.routes import Route
 from slmstudio.contract.json_text import loads
@@ -44,7 +44,7 @@ async def extract(request: Request, gateway: Gateway, question_id: str) -> Respo
         body, file = await _read_file(request, gateway, route)
         document = document_of(file)
     elif kind == "application/json":
-        body = await read_object(request)
+        body = await gateway.bodies.read_object(request, slug)
         gateway.reject_unknown(body, _FIELDS)
         if body.get("page") is not None:
             body["text"] = await asyncio.to_thread(laid_out_text, text_field(body, "text"), body["page"])

@@ -10,7 +10,6 @@ from starlette.responses import Response
 
 from labeling.models import Project
 from serving.feedback import judgments
-from serving.gateway.bodies import read_object
 from serving.gateway.context import Gateway
 from serving.gateway.database import in_database
 from serving.gateway.problems import Problem
@@ -31,7 +30,7 @@ async def feedback(request: Request, gateway: Gateway, question_id: str) -> Resp
     """
     slug = request.path_params["slug"]
     caller = await gateway.authorize(request, slug, also=SCOPE)
-    body = await read_object(request, parse=loads)  # numbers keep all their digits
+    body = await gateway.bodies.read_object(request, slug, parse=loads)  # numbers keep all their digits
     gateway.reject_unknown(body, _FIELDS)
     right, output = body.get("right"), body.get("output")
     if right is not None and not isinstance(right, bool):

@@ -7,7 +7,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import redis.asyncio
 from django.conf import settings
@@ -23,7 +23,7 @@ from serving.confidence.decisions import Policy
 from serving.gateway.database import in_database
 from serving.gateway.external import ExternalRoute
 from serving.gateway.fallback.models import NO_POLICY, FallbackRoute
-from serving.models import AnswerPolicy, Deployment, Release, Replica, Stage
+from serving.models import AnswerPolicy, CaptureKey, Deployment, Release, Replica, Stage
 from serving.policies import routing
 from serving.policies.routing import ReleaseConfidence
 from serving.replicas.changes import CHANNEL
@@ -66,6 +66,8 @@ class Route:
     max_queue: int
     retention_days: int
     capture: str = ""
+    #: hashes of registered keys of callers
+    caller_keys: frozenset[str] = frozenset()
     sticky: bool = False
     policy: Policy = NO_POLICY
     limits: Limits = NO_LIMITS
@@ -189,8 +191,14 @@ def _routes(*, without_heartbeat: bool = False) -> dict[str, Route]:
         addresses[release].append(address)
     rows = list(Deployment.objects.with_releases().filter(project__deployment__isnull=False))
     policies, limits = routing.policies(row.pk for row in rows), limits_of_projects()
+    keys: defaultdict[int, set[str]] = defaultdict(set)
+    for project, sha256 in CaptureKey.objects.in_use().values_list("project_id", "sha256"):
+        keys[project].add(sha256)
     return {
-        row.project.slug: _route(row, policies.get(row.pk), addresses, limits.get(row.project_id, NO_LIMITS))
+        row.project.slug: replace(
+            _route(row, policies.get(row.pk), addresses, limits.get(row.project_id, NO_LIMITS)),
+            caller_keys=frozenset(keys[row.project_id]),
+        )
         for row in rows
     }
 

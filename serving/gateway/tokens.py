@@ -1,11 +1,13 @@
-"""Tokens of callers, cached: the database is asked at the first use, after a change, and every half minute."""
+"""Tokens of callers, cached: the database is asked at the first use, after a change, and every ten seconds."""
 
 import hashlib
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from django.db import DatabaseError
 from django.utils import timezone
@@ -18,12 +20,14 @@ from serving.gateway.problems import Problem
 from slmstudio.access import may
 
 logger = logging.getLogger(__name__)
-#: seconds that a token is not looked up again
-FRESH_SECONDS = 30.0
-#: seconds that it is still accepted while the database does not answer
-STALE_SECONDS = 600.0
+T = TypeVar("T")
+#: seconds that a token is not looked up again; a change that the studio makes is announced at once
+FRESH_SECONDS = 10.0
+#: seconds that it is still accepted while the database does not answer: longer than the switch to a standby takes
+STALE_SECONDS = 120.0
 #: seconds between two questions to a database that does not answer
 RETRY_SECONDS = 2.0
+#: tokens that are known to be valid, and to be invalid
 _MAX_CACHED = 10_000
 
 
@@ -43,15 +47,20 @@ class Caller:
     is_batch: bool = False
 
     @property
+    def subject(self) -> str:
+        """Whose requests are counted together: those of a token, or of a project without one."""
+        return f"token{self.token_id}" if self.token_id is not None else f"pass:{self.slug}"
+
+    @property
     def has_expired(self) -> bool:
         return self.expires_at is not None and self.expires_at <= timezone.now()
 
 
 @dataclass(slots=True)
 class _Known:
-    """A token that was looked up. Times are of the monotonic clock."""
+    """A valid token that was looked up. Times are of the monotonic clock."""
 
-    caller: Caller | None
+    caller: Caller
     checked: float
     is_fresh: bool = True
 
@@ -60,10 +69,12 @@ class _Known:
 
 
 class TokenCache:
-    """Tokens by their hash. Invalid ones are cached as None, so that guessing costs the database nothing."""
+    """Tokens by their hash. Invalid ones are known apart from valid ones, so that guesses do not push these out."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, _Known] = OrderedDict()
+        #: when invalid tokens were looked up
+        self._invalid: OrderedDict[str, float] = OrderedDict()
         self._limits_of: dict[int, tuple[Limits, float]] = {}
         #: the database did not answer; until then known tokens are accepted without asking it
         self._ask_again_at = 0.0
@@ -71,12 +82,15 @@ class TokenCache:
     def clear(self) -> None:
         """Looks every token up again at its next use."""
         self._limits_of.clear()
-        self._known = OrderedDict((key, known) for key, known in self._known.items() if known.caller)
+        self._invalid.clear()
         for known in self._known.values():
             known.is_fresh = False
 
-    async def caller(self, authorization: str, *, scope: str, also: str = "") -> Caller:
-        """The caller of a request. ``also``: another scope that is enough.
+    async def caller(
+        self, authorization: str, *, scope: str, also: str = "", before_query: Callable[[], None] = lambda: None
+    ) -> Caller:
+        """The caller of a request. ``also``: another scope that is enough; ``before_query``: called before the
+        database is asked about a token that is not known.
 
         Raises:
             Problem: 401 without a valid token, 403 without the scope.
@@ -86,7 +100,7 @@ class TokenCache:
             raise Problem(
                 401, "no_token", "Send a token: Authorization: Bearer slm_...", headers={"WWW-Authenticate": "Bearer"}
             )
-        caller = await self._lookup(text.strip())
+        caller = await self._lookup(text.strip(), before_query)
         if caller is None or caller.has_expired:
             raise Problem(
                 401, "invalid_token", "The token is invalid, revoked or expired.",
@@ -96,17 +110,23 @@ class TokenCache:
             raise Problem(403, "scope", f"The token lacks the scope {scope} ({tokens.SCOPES[scope]}).")
         return caller
 
-    async def _lookup(self, text: str) -> Caller | None:
+    async def _lookup(self, text: str, before_query: Callable[[], None]) -> Caller | None:
         if text.startswith(passes.PREFIX):
             return await self._of_pass(text)
+        if not text.startswith(tokens.PREFIX) or len(text) > tokens.MAX_LENGTH:
+            return None
         key = hashlib.sha256(text.encode(errors="replace")).hexdigest()
         now = time.monotonic()
         known = self._known.get(key)
         if known is not None and known.is_current(now):
             return known.caller
-        acceptable = known is not None and known.caller is not None and now - known.checked < STALE_SECONDS
+        if now - self._invalid.get(key, -FRESH_SECONDS) < FRESH_SECONDS:
+            return None
+        acceptable = known is not None and now - known.checked < STALE_SECONDS
         if known is not None and acceptable and now < self._ask_again_at:
             return known.caller
+        if known is None:
+            before_query()
         try:
             caller = await in_database(lambda: _authenticated(text))
         except DatabaseError:
@@ -117,10 +137,11 @@ class TokenCache:
             raise Problem(
                 503, "database", "Tokens cannot be checked at the moment.", headers={"Retry-After": "5"}
             ) from None
-        self._known[key] = _Known(caller, now)
-        self._known.move_to_end(key)
-        while len(self._known) > _MAX_CACHED:
-            self._known.popitem(last=False)
+        if caller is None:
+            self._known.pop(key, None)
+            _note(self._invalid, key, now)
+        else:
+            _note(self._known, key, _Known(caller, now))
         return caller
 
     async def _of_pass(self, text: str) -> Caller | None:
@@ -131,7 +152,7 @@ class TokenCache:
         return Caller(found.token_id, found.slug, frozenset({"extract"}), None, limits, found.is_batch)
 
     async def _limits(self, token_id: int) -> Limits:
-        """The limits of a token, as they were in the last half minute."""
+        """The limits of a token, as they were some seconds ago."""
         known = self._limits_of.get(token_id)
         if known is not None and time.monotonic() - known[1] < FRESH_SECONDS:
             return known[0]
@@ -141,6 +162,13 @@ class TokenCache:
             limits = known[0] if known is not None else NO_LIMITS
         self._limits_of[token_id] = limits, time.monotonic()
         return limits
+
+
+def _note(cache: OrderedDict[str, T], key: str, value: T) -> None:
+    cache[key] = value
+    cache.move_to_end(key)
+    while len(cache) > _MAX_CACHED:
+        cache.popitem(last=False)
 
 
 def _authenticated(text: str) -> Caller | None:

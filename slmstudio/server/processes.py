@@ -2,7 +2,6 @@
 
 import logging
 import os
-import resource
 import select
 import signal
 import socket
@@ -13,6 +12,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from slmstudio.runs.parent_death import die_with_parent
+from slmstudio.server.open_files import raise_open_files_limit
 
 logger = logging.getLogger(__name__)
 #: bytes of the largest body that is ever read; the application admits less almost everywhere
@@ -131,7 +131,7 @@ class Master:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         die_with_parent(parent, by=signal.SIGTERM)
-        _raise_file_limit()
+        raise_open_files_limit()
         # The I/O thread has little to do, and every client waits for it: with the default 5 ms for each busy thread,
         # fifty concurrent users would wait several times as long.
         sys.setswitchinterval(0.0005)
@@ -208,14 +208,6 @@ def serve(server: Any, *, stop_seconds: float, check_seconds: float = 1.0) -> No
     while server.busy() and time.monotonic() < deadline:
         wasyncore.loop(timeout=0.1, use_poll=True, map=server._map, count=1)
     server.task_dispatcher.shutdown()
-
-
-def _raise_file_limit() -> None:
-    """A connection is a file; the default limit of 1,024 is less than the number of allowed connections."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _ended(children: set[int]) -> list[int]:

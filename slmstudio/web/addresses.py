@@ -15,20 +15,26 @@ UNIX = "localhost"
 
 
 def client_address(request: HttpRequest) -> str:
-    """The client's address as a text; "" if unknown.
-
-    ``X-Forwarded-For`` counts only if the connection comes from one of ``TRUSTED_PROXIES``, and of its addresses the
-    last one that is not a trusted proxy: the client could write the ones before it.
-    """
-    address = str(request.META.get("REMOTE_ADDR", ""))
+    """The client's address as a text; "" if unknown."""
+    peer = str(request.META.get("REMOTE_ADDR", ""))
     forwarded = str(request.META.get("HTTP_X_FORWARDED_FOR", ""))
-    if not _is_trusted(address):
-        if forwarded and settings.HTTPS:
-            logger.warning("X-Forwarded-For from %s is not used: TRUSTED_PROXIES does not name it", address)
+    if forwarded and settings.HTTPS and not is_trusted_proxy(peer):
+        logger.warning("X-Forwarded-For from %s is not used: TRUSTED_PROXIES does not name it", peer)
+    return address_of(peer, forwarded)
+
+
+def address_of(peer: str, forwarded: str) -> str:
+    """The client's address, of a connection from ``peer`` with this ``X-Forwarded-For``.
+
+    It counts only if the connection comes from one of ``TRUSTED_PROXIES``, and of its addresses the last one that is
+    not a trusted proxy: the client could write the ones before it.
+    """
+    address = peer
+    if not is_trusted_proxy(peer):
         return _plain(address)
     for hop in reversed(forwarded.split(",") if forwarded else []):
         address = hop.strip()
-        if not _is_trusted(address):
+        if not is_trusted_proxy(address):
             break
     return _plain(address)
 
@@ -38,7 +44,7 @@ def is_untrusted_proxy(request: HttpRequest) -> bool:
     share its address. Only with ``HTTPS``, which requires a proxy.
     """
     address = str(request.META.get("REMOTE_ADDR", ""))
-    if not settings.HTTPS or not request.META.get("HTTP_X_FORWARDED_FOR") or _is_trusted(address):
+    if not settings.HTTPS or not request.META.get("HTTP_X_FORWARDED_FOR") or is_trusted_proxy(address):
         return False
     try:
         return address == UNIX or ipaddress.ip_address(_plain(address)).is_private
@@ -71,7 +77,8 @@ def network_of(address: str) -> str:
     return str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
-def _is_trusted(address: str) -> bool:
+def is_trusted_proxy(address: str) -> bool:
+    """Whether ``TRUSTED_PROXIES`` names an address."""
     if address == UNIX:
         return bool(settings.TRUSTED_PROXIES)
     try:

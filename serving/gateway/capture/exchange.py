@@ -10,6 +10,8 @@ from typing import Any
 
 import orjson
 
+from serving.gateway.intake import json_check
+
 CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS = "chat/completions", "completions", "responses", "embeddings"
 #: characters of an exchange that are stored
 MAX_STORED = 400_000
@@ -31,6 +33,10 @@ class Asked:
     caller: str = ""
     streams: bool = False
     is_document: bool = False
+    #: the body; None where it is no object, or one of too many values
+    body: dict[str, Any] | None = None
+    #: the body without the document, as the log stores it
+    stored: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -55,8 +61,15 @@ def read_body(body: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def asked(path: str, body: dict[str, Any] | None) -> Asked:
+def asked(path: str, raw: bytes) -> Asked:
     """What a request asks. ``path``: below ``/v1/``."""
+    try:
+        json_check.check(raw)
+    except json_check.TooComplex:
+        return Asked()
+    except ValueError:
+        pass  # two equal names: the external model decides
+    body = read_body(raw)
     if body is None:
         return Asked()
     turns = _turns(path, body)
@@ -70,6 +83,7 @@ def asked(path: str, body: dict[str, Any] | None) -> Asked:
         caller=(_text(body.get("user")) or _text(body.get("safety_identifier")))[:80],
         streams=body.get("stream") is True,
         is_document=known and single and bool(last.strip()) and "\0" not in last and None not in texts,
+        body=body, stored=_without_document(body, last),
     )  # fmt: skip
 
 
@@ -102,14 +116,13 @@ def _text_of(part: Any) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def stored(path: str, body: dict[str, Any] | None, request: Asked, response: ModelResponse) -> str:
+def stored(path: str, request: Asked, response: ModelResponse) -> str:
     """The exchange as the log stores it: ``{"path", "request", "model", "message"}`` as JSON; "" where it is too long.
 
     The document is left out of the request: it has a column of its own.
     """
-    without = _without_document(body, request.text) if body is not None else None
     value = {
-        "path": path, "request": without, "system": request.system, "asked_model": request.model,
+        "path": path, "request": request.stored, "system": request.system, "asked_model": request.model,
         "model": response.model, "finish_reason": response.finish_reason,
         "message": {name: one for name, one in response.message.items() if name != "content"},
     }  # fmt: skip

@@ -6,7 +6,6 @@ import hashlib
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
 import aiohttp
 from starlette.responses import Response
@@ -18,6 +17,7 @@ from serving.gateway.answers import CLIENT_CLOSED, Answerer, Question, Source
 from serving.gateway.capture import exchange
 from serving.gateway.capture.exchange import Asked, ModelResponse
 from serving.gateway.capture.upstream import response_headers
+from serving.gateway.intake.bodies import SMALL
 from serving.gateway.limits.rate_limits import Reservation
 from serving.gateway.problems import Problem
 from serving.gateway.request_log import LogEntry, now
@@ -28,6 +28,8 @@ from slmstudio.contract.output_json import extract_json
 REQUEST_ID = "X-SLM-Request-Id"
 #: bytes of a stream that are kept for the log
 MAX_KEPT = 4 * 1024 * 1024
+#: bytes of an answer that is no stream: 2,048 embeddings of 3,072 numbers, encoded as they are by default, are 34 MB
+MAX_ANSWER = 64 * 1024 * 1024
 #: the last event of a stream of chat completions, and of responses
 _ENDS = (b"[DONE]", b"response.completed", b"response.incomplete", b"response.failed")
 #: errors of the caller's document, which every model would count as a failure of its own
@@ -43,7 +45,6 @@ class Forwarded:
     question: Question
     asked: Asked
     path: str
-    body: dict[str, Any] | None
     entry: LogEntry
     is_logged: bool = False
     sent: float = 0.0
@@ -51,9 +52,7 @@ class Forwarded:
     reserved: Reservation | None = None
 
     @classmethod
-    def of(
-        cls, answerer: Answerer, route: Route, question: Question, asked: Asked, path: str, body: dict[str, Any] | None
-    ) -> "Forwarded":
+    def of(cls, answerer: Answerer, route: Route, question: Question, asked: Asked, path: str) -> "Forwarded":
         """The row has the stage only where the split of the traffic could have chosen the candidate."""
         assert route.stable is not None
         entry = LogEntry(
@@ -61,7 +60,7 @@ class Forwarded:
             token_id=question.token_id, key_sha256=question.key_sha256, caller=question.caller,
             release_id=route.stable.id, source=Source.STABLE, stage=route.stage if asked.is_document else "",
         )  # fmt: skip
-        return cls(answerer, route, question, asked, path, body, entry)
+        return cls(answerer, route, question, asked, path, entry)
 
     def log(self, status: int, response: ModelResponse, *, code: str = "") -> None:
         """Writes the row, once. Raises Problem 503 where the row of an answer cannot be stored."""
@@ -77,7 +76,7 @@ class Forwarded:
         # The content of requests that the external model does not authorize is not stored.
         if keeps and status not in (401, 403, CLIENT_CLOSED):
             entry.text, entry.output = self.asked.text, response.content or ""
-            entry.exchange = exchange.stored(self.path, self.body, self.asked, response)
+            entry.exchange = exchange.stored(self.path, self.asked, response)
         try:
             self.answerer.write(entry, self.question)
         except Problem:
@@ -116,17 +115,34 @@ def key_of(text: str, body: bytes) -> str:
 
 
 async def whole(work: Forwarded, upstream: aiohttp.ClientResponse) -> Response:
-    """The response with its whole body, as it came."""
+    """The response with its whole body, as it came. Raises Problem 502 or 504."""
     try:
-        body = await upstream.read()
+        body = await _read(upstream)
     except TimeoutError:
         raise Problem(504, "timeout", "The external model did not answer in time.") from None
     except (aiohttp.ClientError, OSError) as error:
         raise Problem(502, "broken", "The connection to the external model broke.") from error
     finally:
         upstream.release()
-    work.log(upstream.status, exchange.response_of(body, is_stream=False))
+    work.log(upstream.status, await _understood(body, is_stream=False))
     return _Unchanged(upstream, body, request_id=work.question.id)
+
+
+async def _read(upstream: aiohttp.ClientResponse) -> bytes:
+    received = bytearray()
+    async for piece in upstream.content.iter_any():
+        received += piece
+        if len(received) > MAX_ANSWER:
+            upstream.close()
+            size = MAX_ANSWER // 2**20
+            raise Problem(502, "answer_too_large", f"The external model's answer has more than {size} MB.")
+    return bytes(received)
+
+
+async def _understood(body: bytes, *, is_stream: bool) -> ModelResponse:
+    if len(body) <= SMALL:
+        return exchange.response_of(body, is_stream=is_stream)
+    return await asyncio.to_thread(exchange.response_of, body[:MAX_KEPT] if is_stream else body, is_stream=is_stream)
 
 
 class _Unchanged(Response):
@@ -181,16 +197,17 @@ class Relayed(_Unchanged):
             async for piece in self._upstream.content.iter_any():
                 kept += piece[: max(0, MAX_KEPT - len(kept))]
                 if any(end in kept[-len(piece) - 32 :] for end in _ENDS):
-                    self._log(kept)
+                    await self._log(kept)
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._work.log(502, ModelResponse(), code="broken")
             raise ConnectionError("the external model broke the stream off") from error
-        self._log(kept)
+        await self._log(kept)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    def _log(self, kept: bytearray) -> None:
-        self._work.log(self._upstream.status, exchange.response_of(bytes(kept), is_stream=True))
+    async def _log(self, kept: bytearray) -> None:
+        if not self._work.is_logged:
+            self._work.log(self._upstream.status, await _understood(bytes(kept), is_stream=True))
 
 
 async def _disconnected(receive: Receive) -> None:

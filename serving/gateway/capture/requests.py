@@ -15,15 +15,16 @@ from starlette.responses import Response
 
 from labeling.integrations.tokens import PREFIX
 from serving.budgets.limits import NO_LIMITS, Limits
+from serving.captures.keys import key_sha256
 from serving.gateway import chat_completions
 from serving.gateway.answers import CLIENT_CLOSED, Question
-from serving.gateway.bodies import HungUp, read_bytes, unless_disconnected
 from serving.gateway.capture import exchange, forward
 from serving.gateway.capture.exchange import Asked
 from serving.gateway.capture.forward import Forwarded
 from serving.gateway.capture.upstream import KEYS, Upstream
 from serving.gateway.context import Gateway
 from serving.gateway.idempotency import HEADER
+from serving.gateway.intake.bodies import HungUp, check_length, unless_disconnected
 from serving.gateway.problems import Problem
 from serving.gateway.routes import Route
 from serving.gateway.tokens import Caller
@@ -38,7 +39,7 @@ _MODELS = re.compile(r"models(/[A-Za-z0-9._:-]+)*")
 
 @dataclass(frozen=True)
 class _Asking:
-    """Who asks: with a token of the project, or with a key of the external model."""
+    """Who asks: with a token of the project, or with a registered key of the external model."""
 
     caller: Caller | None
     own_key: str = ""
@@ -61,29 +62,44 @@ async def capture(request: Request, gateway: Gateway, request_id: str) -> Respon
     who = await _asking(request, gateway, route)
     if not (request.method == "POST" and path in POSTS) and not (request.method == "GET" and _is_models(path)):
         raise Problem(404, "address", "This is not forwarded.")
-    raw = await read_bytes(request) if request.method == "POST" else b""
-    body = exchange.read_body(raw)
-    asked = exchange.asked(path, body)
-    question = Question(
-        text=asked.text, protocol=PROTOCOL, token_id=who.token_id, limits=who.limits,
-        key=request.headers.get(HEADER, "") or forward.key_of(asked.text, raw),
-        caller=asked.caller, id=request_id,
-    )  # fmt: skip
-    if body is not None and _is_answered_here(gateway, route, question, asked, path, who):
-        return await chat_completions.respond(request, gateway, route, body, question, who.caller)
+
+    def understood(raw: bytes) -> tuple[bytes, Asked, Question]:
+        asked = exchange.asked(path, raw) if raw else Asked()
+        question = Question(
+            text=asked.text, protocol=PROTOCOL, token_id=who.token_id, limits=who.limits,
+            key=request.headers.get(HEADER, "") or forward.key_of(asked.text, raw),
+            caller=asked.caller, id=request_id,
+        )  # fmt: skip
+        _ = question.key_sha256  # the hash of a large document is made here, in a thread
+        return raw, asked, question
+
+    if request.method == "POST":
+        raw, asked, question = await gateway.bodies.read(request, slug, understood)
+    else:
+        raw, asked, question = understood(b"")
+    if asked.body is not None and _is_answered_here(route, question, asked, path):
+        check_length(question.text)
+        return await chat_completions.respond(request, gateway, route, asked.body, question, who.caller)
     return await _forward(request, gateway, route, who, raw, path, question, asked)
 
 
 async def _asking(request: Request, gateway: Gateway, route: Route) -> _Asking:
-    """Raises Problem 401, 403, 404 or 429."""
+    """Raises Problem 401, 403, 404 or 429.
+
+    A key that is not registered costs its caller's project nothing: neither a query nor a count.
+    """
     authorization = request.headers.get("authorization", "")
     key = authorization.partition(" ")[2].strip()
     own = key or next((request.headers[name] for name in sorted(KEYS) if name in request.headers), "")
     if route.capture != Capture.OWN_KEY or key.startswith(PREFIX):
         return _Asking(await gateway.authorize(request, route.slug))
     if not own:
-        raise Problem(401, "no_token", "Send a token, or the key of the external model.")
-    gateway.limits.count(-route.project_id)
+        raise Problem(401, "no_token", "Send a token, or a registered key of the external model.")
+    sha256 = key_sha256(route.project_id, own)
+    if sha256 not in route.caller_keys:
+        raise Problem(401, "invalid_token", "The key is not registered for this project. Send a token.")
+    gateway.limits.count(f"key:{sha256[:16]}")
+    gateway.enter(request, route.slug)
     return _Asking(None, own)
 
 
@@ -92,19 +108,14 @@ def _is_models(path: str) -> bool:
     return bool(_MODELS.fullmatch(path)) and not {".", ".."} & set(path.split("/"))
 
 
-def _is_answered_here(
-    gateway: Gateway, route: Route, question: Question, asked: Asked, path: str, who: _Asking
-) -> bool:
+def _is_answered_here(route: Route, question: Question, asked: Asked, path: str) -> bool:
     """Whether a small model answers: by the split of the traffic, and where it can do what is asked."""
     release, _ = route.choose(question.split_sha256(route))
     if release is None or release.external is not None:
         return False
-    known = who.caller is not None or gateway.accepted.has(route, who.own_key)
-    if asked.is_document and path == exchange.CHAT and known:
+    if asked.is_document and path == exchange.CHAT:
         return True
     if route.stable is None or route.stable.external is None:
-        if who.caller is None:
-            raise Problem(401, "no_token", "The external model is not used any more. Send a token of the project.")
         raise Problem(422, "field", "The model answers one document in a user message.", field="messages")
     return False
 
@@ -120,7 +131,7 @@ async def _forward(
         raise Problem(503, "endpoint", f"{external.name} cannot be called: {external.problem}")
     # The small model could have been chosen, but may not answer this caller or this request yet.
     _, is_candidate = route.choose(question.split_sha256(route))
-    work = Forwarded.of(gateway.answerer, route, question, asked, path, exchange.read_body(raw))
+    work = Forwarded.of(gateway.answerer, route, question, asked, path)
     if is_candidate:
         work.entry.stage = ""
     if request.method == "POST":
@@ -144,8 +155,6 @@ async def _forward(
             raise
     if isinstance(response, forward.Relayed):
         response.in_flight = gateway.metrics.in_flight(route.slug)
-    if who.own_key and 200 <= response.status_code < 300:
-        gateway.accepted.add(route, who.own_key)
     return response
 
 

@@ -12,7 +12,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from serving.gateway.bodies import BODY_SECONDS, too_large
+from serving.gateway.intake.bodies import BODY_SECONDS, too_large
 from serving.gateway.problems import Problem
 
 KIND = "multipart/form-data"

@@ -12,6 +12,8 @@ from serving.gateway.database import in_database
 from serving.gateway.limits.counters import Counters
 from serving.gateway.problems import Problem
 
+#: invalid tokens of one address. They are too long to be guessed: this limits what they cost
+GUESSES_PER_MINUTE = 600
 _MINUTE_KEEP = 120
 _MONTH_KEEP = 40 * 86_400
 Used = Callable[["Subject"], Awaitable[tuple[int, int]]]
@@ -72,13 +74,22 @@ class RateLimiter:
         self._used = used
         self.counters = Counters(url)
 
-    def count(self, token: int | None, limits: Limits | None = None) -> None:
-        """Counts a request. Raises Problem 429 above the limit of this minute."""
+    def count(self, subject: str, limits: Limits | None = None) -> None:
+        """Counts a request. ``subject``: whose. Raises Problem 429 above the limit of this minute."""
         now = time.time()
         limit = (limits.requests_per_minute if limits else None) or self._per_minute
-        key = f"slm:gateway:token{token or 0}:{int(now // 60)}:requests"
-        if self.counters.add(key, 1, keep=_MINUTE_KEEP) > limit:
+        if self.counters.add(_minute_key(subject, now), 1, keep=_MINUTE_KEEP) > limit:
             raise _too_fast(f"More than {limit:,} requests in one minute.", now)
+
+    def check_guesses(self, address: str) -> None:
+        """Raises Problem 429 for an address that has sent too many invalid tokens in this minute."""
+        now = time.time()
+        if self.counters.value(_minute_key(f"guesses:{address}", now)) >= GUESSES_PER_MINUTE:
+            raise _too_fast(f"More than {GUESSES_PER_MINUTE:,} invalid tokens in one minute.", now)
+
+    def count_guess(self, address: str) -> None:
+        """Counts an invalid token."""
+        self.counters.add(_minute_key(f"guesses:{address}", time.time()), 1, keep=_MINUTE_KEEP)
 
     async def reserve(self, *subjects: Subject) -> Reservation:
         """A request within all budgets. Raises Problem 429: ``budget``, or ``rate_limit`` for tokens per minute."""
@@ -124,6 +135,10 @@ class RateLimiter:
     async def close(self) -> None:
         """Closes the connection."""
         await self.counters.close()
+
+
+def _minute_key(subject: str, now: float) -> str:
+    return f"slm:gateway:{subject}:{int(now // 60)}:requests"
 
 
 def _too_fast(sentence: str, now: float) -> Problem:

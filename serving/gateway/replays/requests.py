@@ -10,8 +10,8 @@ from starlette.responses import Response
 
 from serving.gateway import passes
 from serving.gateway.answers import Question
-from serving.gateway.bodies import read_object, text_field
 from serving.gateway.context import Gateway
+from serving.gateway.intake.bodies import text_field
 from serving.gateway.problems import Problem
 
 PROTOCOL = "replay"
@@ -25,7 +25,7 @@ async def replay(request: Request, gateway: Gateway, question_id: str) -> Respon
     found = passes.verify(given)
     if found is None or found.slug != f"{slug} replay":
         raise Problem(401, "invalid_token", "Only the studio replays requests.")
-    body = await read_object(request)
+    body = await gateway.bodies.read_object(request, slug)
     gateway.reject_unknown(body, _FIELDS)
     route = gateway.route(slug)
     release = route.shadow

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as Path_
 
+from serving.captures.keys import key_sha256
 from serving.gateway.answers import Answerer
 from serving.gateway.app import create_app
 from serving.gateway.context import Gateway
@@ -90,14 +91,15 @@ def release(number: int, *addresses: str) -> ReleaseRoute:
 
 def route(stable: ReleaseRoute | None, candidate: ReleaseRoute | None = None, **changes: Any) -> Route:
     """The deployment of the project ``invoices``."""
-    values = {"stage": "", "share": 0.0, "max_queue": 8, "retention_days": 30, **changes}
+    keys = frozenset({key_sha256(1, "sk-caller")})
+    values = {"caller_keys": keys, "stage": "", "share": 0.0, "max_queue": 8, "retention_days": 30, **changes}
     return Route(1, "invoices", stable, candidate, **values)
 
 
 class Tokens(TokenCache):
     """Two tokens that are valid without a database."""
 
-    async def _lookup(self, text: str) -> Caller | None:
+    async def _lookup(self, text: str, before_query: Callable[[], None]) -> Caller | None:
         known = {
             "good": Caller(7, "invoices", frozenset({"extract", "read"}), None),
             "slm_good": Caller(7, "invoices", frozenset({"extract", "read"}), None),

@@ -11,6 +11,7 @@ from typing import Any
 
 from evaluation.inference.clients.endpoint_config import EndpointConfig
 from serving.gateway.external import ExternalRoute
+from serving.gateway.intake.connection import Connection
 from serving.gateway.routes import ReleaseRoute, Route
 from tests.servers import in_event_loop, in_thread
 from tests.serving.gateway.rig import SCHEMA, Rig, rig
@@ -146,7 +147,7 @@ def listening(folder: Path, route: Route, **options: Any) -> Iterator[Listening]
         async with rig(folder, route, **{"timeout": 10.0, **options}) as one:
             port = free_port()
             app = one.client._transport.app  # type: ignore[attr-defined]
-            async with in_event_loop(app, port=port):
+            async with in_event_loop(app, port=port, http=Connection, ws="none"):
                 found.append(Listening(port, one, asyncio.get_running_loop()))
                 ready.set()
                 await asyncio.to_thread(stop.wait)

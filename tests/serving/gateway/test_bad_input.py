@@ -10,7 +10,7 @@ import orjson
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from serving.gateway import bodies
+from serving.gateway.intake import bodies
 from tests.evaluation import fake_openai
 from tests.serving import event_loop
 from tests.serving.gateway import wire

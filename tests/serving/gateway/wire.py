@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+from serving.gateway.intake.connection import Connection
 from tests.servers import in_event_loop
 from tests.serving.gateway.rig import Rig
 
@@ -22,7 +23,7 @@ async def listening(found: Rig) -> AsyncIterator[int]:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     app = found.client._transport.app  # type: ignore[attr-defined]
-    async with in_event_loop(app, listener):
+    async with in_event_loop(app, listener, http=Connection, ws="none"):
         yield int(listener.getsockname()[1])
     listener.close()
 

@@ -1,0 +1,1 @@
+"""What comes in from callers: connections and bodies, within limits of size, time and cost."""

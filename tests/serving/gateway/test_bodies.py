@@ -1,0 +1,191 @@
+"""Bodies are read once the caller is known, and one caller's bodies hold up nobody else."""
+
+import asyncio
+import json
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.gateway import context
+from serving.gateway.intake import bodies, json_check
+from tests.serving import event_loop
+from tests.serving.gateway import wire
+from tests.serving.gateway.rig import Rig, backend, release, reply, rig, route
+
+EXTRACT = b"/api/v1/projects/invoices/extract"
+MANY = 9_500_000
+
+
+def head(path: bytes, length: int, token: bytes = b"", kind: bytes = b"application/json") -> bytes:
+    """The header of a request with a body."""
+    authorization = b"Authorization: Bearer %s\r\n" % token if token else b""
+    return b"POST %s HTTP/1.1\r\nHost: gateway\r\nContent-Type: %s\r\n%sContent-Length: %d\r\n\r\n" % (
+        path, kind, authorization, length
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("token", [b"", b"slm_bad", b"bad"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        EXTRACT, b"/v1/chat/completions", b"/api/v1/projects/invoices/feedback", b"/api/v1/projects/invoices/replay",
+        b"/capture/invoices/v1/chat/completions",
+    ],
+)  # fmt: skip
+def test_nothing_is_read_without_a_token(tmp_path: Path, path: bytes, token: bytes) -> None:
+    """The answer comes although not a byte of the body was sent."""
+
+    async def work() -> None:
+        async with rig(tmp_path, route(release(1), capture="own_key")) as found, wire.listening(found) as port:
+            for kind in (b"application/json", b"multipart/form-data; boundary=a"):
+                status, _ = await asyncio.wait_for(wire.exchange(port, head(path, 19_000_000, token, kind)), 20)
+                assert status == 401
+
+    event_loop.run(work())
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"[" + b"[]," * 2_000_000 + b"[]]", 413),
+        (b'{"text":"a","caller":[' + b"{}," * 2_000_000 + b"0]}", 413),
+        (b"{" + b",".join(b'"k%d":1' % number for number in range(1_000_000)) + b"}", 413),
+        (b'{"text":"a","page":' + b"[" * 200_000, 400),
+        (b'{"text":"' + b"a" * 4_000_001 + b'"}', 413),
+        (b'{"text":"' + b"\\" * 3_000_001, 400),
+        (b" " * 5_000_000, 400),
+    ],
+    ids=["lists", "objects", "names", "depth", "characters", "escapes", "blanks"],
+)
+def test_large_bodies_have_limits_of_what_they_cost(tmp_path: Path, body: bytes, status: int) -> None:
+    async def work() -> None:
+        async with backend(tmp_path / "a", reply()) as one, rig(tmp_path, route(release(1, one.address))) as found:
+            response = await post(found, EXTRACT.decode(), body)
+            assert response.status_code == status
+            assert one.asked == []
+
+    event_loop.run(work())
+
+
+async def post(found: Rig, path: str, body: bytes, token: str = "good") -> Any:
+    """The response to a JSON body."""
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    return await found.client.post(path, content=body, headers=headers)
+
+
+def test_a_page_with_as_many_lines_as_an_import_takes_is_read() -> None:
+    line = {"text": "Invoice number 17", "bbox": [10, 20, 300, 400]}
+    json_check.check(json.dumps({"text": "a", "page": {"width": 1, "height": 2, "lines": [line] * 20_000}}).encode())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a":1,"a":2}', b'{"a":{"b":1,"b":2}}', b'[{"a":1},{"a":1,"\\u0061":2}]', b'{"a":[1,{"b":1}],"c":1,"a":2}',
+        b'{"":1,"":2}', b'{"a\\"":1,"a\\"":2}', b'{"a" : "x,{" , "a" : 1}', b'{"\\\\":1,"\\\\":2}',
+        b'{"' + b"a" * 200_000 + b'":1,"' + b"a" * 200_000 + b'":2}',
+    ],
+)  # fmt: skip
+def test_equal_names_are_found(body: bytes) -> None:
+    json.loads(body)
+    with pytest.raises(ValueError):
+        json_check.check(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a":1,"b":{"a":2},"c":[{"a":1},{"a":2}]}', b'{"a":"a","b":"a\\",\\"a\\":1"}', b'["a","a"]',
+        b'{"a":["a","a"]}',
+        b'{"a\\\\":1,"a":2}', b'""', b"1", b"", b'{"a":"' + b"\\\\" * 70_000 + b'","b":1}',
+        b'{"a":"' + b"x" * 65_535 + b'\\"","b":1}',
+    ],
+)  # fmt: skip
+def test_other_names_are_left_alone(body: bytes) -> None:
+    json_check.check(body)
+
+
+def test_large_bodies_leave_the_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+    checked = json_check.check
+
+    def check(body: bytes) -> None:
+        threads.append(threading.current_thread())
+        checked(body)
+
+    monkeypatch.setattr(json_check, "check", check)
+
+    async def work() -> None:
+        loop = threading.current_thread()
+        where = route(release(1), capture="token")
+        async with rig(tmp_path, where) as found:
+            for path in (
+                EXTRACT.decode(), "/v1/chat/completions", "/api/v1/projects/invoices/feedback",
+                "/capture/invoices/v1/chat/completions",
+            ):  # fmt: skip
+                threads.clear()
+                await post(found, path, b'{"model":"invoices"}')
+                await post(found, path, b'{"model":"' + b"a" * bodies.SMALL + b'"}')
+                assert [one is loop for one in threads] == [True, False]
+
+    event_loop.run(work())
+
+
+def test_large_bodies_of_a_project_wait_for_each_other_alone(tmp_path: Path) -> None:
+    """Four bodies that do not end take the places of their project; another project's body is read."""
+    body = json.dumps({"text": "a" * (bodies.LARGE + 100_000)}).encode()
+
+    async def work() -> None:
+        async with rig(tmp_path, route(release(1)), route_of("receipts")) as found, wire.listening(found) as port:
+            slow = [await opened(port, head(EXTRACT, len(body) + 1, b"good") + body) for _ in range(bodies.PLACES)]
+            places = found.gateway.bodies._places
+            while not (place := places.get("invoices")) or not place.locked():
+                await asyncio.sleep(0.01)
+            other = head(EXTRACT.replace(b"invoices", b"receipts"), len(body), b"other")
+            assert (await asyncio.wait_for(wire.exchange(port, other, body), 20))[0] == 503  # no replica: it was read
+            small = b'{"text": "a"}'
+            assert (await wire.exchange(port, head(EXTRACT, len(small), b"good"), small))[0] == 503
+            waiting = asyncio.ensure_future(wire.exchange(port, head(EXTRACT, len(body), b"good"), body))
+            slow[0].transport.abort()
+            assert (await asyncio.wait_for(waiting, 20))[0] == 503
+            for writer in slow[1:]:
+                writer.transport.abort()
+
+    event_loop.run(work())
+
+
+async def opened(port: int, data: bytes) -> asyncio.StreamWriter:
+    """A connection that has sent these bytes."""
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data)
+    await writer.drain()
+    return writer
+
+
+def route_of(slug: str) -> Any:
+    """The deployment of another project."""
+    return replace(route(release(2)), slug=slug, project_id=2)
+
+
+def test_open_requests_of_a_project_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context, "MAX_OPEN", 2)
+
+    async def work() -> None:
+        async with rig(tmp_path, route(release(1)), route_of("receipts")) as found, wire.listening(found) as port:
+            slow = [await opened(port, head(EXTRACT, 100, b"good")) for _ in range(2)]
+            while found.gateway.open["invoices"] < 2:
+                await asyncio.sleep(0.01)
+            refused = await post(found, EXTRACT.decode(), b'{"text": "a"}')
+            assert (refused.status_code, refused.json()["code"]) == (429, "queue_full")
+            other = await post(found, "/api/v1/projects/receipts/extract", b'{"text": "a"}', token="other")
+            assert other.status_code == 503
+            for writer in slow:
+                writer.transport.abort()
+            while found.gateway.open:
+                await asyncio.sleep(0.01)
+            assert (await post(found, EXTRACT.decode(), b'{"text": "a"}')).status_code == 503
+
+    event_loop.run(work())
