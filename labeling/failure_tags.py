@@ -1,7 +1,8 @@
 """Failure tags: why a document is hard. One vocabulary for annotators, imports, slices and sample data."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from labeling.models import Project
@@ -15,7 +16,9 @@ class Tag:
     description: str
 
 
-FAILURE_TAGS: dict[str, Tag] = {
+#: tags of a project besides the vocabulary
+MAX_OWN_TAGS: Final = 50
+FAILURE_TAGS: Final[dict[str, Tag]] = {
     "missing_field": Tag("Missing field", "An expected value is not in the document."),
     "ocr_noise": Tag("OCR noise", "Letters are misread, words are broken or run together."),
     "unreadable_value": Tag("Unreadable value", "OCR damaged a value itself; the correct value is not in the text."),
@@ -37,6 +40,15 @@ def tags_of(project: "Project") -> dict[str, Tag]:
     """The failure tags of a project: the vocabulary, then its own tags in their order."""
     own = {name: Tag(name.replace("_", " "), "A tag of this project.") for name in project.extra_tags}
     return {**FAILURE_TAGS, **{name: tag for name, tag in own.items() if name not in FAILURE_TAGS}}
+
+
+def add_own_tags(project: "Project", tags: Iterable[str]) -> None:
+    """Adds the tags of imported documents to those of the project, up to its limit. The caller has locked its row."""
+    own = list(project.extra_tags)
+    own += [tag for tag in dict.fromkeys(tags) if tag not in FAILURE_TAGS and tag not in own and "," not in tag]
+    if own[:MAX_OWN_TAGS] != project.extra_tags:
+        project.extra_tags = own[:MAX_OWN_TAGS]
+        project.save(update_fields=["extra_tags"])
 
 
 def title_of(project: "Project", tag: str) -> str:

@@ -15,6 +15,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from labeling.annotation import predictions, state
+from labeling.failure_tags import add_own_tags
 from labeling.imports.rows import ParsedRow, Row, RowError, RowPrediction, display_id, validate_row
 from labeling.models import AnnotationRevision, Document, Origin, Project, SchemaVersion
 from slmstudio.contract.schema.compiled import dumps
@@ -171,11 +172,12 @@ def write(
             # Serializes batches, freezes and schema changes, but not rows that reference the project. So gold is
             # validated against the schema it is stored under, and a new schema sees all earlier labels. Ids also grow
             # in commit order, which the search index relies on.
-            Project.objects.select_for_update(no_key=True).get(pk=task.project.pk)
+            project = Project.objects.select_for_update(no_key=True).get(pk=task.project.pk)
             version = task.project.schema_version
             batch.validate(version)
             fresh, duplicates, clashes = _classify_rows(task.project, batch.valid)
             result.with_gold += _copy_in(task, version, fresh)
+            add_own_tags(project, (tag for row in fresh for tag in row.tags))
             rejects = [*batch.invalid, *clashes]
             result.imported += len(fresh)
             result.duplicates += duplicates

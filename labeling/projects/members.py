@@ -1,6 +1,6 @@
 """The members of a project, their roles, and the project's settings. A project always has an owner."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from labeling.annotation import gold
-from labeling.failure_tags import FAILURE_TAGS
+from labeling.failure_tags import FAILURE_TAGS, MAX_OWN_TAGS
 from labeling.models import ApiToken, Document, Membership, Presence, Project
 from slmstudio.access import Action, Role, may
 from slmstudio.audit import note
@@ -28,7 +28,7 @@ SETTINGS = (
     "confidence_floor",
     "extra_tags",
 )
-MAX_OVERLAP, MAX_EXTRA_TAGS = 10, 50
+MAX_OVERLAP = 10
 
 
 @transaction.atomic
@@ -135,7 +135,7 @@ def change_settings(*, project: Project, by: User, values: Mapping[str, Any]) ->
         raise Refused(f"The overlap must be from 2 to {MAX_OVERLAP}.", field="overlap_people")
     clean = dict(values)
     if "extra_tags" in clean:
-        clean["extra_tags"] = _tags(clean["extra_tags"])
+        clean["extra_tags"] = _tags(clean["extra_tags"], project.extra_tags)
     with transaction.atomic():
         row = Project.objects.select_for_update(no_key=True).get(pk=project.pk)
         changed = {name: value for name, value in clean.items() if getattr(row, name) != value}
@@ -157,10 +157,12 @@ def change_settings(*, project: Project, by: User, values: Mapping[str, Any]) ->
     return project
 
 
-def _tags(names: Any) -> list[str]:
+def _tags(names: Any, existing: Sequence[str]) -> list[str]:
+    """The names of new tags are normalized; those of imported documents stay as they are."""
     tags: list[str] = []
     for tag in names:
-        name = "_".join(str(tag).split()).lower()
+        name = str(tag).strip()
+        name = name if name in existing else "_".join(name.split()).lower()
         if not name:
             continue
         if len(name) > 40 or not name.isprintable() or "," in name:
@@ -169,8 +171,8 @@ def _tags(names: Any) -> list[str]:
             )
         if name not in FAILURE_TAGS and name not in tags:
             tags.append(name)
-    if len(tags) > MAX_EXTRA_TAGS:
-        raise Refused(f"A project can have at most {MAX_EXTRA_TAGS} own tags.", field="extra_tags")
+    if len(tags) > MAX_OWN_TAGS:
+        raise Refused(f"A project can have at most {MAX_OWN_TAGS} own tags.", field="extra_tags")
     return tags
 
 
