@@ -106,21 +106,21 @@ def at_the_margin(rounds: int, seed: int) -> list[str]:
 
 
 def forty_seven(rounds: int, seed: int) -> list[str]:
-    """Candidates that win 47 % of the comparisons, so that they do not match: by the usual rule, and certified."""
+    """Candidates that win 47% of the comparisons, so that they do not match: by the usual rule, and certified."""
     rng = np.random.default_rng([seed, 1_000])
     usual, best, certified, best_certified, accuracy = 0, 0, 0, 0, 0
     for _ in range(rounds):
         wins = rng.random((3, 200)) < 0.47
         usual += wins[0].sum() >= 100
         best += (wins.sum(axis=1) >= 100).any()
-        # A win or a loss is worth half a comparison, so that 47 % are 3 points behind.
+        # A win or a loss is worth half a comparison, so that 47% are 3 points behind.
         shown = [reached(np.where(one, 0.5, -0.5), 0.03, alpha_level(k)) for k, one in enumerate(wins, start=1)]
         certified += shown[0]
         best_certified += any(shown)
         before, after = rng.random(400) < 0.50, rng.random(400) < 0.47
         accuracy += reached(after.astype(float) - before, 0.03, ALPHA)
     return [
-        "| A true 47 % against 50 % | taken for as good |", "|---|---:|",
+        "| A true 47% against 50% | taken for as good |", "|---|---:|",
         f"| 200 comparisons, half of them won or more | {usual / rounds:.1%} |",
         f"| the best of three such candidates | {best / rounds:.1%} |",
         f"| certified, margin 3 points, 200 comparisons | {certified / rounds:.1%} |",

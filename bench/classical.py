@@ -89,7 +89,7 @@ def measured(dataset: Any, user: Any, kind: Any, labels: int) -> str:
     fields = {name: round(100 * value["rate"], 1) for name, value in run.scores["per_field"].items()}
     protocol = run.scores.get("sroie") or {}
     return (
-        f"{kind.label:36} {facts['labels']:6,} labels  exact {100 * exact['rate']:.1f} % ({100 * exact['low']:.1f} to "
+        f"{kind.label:36} {facts['labels']:6,} labels  exact {100 * exact['rate']:.1f}% ({100 * exact['low']:.1f} to "
         f"{100 * exact['high']:.1f})  training {facts['seconds']:.1f} s  p50 {run.latency['p50']:.1f} ms  p95 "
         f"{run.latency['p95']:.1f} ms  1,000 documents {1000 * run.facts['cost_per_document']:.5f}  valid "
         f"{run.scores['schema_valid']['k']} of {run.scores['schema_valid']['n']}  {fields}  {protocol}"

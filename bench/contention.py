@@ -120,7 +120,7 @@ def broken(seconds: dict[Cell, float]) -> list[str]:
                 found.append(f"{work}: {times:.2f} times as long next to {busy} as alone, more than {limit}")
         lost = alone / seconds[Cell(work, "before", 0)] - 1
         if lost > MOST_LOST:
-            found.append(f"{work}: {100 * lost:.0f} % slower on an idle machine, more than {100 * MOST_LOST:.0f} %")
+            found.append(f"{work}: {100 * lost:.0f}% slower on an idle machine, more than {100 * MOST_LOST:.0f}%")
     return found
 
 

@@ -8,7 +8,7 @@ is below the threshold.
 
 On documents of the validation split the team learns what holds for all documents of these layouts, and the hold-out
 remains a sample that it knows nothing of. On documents of the hold-out it learns exactly the layouts that the gate
-tests: the measured rate rises to 100 % whatever the true rate is. The same happens with figures of slices that have
+tests: the measured rate rises to 100% whatever the true rate is. The same happens with figures of slices that have
 few documents each; with ``MIN_SLICE_DOCUMENTS`` in a slice it does not.
 """
 
@@ -56,21 +56,21 @@ class Correction:
     keeps_better: bool = False
 
 
-#: what ``python -m bench.gate_simulation`` simulates; true rates end just below 95 % except where the text says so
+#: what ``python -m bench.gate_simulation`` simulates; true rates end just below 95% except where the text says so
 PLANS = (
     ("what fails on validation is corrected", Correction(tail=0.0535, documents=300)),
-    ("the same, with 2.3 % other errors", Correction(tail=0.03, slip=0.0225, documents=300)),
+    ("the same, with 2.3% other errors", Correction(tail=0.03, slip=0.0225, documents=300)),
     ("the same, with other validation documents in each round", Correction(tail=0.06, layouts=1000, fresh=True)),
     (
-        "each training loses and learns 10 % of the rare layouts; undone where the rate on the hold-out falls",
+        "each training loses and learns 10% of the rare layouts; undone where the rate on the hold-out falls",
         Correction(tail=0.2005, known=0.75, swaps=40, seen="nothing", keeps_better=True, documents=300),
     ),
     (
         "the figures of hold-out slices with at least 20 documents are corrected",
         Correction(seen="slices", least=20, tail=0.48, layouts=16, documents=1000),
     ),
-    ("lookalikes of the hold-out are trained on, true rate 89 %: not possible", Correction(seen="holdout")),
-    ("the figures of all hold-out slices are corrected, true rate 89 %: not possible", Correction(seen="slices")),
+    ("lookalikes of the hold-out are trained on, true rate 89%: not possible", Correction(seen="holdout")),
+    ("the figures of all hold-out slices are corrected, true rate 89%: not possible", Correction(seen="slices")),
 )
 
 

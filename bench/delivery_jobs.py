@@ -225,7 +225,7 @@ def _through_gateway(work: Work, by_extract: list[Reply], by_openai: list[Reply]
         ))  # fmt: skip
     heads = (
         "hold-out", "documents", "valid", "field accuracy", "exact match", "equal outputs", "p50 ms", "p95 ms",
-        "calibration error: tokens", "calibrated (5 to 95 % of a perfect one)",
+        "calibration error: tokens", "calibrated (5 to 95% of a perfect one)",
     )  # fmt: skip
     return table("Through the gateway", heads, lines)
 

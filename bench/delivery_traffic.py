@@ -200,7 +200,7 @@ class CalibrationError:
     def __str__(self) -> str:
         if not self.values:
             return "–"
-        return f"{100 * self.error:.1f} % ({100 * self.low:.1f} to {100 * self.high:.1f})"
+        return f"{100 * self.error:.1f}% ({100 * self.low:.1f} to {100 * self.high:.1f})"
 
 
 def calibration(

@@ -153,7 +153,7 @@ class Versions:
     def canary(self) -> None:
         """Two shares, then all traffic."""
         erik = self.erik
-        for share in ("50 %",):
+        for share in ("50%",):
             with self.walk.step(erik, f"promotes it to {share}") as shown:
                 erik.button(share)
                 expect(erik.page.locator(".release").last).to_contain_text(f"{share} of the requests")

@@ -61,13 +61,13 @@ def power(rng: Rng, reference: int, live: int, rounds: int, changes: dict[str, f
 
 SIZES = ((100, 200), (200, 500), (500, 2_000))
 CHANGES: dict[str, dict[str, float]] = {
-    "documents 25 % longer": {"length": 1.25},
-    "documents 50 % longer": {"length": 1.5},
+    "documents 25% longer": {"length": 1.25},
+    "documents 50% longer": {"length": 1.5},
     "documents twice as long": {"length": 2.0},
-    "null in 15 % instead of 5 %": {"null": 0.15},
-    "null in 25 % instead of 5 %": {"null": 0.25},
-    "another language in 12 % instead of 2 %": {"french": 0.12},
-    "another language in 25 % instead of 2 %": {"french": 0.25},
+    "null in 15% instead of 5%": {"null": 0.15},
+    "null in 25% instead of 5%": {"null": 0.25},
+    "another language in 12% instead of 2%": {"french": 0.12},
+    "another language in 25% instead of 2%": {"french": 0.25},
     "mean confidence 0.80 instead of 0.89": {"unsure": 2.0},
 }
 

@@ -76,7 +76,7 @@ def misses(judgments: Iterator[tuple[int, int]], largest: int, true: float, look
 
 
 def delay_table(rounds: int, seed: int) -> list[str]:
-    """The lines: median and 90 % of the rounds."""
+    """The lines: median and 90% of the rounds."""
     lines = [
         "| Budget | kept | " + " | ".join(f"{factor:g} times" for factor in FACTORS) + " |",
         "|---|---:|" + "---:|" * len(FACTORS),
@@ -102,7 +102,7 @@ def _rounded(value: float) -> str:
 
 
 def coverage_table(rounds: int, seed: int) -> list[str]:
-    """The lines: how often the 95 % interval misses the true rate at any of 40 looks."""
+    """The lines: how often the 95% interval misses the true rate at any of 40 looks."""
     lines = ["| True rate | " + " | ".join(KINDS) + " |", "|---|" + "---:|" * len(KINDS)]
     for true in (0.005, 0.02, 0.1):
         cells = []

@@ -2,8 +2,8 @@
 
     .venv/bin/python -m bench.family_simulation [--rounds 2000] [--seed 15] [--only errors | power]
 
-A gate allows 5 % of failures. In the first table 5 % fail in truth, so that every pass is false; in the second 1 %, so
-that every pass is right. Both are read at 95 % confidence. Prints Markdown.
+A gate allows 5% of failures. In the first table 5% fail in truth, so that every pass is false; in the second 1%, so
+that every pass is right. Both are read at 95% confidence. Prints Markdown.
 """
 
 import argparse
@@ -109,7 +109,7 @@ def only_large_fail(families: int, share: float, size: int) -> Plan:
 
 
 def long_documents(documents: int, *, only_they_fail: bool) -> Plan:
-    """Fields: 3 % of the documents have 400 of them, the others 8. Documents fail as a whole."""
+    """Fields: 3% of the documents have 400 of them, the others 8. Documents fail as a whole."""
 
     def draw(rng: np.random.Generator, rate: float) -> tuple[Array, Array]:
         is_long = rng.random(documents) < 0.03
@@ -132,8 +132,8 @@ PLANS: dict[str, Plan] = {
     "Zipf, 300 of 1,500": fails_wholly(zipf(300, 1500)),
     "log-normal sizes, 100": random_sizes(100, 0.7),
     "log-normal sizes, 300": random_sizes(300, 0.7),
-    "one family of 30 %": fails_wholly(np.append(equal(140, 1), 60.0)),
-    "one family of 30 %, 400 others": fails_wholly(np.append(equal(400, 1), 171.0)),
+    "one family of 30%": fails_wholly(np.append(equal(140, 1), 60.0)),
+    "one family of 30%, 400 others": fails_wholly(np.append(equal(400, 1), 171.0)),
     "beta-binomial, 0.1": beta_binomial(100, 5, 0.1),
     "beta-binomial, 0.5": beta_binomial(100, 5, 0.5),
     "beta-binomial, 0.8": beta_binomial(200, 10, 0.8),
@@ -142,9 +142,9 @@ PLANS: dict[str, Plan] = {
     "the larger, the more likely to fail, 100": larger_fail_more(100, 0.7),
     "the larger, the more likely to fail, 300": larger_fail_more(300, 1.0),
     "the larger, the more likely to fail, 1,000": larger_fail_more(1000, 1.0),
-    "only 5 % large families fail, 200": only_large_fail(200, 0.05, 30),
-    "fields, 3 % long documents, 150": long_documents(150, only_they_fail=False),
-    "fields, only 3 % long documents fail, 600": long_documents(600, only_they_fail=True),
+    "only 5% large families fail, 200": only_large_fail(200, 0.05, 30),
+    "fields, 3% long documents, 150": long_documents(150, only_they_fail=False),
+    "fields, only 3% long documents fail, 600": long_documents(600, only_they_fail=True),
 }
 
 
@@ -177,7 +177,7 @@ def table(rounds: int, seed: int, rate: float) -> None:
 
 def shown(share: float, rounds: int) -> str:
     """A share in percent, with twice the standard error of the simulation."""
-    return f"{100 * share:.1f} % ± {200 * (share * (1 - share) / rounds) ** 0.5:.1f}"
+    return f"{100 * share:.1f}% ± {200 * (share * (1 - share) / rounds) ** 0.5:.1f}"
 
 
 def main() -> None:
@@ -190,7 +190,7 @@ def main() -> None:
     began = time.monotonic()
     for name, rate in (("errors", LIMIT), ("power", 0.01)):
         if options.only in (None, name):
-            print(f"{100 * rate:.0f} % fail\n")
+            print(f"{100 * rate:.0f}% fail\n")
             table(options.rounds, options.seed, rate)
             print()
     print(f"{options.rounds:,} rounds, seed {options.seed}, {time.monotonic() - began:.0f} s")

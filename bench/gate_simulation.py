@@ -70,18 +70,18 @@ def _outside(value: float, ends: tuple[float, float]) -> bool:
 
 def cases() -> Iterator[Case]:
     """(function, where it is simulated, one round: is it wrong, how often it may be)."""
-    yield "exact_lower", "rate 95 %, n = 200", lambda r: exact_lower(int(r.binomial(200, 0.95)), 200) > 0.95, 0.05
-    yield "exact_upper", "rate 2 %, n = 150", lambda r: exact_upper(int(r.binomial(150, 0.02)), 150) < 0.02, 0.05
-    yield "wilson", "rate 90 %, n = 120", lambda r: _outside(0.9, wilson(int(r.binomial(120, 0.9)), 120)), 0.05
+    yield "exact_lower", "rate 95%, n = 200", lambda r: exact_lower(int(r.binomial(200, 0.95)), 200) > 0.95, 0.05
+    yield "exact_upper", "rate 2%, n = 150", lambda r: exact_upper(int(r.binomial(150, 0.02)), 150) < 0.02, 0.05
+    yield "wilson", "rate 90%, n = 120", lambda r: _outside(0.9, wilson(int(r.binomial(120, 0.9)), 120)), 0.05
 
     def mcnemar(r: np.random.Generator) -> bool:
         changed = int(r.binomial(150, 0.2))
         fixed = int(r.binomial(changed, 0.5))
         return mcnemar_exact(fixed, changed - fixed) <= 0.05
 
-    yield "mcnemar_exact", "20 % of 150 change, no better", mcnemar, 0.05
+    yield "mcnemar_exact", "20% of 150 change, no better", mcnemar, 0.05
     for margin, rate in ((0.05, 0.9), (0.02, 0.98)):
-        words = f"truly worse by {100 * margin:.0f} points, {100 * rate:.0f} % before, 300 against 900"
+        words = f"truly worse by {100 * margin:.0f} points, {100 * rate:.0f}% before, 300 against 900"
 
         def not_worse(r: np.random.Generator, margin: float = margin, rate: float = rate) -> bool:
             k_a, k_b = int(r.binomial(900, rate)), int(r.binomial(300, rate - margin))
@@ -98,7 +98,7 @@ def cases() -> Iterator[Case]:
         k_a, k_b = int(r.binomial(400, 0.95)), int(r.binomial(100, 0.92))
         return _outside(-0.03, difference_interval(k_a, 400, k_b, 100))
 
-    yield "difference_interval", "95 against 92 %, 400 against 100", difference, 0.05
+    yield "difference_interval", "95 against 92%, 400 against 100", difference, 0.05
     yield "holm", "8 fields, none moved", lambda r: min(holm(list(r.random(8)))) <= 0.05, 0.05
     truth = float(np.exp(0.5 * 1.6448536))
 
@@ -111,20 +111,20 @@ def cases() -> Iterator[Case]:
         return (quantile_lower(list(r.lognormal(0, 0.5, 150))) or 0) > truth
 
     yield "quantile_lower (p95)", "150 latencies, log-normal", p95_low, 0.05
-    yield "automation", "5 % wrong whatever the confidence, limit 5 %", lambda r: _automated(r, 0.05, 500), 0.05
+    yield "automation", "5% wrong whatever the confidence, limit 5%", lambda r: _automated(r, 0.05, 500), 0.05
 
 
 def slow_cases() -> Iterator[Case]:
     """The same for what is bounded over documents: a few hundred rounds."""
     for limit, churn, n in ((0.02, 0.0, 60), (0.02, 0.05, 150), (0.05, 0.2, 300)):
-        words = f"truly worse by {100 * limit:.0f} points, {n} documents, {100 * churn:.0f} % go either way"
+        words = f"truly worse by {100 * limit:.0f} points, {n} documents, {100 * churn:.0f}% go either way"
 
         def loss(r: np.random.Generator, limit: float = limit, churn: float = churn, n: int = n) -> bool:
             return paired_loss(*_losses(r, limit, churn, n)).value < limit
 
         yield "paired_loss", words, loss, 0.05
     for rate in (0.1, 0.02):
-        words = f"{100 * rate:.0f} % of fields, half of 150 documents entirely wrong"
+        words = f"{100 * rate:.0f}% of fields, half of 150 documents entirely wrong"
 
         def share(r: np.random.Generator, rate: float = rate) -> bool:
             return share_loss(_share(r, rate), [8.0] * 150).value < rate
@@ -134,14 +134,14 @@ def slow_cases() -> Iterator[Case]:
     def fields(r: np.random.Generator) -> bool:
         return exact_upper(int(sum(_share(r, 0.1))), 8 * 150) < 0.1
 
-    yield "exact_upper on fields (not used)", "the same as above, 10 %", fields, 0.05
+    yield "exact_upper on fields (not used)", "the same as above, 10%", fields, 0.05
     yield "mean_bound", "60 gamma costs", lambda r: (mean_bound(list(r.gamma(2.0, 1.0, 60))) or 9) < 2.0, 0.05
 
     def cost(r: np.random.Generator) -> bool:
         found = mean_cost([5.0 * count for count in _share(r, 0.05, 200)], 40.0)
         return _outside(2.0, (found.low, found.high))
 
-    yield "mean_cost", "5 a field, 5 % of fields, 200 documents", cost, 0.05
+    yield "mean_cost", "5 a field, 5% of fields, 200 documents", cost, 0.05
 
     def dearer(r: np.random.Generator) -> bool:
         found = mean_difference(_share(r, 0.1), _share(r, 0.1))
@@ -157,19 +157,19 @@ def functions(rounds: int) -> None:
         for name, words, is_wrong, may_be in found:
             rng = np.random.default_rng(11)
             wrong = sum(is_wrong(rng) for _ in range(count)) / count
-            print(f"| `{name}` | {words} | {shown(wrong, count)} | {100 * may_be:.0f} % |", flush=True)
+            print(f"| `{name}` | {words} | {shown(wrong, count)} | {100 * may_be:.0f}% |", flush=True)
     rng = np.random.default_rng(11)
     discovered = float(np.mean([_false_discoveries(rng) for _ in range(rounds)]))
     words = "false discoveries, 4 of 20 slices changed"
-    print(f"| `benjamini_hochberg` | {words} | {100 * discovered:.1f} % | 5 % |")
+    print(f"| `benjamini_hochberg` | {words} | {100 * discovered:.1f}% | 5% |")
 
 
 def workflows(rounds: int) -> None:
-    """The table of whole workflows, with alpha spending and with every hold-out evaluation at 5 %."""
+    """The table of whole workflows, with alpha spending and with every hold-out evaluation at 5%."""
     plan, one = Plan(), Plan(candidates=1)
     rows: Sequence[tuple[str, Callable[[np.random.Generator, Any], float], int]] = (
         (
-            f"one candidate, {one.extensions} extensions ({one.evaluations} hold-out evaluations), 95 % valid",
+            f"one candidate, {one.extensions} extensions ({one.evaluations} hold-out evaluations), 95% valid",
             lambda r, level: workflow.rates(r, rounds, one, threshold=0.95, level=level),
             rounds,
         ),
@@ -196,17 +196,17 @@ def workflows(rounds: int) -> None:
             rounds,
         ),
         (
-            "10 % of fields wrong allowed and true, 8 correlated fields, 10 candidates, 5 extensions",
+            "10% of fields wrong allowed and true, 8 correlated fields, 10 candidates, 5 extensions",
             lambda r, level: workflow.field_errors(r, FEWER, plan, rate=0.1, level=level),
             FEWER,
         ),
         (
-            "no regression of 2 points, 10 candidates truly worse by 2, 5 extensions, 5 % churn",
+            "no regression of 2 points, 10 candidates truly worse by 2, 5 extensions, 5% churn",
             lambda r, level: workflow.regressions(r, FEWER, plan, limit=0.02, churn=0.05, level=level),
             FEWER,
         ),
         (
-            "no regression of 5 points, 10 candidates truly worse by 5, 5 extensions, 20 % churn",
+            "no regression of 5 points, 10 candidates truly worse by 5, 5 extensions, 20% churn",
             lambda r, level: workflow.regressions(r, FEWER, plan, limit=0.05, churn=0.2, level=level),
             FEWER,
         ),
@@ -224,7 +224,7 @@ def corrected(rounds: int) -> None:
         found, unspent = (
             correction.simulate(np.random.default_rng(5), rounds, plan, level=level) for level in (counted, naive)
         )
-        rate = f"{100 * found.rate:.1f} %"
+        rate = f"{100 * found.rate:.1f}%"
         print(f"| {words} | {shown(found.false, rounds)} | {shown(unspent.false, rounds)} | {rate} |", flush=True)
 
 
@@ -252,7 +252,7 @@ def noninferior(rounds: int) -> None:
 
 def shown(share: float, rounds: int) -> str:
     """A share in per cent, with twice the error of the simulation."""
-    return f"{100 * share:.2f} % ± {200 * (share * (1 - share) / rounds) ** 0.5:.2f}"
+    return f"{100 * share:.2f}% ± {200 * (share * (1 - share) / rounds) ** 0.5:.2f}"
 
 
 def main() -> None:

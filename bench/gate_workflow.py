@@ -46,7 +46,7 @@ def counted(look: int) -> float:
 
 
 def naive(look: int) -> float:
-    """5 % for every evaluation, without alpha spending."""
+    """5% for every evaluation, without alpha spending."""
     return 0.05
 
 

@@ -2,7 +2,7 @@
 
     python -m bench.learning_curve --texts BANKING77/train.csv [--labels 800] [--seeds 5]
 
-A curve is fitted to classifiers of 12, 25, 50 and 100 % of the labels (three subsets each), measured on validation
+A curve is fitted to classifiers of 12, 25, 50 and 100% of the labels (three subsets each), measured on validation
 texts. Its prediction for more labels is compared with classifiers that are trained on them, on the same texts. The
 controls are "no change" and a straight line through the last two sizes.
 """
@@ -77,7 +77,7 @@ def main() -> None:
             f"{np.mean(np.abs(own_errors)):.3f}"
         )
     for factor, hits in inside.items():
-        print(f"x{factor}: in the 90 % band {sum(hits)} of {len(hits)}")
+        print(f"x{factor}: in the 90% band {sum(hits)} of {len(hits)}")
 
 
 if __name__ == "__main__":

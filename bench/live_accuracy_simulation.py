@@ -35,13 +35,13 @@ class Setting:
 
 
 SETTINGS = [
-    Setting("97 %, no predictor", 5_000, 0.97, share=0.01),
-    Setting("97 %, no predictor", 20_000, 0.97),
-    Setting("90 %, useless predictor", 10_000, 0.9, noise=9.0),
-    Setting("90 %, good predictor", 10_000, 0.98, 0.58, 0.2, noise=0.05),
-    Setting("90 %, good predictor", 30_000, 0.98, 0.58, 0.2, noise=0.05),
-    Setting("70 %, very good predictor", 10_000, 0.97, 0.07, 0.3, noise=0.02),
-    Setting("90 %, good predictor, targeted judged first", 20_000, 0.98, 0.58, 0.2, noise=0.05, judged=(0.95, 0.4)),
+    Setting("97%, no predictor", 5_000, 0.97, share=0.01),
+    Setting("97%, no predictor", 20_000, 0.97),
+    Setting("90%, useless predictor", 10_000, 0.9, noise=9.0),
+    Setting("90%, good predictor", 10_000, 0.98, 0.58, 0.2, noise=0.05),
+    Setting("90%, good predictor", 30_000, 0.98, 0.58, 0.2, noise=0.05),
+    Setting("70%, very good predictor", 10_000, 0.97, 0.07, 0.3, noise=0.02),
+    Setting("90%, good predictor, targeted judged first", 20_000, 0.98, 0.58, 0.2, noise=0.05, judged=(0.95, 0.4)),
 ]
 
 
@@ -91,8 +91,8 @@ def main() -> None:
     for setting in SETTINGS:
         found = simulate(setting, options.rounds, rng)
         print(
-            f"| {setting.name} | {found['judged']:.0f} | {100 * found['powered']:.1f} % | "
-            f"{100 * found['powered_width']:.1f} | {100 * found['plain']:.1f} % | {100 * found['plain_width']:.1f} |",
+            f"| {setting.name} | {found['judged']:.0f} | {100 * found['powered']:.1f}% | "
+            f"{100 * found['powered_width']:.1f} | {100 * found['plain']:.1f}% | {100 * found['plain_width']:.1f} |",
             flush=True,
         )
 

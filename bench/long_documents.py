@@ -71,7 +71,7 @@ def main() -> None:
             merged, joined, cut = ([one[place] for one in found] for place in range(3))
             rows.append(
                 [
-                    f"{limit} words", f"{count / options.documents:.1f}", f"{100 * rate:g} %",
+                    f"{limit} words", f"{count / options.documents:.1f}", f"{100 * rate:g}%",
                     f"{sum(one.exact for one in merged)} of {len(merged)}",
                     *(f"{100 * summarize(one)['field_exact']['rate']:.1f}" for one in (merged, joined, cut)),
                 ]

@@ -128,10 +128,10 @@ def main() -> None:
         parts_mb = {part.title: round(part.bytes / 1e6) for part in parts}
         print(
             f"{name:20} {longest:5} tokens, answer {answer:4}: {peak / 1e9:6.2f} GB (whole run {whole / 1e9:5.2f}), "
-            f"estimated {estimated / 1e9:6.2f} GB, {100 * errors[-1]:+5.0f} %  {parts_mb}",
+            f"estimated {estimated / 1e9:6.2f} GB, {100 * errors[-1]:+5.0f}%  {parts_mb}",
             flush=True,
         )
-    print(f"mean error {100 * sum(map(abs, errors)) / len(errors):.0f} %, worst {100 * max(map(abs, errors)):.0f} %")
+    print(f"mean error {100 * sum(map(abs, errors)) / len(errors):.0f}%, worst {100 * max(map(abs, errors)):.0f}%")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python -m bench.model_learning_curve --base FOLDER --texts BANKING77/train.csv [--labels 800]
 
-A base model is fine-tuned with the preset on 12, 25, 50 and 100 % of the labels, each a part of the next, and measured
+A base model is fine-tuned with the preset on 12, 25, 50 and 100% of the labels, each a part of the next, and measured
 on validation messages. The curve fitted to them, as the page of a learning curve does, is compared with models that are
 trained on more labels.
 """

@@ -57,7 +57,7 @@ def describe(scores: list[DocumentScore]) -> str:
     """Field accuracy, and each field's."""
     found = summarize(scores)
     fields = {name: f"{100 * one['rate']:.1f}" for name, one in found["per_field"].items()}
-    return f"field accuracy {100 * found['field_exact']['rate']:.1f} %, exact {found['document_exact']['k']}, {fields}"
+    return f"field accuracy {100 * found['field_exact']['rate']:.1f}%, exact {found['document_exact']['k']}, {fields}"
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def _share(part: int, whole: int) -> str:
-    return f"{part} ({100 * part / whole:.0f} %)"
+    return f"{part} ({100 * part / whole:.0f}%)"
 
 
 if __name__ == "__main__":

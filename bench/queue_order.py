@@ -139,7 +139,7 @@ def main() -> None:
 
 
 def _interval(values: list[float]) -> str:
-    """Mean with its 95 % t interval."""
+    """Mean with its 95% t interval."""
     from scipy.stats import t
 
     mean = statistics.mean(values)

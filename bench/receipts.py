@@ -66,7 +66,7 @@ def show(seed: int, report: dict[str, Any], folder: Path) -> None:
     fields = "  ".join(f"{name} {100 * tuned['per_field'][name]:.1f}" for name in FIELDS)
     latency = tuned["latency_ms"]
     print(
-        f"seed {seed}: F1 {100 * tuned['sroie']['f1']:.1f}  {fields}  valid {100 * tuned['schema_valid_rate']:.1f} %  "
+        f"seed {seed}: F1 {100 * tuned['sroie']['f1']:.1f}  {fields}  valid {100 * tuned['schema_valid_rate']:.1f}%  "
         f"p50 {latency['p50'] / 1000:.2f} s  p95 {latency['p95'] / 1000:.2f} s  "
         f"training {report['training']['seconds'] / 60:.0f} min",
         flush=True,

@@ -136,7 +136,7 @@ def _results(rig: Rig, release: Any) -> dict[str, dict[str, float]]:
         time.sleep(0.1)
     time.sleep(2.5)  # the gateway has read the routes
     found = {}
-    found["abort of a canary of 50 %"] = asyncio.run(
+    found["abort of a canary of 50%"] = asyncio.run(
         _measure(rig, lambda: services.abort(deployment=deployment(), user=user, reason="bench"), 2, 1)
     )
     Deployment.objects.update(candidate=other, stage="full", share=1.0)

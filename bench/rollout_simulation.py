@@ -60,7 +60,7 @@ def canary(*shares: float) -> Round:
 
 
 def table(rounds: int, seed: int) -> list[str]:
-    """The lines of the power table: the median, and 90 % of the rounds."""
+    """The lines of the power table: the median, and 90% of the rounds."""
     columns: dict[str, Round] = {"shadow": shadow, **{f"canary {share:.0%}": canary(share) for share in SHARES}}
     lines = ["| Candidate fails | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
     for candidate in CANDIDATES:
@@ -79,7 +79,7 @@ def _rounded(value: float) -> str:
 
 def false_aborts(rounds: int, seed: int) -> list[str]:
     """How often a candidate that fails as often as the stable release is stopped within the horizon."""
-    rows: dict[str, Round] = {"shadow": shadow, "canary 5 %": canary(0.05), "5, 10, 25, 50 % in turn": canary(*SHARES)}
+    rows: dict[str, Round] = {"shadow": shadow, "canary 5%": canary(0.05), "5, 10, 25, 50% in turn": canary(*SHARES)}
     lines = ["| Stage | Aborted although equal |", "|---|---:|"]
     for at, (name, work) in enumerate(rows.items()):
         rng = np.random.default_rng([seed, 100 + at])

@@ -191,7 +191,7 @@ def _row(
     return (
         key, engine, str(slots), str(callers), f"{len(rows) / measured.seconds:.2f}",
         f"{percentile(measured.times, 0.5):.0f}", f"{percentile(measured.times, 0.95):.0f}",
-        f"{100 * accuracy(rows, measured.outputs):.1f} %", str(memory),
+        f"{100 * accuracy(rows, measured.outputs):.1f}%", str(memory),
     )  # fmt: skip
 
 
@@ -212,7 +212,7 @@ def _llama(package: Path, rows: list[dict[str, Any]]) -> None:
                 (
                     key, "on" if cache else "off", "on" if speculate else "off", f"{len(rows) / measured.seconds:.2f}",
                     f"{percentile(measured.times, 0.5):.0f}", f"{percentile(measured.times, 0.95):.0f}",
-                    f"{equal} of {len(rows)}", f"{100 * accuracy(rows, measured.outputs):.1f} %",
+                    f"{equal} of {len(rows)}", f"{100 * accuracy(rows, measured.outputs):.1f}%",
                 )
             )  # fmt: skip
             print("llama.cpp:", " ".join(found[-1]), file=sys.stderr, flush=True)

@@ -172,7 +172,7 @@ def _live(home: Path, per_hour: float, seed: int) -> list[str]:
         day.say("deployed", str(deployment.stable))
         check = _checks()
         plan: dict[float, Callable[[], None]] = {
-            2.0: lambda: _candidate(day, "canary", Model(BAD_RATE), "a canary that fails 6 %"),
+            2.0: lambda: _candidate(day, "canary", Model(BAD_RATE), "a canary that fails 6%"),
             6.0: lambda: _candidate(day, "canary", Model(slower=SLOW_FACTOR), "a canary that is three times as slow"),
             9.0: lambda: _candidate(day, "shadow", Model(), "a good one, in shadow"),
         }

@@ -32,7 +32,7 @@ class World:
 
 
 def world(rng: np.random.Generator, callers: int = CALLERS) -> World:
-    """A Zipf law of sizes; rates around 1 %, that double or halve between the past and now."""
+    """A Zipf law of sizes; rates around 1%, that double or halve between the past and now."""
     sizes = 1 / np.arange(1, callers + 1)
     before = np.minimum(0.5, rng.gamma(0.5, 0.02, callers))
     drift = np.exp(rng.normal(0, 0.5, callers))

@@ -25,7 +25,7 @@ class Samples:
 
     @property
     def p95(self) -> float:
-        """The 95th percentile: the smallest time that 95 % of the measurements stay within."""
+        """The 95th percentile: the smallest time that 95% of the measurements stay within."""
         return percentile(self.times, 0.95)
 
     def as_dict(self) -> dict[str, float | int | str | None]:

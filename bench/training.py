@@ -327,7 +327,7 @@ def _print(result: dict[str, Any]) -> None:
     multiply = result["multiply"]
     print(
         f"{multiply['reached_gflops']} of {multiply['limit_gflops']} GFLOP/s in {multiply['precision']}: "
-        f"{100 * multiply['share']:.0f} % of the machine's matrix multiply\n"
+        f"{100 * multiply['share']:.0f}% of the machine's matrix multiply\n"
     )
 
 

@@ -17,7 +17,7 @@ from labeling.models import Split
 from slmstudio.access import Action
 from slmstudio.panels import NextStep, PanelContent, next_step, register
 from slmstudio.runs.models import Status
-from slmstudio.templatetags.studio import percent
+from slmstudio.text.formatting import percent
 from training.models import ModelVersion
 
 

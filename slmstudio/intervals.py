@@ -6,7 +6,7 @@ from statistics import NormalDist
 
 Interval = tuple[float, float]
 
-#: the 97.5 % point of the normal distribution; ``NormalDist`` differs from it in the last digit
+#: the 97.5% point of the normal distribution; ``NormalDist`` differs from it in the last digit
 _Z_95 = 1.959963984540054
 
 

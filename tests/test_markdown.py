@@ -12,7 +12,7 @@ from slmstudio.web.markdown import code, escape_line, escape_lines, printable
 @pytest.mark.parametrize(
     ("written", "shown"),
     [
-        ("99.0 % of line_items[].amount", r"99.0 % of line_items\[\].amount"),
+        ("99.0% of line_items[].amount", r"99.0% of line_items\[\].amount"),
         ("<script>alert(1)</script>", r"\<script\>alert(1)\</script\>"),
         ("![x](http://evil)", r"!\[x\](http://evil)"),
         ("*bold* _it_ `code` ~~no~~", r"\*bold\* \_it\_ \`code\` \~\~no\~\~"),
@@ -45,8 +45,8 @@ def test_control_characters_and_direction_overrides_are_removed() -> None:
 
 #: filters whose results are numbers, dates, choices of the template or escaped
 SAFE = re.compile(
-    r"\|(md|md_lines|md_code|percent(:0)?|cash|level|floatformat:(\"0g\"|\d)(\|default:\"–\")?|p_value|format_confidence|rate_interval|share:[\w.]+|change|milliseconds"
-    r"|length|add:[\w.]+|date:.+|pluralize(:.+)?|yesno:.+)$"
+    r"\|(md|md_lines|md_code|percent(:0)?|money(_range)?:[\w.]+|number(:\d)?|p_value|exact_percent|rate_interval|share:[\w.]+|points|milliseconds"
+    r"|length|add:[\w.]+|date_time|full_date|pluralize(:.+)?|yesno:.+)$"
 )
 #: values that are numbers or hashes of our own
 NUMBERS = re.compile(

@@ -56,7 +56,7 @@ class EvaluationIn(In):
 
 
 class EvaluationOut(Out):
-    """An evaluation. ``figures`` once it is done: rates, 95 % intervals, latency, hash of the outputs."""
+    """An evaluation. ``figures`` once it is done: rates, 95% intervals, latency, hash of the outputs."""
 
     number: int
     model: str

@@ -24,6 +24,7 @@ from slmstudio.contract.scoring.scorer import SCORER_VERSION
 from slmstudio.database.validation import validate_fields
 from slmstudio.errors import Refused
 from slmstudio.runs.application import application
+from slmstudio.text.formatting import format_date
 
 __all__ = [
     "CurrentState",
@@ -201,8 +202,8 @@ def void_reasons(approval: Approval, *, files: bool = True, current: CurrentStat
         reasons.insert(0, "The decision differs from its entry in the audit log.")
     withdrawn = current.withdrawn.get(str(approval.report))
     if withdrawn is not None:
-        day = timezone.localtime(withdrawn.created_at)
-        reasons.insert(0, f"{withdrawn.user} withdrew the approval on {day:%Y-%m-%d}: {withdrawn.details['reason']}")
+        day = format_date(timezone.localtime(withdrawn.created_at))
+        reasons.insert(0, f"{withdrawn.user} withdrew the approval on {day}: {withdrawn.details['reason']}")
     return reasons + waivers.expired_sentences(approval)
 
 

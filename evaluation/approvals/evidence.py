@@ -19,6 +19,7 @@ from evaluation.scores.score_view import CORRECT_OUTCOMES, ScoreView
 from evaluation.stats import ALPHA, alpha_level
 from labeling.datasets.families import families_of
 from slmstudio.storage import artifacts
+from slmstudio.text.formatting import percent
 
 #: share of documents with an error, where the policy has no gate on it
 DEFAULT_LIMIT = 0.05
@@ -193,7 +194,7 @@ def _reviewed(
     errors = _cost_of_automated(run, best, samples).times(volume * best.share)
     people = everything * (1 - best.share)
     left = Amount(errors.value + people, errors.low + people, errors.high + people)
-    return [*lines, CostLine(f"automation of the most confident {100 * best.share:.0f} %, review of the rest", left)]
+    return [*lines, CostLine(f"automation of the most confident {percent(best.share, 0)}, review of the rest", left)]
 
 
 def _cost_of_automated(run: EvalRun, best: Step, samples: Collection[int]) -> Amount:

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from evaluation.models import EvalRun, GateReport
 from labeling.models import Membership
+from slmstudio.text.formatting import format_date
 
 #: a younger role is noted on a decision
 RECENT_ROLE = timedelta(days=7)
@@ -72,4 +73,4 @@ def recent_role(report: GateReport, user: User) -> str:
         return ""
     giver = f"; {row.role_given_by.get_username()} granted the role" if row.role_given_by else ""
     since = timezone.localdate(row.role_since)
-    return f"{user.get_username()} has been {row.role} since {since:%Y-%m-%d}, {reason}{giver}."
+    return f"{user.get_username()} has been {row.role} since {format_date(since)}, {reason}{giver}."

@@ -17,7 +17,6 @@ from evaluation.comparison.regressions import fields as adjusted_fields
 from evaluation.comparison.report import shown_modes
 from evaluation.comparison.services import get_or_create_comparison
 from evaluation.gates import manifest
-from evaluation.gates.display import format_confidence
 from evaluation.gates.holdout import alpha_spending
 from evaluation.gates.holdout.membership import holdout_origins
 from evaluation.gates.holdout.sample_size import RequiredLabels
@@ -32,6 +31,7 @@ from evaluation.models.resources import hardware_of
 from evaluation.regression_suite.services import SuiteResult, suite_result
 from evaluation.scores.slice_selector import Slice
 from labeling.models import DatasetItem, Document, Gold, Origin, Project, Split
+from slmstudio.text.formatting import exact_percent
 
 #: p-values of significant regressions
 SIGNIFICANT = 0.05
@@ -141,8 +141,8 @@ def _levels(verdicts: Iterable[Mapping[str, Any]]) -> str:
     levels = sorted({float(row["confidence"]) for row in verdicts})
     if not levels:
         return ""
-    lowest, highest = format_confidence(levels[0]), format_confidence(levels[-1])
-    return highest if lowest == highest else f"{lowest.removesuffix(' %')} to {highest}"
+    lowest, highest = exact_percent(levels[0]), exact_percent(levels[-1])
+    return highest if lowest == highest else f"{lowest} to {highest}"
 
 
 def report_content(report: GateReport, *, with_bundle: bool = False) -> ReportContent:

@@ -14,6 +14,7 @@ from evaluation.gates.metrics.findings import Status
 from evaluation.models import Approval, GateReport
 from labeling.models import Membership
 from slmstudio.errors import Refused
+from slmstudio.text.formatting import format_date
 
 #: a waiver with at most this many days left expires soon
 EXPIRES_SOON_DAYS = 7
@@ -90,7 +91,7 @@ def validated(report: GateReport, user: User, waiver: Waiver | Mapping[str, Waiv
             raise Refused("The expiry date must be in the future.", field=_field("expires", gate, own))
         if one.expires > last_day():
             raise Refused(
-                f"A waiver lasts at most {settings.WAIVER_MAX_DAYS} days, until {last_day().isoformat()}.",
+                f"A waiver lasts at most {settings.WAIVER_MAX_DAYS} days, until {format_date(last_day())}.",
                 field=_field("expires", gate, own),
             )
         owner = one.owner or user.get_username()

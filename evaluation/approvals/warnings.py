@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from django.db.models import Min
+from django.utils.timezone import localtime
 from django.utils.translation import ngettext
 
 from evaluation.gates.holdout import disclosure, membership
@@ -12,6 +13,7 @@ from evaluation.gates.production import current_model, needs_production
 from evaluation.models import EvalRun, GateReport
 from evaluation.runs import resources
 from labeling.models import BulkEdit, DatasetItem, DatasetVersion, Split
+from slmstudio.text.formatting import format_date
 
 #: ids of documents that a sentence lists
 MAX_LISTED = 5
@@ -42,9 +44,10 @@ def _opened(run: EvalRun) -> Iterator[str]:
             )
             continue
         user = opened.opened_by.get_username() if opened.opened_by is not None else "unknown user"
+        day = format_date(localtime(opened.opened_at))
         yield (
-            f"The outputs of hold-out evaluation {opened.number} were opened by {user} on {opened.opened_at:%Y-%m-%d}, "
-            f"before this model was made ({opened.opened_reason}). Its documents do not count in gates on answers."
+            f"The outputs of hold-out evaluation {opened.number} were opened by {user} on {day}, before this model was "
+            f"made ({opened.opened_reason}). Its documents do not count in gates on answers."
         )
 
 

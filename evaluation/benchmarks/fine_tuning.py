@@ -5,7 +5,8 @@ The simplest candidate that passes the gates is enough. Candidates that were fin
 
 from collections.abc import Sequence
 
-from evaluation.benchmarks.measured import Limits, MeasuredCandidate, percent
+from evaluation.benchmarks.measured import Limits, MeasuredCandidate
+from slmstudio.text.formatting import percent
 
 FAIL, PASS, NOT_PROVEN = "FAIL", "PASS", "NOT PROVEN"
 

@@ -21,7 +21,7 @@ from evaluation.models import Endpoint, EvalRun, PromptSearch
 from evaluation.runs.services import decoding_modes
 from evaluation.widgets import narrow_number_input
 from labeling.models import Project
-from slmstudio.storage.sizes import format_bytes
+from slmstudio.text.formatting import format_bytes
 from training.base_models.services import TINY, fill_catalog
 from training.estimates.estimate import fit
 from training.estimates.services import memory_limit, shape_of

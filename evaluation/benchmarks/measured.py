@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-#: requests that an upper bound of p95 at 95 % needs
+from slmstudio.text.formatting import format_money, milliseconds
+
+#: requests that an upper bound of p95 at 95% needs
 MIN_REQUESTS_FOR_P95 = 59
 BYTES = 1e9
 
@@ -24,7 +26,7 @@ class Limits:
         if self.latency_p95_ms is not None:
             parts.append(milliseconds(self.latency_p95_ms))
         if self.cost_per_request is not None:
-            parts.append(f"{self.cost_per_request:g} {self.currency}".strip() + " per request")
+            parts.append(f"{format_money(self.cost_per_request, self.currency)} per request")
         return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
@@ -80,9 +82,9 @@ class MeasuredCandidate:
             found.append(f"needs {self.memory_bytes / BYTES:.1f} GB")
         limit = limits.latency_p95_ms
         if limit is not None and (self.p95_ms is None or self._exceeds_limit(limit)):
-            found.append(f"p95 {milliseconds(self.p95_ms)}")
+            found.append(f"p95 {milliseconds(self.p95_ms)}" if self.p95_ms is not None else "p95 not measured")
         if limits.cost_per_request is not None and self.cost is not None and self.cost > limits.cost_per_request:
-            found.append(f"{self.cost:.3g} {limits.currency}".strip() + " per request")
+            found.append(f"{format_money(self.cost, limits.currency)} per request")
         return found
 
     def _exceeds_limit(self, limit_ms: float) -> bool:
@@ -96,7 +98,7 @@ class MeasuredCandidate:
         if limit is None or p95 is None or p95 <= limit or self._exceeds_limit(limit):
             return ""
         return (
-            f"p95 {milliseconds(p95)} exceeds {milliseconds(limit)}, but not significantly ({self.requests} requests)"
+            f"p95 {milliseconds(p95)} exceeds {milliseconds(limit)}, but not significantly ({self.requests:,} requests)"
         )
 
     def not_proven(self, limits: Limits) -> str:
@@ -109,18 +111,6 @@ class MeasuredCandidate:
             return f"{self.title}: {over}, measured with a concurrency of 1{where}."
         few = f"; at least {MIN_REQUESTS_FOR_P95} are needed" if self.requests < MIN_REQUESTS_FOR_P95 else ""
         return (
-            f"{self.requests} requests do not prove that the p95 of {self.name} stays within {milliseconds(limit)}"
+            f"{self.requests:,} requests do not prove that the p95 of {self.name} stays within {milliseconds(limit)}"
             f"{where}{few}."
         )
-
-
-def percent(rate: float) -> str:
-    """ "92.5 %"."""
-    return f"{100 * rate:.1f} %"
-
-
-def milliseconds(ms: float | None) -> str:
-    """ "320 ms" or "1.20 s"."""
-    if ms is None:
-        return "not measured"
-    return f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1000:.2f} s"

@@ -11,8 +11,9 @@ from itertools import combinations
 from typing import Any
 
 from evaluation.benchmarks.fine_tuning import fine_tuning_advice
-from evaluation.benchmarks.measured import Limits, MeasuredCandidate, milliseconds, percent
+from evaluation.benchmarks.measured import Limits, MeasuredCandidate
 from evaluation.stats import holm, mcnemar_exact
+from slmstudio.text.formatting import milliseconds, percent
 
 SIGNIFICANT = 0.05
 

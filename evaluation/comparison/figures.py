@@ -12,10 +12,9 @@ from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs.tasks import describe_setup
 from evaluation.scores.rates import is_mixed
 from evaluation.templatetags.evaluation import field_accuracy_rate
-from evaluation.templatetags.gating import cash
 from labeling.models import Project, Split
 from slmstudio.runs.models import Status
-from slmstudio.templatetags.studio import format_bytes, milliseconds
+from slmstudio.text.formatting import format_bytes, format_money, milliseconds, number, points
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class RateLine:
 
 @dataclass(frozen=True)
 class TextLine:
-    """A text for each run, and the relative change from A to B: "−38 %"."""
+    """A text for each run, and the relative change from A to B: "−38%"."""
 
     title: str
     values: tuple[str, ...]
@@ -130,14 +129,14 @@ def lines(project: Project, runs: Sequence[EvalRun], tokens: Sequence[Mapping[st
     lengths = [_length(run, length) for run, length in zip(runs, [*tokens, *[None] * len(runs)], strict=False)]
     found = [
         TextLine("Latency p50 · p95", tuple(map(_latency, runs)), _change([run.latency.get("p50") for run in runs])),
-        _line("Documents per second", [run.facts.get("docs_per_second") for run in runs], lambda rate: f"{rate:.2f}"),
-        _line("Output tokens per document", lengths, lambda length: f"{length:.0f}"),
+        _line("Documents per second", [run.facts.get("docs_per_second") for run in runs], lambda rate: number(rate, 2)),
+        _line("Output tokens per document", lengths, number),
     ]
     if any(run.facts.get("peak_memory_bytes") for run in runs):
         found.append(_line("Peak memory", [run.facts.get("peak_memory_bytes") for run in runs], format_bytes))
     if any(cost.per_thousand is not None for cost in costs):
         values = tuple(
-            cost.reason if cost.per_thousand is None else _cash(cost.per_thousand, currency) for cost in costs
+            cost.reason if cost.per_thousand is None else format_money(cost.per_thousand, currency) for cost in costs
         )
         found.append(TextLine("Cost of 1,000 documents", values, _change([cost.per_thousand for cost in costs])))
     return found
@@ -168,8 +167,4 @@ def _change(values: Sequence[Any]) -> str:
     if len(values) < 2 or not values[0] or values[1] is None:
         return ""
     share = 100 * (float(values[1]) / float(values[0]) - 1)
-    return f"{share:+,.0f} %".replace("-", "−") if round(share) else "0 %"
-
-
-def _cash(value: float, currency: str) -> str:
-    return f"{cash(value)} {currency}".strip()
+    return f"{points(share / 100, 0)}%"

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluation.stats import holm
+from slmstudio.text.formatting import percent
 
 SIGNIFICANCE_LEVEL = 0.05
 #: the measures of a comparison as its tables name them
@@ -46,7 +47,7 @@ def regressions(result: Mapping[str, Any], broken_pins: Sequence[str] = (), *, a
     """Why B must not replace A, one sentence each; empty if there is no regression.
 
     ``result`` is that of a comparison; ``broken_pins``: the pinned documents that B has wrong, whatever A has.
-    Figures and fields count where they are worse at 5 %, each family after Holm. A change that small numbers cannot
+    Figures and fields count where they are worse at 5%, each family after Holm. A change that small numbers cannot
     tell apart is no proof of a regression, nor of its absence; with ``any_document`` every broken document counts.
     """
     result = shared_gold_result(result)
@@ -133,7 +134,7 @@ def _some(names: Sequence[str], limit: int = 5) -> str:
 
 
 def _percent(value: Mapping[str, Any]) -> str:
-    return "–" if value["rate"] is None else f"{100 * float(value['rate']):.1f} %"
+    return percent(value["rate"])
 
 
 def _p(value: Any) -> str:

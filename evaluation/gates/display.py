@@ -13,37 +13,33 @@ from evaluation.gates.metrics import METRICS
 _MARGIN = 0.04
 
 
-def format_confidence(confidence: float) -> str:
-    """A confidence level with all its digits: 0.975 as "97.5 %", 0.9984375 as "99.84375 %"."""
-    return f"{100 * confidence:.10g} %"
-
-
-def in_unit(metric: str, value: float, *, with_unit: bool = True) -> str:
-    """A value of a metric in its unit."""
-    return METRICS[metric].unit.display(value, with_unit=with_unit)
+def in_unit(gate: Mapping[str, Any], value: float, *, with_suffix: bool = True) -> str:
+    """A value of the metric of a gate in its unit."""
+    unit = METRICS[gate["metric"]].unit
+    return unit.display(value, currency=gate.get("currency", ""), with_suffix=with_suffix)
 
 
 def measured(verdict: Mapping[str, Any]) -> str:
     """The measured value of a verdict, with its unit."""
     value = verdict.get("measured")
-    return "–" if value is None else in_unit(verdict["gate"]["metric"], float(value))
+    return "–" if value is None else in_unit(verdict["gate"], float(value))
 
 
 def threshold(verdict: Mapping[str, Any]) -> str:
-    """The threshold of a gate: "≥ 99.0 %"."""
+    """The threshold of a gate: "≥ 99.0%"."""
     sign = "≥" if good_is_up(verdict) else "≤"
-    return f"{sign} {in_unit(verdict['gate']['metric'], threshold_on_scale(verdict))}"
+    return f"{sign} {in_unit(verdict['gate'], threshold_on_scale(verdict))}"
 
 
 def bounds(verdict: Mapping[str, Any]) -> str:
-    """The bounds of a verdict: "94.8 to 100 %"; "" where they equal the measured value."""
-    metric, low, high = verdict["gate"]["metric"], verdict.get("low"), verdict.get("high")
+    """The bounds of a verdict: "94.8% to 100%"; "" where they equal the measured value."""
+    gate, low, high = verdict["gate"], verdict.get("low"), verdict.get("high")
     if low == high:
         return ""
     if low is None or high is None:
         word, value = ("at least", low) if high is None else ("at most", high)
-        return "" if value is None else f"{word} {in_unit(metric, float(value))}"
-    return f"{in_unit(metric, float(low), with_unit=False)} to {in_unit(metric, float(high))}"
+        return "" if value is None else f"{word} {in_unit(gate, float(value))}"
+    return f"{in_unit(gate, float(low), with_suffix=False)} to {in_unit(gate, float(high))}"
 
 
 def threshold_on_scale(verdict: Mapping[str, Any]) -> float:

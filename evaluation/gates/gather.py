@@ -19,6 +19,7 @@ from evaluation.runs import resources
 from evaluation.scores.slice_selector import Slice
 from labeling.datasets import families
 from labeling.models import Contract, Document
+from slmstudio.text.formatting import format_date_time
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def _measured_on(measurement: ResourceMeasurement | None) -> str:
         return ""
     hardware = f" on {measurement.hardware}" if measurement.hardware else ""
     number = f"measurement {resources.measurement_number(measurement)} of this evaluation"
-    return f"{number}, {localtime(measurement.finished_at):%Y-%m-%d %H:%M}{hardware}"
+    return f"{number}, {format_date_time(localtime(measurement.finished_at))}{hardware}"
 
 
 def _baseline_mismatch(run: EvalRun, baseline: EvalRun | None) -> str:

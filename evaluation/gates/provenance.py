@@ -10,7 +10,7 @@ from typing import Any
 
 from evaluation.models import ClassicalModel, EvalRun, GateReport
 from slmstudio.runs.application import application, scorer_code
-from slmstudio.storage.sizes import format_bytes
+from slmstudio.text.formatting import format_bytes
 from training.licenses import LicenseRecord
 from training.models import BaseModel, TrainingRun
 

@@ -6,12 +6,11 @@ evaluation; those of resources (latency, throughput, cost, memory) are at the ga
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.utils.translation import ngettext
 
-from evaluation.gates.display import format_confidence
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.metrics.findings import ConfidenceLevels, Status
 from evaluation.gates.metrics.measurement import Measurement
@@ -19,6 +18,7 @@ from evaluation.gates.metrics.verdict_texts import effective_number
 from evaluation.gates.policy.defaults import default_policy
 from evaluation.gates.policy.definition import Gate, GateError, GatePolicy
 from evaluation.stats import alpha_level
+from slmstudio.text.formatting import exact_percent
 
 __all__ = [
     "METRICS",
@@ -81,8 +81,8 @@ def verdict_for(gate: Gate, measurement: Measurement, number: int | None = None)
     """The verdict of one gate on its measurement.
 
     ``number`` None: the hold-out is evaluated once, and bounds are at the gate's confidence. ``number`` k, counted from
-    1: the k-th of any number of hold-out evaluations; alpha is halved k times (97.5 % confidence for the first one of
-    a 95 % gate), and the required sample is computed at the alpha of the next evaluation, which is the one that would
+    1: the k-th of any number of hold-out evaluations; alpha is halved k times (97.5% confidence for the first one of
+    a 95% gate), and the required sample is computed at the alpha of the next evaluation, which is the one that would
     use new labels. It changes nothing for resources.
     """
     if not METRICS[gate.metric].spends_alpha:
@@ -90,7 +90,9 @@ def verdict_for(gate: Gate, measurement: Measurement, number: int | None = None)
     alpha = round(1 - gate.confidence, 12)
     now = alpha if number is None else alpha_level(number, alpha)
     later = alpha if number is None else alpha_level(number + 1, alpha)
-    finding = METRICS[gate.metric].test(gate.threshold, measurement, ConfidenceLevels(1 - now, 1 - later, later))
+    finding = METRICS[gate.metric].test(
+        gate.threshold, replace(measurement, currency=gate.currency), ConfidenceLevels(1 - now, 1 - later, later)
+    )
     required = finding.required
     families = len(measurement.families) if finding.effective is not None else None
     notes = [measurement.note] if measurement.note else []
@@ -99,7 +101,7 @@ def verdict_for(gate: Gate, measurement: Measurement, number: int | None = None)
         word = measurement.family_words[families > 1]
         notes.append(effective_number(measurement.n, families, word, finding.effective))
     note = f"{', '.join(notes)}: " if notes else ""
-    ending = "." if number is None else f"{EVALUATION_NUMBER}{number}: tested at {format_confidence(1 - now)}."
+    ending = "." if number is None else f"{EVALUATION_NUMBER}{number}: tested at {exact_percent(1 - now)}."
     return Verdict(
         gate=gate,
         status=finding.status,

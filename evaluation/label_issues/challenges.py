@@ -20,6 +20,7 @@ from labeling.annotation.challenges import LabelChallenge
 from labeling.form.merge import same
 from labeling.models import AnnotationRevision, DatasetItem, Document, Gold, Project
 from slmstudio.errors import Refused
+from slmstudio.text.formatting import percent
 
 MAX_REASON_LENGTH = 1000
 _BATCH_SIZE = 500
@@ -88,7 +89,9 @@ def challenge_suspect(*, suspect: SuspectLabel, user: User) -> bool:
         eval_run=run.eval_run,
         revision=suspect.revision,
         field=suspect.field,
-        reason=f"Suspect label {suspect.place} of {run}: {suspect.probability:.0%} confidence in another value.",
+        reason=(
+            f"Suspect label {suspect.place} of {run}: {percent(suspect.probability, 0)} confidence in another value."
+        ),
         suggestion=suspect.suggestion,
         suggested_by=suspect.model,
         created_by=user,

@@ -29,7 +29,7 @@ class LearningCurveForm(forms.Form):
         max_value=MAX_SEEDS,
         initial=3,
         widget=narrow_number_input(),
-        help_text="Of 12, 25 and 50 % of the training documents; all documents are trained on once.",
+        help_text="Of 12, 25 and 50% of the training documents; all documents are trained on once.",
     )
     max_hours = forms.FloatField(
         label="Budget (hours)",

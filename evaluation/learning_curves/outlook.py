@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evaluation.learning_curves.fit import FittedCurve, Measurement, fit
+from slmstudio.text.formatting import percent
 
 WIDTH, HEIGHT = 600, 160
 #: labels that the outlook adds
@@ -15,7 +16,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Outlook:
-    """A field: its accuracy with all labels now, and with ``MORE``; intervals of 90 %. ``gain`` as a difference.
+    """A field: its accuracy with all labels now, and with ``MORE``; intervals of 90%. ``gain`` as a difference.
 
     ``is_flat``: the interval of the gain includes nothing worth mentioning (below half a percentage point at its end).
     """
@@ -115,7 +116,7 @@ def _chart(name: str, rows: list[Measurement], curve: FittedCurve | None, labels
     upper = [at(size, high) for size, ((_, high), _) in zip(sizes, bands, strict=True)] if bands else []
     lower = [at(size, low) for size, ((low, _), _) in zip(sizes, bands, strict=True)] if bands else []
     line = [at(size, value) for size, (_, value) in zip(sizes, bands, strict=True)] if bands else []
-    dots = [(*at(one.labels, 1 - one.error), f"{one.labels:,} labels: {1 - one.error:.1%}") for one in rows]
+    dots = [(*at(one.labels, 1 - one.error), f"{one.labels:,} labels: {percent(1 - one.error)}") for one in rows]
     return CurveChart(
         name,
         path(line),

@@ -102,7 +102,7 @@ def _check(project: Project, dataset: DatasetVersion, base_model: BaseModel | No
         first = f"Label {more:,} more documents, then freeze" if more > 0 else "Freeze"
         raise Refused(
             f"A learning curve needs {MIN_TRAIN} training and {MIN_VALIDATION} validation documents; {dataset} has "
-            f"{train} and {validation}. {first} a version with {validation_share(train + validation)} % validation.",
+            f"{train} and {validation}. {first} a version with {validation_share(train + validation)}% validation.",
             field="dataset",
             code=FEW_DOCUMENTS,
         )

@@ -45,7 +45,7 @@ def evaluations(pipeline: LoopRun) -> list[tuple[str, EvalRun]]:
 
 
 def figures(run: EvalRun) -> dict[str, Any]:
-    """One model's figures. Rates are numbers; ``intervals`` has the counts and 95 % Wilson intervals."""
+    """One model's figures. Rates are numbers; ``intervals`` has the counts and 95% Wilson intervals."""
     scores = run.scores
     rates = {
         "schema_valid_rate": scores["schema_valid"],

@@ -47,7 +47,7 @@ def token_counts(rows: list[EvalOutput]) -> dict[str, Any]:
 
 
 def field_accuracy_interval(rows: Iterable[EvalOutput], of: Mapping[int, int] | None = None) -> dict[str, Any]:
-    """The 95 % interval of field accuracy with the document as the unit. No part of the scores, whose own interval
+    """The 95% interval of field accuracy with the document as the unit. No part of the scores, whose own interval
     treats fields as independent: their hash is in manifests. ``of``: the families of documents.
     """
     rows = list(rows)

@@ -12,7 +12,7 @@ def benchmark_bounds(
 ) -> dict[str, Any]:
     """Confidence intervals of a benchmark, ready for JSON. ``scores`` and ``families``: by document.
 
-    ``field_exact``: 95 % interval over documents, or over families where some have several. ``p95_ms``:
+    ``field_exact``: 95% interval over documents, or over families where some have several. ``p95_ms``:
     one-sided bounds, None for too few requests.
     """
     counts = {document: ScoreView.of(score).count() for document, score in scores.items()}

@@ -13,7 +13,7 @@ from slmstudio.contract.scoring.scorer import clustered, wilson
 
 
 def field_accuracy(counts: Sequence[FieldCount], families: Sequence[Hashable] | None = None) -> dict[str, Any]:
-    """Field accuracy with a 95 % interval in which the document is the unit: ``{k, n, rate, low, high}``.
+    """Field accuracy with a 95% interval in which the document is the unit: ``{k, n, rate, low, high}``.
 
     Wilson's interval with the effective number of fields in place of their number: how many independent ones would
     vary as much as these do between documents (the design effect, as in Korn and Graubard 1998). Where nothing varies,
@@ -42,7 +42,7 @@ def field_accuracy(counts: Sequence[FieldCount], families: Sequence[Hashable] | 
 
 
 def document_rate(has: Sequence[bool], families: Sequence[Hashable] | None = None) -> dict[str, Any]:
-    """A rate of documents with its 95 % interval, over whole families where some have several documents."""
+    """A rate of documents with its 95% interval, over whole families where some have several documents."""
     if families is None:
         return wilson(sum(has), len(has))
     return clustered((family, int(value), 1) for family, value in zip(families, has, strict=True))

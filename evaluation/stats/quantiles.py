@@ -8,7 +8,7 @@ from evaluation.stats.common import Tail
 
 
 def quantile_upper(values: Sequence[float], p: float = 0.95, confidence: float = 0.95) -> float | None:
-    """The one-sided upper bound of a quantile; None for too few values (p95 needs 59, p99 299, at 95 %).
+    """The one-sided upper bound of a quantile; None for too few values (p95 needs 59, p99 299, at 95%).
 
     Source: ``scipy.stats.quantile_test(values, p=p,
     alternative="less").confidence_interval(confidence).high``.

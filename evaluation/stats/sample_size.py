@@ -21,7 +21,7 @@ class RequiredSample:
 def sample_size_for(failures: int, threshold: float, alpha: float = ALPHA) -> int | None:
     """How many documents prove a rate of at least ``threshold`` with ``failures`` among them; None: no number does.
 
-    The smallest n whose one-sided exact lower bound at level ``alpha`` reaches the threshold (299 for 99 %
+    The smallest n whose one-sided exact lower bound at level ``alpha`` reaches the threshold (299 for 99%
     and none).
     """
     if failures < 0:

@@ -9,52 +9,52 @@ from django.utils.safestring import SafeString
 
 from evaluation.gates.display import bounds, measured, number_line_of, threshold
 from evaluation.scores.display import Pieces
-from slmstudio.templatetags.studio import percent
+from slmstudio.text.formatting import NONE, number, percent
 
 register = template.Library()
 
 
 @register.filter
 def rate_interval(value: Mapping[str, Any] | None) -> str:
-    """A rate with its interval as plain text: "95.0 % (90.0 to 98.0)"."""
+    """A rate with its interval as plain text: "95.0% (90.0% to 98.0%)"."""
     if not value or not value.get("n"):
-        return "–"
+        return NONE
     if value.get("low") is None:
         return percent(value["rate"])
-    return f"{percent(value['rate'])} ({100 * float(value['low']):.1f} to {100 * float(value['high']):.1f})"
+    return f"{percent(value['rate'])} ({percent(value['low'])} to {percent(value['high'])})"
 
 
 @register.filter
 def share(count: int, n: int) -> str:
-    """A count out of ``n`` as "95.0 %"; a dash if ``n`` is 0."""
-    return percent(count / n) if n else "–"
+    """A count out of ``n`` as "95.0%"; a dash if ``n`` is 0."""
+    return percent(count / n) if n else NONE
 
 
 @register.simple_tag
 def interval(value: Mapping[str, Any] | None) -> SafeString | str:
     """A rate with its interval, count and bar; only rate and count if there is no interval."""
     if not value or not value.get("n"):
-        return "–"
+        return NONE
     if value.get("low") is None:
         return format_html(
             '<span class="interval"><span class="interval-number">{}</span> <small>{} of {}</small></span>',
             percent(value["rate"]),
-            value["k"],
-            value["n"],
+            number(value["k"]),
+            number(value["n"]),
         )
-    words = f"{percent(value['rate'])}, 95 % interval {percent(value['low'])} to {percent(value['high'])}"
+    words = f"{percent(value['rate'])}, 95% interval {percent(value['low'])} to {percent(value['high'])}"
     return format_html(
         '<span class="interval" title="{} ({} of {})"><span class="interval-number">{}</span>{}'
         '<small>{}–{}\u00a0· <span class="text-nowrap">{} of {}</span></small></span>',
         words,
-        value["k"],
-        value["n"],
+        number(value["k"]),
+        number(value["n"]),
         percent(value["rate"]),
         bar(value),
-        f"{100 * value['low']:.1f}",
-        f"{100 * value['high']:.1f}",
-        value["k"],
-        value["n"],
+        percent(value["low"]),
+        percent(value["high"]),
+        number(value["k"]),
+        number(value["n"]),
     )
 
 
@@ -159,18 +159,10 @@ def _piece(is_marked: bool, text: str) -> SafeString | str:
 
 
 @register.filter
-def change(value: float | None) -> str:
-    """A difference of rates in points: "+3.2", "−0.5", "0.0"."""
-    if value is None:
-        return "–"
-    return f"{100 * value:+.1f}".replace("-", "−") if round(1000 * value) else "0.0"
-
-
-@register.filter
 def p_value(value: float | None) -> str:
     """A p-value with three decimals, "< 0.001" below that; a dash if there is none."""
     if value is None:
-        return "–"
+        return NONE
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 

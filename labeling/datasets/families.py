@@ -14,6 +14,7 @@ from django.db.models import QuerySet
 from labeling.datasets import splits
 from labeling.datasets.freeze_candidates import FreezeCandidates, group_expression
 from labeling.models import DatasetItem, DatasetVersion, Split
+from slmstudio.text.formatting import percent
 
 #: how many large families a version lists
 MAX_LISTED = 10
@@ -125,8 +126,8 @@ def family_warnings(dataset: DatasetVersion) -> list[str]:
 
 
 def _untested(one: Mapping[str, Any], documents: int) -> str:
-    share = 100 * one["documents"] / documents
+    share = percent(one["documents"] / documents, 0)
     return (
-        f"{one['name']} has {share:.0f} % of the documents and none in the hold-out, so no evaluation tests it. Move "
+        f"{one['name']} has {share} of the documents and none in the hold-out, so no evaluation tests it. Move "
         "further documents of it to the hold-out, and freeze a version with large groups spread."
     )

@@ -21,10 +21,14 @@ class FreezeForm(forms.Form):
     """The settings of a freeze. ``rare`` names the fields that the page folds away."""
 
     validation = forms.DecimalField(
-        label="Validation, % of documents outside the hold-out", initial=10, min_value=0, max_value=50, decimal_places=1
+        label="Validation (% of documents outside the hold-out)",
+        initial=10,
+        min_value=0,
+        max_value=50,
+        decimal_places=1,
     )
     holdout = forms.DecimalField(
-        label="Hold-out, % of all", initial=20, min_value=0, max_value=90, decimal_places=1, required=False
+        label="Hold-out (% of all)", initial=20, min_value=0, max_value=90, decimal_places=1, required=False
     )
     seed = forms.IntegerField(initial=17, min_value=0, max_value=2**31 - 1)
     group_by = forms.ChoiceField(label="Group by", required=False)
@@ -35,7 +39,7 @@ class FreezeForm(forms.Form):
     )
     stratify = forms.ChoiceField(label="Stratify by", required=False)
     similarity = forms.IntegerField(
-        label="Near-duplicate threshold, %",
+        label="Near-duplicate threshold (%)",
         initial=round(THRESHOLD * 100),
         min_value=round(LOWEST * 100),
         max_value=round(HIGHEST * 100),
@@ -59,7 +63,7 @@ class FreezeForm(forms.Form):
         required=False,
     )
     silver_confidence = forms.IntegerField(
-        label="Confidence of silver labels, at least %", initial=95, min_value=0, max_value=100, required=False
+        label="Minimum confidence of silver labels (%)", initial=95, min_value=0, max_value=100, required=False
     )
 
     rare = (

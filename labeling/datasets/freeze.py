@@ -52,6 +52,7 @@ from slmstudio.audit import note
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.database.validation import validate_fields
 from slmstudio.errors import Refused
+from slmstudio.text.formatting import exact_percent
 
 EXCLUSION_REASONS = {
     "near_duplicate_of_holdout": "near-duplicate of a hold-out document",
@@ -146,13 +147,13 @@ def validate_settings(
         raise Refused("The seed must be a whole number from 0 to 2,147,483,647.", field="seed")
     if not 0 <= validation_share <= 0.5:
         raise Refused(
-            "Validation must be from 0 to 50 % of the documents outside the hold-out.", field="validation_share"
+            "Validation must be from 0 to 50% of the documents outside the hold-out.", field="validation_share"
         )
     if not 0 <= holdout_share <= 0.9:
-        raise Refused("The hold-out must be from 0 to 90 %.", field="holdout_share")
+        raise Refused("The hold-out must be from 0 to 90%.", field="holdout_share")
     if not LOWEST <= rules.similarity <= HIGHEST:
         raise Refused(
-            f"The near-duplicate threshold must be from {100 * LOWEST:.0f} to {100 * HIGHEST:.0f} %.",
+            f"The near-duplicate threshold must be from {exact_percent(LOWEST)} to {exact_percent(HIGHEST)}.",
             field="similarity",
         )
     check_silver_rules(rules)
@@ -217,7 +218,7 @@ def _empty_training_split(plan: splits.SplitAssignment, rules: Rules) -> str:
         return (
             f"{_documents(plan.near_duplicates, 'is', 'are')} a near-duplicate of a hold-out document, so "
             "no training documents remain. Label other documents, or set a near-duplicate threshold above "
-            f"{100 * rules.similarity:.0f} %."
+            f"{exact_percent(rules.similarity)}."
         )
     if plan.excluded:
         return f"The rules exclude all training documents: {_documents(plan.excluded, 'is', 'are')} excluded."

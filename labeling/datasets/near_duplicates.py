@@ -3,7 +3,7 @@
 Two texts are near-duplicates if the Jaccard similarity (intersection over union) of their shingles of five characters,
 ignoring case, spacing and Unicode form, is at least the threshold. Digits are not masked. Measured on 626 receipts,
 with 8 pairs of scans of the same receipt and 4,506 other pairs from the same shop: a threshold of 0.8 finds 7 of the 8
-and 97 of the others (2 %), in which little but a number differs. With masked digits it finds 2,161 of the others, and
+and 97 of the others (2%), in which little but a number differs. With masked digits it finds 2,161 of the others, and
 shingles of three words find fewer of the scans (OCR breaks words).
 
 Candidates come from MinHash signatures (Broder 1997) cut into bands (Leskovec, Rajaraman, Ullman, Mining of Massive
@@ -29,7 +29,7 @@ MAX_BUCKET = 60
 #: maximum number of joins checked by shingles; after them, the estimate of the signatures decides
 CHECKS = 200_000
 #: maximum number of shingles kept per text, those with the smallest hashes; the second with very many texts (standard
-#: error of an estimate from 256 shingles: 2.5 %)
+#: error of an estimate from 256 shingles: 2.5%)
 SKETCH, SHORT_SKETCH = 1024, 256
 #: number of shingles that are permuted at a time
 BLOCK = 4096

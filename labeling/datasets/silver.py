@@ -87,7 +87,7 @@ def check_silver_rules(rules: Rules) -> None:
     if rules.silver not in ("", *METHODS):
         raise Refused("Silver labels need the agreement of two predictions, or a confidence.", field="silver")
     if not 0 <= rules.silver_confidence <= 1:
-        raise Refused("The confidence of silver labels must be from 0 to 100 %.", field="silver_confidence")
+        raise Refused("The confidence of silver labels must be from 0 to 100%.", field="silver_confidence")
 
 
 def collect_silver(

@@ -23,6 +23,7 @@ from labeling.form.tree import tree_of
 from labeling.models import DatasetVersion, Project, Split
 from slmstudio import panels
 from slmstudio.access import Action, object_for, project_for
+from slmstudio.text.formatting import exact_percent
 from slmstudio.web.requests import SignedInRequest
 
 PER_PAGE = 5
@@ -278,7 +279,7 @@ def _rules(shown: DatasetVersion) -> list[tuple[str, str]]:
 def _rule(name: str, value: Any) -> str:
     """A setting as text, "" without one."""
     if name in ("similarity", "silver_confidence") or name.endswith("_share"):
-        return f"{100 * float(value or 0):.4g} %"
+        return exact_percent(value or 0)
     if isinstance(value, list):
         return ", ".join(value)
     return f"{value:,}" if name == "most" and value is not None else str(value or "")

@@ -8,6 +8,7 @@ from labeling.documents.list.counts import gold_count, state_counts
 from labeling.models import DocumentState, Project
 from slmstudio.access import Role
 from slmstudio.panels import NextStep, PanelContent, next_step, register
+from slmstudio.text.formatting import exact_percent
 from slmstudio.web.paging import ApproximateCount
 
 
@@ -32,7 +33,7 @@ def documents_panel(project: Project, user: User) -> PanelContent:
                 {
                     "title": "Labeled",
                     "value": _short(done),
-                    "note": f"{100 * done.number // total.number} %" if total.number else "none yet",
+                    "note": exact_percent(done.number * 100 // total.number / 100) if total.number else "none yet",
                     "url": f"{url}?state=submitted",
                 },
                 {

@@ -13,6 +13,7 @@ from labeling.form.tree import tree_of
 from labeling.form.validation import Checks
 from slmstudio.contract.rules import invariants
 from slmstudio.contract.schema.compiled import CompiledSchema
+from slmstudio.text.formatting import exact_percent
 
 
 class _Unknown:
@@ -55,7 +56,7 @@ def attention_reasons(
         sure = confidence.get(path)
         if sure is not None and sure < floor and (predicted is UNKNOWN or _is_unchanged(predicted, path, leaf)):
             what = " that it is not in the document" if leaf is None else ""
-            reasons[path].append(f"the model is {_percent(sure)} % confident{what}")
+            reasons[path].append(f"the model is {exact_percent(_rounded_down(sure))} confident{what}")
     for path, sentence in _broken(compiled, value, checks):
         found = reasons.setdefault(path, [])
         if sentence not in found:
@@ -68,9 +69,9 @@ def attention_reasons(
     return reasons
 
 
-def _percent(probability: float) -> int:
-    """Rounded down, so that 79.9 % is not displayed as the required 80 %."""
-    return max(0, min(100, int(probability * 100)))
+def _rounded_down(probability: float) -> float:
+    """To whole percents, so that 79.9% is not displayed as the required 80%."""
+    return max(0, min(100, int(probability * 100))) / 100
 
 
 def _confidence_count(found: list[str]) -> int:

@@ -14,7 +14,7 @@ from labeling.datasets import holdout_sampling
 from labeling.imports.formats.base import RESERVE
 from labeling.models import Document, ImportRun, Prediction, Project
 
-#: of the documents of an import. Of fifty, 15: without an error they prove 78 % (0.78^15 is below 2.5 %)
+#: of the documents of an import. Of fifty, 15: without an error they prove 78% (0.78^15 is below 2.5%)
 SHARE: Final = 0.3
 
 

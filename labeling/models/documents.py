@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from labeling.models.projects import Project
 from slmstudio.database.fields import ExactJSONField
+from slmstudio.text.formatting import percent
 
 
 class DocumentState(models.TextChoices):
@@ -265,4 +266,4 @@ class DocumentScore(models.Model):
         indexes = [models.Index(fields=["project", "score", "document"], name="score_project")]
 
     def __str__(self) -> str:
-        return f"{self.score:.0%} on document {self.document_id}"
+        return f"{percent(self.score, 0)} on document {self.document_id}"

@@ -90,6 +90,12 @@ class Project(models.Model):
         return reverse("project", args=[self.slug])
 
     @property
+    def currency(self) -> str:
+        """The currency of costs, from the contract; "" means the default one."""
+        contract: Contract | None = getattr(self, "contract", None)
+        return str(contract.constraints.get("currency") or "") if contract else ""
+
+    @property
     def schema_version(self) -> "SchemaVersion":
         """The newest version of the schema."""
         version = self.schema_versions.order_by("-number").first()

@@ -36,7 +36,7 @@ def set_order(*, project: Project, user: User, order: str, control_share: float)
     if order not in Order.values:
         raise Refused("Choose an order of the list.", field="order")
     if not 0 <= control_share <= 1:
-        raise Refused("The share of random places must be from 0 to 100 %.", field="control_share")
+        raise Refused("The share of random places must be from 0 to 100%.", field="control_share")
     row = Project.objects.select_for_update(no_key=True).get(pk=project.pk)
     row.queue_order, row.order_control = order, control_share
     if order == Order.IMPORT:

@@ -9,10 +9,10 @@ is 0 where shown pre-labels are corrected as often as withheld ones differ, and 
 the model is wrong. It is not a share of documents, it is undefined where the model is always right, and it needs a few
 dozen withheld documents: see its interval.
 
-Intervals (95 %): Wilson for shares of documents; for shares of fields, Wilson with the number of fields divided by the
+Intervals (95%): Wilson for shares of documents; for shares of fields, Wilson with the number of fields divided by the
 design effect, because the fields of one document are correlated (Kish, Survey Sampling, 1965); for the ratio, the
 limits of both shares combined by the method of variance estimates recovery (Donner and Zou, Stat Methods Med Res 21,
-2012). In simulations from 100 shown and 5 withheld to 1,000 and 50 documents, they covered the true rate 91 to 97 % of
+2012). In simulations from 100 shown and 5 withheld to 1,000 and 50 documents, they covered the true rate 91 to 97% of
 the time.
 """
 
@@ -64,7 +64,7 @@ class CorrectionRate:
 
     @property
     def interval(self) -> Interval | None:
-        """Its 95 % interval, with the document as the unit."""
+        """Its 95% interval, with the document as the unit."""
         if not self.fields:
             return None
         share = self.changed / self.fields
@@ -77,7 +77,7 @@ class CorrectionRate:
 
     @property
     def unchanged_interval(self) -> Interval | None:
-        """Its 95 % interval."""
+        """Its 95% interval."""
         return wilson(self.untouched / self.documents, self.documents) if self.documents else None
 
     def _design_effect(self, share: float) -> float:
@@ -107,7 +107,7 @@ class AcceptanceRates:
 
     @property
     def unreviewed_interval(self) -> Interval | None:
-        """Its 95 % interval."""
+        """Its 95% interval."""
         seen, unseen = self.shown, self.withheld
         if self.unreviewed_rate is None or seen.interval is None or unseen.interval is None:
             return None

@@ -75,7 +75,8 @@ def _check(rule: AlertRule, metric: Metric, situation: Situation) -> bool:
     if change == Change.NONE:
         return False
     kind = Kind.FIRING if change == Change.FIRED else Kind.RESOLVED
-    _inform(rule, kind, measured, messages.event_sentence(rule, metric, measured, change), situation)
+    sentence = messages.event_sentence(rule, metric, measured, change, situation.project.currency)
+    _inform(rule, kind, measured, sentence, situation)
     return True
 
 

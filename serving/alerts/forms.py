@@ -16,14 +16,14 @@ class RuleForm(forms.Form):
 
     limit = forms.FloatField(min_value=0, max_value=1e9, widget=forms.NumberInput(attrs={**_INPUT, "step": "any"}))
     window = forms.FloatField(
-        label="Measured over, minutes", min_value=1, max_value=1_440, widget=forms.NumberInput(attrs=_INPUT)
+        label="Measured over (minutes)", min_value=1, max_value=1_440, widget=forms.NumberInput(attrs=_INPUT)
     )
     duration = forms.FloatField(
-        label="For at least, minutes", min_value=0, max_value=1_440,
+        label="For at least (minutes)", min_value=0, max_value=1_440,
         widget=forms.NumberInput(attrs={**_INPUT, "step": "any"}),
     )  # fmt: skip
     min_requests = forms.IntegerField(
-        label="From this many requests", min_value=0, max_value=1_000_000, widget=forms.NumberInput(attrs=_INPUT)
+        label="Minimum requests", min_value=0, max_value=1_000_000, widget=forms.NumberInput(attrs=_INPUT)
     )
     missing_fires = forms.BooleanField(
         label="Also fires without any request", required=False, widget=forms.CheckboxInput(attrs=_CHECK)
@@ -35,7 +35,7 @@ class RuleForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.metric = metric
         limit = self.fields["limit"]
-        unit = {"percent": ", %", "ms": ", ms"}.get(metric.unit, "")
+        unit = {"percent": " (%)", "ms": " (ms)"}.get(metric.unit, "")
         limit.label = f"{'Lowest good value' if metric.is_lower else 'Limit'}{unit}"
         unused = []
         if not metric.has_limit:

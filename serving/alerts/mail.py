@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from serving.alerts import messages
 from serving.models import AlertEvent, AlertRecipients
+from slmstudio.text.formatting import format_date_time
 
 logger = logging.getLogger(__name__)
 Mail = AlertEvent.Mail
@@ -56,6 +57,6 @@ def _message(event: AlertEvent, addresses: list[str]) -> EmailMessage:
     project = event.project
     subject = f"[{project.name}] {event.get_kind_display()}: {messages.title(event.metric)}"
     path = reverse("deploy_monitoring", args=[project.slug])
-    body = f"{event.sentence}\n\n{event.created_at:%Y-%m-%d %H:%M} UTC\n{settings.STUDIO_URL.rstrip('/')}{path}\n"
+    body = f"{event.sentence}\n\n{format_date_time(event.created_at)}\n{settings.STUDIO_URL.rstrip('/')}{path}\n"
     # A name with a line break would be a header of its own; Django rejects it.
     return EmailMessage(" ".join(subject.split()), body, settings.DEFAULT_FROM_EMAIL, to=[], bcc=addresses)

@@ -62,10 +62,9 @@ def firing(project: Project) -> list[AlertLine]:
 
 
 def _line(project: Project, rule: AlertRule) -> AlertLine:
-    value = messages.shown(rule.metric, rule.value) if rule.enabled else "–"
-    return AlertLine(
-        rule, messages.title(rule.metric), messages.rule_sentence(rule), value, *_more(project, rule.metric)
-    )
+    value = messages.shown(rule.metric, rule.value, project.currency) if rule.enabled else "–"
+    sentence = messages.rule_sentence(rule, project.currency)
+    return AlertLine(rule, messages.title(rule.metric), sentence, value, *_more(project, rule.metric))
 
 
 def _more(project: Project, metric: str) -> tuple[str, str]:

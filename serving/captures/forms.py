@@ -14,7 +14,7 @@ class CollectForm(forms.Form):
     """Which documents to store."""
 
     share = forms.FloatField(
-        label="Share of the documents, %",
+        label="Share of the documents (%)",
         min_value=0.01,
         max_value=100,
         initial=100,

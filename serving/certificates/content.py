@@ -28,11 +28,6 @@ class Side:
     p50_ms: float | None
     p95_ms: float | None
 
-    @property
-    def shown_cost(self) -> str:
-        """The cost with two digits that matter."""
-        return "" if self.cost is None else f"{self.cost:,.2f}" if self.cost >= 0.1 else f"{self.cost:.2g}"
-
 
 @dataclass(frozen=True)
 class Comparison:

@@ -25,7 +25,7 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityBin:
-    """Values of similar confidence: their mean confidence, the share that is correct with its 95 % interval."""
+    """Values of similar confidence: their mean confidence, the share that is correct with its 95% interval."""
 
     confidence: float
     accuracy: float
@@ -36,7 +36,7 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A limit with its coverage and risk; ``bound``: one-sided upper 95 % bound of the risk."""
+    """A limit with its coverage and risk; ``bound``: one-sided upper 95% bound of the risk."""
 
     limit: float
     coverage: float
@@ -98,7 +98,7 @@ def augrc(values: Sequence[Scored]) -> float:
 
 
 def limit_for(values: Sequence[Scored], risk: float) -> Limit | None:
-    """The lowest limit whose risk is at most ``risk`` with 95 % confidence; None where none is shown to be.
+    """The lowest limit whose risk is at most ``risk`` with 95% confidence; None where none is shown to be.
 
     Limits are tested in a fixed order from the strictest on, up to the first that fails, so that the confidence holds
     for the one that is returned (fixed-sequence testing; Angelopoulos et al., 2021; arXiv:2110.01052).

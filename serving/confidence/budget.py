@@ -37,8 +37,8 @@ class Budget:
 
 @dataclass(frozen=True)
 class LimitPoint:
-    """What a limit achieves on the validation documents. ``share``: automatic ones, of ``documents``, with its 95 %
-    interval; ``wrong`` of ``counted`` fields or documents among them; ``bound``: one-sided upper 95 % bound of that
+    """What a limit achieves on the validation documents. ``share``: automatic ones, of ``documents``, with its 95%
+    interval; ``wrong`` of ``counted`` fields or documents among them; ``bound``: one-sided upper 95% bound of that
     rate; ``expected``: the rate by the calibration.
     """
 
@@ -131,7 +131,7 @@ def documents_to_prove(budget: Budget) -> int:
 @dataclass(frozen=True)
 class WhatIf:
     """A limit, if answers below it go to the larger model or to people. ``rest``: their share; ``cost``: of a thousand
-    documents, None: unknown. ``accuracy``: the expected share of exact documents with its 95 % interval; over the
+    documents, None: unknown. ``accuracy``: the expected share of exact documents with its 95% interval; over the
     automatic answers alone where the outputs of the larger model are not known.
     """
 

@@ -33,7 +33,7 @@ class DeployForm(forms.Form):
         widget=forms.Select(attrs=_SELECT),
     )
     share = forms.IntegerField(
-        label="Share of requests, %",
+        label="Share of requests (%)",
         required=False,
         min_value=1,
         max_value=99,

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.gates.display import format_confidence, in_unit, measured
+from evaluation.gates.display import in_unit, measured
 from evaluation.gates.policy.definition import COMPARED_WITH_PRODUCTION
 from evaluation.models import GateReport
 from labeling.models import Project
 from serving.models import Release
+from slmstudio.text.formatting import exact_percent
 
 #: reports that the page of certificates lists
 MAX_REPORTS = 20
@@ -32,12 +33,12 @@ class GateCertificate:
 
     @property
     def finding(self) -> str:
-        """The difference with its bound: "+0.3 points, at worst −1.2 points at 97.5 % ..."."""
+        """The difference with its bound: "+0.3 points, at worst −1.2 points at 97.5% ..."."""
         low = self.verdict["low"]
         if low is None:
             return "not measured"
-        worst = in_unit(self.verdict["gate"]["metric"], float(low))
-        level, n = format_confidence(float(self.verdict["confidence"])), f"{self.verdict['n']:,.0f}"
+        worst = in_unit(self.verdict["gate"], float(low))
+        level, n = exact_percent(float(self.verdict["confidence"])), f"{self.verdict['n']:,.0f}"
         return f"{measured(self.verdict)}, at worst {worst} at {level} confidence, on {n} documents"
 
 

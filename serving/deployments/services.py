@@ -91,7 +91,7 @@ def _checked_share(stage: str, share: float | None) -> float:
         return 1.0
     share = CANARY_SHARE if share is None else share
     if not 0 < share < 1:
-        raise Refused("Enter a share above 0 and below 100 %.", field="share", code="share")
+        raise Refused("Enter a share above 0 and below 100%.", field="share", code="share")
     return share
 
 

@@ -1,7 +1,7 @@
 """What a drift check found, in words."""
 
 from serving.drift.comparison import OTHER, Finding
-from slmstudio.templatetags.studio import percent
+from slmstudio.text.formatting import percent
 
 PROBLEMS = {
     "no_reference": "The evaluation of this version has too few outputs to compare with.",

@@ -23,7 +23,7 @@ class ExperimentForm(forms.Form):
         widget=forms.Select(attrs=_SELECT),
     )
     share = forms.IntegerField(
-        label="Share of B, %",
+        label="Share of B (%)",
         min_value=1,
         max_value=99,
         initial=50,

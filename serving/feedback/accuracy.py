@@ -10,7 +10,7 @@ Not every drawn request is judged. Requests that were also drawn for another rea
 weights are divided by the share that is judged, apart for these and for the others (weighting classes; Särndal et al.,
 Model Assisted Survey Sampling, 1992, 15.6).
 
-The interval is Wilson's with the effective number of judgments (Kish, 1965), which is right near 100 % too. The traffic
+The interval is Wilson's with the effective number of judgments (Kish, 1965), which is right near 100% too. The traffic
 of the period is taken as a sample of the traffic to come.
 """
 
@@ -66,7 +66,7 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """An accuracy with its 95 % interval. ``effective``: judgments of a simple random sample that would say as much."""
+    """An accuracy with its 95% interval. ``effective``: judgments of a simple random sample that would say as much."""
 
     value: float
     low: float

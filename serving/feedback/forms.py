@@ -60,7 +60,7 @@ class PlanForm(forms.Form):
         widget=forms.NumberInput(attrs=_INPUT),
     )  # fmt: skip
     low_confidence = forms.FloatField(
-        label="Low confidence is below, %", required=False, min_value=0, max_value=100,
+        label="Low confidence is below (%)", required=False, min_value=0, max_value=100,
         help_text="Of the least certain field. Empty: as in the project's forms.",
         widget=forms.NumberInput(attrs={**_INPUT, "step": "1"}),
     )  # fmt: skip
@@ -78,8 +78,8 @@ class PlanForm(forms.Form):
         widget=forms.Select(attrs={"class": "form-select"}),
     )  # fmt: skip
     retrain_below = forms.FloatField(
-        label="Live accuracy below which a training run is proposed, %", required=False, min_value=0, max_value=100,
-        help_text="Once the upper end of its 95 % interval is below.",
+        label="Propose a training run when live accuracy is below (%)", required=False, min_value=0, max_value=100,
+        help_text="Once the upper end of its 95% interval is below.",
         widget=forms.NumberInput(attrs={**_INPUT, "step": "0.1"}),
     )  # fmt: skip
 

@@ -28,7 +28,7 @@ class AnswerPolicy(models.Model):
     class Basis(models.TextChoices):
         """What the limit of the budget rests on."""
 
-        PROVEN = "proven", "proven with 95 % confidence"
+        PROVEN = "proven", "proven with 95% confidence"
         EXPECTED = "expected", "expected by the calibration"
 
     class Rest(models.TextChoices):

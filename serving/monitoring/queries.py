@@ -6,13 +6,12 @@ from datetime import datetime
 
 from django.utils import timezone
 
-from labeling.models import Contract, Project
+from labeling.models import Project
 from serving.models import DeploymentEvent, Release, Rollout
 from serving.monitoring.charts import WIDTH, Chart, Mark, chart
 from serving.traffic import hosts
 from serving.traffic.series import Sums, TrafficView, VersionLine, Window, read
-from slmstudio.storage.sizes import format_bytes
-from slmstudio.templatetags.studio import milliseconds, percent
+from slmstudio.text.formatting import format_bytes, format_clock, format_money, format_short_date, milliseconds, percent
 
 #: versions that have a line of their own
 MAX_VERSIONS = 6
@@ -75,7 +74,7 @@ class Page:
 
     def money(self, value: float | None) -> str:
         """An amount as text."""
-        return "–" if value is None else f"{_money(value)} {self.currency}".strip()
+        return format_money(value, self.currency)
 
     @property
     def line_costs(self) -> list[tuple[VersionLine, str]]:
@@ -85,9 +84,7 @@ class Page:
     @property
     def latency(self) -> list[tuple[str, list[str]]]:
         """Part -> p50, p95 and p99 as text."""
-        return [
-            (part, ["–" if one is None else _ms(one) for one in times]) for part, times in self.total.latency.items()
-        ]
+        return [(part, [milliseconds(one) for one in times]) for part, times in self.total.latency.items()]
 
 
 def page(project: Project, window: Window, now: datetime, version: int | None = None) -> Page:
@@ -95,12 +92,10 @@ def page(project: Project, window: Window, now: datetime, version: int | None = 
     view = read(project, window, now, version=version)
     happened = _happened(project, view.starts[0], now)
     marks = [Mark(_x(one.at, view, now), f"{_clock(one.at, window)} {one.text}", one.tone) for one in happened]
-    constraints = Contract.objects.filter(project=project).values_list("constraints", flat=True).first() or {}
-    currency = str(constraints.get("currency") or "")
     numbers = dict(Release.objects.filter(project=project).values_list("pk", "number"))
-    charts = [*_traffic_charts(view, marks, currency), *_host_charts(project, view, marks, numbers, now)]
+    charts = [*_traffic_charts(view, marks, project.currency), *_host_charts(project, view, marks, numbers, now)]
     versions = sorted(numbers.values(), reverse=True)[:20]
-    return Page(window, version, view, charts, happened, _hosts(project, numbers, now), versions, currency)
+    return Page(window, version, view, charts, happened, _hosts(project, numbers, now), versions, project.currency)
 
 
 def _happened(project: Project, since: datetime, now: datetime) -> list[Happened]:
@@ -125,7 +120,8 @@ def _x(at: datetime, view: TrafficView, now: datetime) -> float:
 
 def _clock(at: datetime, window: Window) -> str:
     local = timezone.localtime(at)
-    return f"{local:%H:%M}" if window.seconds <= 86_400 else f"{local:%b %d %H:%M}"
+    clock = format_clock(local)
+    return clock if window.seconds <= 86_400 else f"{format_short_date(local)}, {clock}"
 
 
 def _traffic_charts(view: TrafficView, marks: list[Mark], currency: str) -> list[Chart]:
@@ -147,7 +143,7 @@ def _traffic_charts(view: TrafficView, marks: list[Mark], currency: str) -> list
             [(name, [count * per_minute for count in counts]) for name, counts in rate] or [("requests", each(_none))],
             _number,
         ),
-        made("Latency", [(f"p{p}", each(_time("total", p / 100))) for p in (50, 95, 99)], _ms),
+        made("Latency", [(f"p{p}", each(_time("total", p / 100))) for p in (50, 95, 99)], milliseconds),
         made(
             "p95 by part",
             [
@@ -155,7 +151,7 @@ def _traffic_charts(view: TrafficView, marks: list[Mark], currency: str) -> list
                 for part in ("queue", "model", "fallback", "gateway")
                 if part != "fallback" or view.total.times[part]
             ],
-            _ms,
+            milliseconds,
         ),
         made(
             "Errors",
@@ -178,8 +174,8 @@ def _traffic_charts(view: TrafficView, marks: list[Mark], currency: str) -> list
     if view.total.fallbacks:
         charts.append(made("Fallback", [("share of the requests", each(lambda one: one.fallback_share))], _percent))
     if view.total.priced:
-        unit = f"Cost per 1,000 requests{f', {currency}' if currency else ''}"
-        charts.append(made(unit, [("cost", each(lambda one: one.cost_per_thousand))], _money))
+        costs = each(lambda one: one.cost_per_thousand)
+        charts.append(made("Cost per 1,000 requests", [("cost", costs)], lambda cost: format_money(cost, currency)))
     return charts
 
 
@@ -238,13 +234,5 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.1f}"
 
 
-def _ms(value: float) -> str:
-    return f"{value:.1f} ms" if value < 10 else str(milliseconds(value))
-
-
 def _percent(value: float) -> str:
     return percent(value, 0 if value in (0, 1) or value >= 0.1 else 1)
-
-
-def _money(value: float) -> str:
-    return f"{value:.2f}" if value >= 0.1 else f"{value:.4f}"

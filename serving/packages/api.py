@@ -40,7 +40,7 @@ class VariantOut(Out):
     documents: int | None
     field_accuracy: Number | None
     difference: Number | None = Field(description="of the field accuracy from that of the evaluation")
-    difference_low: Number | None = Field(description="95 % interval")
+    difference_low: Number | None = Field(description="95% interval")
     difference_high: Number | None
 
 

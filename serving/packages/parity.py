@@ -11,7 +11,7 @@ from slmstudio.contract.scoring.scorer import count_differences, score_document
 
 #: documents of the evaluation that a package answers again
 DOCUMENTS = 20
-#: of each side of an interval with 95 %
+#: of each side of an interval with 95%
 _ONE_SIDE = 0.975
 
 
@@ -31,8 +31,8 @@ class Parity:
 
     ``equal``: documents with the same output text; ``different_fields`` of ``fields`` values differ after
     normalization. ``accuracy``: mean field accuracy of the package, ``evaluated_accuracy`` of the evaluation, on these
-    documents. ``max_loss``: one-sided 95 % upper bound of how much lower the package's is. ``difference_low`` and
-    ``difference_high``: 95 % interval of the package's field accuracy less that of the evaluation.
+    documents. ``max_loss``: one-sided 95% upper bound of how much lower the package's is. ``difference_low`` and
+    ``difference_high``: 95% interval of the package's field accuracy less that of the evaluation.
     """
 
     documents: int

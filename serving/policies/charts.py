@@ -8,6 +8,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from serving.confidence.budget import LimitPoint, WhatIf
+from slmstudio.text.formatting import percent
 
 _WIDTH, _HEIGHT = 340, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 10, 10, 30
@@ -44,7 +45,7 @@ class _Frame:
         levels = [bottom + (top - bottom) * step / 4 for step in range(5)]
         digits = 0 if top - bottom >= 0.2 else 1 if top - bottom >= 0.02 else 2
         left, right = _LEFT, _WIDTH - _RIGHT
-        rows = [(self.y(v), float(self.y(v)) + 3, f"{100 * v:.{digits}f} %") for v in levels]
+        rows = [(self.y(v), float(self.y(v)) + 3, percent(v, digits)) for v in levels]
         grid = format_html_join(
             "", '<line class="chart-grid" x1="{}" x2="{}" y1="{}" y2="{}"/><text class="chart-text chart-end" x="{}" '
             'y="{}">{}</text>', ((left, right, y, y, left - 5, below, text) for y, below, text in rows),
@@ -62,11 +63,11 @@ class _Frame:
 
 
 def _shares(low: float, high: float) -> list[tuple[float, str]]:
-    return [(value, f"{100 * value:.0f} %") for value in (low + (high - low) * step / 4 for step in range(5))]
+    return [(value, percent(value, 0)) for value in (low + (high - low) * step / 4 for step in range(5))]
 
 
 def reliability(figures: Mapping[str, Sequence[Mapping[str, Any]]]) -> SafeString:
-    """Accuracy by confidence: of token probabilities (hollow), and calibrated, with 95 % intervals."""
+    """Accuracy by confidence: of token probabilities (hollow), and calibrated, with 95% intervals."""
     rows = [*figures["raw"], *figures["calibrated"]]
     if not rows:
         return SafeString("")
@@ -92,7 +93,7 @@ def reliability(figures: Mapping[str, Sequence[Mapping[str, Any]]]) -> SafeStrin
 
 def _bin_title(kind: str, row: Mapping[str, Any]) -> str:
     name = "token probability" if kind == "raw" else "calibrated"
-    return f"{name} {100 * row['confidence']:.1f} %: {100 * row['accuracy']:.1f} % of {row['count']} correct"
+    return f"{name} {percent(row['confidence'])}: {percent(row['accuracy'])} of {row['count']:,} correct"
 
 
 def risk_coverage(points: Sequence[LimitPoint], chosen: LimitPoint | None, budget: float | None) -> SafeString:
@@ -111,7 +112,7 @@ def risk_coverage(points: Sequence[LimitPoint], chosen: LimitPoint | None, budge
     if chosen is not None:
         marks.append(format_html(
             '<circle class="chart-dot chart-calibrated" cx="{}" cy="{}" r="4"><title>limit {}</title></circle>',
-            frame.x(chosen.share), frame.y(chosen.risk), f"{100 * chosen.limit:.1f} %",
+            frame.x(chosen.share), frame.y(chosen.risk), percent(chosen.limit),
         ))  # fmt: skip
     label = "Risk-coverage curve: the error rate of the automatic answers by their share."
     return frame.draw(label, "automatic share", _shares(0, 1), marks)
@@ -142,4 +143,4 @@ def what_if(curve: Sequence[WhatIf], current: float | None) -> SafeString:
         marks.append(format_html('<path class="chart-limit" d="{}"/>', frame.path([(place, 0), (place, 1)])))
     ticks = [(_nines(limit), f"{100 * limit:g}") for limit in _LIMITS]
     label = "What-if curve: accuracy, and the share of answers that go on, by the limit of confidence."
-    return frame.draw(label, "limit, %", ticks, marks)
+    return frame.draw(label, "limit (%)", ticks, marks)

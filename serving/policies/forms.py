@@ -35,7 +35,7 @@ class PolicyForm(forms.Form):
         label="The rest goes to", choices=AnswerPolicy.Rest.choices, widget=forms.Select(attrs=_SELECT)
     )
     audit_share = forms.FloatField(
-        label="Audited share of the automatic answers, %", min_value=0.1, max_value=100, widget=_number(step="0.1"),
+        label="Audited share of the automatic answers (%)", min_value=0.1, max_value=100, widget=_number(step="0.1"),
         help_text="Drawn at random for the review queue.",
     )  # fmt: skip
     endpoint = forms.ModelChoiceField(
@@ -52,12 +52,12 @@ class PolicyForm(forms.Form):
         label="Ask it where an invariant is violated", required=False, widget=forms.CheckboxInput(attrs=_CHECK)
     )
     min_confidence = forms.FloatField(
-        label="Minimum confidence of every field, %", required=False, min_value=0, max_value=100,
+        label="Minimum confidence of every field (%)", required=False, min_value=0, max_value=100,
         widget=_number(step="0.1"),
         help_text="Below it the larger model is asked; without one, the answer needs review.",
     )  # fmt: skip
     field_confidence = forms.CharField(
-        label="Other minimums by field, %", required=False, help_text="One field a line, such as: total_amount 97.5",
+        label="Other minimums by field (%)", required=False, help_text="One field a line, such as: total_amount 97.5",
         widget=forms.Textarea(attrs={**_INPUT, "rows": 3, "spellcheck": "false"}),
     )  # fmt: skip
 

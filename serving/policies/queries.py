@@ -84,7 +84,7 @@ class ConfidenceStatus:
 
     @property
     def currency(self) -> str:
-        return str(self.deployment.project.contract.constraints.get("currency") or "")
+        return self.deployment.project.currency
 
     @property
     def review_cost(self) -> float | None:

@@ -12,6 +12,7 @@ from django.db import DatabaseError, connection, transaction
 from serving.models import AnswerPolicy, Deployment
 from serving.policies.audit import Audit, audit_of
 from serving.policies.services import break_budget, budget_text
+from slmstudio.text.formatting import percent
 
 logger = logging.getLogger(__name__)
 CHECK_SECONDS = 5.0
@@ -68,5 +69,5 @@ def sentence(policy: AnswerPolicy, audit: Audit) -> str:
     low, _ = audit.interval
     return (
         f"The audit found {audit.wrong:,} wrong of {audit.counted:,} {policy.get_budget_unit_display()}: at least"
-        f" {100 * low:.2f} %, and the budget is {budget_text(policy)}."
+        f" {percent(low, 2)}, and the budget is {budget_text(policy)}."
     )

@@ -11,6 +11,7 @@ from labeling.failure_tags import title_of
 from labeling.models import DatasetVersion, Project
 from serving.models import Deployment, RetrainingProposal
 from serving.retraining.services import serves_classical, training_run_of
+from slmstudio.text.formatting import exact_percent, percent
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ def _sentence(project: Project, proposal: RetrainingProposal) -> str:
     facts = proposal.facts
     if proposal.rule == RetrainingProposal.Rule.ACCURACY:
         return (
-            f"Live accuracy of version {facts['version']} is at most {100 * facts['high']:.1f} %, below the limit of "
-            f"{100 * facts['below']:g} %."
+            f"Live accuracy of version {facts['version']} is at most {percent(facts['high'])}, below the limit of "
+            f"{exact_percent(facts['below'])}."
         )
     labels = ngettext("new label", "new labels", facts["labels"])
     tag = f" with the tag {title_of(project, facts['tag'])}" if facts["tag"] else ""

@@ -140,7 +140,7 @@ class RateLimit(EProcess):
 
 
 def latency(*, mirrored: bool = False) -> RateLimit:
-    """p95 <= L as a rate: no more than 5 % of the requests take longer than L. Hits are those that do."""
+    """p95 <= L as a rate: no more than 5% of the requests take longer than L. Hits are those that do."""
     return RateLimit(SLOW_SHARE, mirrored)
 
 

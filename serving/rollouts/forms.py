@@ -20,21 +20,21 @@ class PlanForm(forms.Form):
         widget=forms.CheckboxInput(attrs={"class": "form-check-input"}),
     )
     max_failure_rate = forms.FloatField(
-        label="Failed requests, at most, %",
+        label="Maximum failed requests (%)",
         required=False,
         min_value=0.01,
         max_value=50,
         widget=forms.NumberInput(attrs={**_INPUT, "step": "0.01"}),
     )
     p95_ms = forms.IntegerField(
-        label="p95 latency, at most, ms",
+        label="Maximum p95 latency (ms)",
         required=False,
         min_value=1,
         max_value=600_000,
         widget=forms.NumberInput(attrs=_INPUT),
     )
     max_disagreement = forms.FloatField(
-        label="Documents on which most fields differ, at most, %",
+        label="Maximum documents on which most fields differ (%)",
         required=False,
         min_value=5,
         max_value=99,

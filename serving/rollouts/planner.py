@@ -41,7 +41,7 @@ class Forecast:
 
 
 def failure_rate(failures: int, requests: int) -> float:
-    """The estimated failure rate of the stable release; near 1 % where little is known."""
+    """The estimated failure rate of the stable release; near 1% where little is known."""
     return (failures + _PRIOR[0]) / (requests + _PRIOR[1])
 
 

@@ -10,6 +10,7 @@ from serving.rollouts.callers import CallerCount, alpha_of, look_of
 from serving.rollouts.callers import log_e as log_e_of_callers
 from serving.rollouts.counts import Counts, Step
 from serving.rollouts.evidence import FailureRatio, PairedFailures, RateLimit, latency, log_mean_exp
+from slmstudio.text.formatting import exact_percent, milliseconds, percent
 
 #: each question is decided at E >= 1/ALPHA
 ALPHA = 0.05
@@ -74,14 +75,15 @@ def judge(steps: Sequence[Step], plan: Plan) -> Verdict:
         return Verdict(Action.ABORT, Code.FAILS_MORE, _fails_more_sentence(current, steps), log_e)
     if log_e.get("over_limit", -math.inf) >= limit:
         found = f"{_of(total.candidate_failures, total.candidate_requests)} of the candidate's requests failed"
-        return Verdict(Action.ABORT, Code.OVER_LIMIT, f"{found}; the limit is {plan.max_failure_rate:.2%}.", log_e)
+        sentence = f"{found}; the limit is {exact_percent(plan.max_failure_rate)}."
+        return Verdict(Action.ABORT, Code.OVER_LIMIT, sentence, log_e)
     if log_e.get("slow", -math.inf) >= limit:
         found = f"{_of(total.candidate_slow, total.candidate_timed)} of the candidate's answers took longer than"
-        return Verdict(Action.ABORT, Code.SLOW, f"{found} {plan.p95_ms:,} ms; 5 % may.", log_e)
+        return Verdict(Action.ABORT, Code.SLOW, f"{found} {milliseconds(plan.p95_ms)}; 5% may.", log_e)
     if log_e.get("disagrees", -math.inf) >= limit:
         sentence = (
             f"On {_of(total.disagreed, total.compared)} of the documents that both versions answered, fewer than half "
-            f"of the fields agree; the limit is {plan.max_disagreement:.0%}."
+            f"of the fields agree; the limit is {exact_percent(plan.max_disagreement)}."
         )
         return Verdict(Action.ABORT, Code.DISAGREES, sentence, log_e)
     answered = current.counts.candidate_requests
@@ -92,7 +94,7 @@ def judge(steps: Sequence[Step], plan: Plan) -> Verdict:
         sentence = "It is not shown yet that the candidate does not fail more often than the plan allows."
         return Verdict(Action.WAIT, Code.UNDECIDED, sentence, log_e)
     if not current.is_shadow and log_e.get("fast", math.inf) < limit:
-        sentence = f"It is not shown yet that 95 % of the candidate's answers take at most {plan.p95_ms:,} ms."
+        sentence = f"It is not shown yet that 95% of the candidate's answers take at most {milliseconds(plan.p95_ms)}."
         return Verdict(Action.WAIT, Code.LATENCY_UNDECIDED, sentence, log_e)
     sentence = f"The candidate is non-inferior after {total.candidate_requests:,} requests."
     return Verdict(Action.GO_ON, Code.READY, sentence, log_e)
@@ -218,10 +220,13 @@ _NULL = {
 
 def meaning(question: str, log_e: float) -> str:
     """What E means, as a sentence: by Ville's inequality, 1/E bounds how often it gets there by chance."""
-    if log_e < 0.01:  # the chance is 99 % or more
+    if log_e < 0.01:  # the chance is 99% or more
         return "no evidence"
     chance = math.exp(-log_e)
-    shown = f"{100 * chance:.2g} %" if chance >= 1e-5 else f"10^{math.log10(chance):.0f}" if chance else "0 %"
+    if chance >= 1e-5:
+        shown = exact_percent(float(f"{chance:.2g}"))
+    else:
+        shown = f"10^{math.log10(chance):.0f}" if chance else "0%"
     return f"{_NULL[question]} gets there at most {shown} of the time"
 
 
@@ -252,4 +257,4 @@ def _fails_more_sentence(current: Step, steps: Sequence[Step]) -> str:
 
 
 def _of(part: int, total: int) -> str:
-    return f"{part:,} of {total:,} ({part / total:.1%})" if total else "0"
+    return f"{part:,} of {total:,} ({percent(part / total)})" if total else "0"

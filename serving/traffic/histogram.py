@@ -1,7 +1,7 @@
 """Histograms of milliseconds that can be added: buckets grow by a constant factor. Pure.
 
 Bucket i holds values in (FLOOR * GROWTH**(i-1), FLOOR * GROWTH**i]; the value that is read for it differs from any in
-it by at most 2.5 %: (GROWTH - 1) / (GROWTH + 1), as in DDSketch (Masson, Rim, Lee, 2019).
+it by at most 2.5%: (GROWTH - 1) / (GROWTH + 1), as in DDSketch (Masson, Rim, Lee, 2019).
 """
 
 import math

@@ -172,9 +172,3 @@ def _evaluations(project: Project, releases: list[Release]) -> dict[int, EvalRun
     for endpoint, one in runs.items():
         found[endpoints[endpoint]] = one[-1]
     return found
-
-
-def currency(project: Project) -> str:
-    """Of the costs, as the contract has it."""
-    constraints = Contract.objects.filter(project=project).values_list("constraints", flat=True).first() or {}
-    return str(constraints.get("currency") or "")

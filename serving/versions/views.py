@@ -22,7 +22,7 @@ def versions(request: SignedInRequest, slug: str) -> HttpResponse:
         "project": project,
         "tab": "versions",
         "versions": queries.versions(project, timezone.now()),
-        "currency": queries.currency(project),
+        "currency": project.currency,
         "proposals": open_proposals(project),
         "share_days": queries.SHARE_DAYS,
     }

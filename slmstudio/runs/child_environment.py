@@ -13,7 +13,7 @@ from functools import cache
 from types import MappingProxyType
 
 #: CPU settings of a process that trains or generates. glibc keeps memory that was freed instead of faulting it in
-#: again at every step, in huge pages if the kernel has them: saves a sixth of a training, for 1 to 2 % more at the
+#: again at every step, in huge pages if the kernel has them: saves a sixth of a training, for 1 to 2% more at the
 #: peak. It returns blocks of 512 MiB and more: among the others, the gradient of an embedding of 262,144 tokens left
 #: gaps of 2 to 4 GB. Threads that wait for each other spin for some milliseconds before they sleep: saves a quarter.
 #: ``passive`` lets ``training.ml.hardware.contention`` turn that off while other processes use the cores.

@@ -5,6 +5,8 @@ import shutil
 import socket
 from pathlib import Path
 
+from slmstudio.text.formatting import format_bytes
+
 MEBIBYTE = 1024 * 1024
 #: bytes for a new PostgreSQL cluster and some work in it
 NEW_CLUSTER_BYTES = 1024 * MEBIBYTE
@@ -32,12 +34,8 @@ def require_disk_space(path: Path, size: int, purpose: str) -> None:
     free = shutil.disk_usage(existing_ancestor(path)).free
     if free < size:
         raise StackError(
-            f"The disk is too full to {purpose}: {path} needs {_megabytes(size)} free and has {_megabytes(free)}."
+            f"The disk is too full to {purpose}: {path} needs {format_bytes(size)} free and has {format_bytes(free)}."
         )
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / MEBIBYTE:,.0f} MB"
 
 
 def require_port(host: str, port: int) -> None:

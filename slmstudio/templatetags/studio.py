@@ -1,6 +1,6 @@
 """Filters and tags for numbers, rates, times and states, the same on every page."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from django import template
@@ -10,101 +10,107 @@ from django.utils.timesince import timesince
 from django.utils.timezone import localtime
 
 from slmstudio.contract.schema.compiled import dumps
-from slmstudio.storage import sizes
+from slmstudio.text import formatting
 
 register = template.Library()
 
 
-@register.filter
-def percent(value: float | None, digits: int = 1) -> str:
-    """0.983 as "98.3 %"; an en dash if there is no value."""
-    return "–" if value is None else f"{100 * float(value):.{digits}f} %"
+for _format in (
+    formatting.short_number,
+    formatting.percent,
+    formatting.exact_percent,
+    formatting.points,
+    formatting.duration,
+    formatting.milliseconds,
+    formatting.throughput,
+):
+    register.filter(_format)
 
 
 @register.filter
-def points(value: float | None) -> str:
-    """A difference of shares in percentage points with its sign: 0.012 as "+1.2"."""
-    if value is None:
-        return "–"
-    text = f"{100 * float(value):+.1f}".replace("-", "−")
-    return "0.0" if text[1:] == "0.0" else text
+def number(value: float | str | None, digits: int = 0) -> str:
+    """1234.5 as "1,234", with ``digits`` after the point; a dash if there is none."""
+    return formatting.NONE if value is None or value == "" else formatting.number(float(value), digits)
 
 
 @register.filter
 def rate(value: dict[str, Any] | None) -> SafeString | str:
     """A rate with its count and interval: ``{"k", "n", "rate", "low", "high"}``."""
     if not value or not value.get("n"):
-        return "–"
+        return formatting.NONE
     return format_html(
         '<span class="rate"><strong>{}</strong> <small>{} of {}, {} to {}</small></span>',
-        percent(value["rate"]),
-        value["k"],
-        value["n"],
-        percent(value["low"]),
-        percent(value["high"]),
+        formatting.percent(value["rate"]),
+        formatting.number(value["k"]),
+        formatting.number(value["n"]),
+        formatting.percent(value["low"]),
+        formatting.percent(value["high"]),
     )
 
 
 @register.filter
-def duration(seconds: float | None) -> str:
-    """Seconds as "850 ms", "42 s", "3 min 20 s", "2 h 5 min"."""
-    if seconds is None:
-        return "–"
-    seconds = float(seconds)
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-
-
-@register.filter
-def throughput(per_second: float | None) -> str:
-    """A rate as "2,139/s", "12.3/s", "4.2/min" or "1.5/h", in the largest unit with a value of at least 1."""
-    if per_second is None:
-        return "–"
-    if per_second >= 100:
-        return f"{per_second:,.0f}/s"
-    for seconds, unit in ((1, "s"), (60, "min")):
-        if per_second * seconds >= 1:
-            return f"{per_second * seconds:.1f}/{unit}"
-    return f"{per_second * 3600:.1f}/h"
-
-
-@register.filter
-def milliseconds(value: float | None) -> str:
-    """Milliseconds as "850 ms" or "1.25 s"."""
-    if value is None:
-        return "–"
-    return f"{value:.0f} ms" if value < 1000 else f"{value / 1000:.2f} s"
-
-
-@register.filter
-def format_bytes(number: float | None) -> str:
+def format_bytes(size: float | None) -> str:
     """Bytes as "704 KB", "24 MB", "8.4 GB"; an en dash if there is no value."""
-    return sizes.format_bytes(number) if number else "–"
+    return formatting.format_bytes(size) if size else formatting.NONE
+
+
+@register.filter
+def money(amount: float | str | None, currency: str = "") -> str:
+    """An amount in the currency of the contract: "$0.002"; a dash if there is none."""
+    return formatting.NONE if amount is None or amount == "" else formatting.format_money(float(amount), currency)
 
 
 @register.filter
 def relative_time(moment: datetime | None) -> SafeString | str:
     """ "3 minutes ago" with the exact time on hover."""
     if moment is None:
-        return "–"
+        return formatting.NONE
     since = timesince(moment, depth=1)
-    words = "just now" if since.startswith("0") else f"{since} ago"
+    return _time_element(moment, "just now" if since.startswith("0") else f"{since} ago")
+
+
+@register.filter
+def full_date(day: date | None) -> str:
+    """A date in a sentence: "February 3, 2026"."""
+    return formatting.format_date(_local(day)) if day else formatting.NONE
+
+
+@register.filter
+def short_date(day: date | None) -> SafeString | str:
+    """A date in a table: "Feb 3, 2026", of a moment with the exact time on hover."""
+    if not day:
+        return formatting.NONE
+    text = formatting.format_short_date(_local(day))
+    return _time_element(day, text) if isinstance(day, datetime) else text
+
+
+@register.filter
+def date_time(moment: datetime | None) -> str:
+    """A moment as text, with its zone: "Feb 3, 2026, 2:05 PM UTC"."""
+    return formatting.format_date_time(localtime(moment)) if moment else formatting.NONE
+
+
+@register.filter
+def clock(moment: datetime | None) -> SafeString | str:
+    """The time of day of a moment today: "2:05 PM", with the exact time on hover."""
+    return _time_element(moment, formatting.format_clock(localtime(moment))) if moment else formatting.NONE
+
+
+def _local(day: date) -> date:
+    return localtime(day) if isinstance(day, datetime) else day
+
+
+def _time_element(moment: datetime, words: str) -> SafeString:
     exact = localtime(moment)
-    title = f"{exact:%Y-%m-%d %H:%M:%S %Z}"
-    return format_html('<time datetime="{}" title="{}">{}</time>', exact.isoformat(), title, words)
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>', exact.isoformat(), formatting.format_exact_time(exact), words
+    )
 
 
 @register.filter
 def short_hash(value: str) -> SafeString | str:
     """The first twelve digits of a hash, the whole hash on hover."""
-    return format_html('<code class="hash" title="{}">{}</code>', value, value[:12]) if value else "–"
+    return format_html('<code class="hash" title="{}">{}</code>', value, value[:12]) if value else formatting.NONE
 
 
 @register.filter

@@ -1,1 +1,1 @@
-"""Text as vectors, and a classifier that trains in seconds."""
+"""How values are written; text as vectors, and a classifier that trains in seconds."""

@@ -83,7 +83,7 @@ def _compressed(path: str, modified: str, size: int, encoding: str) -> bytes:
     if path.endswith(".js") and _SCRIPTS in Path(path).parents:
         content = without_comments(content)
     if encoding == "br":
-        return bytes(brotli.compress(content, quality=10))  # 11 takes three times as long for the last 3 %
+        return bytes(brotli.compress(content, quality=10))  # 11 takes three times as long for the last 3%
     return gzip.compress(content, compresslevel=9, mtime=0)
 
 

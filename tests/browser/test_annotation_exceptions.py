@@ -20,7 +20,7 @@ def test_tab_visits_only_exceptions(desk: Desk, open_label: Open) -> None:
     expect(page.locator(LOOK)).to_have_count(3)
     date, vendor = control(page, "Invoice date"), control(page, "Vendor")
     expect(date).to_be_focused()
-    expect(page.locator('[data-title="Invoice date"]')).to_contain_text("the model is 40 % confident")
+    expect(page.locator('[data-title="Invoice date"]')).to_contain_text("the model is 40% confident")
     page.keyboard.press("Tab")
     expect(vendor).to_be_focused()
     page.keyboard.press("Tab")

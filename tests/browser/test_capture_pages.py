@@ -82,7 +82,7 @@ def test_an_ab_test_is_started_and_stopped(world: World, logged_in: As) -> None:
     report = approved_report(world)
     erik = logged_in(world.engineer)
     erik.goto("/p/invoices/deploy/ab-tests/")
-    erik.get_by_label("Share of B, %").fill("30")
+    erik.get_by_label("Share of B (%)").fill("30")
     erik.get_by_role("button", name="Start").click()
     expect(erik.locator(".badge").first).to_have_text("no difference shown yet")
     check(erik, "ab-test")

@@ -40,10 +40,10 @@ def test_a_budget_is_set_exceeded_and_resumed(world: World, logged_in: As) -> No
     form.get_by_label("in", exact=True).fill("50")
     form.get_by_label("counted in").select_option("document")
     form.get_by_label("Larger model").select_option(label="Big")
-    form.get_by_label("Minimum confidence of every field, %").fill("60")
+    form.get_by_label("Minimum confidence of every field (%)").fill("60")
     form.get_by_role("button", name="Save policy").click()
     expect(budget.locator(".badge")).to_have_text("in effect")
-    expect(budget).to_contain_text("80 %")
+    expect(budget).to_contain_text("80%")
     expect(erik.locator("svg.chart")).to_have_count(3)
     assert AnswerPolicy.objects.get().min_confidence == 0.6
     erik.get_by_text("What if, as a table").click()

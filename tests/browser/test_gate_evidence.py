@@ -63,7 +63,7 @@ def test_a_field_gate_is_added(world: World, owner: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     check(page, "gate-policy-phone")
     page.get_by_role("button", name="Save as version").click()
-    expect(page.locator(".policy-list").get_by_text("At least 98 % recall (total_amount)")).to_be_visible()
+    expect(page.locator(".policy-list").get_by_text("At least 98% recall (total_amount)")).to_be_visible()
 
 
 def test_provenance_and_the_evidence_bundle(world: World, owner: Page) -> None:

@@ -66,7 +66,7 @@ def test_a_challenged_label_is_corrected_and_rescored(
     run_jobs.run_evaluation(made.pk)
     engineer.reload()
     expect(engineer.get_by_role("heading", name="Re-scored")).to_be_visible()
-    expect(engineer.get_by_text("1 was a label error (100 %)")).to_be_visible()
+    expect(engineer.get_by_text("1 was a label error (100%)")).to_be_visible()
     check(engineer, "rescored")
     engineer.set_viewport_size(PHONE)
     check(engineer, "rescored-phone")

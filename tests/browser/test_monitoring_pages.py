@@ -62,7 +62,7 @@ def test_watch_a_deployment(world: World, logged_in: As) -> None:
     check(erik, "alerts")
     erik.get_by_role("link", name="Change p95 latency").click()
     form = erik.get_by_role("form", name="p95 latency")
-    form.get_by_label("Limit, ms").fill("1200")
+    form.get_by_label("Limit (ms)").fill("1200")
     check(erik, "alert-form")
     form.get_by_role("button", name="Save").click()
     expect(erik.get_by_role("row", name="p95 latency")).to_contain_text("1.20 s")

@@ -35,11 +35,11 @@ def test_watch_a_canary_until_it_is_aborted(world: World, logged_in: As) -> None
     erik.goto("/p/invoices/deploy/")
     section = erik.locator("#rollout")
     expect(section.get_by_role("heading", name="Rollout")).to_be_visible()
-    expect(section.get_by_role("row", name="canary 25 %").first).to_contain_text("60")
+    expect(section.get_by_role("row", name="canary 25%").first).to_contain_text("60")
     check(erik, "rollout-waiting")
 
     section.get_by_text("Plan", exact=True).click()
-    section.get_by_label("p95 latency, at most, ms").fill("900")
+    section.get_by_label("Maximum p95 latency (ms)").fill("900")
     section.get_by_role("button", name="Save plan").click()
     expect(section.get_by_role("status").filter(has_text="Saved")).to_be_visible()
     assert RolloutPlan.objects.get().p95_ms == 900

@@ -31,7 +31,7 @@ def test_the_pages_are_accessible(work: Desk, logged_in: Callable[[Any], Page]) 
         url="http://127.0.0.1:9/hook",
         events=["document.submitted", "dataset.frozen", "evaluation.completed", "gate_report.created"],
     )
-    verdicts = [{"key": "schema-valid", "title": "At least 99 % schema-valid", "verdict": "NOT PROVEN"}]
+    verdicts = [{"key": "schema-valid", "title": "At least 99% schema-valid", "verdict": "NOT PROVEN"}]
     deliveries.send([hook.pk], "gate_report.created", {"report": 3, "verdict": "NOT PROVEN", "gates": verdicts})
     for number in range(3):
         deliveries.send_test(webhook=hook, user=work.people["owner"])

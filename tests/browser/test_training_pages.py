@@ -120,7 +120,7 @@ def test_curves_of_a_run_and_an_overlay(desk: Desk, engineer: Page) -> None:
     assert redrawn < 1500, redrawn
     fields = page.locator("[data-chart=fields]")
     expect(fields.locator(".chart-key")).to_have_text(
-        [re.compile("^date 100 %"), re.compile("^vendor"), re.compile("^total")]
+        [re.compile("^date 100%"), re.compile("^vendor"), re.compile("^total")]
     )
     fields.get_by_role("button", name="date").click()
     expect(fields.get_by_role("button", name="date")).to_have_attribute("aria-pressed", "false")

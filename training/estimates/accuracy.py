@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from slmstudio.storage.sizes import format_bytes
+from slmstudio.text.formatting import duration, format_bytes, percent
 from training.estimates.estimate import Estimate
 from training.estimates.memory import CUDA
 from training.estimates.throughput import STARTUP_SECONDS
@@ -12,7 +12,7 @@ from training.estimates.throughput import STARTUP_SECONDS
 
 @dataclass(frozen=True)
 class EstimateAccuracy:
-    """What a run measured (bytes, seconds), and how far that is from the estimate: 0.1 is 10 % more than estimated.
+    """What a run measured (bytes, seconds), and how far that is from the estimate: 0.1 is 10% more than estimated.
 
     None where the estimate or the measurement is missing.
     """
@@ -27,7 +27,7 @@ class EstimateAccuracy:
         """A line for memory and one for time, where both sides are known: "memory: estimated 9.1 GB, used 8.4 GB"."""
         return [
             *_line("memory", self.memory_bytes, self.memory_error, format_bytes),
-            *_line("time", self.seconds, self.seconds_error, _duration_text),
+            *_line("time", self.seconds, self.seconds_error, duration),
         ]
 
 
@@ -53,12 +53,6 @@ def estimate_accuracy(estimate: Estimate | None, facts: dict[str, Any]) -> Estim
 def _line(name: str, measured: float | None, error: float | None, text: Callable[[Any], str]) -> list[str]:
     if not measured or error is None or error <= -1:
         return []
-    percent = round(100 * (1 / (1 + error) - 1))
-    off = "as estimated" if percent == 0 else f"{abs(percent)} % too {'high' if percent > 0 else 'low'}"
+    share = round(1 / (1 + error) - 1, 2)
+    off = f"{percent(abs(share), 0)} too {'high' if share > 0 else 'low'}" if share else "as estimated"
     return [f"{name}: estimated {text(measured / (1 + error))}, measured {text(measured)}, {off}"]
-
-
-def _duration_text(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -8,7 +8,7 @@ import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from slmstudio.storage.sizes import format_bytes
+from slmstudio.text.formatting import format_bytes
 from training.estimates.memory import MemoryPart, inference_memory, trained_parameters
 from training.estimates.memory_margin import DEFAULT_MEMORY_LIMIT, usable_memory
 from training.estimates.reduction import Requirements, memory_problems

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from slmstudio.storage.sizes import format_bytes
+from slmstudio.text.formatting import format_bytes
 from training.estimates.memory import MemoryPart, training_memory
 from training.hyperparameters.presets import with_effective_batch
 from training.hyperparameters.validation import missing_package_message

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from slmstudio.text.formatting import exact_percent
 from training.hyperparameters.values import Hyperparameters
 
 #: titles of the hyperparameters, in the order of the page
@@ -93,9 +94,9 @@ def describe_value(name: str, hyperparameters: Hyperparameters) -> str:
     if name == "max_length":
         return f"{value:,} tokens"
     if name == "train_share":
-        return f"{100 * value:g} %"
+        return exact_percent(value)
     if name == "warmup_ratio":
-        return f"{100 * value:g} % of the steps"
+        return f"{exact_percent(value)} of the steps"
     if name == "early_stopping":
         return f"patience {value}" if value else "off"
     if name in ("eval_every", "save_every"):

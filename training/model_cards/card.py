@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from slmstudio.text.formatting import percent
 from training.licenses import LicenseRecord
 from training.prompts import PLACEHOLDER
 
@@ -197,7 +198,7 @@ def _servers(facts: ModelCardFacts) -> str:
 def _training_section(facts: ModelCardFacts) -> str:
     rows = [(f"{step:,}", _number(loss, 4)) for step, loss in facts.losses]
     evaluations = [
-        (f"{step:,}", _number(loss, 4), _percent(exact), _percent(valid))
+        (f"{step:,}", _number(loss, 4), *("" if rate is None else percent(rate, 0) for rate in (exact, valid)))
         for step, loss, exact, valid in facts.evaluations
     ]
     parts = [
@@ -261,10 +262,6 @@ def fenced(words: str, language: str = "") -> str:
 
 def _number(value: float | None, places: int) -> str:
     return "" if value is None else f"{value:.{places}f}"
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.0f} %"
 
 
 def spread(items: Sequence[Any], limit: int = MAX_EVALUATIONS) -> list[Any]:

@@ -10,8 +10,8 @@ from django.db.models.fields.json import KT
 from django.db.models.functions import Cast, Coalesce, Now
 from django.utils.formats import localize
 
-from slmstudio.storage.sizes import format_bytes
-from slmstudio.templatetags.studio import duration, percent, relative_time
+from slmstudio.templatetags.studio import relative_time
+from slmstudio.text.formatting import duration, format_bytes, percent
 from training.hyperparameters.display import TITLES, VALUE_LABELS, exact_text
 from training.models.runs import RUN_METRICS, TrainingRun
 

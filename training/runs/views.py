@@ -16,7 +16,7 @@ from slmstudio.runs.models import Status
 from slmstudio.runs.path_redaction import redact_paths
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import sha256_text
-from slmstudio.storage.sizes import format_bytes
+from slmstudio.text.formatting import format_bytes
 from slmstudio.web.requests import SignedInRequest, is_htmx, positive_int
 from slmstudio.workers.warnings import no_worker_message
 from training.hyperparameters.defaults import default_hyperparameters

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from slmstudio.text.formatting import percent
 from training.hyperparameters.display import TITLES, exact_text
 from training.search.spec import SearchSpace
 
@@ -82,9 +83,7 @@ def parallel_coordinates(space: SearchSpace, trials: Sequence[ChartTrial], best:
             "value",
             "Field accuracy",
             lambda value: (value - low) / (high - low) if high > low else 0.5,
-            [(low, f"{100 * low:.1f} %"), (high, f"{100 * high:.1f} %")]
-            if high > low
-            else [(low, f"{100 * low:.1f} %")],
+            [(low, percent(low)), (high, percent(high))] if high > low else [(low, percent(low))],
         ),
     ]
     gap = (WIDTH - 2 * SIDE) / max(1, len(scales) - 1)
@@ -105,7 +104,7 @@ def parallel_coordinates(space: SearchSpace, trials: Sequence[ChartTrial], best:
                 shade=1 + min(SHADES - 1, int(share * SHADES)),
                 is_pruned=one.is_pruned,
                 is_best=one.number == best,
-                label=f"Trial {one.number}: {100 * one.value:.1f} %{', pruned' if one.is_pruned else ''}",
+                label=f"Trial {one.number}: {percent(one.value)}{', pruned' if one.is_pruned else ''}",
             )
         )
     return Chart(axes, lines)

@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass
 
-from evaluation.gates.display import format_confidence
 from evaluation.gates.holdout.alpha_spending import number_of_next
 from evaluation.gates.metrics import METRICS
-from evaluation.gates.metrics.verdict_texts import documents, format_percent
+from evaluation.gates.metrics.verdict_texts import documents
 from evaluation.gates.policy.definition import Gate, GatePolicy
 from evaluation.gates.policy.services import current_policy, gates_of
 from evaluation.models import ClassicalModel, EvalRun
 from evaluation.runs.services import Model
 from evaluation.stats import ALPHA, alpha_level, sample_size_for
 from labeling.models import DatasetVersion, Split
+from slmstudio.text.formatting import exact_percent
 from training.models import ModelExport, ModelVersion, TrainingRun
 
 
@@ -49,8 +49,8 @@ def price_sentence(policy: GatePolicy, number: int, held_out: int) -> str:
         return f"{this}, the only one that the policy allows. Its gates use the full error budget."
     gate = strictest_rate(policy)
     alpha = round(1 - gate[0].confidence, 12) if gate is not None else ALPHA
-    before = f" instead of {format_confidence(1 - alpha_level(1, alpha))}" if number > 1 else ""
-    tested = f"gates on answers are tested at {format_confidence(1 - alpha_level(number, alpha))} confidence{before}"
+    before = f" instead of {exact_percent(1 - alpha_level(1, alpha))}" if number > 1 else ""
+    tested = f"gates on answers are tested at {exact_percent(1 - alpha_level(number, alpha))} confidence{before}"
     if gate is None:
         return f"{this}: {tested}."
     needed, first, later = (sample_size_for(0, gate[1], alpha_level(look, alpha)) for look in (number, 1, number + 1))
@@ -58,7 +58,7 @@ def price_sentence(policy: GatePolicy, number: int, held_out: int) -> str:
         return f"{this}: {tested}."
     instead = f" instead of {first:,}" if number > 1 else ""
     return (
-        f"{this}: {tested}, so proving {format_percent(gate[1])} takes {documents(needed)} without an error{instead}. "
+        f"{this}: {tested}, so proving {exact_percent(gate[1])} takes {documents(needed)} without an error{instead}. "
         f"The hold-out has {held_out:,}. The next evaluation will take {later:,}."
     )
 

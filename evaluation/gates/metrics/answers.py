@@ -112,14 +112,14 @@ def _accuracy(score: Any, field: str) -> float | None:
 
 METRICS = {
     "schema_valid_rate": Metric(
-        title="At least {} % of outputs are schema-valid",
+        title="At least {} of outputs are schema-valid",
         unit=PERCENT,
         operator=">=",
         count=_documents(lambda score, sample: score.schema_valid),
         test=rate_at_least,
     ),
     "field_error_rate": Metric(
-        title="At most {} % of fields are wrong",
+        title="At most {} of fields are wrong",
         unit=PERCENT,
         operator="<=",
         count=_fields(lambda score, sample: (score.count(sample.field).wrong, score.count(sample.field).total)),
@@ -127,7 +127,7 @@ METRICS = {
         field="may",
     ),
     "document_error_rate": Metric(
-        title="At most {} % of documents have an error",
+        title="At most {} of documents have an error",
         unit=PERCENT,
         operator="<=",
         count=_documents(lambda score, sample: not score.exact),
@@ -152,7 +152,7 @@ METRICS = {
         comparisons=(COMPARED_WITH_PRODUCTION,),
     ),
     "recall": Metric(
-        title="At least {} % recall",
+        title="At least {} recall",
         unit=PERCENT,
         operator=">=",
         count=_fields(lambda score, sample: score.missed_values(sample.field, sample.value)),
@@ -161,7 +161,7 @@ METRICS = {
         has_values=True,
     ),
     "hallucination_rate": Metric(
-        title="At most {} % of documents have a hallucinated value",
+        title="At most {} of documents have a hallucinated value",
         unit=PERCENT,
         operator="<=",
         # An unreadable output cannot be shown to have no hallucinated value.
@@ -170,14 +170,14 @@ METRICS = {
         field="may",
     ),
     "invariants_hold_rate": Metric(
-        title="At least {} % of outputs satisfy the invariants",
+        title="At least {} of outputs satisfy the invariants",
         unit=PERCENT,
         operator=">=",
         count=_invariants,
         test=rate_at_least,
     ),
     "routing_decision_rate": Metric(
-        title="At least {} % of documents are decided",
+        title="At least {} of documents are decided",
         unit=PERCENT,
         operator=">=",
         count=_documents(lambda score, sample: score.has_decision(sample.field)),

@@ -17,6 +17,7 @@ class Measurement:
     fields, or the loss; empty where each document is its own. ``family_words``: what one is, and several are.
     ``is_fresh`` is false for latencies and costs of a run that generated nothing. ``is_applicable`` is false where
     there is nothing to compare with. ``note``: what else was counted or left out; it is part of the verdict.
+    ``currency``: of costs.
     """
 
     n: int = 0
@@ -30,6 +31,7 @@ class Measurement:
     is_applicable: bool = True
     reason: str = ""
     note: str = ""
+    currency: str = ""
 
     @classmethod
     def nothing(cls, reason: str = "") -> Self:

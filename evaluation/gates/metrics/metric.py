@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 from evaluation.gates.metrics.findings import ConfidenceLevels, Finding
 from evaluation.gates.metrics.measurement import Measurement
-from evaluation.gates.metrics.units import PERCENT, Unit, format_number
+from evaluation.gates.metrics.units import PERCENT, Unit
 from evaluation.inference.prices import HardwarePrice, Price
 
 Operator = Literal["<=", ">="]
@@ -132,9 +132,8 @@ class Metric:
         """Whether more labeled documents can pass it."""
         return self.source is Source.ANSWERS
 
-    def title_for(self, threshold: float, field: str = "", value: str = "") -> str:
+    def title_for(self, threshold: float, field: str = "", value: str = "", currency: str = "") -> str:
         """The title of a gate with this threshold, about this field and value."""
         title = self.zero_title if self.zero_title and threshold == 0 else self.title
         about = f"{field} = {value}" if value else field
-        number = format_number(threshold * 100 if self.unit.is_share else threshold)
-        return title.format(number) + (f" ({about})" if about else "")
+        return title.format(self.unit.in_title(threshold, currency)) + (f" ({about})" if about else "")

@@ -12,7 +12,6 @@ from typing import NamedTuple
 from evaluation.gates.metrics import verdict_texts as texts
 from evaluation.gates.metrics.findings import ConfidenceLevels, Finding, Status, not_measured
 from evaluation.gates.metrics.measurement import Measurement
-from evaluation.gates.metrics.units import format_number
 from evaluation.stats import (
     LossBound,
     RequiredSample,
@@ -23,11 +22,12 @@ from evaluation.stats import (
     family_lower,
     family_upper,
 )
+from slmstudio.text.formatting import exact_percent, short_number
 
 
 def rate_at_least(threshold: float, measurement: Measurement, levels: ConfidenceLevels) -> Finding:
     """A share of documents that must be high; exact binomial bounds."""
-    needed = f"{texts.format_percent(threshold)} required"
+    needed = f"{exact_percent(threshold)} required"
     if measurement.k is None or measurement.n == 0:
         return not_measured(measurement, additional_sample_size(0, 0, threshold, levels.next_alpha))
     k, n = measurement.k, measurement.n
@@ -54,7 +54,7 @@ def rate_at_most(
     threshold: float, measurement: Measurement, levels: ConfidenceLevels, failing: str = "wrong"
 ) -> Finding:
     """A share of documents that must be low; exact binomial bounds. ``failing``: what these documents are."""
-    allowed = f"at most {texts.format_percent(threshold)} allowed"
+    allowed = f"at most {exact_percent(threshold)} allowed"
     if measurement.k is None or measurement.n == 0:
         return not_measured(measurement, additional_sample_size(0, 0, round(1 - threshold, 12), levels.next_alpha))
     k, n = measurement.k, measurement.n
@@ -144,7 +144,7 @@ def field_share_at_most(threshold: float, measurement: Measurement, levels: Conf
     share = _share_bounds(threshold, measurement, levels)
     wrong, counted = sum(w for w, _ in measurement.pairs), sum(c for _, c in measurement.pairs)
     what = f"{wrong:,.0f} of {counted:,.0f} fields wrong in {texts.documents(measurement.n)}"
-    allowed = f"at most {texts.format_percent(threshold)} allowed"
+    allowed = f"at most {exact_percent(threshold)} allowed"
     finding = Finding(
         Status.NOT_PROVEN, "", share.estimate, share.low, share.high, share.losing_documents, effective=share.effective
     )
@@ -170,7 +170,7 @@ def field_share_at_least(threshold: float, measurement: Measurement, levels: Con
     share = _share_bounds(limit, measurement, levels)
     missed, expected = sum(m for m, _ in measurement.pairs), sum(e for _, e in measurement.pairs)
     what = f"{expected - missed:,.0f} of {expected:,.0f} values found in {texts.documents(measurement.n)}"
-    needed = f"{texts.format_percent(threshold)} required"
+    needed = f"{exact_percent(threshold)} required"
     finding = Finding(
         Status.NOT_PROVEN, "", 1 - share.estimate, 1 - share.high, 1 - share.low, share.losing_documents,
         effective=share.effective,
@@ -197,7 +197,7 @@ def non_inferior(threshold: float, measurement: Measurement, levels: ConfidenceL
     worst, best = loss.value, loss.flipped().value
     difference = texts.format_points(-loss.estimate)
     what = f"{difference} compared with {measurement.baseline} on the same {texts.documents(measurement.n)}"
-    allowed = f"{format_number(-100 * threshold)} points allowed"
+    allowed = f"{short_number(-100 * threshold)} points allowed"
     finding = Finding(
         Status.NOT_PROVEN, "", 0.0 - loss.estimate, -worst, best, loss.losing_documents,
         effective=loss.effective_documents,

@@ -3,7 +3,8 @@
 from evaluation.gates.metrics.findings import ConfidenceLevels, Finding, Status, not_measured
 from evaluation.gates.metrics.measurement import Measurement
 from evaluation.gates.metrics.metric import Metric, Sample, Source
-from evaluation.gates.metrics.units import DOCUMENTS, format_number
+from evaluation.gates.metrics.units import DOCUMENTS
+from slmstudio.text.formatting import short_number
 
 
 def _count(sample: Sample) -> Measurement:
@@ -23,7 +24,7 @@ def _test(threshold: float, measurement: Measurement, levels: ConfidenceLevels) 
     if measurement.k is None or measurement.n == 0:
         return not_measured(measurement, None)
     k = measurement.k
-    allowed = f"at most {format_number(threshold)} allowed" if threshold else "none allowed"
+    allowed = f"at most {short_number(threshold)} allowed" if threshold else "none allowed"
     text = f"{k:,} of {measurement.n:,} pinned documents wrong; {allowed}"
     finding = Finding(Status.PASS, text, k, k, k, k)
     if k > threshold:

@@ -10,7 +10,7 @@ from evaluation.gates.metrics import verdict_texts as texts
 from evaluation.gates.metrics.findings import ConfidenceLevels, Finding, Status, not_measured
 from evaluation.gates.metrics.measurement import Measurement
 from evaluation.gates.metrics.metric import Metric, Request, Sample, Source
-from evaluation.gates.metrics.units import GIGABYTES, MILLISECONDS, PER_REQUEST, PER_SECOND, format_number
+from evaluation.gates.metrics.units import GIGABYTES, MILLISECONDS, MONEY, PER_SECOND
 from evaluation.stats import (
     RequiredSample,
     additional_sample_size,
@@ -19,6 +19,7 @@ from evaluation.stats import (
     quantile_lower,
     quantile_upper,
 )
+from slmstudio.text.formatting import format_money, milliseconds, short_number
 
 MIN_VALUES_FOR_MEAN = 20
 
@@ -90,7 +91,7 @@ def _no_verdict(measurement: Measurement, required: RequiredSample | None) -> Fi
 
 
 def _test_latency(threshold: float, measurement: Measurement, levels: ConfidenceLevels) -> Finding:
-    """The 95th percentile with bounds by quantile test: the same as "95 % are within the limit"."""
+    """The 95th percentile with bounds by quantile test: the same as "95% are within the limit"."""
     values = measurement.values
     within = sum(value <= threshold for value in values)
     required = additional_sample_size(within, len(values), 0.95, levels.next_alpha)
@@ -99,16 +100,16 @@ def _test_latency(threshold: float, measurement: Measurement, levels: Confidence
     measured = percentile(values, 0.95)
     low = quantile_lower(values, 0.95, levels.confidence)
     high = quantile_upper(values, 0.95, levels.confidence)
-    what = f"p95 of {texts.requests(measurement.n)} is {texts.format_milliseconds(measured)}"
-    allowed = f"at most {texts.format_milliseconds(threshold)} allowed"
+    what = f"p95 of {texts.requests(measurement.n)} is {milliseconds(measured)}"
+    allowed = f"at most {milliseconds(threshold)} allowed"
     finding = Finding(Status.NOT_PROVEN, "", measured, low, high, within)
     if high is not None and high <= threshold:
-        text = f"{what}, at most {texts.format_milliseconds(high)}; {allowed}"
+        text = f"{what}, at most {milliseconds(high)}; {allowed}"
         return finding._replace(status=Status.PASS, text=text)
     if low is not None and low > threshold:
-        text = f"{what}, at least {texts.format_milliseconds(low)}; {allowed}"
+        text = f"{what}, at least {milliseconds(low)}; {allowed}"
         return finding._replace(status=Status.FAIL, text=text)
-    bound = "too few requests for a bound" if high is None else f"up to {texts.format_milliseconds(high)}"
+    bound = "too few requests for a bound" if high is None else f"up to {milliseconds(high)}"
     if required is None:
         advice = "more requests will not pass this gate, latency must decrease"
     else:
@@ -128,7 +129,7 @@ class _MeanWording(NamedTuple):
 
 def _test_cost(threshold: float, measurement: Measurement, levels: ConfidenceLevels) -> Finding:
     """The mean cost of a request."""
-    wording = _MeanWording("cost", float, lambda cost: f"{_three_digits(cost)} each", "at most", "at least")
+    wording = _MeanWording("cost", float, lambda cost: format_money(cost, measurement.currency), "at most", "at least")
     return _test_mean(threshold, measurement, levels, wording)
 
 
@@ -139,7 +140,7 @@ def _test_throughput(threshold: float, measurement: Measurement, levels: Confide
 
 
 def _three_digits(value: float) -> str:
-    return format_number(float(f"{value:.3g}"))
+    return short_number(float(f"{value:.3g}"))
 
 
 def _per_second(milliseconds: float) -> float:
@@ -183,13 +184,13 @@ def _test_memory(threshold: float, measurement: Measurement, levels: ConfidenceL
     if finding := _no_verdict(measurement, None):
         return finding
     peak = max(measurement.values)
-    text = f"{format_number(round(peak, 2))} GB peak; at most {format_number(threshold)} GB allowed"
+    text = f"{short_number(round(peak, 2))} GB peak; at most {short_number(threshold)} GB allowed"
     return Finding(Status.PASS if peak <= threshold else Status.FAIL, text, peak, peak, peak)
 
 
 METRICS = {
     "p95_latency_ms": Metric(
-        title="95 % of requests answered within {} ms",
+        title="95% of requests answered within {}",
         unit=MILLISECONDS,
         operator="<=",
         count=_latencies,
@@ -206,7 +207,7 @@ METRICS = {
     ),
     "cost_per_request": Metric(
         title="A request costs at most {} on average",
-        unit=PER_REQUEST,
+        unit=MONEY,
         operator="<=",
         count=_costs,
         test=_test_cost,

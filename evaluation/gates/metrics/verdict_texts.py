@@ -2,7 +2,6 @@
 
 from django.utils.translation import ngettext
 
-from evaluation.gates.metrics.units import format_number
 from evaluation.stats import RequiredSample, sample_size_for
 
 _SMALL_NUMBERS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -44,14 +43,10 @@ def count_words(number: int) -> str:
     return f"at most {_SMALL_NUMBERS[number] if number < len(_SMALL_NUMBERS) else f'{number:,}'}"
 
 
-def format_percent(share: float) -> str:
-    """A share in percent: "99.5 %"."""
-    return f"{format_number(round(100 * share, 6))} %"
-
-
 def format_bound(share: float, threshold: float | None = None) -> str:
     """A bound in percent with one decimal, or as many as distinguish it from the threshold that it misses."""
-    return f"{_distinguishable(100 * share, None if threshold is None else 100 * threshold)} %"
+    text = _distinguishable(100 * share, None if threshold is None else 100 * threshold)
+    return f"{text}%"
 
 
 def format_points(share: float, threshold: float | None = None) -> str:
@@ -68,11 +63,6 @@ def _distinguishable(value: float, threshold: float | None) -> str:
             break
         text = f"{value:.{decimals}f}"
     return text
-
-
-def format_milliseconds(value: float) -> str:
-    """A duration: "812 ms"."""
-    return f"{value:,.0f} ms" if value >= 10 else f"{format_number(round(value, 2))} ms"
 
 
 def documents(n: int) -> str:

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from evaluation.gates.metrics.units import format_number
 from evaluation.gates.policy.definition import COMPARED_WITH_BASE, Gate, GatePolicy
 from evaluation.scores.slice_selector import Slice
+from slmstudio.text.formatting import exact_percent
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def describe(gate: Gate, *, confidence: bool = False) -> str:
     if gate.compared_with == COMPARED_WITH_BASE:
         parts.append("compared with the base model")
     if confidence or gate.confidence != Gate.confidence:
-        parts.append(f"at {format_number(gate.confidence * 100)} % confidence")
+        parts.append(f"at {exact_percent(gate.confidence)} confidence")
     return ", ".join(parts)
 
 
@@ -68,4 +68,5 @@ def _changed(old: Gate, new: Gate) -> Change:
 
 def _requirement(gate: Gate) -> tuple[object, ...]:
     """What a gate requires: everything but its title."""
-    return gate.metric, gate.threshold, gate.confidence, gate.slice, gate.compared_with, gate.field, gate.value
+    scope = (gate.slice, gate.compared_with, gate.field, gate.value)
+    return gate.metric, gate.threshold, gate.currency, gate.confidence, *scope

@@ -28,9 +28,9 @@ CONSTRAINT_GATES = {
 def default_policy(constraints: Mapping[str, Any], *, invariants: bool = False, evidence: bool = False) -> GatePolicy:
     """The policy of a new project.
 
-    Always: at least 99 % schema-valid, at most 10 % of fields wrong, and at most two points worse than the deployed
-    model (the base model where none is deployed). With ``invariants`` (the schema declares some): 95 % of outputs
-    satisfy them. With ``evidence`` (it has fields that require evidence): at most 5 % of documents have a hallucinated
+    Always: at least 99% schema-valid, at most 10% of fields wrong, and at most two points worse than the deployed
+    model (the base model where none is deployed). With ``invariants`` (the schema declares some): 95% of outputs
+    satisfy them. With ``evidence`` (it has fields that require evidence): at most 5% of documents have a hallucinated
     value. And one gate for each key of ``CONSTRAINT_GATES`` that the contract sets.
 
     Raises:
@@ -46,5 +46,6 @@ def default_policy(constraints: Mapping[str, Any], *, invariants: bool = False, 
         number = float(value)
         if not (math.isfinite(number) and number > 0):
             raise GateError(name, f"must be a number above 0; found {value}")
-        gates.append(replace(gate, threshold=number, title=METRICS[gate.metric].title_for(number)))
+        currency = str(constraints.get("currency") or "") if METRICS[gate.metric].unit.is_money else ""
+        gates.append(replace(gate, threshold=number, title="", currency=currency))
     return GatePolicy(tuple(gates))

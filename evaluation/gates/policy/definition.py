@@ -1,8 +1,8 @@
 """Gate policies as data: the gates that a model must pass before it is approved.
 
 A policy is JSON: ``{"only_look": false, "gates": [{"key", "metric", "operator", "threshold", "confidence",
-"slice", "compared_with", "title", "field", "value"}, ...]}``; ``field`` and ``value`` are present only where they are
-set. Reading is strict; a GateError names the field.
+"slice", "compared_with", "title", "field", "value", "currency"}, ...]}``; the last three are present only where they
+are set. Reading is strict; a GateError names the field.
 """
 
 import math
@@ -49,7 +49,8 @@ class Gate:
     worse than another model (``compared_with``: the deployed, base or production model) a document may be on average:
     0.02 is two points. ``slice``
     selects documents ("": all; see ``evaluation.scores.slice_selector``), ``field`` a field (a pattern like
-    ``line_items[].amount``; "": all), and ``value`` one of its values in gold (recall of a class).
+    ``line_items[].amount``; "": all), ``value`` one of its values in gold (recall of a class), and
+    ``currency`` that of a cost ("": US dollars).
     """
 
     key: str
@@ -62,6 +63,7 @@ class Gate:
     title: str = ""
     field: str = ""
     value: str = ""
+    currency: str = ""
 
     def __post_init__(self) -> None:
         metric = METRICS.get(self.metric)
@@ -81,7 +83,10 @@ class Gate:
             raise GateError("compared_with", f"must be {names} for {self.metric}; found {self.compared_with!r}")
         self._check_scope(metric)
         if not self.title:
-            object.__setattr__(self, "title", metric.title_for(self.threshold, self.field, self.value))
+            object.__setattr__(self, "title", self._title_of(metric))
+
+    def _title_of(self, metric: Metric) -> str:
+        return metric.title_for(self.threshold, self.field, self.value, self.currency)
 
     def _check_scope(self, metric: Metric) -> None:
         """Raises GateError where its metric cannot be about its slice, field or value."""
@@ -102,7 +107,7 @@ class Gate:
         """The gate as JSON-ready data."""
         values = asdict(self)
         # Omitted where empty: policies from before these fields existed keep their hash.
-        return {name: value for name, value in values.items() if value or name not in ("field", "value")}
+        return {name: value for name, value in values.items() if value or name not in ("field", "value", "currency")}
 
     @classmethod
     def from_json(cls, data: Any) -> Self:

@@ -54,13 +54,15 @@ class PolicyForm(forms.Form):
         policy: GatePolicy,
         fields_known: list[tuple[str, str]] | None = None,
         slices_known: list[tuple[str, str]] | None = None,
+        currency: str = "",
     ) -> None:
         super().__init__(data)
+        self.currency = currency
         self.policy = policy
         self.slices_known = slices_known or []
         used = {gate.metric for gate in policy if not (gate.slice or gate.field)}
         missing = [name for name, metric in METRICS.items() if name not in used and metric.field != "must"]
-        self.gates = [*policy, *(_placeholder_gate(metric, policy) for metric in missing)]
+        self.gates = [*policy, *(_placeholder_gate(metric, policy, currency) for metric in missing)]
         for gate in self.gates:
             initial = METRICS[gate.metric].unit.to_input(gate.threshold) if gate in list(policy) else None
             self.fields[gate.key] = forms.FloatField(
@@ -106,7 +108,7 @@ class PolicyForm(forms.Form):
             {
                 "gate": gate,
                 "field": self[gate.key],
-                "unit": METRICS[gate.metric].unit.label,
+                "unit": METRICS[gate.metric].unit.label_in(gate.currency),
                 "set": gate in self.policy.gates,
             }
             for gate in self.gates
@@ -168,6 +170,7 @@ class PolicyForm(forms.Form):
                 compared_with=METRICS[metric].comparisons[0],
                 field=values["field"],
                 value=values["value"],
+                currency=self.currency if METRICS[metric].unit.is_money else "",
             )
         except GateError as error:
             name = f"add-{error.field}"
@@ -196,10 +199,12 @@ def _number() -> forms.NumberInput:
     return narrow_number_input(step="any", min="0")
 
 
-def _placeholder_gate(metric: str, policy: GatePolicy) -> Gate:
+def _placeholder_gate(metric: str, policy: GatePolicy, currency: str) -> Gate:
     """The gate of a metric that the policy does not have, for the empty field that adds it."""
     key = free_key([metric], list(policy))
-    return Gate(key, metric, METRICS[metric].operator, 0.0, compared_with=METRICS[metric].comparisons[0])
+    kind = METRICS[metric]
+    own = currency if kind.unit.is_money else ""
+    return Gate(key, metric, kind.operator, 0.0, compared_with=kind.comparisons[0], currency=own)
 
 
 def _title_without_number(gate: Gate) -> str:

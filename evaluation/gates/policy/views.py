@@ -30,6 +30,7 @@ def policy(request: SignedInRequest, slug: str) -> HttpResponse:
         policy=own.wanted if own else gates_of(newest),
         fields_known=[(field.pattern, field.title or field.name) for field in project.schema_version.compiled.fields],
         slices_known=known_slices(project),
+        currency=project.currency,
     )
     why = (
         None if may_set else ReasonForm(sent, prefix="proposal", initial={"reason": own.proposal.reason if own else ""})

@@ -28,8 +28,7 @@ from labeling.models import Project
 from slmstudio.access import Role
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
-from slmstudio.storage.sizes import format_bytes
-from slmstudio.templatetags.studio import milliseconds, percent
+from slmstudio.text.formatting import format_bytes, format_money, milliseconds, percent
 from slmstudio.workers.live_workers import StartedWorkers, WorkerGone, ensure_workers
 from training.base_models.services import sync_catalog
 
@@ -104,7 +103,7 @@ class Command(BaseCommand):
         runs = list(EvalRun.objects.filter(benchmark=benchmark).with_model().order_by("number"))
         for row in results.rows(benchmark, runs):
             self._print(_line(row, results.limits(benchmark).currency))
-        self._print("Intervals are 95 %, with the document as their unit.")
+        self._print("Intervals are 95%, with the document as their unit.")
         for text in (
             benchmark.result.get("fine_tuning"),
             benchmark.result.get("sentence"),
@@ -160,7 +159,7 @@ def _line(row: results.BenchmarkRow, currency: str) -> str:
         return f"{name:44} {run.get_status_display()}: {run.error}"
     fields = row.fields
     memory = run.facts.get("peak_memory_bytes")
-    cost = f"{row.cost.per_thousand:.3g} {currency}" if row.cost.per_thousand is not None else "–"
+    cost = format_money(row.cost.per_thousand, currency)
     return (
         f"{name:44} fields {percent(fields['rate'])} ({percent(fields['low'])} to {percent(fields['high'])})  "
         f"valid {percent(run.scores['schema_valid']['rate'])}  p50 {milliseconds(run.latency['p50'])}  "

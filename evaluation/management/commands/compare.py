@@ -6,7 +6,7 @@ JSON.
 Exit codes: 0 compared, 1 not comparable (unknown or unfinished evaluation, no shared document), 2 wrong arguments.
 With ``--fail-on-regression`` also 3 for a regression: a pinned document is wrong in B, or B is significantly worse than
 A in schema-valid outputs, field accuracy, exact match, hallucinated values or one field (exact tests over documents at
-5 %; Holm over these four, and over the fields). With ``--any`` one broken document is a regression. Documents with
+5%; Holm over these four, and over the fields). With ``--any`` one broken document is a regression. Documents with
 different gold and fields of only one schema are left out, with a note on standard error. If no document is left and no
 pinned document is wrong, ``--fail-on-regression`` exits with 1.
 """

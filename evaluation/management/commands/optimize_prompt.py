@@ -18,7 +18,7 @@ from evaluation.prompts.forms import prompted_models
 from labeling.models import Project
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
-from slmstudio.templatetags.studio import percent
+from slmstudio.text.formatting import percent
 from slmstudio.workers.live_workers import WorkerGone, ensure_workers
 from training.runs.queries import newest_dataset
 

@@ -19,7 +19,7 @@ from evaluation.runs.rescoring import rescore
 from labeling.models import DatasetVersion, Project
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
-from slmstudio.templatetags.studio import percent
+from slmstudio.text.formatting import percent
 
 POLL_SECONDS = 0.5
 

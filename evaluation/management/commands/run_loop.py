@@ -43,7 +43,7 @@ from slmstudio.errors import Refused
 from slmstudio.runs.models import BackgroundRun, Status
 from slmstudio.stack.environment import database_is_embedded, home
 from slmstudio.stack.paths import Paths
-from slmstudio.templatetags.studio import milliseconds, percent
+from slmstudio.text.formatting import milliseconds, percent
 from slmstudio.workers.live_workers import StartedWorkers, WorkerGone, ensure_workers
 from training.base_models.preparation import prepare
 from training.base_models.services import find_base_model, sync_catalog

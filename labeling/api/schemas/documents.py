@@ -33,8 +33,8 @@ class DocumentFilters(Schema):
     split: Literal["train", "validation", "holdout", "none"] | None = Field(
         None, description="in the newest dataset version"
     )
-    below: float | None = Field(None, ge=0, le=100, description="score of the last evaluation, %")
-    above: float | None = Field(None, ge=0, le=100, description="score of the last evaluation, %")
+    below: float | None = Field(None, ge=0, le=100, description="score of the last evaluation, in percent")
+    above: float | None = Field(None, ge=0, le=100, description="score of the last evaluation, in percent")
     wrong: Text = Field("", max_length=300, description="a field that was wrong in the last evaluation")
     field: list[Condition] = Field(
         [], max_length=MAX_CONDITIONS, description="a field of the schema, for example total_amount"

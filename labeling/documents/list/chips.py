@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from labeling.documents.list.choices import Choice
 from labeling.documents.list.filters import Filters
+from slmstudio.text.formatting import exact_percent
 
 _TITLES = {
     "q": "contains",
@@ -40,7 +41,7 @@ def chips(filters: Filters, offered: Mapping[str, Sequence[Choice]]) -> list[Chi
         if value in ("", None):
             continue
         known = {choice.value: choice.label for choice in offered.get(name, ())}
-        label = f"{value:g} %" if name in ("below", "above") else known.get(value, value)
+        label = exact_percent(value / 100) if name in ("below", "above") else known.get(value, value)
         shown.append(Chip(title, label, filters.without(name).query()))
     for condition in filters.fields:
         shown.append(Chip("", condition.label, filters.without("fields", condition).query()))

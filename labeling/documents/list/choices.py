@@ -11,6 +11,7 @@ from labeling.documents.list.filters import ANY_USER, ORDERS, SPLITS, UNASSIGNED
 from labeling.failure_tags import tags_of
 from labeling.models import DocumentState, ImportRun, Membership, Project, Split
 from slmstudio.contract.schema.compiled import CompiledSchema
+from slmstudio.text.formatting import format_date_time
 
 MAX_SOURCES = 100
 
@@ -49,7 +50,7 @@ def choices(project: Project, filters: Filters, compiled: CompiledSchema) -> dic
 def _import(project: Project, key: str) -> list[Choice]:
     """The import in the filter, with its file name."""
     rows = ImportRun.objects.filter(project=project, pk=key) if key else ImportRun.objects.none()
-    return [Choice(str(run.pk), f"{run.file_name}, {localtime(run.created_at):%Y-%m-%d %H:%M}") for run in rows]
+    return [Choice(str(run.pk), f"{run.file_name}, {format_date_time(localtime(run.created_at))}") for run in rows]
 
 
 def members(project: Project) -> list[str]:

@@ -65,13 +65,13 @@ class Option:
 
 
 #: of formats with pre-labels: the size of the hold-out up to which documents are reserved for it. So many without an
-#: error prove 95 or 99 % in its first evaluation, at 97.5 % confidence (0.95^72 and 0.99^368 are below 2.5 %).
+#: error prove 95 or 99% in its first evaluation, at 97.5% confidence (0.95^72 and 0.99^368 are below 2.5%).
 RESERVE: Final = Option(
     "reserve",
     "Hold-out, if pre-labeled",
     {
-        "75": "30 % of the documents, until it has 75: enough to prove 95 %",
-        "370": "30 % of the documents, until it has 370: enough to prove 99 %",
+        "75": "30% of the documents, until it has 75: enough to prove 95%",
+        "370": "30% of the documents, until it has 370: enough to prove 99%",
         "none": "None: every pre-label is shown",
     },
 )

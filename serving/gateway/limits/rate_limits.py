@@ -11,6 +11,7 @@ from serving.budgets.limits import Limits, used_this_month
 from serving.gateway.database import in_database
 from serving.gateway.limits.counters import Counters
 from serving.gateway.problems import Problem
+from slmstudio.text.formatting import format_date
 
 #: invalid tokens of one address. They are too long to be guessed: this limits what they cost
 GUESSES_PER_MINUTE = 600
@@ -152,7 +153,8 @@ def _spent(subject: Subject, unit: str, limit: int, now: float) -> Problem:
     first = (today.replace(day=28) + timedelta(days=4)).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     return Problem(
         429, "budget",
-        f"The budget of this {subject.kind} is spent: {limit:,} {unit} per month. It resets on {first:%Y-%m-%d} (UTC).",
+        f"The budget of this {subject.kind} is spent: {limit:,} {unit} per month. "
+        f"It resets on {format_date(first)} (UTC).",
         headers={"Retry-After": str(int((first - today).total_seconds()) + 1)},
         resets_at=first.isoformat(), of=subject.kind, unit=unit, limit=limit,
     )  # fmt: skip

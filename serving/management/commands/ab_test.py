@@ -12,6 +12,7 @@ from serving.management.users import member_who_may
 from serving.models import Experiment
 from slmstudio.access import Action, Forbidden
 from slmstudio.errors import Refused
+from slmstudio.text.formatting import exact_percent
 
 
 class Command(BaseCommand):
@@ -40,7 +41,7 @@ class Command(BaseCommand):
             arms, test = one.arms, one.experiment
             self.stdout.write(
                 f"{test.get_question_display()}: A {test.a}, {arms.a_events} of {arms.a_requests}; "
-                f"B {test.b} ({test.share:.0%}), {arms.b_events} of {arms.b_requests}; {one.badge[1]}"
+                f"B {test.b} ({exact_percent(test.share)}), {arms.b_events} of {arms.b_requests}; {one.badge[1]}"
             )
 
     def _change(self, project: Project, options: dict[str, Any]) -> None:

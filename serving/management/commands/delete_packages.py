@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from labeling.models import Project
 from serving.retention.packages import delete_old
+from slmstudio.text.formatting import format_bytes
 
 
 class Command(BaseCommand):
@@ -30,7 +31,7 @@ class Command(BaseCommand):
         number, size = 0, 0
         for project in projects:
             for package in delete_old(project, keep=options["keep"], dry_run=options["dry_run"]):
-                self.stdout.write(f"{project.slug}: package {package.number}, {package.size / 1e6:,.0f} MB")
+                self.stdout.write(f"{project.slug}: package {package.number}, {format_bytes(package.size)}")
                 number, size = number + 1, size + package.size
         done = "would be deleted" if options["dry_run"] else "deleted"
-        self.stdout.write(f"{number} packages {done}, {size / 1e6:,.0f} MB")
+        self.stdout.write(f"{number} packages {done}, {format_bytes(size)}")

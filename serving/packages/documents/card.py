@@ -3,6 +3,7 @@
 from typing import Any
 
 from serving.packages.documents.facts import PackageFacts
+from slmstudio.text.formatting import percent, points
 from training.model_cards.card import escaped_line, fenced, front_matter, table
 
 
@@ -76,10 +77,9 @@ def _usage(facts: PackageFacts) -> str:
 def _evaluation(facts: PackageFacts) -> str:
     rows = []
     for one in facts.metrics:
-        value, low, high = (100 * share for share in (one.value, one.low, one.high))
-        rows.append((one.title, f"{value:.1f} %", f"{low:.1f} to {high:.1f} %"))
+        rows.append((one.title, percent(one.value), f"{percent(one.low)} to {percent(one.high)}"))
     where = f"Evaluation {facts.evaluation}, {facts.mode}, split {facts.split} of dataset version {facts.dataset}."
-    return f"{table('Evaluation', ('Metric', 'Value', '95 % interval'), rows)}\n\n{where}" if rows else ""
+    return f"{table('Evaluation', ('Metric', 'Value', '95% interval'), rows)}\n\n{where}" if rows else ""
 
 
 def _parity(facts: PackageFacts) -> str:
@@ -89,16 +89,16 @@ def _parity(facts: PackageFacts) -> str:
     others = [(label, one) for label, one in facts.variants if "accuracy" in one]
     rows = [
         (
-            label, f"{one['equal']} of {one['documents']}", f"{100 * one['accuracy']:.1f} %",
-            f"{100 * (one['accuracy'] - one['evaluated_accuracy']):+.1f}",
+            label, f"{one['equal']} of {one['documents']}", percent(one["accuracy"]),
+            points(one["accuracy"] - one["evaluated_accuracy"]),
         )
         for label, one in others
     ]  # fmt: skip
     engines = table("", ("Engine", "Outputs equal", "Field accuracy", "Points"), rows) if len(rows) > 1 else ""
     text = (
         f"## Parity\n\nOn {parity['documents']} documents of the evaluation {parity['equal']} outputs are equal; field "
-        f"accuracy {100 * parity['accuracy']:.1f} % instead of {100 * parity['evaluated_accuracy']:.1f} %, at most "
-        f"{100 * parity['max_loss']:.1f} % lower (upper 95 % bound)."
+        f"accuracy {percent(parity['accuracy'])} instead of {percent(parity['evaluated_accuracy'])}, at most "
+        f"{percent(parity['max_loss'])} lower (upper 95% bound)."
     )
     return f"{text}\n\n{engines}" if engines else text
 

@@ -9,7 +9,7 @@ from slmstudio.storage.hashing import FileEntry
 
 @dataclass(frozen=True)
 class Metric:
-    """A share measured by the evaluation, 0 to 1, with its 95 % interval."""
+    """A share measured by the evaluation, 0 to 1, with its 95% interval."""
 
     name: str
     title: str

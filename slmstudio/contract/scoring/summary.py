@@ -19,7 +19,7 @@ _MAX_LENGTH = 2_000
 
 
 def wilson(k: int, n: int) -> dict[str, Any]:
-    """``k`` of ``n`` as a rate with its two-sided 95 % Wilson score interval (Wilson 1927); None if n is 0."""
+    """``k`` of ``n`` as a rate with its two-sided 95% Wilson score interval (Wilson 1927); None if n is 0."""
     if not n:
         return {"k": k, "n": n, "rate": None, "low": None, "high": None}
     rate = k / n

@@ -7,6 +7,7 @@
 
 import { edgesOf, lineAt, selectedText, textOf } from "./page_lines.js";
 import { $, find, make } from "../site/dom.js";
+import { formatPercent } from "../site/format.js";
 
 /** @typedef {"page" | "both" | "text"} View */
 /** @typedef {{ paper: HTMLElement | null, pans: boolean, x: number, y: number, left: number, top: number, moved: boolean }} Drag from where, and how far the sheet was scrolled */
@@ -204,7 +205,7 @@ export class PageView {
     this.#zoom *= factor;
     this.sheet.style.setProperty("--zoom", String(this.#zoom));
     this.scroll.scrollTo(fromX * factor - atX, fromY * factor - atY);
-    $("zoom-fit").textContent = `${Math.round(this.#zoom * 100)} %`;
+    $("zoom-fit").textContent = formatPercent(this.#zoom);
   }
 
   /** @param {1 | -1} step */

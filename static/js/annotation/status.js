@@ -7,8 +7,8 @@
 /** @import { Validation } from "./validation.js" */
 
 import { keyCap } from "./chords.js";
-import { formatDate } from "./validation.js";
 import { $, find, make } from "../site/dom.js";
+import { formatDate, formatExactTime } from "../site/format.js";
 
 /** @param {number} count @param {string} one @param {string} many */
 const plural = (count, one, many) => `${count} ${count === 1 ? one : many}`;
@@ -77,7 +77,7 @@ export class Status {
     const at = new Date(rejection.at);
     $("rejection-who").textContent = `${rejection.by} sent this back.`;
     $("rejection-when").dateTime = rejection.at;
-    $("rejection-when").title = at.toLocaleString();
+    $("rejection-when").title = formatExactTime(at);
     $("rejection-when").textContent = formatAge(at);
     $("rejection-reason").textContent = rejection.reason;
   }

@@ -7,6 +7,7 @@ import { childOf, isLeaf, parentOf, rowsOf } from "./nodes.js";
 import { table } from "./paths.js";
 import { keyCap } from "./chords.js";
 import { around, find, make } from "../site/dom.js";
+import { formatDate } from "../site/format.js";
 
 /**
  * @typedef {object} Item what a message is about
@@ -384,9 +385,6 @@ const keyOf = ({ tone, item, exact }) =>
 
 /** @param {Item} item */
 const isConfirmable = (item) => item.rule === "evidence" || item.rule === "invariant";
-
-/** @param {string} day as an ISO date */
-export const formatDate = (day) => new Date(`${day}T00:00`).toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric" });
 
 /** The nearest element for messages. @param {Element | null} node */
 function messageBoxOf(node) {

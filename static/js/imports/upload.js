@@ -1,6 +1,7 @@
 // The import page: files and folders by dialog or drag and drop, the selection, and the progress of the upload.
 
 import { find } from "../site/dom.js";
+import { formatBytes, formatNumber } from "../site/format.js";
 
 /** @typedef {{ file: File, path: string }} Selected a file and its path in the folder it comes from */
 
@@ -10,13 +11,6 @@ const form = () => document.querySelector("form[data-import-form]");
 const input = () => find(document, '[data-import-form] input[name="file"]');
 const paths = () => find(document, '[data-import-form] input[name="paths"]');
 
-/** @param {number} bytes */
-function formatSize(bytes) {
-  if (bytes < 1024) return `${bytes} bytes`;
-  if (bytes < 1024 ** 2) return `${Math.round(bytes / 1024)} KB`;
-  return bytes < 1024 ** 3 ? `${(bytes / 1024 ** 2).toFixed(1)} MB` : `${(bytes / 1024 ** 3).toFixed(2)} GB`;
-}
-
 /** @param {Selected[]} selected */
 function select(selected) {
   const transfer = new DataTransfer();
@@ -24,14 +18,14 @@ function select(selected) {
   input().files = transfer.files;
   const inFolder = selected.some(({ path }) => path.includes("/"));
   paths().value = inFolder ? JSON.stringify(selected.map(({ path }) => path)) : "";
-  show(selected.length > MAX_FILES ? `More than ${MAX_FILES.toLocaleString()} files: pack them as a zip.` : "");
+  show(selected.length > MAX_FILES ? `More than ${formatNumber(MAX_FILES)} files: pack them as a zip.` : "");
 }
 
 function show(problem = "") {
   const files = [...(input().files ?? [])];
   const size = files.reduce((sum, file) => sum + file.size, 0);
-  const names = files.length === 1 ? files[0].name : `${files.length.toLocaleString()} files`;
-  find(document, "[data-import-form] [data-chosen]").textContent = problem || (files.length ? `${names}, ${formatSize(size)}` : "");
+  const names = files.length === 1 ? files[0].name : `${formatNumber(files.length)} files`;
+  find(document, "[data-import-form] [data-chosen]").textContent = problem || (files.length ? `${names}, ${formatBytes(size)}` : "");
 }
 
 /** @param {FileSystemDirectoryReader} reader @returns {Promise<FileSystemEntry[]>} */
@@ -112,7 +106,7 @@ document.addEventListener("htmx:xhr:progress", ({ detail: { lengthComputable, lo
   box.hidden = false;
   find(box, "progress").value = (100 * loaded) / total;
   find(box, "[data-upload-words]").textContent =
-    loaded < total ? `Uploading: ${formatSize(loaded)} of ${formatSize(total)}` : "Uploaded. Processing …";
+    loaded < total ? `Uploading: ${formatBytes(loaded)} of ${formatBytes(total)}` : "Uploaded. Processing …";
 });
 
 /** @type {FileList | null} a rejected upload is answered with the form: its files stay selected */

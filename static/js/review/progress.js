@@ -2,6 +2,7 @@
 
 import uPlot from "../../vendor/uplot/uPlot.esm.js";
 import { find, make } from "../site/dom.js";
+import { formatDay, formatNumber } from "../site/format.js";
 
 /** @typedef {{ days: number[], labels: number[], people: number[] }} Days midnights in UTC in s, with counts for each */
 
@@ -23,16 +24,10 @@ const axis = (options) => ({
   ...options,
 });
 
-/** @param {number} count */
-const format = (count) => count.toLocaleString("en");
-
-/** @param {number} seconds */
-const formatDay = (seconds) => new Date(seconds * 1000).toLocaleDateString("en", { day: "numeric", month: "short", timeZone: "UTC" });
-
 /** Describes a day below the chart. @param {Days} data */
 function describe({ days, labels, people }, index = days.length - 1) {
   const [count, who] = [labels[index], people[index]];
-  caption.textContent = `${formatDay(days[index])}: ${format(count)} label${count === 1 ? "" : "s"} by ${who} ${who === 1 ? "person" : "people"}`;
+  caption.textContent = `${formatDay(days[index])}: ${formatNumber(count)} label${count === 1 ? "" : "s"} by ${who} ${who === 1 ? "person" : "people"}`;
 }
 
 /** The newest day first; days without a label are left out. @param {Days} data */
@@ -41,7 +36,7 @@ function fillTable({ days, labels, people }) {
     const line = make("tr");
     line.append(
       make("td", { textContent: formatDay(days[index]) }),
-      make("td", { textContent: format(labels[index]), className: "num" }),
+      make("td", { textContent: formatNumber(labels[index]), className: "num" }),
       make("td", { textContent: String(people[index]), className: "num" }),
     );
     return line;
@@ -64,8 +59,8 @@ function draw(data) {
         y: { range: (_, _low, high) => [0, Math.max(1, high * 1.08)] },
       },
       axes: [
-        axis({ size: 26, values: (_, splits) => splits.map(formatDay), incrs: [DAY, 7 * DAY, 14 * DAY, 30 * DAY] }),
-        axis({ values: (_, splits) => splits.map((value) => (Number.isInteger(value) ? format(value) : "")) }),
+        axis({ size: 26, values: (_, splits) => splits.map((day) => formatDay(day)), incrs: [DAY, 7 * DAY, 14 * DAY, 30 * DAY] }),
+        axis({ values: (_, splits) => splits.map((value) => (Number.isInteger(value) ? formatNumber(value) : "")) }),
       ],
       series: [
         {},

@@ -2,6 +2,7 @@
 // itself where the form was being sent, else on request.
 
 import { make } from "./dom.js";
+import { formatClock } from "./format.js";
 
 /**
  * @typedef {boolean | string | string[]} Value of one control
@@ -180,7 +181,7 @@ function offer(key, { values, interrupted: wasInterrupted, at }, form) {
       ["Discard", () => { discard(key); location.reload(); }],
     ]);
   } else {
-    const time = new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+    const time = formatClock(new Date(at));
     showBanner(`Your unsaved input from ${time} can be restored.`, "info", [
       ["Restore", () => restore(key, form, values)],
       ["Discard", () => discard(key)],

@@ -4,6 +4,7 @@
 
 import uPlot from "../../vendor/uplot/uPlot.esm.js";
 import { find, make } from "../site/dom.js";
+import { formatDuration, formatNumber, isMissing } from "../site/format.js";
 
 const DASHES = [undefined, [7, 4], [2, 3], [9, 3, 2, 3], [14, 4]];
 const TONES = 8;
@@ -16,13 +17,8 @@ export const VALIDATION_LOSS = 3;
 export const SYSTEM = { cpu: 3, machine_cpu: 4, cores: 5, memory: 6, machine_memory: 7, memory_total: 8, gpu: 9, gpu_memory: 10, gpu_memory_total: 11 };
 export const SAMPLE = { exact: 3, valid: 4, fields: 5 };
 
-/** @typedef {number | null | undefined} Missable */
-
-/** @param {Missable} value @returns {value is null | undefined} */
-const isMissing = (value) => value === null || value === undefined;
-
 /** @type {(digits: number) => Format} */
-export const fixed = (digits) => (value) => (isMissing(value) ? "–" : value.toFixed(digits));
+export const fixed = (digits) => (value) => formatNumber(value, digits);
 
 /** Three significant digits. @type {Format} */
 export function short(value) {
@@ -31,35 +27,20 @@ export function short(value) {
   return Math.abs(value) < 0.001 ? value.toExponential(1) : String(Number(value.toPrecision(3)));
 }
 
-/** @type {Format} */
-export const percent = (value) => (isMissing(value) ? "–" : `${Math.round(value * 100)} %`);
-
-/** @type {Format} */
-export function gigabytes(value) {
-  if (isMissing(value)) return "–";
-  return value >= 1e9 ? `${Number((value / 1e9).toPrecision(3))} GB` : `${Math.round(value / 1e6)} MB`;
-}
-
 /** @param {number} value */
 function compact(value) {
-  if (value >= 1e6) return `${Number((value / 1e6).toPrecision(3))} M`;
-  return value >= 1e3 ? `${Number((value / 1e3).toPrecision(3))} k` : String(Math.round(value));
-}
-
-/** @param {number} value */
-function duration(value) {
-  if (value < 120) return `${Math.round(value)} s`;
-  return value < 7200 ? `${Number((value / 60).toFixed(1))} min` : `${Number((value / 3600).toFixed(1))} h`;
+  if (value >= 1e6) return `${Number((value / 1e6).toPrecision(3))}M`;
+  return value >= 1e3 ? `${Number((value / 1e3).toPrecision(3))}K` : String(Math.round(value));
 }
 
 /** @type {Record<string, Across>} */
 export const ACROSS = {
-  step: { name: "step", at: (row) => row[0], format: (value) => (Number.isInteger(value) ? value.toLocaleString("en") : "") },
+  step: { name: "step", at: (row) => row[0], format: (value) => (Number.isInteger(value) ? formatNumber(value) : "") },
   epoch: { name: "epoch", at: (row) => row[1], format: (value) => String(Number(value.toFixed(2))) },
   time: {
     name: "time",
     at: (row) => row[2],
-    format: duration,
+    format: formatDuration,
     incrs: [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800],
   },
   tokens: { name: "tokens", at: (row, series) => series.tokens?.(row[0]), format: compact, missing: "These runs did not record their tokens." },
@@ -70,7 +51,7 @@ export function tokensAt(metrics) {
   return (/** @type {number} */ step) => metrics.findLast((row) => row[0] <= step)?.[METRIC.tokens] ?? null;
 }
 
-/** Exponential moving average, corrected for its start as in Adam (Kingma & Ba 2015). @param {Missable[]} values */
+/** Exponential moving average, corrected for its start as in Adam (Kingma & Ba 2015). @param {(number | null | undefined)[]} values */
 export function smoothed(values, weight = 0.9) {
   let mean = 0;
   let mass = 0;
@@ -128,16 +109,16 @@ function swatch(series) {
 /**
  * Columns as uPlot takes them: a point that a series does not have is undefined, a missing value is null, a gap.
  * @param {Series[]} series @param {Across} across @param {boolean} smooth
- * @returns {[number[], ...Missable[][]]}
+ * @returns {[number[], ...(number | null | undefined)[][]]}
  */
 function columns(series, across, smooth) {
   const places = [...new Set(series.flatMap((one) => one.rows.map((row) => across.at(row, one))))].filter((x) => !isMissing(x));
   places.sort((a, b) => a - b);
   const index = new Map(places.map((x, at) => [x, at]));
-  /** @type {Missable[][]} */
+  /** @type {(number | null | undefined)[][]} */
   const drawn = [];
   for (const one of series) {
-    /** @type {Missable[]} */
+    /** @type {(number | null | undefined)[]} */
     const raw = new Array(places.length).fill(undefined);
     for (const row of one.rows) {
       const x = across.at(row, one);

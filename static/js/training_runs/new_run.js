@@ -1,10 +1,10 @@
 // The new-run form: what its hyperparameters mean for documents of known length. The server checks all of it again.
 
 import { around, find } from "../site/dom.js";
+import { formatNumber } from "../site/format.js";
 
 /** @typedef {HTMLInputElement | HTMLSelectElement} Control */
 
-const format = new Intl.NumberFormat("en").format;
 const figureOf = () => document.getElementById("histogram");
 
 /** @param {string} name */
@@ -23,7 +23,7 @@ function update() {
   const limit = positiveNumber("max_length");
   const over = limit === null ? 0 : lengths.filter((tokens) => tokens > limit).length;
   const fate = { windows: "split into windows", leave_out: "left out" }[controlOf("too_long")?.value ?? ""];
-  const share = `${format(over)} of ${format(lengths.length)}`;
+  const share = `${formatNumber(over)} of ${formatNumber(lengths.length)}`;
   const text = find(around(figure, ".card"), "[data-over]");
   if (limit === null) text.textContent = "–";
   else if (over === 0) text.textContent = "none";
@@ -64,7 +64,7 @@ function followLengths() {
   if (field.value !== preset || longest <= Number(field.value) || longest > needed) return;
   field.value = String(needed);
   const note = find(around(figure, ".card"), "[data-set-words]");
-  note.textContent = `The maximum sequence length was set to ${format(needed)}, so that every document fits.`;
+  note.textContent = `The maximum sequence length was set to ${formatNumber(needed)}, so that every document fits.`;
   note.hidden = false;
 }
 

@@ -3,8 +3,9 @@
 /** @import { Format, Points, Row } from "./types" */
 
 import { $, find } from "../site/dom.js";
+import { formatBytes, formatPercent } from "../site/format.js";
 import { hasModifier } from "../site/keyboard.js";
-import { ACROSS, Chart, METRIC, SAMPLE, VALIDATION_LOSS, dash, fetchCurves, fieldShare, fixed, gigabytes, newCurves, percent, redrawOnChange, short, synced, tokensAt, tone } from "./charts.js";
+import { ACROSS, Chart, METRIC, SAMPLE, VALIDATION_LOSS, dash, fetchCurves, fieldShare, fixed, newCurves, redrawOnChange, short, synced, tokensAt, tone } from "./charts.js";
 
 /**
  * @typedef {object} ChartSpec
@@ -36,11 +37,11 @@ const metric = (name) => ({ kind: "metrics", value: (row) => row[METRIC[name]] }
 const CHARTS = {
   loss: { ...metric("loss"), number: fixed(3), smooth: true, log: true },
   validation: { kind: "validation", value: (row) => row[VALIDATION_LOSS], number: fixed(3), dots: true, log: true },
-  fields: { kind: "samples", value: (row) => (view.field ? fieldShare(view.field)(row) : row[SAMPLE.exact]), number: percent, dots: true, range: [-0.02, 1.02] },
+  fields: { kind: "samples", value: (row) => (view.field ? fieldShare(view.field)(row) : row[SAMPLE.exact]), number: formatPercent, dots: true, range: [-0.02, 1.02] },
   learning_rate: { ...metric("learning_rate"), number: short },
   grad_norm: { ...metric("grad_norm"), number: short, smooth: true },
   tokens_per_second: { ...metric("tokens_per_second"), number: fixed(0), smooth: true },
-  memory_bytes: { ...metric("memory_bytes"), number: gigabytes },
+  memory_bytes: { ...metric("memory_bytes"), number: formatBytes },
 };
 const charts = Object.fromEntries(
   Object.entries(CHARTS).map(([name, { number, range }]) => [

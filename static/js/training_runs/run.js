@@ -3,14 +3,15 @@
 /** @import { Format, Mark, Row, Series } from "./types" */
 
 import { $, around, find } from "../site/dom.js";
+import { formatBytes, formatPercent } from "../site/format.js";
 import { hasModifier } from "../site/keyboard.js";
-import { ACROSS, Chart, METRIC, SAMPLE, SYSTEM, VALIDATION_LOSS, fetchCurves, fieldShare, fieldsOf, fixed, gigabytes, newCurves, percent, redrawOnChange, short, synced, tone } from "./charts.js";
+import { ACROSS, Chart, METRIC, SAMPLE, SYSTEM, VALIDATION_LOSS, fetchCurves, fieldShare, fieldsOf, fixed, newCurves, redrawOnChange, short, synced, tone } from "./charts.js";
 
 const POLL_MS = 2000;
 const root = find(document, "[data-curves]");
 const sync = synced("training-run");
 const curves = newCurves(root.dataset.curves ?? "", root.dataset.live === "true");
-const SECOND = { grad_norm: short, tokens_per_second: fixed(0), memory_bytes: gigabytes };
+const SECOND = { grad_norm: short, tokens_per_second: fixed(0), memory_bytes: formatBytes };
 const view = { smooth: false, log: false, second: /** @type {keyof typeof SECOND} */ ("grad_norm"), fields: "by_field" };
 const stopsEarly = root.dataset.early === "true";
 
@@ -21,7 +22,7 @@ const figure = (name) => find(root, `[data-chart="${name}"]`);
 const empty = "The first point appears with the first step.";
 const charts = {
   loss: new Chart(figure("loss"), { sync, number: fixed(3), empty }),
-  fields: new Chart(figure("fields"), { sync, number: percent, range: [-0.02, 1.02], toggles: true, empty: "Field accuracy appears with the first sample evaluation." }),
+  fields: new Chart(figure("fields"), { sync, number: formatPercent, range: [-0.02, 1.02], toggles: true, empty: "Field accuracy appears with the first sample evaluation." }),
   learning_rate: new Chart(figure("learning_rate"), { sync, number: short, empty }),
   second: new Chart(figure("second"), { sync, number: SECOND.grad_norm, empty }),
 };
@@ -30,9 +31,9 @@ const systemSync = synced("training-system");
 const SHARES = /** @type {[number, number]} */ ([-0.02, 1.02]);
 /** Charts of the system over time. @type {Record<string, { number: Format, range?: [number, number], series: ((rows: Row[]) => Series)[] }>} */
 const SYSTEM_CHARTS = {
-  cpu: { number: percent, range: SHARES, series: [systemSeries("run", SYSTEM.cpu, SYSTEM.cores), systemSeries("machine", SYSTEM.machine_cpu, SYSTEM.cores, true)] },
-  memory: { number: gigabytes, series: [systemSeries("run", SYSTEM.memory), systemSeries("machine", SYSTEM.machine_memory, null, true)] },
-  gpu: { number: percent, range: SHARES, series: [systemSeries("load", SYSTEM.gpu), systemSeries("memory", SYSTEM.gpu_memory, SYSTEM.gpu_memory_total, true)] },
+  cpu: { number: formatPercent, range: SHARES, series: [systemSeries("run", SYSTEM.cpu, SYSTEM.cores), systemSeries("machine", SYSTEM.machine_cpu, SYSTEM.cores, true)] },
+  memory: { number: formatBytes, series: [systemSeries("run", SYSTEM.memory), systemSeries("machine", SYSTEM.machine_memory, null, true)] },
+  gpu: { number: formatPercent, range: SHARES, series: [systemSeries("load", SYSTEM.gpu), systemSeries("memory", SYSTEM.gpu_memory, SYSTEM.gpu_memory_total, true)] },
 };
 const systemCharts = Object.fromEntries(
   Object.entries(SYSTEM_CHARTS).map(([name, { number, range }]) => [

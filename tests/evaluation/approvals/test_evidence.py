@@ -84,7 +84,7 @@ def test_what_the_surest_share_leaves_for_people(world: World) -> None:
     assert through.found is not None
     assert through.found.confidence == pytest.approx(0.975), "the first look's own"
     words = [line.words for line in found["money"].lines]
-    assert "automation of the most confident 100 %, review of the rest" in words
+    assert "automation of the most confident 100%, review of the rest" in words
 
 
 def test_without_confidences_nothing_is_claimed(world: World) -> None:

@@ -24,7 +24,7 @@ def test_simplest_passing_candidate_is_named() -> None:
     advice = fine_tuning_advice(
         [candidate("Far", PASS, 99, memory_bytes=None), candidate("Base", PASS, 98), classical(PASS, 95)], LIMITS
     )
-    assert "TF-IDF has 95.0 % field accuracy with 1,200 labels" in advice
+    assert "TF-IDF has 95.0% field accuracy with 1,200 labels" in advice
     assert "Base, constrained" in fine_tuning_advice([candidate("Base", PASS), classical(FAIL)], LIMITS)
 
 
@@ -32,12 +32,12 @@ def test_nearest_open_candidate_is_named_where_none_passes() -> None:
     advice = fine_tuning_advice(
         [candidate("Base", NOT_PROVEN, 80), classical(NOT_PROVEN, 85), classical(FAIL, 99)], LIMITS
     )
-    assert "TF-IDF has 85.0 %" in advice
+    assert "TF-IDF has 85.0%" in advice
 
 
 def test_where_all_fail_the_best_is_the_bar() -> None:
     advice = fine_tuning_advice([candidate("Base", FAIL, 70), classical(FAIL, 60)], LIMITS)
-    assert "Base, constrained has 70.0 %" in advice
+    assert "Base, constrained has 70.0%" in advice
 
 
 def test_fine_tuned_slow_and_untested_candidates_answer_nothing() -> None:

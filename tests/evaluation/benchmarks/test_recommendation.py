@@ -23,7 +23,7 @@ def candidate(run: int, name: str, rights: list[int], **changes: Any) -> Measure
 def test_a_model_that_is_better_on_nearly_every_document_is_recommended_as_proven() -> None:
     found = recommend([candidate(1, "Small", [1] * N), candidate(2, "Large", [3] * N)], LIMITS)
     assert (found.run, found.separable) == (2, True)
-    for value in ("Large", "16 GB and 800 ms", "75.0 %", "25.0 % of Small", "20 of 20 documents", "p < 0.001"):
+    for value in ("Large", "16 GB and 800 ms", "75.0%", "25.0% of Small", "20 of 20 documents", "p < 0.001"):
         assert value in found.sentence
     assert found.notes == ()
 
@@ -84,7 +84,7 @@ def test_where_none_keeps_to_the_contract_none_is_recommended() -> None:
     slow = candidate(1, "A", [1] * N, p95_ms=900.0, p95_low=810.0)
     found = recommend([slow, candidate(2, "B", [2] * N, p95_ms=950.0, p95_low=820.0)], LIMITS)
     assert found.run is None
-    for value in ("None of the 2 models", "16 GB and 800 ms", "B, constrained, 50.0 %"):
+    for value in ("None of the 2 models", "16 GB and 800 ms", "B, constrained, 50.0%"):
         assert value in found.sentence
 
 
@@ -92,7 +92,7 @@ def test_better_mode_of_a_model_counts_and_the_other_is_listed() -> None:
     free = candidate(2, "Small", [2] * N, mode="unconstrained", valid=0.5)
     found = recommend([candidate(1, "Small", [1] * N), free, candidate(3, "Large", [1] * N)], LIMITS)
     assert found.run == 2
-    assert "Small, constrained: 25.0 % field accuracy, 100.0 % schema-valid." in found.notes
+    assert "Small, constrained: 25.0% field accuracy, 100.0% schema-valid." in found.notes
     assert len(found.pairs) == 1
 
 
@@ -101,13 +101,13 @@ def test_an_external_model_is_a_baseline_and_never_recommended() -> None:
     found = recommend([candidate(1, "Small", [1] * N), hosted], LIMITS)
     assert (found.run, found.alone, found.separable) == (1, True, False)
     assert "the only base model measured" in found.sentence
-    assert found.notes == ("Baseline: gpt-x, constrained, 100.0 % field accuracy, 400 ms at p50.",)
+    assert found.notes == ("Baseline: gpt-x, constrained, 100.0% field accuracy, 400 ms at p50.",)
 
 
 def test_single_model_is_measured_but_not_recommended() -> None:
     found = recommend([candidate(1, "Small", [1] * N)], LIMITS)
     assert (found.run, found.alone, found.separable) == (1, True, False)
-    assert found.sentence.startswith("Small, constrained: the only model measured; 25.0 % field accuracy")
+    assert found.sentence.startswith("Small, constrained: the only model measured; 25.0% field accuracy")
 
 
 def test_where_no_field_is_right_accuracy_does_not_choose() -> None:

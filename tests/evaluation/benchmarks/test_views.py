@@ -105,20 +105,20 @@ def test_a_single_model_is_no_winner(wide: World, engineer: Client) -> None:
     answered(started(wide).runs.get(), right)
     page = engineer.get(ONE)
     assertContains(page, "Measured (single model)")
-    assertContains(page, "the only model measured; 100.0 % field accuracy")
+    assertContains(page, "the only model measured; 100.0% field accuracy")
     assertNotContains(page, "bi-check-circle-fill outcome-right")
     assertNotContains(page, "<small>recommended</small>")
     assertContains(page, "Fine-tune Small base 10M")
 
 
 def test_intervals_are_those_of_documents(wide: World, engineer: Client) -> None:
-    """Wilson's interval of 80 right fields of 80 begins at 95 %; 20 documents prove no such thing: they prove 83.2 %
+    """Wilson's interval of 80 right fields of 80 begins at 95%; 20 documents prove no such thing: they prove 83.2%
     where all have as many fields, and less where some have more."""
     run = answered(started(wide).runs.get(), right)
     assert run.scores["field_exact"]["low"] > 0.95
     low = run.facts["bounds"]["field_exact"]["low"]
     assert 0.75 < low < 0.833
-    shown = f"100.0 %, 95 % interval {100 * low:.1f} % to 100.0 %"
+    shown = f"100.0%, 95% interval {100 * low:.1f}% to 100.0%"
     assertContains(engineer.get(ONE), shown)
     run.facts = {}  # as one that was measured before they were kept
     run.save()

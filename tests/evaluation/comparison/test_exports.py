@@ -100,7 +100,7 @@ def test_production_model_is_exported_with_its_rates(
     text = client.get(f"{MARKDOWN}?runs=1,2").content.decode()
     [line] = [line for line in text.splitlines() if line.startswith("| Field accuracy |")]
     bounds = large.facts["bounds"]["field_exact"]
-    assert line.endswith(f"| 100.0 % ({100 * bounds['low']:.1f} to {100 * bounds['high']:.1f}) |")
+    assert line.endswith(f"| 100.0% ({100 * bounds['low']:.1f} to {100 * bounds['high']:.1f}) |")
     [line] = [line for line in text.splitlines() if line.startswith("| Exact match |")]
     assert line.endswith("to 100.0) |")
     [line] = [line for line in text.splitlines() if line.startswith("| Prompt |")]

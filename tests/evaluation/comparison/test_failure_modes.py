@@ -68,7 +68,7 @@ def test_a_rate_that_rises_while_most_documents_get_worse_is_mixed() -> None:
 
 
 def test_nothing_is_found_in_noise_more_often_than_allowed() -> None:
-    """Benjamini and Hochberg over ten slices of two models that are the same: at most 5 % of the comparisons alarm."""
+    """Benjamini and Hochberg over ten slices of two models that are the same: at most 5% of the comparisons alarm."""
     rng = random.Random(5)
     names = tuple(f"d{i}" for i in range(100))
     alarms = 0

@@ -205,7 +205,7 @@ def test_regression_is_shown_first(world: World, client: Client) -> None:
     evaluated(world, broken)
     page = client.get(f"{PAGE}?runs=1,2")
     assertContains(page, "B is a regression.")
-    assertContains(page, "Fewer outputs are schema-valid: 100.0 % to 0.0 %")
+    assertContains(page, "Fewer outputs are schema-valid: 100.0% to 0.0%")
     assertContains(client.get(f"{PAGE}?runs=2,1"), "B is better, with no significant regression.")
     evaluated(world, right)
     assertContains(client.get(f"{PAGE}?runs=1,3"), "No significant regression.")

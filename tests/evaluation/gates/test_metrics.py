@@ -23,7 +23,7 @@ def _exact(sample: Sample) -> Measurement:
 @pytest.fixture
 def exact_match(monkeypatch: pytest.MonkeyPatch) -> Gate:
     """A metric that only its entry in the registry knows, with a gate on it."""
-    metric = Metric("At least {} % exact match", PERCENT, ">=", count=_exact, test=rate_at_least)
+    metric = Metric("At least {}% exact match", PERCENT, ">=", count=_exact, test=rate_at_least)
     monkeypatch.setitem(METRICS, "exact_match_rate", metric)
     return Gate("exact", "exact_match_rate", ">=", 0.8)
 
@@ -39,9 +39,9 @@ def test_an_entry_is_counted_tested_and_displayed(exact_match: Gate) -> None:
     (verdict,) = verdicts_for(policy, measure(policy, facts(40, 0)), 1)
     assert (verdict.status, verdict.k, verdict.n, verdict.confidence) == (Status.PASS, 40, 40, 0.975)
     row = verdict.as_dict()
-    assert row["gate"]["title"] == "At least 80 % exact match"
-    assert (measured(row), threshold(row)) == ("100 %", "≥ 80.0 %")
-    assert bounds(row).endswith("to 100 %")
+    assert row["gate"]["title"] == "At least 80% exact match"
+    assert (measured(row), threshold(row)) == ("100%", "≥ 80.0%")
+    assert bounds(row).endswith("to 100%")
     assert number_line_of(row) is not None
 
 
@@ -69,7 +69,7 @@ def test_every_metric_has_a_verdict_without_a_measurement(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("unit", "value", "text", "entered"),
-    [(PERCENT, 0.995, "99.5 %", "99.5"), (POINTS, 0.02, "+2.0 points", "2"), (GIGABYTES, 1.25, "1.25 GB", "1.25")],
+    [(PERCENT, 0.995, "99.5%", "99.5"), (POINTS, 0.02, "+2.0 points", "2"), (GIGABYTES, 1.25, "1.25 GB", "1.25")],
 )
 def test_units_are_displayed_and_entered(unit: Unit, value: float, text: str, entered: str) -> None:
     assert unit.display(value) == text

@@ -90,7 +90,7 @@ def test_a_title_names_field_and_value() -> None:
     gate = Gate("r", "recall", ">=", 0.99, slice="metadata.supplier=ACME", field="category", value="billing")
 
     assert gate.title.endswith(" (category = billing)")
-    assert "99 %" in gate.title
+    assert "99%" in gate.title
     assert Gate.from_json(json.loads(json.dumps(gate.to_json()))) == gate
     assert Gate("p", "pinned_broken", "<=", 0).title == "No pinned document is wrong"
 
@@ -166,8 +166,8 @@ def test_the_default_policy_comes_from_the_contract() -> None:
         ("cost_per_request", 0.001),
         ("peak_memory_gb", 16),
     ]
-    assert policy[0].title == "At least 99 % of outputs are schema-valid"
-    assert policy[3].title == "95 % of requests answered within 2,000 ms"
+    assert policy[0].title == "At least 99% of outputs are schema-valid"
+    assert policy[3].title == "95% of requests answered within 2,000 ms"
 
 
 def test_the_default_policy_follows_the_schema() -> None:

@@ -38,11 +38,11 @@ def test_changes_are_removed_changed_and_added_gates() -> None:
     worse = Gate("worse", "no_regression", ">=", 0.02, compared_with=COMPARED_WITH_BASE)
     found = changes(Policy((VALID, WRONG)), Policy((stricter, worse), single_evaluation=True))
     assert [(one.kind, one.before, one.after) for one in found] == [
-        ("removed", "At most 10 % of fields are wrong", ""),
+        ("removed", "At most 10% of fields are wrong", ""),
         (
             "changed",
-            "At least 99 % of outputs are schema-valid, at 95 % confidence",
-            "At least 99.5 % of outputs are schema-valid, for supplier: ACME, at 99 % confidence",
+            "At least 99% of outputs are schema-valid, at 95% confidence",
+            "At least 99.5% of outputs are schema-valid, for supplier: ACME, at 99% confidence",
         ),
         ("added", "", "At most 2 points worse than the baseline, compared with the base model"),
         ("changed", REPEATED_EVALUATION, SINGLE_EVALUATION),
@@ -93,8 +93,8 @@ def test_an_engineer_proposes_and_a_manager_takes_it(world: World, client: Clien
     client.force_login(world.manager)
     page = client.get(GATES)
     assertContains(page, "erik proposes a change")
-    assertContains(page, "<ins>At least 97 % of outputs are schema-valid</ins>")
-    assertContains(page, "<del>At least 99 % of outputs are schema-valid</del>")
+    assertContains(page, "<ins>At least 97% of outputs are schema-valid</ins>")
+    assertContains(page, "<del>At least 99% of outputs are schema-valid</del>")
     assertContains(page, "Poor scans are<br>never valid.")
     assertContains(client.get("/p/invoices/"), f"{GATES}#proposal-1")
 
@@ -108,7 +108,7 @@ def test_an_engineer_proposes_and_a_manager_takes_it(world: World, client: Clien
     page = client.get(GATES)
     assertNotContains(page, "proposes a change")
     assertContains(page, 'class="policy-versions"')
-    assertContains(page, "<del>At least 99 % of outputs are schema-valid</del>")
+    assertContains(page, "<del>At least 99% of outputs are schema-valid</del>")
     told = AuditEntry.objects.filter(about="policy proposal 1").order_by("pk").values_list("action", "user__username")
     assert list(told) == [("proposed", "erik"), ("took", "mona")]
 

@@ -111,7 +111,7 @@ def test_the_page_takes_few_queries(world: World, manager: Client, django_assert
 
 
 def test_the_untouched_policy_asks_for_the_rules_of_the_schema(world: World, manager: Client) -> None:
-    assertContains(manager.get("/p/invoices/gates/"), "At least 95 % of outputs satisfy the invariants")
+    assertContains(manager.get("/p/invoices/gates/"), "At least 95% of outputs satisfy the invariants")
 
 
 def test_the_form_shows_the_number_of_the_evaluation(world: World, manager: Client) -> None:
@@ -119,9 +119,9 @@ def test_the_form_shows_the_number_of_the_evaluation(world: World, manager: Clie
     evaluated(world, right)
     evaluated(world, right)
     page = manager.get("/p/invoices/gates/new/?eval_run=3")
-    assertContains(page, "hold-out evaluation <strong>2</strong>, tested at 98.75 %")
+    assertContains(page, "hold-out evaluation <strong>2</strong>, tested at 98.75%")
     assert manager.get("/p/invoices/gates/new/").context["holdout_number"] == 2
     assert "holdout_number" not in manager.get("/p/invoices/gates/new/?eval_run=x").context
     set_policy(project=world.project, user=world.manager, gates={"gates": [VALID], "only_look": True})
-    assertContains(manager.get("/p/invoices/gates/new/?eval_run=2"), "tested at 95 % confidence")
+    assertContains(manager.get("/p/invoices/gates/new/?eval_run=2"), "tested at 95% confidence")
     assertContains(manager.get("/p/invoices/gates/new/?eval_run=3"), "so it cannot pass")

@@ -27,9 +27,9 @@ def policy(*gates: Gate, single: bool = False) -> GatePolicy:
 @pytest.mark.parametrize(
     ("number", "figures"),
     [
-        (1, ["97.5 %", "99 %", "368 documents", "The hold-out has 60", "437"]),
-        (2, ["98.75 %", "instead of 97.5 %", "437 documents", "instead of 368", "505"]),
-        (5, ["99.84375 %", "643 documents", "instead of 368"]),
+        (1, ["97.5%", "99%", "368 documents", "The hold-out has 60", "437"]),
+        (2, ["98.75%", "instead of 97.5%", "437 documents", "instead of 368", "505"]),
+        (5, ["99.84375%", "643 documents", "instead of 368"]),
     ],
 )
 def test_the_price_is_the_sample_without_an_error_at_its_confidence(number: int, figures: list[str]) -> None:

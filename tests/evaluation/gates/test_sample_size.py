@@ -43,7 +43,7 @@ def test_exactly_the_missing_labels_are_sampled_and_queued(world: World) -> None
     add_unlabelled(world, 60)
     report = report_of(world)
     (missing,) = required_labels(report)
-    assert (missing.required, missing.missing, missing.allowed, missing.available) == (30, 30, 0, 60)  # 42 at 98.75 %
+    assert (missing.required, missing.missing, missing.allowed, missing.available) == (30, 30, 0, 60)  # 42 at 98.75%
     grown = queue_labels(report=report, key="valid", user=world.engineer, seed=5)
     held_out = Document.objects.filter(project=world.project, holdout=True, external_id__startswith="new-")
     assert sorted(held_out.values_list("pk", flat=True)) == sorted(grown.documents)

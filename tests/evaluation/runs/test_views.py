@@ -56,7 +56,7 @@ def test_only_those_who_may_run_get_the_button(world: World, client: Client) -> 
 def test_the_list_shows_rates_with_their_intervals(world: World, engineer: Client) -> None:
     run = evaluated(world, right)
     page = engineer.get(LIST)
-    assertContains(page, "100.0 %")
+    assertContains(page, "100.0%")
     assertContains(page, f"12 of {run.scores['schema_valid']['n']}")
     assertContains(page, f"{100 * run.scores['schema_valid']['low']:.1f}")
 
@@ -284,8 +284,8 @@ def test_the_figures_on_the_page_are_those_counted_from_the_outputs(world: World
     rows = EvalOutput.objects.filter(eval_run=run)
     valid, exact = rows.filter(valid=True).count(), rows.filter(exact=True).count()
     assert 0 < exact < valid < 12
-    assertContains(page, f"<strong>{100 * valid / 12:.1f} %</strong>")
-    assertContains(page, f"<strong>{100 * exact / 12:.1f} %</strong>")
+    assertContains(page, f"<strong>{100 * valid / 12:.1f}%</strong>")
+    assertContains(page, f"<strong>{100 * exact / 12:.1f}%</strong>")
     assertContains(page, f"{valid} of 12 ·")
 
 

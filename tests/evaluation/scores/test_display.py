@@ -117,10 +117,10 @@ def test_nothing_measured_draws_nothing() -> None:
 
 
 def test_thresholds_and_bounds_are_written_in_the_unit_of_the_metric() -> None:
-    assert threshold(verdict("schema_valid_rate", ">=", 0.98, None, None, None)) == "≥ 98.0 %"
+    assert threshold(verdict("schema_valid_rate", ">=", 0.98, None, None, None)) == "≥ 98.0%"
     assert threshold(verdict("no_regression", ">=", 0.02, None, None, None)) == "≥ −2.0 points"
     assert threshold(verdict("p95_latency_ms", "<=", 900, None, None, None)) == "≤ 900 ms"
-    assert bounds(verdict("field_error_rate", "<=", 0.1, 0.02, 0.03, 0.075)) == "2.0 to 7.5 %"
+    assert bounds(verdict("field_error_rate", "<=", 0.1, 0.02, 0.03, 0.075)) == "2.0 to 7.5%"
     assert bounds(verdict("p95_latency_ms", "<=", 900, 363, 373, None)) == "at least 363 ms"
     assert bounds(verdict("peak_memory_gb", "<=", 16, 0.8, 0.8, 0.8)) == ""
     assert in_unit("cost_per_request", 0.0000197) == "0.0000197 each"
@@ -128,7 +128,7 @@ def test_thresholds_and_bounds_are_written_in_the_unit_of_the_metric() -> None:
 
 def test_a_rate_is_drawn_with_its_interval_and_count() -> None:
     drawing = interval({"k": 19, "n": 20, "rate": 0.95, "low": 0.764, "high": 0.991})
-    assert "95.0 %" in drawing
+    assert "95.0%" in drawing
     assert "76.4–99.1 · 19 of 20" in " ".join(strip_tags(drawing).split())
     assert interval(None) == interval({"k": 0, "n": 0, "rate": None, "low": None, "high": None}) == "–"
 
@@ -137,7 +137,7 @@ def test_a_rate_without_an_interval_is_its_number_and_count() -> None:
     rate = {"k": 19, "n": 20, "rate": 0.95, "low": 0.764, "high": 0.991}
     alone = rate_only(rate)
     assert interval(alone) == (
-        '<span class="interval"><span class="interval-number">95.0 %</span> <small>19 of 20</small></span>'
+        '<span class="interval"><span class="interval-number">95.0%</span> <small>19 of 20</small></span>'
     )
     assert "rate-whisker" in bar(rate)
     assert "rate-fill" in bar(alone)

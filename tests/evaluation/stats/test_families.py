@@ -73,11 +73,11 @@ def test_few_long_documents_hold_most_fields() -> None:
     assert share_loss(wrong, [8.0] * 100).value < 0.03 < 0.3 < share_loss(wrong, counted).value
 
 
-#: with 200 rounds, a rule that passes falsely 5 % of the time exceeds this 1 % of the time
+#: with 200 rounds, a rule that passes falsely 5% of the time exceeds this 1% of the time
 MOST = 0.09
 
 
-@pytest.mark.parametrize("name", ["100 x 1", "20 x 5", "10 x 10", "60 x 5", "one family of 30 %", "beta-binomial, 0.5"])
+@pytest.mark.parametrize("name", ["100 x 1", "20 x 5", "10 x 10", "60 x 5", "one family of 30%", "beta-binomial, 0.5"])
 def test_a_gate_passes_falsely_at_most_one_time_in_twenty(name: str) -> None:
     rng = np.random.default_rng(15)
     found = [passes(*PLANS[name](rng, 0.05), 0.05) for _ in range(200)]

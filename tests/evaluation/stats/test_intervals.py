@@ -169,7 +169,7 @@ def test_all_hold_out_evaluations_stay_below_alpha() -> None:
 
 
 def _passes_some_look(good: "np.ndarray[Any, Any]", level: Callable[[int], float]) -> float:
-    """Models exactly at 95 % that are looked at five times, a hundred more documents each time."""
+    """Models exactly at 95% that are looked at five times, a hundred more documents each time."""
     needed = [critical(100 * look, 0.95, level(look)) for look in range(1, 6)]
     return float((good.cumsum(axis=1) >= needed).any(axis=1).mean())
 

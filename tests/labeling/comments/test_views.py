@@ -155,7 +155,7 @@ def test_pre_filled_form_lists_fields_for_attention(desk: Desk) -> None:
     predicted(desk, document)
     state = state_of(desk, document)
     assert state["prediction"]["model"] == "m"
-    assert state["exceptions"] == {"date": ["the model is 50 % confident"]}
+    assert state["exceptions"] == {"date": ["the model is 50% confident"]}
     number = state["prediction"]["id"]
     answer = save(desk, document, 0, state["entry"], {"date": {"seen": True}}, prediction=number).json()
     assert answer["exceptions"] == {}

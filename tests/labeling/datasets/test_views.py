@@ -283,11 +283,11 @@ def test_changed_settings_are_shown(desk: Desk, frozen: DatasetVersion) -> None:
     freeze(project=desk.project, user=desk.people["engineer"], rules=rules, seed=5, validation_share=0.125)
     page = desk.as_("manager").get(desk.url("datasets/diff/?a=1&b=2")).content.decode()
     for found in (
-        "<dt>Near-duplicate threshold</dt><dd><del>80 %</del> → <ins>90 %</ins>",
+        "<dt>Near-duplicate threshold</dt><dd><del>80%</del> → <ins>90%</ins>",
         "<dt>Grouped by</dt><dd><del>–</del> → <ins>metadata.shop</ins>",
         "<dt>Tags</dt><dd><del>–</del> → <ins>ocr_noise, cut_off</ins>",
         "<dt>Maximum for training and validation</dt><dd><del>–</del> → <ins>2,000</ins>",
-        "<dt>Validation</dt><dd><del>10 %</del> → <ins>12.5 %</ins>",
+        "<dt>Validation</dt><dd><del>10%</del> → <ins>12.5%</ins>",
         "<dt>Seed</dt><dd><del>17</del> → <ins>5</ins>",
     ):
         assert found in page

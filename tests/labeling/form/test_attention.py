@@ -119,13 +119,13 @@ def test_absent_optional_group_requires_nothing(compiled: CompiledSchema) -> Non
 
 def test_confidence_is_rounded_down(compiled: CompiledSchema) -> None:
     found = failing(reasons(compiled, GOOD, confidence={"total": 0.7999, "date": 0.8, "due_date": 0.62}))
-    assert found == {"due_date": ["the model is 62 % confident"], "total": ["the model is 79 % confident"]}
+    assert found == {"due_date": ["the model is 62% confident"], "total": ["the model is 79% confident"]}
     assert failing(reasons(compiled, GOOD, confidence={"total": 0.5}, floor=0.4)) == {}
 
 
 def test_confidence_of_an_empty_field(compiled: CompiledSchema) -> None:
     found = failing(reasons(compiled, {**GOOD, "due_date": None}, confidence={"due_date": 0.5}))
-    assert found == {"due_date": ["the model is 50 % confident that it is not in the document"]}
+    assert found == {"due_date": ["the model is 50% confident that it is not in the document"]}
 
 
 def test_confidence_ends_with_a_change(compiled: CompiledSchema) -> None:
@@ -142,7 +142,7 @@ def test_errors_come_before_confidence(compiled: CompiledSchema) -> None:
     value = {**GOOD, "total": Decimal("31.00")}
     found = reasons(compiled, value, confidence={"total": 0.1})["total"]
     assert len(found) == 3
-    assert found[-1] == "the model is 10 % confident"
+    assert found[-1] == "the model is 10% confident"
 
 
 @pytest.mark.parametrize("value", [None, [], "text", {"line_items": "none"}, {"line_items": [None, 3]}, {"buyer": 3}])

@@ -167,7 +167,7 @@ def test_quality_shows_automation_bias(at_work: Desk) -> None:
         )
     page = client.get(at_work.url("progress/quality/")).content.decode()
     assert "Accepted without review" in page
-    assert "50 %" in page
+    assert "50%" in page
 
 
 def test_agreement_on_overlap(at_work: Desk) -> None:

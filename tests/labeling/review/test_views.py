@@ -51,7 +51,7 @@ def test_empty_review_page(desk: Desk) -> None:
     assert "No documents go to several annotators yet" in disputed
     change(desk, review_required=False, overlap_share=0.1)
     assert "Reviews are off:" in page(desk, desk.rita)
-    assert "10 % of new documents go to 2 annotators." in page(desk, desk.rita, "?show=disputed")
+    assert "10% of new documents go to 2 annotators." in page(desk, desk.rita, "?show=disputed")
 
 
 def test_pending_labels_show_their_author(desk: Desk) -> None:

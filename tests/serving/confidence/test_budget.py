@@ -56,7 +56,7 @@ def test_invalid_outputs_and_violations_are_never_automatic() -> None:
 
 @pytest.mark.slow
 def test_a_proven_budget_holds_on_new_documents() -> None:
-    """Of the limits that are claimed, at most about 5 % exceed the budget."""
+    """Of the limits that are claimed, at most about 5% exceed the budget."""
     budget = Budget(1, 20, "document")
     claimed = exceeded = 0
     for seed in range(120):

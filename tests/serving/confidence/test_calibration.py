@@ -127,7 +127,7 @@ def test_the_curve_and_its_area() -> None:
 
 
 def test_the_limit_for_an_error_rate_holds_on_new_values() -> None:
-    """Of 200 draws, at most about 5 % may exceed the rate (9.5 % with the error of the simulation)."""
+    """Of 200 draws, at most about 5% may exceed the rate (9.5% with the error of the simulation)."""
     exceeded = found = 0
     for seed in range(200):
         limit = limit_for(scored(1_000, seed), 0.05)

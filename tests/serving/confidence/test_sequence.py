@@ -29,7 +29,7 @@ def stopped(rng: random.Random, true: float, limit: float, answers: int, *, fiel
 def test_a_budget_that_is_kept_is_rarely_broken(fields: int) -> None:
     rng = random.Random(14)
     broken = sum(stopped(rng, 0.02, 0.02, 500, fields=fields) is not None for _ in range(200))
-    # 5 % of 200 rounds, and twice the error of the simulation.
+    # 5% of 200 rounds, and twice the error of the simulation.
     assert broken <= 200 * ALPHA + 2 * math.sqrt(200 * ALPHA * (1 - ALPHA))
 
 

@@ -42,7 +42,7 @@ def test_the_share_test_is_fishers(k: int, n: int, j: int, m: int) -> None:
 
 @pytest.mark.slow
 def test_false_alarms_keep_their_rate() -> None:
-    """Equal populations, one reference for ten days, at a level of 20 %: at most 20 % of the days alarm."""
+    """Equal populations, one reference for ten days, at a level of 20%: at most 20% of the days alarm."""
     level, rounds, days = 0.2, 20, 8
     alarms = 0
     for number in range(rounds):

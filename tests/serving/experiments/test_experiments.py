@@ -216,5 +216,5 @@ def test_alike_versions_rarely_get_a_verdict_however_often_it_is_read() -> None:
         b = np.cumsum(rng.random(400) < share)
         counts = ((int(one), number - int(one)) for number, one in enumerate(b, start=1))
         wrong += any(verdict(evidence(Arms(b_events=of_b, a_events=of_a), share)) for of_b, of_a in counts)
-    # At most 5 %, and what 300 rounds can stray from that.
+    # At most 5%, and what 300 rounds can stray from that.
     assert wrong / rounds <= 0.05 + 3 * (0.05 * 0.95 / rounds) ** 0.5

@@ -55,7 +55,7 @@ def test_intervals_cover_the_accuracy(accuracy: float, informed: bool) -> None:
         values.append(one.value)
         found += one.method == PREDICTION_POWERED
         covered += one.low <= accuracy <= one.high
-    assert covered / 250 >= 0.92  # three standard errors below 95 %
+    assert covered / 250 >= 0.92  # three standard errors below 95%
     assert sum(values) / 250 == pytest.approx(accuracy, abs=0.01)
     assert (found > 200) == informed
 

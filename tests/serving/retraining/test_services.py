@@ -63,7 +63,7 @@ def test_only_labels_with_the_tag_count(world: World, deployment: Deployment) ->
 
 def test_low_live_accuracy_proposes_once_its_upper_bound_is_below(world: World, deployment: Deployment) -> None:
     row = plan(deployment, retrain_below=0.85)
-    judge(deployment, 30, 24)  # 80 %, but it may be more
+    judge(deployment, 30, 24)  # 80%, but it may be more
     assert services.propose_all() == 0
     judge(deployment, 60, 40)
     assert services.propose_all() == 1

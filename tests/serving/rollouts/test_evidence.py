@@ -18,7 +18,7 @@ from serving.rollouts.evidence import (
 
 ALPHA = 0.05
 ROUNDS = 1_000
-#: the largest number of false decisions in ROUNDS that a rate of ALPHA explains (99.9 %)
+#: the largest number of false decisions in ROUNDS that a rate of ALPHA explains (99.9%)
 MOST = ALPHA * ROUNDS + 3.1 * math.sqrt(ROUNDS * ALPHA * (1 - ALPHA))
 
 
@@ -174,7 +174,7 @@ def test_false_alarms_of_a_rate_at_its_limit(mirrored: bool) -> None:
 
 
 def test_power_agrees_with_the_documentation() -> None:
-    """1 % against 3 %: some 800 requests in shadow, 5,300 at a canary of 5 % (docs/rollouts.md)."""
+    """1% against 3%: some 800 requests in shadow, 5,300 at a canary of 5% (docs/rollouts.md)."""
     from bench.rollout_simulation import canary, shadow
 
     rng = np.random.default_rng(5)

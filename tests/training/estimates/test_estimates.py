@@ -238,8 +238,8 @@ def test_estimate_accuracy() -> None:
     assert [line.partition(":")[0] for line in outcome.lines] == ["memory", "time"]
     assert "4.0 GB" in outcome.lines[0]
     assert "5.0 GB" in outcome.lines[0]
-    assert "20 % too low" in outcome.lines[0]
-    assert "25 % too high" in outcome.lines[1]
+    assert "20% too low" in outcome.lines[0]
+    assert "25% too high" in outcome.lines[1]
     assert estimate_accuracy(None, {}).lines == []
     assert estimate_accuracy(found, {}).memory_error is None
 

@@ -85,8 +85,8 @@ def test_parity_check_shows_differing_outputs(gguf: ModelExport, login: Login) -
     assert "<h2>Export</h2>" in page
     assert "identical (9,100 tokens)" in page
     assert ">19 of 20<" in page
-    assert "78 %" in page
-    assert "77 %" in page
+    assert "78%" in page
+    assert "77%" in page
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
     assert "llama-server -m receipts-v1-f16.gguf" in page
@@ -109,7 +109,7 @@ def test_previous_export_can_be_downloaded_during_a_repetition(gguf: ModelExport
     page = text(client.get(f"{URL}exports/?kind=f16", headers=HTMX))
     assert "The new export failed; the previous one is still available. It answers worse." in page
     assert "Rejected by the parity check: 20 validation documents" in page
-    for shown in ("31 %", ">1 of 20<", "77 %", ">19 of 20<", 'id="download-f16"', "Export again"):
+    for shown in ("31%", ">1 of 20<", "77%", ">19 of 20<", 'id="download-f16"', "Export again"):
         assert shown in page, shown
     assert client.get(f"{URL}files/f16.zip").status_code == 200
 
@@ -132,8 +132,8 @@ def test_rejected_file_shows_its_measurements(model: ModelVersion, login: Login)
     page = text(login("manager").get(URL))
     assert "It answers worse." in page
     assert "Rejected by the parity check: 20 validation documents" in page
-    assert "78 %" in page
-    assert "5 %" in page
+    assert "78%" in page
+    assert "5%" in page
     assert "download-q8_0" not in page
     difference = {"training": "<b>12", "llama_cpp": "1"}
     export.parity = {"documents": 20, "tokens_equal": False, "difference": difference}

@@ -95,7 +95,7 @@ def test_card_describes_model_usage_and_training(run: TrainingRun) -> None:
     assert run.dataset.sha256 in text
     assert run.base_model.sha256 in text
     assert "| 40 | 0.2500 |" in text
-    assert "| 40 | 0.3750 | 75 % | 100 % |" in text
+    assert "| 40 | 0.3750 | 75% | 100% |" in text
     assert "from 2 validation documents" in text
     assert "1 were longer than the sequence length" in text
     for words in ("apply_chat_template", "vllm serve", "llama-server -m", "| torch | 2.13.0 |", "0.0005"):

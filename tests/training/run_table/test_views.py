@@ -70,7 +70,7 @@ def test_rows_show_state_progress_metrics_and_error(start: Any, login: Login) ->
     TrainingEvent.objects.create(run=running, kind="samples", step=30, data={"field_exact": 0.75, "rows": []})
     start("broken", status=Status.FAILED, error="The disk is full.")
     page = login("manager").get(URL).content.decode()
-    for words in ("30 of 120", "0.432", "75.0 %", "The disk is full."):
+    for words in ("30 of 120", "0.432", "75.0%", "The disk is full."):
         assert words in page, words
 
 

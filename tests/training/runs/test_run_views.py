@@ -190,7 +190,7 @@ def test_checkpoints_best_evaluation_and_estimate_are_shown(
     html = " ".join(login("manager").get(URL).content.decode().split())
     assert "Best validation loss 2.1250 at step 4; these weights were chosen." in html
     assert "Stopped early" in html
-    assert "memory: estimated 9.1 GB, measured 8.4 GB, 8 % too high" in html
+    assert "memory: estimated 9.1 GB, measured 8.4 GB, 8% too high" in html
     set_to(run, Status.DONE, facts={**facts, "best_step": None, "stopped_early": False})
     html = " ".join(login("manager").get(URL).content.decode().split())
     assert "Best validation loss 2.1250 at step 4; the weights of the last step were chosen." in html
@@ -381,12 +381,12 @@ def test_spec_file_names_the_resolved_precision(run: TrainingRun, login: Login) 
 def test_log_is_plain_text_and_may_be_missing(run: TrainingRun, login: Login) -> None:
     client = login("manager")
     assert client.get(f"{URL}log.txt").content == b""
-    write_text(f"{run.folder_key}/log.txt", "<b>10 %\r<b>20 %\nsaved\n")
+    write_text(f"{run.folder_key}/log.txt", "<b>10%\r<b>20%\nsaved\n")
     answer = client.get(f"{URL}log.txt")
     assert answer["Content-Type"].startswith("text/plain")
     html = client.get(URL).content.decode()
-    assert "&lt;b&gt;20 %\nsaved" in html  # markup is text, and a progress bar shows its last state
-    assert "10 %" not in html
+    assert "&lt;b&gt;20%\nsaved" in html  # markup is text, and a progress bar shows its last state
+    assert "10%" not in html
 
 
 def test_cancel_needs_the_run_permission_and_is_idempotent(run: TrainingRun, login: Login) -> None:

@@ -11,8 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from labeling.models import Project
 from slmstudio.errors import Refused
-from slmstudio.storage.sizes import format_bytes
-from slmstudio.templatetags.studio import duration
+from slmstudio.text.formatting import duration, format_bytes
 from training.base_models.preparation import check_model, prepare
 from training.base_models.services import find_base_model, register_folder, register_tiny, resolve_model, sync_catalog
 from training.base_models.table import ModelRow, model_rows

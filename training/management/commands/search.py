@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from labeling.models import Project
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
-from slmstudio.templatetags.studio import percent
+from slmstudio.text.formatting import percent
 from slmstudio.workers.live_workers import WorkerGone, ensure_workers
 from slmstudio.workers.warnings import no_worker_message
 from training.base_models.services import find_base_model

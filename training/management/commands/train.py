@@ -14,8 +14,7 @@ from labeling.models import DatasetVersion, Project
 from slmstudio.access import Action, may
 from slmstudio.errors import Refused
 from slmstudio.runs.models import BackgroundRun, Status
-from slmstudio.storage.sizes import format_bytes
-from slmstudio.templatetags.studio import duration
+from slmstudio.text.formatting import duration, format_bytes
 from slmstudio.workers.live_workers import StartedWorkers, WorkerGone, ensure_workers
 from slmstudio.workers.warnings import no_worker_message
 from training.base_models.services import find_base_model

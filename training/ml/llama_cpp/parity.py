@@ -17,6 +17,7 @@ import httpx
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.scoring import scorer
 from slmstudio.errors import Refused
+from slmstudio.text.formatting import percent
 from training.ml.data.encoder import Encoder
 from training.ml.lengths import EncodedRow
 from training.ml.llama_cpp.runtime import Llama, answer_seconds, running
@@ -214,7 +215,7 @@ def check_parity(found: dict[str, Any], kind: str) -> None:
     advice = " Take GGUF f16 instead." if kind == "q8_0" else ""
     if found["tokens_shared"] < MIN_SHARED_TOKENS[kind]:
         raise Refused(
-            f"Parity check failed: only {_percent(found['tokens_shared'])} of the tokens agree before the first "
+            f"Parity check failed: only {percent(found['tokens_shared'], 0)} of the tokens agree before the first "
             f"difference. The file was deleted.{advice}",
             code="outputs",
         )
@@ -223,11 +224,7 @@ def check_parity(found: dict[str, Any], kind: str) -> None:
         ours, theirs = found["training"][name], found["llama_cpp"][name]
         if ours is not None and theirs is not None and round(ours - theirs, 6) > allowed:
             raise Refused(
-                f"Parity check failed: {words} {_percent(theirs)}, with the model {_percent(ours)}. "
+                f"Parity check failed: {words} {percent(theirs, 0)}, with the model {percent(ours, 0)}. "
                 f"The file was deleted.{advice}",
                 code="outputs",
             )
-
-
-def _percent(rate: float) -> str:
-    return f"{100 * rate:.0f} %"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from slmstudio.storage.hashing import folder_manifest, manifest_hash
+from slmstudio.text.formatting import format_bytes
 from training.ml.events import is_disk_full
 
 MANIFEST = "manifest.json"
@@ -180,15 +181,11 @@ def _flush(path: Path) -> None:
 
 def _disk_full_message(step: int, needed: int, folder: Path) -> str:
     try:
-        free = f"; {_megabytes(shutil.disk_usage(folder).free)} are free"
+        free = f"; {format_bytes(shutil.disk_usage(folder).free)} are free"
     except OSError:
         free = ""
     what = f"The checkpoint of step {step}" if step else "A checkpoint"
     return (
-        f"{what} could not be saved, not enough disk space: it needs about {_megabytes(needed)}{free}, and "
-        f"{_megabytes(RESERVED_BYTES)} are reserved. Free some space. The previous checkpoint is kept."
+        f"{what} could not be saved, not enough disk space: it needs about {format_bytes(needed)}{free}, and "
+        f"{format_bytes(RESERVED_BYTES)} are reserved. Free some space. The previous checkpoint is kept."
     )
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:,.0f} MB" if count >= 1e6 else f"{count:,} bytes"

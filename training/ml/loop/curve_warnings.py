@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from statistics import fmean, median
 from typing import Any
 
+from slmstudio.text.formatting import format_bytes
 from training.estimates.memory_margin import USABLE_SHARE
 
 WINDOW_STEPS = 10
@@ -95,7 +96,7 @@ class TrainingMonitor:
         if self._limit and used > MEMORY_WARNING_SHARE * self._limit:
             yield from self._once(
                 "memory",
-                f"The run uses {used / 1e9:.1f} of {self._limit / 1e9:.1f} GB of memory. If it is killed, use a "
+                f"The run uses {format_bytes(used)} of {format_bytes(self._limit)} of memory. If it is killed, use a "
                 "smaller batch_size or a shorter max_length.",
             )
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from slmstudio.errors import Refused
+from slmstudio.text.formatting import format_bytes
 from training.ml.events import is_disk_full
 from training.spec import PrepareSpec
 
@@ -103,7 +104,7 @@ def _fetch(spec: PrepareSpec, folder: Path, emit: Callable[..., None]) -> dict[s
     names = selected_files(sizes, read)
     size = sum(sizes[name] for name in names)
     check_download_size(spec.source, size, limit=int(spec.most_gb * 1e9), folder=folder)
-    emit("stage", text=f"downloading {size / 1e9:.1f} GB" if size else "downloading")
+    emit("stage", text=f"downloading {format_bytes(size)}" if size else "downloading")
     # directly into the folder; the hub's cache would store everything twice
     huggingface_hub.snapshot_download(spec.source, revision=info.sha, allow_patterns=names, local_dir=folder)
     shutil.rmtree(folder / ".cache", ignore_errors=True)
@@ -114,13 +115,13 @@ def check_download_size(source: str, size: int, *, limit: int, folder: Path) -> 
     """Raises Refused where ``size`` bytes exceed ``limit`` (0: no limit), or than the disk has to spare."""
     if limit and size > limit:
         raise Refused(
-            f"{source} has {size / 1e9:,.1f} GB, and the limit is {limit / 1e9:,.0f} GB (setting MODEL_MOST_GB).",
+            f"{source} has {format_bytes(size)}, and the limit is {format_bytes(limit)} (setting MODEL_MOST_GB).",
             code="disk",
         )
     free = shutil.disk_usage(folder).free
     if size + RESERVED_BYTES > free:
         raise Refused(
-            f"{source} has {size / 1e9:,.1f} GB. {free / 1e9:,.1f} GB are free in the models folder, "
-            f"and {RESERVED_BYTES / 1e9:.0f} GB must stay free.",
+            f"{source} has {format_bytes(size)}. {format_bytes(free)} are free in the models folder, "
+            f"and {format_bytes(RESERVED_BYTES)} must stay free.",
             code="disk",
         )

@@ -24,6 +24,7 @@ from slmstudio.contract.schema.structure import Field
 from slmstudio.contract.values import dates, numbers
 from slmstudio.contract.values.kinds.kind import collapse, fold_coarsely
 from slmstudio.contract.values.kinds.registry import KINDS
+from slmstudio.text.formatting import format_date
 
 _NULL_WORDS = frozenset({"", "null", "none", "n/a", "-", "–"})
 _TRUE = frozenset({"true", "yes", "y", "1", "on", "x", "✓"})
@@ -124,7 +125,7 @@ def ambiguity(text: str, field: Field, document: str = "") -> str:
     days = date_readings(text, field, document) if field.format == "date" and not field.enum else ()
     if len(days) < 2:
         return ""
-    return f"{collapse(text)[:60]} is ambiguous: {' or '.join(f'{day.day} {day:%B %Y}' for day in days)}?"
+    return f"{collapse(text)[:60]} is ambiguous: {' or '.join(map(format_date, days))}?"
 
 
 def format_value(value: Any, field: Field) -> str:
