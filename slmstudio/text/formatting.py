@@ -112,7 +112,7 @@ def format_money(amount: float | None, currency: str = "") -> str:
     elif size >= 0.1:
         text = f"{size:.2f}"
     else:
-        text = f"{Decimal(f'{size:.2g}'):f}" if size >= 1e-9 else "0"
+        text = f"{Decimal(f'{size:.3g}'):f}" if size >= 1e-9 else "0"
     currency = currency or DEFAULT_CURRENCY
     sign = "\N{MINUS SIGN}" if amount < 0 and text != "0" else ""
     return f"{sign}{_SYMBOLS.get(currency, f'{currency} ')}{text}"

@@ -59,7 +59,7 @@ def test_it_prints_a_line_for_each_and_writes_the_report(
     report = tmp_path / "reports" / "benchmark.json"
     said = run("--models", "small-base,larger-base", "--modes", "free", "--json", str(report))
     assert "Larger base 20M, unconstrained" in said
-    assert "fields 100.0%" in said
+    assert "fields 100%" in said
     assert "Larger base 20M, unconstrained: best field accuracy within 16 GB" in said
     written = json.loads(report.read_text())
     assert (len(written["documents"]), written["status"]) == (20, "done")

@@ -92,7 +92,7 @@ def test_better_mode_of_a_model_counts_and_the_other_is_listed() -> None:
     free = candidate(2, "Small", [2] * N, mode="unconstrained", valid=0.5)
     found = recommend([candidate(1, "Small", [1] * N), free, candidate(3, "Large", [1] * N)], LIMITS)
     assert found.run == 2
-    assert "Small, constrained: 25.0% field accuracy, 100.0% schema-valid." in found.notes
+    assert "Small, constrained: 25.0% field accuracy, 100% schema-valid." in found.notes
     assert len(found.pairs) == 1
 
 
@@ -101,7 +101,7 @@ def test_an_external_model_is_a_baseline_and_never_recommended() -> None:
     found = recommend([candidate(1, "Small", [1] * N), hosted], LIMITS)
     assert (found.run, found.alone, found.separable) == (1, True, False)
     assert "the only base model measured" in found.sentence
-    assert found.notes == ("Baseline: gpt-x, constrained, 100.0% field accuracy, 400 ms at p50.",)
+    assert found.notes == ("Baseline: gpt-x, constrained, 100% field accuracy, 400 ms at p50.",)
 
 
 def test_single_model_is_measured_but_not_recommended() -> None:
@@ -122,4 +122,4 @@ def test_a_cost_limit_is_a_limit_too() -> None:
     dear = candidate(1, "Dear", [4] * N, cost=0.02)
     found = recommend([dear, candidate(2, "Cheap", [1] * N, cost=0.001)], limits)
     assert found.run == 2
-    assert dear.over_limits(limits) == ["0.02 EUR per request"]
+    assert dear.over_limits(limits) == ["€0.02 per request"]

@@ -105,7 +105,7 @@ def test_a_single_model_is_no_winner(wide: World, engineer: Client) -> None:
     answered(started(wide).runs.get(), right)
     page = engineer.get(ONE)
     assertContains(page, "Measured (single model)")
-    assertContains(page, "the only model measured; 100.0% field accuracy")
+    assertContains(page, "the only model measured; 100% field accuracy")
     assertNotContains(page, "bi-check-circle-fill outcome-right")
     assertNotContains(page, "<small>recommended</small>")
     assertContains(page, "Fine-tune Small base 10M")
@@ -118,7 +118,7 @@ def test_intervals_are_those_of_documents(wide: World, engineer: Client) -> None
     assert run.scores["field_exact"]["low"] > 0.95
     low = run.facts["bounds"]["field_exact"]["low"]
     assert 0.75 < low < 0.833
-    shown = f"100.0%, 95% interval {100 * low:.1f}% to 100.0%"
+    shown = f"100%, 95% interval {100 * low:.1f}% to 100%"
     assertContains(engineer.get(ONE), shown)
     run.facts = {}  # as one that was measured before they were kept
     run.save()
@@ -155,7 +155,7 @@ def test_models_stand_side_by_side_with_the_recommendation_on_top(
         assertContains(page, f'href="/p/invoices/evaluation/{number}/"')
     for number in (1, 2, 4):
         assertContains(page, f"/p/invoices/evaluation/compare/?runs=3,{number}")
-    assertContains(page, "0.50 EUR")
+    assertContains(page, "€0.50")
     assertContains(page, "812 MB")
     assertContains(page, "<code>invoice_id</code>")
     assertContains(page, "/p/invoices/evaluation/1/?error=format#outputs")

@@ -14,6 +14,7 @@ from evaluation.models import Endpoint, EvalRun
 from evaluation.regression_suite.services import pin
 from labeling.models import Document
 from slmstudio.contract.json_text import loads
+from slmstudio.text.formatting import percent
 from slmstudio.web.markdown import escape_line
 from tests.evaluation.factories import World, evaluated, pretend, rewrite, right
 from tests.shared_rows import shared_fixture
@@ -100,9 +101,9 @@ def test_production_model_is_exported_with_its_rates(
     text = client.get(f"{MARKDOWN}?runs=1,2").content.decode()
     [line] = [line for line in text.splitlines() if line.startswith("| Field accuracy |")]
     bounds = large.facts["bounds"]["field_exact"]
-    assert line.endswith(f"| 100.0% ({100 * bounds['low']:.1f} to {100 * bounds['high']:.1f}) |")
+    assert line.endswith(f"| 100% ({percent(bounds['low'])} to {percent(bounds['high'])}) |")
     [line] = [line for line in text.splitlines() if line.startswith("| Exact match |")]
-    assert line.endswith("to 100.0) |")
+    assert line.endswith("to 100%) |")
     [line] = [line for line in text.splitlines() if line.startswith("| Prompt |")]
     assert line.endswith("few-shot examples (chat) |")
 

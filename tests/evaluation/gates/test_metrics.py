@@ -23,7 +23,7 @@ def _exact(sample: Sample) -> Measurement:
 @pytest.fixture
 def exact_match(monkeypatch: pytest.MonkeyPatch) -> Gate:
     """A metric that only its entry in the registry knows, with a gate on it."""
-    metric = Metric("At least {}% exact match", PERCENT, ">=", count=_exact, test=rate_at_least)
+    metric = Metric("At least {} exact match", PERCENT, ">=", count=_exact, test=rate_at_least)
     monkeypatch.setitem(METRICS, "exact_match_rate", metric)
     return Gate("exact", "exact_match_rate", ">=", 0.8)
 
@@ -78,4 +78,4 @@ def test_units_are_displayed_and_entered(unit: Unit, value: float, text: str, en
 
 
 def test_milliseconds_become_seconds() -> None:
-    assert [MILLISECONDS.display(value) for value in (812, 1200)] == ["812 ms", "1.20 s"]
+    assert [MILLISECONDS.display(value) for value in (812, 1200)] == ["812 ms", "1.2 s"]

@@ -167,7 +167,7 @@ def test_the_default_policy_comes_from_the_contract() -> None:
         ("peak_memory_gb", 16),
     ]
     assert policy[0].title == "At least 99% of outputs are schema-valid"
-    assert policy[3].title == "95% of requests answered within 2,000 ms"
+    assert policy[3].title == "95% of requests answered within 2 s"
 
 
 def test_the_default_policy_follows_the_schema() -> None:

@@ -106,7 +106,7 @@ def test_what_documents_have_is_offered(world: World, manager: Client) -> None:
 
 def test_the_page_takes_few_queries(world: World, manager: Client, django_assert_max_num_queries: Any) -> None:
     manager.get(POLICY)
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(13):
         manager.get(POLICY)
 
 

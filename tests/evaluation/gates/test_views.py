@@ -167,7 +167,7 @@ def test_the_form_shows_confidence_and_rescorings(world: World, manager: Client)
     assertContains(page, "tested at 97.5% to 99.5%")
     assertContains(page, f"on v1, re-scored from #{run.number}")
     report = create_report(eval_run=run, baseline=None, user=world.engineer)
-    assertContains(manager.get(report.get_absolute_url()), "one-sided bounds at 97.5 to 99.5%")
+    assertContains(manager.get(report.get_absolute_url()), "one-sided bounds at 97.5% to 99.5%")
 
 
 def test_a_missing_baseline_is_evaluated_from_the_form_and_then_selected(world: World, client: Client) -> None:

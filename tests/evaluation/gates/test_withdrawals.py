@@ -13,6 +13,7 @@ from evaluation.gates.services import create_report
 from evaluation.models import Approval, AuditEntry, GateReport
 from slmstudio.access import Forbidden
 from slmstudio.errors import Refused
+from slmstudio.text.formatting import format_date
 from tests.evaluation.factories import World, evaluated, pretend
 from tests.shared_rows import shared_fixture
 
@@ -32,7 +33,7 @@ def test_a_withdrawn_approval_is_void_with_user_and_reason(world: World, approva
     assert void_reasons(approval) == []
     withdraw(report=approval.report, user=world.manager, reason=" Customers complained. ")
     (sentence,) = void_reasons(approval)
-    assert sentence == f"mona withdrew the approval on {timezone.localdate():%Y-%m-%d}: Customers complained."
+    assert sentence == f"mona withdrew the approval on {format_date(timezone.localdate())}: Customers complained."
     assert decision_status(fresh(approval)) == ("failed", "approval void")
     entry = AuditEntry.objects.get(action__startswith="withdrew")
     assert (entry.user, entry.about) == (world.manager, str(approval.report))

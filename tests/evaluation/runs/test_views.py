@@ -19,7 +19,7 @@ from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.projects.services import create_project
 from slmstudio.runs.models import Status
-from slmstudio.templatetags.studio import percent
+from slmstudio.text.formatting import percent
 from tests.evaluation.factories import World, broken, evaluated, pretend, right
 
 LIST, NEW = "/p/invoices/evaluation/", "/p/invoices/evaluation/new/"
@@ -56,7 +56,7 @@ def test_only_those_who_may_run_get_the_button(world: World, client: Client) -> 
 def test_the_list_shows_rates_with_their_intervals(world: World, engineer: Client) -> None:
     run = evaluated(world, right)
     page = engineer.get(LIST)
-    assertContains(page, "100.0%")
+    assertContains(page, "100%")
     assertContains(page, f"12 of {run.scores['schema_valid']['n']}")
     assertContains(page, f"{100 * run.scores['schema_valid']['low']:.1f}")
 

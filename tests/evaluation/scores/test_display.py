@@ -13,7 +13,6 @@ from evaluation.scores import display as score_display
 from evaluation.scores.display import confusion_matrices, highlighted, score_rows, text_of
 from evaluation.templatetags.evaluation import (
     bar,
-    change,
     field_accuracy_rate,
     field_rate,
     interval,
@@ -120,16 +119,17 @@ def test_thresholds_and_bounds_are_written_in_the_unit_of_the_metric() -> None:
     assert threshold(verdict("schema_valid_rate", ">=", 0.98, None, None, None)) == "≥ 98.0%"
     assert threshold(verdict("no_regression", ">=", 0.02, None, None, None)) == "≥ −2.0 points"
     assert threshold(verdict("p95_latency_ms", "<=", 900, None, None, None)) == "≤ 900 ms"
-    assert bounds(verdict("field_error_rate", "<=", 0.1, 0.02, 0.03, 0.075)) == "2.0 to 7.5%"
+    assert bounds(verdict("field_error_rate", "<=", 0.1, 0.02, 0.03, 0.075)) == "2.0% to 7.5%"
     assert bounds(verdict("p95_latency_ms", "<=", 900, 363, 373, None)) == "at least 363 ms"
     assert bounds(verdict("peak_memory_gb", "<=", 16, 0.8, 0.8, 0.8)) == ""
-    assert in_unit("cost_per_request", 0.0000197) == "0.0000197 each"
+    assert in_unit({"metric": "cost_per_request"}, 0.0000197) == "$0.0000197"
+    assert in_unit({"metric": "cost_per_request", "currency": "EUR"}, 0.5) == "€0.50"
 
 
 def test_a_rate_is_drawn_with_its_interval_and_count() -> None:
     drawing = interval({"k": 19, "n": 20, "rate": 0.95, "low": 0.764, "high": 0.991})
     assert "95.0%" in drawing
-    assert "76.4–99.1 · 19 of 20" in " ".join(strip_tags(drawing).split())
+    assert "76.4%–99.1% · 19 of 20" in " ".join(strip_tags(drawing).split())
     assert interval(None) == interval({"k": 0, "n": 0, "rate": None, "low": None, "high": None}) == "–"
 
 
@@ -153,10 +153,6 @@ def test_right_fields_have_the_interval_of_documents_or_none() -> None:
     run.facts = {"bounds": {"field_exact": {"low": 0.5, "high": 1.0}}}
     assert field_accuracy_rate(run) == {**rate, "low": 0.5, "high": 1.0}
     assert field_accuracy_rate(EvalRun()) == {}
-
-
-def test_changes_are_written_in_points_with_a_real_minus() -> None:
-    assert [change(value) for value in (0.0321, -0.005, 0.0001, None)] == ["+3.2", "−0.5", "0.0", "–"]
 
 
 def test_free_text_is_shown_but_not_scored() -> None:
