@@ -23,7 +23,7 @@ _OWN_PERCENT = re.compile(r"[{(]100 \* [^{}]*\}%|:\.?\d?%\}")
 _OWN_DATE = re.compile(r":%[YBbdHI][^}\"]*\}")
 _OWN_FILTER = re.compile(r"\|(?:date|time|timesince|timeuntil|naturaltime|naturalday|filesizeformat)\b")
 _FLOAT = re.compile(r"\|floatformat(?!:'-\du'|:0\|pluralize)")
-_OWN_SCRIPT = re.compile(r"toLocale\w*String|Intl\.NumberFormat|\.toFixed\(\d\)\} ?(?:%|ms|s|[KMG]B)\b|\} %`")
+_OWN_SCRIPT = re.compile(r"toLocale\w*String|Intl\.NumberFormat|\.toFixed\(\d\)\} ?(?:%|ms|s|[KMG]B)\b|\}[ \u00a0]%`")
 
 
 def _offences(pattern: re.Pattern[str], suffix: str, *folders: str) -> Iterator[str]:
