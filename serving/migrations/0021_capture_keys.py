@@ -7,32 +7,57 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('labeling', '0013_silver_labels'),
-        ('serving', '0020_alter_package_engine'),
+        ("labeling", "0013_silver_labels"),
+        ("serving", "0020_alter_package_engine"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name='deployment',
-            name='capture',
-            field=models.CharField(blank=True, choices=[('token', 'with a token of this project'), ('own_key', 'with a token, or with a registered key of the external model')], help_text='whether requests are forwarded unchanged', max_length=8),
+            model_name="deployment",
+            name="capture",
+            field=models.CharField(
+                blank=True,
+                choices=[
+                    ("token", "with a token of this project"),
+                    ("own_key", "with a token, or with a registered key of the external model"),
+                ],
+                help_text="whether requests are forwarded unchanged",
+                max_length=8,
+            ),
         ),
         migrations.CreateModel(
-            name='CaptureKey',
+            name="CaptureKey",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('sha256', models.CharField(max_length=64)),
-                ('prefix', models.CharField(help_text='what is shown of it', max_length=20)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('removed_at', models.DateTimeField(blank=True, null=True)),
-                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='capture_keys', to='labeling.project')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("sha256", models.CharField(max_length=64)),
+                ("prefix", models.CharField(help_text="what is shown of it", max_length=20)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("removed_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="capture_keys", to="labeling.project"
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(condition=models.Q(('removed_at', None)), fields=('project', 'sha256'), name='capture_key_once')],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("removed_at", None)), fields=("project", "sha256"), name="capture_key_once"
+                    )
+                ],
             },
         ),
     ]
