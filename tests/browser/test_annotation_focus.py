@@ -81,15 +81,52 @@ def test_checks_wait_until_the_field_is_left(desk: Desk, open_label: Open) -> No
     page.keyboard.press("Tab")
     expect(due).to_be_focused()
     expect(page.locator('[data-confirm="date"]')).to_be_visible()
-    # A message stays as it is while its field is corrected.
+    # A message goes as soon as its field is corrected, and comes only when the field is left.
     date.focus()
     page.keyboard.press("Control+a")
     page.keyboard.type("Jan 14, 2026")
-    saved(page, 3)
-    expect(page.locator('[data-confirm="date"]')).to_be_visible()
-    page.keyboard.press("Tab")
     expect(page.locator('[data-confirm="date"]')).to_have_count(0)
-    expect(due).to_be_focused()
+    expect(page.locator("#verdict-words")).not_to_contain_text("to confirm")
+    page.keyboard.type("9")
+    all_saved(page)
+    expect(page.locator('[data-title="Invoice date"] .sf-message')).to_have_count(0)
+    expect(date).to_be_focused()
+
+
+def test_a_message_goes_while_another_field_repairs_it(desk: Desk, open_label: Open) -> None:
+    page = open_label(desk.ana, desk.document(LINES.replace("Jan 14, 2026", "2026-04-03 2026-03-04 2026-05-06")))
+    control(page, "Invoice date").fill("2026-04-03")
+    control(page, "Due date").fill("2026-03-04")
+    control(page, "Vendor").focus()
+    expect(page.locator('[data-confirm="due_date"]')).to_be_visible()
+    expect(page.locator("#verdict-words")).to_contain_text("1 to confirm")
+    date = control(page, "Invoice date")
+    date.focus()
+    page.keyboard.press("Control+a")
+    page.keyboard.type("2026-03-04")
+    expect(page.locator('[data-confirm="due_date"]')).to_have_count(0)
+    expect(page.locator("#verdict-words")).not_to_contain_text("to confirm")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("2026-05-06")
+    all_saved(page)
+    expect(page.locator('[data-confirm="due_date"]')).to_have_count(0)  # what is broken now waits
+    page.keyboard.press("Tab")
+    expect(page.locator('[data-confirm="due_date"]')).to_be_visible()
+
+
+def test_the_frame_of_an_empty_field_goes_once_it_is_filled(desk: Desk, open_label: Open) -> None:
+    page = open_label(desk.ana, desk.document(LINES))
+    vendor = control(page, "Vendor")
+    field = page.locator('#form [data-title="Vendor"]')
+    control(page, "Invoice number").fill("A-1029")
+    vendor.focus()
+    page.keyboard.press("Tab")
+    expect(field).to_have_class(re.compile("has-problem"))
+    vendor.focus()
+    page.keyboard.type("ACME")
+    expect(field).not_to_have_class(re.compile("has-problem"))
+    expect(vendor).not_to_have_attribute("aria-invalid", "true")
+    expect(vendor).to_be_focused()
 
 
 def version_with(page: Page, desk: Desk, rows: list[dict[str, Any]]) -> int:

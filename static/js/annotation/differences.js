@@ -82,3 +82,15 @@ export function combineFindings(earlier, fresh, changed) {
     doubts: map(earlier.doubts, fresh.doubts),
   };
 }
+
+/**
+ * Findings without problems, warnings and exceptions that are new; those that stay keep their words.
+ * @param {ShownFindings} earlier @param {ShownFindings} fresh
+ * @returns {ShownFindings}
+ */
+export function withoutNews(earlier, fresh) {
+  /** @param {"problems" | "warnings"} name */
+  const list = (name) => earlier[name].filter(({ path, rule }) => fresh[name].some((problem) => problem.path === path && problem.rule === rule));
+  const exceptions = earlier.exceptions && Object.fromEntries(Object.entries(earlier.exceptions).filter(([path]) => !fresh.exceptions || path in fresh.exceptions));
+  return { ...fresh, problems: list("problems"), warnings: list("warnings"), exceptions };
+}

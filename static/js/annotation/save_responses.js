@@ -1,5 +1,5 @@
 // What the response to a save changes on the screen. It is about what was sent: later changes of the user stay. Nothing in
-// it moves the focus, and findings about a half-typed value wait until the field is left.
+// it moves the focus. What a half-typed value repairs is shown at once, what it breaks when the field is left.
 
 /** @import { Autosave, Saved } from "./autosave.js" */
 /** @import { Confirmations } from "./confirmations.js" */
@@ -14,7 +14,7 @@
 /** @import { ByPath, Conflict, DocumentState, Entry, SaveResponse, Steps } from "./types" */
 /** @import { Validation } from "./validation.js" */
 
-import { combineFindings, differingPaths, isWithin } from "./differences.js";
+import { combineFindings, differingPaths, isWithin, withoutNews } from "./differences.js";
 import { merge } from "./merge.js";
 import { own } from "./paths.js";
 import { $ } from "../site/dom.js";
@@ -93,8 +93,7 @@ export class SaveResponses {
     let findings = isAboutForm ? combineFindings(before, response, changed) : before;
     if (isAboutForm && typingPath !== null) {
       this.#waiting = { response, edits };
-      // Normalized values and their places are shown at once; that moves nothing.
-      findings = { ...findings, problems: before.problems, warnings: before.warnings, exceptions: before.exceptions };
+      findings = withoutNews(before, findings);
     }
     this.afterPointer(() => current === this.current() && this.#show(findings, response.exceptions));
   }

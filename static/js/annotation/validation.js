@@ -188,10 +188,9 @@ export class Validation {
    * @param {Element} box @param {Message[]} messages @param {Map<string, HTMLElement>} before
    */
   #linesOf(box, messages, before) {
-    const stay = [...before].filter(([, line]) => line.contains(document.activeElement) || line.dataset.about === this.#typingPath);
-    const keys = new Set(stay.map(([key]) => key));
+    const stay = [...before].filter(([, line]) => line.contains(document.activeElement));
     const sorted = messages
-      .filter((message) => message.item.path !== this.#typingPath || keys.has(keyOf(message)))
+      .filter((message) => message.item.path !== this.#typingPath || before.has(keyOf(message)))
       .sort((one, other) => ORDER.indexOf(one.tone) - ORDER.indexOf(other.tone));
     const limit = this.#limits.get(box) ?? MAX_SHOWN;
     const rest = sorted.length - limit > 1 ? sorted.length - limit : 0;
@@ -301,14 +300,14 @@ export class Validation {
     // Only what is marked or was: a long grid has thousands of cells.
     const before = this.#marked;
     const { typing } = this.form;
-    if (typing) {
+    if (typing && marked.has(typing)) {
       const tone = before.get(typing);
       if (tone) marked.set(typing, tone);
       else marked.delete(typing);
     }
     this.#marked = marked;
     for (const node of new Set([...before.keys(), ...marked.keys()])) {
-      if (node === typing) continue;
+      if (node === typing && marked.has(node)) continue;
       const tone = marked.get(node);
       node.classList.toggle("has-problem", tone === "problem");
       node.classList.toggle("has-warning", tone === "warning" || tone === "conflict");
