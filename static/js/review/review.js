@@ -74,13 +74,28 @@ document.addEventListener("input", ({ target }) => {
   if (target.matches("[data-other]")) find(around(target, "[data-question]"), "input[value=other]").checked = true;
 });
 
+/** What the server found was about the answer before. @param {Element} question */
+function dropMessages(question) {
+  question.classList.remove("has-problem");
+  question.querySelector("[data-messages]")?.remove();
+  question.removeAttribute("aria-describedby");
+}
+for (const name of /** @type {const} */ (["input", "change"])) {
+  document.addEventListener(name, ({ target }) => {
+    const question = target.closest("[data-question]");
+    if (question) dropMessages(question);
+  });
+}
+
 // The cells of a row that is left out need no answer.
 function drawRows() {
   const leftOut = questions()
     .filter((question) => question.dataset.row && question.querySelector('input[value="leave out"]:checked'))
     .map((question) => question.dataset.row);
   for (const question of questions()) {
-    question.classList.toggle("left-out", Boolean(question.dataset.within) && leftOut.includes(question.dataset.within));
+    const isLeftOut = Boolean(question.dataset.within) && leftOut.includes(question.dataset.within);
+    question.classList.toggle("left-out", isLeftOut);
+    if (isLeftOut) dropMessages(question);
   }
 }
 document.addEventListener("change", drawRows);
