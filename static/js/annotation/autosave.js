@@ -27,6 +27,7 @@ import { headers } from "../site/http.js";
  * @property {(error: { message?: string, syntax?: string }) => void} onError nothing was saved
  * @property {(saved: Saved) => void} onSaved
  * @property {() => void} onStateChange
+ * @property {() => void} resubmit repeats a submit that did not reach the server
  */
 
 const PAUSE_MS = 300; // without a change before a draft is sent
@@ -41,6 +42,8 @@ export class Autosave {
   /** Failed requests in a row. */
   failures = 0;
   isSessionEnded = false;
+  /** Whether a submit did not reach the server; a change withdraws it. */
+  isSubmitDue = false;
   /** Why the server rejects what is there. */
   error = "";
   /** @type {Date | null} */
@@ -60,7 +63,7 @@ export class Autosave {
   #timer;
 
   /** @param {Options} options */
-  constructor({ user, timeTracker, collect, typingPath, asked, onError, onSaved, onStateChange }) {
+  constructor({ user, timeTracker, collect, typingPath, asked, onError, onSaved, onStateChange, resubmit }) {
     this.user = user;
     this.timeTracker = timeTracker;
     this.collect = collect;
@@ -69,7 +72,8 @@ export class Autosave {
     this.onError = onError;
     this.onSaved = onSaved;
     this.onStateChange = onStateChange;
-    window.addEventListener("online", () => this.isDirty && this.send());
+    this.resubmit = resubmit;
+    window.addEventListener("online", () => this.isDirty && this.#repeat());
     window.addEventListener("pagehide", () => this.#leave());
   }
 
@@ -83,6 +87,7 @@ export class Autosave {
     this.#acknowledged = 0;
     this.#next = null;
     this.failures = 0;
+    this.isSubmitDue = false;
     this.error = "";
     this.savedAt = state.saved_at ? new Date(state.saved_at) : null;
     this.onStateChange();
@@ -122,6 +127,7 @@ export class Autosave {
     const now = Date.now();
     if (!this.isDirty) this.#firstEditAt = now;
     this.edits += 1;
+    this.isSubmitDue = false;
     this.error = "";
     this.#schedule(Math.max(0, Math.min(PAUSE_MS, this.#firstEditAt + MAX_WAIT_MS - now)));
     this.onStateChange();
@@ -137,7 +143,12 @@ export class Autosave {
   /** @param {number} delay in ms */
   #schedule(delay) {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.send(), delay);
+    this.#timer = setTimeout(() => this.#repeat(), delay);
+  }
+
+  #repeat() {
+    if (this.isSubmitDue) this.resubmit();
+    else this.send();
   }
 
   /** Saves everything, also what is typed during a save. @returns {Promise<boolean>} whether everything is saved */
@@ -157,7 +168,10 @@ export class Autosave {
     while (this.#running) {
       const { response } = await this.#running;
       // What others changed is seen before the label is submitted.
-      if (submit && (response?.merged?.length || response?.clashes?.length)) return { status: 409, response };
+      if (submit && (response?.merged?.length || response?.clashes?.length)) {
+        this.isSubmitDue = false;
+        return { status: 409, response };
+      }
     }
     if (!submit && !this.isDirty) return { status: 200 };
     this.#running = this.#request(submit);
@@ -179,7 +193,7 @@ export class Autosave {
     const typingPath = next ? null : this.typingPath();
     this.#firstEditAt = Date.now();
     const body = this.#body(submit, next?.content);
-    this.#store({ ...body, ...this.collect() });
+    this.#store({ ...body, ...this.collect(), submit: submit || this.isSubmitDue });
     this.onStateChange();
     const text = JSON.stringify(body);
     let status;
@@ -191,10 +205,11 @@ export class Autosave {
       if (answer.redirected || status >= 500 || [403, 429].includes(status)) throw new SaveFailure(answer);
       response = await answer.json();
     } catch (error) {
-      this.#failed(error);
+      if (document === this.#document) this.#failed(error, submit);
       return { status: 0 };
     }
     if (document !== this.#document) return { status: -1 };
+    if (submit) this.isSubmitDue = false;
     const error = response.message ?? response.syntax;
     if (error) {
       this.error = error;
@@ -242,13 +257,13 @@ export class Autosave {
     this.onStateChange();
   }
 
-  /** @param {unknown} error */
-  #failed(error) {
+  /** @param {unknown} error @param {boolean} submit */
+  #failed(error, submit) {
     this.#next = null;
     const wait = RETRIES_MS[Math.min(this.failures, RETRIES_MS.length - 1)];
     this.failures += 1;
     this.isSessionEnded = error instanceof SaveFailure && error.isSessionEnded;
-    // A failed submit is not repeated by itself, but its value is saved as a draft.
+    if (submit) this.isSubmitDue = true;
     if (!this.isDirty) this.edits += 1;
     this.#schedule(wait);
     this.onStateChange();
@@ -282,7 +297,7 @@ export class Autosave {
     const options = { method: "POST", headers: headers(), keepalive: true };
     if (this.isDirty) {
       const body = this.#body(false);
-      this.#store(body);
+      this.#store({ ...body, submit: this.isSubmitDue });
       fetch(this.#document.urls.save, { ...options, body: JSON.stringify(body) }).catch(() => {});
     } else if (this.#document.state === "new" && !this.edits) {
       fetch(this.#document.urls.release, options).catch(() => {});

@@ -75,15 +75,43 @@ export class Navigation {
 
   submit() {
     return this.#once(async () => {
-      const { status, response } = await this.autosave.send(true);
-      if (status === 200) {
-        if (await this.#canLeave()) await this.#openFrom(() => this.queue.next());
-      } else if (status === 409 && (response?.merged.length || response?.clashes.length)) {
-        this.status.announce("Not submitted yet: check what changed, then submit again.");
-      } else if (status === 422 && !response?.syntax) {
-        await this.showFirstProblem(response);
-      }
+      if ((await this.#sendSubmit()) && (await this.#canLeave())) await this.#openFrom(() => this.queue.next());
     });
+  }
+
+  /** Repeats a submit that did not reach the server. What is typed during it stays here, as nobody pressed a key for it. */
+  resubmit() {
+    this.#leaving ??= this.#resubmit().finally(() => (this.#leaving = null));
+  }
+
+  async #resubmit() {
+    const { edits } = this.autosave;
+    if (!(await this.#sendSubmit())) return;
+    const isUntouched = edits === this.autosave.edits && !document.querySelector("dialog[open]");
+    if (isUntouched) await this.#openFrom(() => this.queue.next());
+    else this.status.notice("Submitted.", "info", [["Open the next", () => this.go("next")]]);
+  }
+
+  /** @returns {Promise<boolean>} whether the label is submitted */
+  async #sendSubmit() {
+    const { autosave, status } = this;
+    const wasDue = autosave.isSubmitDue;
+    const { status: code, response } = await autosave.send(true);
+    if (code === 409 && (response?.merged.length || response?.clashes.length)) {
+      status.announce("Not submitted yet: check what changed, then submit again.");
+    } else if (code === 422 && !response?.syntax) {
+      await this.showFirstProblem(response);
+    } else if (autosave.isSubmitDue && !wasDue) {
+      const reason = autosave.isSessionEnded ? "your session has ended. Log in again in another tab" : "the server does not respond";
+      status.notice(`Not submitted: ${reason}. The label is submitted when the server responds, unless you change it.`, "warning");
+    }
+    return code === 200;
+  }
+
+  /** A label that is to be submitted is about to change: that is another label. */
+  withdrawSubmit() {
+    if (!this.autosave.isSubmitDue) return;
+    this.status.notice("Not submitted: you changed the label.", "warning", [["Submit", () => this.submit()]]);
   }
 
   /** Asks once about unanswered fields: they may be forgotten, or not in the document. @param {string[]} paths */
@@ -143,12 +171,15 @@ export class Navigation {
   /** Whether changes are saved and brought no conflict, or the user leaves anyway. */
   async #canLeave() {
     const known = this.conflicts.paths;
-    if (await this.autosave.flush()) {
+    const { autosave } = this;
+    if (autosave.isSubmitDue && !(await this.#sendSubmit()) && !autosave.isSubmitDue) return false;
+    if (!autosave.isSubmitDue && (await autosave.flush())) {
       if ([...this.conflicts.paths].every((path) => known.has(path))) return true;
       this.status.announce("Another user changed this document. Check the conflicts, then continue.");
       return false;
     }
-    return window.confirm(`${this.autosave.error || UNREACHABLE}\nThe last changes are not saved; they are kept in this browser. Leave anyway?`);
+    const kept = autosave.isSubmitDue ? "The label is not submitted; it is submitted later from this browser." : "The last changes are not saved; they are kept in this browser.";
+    return window.confirm(`${autosave.error || UNREACHABLE}\n${kept} Leave anyway?`);
   }
 
   /** @param {() => Promise<DocumentState | null>} step */

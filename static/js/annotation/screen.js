@@ -53,6 +53,7 @@ const autosave = new Autosave({
   onError: ({ syntax }) => syntax && status.showSyntaxError(syntax),
   onSaved: (saved) => responses.handle(saved),
   onStateChange: () => status.draw(),
+  resubmit: () => navigation.resubmit(),
 });
 const validation = new Validation(form, {
   confirm: (path, isConfirmed) => {
@@ -179,13 +180,14 @@ function restoreDraft() {
     form.fill();
   }
   autosave.version = stored.base_version;
-  status.notice("Unsaved changes were found in this browser and restored.");
+  status.notice(`Unsaved changes were found in this browser and restored.${stored.submit ? " The label is not submitted yet." : ""}`, stored.submit ? "warning" : "info");
   autosave.change();
 }
 
 // -- changes ----------------------------------------------------------------------------------------------------------
 
 function changed() {
+  navigation.withdrawSubmit();
   autosave.change();
 }
 

@@ -13,9 +13,9 @@ import { formatDate, formatExactTime } from "../site/format.js";
 /** @param {number} count @param {string} one @param {string} many */
 const plural = (count, one, many) => `${count} ${count === 1 ? one : many}`;
 
-/** @typedef {"error" | "offline" | "saving" | "empty" | "saved"} SaveState */
+/** @typedef {"error" | "unsubmitted" | "offline" | "saving" | "empty" | "saved"} SaveState */
 
-const SAVE_ICONS = { error: "exclamation-octagon", offline: "wifi-off", saving: "arrow-repeat", empty: "circle", saved: "check2" };
+const SAVE_ICONS = { error: "exclamation-octagon", unsubmitted: "wifi-off", offline: "wifi-off", saving: "arrow-repeat", empty: "circle", saved: "check2" };
 const VERDICT_ICONS = { bad: "exclamation-octagon-fill", warning: "exclamation-triangle", good: "check-circle" };
 
 export class Status {
@@ -95,17 +95,18 @@ export class Status {
     if (!this.autosave.isOpen) return;
     const [state, text] = this.#saveState();
     $("saved").dataset.state = state;
-    $("saved").title = state === "error" || state === "offline" ? text : ""; // it may be cut off
+    $("saved").title = ["error", "unsubmitted", "offline"].includes(state) ? text : ""; // it may be cut off
     find($("saved"), ".bi").className = `bi bi-${SAVE_ICONS[state]}`;
     if ($("saved-words").textContent !== text) $("saved-words").textContent = text;
   }
 
   /** @returns {[state: SaveState, text: string]} */
   #saveState() {
-    const { error, isSessionEnded, failures, isDirty, version, savedAt } = this.autosave;
+    const { error, isSessionEnded, isSubmitDue, failures, isDirty, version, savedAt } = this.autosave;
     if (error && isDirty) return ["error", "Not saved; kept in this browser"];
-    if (isSessionEnded && failures) return ["error", "Not saved: your session has ended. Log in again in another tab; your changes are kept"];
-    if (failures) return ["offline", "Not saved: the server does not respond. Kept in this browser; retrying"];
+    const failed = isSubmitDue ? "Not submitted" : "Not saved";
+    if (isSessionEnded && failures) return [isSubmitDue ? "unsubmitted" : "error", `${failed}: your session has ended. Log in again in another tab; your changes are kept`];
+    if (failures) return [isSubmitDue ? "unsubmitted" : "offline", `${failed}: the server does not respond. Kept in this browser; retrying`];
     if (isDirty) return ["saving", `saving… · v${version}`];
     if (!version) return ["empty", "nothing saved yet"];
     return ["saved", `saved ${savedAt ? formatAge(savedAt) : ""} · v${version}`];
@@ -226,12 +227,12 @@ export function showUnsavedDrafts(entries) {
   const box = make("div", { id: "leftovers", className: "alert alert-warning" });
   box.setAttribute("role", "status");
   box.append("Not saved yet, and kept in this browser only. Open a document to save it:");
-  for (const { name, url, discard } of entries) {
+  for (const { name, url, submit, discard } of entries) {
     const button = make("button", { type: "button", className: "btn btn-quiet", textContent: "Discard", tabIndex: -1 });
     button.setAttribute("aria-label", `Discard unsaved changes to ${name}`);
     button.addEventListener("click", discard);
     const line = make("div");
-    line.append(make("a", { href: url, textContent: name, tabIndex: -1 }), " ", button);
+    line.append(make("a", { href: url, textContent: name, tabIndex: -1 }), submit ? " (not submitted) " : " ", button);
     box.append(line);
   }
   $("messages").append(box);

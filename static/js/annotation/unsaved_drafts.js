@@ -73,7 +73,7 @@ export class UnsavedDrafts {
 async function deliver({ key: _key, at: _at, name: _name, url, ...body }) {
   const state = /** @type {DocumentState | null} */ (await jsonOf(await request(`${url}state/`)));
   if (!state || state.version !== body.base_version || state.schema !== body.schema) return false;
-  const draft = JSON.stringify({ ...body, submit: false });
+  const draft = JSON.stringify({ ...body, submit: Boolean(body.submit) });
   const response = /** @type {SaveResponse | null} */ (await jsonOf(await request(state.urls.save, { method: "POST", headers: headers(), body: draft })));
   return Boolean(response && !response.clashes.length);
 }
