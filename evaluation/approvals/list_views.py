@@ -14,6 +14,7 @@ from evaluation.gates.metrics import METRICS
 from evaluation.gates.policy.definition import GatePolicy
 from evaluation.gates.policy.proposals import open_proposals, recently_answered
 from evaluation.gates.policy.services import current_policy, gates_of, history
+from evaluation.gates.prerequisites import prerequisites
 from evaluation.gates.views import can_create_report
 from evaluation.models import GateReport
 from evaluation.stats import alpha_level
@@ -40,6 +41,7 @@ def gates(request: SignedInRequest, slug: str) -> HttpResponse:
         "page": page,
         "rows": [(report, decision_status(report, current=current_state)) for report in page],
         "new_report": GateReportForm(project=project) if can_create_report(project) else None,
+        "prerequisites": None if page.paginator.count else prerequisites(project),
         "history": history(project),
         "proposals": open_proposals(project=project, policy=policy),
         "answered": recently_answered(project=project, user=request.user)

@@ -7,7 +7,7 @@ those of every other evaluation; they and their near-duplicates are excluded.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -27,6 +27,7 @@ from evaluation.runs import few_shot
 from evaluation.runs.services import Model, next_number, start_evaluation
 from labeling.datasets import near_duplicates, splits
 from labeling.datasets import queries as dataset_queries
+from labeling.documents.list.counts import gold_count
 from labeling.models import DatasetItem, DatasetVersion, Document, Project, Split
 from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE, Status
@@ -49,12 +50,15 @@ Candidate = BaseModel | ModelVersion | Endpoint | ClassicalKind | PromptSearch
 
 @dataclass(frozen=True)
 class AvailableDocuments:
-    """Documents of ``dataset`` that can be sampled, by split, without the examples; None where nothing is frozen."""
+    """Documents of ``dataset`` that can be sampled, by split, without the examples; None where nothing is frozen.
+    ``gold``: where documents are missing, the gold labels that a new version would have.
+    """
 
     dataset: DatasetVersion | None
     validation: int = 0
     train: int = 0
     not_by_people: int = 0
+    gold: int = 0
 
     @property
     def count(self) -> int:
@@ -65,6 +69,12 @@ class AvailableDocuments:
     def missing(self) -> int:
         """How many documents are missing to the minimum."""
         return max(0, MIN_DOCUMENTS - self.count)
+
+    @property
+    def can_freeze(self) -> bool:
+        """Whether a new version would have enough documents, as far as the number of gold labels tells."""
+        frozen = self.dataset.counts["documents"] if self.dataset is not None else 0
+        return self.gold - frozen >= self.missing
 
 
 @dataclass(frozen=True)
@@ -89,7 +99,7 @@ def available_documents(project: Project) -> AvailableDocuments:
     """The documents that can be sampled, counted by the database."""
     dataset = newest_dataset(project)
     if dataset is None:
-        return AvailableDocuments(None)
+        return AvailableDocuments(None, gold=gold_count(project).number)
     rows = _eligible_items(dataset).values_list("split", "origin").annotate(count=Count("pk")).order_by()
     counts = {Split.VALIDATION: 0, Split.TRAIN: 0}
     others = 0
@@ -100,7 +110,8 @@ def available_documents(project: Project) -> AvailableDocuments:
             others += count
     # Few-shot examples come from the training split, whatever the origin of their labels.
     train = max(0, counts[Split.TRAIN] - few_shot.EXAMPLES)
-    return AvailableDocuments(dataset, counts[Split.VALIDATION], train, others)
+    stock = AvailableDocuments(dataset, counts[Split.VALIDATION], train, others)
+    return replace(stock, gold=gold_count(project).number) if stock.missing else stock
 
 
 def _eligible_items(dataset: DatasetVersion) -> Any:

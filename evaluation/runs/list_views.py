@@ -9,7 +9,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from evaluation.models import EvalRun
 from evaluation.runs import services
 from evaluation.runs.forms import EvaluationForm
-from labeling.models import Split
+from labeling.models import DatasetVersion, Split
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment, redirect_to
@@ -36,6 +36,7 @@ def evaluations(request: SignedInRequest, slug: str) -> HttpResponse:
         "split": split,
         "splits": [*Split.choices, (EvalRun.BENCHMARK, "benchmark")],
         "live": any(run.is_live for run in page),
+        "has_dataset": DatasetVersion.objects.filter(project=project).exists(),
         "any": page.paginator.count > 0 or EvalRun.objects.filter(project=project).exists(),
     }
     return page_or_fragment(request, "evaluation/runs/list.html", "runs", context)
