@@ -68,11 +68,12 @@ def contract(
 @router.post("/{slug:slug}/contract/drafts", summary="Draft a schema", **operation("contract", DraftOut, 400, 413))
 def schema_draft(request: HttpRequest, slug: Slug, body: DraftIn) -> HttpResponse:
     """The schema that a text describes, or that the labels of the project show, with the reason of each inference.
-    Source code is never executed, and nothing is saved. 422 says what cannot be read, with its `line` if it is known.
+    Nothing is saved. 422 says what cannot be read, with its `line` if it is known; for source code, which line of code
+    prints its schema.
     """
     current = project_of(request)
     try:
-        draft = draft_from_labels(current)[0] if body.labels else draft_schema(body.text, body.name)
+        draft = draft_from_labels(current)[0] if body.labels else draft_schema(body.text)
     except SourceError as error:
         field = "labels" if body.labels else "text"
         place = {"line": error.line} if error.line else {}

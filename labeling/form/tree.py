@@ -14,11 +14,12 @@ from labeling.form.binding import Bound, bind
 from labeling.form.binding import form_for as _form_for
 from labeling.form.codec import ABSENT
 from labeling.form.nodes import MORE, RESERVED, FormNode, Option, Shape
-from slmstudio.contract.json_text import dumps
+from slmstudio.contract.json_text import MAX_DEPTH, dumps
 from slmstudio.contract.schema.compiled import CompiledSchema, Problem
 from slmstudio.contract.schema.dialect import identity
 from slmstudio.contract.schema.resolution import WHEN, branches, has_too_many_forms, resolve, types_of
-from slmstudio.contract.schema.structure import Node, build, join, split
+from slmstudio.contract.schema.structure import Node, build, join, merged_shape, split
+from slmstudio.contract.schema.work import TooMuchWorkError, limited
 from slmstudio.contract.values.kinds.registry import KINDS
 
 __all__ = ["Bound", "FormNode", "Option", "bind", "form_for", "node_at", "tree_of"]
@@ -82,8 +83,9 @@ def _tree(key: _Key) -> FormNode:
     compiled = key.compiled
     builder = _Builder(compiled)
     try:
-        return builder.node(compiled.root, "")
-    except _TooLargeError:
+        with limited():
+            return builder.node(compiled.root, "")
+    except (_TooLargeError, TooMuchWorkError):
         return FormNode("json", "", "", "", "", "", required=True, nullable=False, reason=_TOO_LARGE)
 
 
@@ -95,6 +97,7 @@ class _Builder:
         self.root = compiled.schema
         self.leaves = 0
         self.parts = 0
+        self._around: list[Any] = []
 
     def node(self, source: Node, key: str) -> FormNode:
         """The form node of a node of the schema."""
@@ -119,8 +122,20 @@ class _Builder:
                 return drawn
         return self._leaf(source, common)
 
-    def _place(self, schema: Any, pattern: str, name: str, *, required: bool = True) -> Node:
-        return build(self.root, schema, pattern, name, required, self.compiled.cut)
+    def _place(
+        self, schema: Any, pattern: str, name: str, *, key: str | None = None, required: bool = True
+    ) -> FormNode:
+        """The form node of a schema that is not a node of its own: a form, a value of a map, a place of a tuple."""
+        cut = self.compiled.cut
+        source = build(self.root, schema, pattern, name, required, cut)
+        shape = merged_shape(schema, cut)
+        if (shape is not None and shape in self._around) or len(self._around) > MAX_DEPTH:
+            source = replace(source, recursive=True)
+        self._around.append(shape)
+        try:
+            return self.node(source, name if key is None else key)
+        finally:
+            self._around.pop()
 
     def _json(self, source: Node, common: dict[str, Any], reason: str) -> FormNode:
         self.leaves += 1
@@ -144,7 +159,7 @@ class _Builder:
         nodes: list[FormNode] = []
         for form in forms:
             form = {key: value for key, value in form.items() if key not in ("$defs", "definitions")}
-            node = replace(self.node(self._place(form, source.pattern, name), name), title="", required=True)
+            node = replace(self._place(form, source.pattern, name), title="", required=True)
             title = form.get("title") or _distinguishing_name(node) or _type_words(form, node)
             nodes.append(replace(node, title=title, nullable=node.nullable or source.nullable))
         nodes = _deduplicated(nodes)
@@ -198,7 +213,7 @@ class _Builder:
         )
         if "enum" in names:
             key = replace(key, shape="choice", options=_options(names))
-        value = replace(self.node(self._place(values, join(source.pattern, "*"), "value"), "value"), title="Value")
+        value = replace(self._place(values, join(source.pattern, "*"), "value"), title="Value")
         row = FormNode("group", "", value.pattern, "", "", "", required=True, nullable=False, children=(key, value))
         most = schema.get("maxProperties")
         return FormNode(shape="map", item=row, most=int(most) if isinstance(most, int) else None, **common)
@@ -223,7 +238,7 @@ class _Builder:
         wanted = schema.get("minItems", 0)
         children = [
             replace(
-                self.node(self._place(inner, join(source.pattern, number), "", required=number < wanted), str(number)),
+                self._place(inner, join(source.pattern, number), "", key=str(number), required=number < wanted),
                 title=resolve(self.root, inner)[0].get("title") or f"Item {number + 1}",
             )
             for number, inner in enumerate(schema["prefixItems"])

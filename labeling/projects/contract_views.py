@@ -27,6 +27,7 @@ from labeling.projects.services import (
 from slmstudio.access import Action, project_for
 from slmstudio.contract.decoding.grammar import output_bound, unsupported
 from slmstudio.contract.schema.vocabulary import vocabulary
+from slmstudio.contract.sources.generators import GENERATORS
 from slmstudio.errors import Refused
 from slmstudio.web.import_map import import_map
 from slmstudio.web.requests import SignedInRequest
@@ -73,6 +74,7 @@ def contract(request: SignedInRequest, slug: str) -> HttpResponse:
         "pending_import": request.session.get("imports", {}).get(slug, ""),
         "schema_text": pretty(version.schema_text),
         "vocabulary": vocabulary(),
+        "generators": GENERATORS,
         "import_map": import_map(),
         **_preview(project, text, version),
     }

@@ -17,20 +17,20 @@ from slmstudio.web.requests import SignedInRequest
 
 @require_POST
 def schema_draft(request: SignedInRequest, slug: str) -> HttpResponse:
-    """The draft of a schema. The body: ``{"text", "name"}``, or ``{"labels": true}`` for the labels of the project."""
+    """The draft of a schema. The body: ``{"text"}``, or ``{"labels": true}`` for the labels of the project."""
     project = project_for(request.user, slug, Action.CONTRACT)
     try:
         body = json.loads(request.body)
-        text, name, labels = body.get("text", ""), body.get("name", ""), body.get("labels") is True
-    except (ValueError, AttributeError):
+        text, labels = body.get("text", ""), body.get("labels") is True
+    except (ValueError, AttributeError, RecursionError):
         return JsonResponse({"message": "The request is not JSON."}, status=400)
-    if not isinstance(text, str) or not isinstance(name, str):
-        return JsonResponse({"message": "The text and the name must be strings."}, status=400)
+    if not isinstance(text, str):
+        return JsonResponse({"message": "The text must be a string."}, status=400)
     try:
         if labels:
             draft, examples = draft_from_labels(project)
             return JsonResponse({**_answer(draft), "examples": examples})
-        return JsonResponse(_answer(draft_schema(text, name)))
+        return JsonResponse(_answer(draft_schema(text)))
     except SourceError as error:
         return JsonResponse({"message": error.message, "line": error.line}, status=422)
 

@@ -113,7 +113,7 @@ def _check_number(text: str, position: int, token: str) -> None:
     except _RejectedError:
         message = f"a number may have at most {MAX_DIGITS} digits; this one has more"
         raise _error(text, position, message) from None
-    except ArithmeticError:
+    except (ArithmeticError, ValueError):
         return  # not a number at all: the parser's own message is better
 
 

@@ -45,9 +45,8 @@ class DraftIn(In):
     text: Text = Field(
         "",
         max_length=MAX_CHARACTERS,
-        description="JSON examples, JSON Lines, a JSON Schema of any draft or tool, Pydantic, TypeScript or zod source",
+        description="JSON examples, JSON Lines, or a JSON Schema of any draft or tool",
     )
-    name: Text = Field("", max_length=200, description="the type of the document, where a text defines several")
     labels: bool = Field(False, description="derive it from the gold labels of the project, and those imports rejected")
 
 
@@ -62,9 +61,7 @@ class DraftOut(Out):
     """A derived schema, for correction. It is not saved."""
 
     schema_: Json = Field(alias="schema")
-    source: str = Field(description="what the text was: schema, examples, pydantic, typescript or zod")
+    source: str = Field(description="what the text was: schema or examples")
     reasons: list[ReasonOut]
     notes: list[str] = Field(description="what was translated, or is in the text and not in the schema")
-    name: str = Field(description="the type that was used; empty where the text has no names")
-    names: list[str] = Field(description="the types that could be used instead")
     unsupported: list[str] = Field(description="what constrained decoding does not enforce; it is checked afterward")

@@ -10,11 +10,12 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from slmstudio.contract.decoding.schema import BOUNDS, OPTIONS, Decoder, Place
+from slmstudio.contract.decoding.schema import BOUNDS, MAX_STEPS, OPTIONS, Decoder, Place
 from slmstudio.contract.json_text import MAX_DEPTH, MAX_DIGITS, dumps, loads
 from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.contract.schema.keywords import subschemas
 from slmstudio.contract.schema.resolution import branches, properties_of, resolve, types_of
+from slmstudio.contract.schema.work import TooMuchWorkError, limited
 
 _UNSUPPORTED = {
     "uniqueItems": "no repeated entries in a list (uniqueItems)",
@@ -295,8 +296,14 @@ def output_bound(schema: dict[str, Any]) -> int | None:
     A text of at most n characters counts 6 n + 2, as each may be written as an escape; a number counts 67, as longer
     ones are rejected. An object that allows undeclared field names is unbounded.
     """
-    root = compile_schema(schema).schema
-    return _bound(root, root)
+    compiled = compile_schema(schema)
+    if any(node.recursive for node in compiled.root.nodes()):
+        return None
+    try:
+        with limited(MAX_STEPS):
+            return _bound(compiled.schema, compiled.schema)
+    except TooMuchWorkError:
+        return None
 
 
 def _bound(root: dict[str, Any], schema: Any, depth: int = 0) -> int | None:

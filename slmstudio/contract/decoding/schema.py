@@ -27,6 +27,7 @@ from slmstudio.contract.schema.dialect import (
 from slmstudio.contract.schema.keywords import TYPES
 from slmstudio.contract.schema.patterns import pattern_matches
 from slmstudio.contract.schema.resolution import WHEN, forms_of, properties_of, resolve, takes_null, type_of, types_of
+from slmstudio.contract.schema.work import TooMuchWorkError, limited, spend
 
 Place = Any
 #: how llguidance serializes: compact, no white space anywhere
@@ -37,6 +38,8 @@ MAX_FORMS: Final = 500
 MAX_PARTS: Final = 20_000
 #: maximum number of alternatives of all values together; the same beyond it. the schema of Azure Pipelines has 6,800
 MAX_ALTERNATIVES: Final = 20_000
+#: maximum number of steps to simplify a schema; the same beyond it
+MAX_STEPS: Final = 2_000_000
 #: integers up to here are exact in the decoder's arithmetic
 _MAX_EXACT: Final = 2**53
 BOUNDS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
@@ -64,12 +67,13 @@ class Decoder:
         self._waiting: deque[tuple[str, dict[str, Any]]] = deque()
         self.notes: dict[str, None] = {}
         defs: dict[str, Place] = {}
-        start = self._place(root)
-        if start == {}:  # it has too many alternatives, but it is an object
-            start = self._shared({"type": "object"})
-        while self._waiting:
-            name, form = self._waiting.popleft()
-            defs[name] = self._array(form) if form["type"] == "array" else self._object(form)
+        with limited(MAX_STEPS):
+            start = self._place(root)
+            if start == {}:  # it has too many alternatives, but it is an object
+                start = self._shared({"type": "object"})
+            while self._waiting:
+                name, form = self._waiting.popleft()
+                defs[name] = self._array(form) if form["type"] == "array" else self._object(form)
         self.schema: dict[str, Any] = {**(start or {"enum": []}), "$defs": defs}
         self._fitting = ExactValidator(self.schema)
 
@@ -78,6 +82,13 @@ class Decoder:
     def _place(self, schema: Any) -> Place:
         if isinstance(schema, bool) or schema == {}:
             return {} if schema is not False else False
+        try:
+            return self._simplified(schema)
+        except (TooMuchWorkError, RecursionError):
+            self.notes["the parts whose references and alternatives expand too far"] = None
+            return {}
+
+    def _simplified(self, schema: Any) -> Place:
         if self._alternatives > MAX_ALTERNATIVES:
             self.notes[f"everything beyond its first {MAX_ALTERNATIVES:,} alternatives"] = None
             return {}
@@ -130,6 +141,7 @@ class Decoder:
     def _shared(self, form: dict[str, Any]) -> Place:
         """A reference to an object or list; equal schemas share one."""
         key = dumps(form)
+        spend(1 + len(key) // 16)
         if key not in self._names:
             if len(self._names) >= self._max_parts:
                 self.notes[f"everything beyond its first {self._max_parts:,} parts"] = None

@@ -5,6 +5,8 @@ keywords and formats, remote references and references without a field between, 
 to more than 20,000 places.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from slmstudio.contract.schema.patterns import PatternError, compile_pattern
 from slmstudio.contract.schema.resolution import TreeCut, branches, follow, loops, properties_of, resolve
 from slmstudio.contract.schema.structure import Node
 from slmstudio.contract.schema.tree_cuts import MAX_RESOLVED, SchemaGraph, tree_cuts
+from slmstudio.contract.schema.work import TooMuchWorkError, limited, spend
 from slmstudio.contract.values.kinds.registry import KINDS, kinds_for
 
 MAX_PLACES = 20_000
@@ -36,6 +39,21 @@ class SchemaError(ValueError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SchemaError, (self.path, self.message)
+
+
+@contextmanager
+def limited_work() -> Iterator[None]:
+    """Limits the work on one schema.
+
+    Raises:
+        SchemaError: it takes too much.
+    """
+    try:
+        with limited():
+            yield
+    except (TooMuchWorkError, RecursionError, MemoryError):
+        message = "its references and alternatives expand to too many parts; remove some of them or paste a part of it"
+        raise SchemaError("", message) from None
 
 
 def _dotted(steps: tuple[Any, ...]) -> str:
@@ -81,6 +99,7 @@ def _check_keywords(root: dict[str, Any]) -> None:
     by_pattern = False
     while stack or references:
         steps, schema = stack.pop() if stack else references.pop()
+        spend(1 + len(steps))
         if id(schema) in seen and isinstance(schema, dict):
             continue
         seen.add(id(schema))
@@ -128,7 +147,8 @@ def _check_one(steps: tuple[Any, ...], schema: dict[str, Any]) -> None:
 
 
 def _is_plain_note(key: str, value: Any) -> bool:
-    return key in ("title", "description", "$comment") and isinstance(value, str)
+    """Whether the draft has no rule for a keyword with this value."""
+    return key in ("const", "default") or (key in ("title", "description", "$comment") and isinstance(value, str))
 
 
 @lru_cache(maxsize=10_000)

@@ -11,7 +11,7 @@ from jsonschema import ValidationError
 
 from slmstudio.contract.decoding.schema import Decoder
 from slmstudio.contract.json_text import MAX_DEPTH, MAX_DIGITS, JsonError, dumps, loads, number_fits, sha256, text_fits
-from slmstudio.contract.schema.checks import SchemaError, check_options, check_schema
+from slmstudio.contract.schema.checks import SchemaError, check_options, check_schema, limited_work
 from slmstudio.contract.schema.dialect import FORMAT_CHECKER, ExactValidator
 from slmstudio.contract.schema.messages import sentence, show
 from slmstudio.contract.schema.resolution import TreeCut
@@ -145,12 +145,15 @@ class CompiledSchema:
 
     def validate_exact(self, value: Any) -> list[Problem]:
         """``validate`` for a value from ``loads``, which needs no conversion."""
-        problems = {
-            problem: None
-            for error in islice(self._validator.iter_errors(value), MAX_PROBLEMS)
-            for inner in _leaf_errors(error)
-            for problem in [_problem(inner)]
-        }
+        try:
+            problems = {
+                problem: None
+                for error in islice(self._validator.iter_errors(value), MAX_PROBLEMS)
+                for inner in _leaf_errors(error)
+                for problem in [_problem(inner)]
+            }
+        except RecursionError:
+            return [Problem("", "json", "is nested too deep for the references of this schema")]
         return sorted(problems, key=self._order) if len(problems) > 1 else list(problems)
 
     def _order(self, problem: Problem) -> tuple[int, tuple[int, ...], str]:
@@ -245,6 +248,7 @@ def compile_schema(schema: dict[str, Any]) -> CompiledSchema:
     if len(text) > MAX_SCHEMA_CHARACTERS:
         raise SchemaError("", f"the schema is longer than {MAX_SCHEMA_CHARACTERS:,} characters")
     try:
-        return _compile(text)
+        with limited_work():
+            return _compile(text)
     except JsonError as error:
         raise SchemaError("", f"the schema is not accepted: {error.message}") from None

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any, Final
 
 from slmstudio.contract.schema.dialect import identity
+from slmstudio.contract.schema.work import spend
 
 #: where ``resolve`` stores the fields that ``then``, ``else`` and ``dependentSchemas`` add
 WHEN: Final = "x-slm-when"
@@ -26,6 +27,7 @@ _PLACE_ANNOTATIONS: Final = frozenset({"title", "description", "default", "examp
 
 def follow(root: dict[str, Any], reference: str) -> Any:
     """The target of a local reference (``#/$defs/row``). Raises KeyError if there is none."""
+    spend(1 + len(reference) // 64)
     target: Any = root
     for step in reference.removeprefix("#").split("/")[1:]:
         step = step.replace("~1", "/").replace("~0", "~")
@@ -51,9 +53,11 @@ def is_null(schema: Any) -> bool:
 def merge(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """The intersection of two schemas; if one schema cannot express both (two patterns), ``other`` wins."""
     merged = {**base, **other}
+    spend(1 + len(merged))
     for key in base.keys() & other.keys():
         one, two = base[key], other[key]
         if key in ("properties", "patternProperties"):
+            spend(len(one) + len(two))
             shared = {name: _both(one[name], inner) for name, inner in two.items() if name in one}
             merged[key] = {**one, **two, **shared}
         elif key == WHEN:
@@ -62,6 +66,7 @@ def merge(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
         elif key in ("items", "additionalProperties"):
             merged[key] = _both(one, two)
         elif key == "required":
+            spend(len(one) + len(two))
             merged[key] = list(dict.fromkeys([*one, *two]))
         elif key in ("anyOf", "oneOf"):
             merged[key] = _product(one, two)
@@ -70,6 +75,7 @@ def merge(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
         elif key == "type":
             merged[key] = _shared_types(one, two)
         elif key == "enum":
+            spend(len(one) + len(two))
             known = {identity(value) for value in one}
             merged[key] = [value for value in two if identity(value) in known] or two
     return merged
@@ -106,12 +112,14 @@ def _all_of(*schemas: Any) -> Any:
     """The ``allOf`` of schemas, flat and each part once: a recursion that narrows itself would grow with each level."""
     parts: list[Any] = []
     for schema in schemas:
+        spend(1 + len(parts))
         parts += [part for part in _parts(schema) if part not in parts]
     return parts[0] if len(parts) == 1 else {"allOf": parts}
 
 
 def _parts(schema: Any) -> list[Any]:
     """What a schema is the ``allOf`` of."""
+    spend()
     if not isinstance(schema, dict) or not any(key in schema for key in ("allOf", "$ref")):
         return [schema]
     if any(key.startswith("unevaluated") for key in schema):
@@ -144,6 +152,7 @@ def resolve(root: dict[str, Any], schema: Any) -> tuple[dict[str, Any], bool]:
     """
     if not isinstance(schema, dict):
         return {}, False
+    spend()
     nullable = False
     if "$ref" in schema:
         target, nullable = resolve(root, follow(root, schema["$ref"]))
@@ -170,6 +179,7 @@ def takes_null(root: dict[str, Any], schema: Any) -> bool:
     """Whether null is valid for a checked schema."""
     if not isinstance(schema, dict):
         return schema is not False
+    spend()
 
     def takes(part: Any) -> bool:
         return takes_null(root, part)

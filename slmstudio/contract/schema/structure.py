@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from slmstudio.contract.json_text import dumps, loads
+from slmstudio.contract.json_text import MAX_DEPTH, dumps, loads
 from slmstudio.contract.schema.resolution import (
     TreeCut,
     branches,
@@ -15,9 +15,10 @@ from slmstudio.contract.schema.resolution import (
     takes_null,
     types_of,
 )
+from slmstudio.contract.schema.work import spend
 from slmstudio.contract.values.kinds.registry import KINDS
 
-__all__ = ["Field", "Node", "build", "follow", "join", "pattern_of", "resolve", "split"]
+__all__ = ["Field", "Node", "build", "follow", "join", "merged_shape", "pattern_of", "resolve", "split"]
 
 _PLAIN_NAME = re.compile(r'[^.\[\]"\\\s]+')
 _CLASH = (
@@ -26,6 +27,7 @@ _CLASH = (
 )  # fmt: skip
 _SCALARS = {"string", "number", "integer", "boolean"}
 _NOWHERE = TreeCut()
+_STEPS_OF_NODE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,65 +213,111 @@ def build(
     """The tree of a checked schema. A place that ``cut`` matches is one leaf, compared as a whole; ``start``: not at
     the root.
     """
-    resolved, folded = resolve(root, schema)
-    types = types_of(resolved)
-    can_be_null = takes_null(root, schema)
-    nullable = can_be_null and (folded or ("null" in types and None in resolved.get("enum", (None,))))
-    solid = [type_ for type_ in types if type_ != "null"]
-    if not start and cut.holds(schema):
-        whole = _field(resolved, pattern, name, types, nullable, required, _currency(root))
-        return Node("leaf", pattern, resolved, required, nullable, {}, field=whole, recursive=True)
-    forms = branches(root, resolved)
-    if forms:
-        inside = [types_of(form) for form in forms]
-        nullable = nullable or (can_be_null and any("null" in types for types in inside))
-        kinds = {type_ for types in inside for type_ in types if type_ != "null"}
-        if kinds == {"object"} and all(properties_of(form) for form in forms):
-            children = _union(root, forms, pattern, cut)
-            opened = any(map(_is_open, forms))
-            return Node("object", pattern, resolved, required, nullable, children, fills=False, open=opened)
-        if len(kinds) == 1 and kinds <= _SCALARS:
-            resolved, types = _common(resolved, forms, *kinds), [*kinds]
-    elif solid == ["object"] and properties_of(resolved):
-        wanted = resolved.get("required", ())
-        children = {
-            key: build(root, value, join(pattern, key), key, key in wanted, cut)
-            for key, value in properties_of(resolved).items()
-        }
-        fills = not any(key in resolved for key in _CLASH)
-        opened = _is_open(resolved)
-        return Node("object", pattern, resolved, required, nullable, children, fills=fills, open=opened)
-    items = resolved.get("items")
-    if solid == ["array"] and isinstance(items, dict) and items and "prefixItems" not in resolved:
-        item = build(root, items, f"{pattern}[]", name, cut=cut)
-        ordered = resolved.get("x-slm", {}).get("order") == "ordered"
-        return Node("array", pattern, resolved, required, nullable, {}, item=item, ordered=ordered)
-    field = _field(resolved, pattern, name, types, nullable, required, _currency(root))
-    return Node("leaf", pattern, resolved, required, nullable, {}, field=field)
+    return _Builder(root, cut).node(schema, pattern, name, required, start=start)
+
+
+class _Builder:
+    """Builds a tree. A schema that was merged from others is not in the graph that ``cut`` was made for, so it ends the
+    tree where it is equal to one around it; no value reaches more than ``MAX_DEPTH`` levels.
+    """
+
+    def __init__(self, root: dict[str, Any], cut: TreeCut) -> None:
+        self._root = root
+        self._cut = cut
+        self._around: list[Any] = []
+
+    def node(self, schema: Any, pattern: str, name: str, required: bool = True, *, start: bool = False) -> Node:
+        """The node of a place and all below it."""
+        spend(_STEPS_OF_NODE)
+        shape = merged_shape(schema, self._cut)
+        is_repeated = shape is not None and shape in self._around
+        is_last = is_repeated or len(self._around) > MAX_DEPTH or (not start and self._cut.holds(schema))
+        self._around.append(shape)
+        try:
+            return self._node(schema, pattern, name, required, is_last)
+        finally:
+            self._around.pop()
+
+    def _node(self, schema: Any, pattern: str, name: str, required: bool, is_last: bool) -> Node:
+        root = self._root
+        resolved, folded = resolve(root, schema)
+        types = types_of(resolved)
+        can_be_null = takes_null(root, schema)
+        nullable = can_be_null and (folded or ("null" in types and None in resolved.get("enum", (None,))))
+        solid = [type_ for type_ in types if type_ != "null"]
+        if is_last:
+            whole = _field(resolved, pattern, name, types, nullable, required, _currency(root))
+            return Node("leaf", pattern, resolved, required, nullable, {}, field=whole, recursive=True)
+        forms = branches(root, resolved)
+        if forms:
+            inside = [types_of(form) for form in forms]
+            nullable = nullable or (can_be_null and any("null" in types for types in inside))
+            kinds = {type_ for types in inside for type_ in types if type_ != "null"}
+            if kinds == {"object"} and all(properties_of(form) for form in forms):
+                children = self._union(forms, pattern)
+                opened = any(map(_is_open, forms))
+                return Node("object", pattern, resolved, required, nullable, children, fills=False, open=opened)
+            if len(kinds) == 1 and kinds <= _SCALARS:
+                resolved, types = _common(resolved, forms, *kinds), [*kinds]
+        elif solid == ["object"] and properties_of(resolved):
+            wanted = frozenset(resolved.get("required", ()))
+            children = {
+                key: self.node(value, join(pattern, key), key, key in wanted)
+                for key, value in properties_of(resolved).items()
+            }
+            fills = not any(key in resolved for key in _CLASH)
+            opened = _is_open(resolved)
+            return Node("object", pattern, resolved, required, nullable, children, fills=fills, open=opened)
+        items = resolved.get("items")
+        if solid == ["array"] and isinstance(items, dict) and items and "prefixItems" not in resolved:
+            item = self.node(items, f"{pattern}[]", name)
+            ordered = resolved.get("x-slm", {}).get("order") == "ordered"
+            return Node("array", pattern, resolved, required, nullable, {}, item=item, ordered=ordered)
+        field = _field(resolved, pattern, name, types, nullable, required, _currency(root))
+        return Node("leaf", pattern, resolved, required, nullable, {}, field=field)
+
+    def _union(self, forms: list[dict[str, Any]], pattern: str) -> dict[str, Node]:
+        """The fields of an object with alternatives: those of all of them. A field in several alternatives allows what
+        any of them allows (a ``const`` that distinguishes them is a class), and is required if all require it.
+        """
+        root, cut = self._root, self._cut
+        schemas: dict[str, list[Any]] = {}
+        for form in forms:
+            for name, inner in properties_of(form).items():
+                spend()
+                if inner is not False and inner not in schemas.setdefault(name, []):
+                    schemas[name].append(inner)
+        children = {}
+        for name, inner in schemas.items():
+            if not inner:
+                continue
+            over = next((one for one in inner if cut.holds(one)), inner[0])
+            schema = over if len(inner) == 1 or cut.holds(over) else {"anyOf": inner, **_named(root, over)}
+            required = all(name in form.get("required", ()) for form in forms)
+            children[name] = self.node(schema, join(pattern, name), name, required)
+        return children
+
+
+def merged_shape(schema: Any, cut: TreeCut) -> Any:
+    """What makes two merged schemas equal: their keywords, and which schemas of the graph of ``cut`` they consist of.
+    None for a schema of the graph.
+    """
+    return None if id(schema) in cut.known else _shape(schema, cut.known)
+
+
+def _shape(value: Any, known: frozenset[int]) -> Any:
+    spend()
+    if id(value) in known:
+        return id(value)
+    if isinstance(value, dict):
+        return tuple((key, _shape(inner, known)) for key, inner in value.items())
+    if isinstance(value, list):
+        return tuple(_shape(inner, known) for inner in value)
+    return type(value).__name__, value
 
 
 def _is_open(resolved: dict[str, Any]) -> bool:
     return resolved.get("additionalProperties", False) is not False or "patternProperties" in resolved
-
-
-def _union(root: dict[str, Any], forms: list[dict[str, Any]], pattern: str, cut: TreeCut) -> dict[str, Node]:
-    """The fields of an object with alternatives: those of all of them. A field in several alternatives allows what any
-    of them allows (a ``const`` that distinguishes them is a class), and is required if all require it.
-    """
-    schemas: dict[str, list[Any]] = {}
-    for form in forms:
-        for name, inner in properties_of(form).items():
-            if inner is not False and inner not in schemas.setdefault(name, []):
-                schemas[name].append(inner)
-    children = {}
-    for name, inner in schemas.items():
-        if not inner:
-            continue
-        over = next((one for one in inner if cut.holds(one)), inner[0])
-        schema = over if len(inner) == 1 or cut.holds(over) else {"anyOf": inner, **_named(root, over)}
-        required = all(name in form.get("required", ()) for form in forms)
-        children[name] = build(root, schema, join(pattern, name), name, required, cut)
-    return children
 
 
 def _named(root: dict[str, Any], schema: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from slmstudio.contract.schema.keywords import DEFINITIONS, subschemas
 from slmstudio.contract.schema.resolution import IN_PLACE, TreeCut, follow, loops
+from slmstudio.contract.schema.work import spend
 
 #: maximum number of places of a tree
 MAX_RESOLVED = 100_000
@@ -30,6 +31,7 @@ class SchemaGraph:
         stack: list[tuple[tuple[Any, ...], Any]] = [((), root)]
         while stack:
             steps, schema = stack.pop()
+            spend(1 + len(steps))
             if not isinstance(schema, dict) or id(schema) in self.steps:
                 continue
             self.steps[id(schema)], self.schemas[id(schema)] = steps, schema
@@ -65,6 +67,7 @@ def tree_cuts(graph: SchemaGraph) -> TreeCut:
     refs: set[str] = set()
     cut = _recursion_cuts(graph, refs)
     while True:
+        spend(len(graph.schemas))
         sizes = _sizes(graph, cut)
         if sizes[id(graph.root), True] <= MAX_RESOLVED:
             return cut
@@ -91,6 +94,7 @@ def _recursion_cuts(graph: SchemaGraph, refs: set[str]) -> TreeCut:
 def _spread(graph: SchemaGraph, cut: set[int], group: set[int]) -> None:
     """Adds to ``cut`` the schemas of a group for the same value as one in it."""
     while found := {member for member in group - cut if not cut.isdisjoint(graph.in_place[member])}:
+        spend(len(group) // 4)
         cut |= found
 
 

@@ -1,1 +1,1 @@
-"""Schemas derived from what a team has: examples, Pydantic models, TypeScript types."""
+"""Schemas derived from what a team has: a schema of another tool, examples, labels."""

@@ -1,6 +1,5 @@
 """Any text that describes data, as the draft of a schema."""
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,53 +7,50 @@ from slmstudio.contract.json_text import JsonError
 from slmstudio.contract.schema.checks import SchemaError
 from slmstudio.contract.schema.keywords import TYPES
 from slmstudio.contract.sources.drafts import Draft, SourceError
-from slmstudio.contract.sources.example_text import read_examples
+from slmstudio.contract.sources.example_text import read_examples, without_fences
 from slmstudio.contract.sources.examples import schema_from_examples
-from slmstudio.contract.sources.pydantic_source import schema_from_pydantic
-from slmstudio.contract.sources.typescript_source import schema_from_typescript
-from slmstudio.contract.sources.zod_source import schema_from_zod
+from slmstudio.contract.sources.generators import generator_of
 from slmstudio.contract.translation.envelopes import unwrap
 from slmstudio.contract.translation.notes import sentences
 from slmstudio.contract.translation.text import read
 from slmstudio.contract.translation.translation import Translation, translate, translate_value
 
-MAX_CHARACTERS = 10_000_000
-_FENCE = re.compile(r"^[ \t]*```[A-Za-z0-9]*[ \t]*$", re.MULTILINE)
-_PYTHON = re.compile(
-    r"^[ \t]*(?:class[ \t]+\w+[^{\n]*:|from[ \t]+[\w.]+[ \t]+import\b|import[ \t]+\w+[ \t]*$)", re.MULTILINE
-)
-_ZOD = re.compile(r"\bz\s*\.\s*(?:object|strictObject|looseObject|discriminatedUnion)\s*\(")
-_TYPESCRIPT = re.compile(
-    r"^[ \t]*(?:export[ \t]+)?(?:default[ \t]+)?(?:declare[ \t]+)?(?:interface[ \t]+\w+|type[ \t]+\w+[^=\n]*=|"
-    r"(?:const[ \t]+)?enum[ \t]+\w+|class[ \t]+\w+[^:\n]*\{)",
-    re.MULTILINE,
-)
+#: of a text; some hundred examples are enough for a schema
+MAX_CHARACTERS = 2_000_000
 _SCHEMA_PARTS = ("properties", "$defs", "definitions", "patternProperties")
 _SCHEMA_LISTS = ("anyOf", "oneOf", "allOf")
 
 
-def draft_schema(text: str, name: str = "") -> Draft:
-    """The schema that a text describes: a schema in any dialect, examples, Pydantic models, TypeScript types or zod
-    objects. ``name``: the type of the document, where a text defines several.
+def draft_schema(text: str) -> Draft:
+    """The schema that a text describes: a schema in any dialect, or examples. Takes time linear in the text.
 
     Raises:
-        SourceError: with the line where it is known.
+        SourceError: with the line where it is known. Source code is not read; the message says which line of code
+            prints its schema.
     """
+    try:
+        return _draft(text)
+    except (RecursionError, MemoryError, ArithmeticError):
+        raise SourceError("The text is too complex to be read. Paste a part of it.") from None
+
+
+def _draft(text: str) -> Draft:
     if not text.strip():
         raise SourceError("There is no text.")
     if len(text) > MAX_CHARACTERS:
-        raise SourceError(f"The text is longer than {MAX_CHARACTERS:,} characters.")
-    bare = _FENCE.sub("", text.removeprefix("\ufeff"))
-    if not bare.lstrip().startswith(("{", "[")):
-        for pattern, reader in _READERS:
-            if pattern.search(bare):
-                return _checked(reader(bare, name))
+        raise SourceError(f"The text is longer than {MAX_CHARACTERS:,} characters. Use a part of it.")
+    bare = without_fences(text)
+    if not bare.lstrip().startswith(("{", "[")) and (source := generator_of(bare)):
+        raise SourceError(
+            f"This is source code ({source.library}). Run the code that prints its JSON Schema, and paste the output: "
+            f"{source.command}"
+        )
     value = _json(text)
     if isinstance(value, dict) and is_schema(value):
         return _translated(lambda: translate(text), "schema")
-    values, notes = read_examples(text)
-    found = _checked(schema_from_examples(values))
-    return Draft(found.schema, found.source, found.reasons, (*notes, *found.notes))
+    values, notes = read_examples(bare)
+    draft = _checked(schema_from_examples(values))
+    return Draft(draft.schema, draft.source, draft.reasons, (*notes, *draft.notes))
 
 
 def draft_from_values(values: Sequence[Any]) -> Draft:
@@ -64,13 +60,6 @@ def draft_from_values(values: Sequence[Any]) -> Draft:
         SourceError: there is no example.
     """
     return _checked(schema_from_examples(values))
-
-
-_READERS: tuple[tuple[re.Pattern[str], Callable[[str, str], Draft]], ...] = (
-    (_PYTHON, schema_from_pydantic),
-    (_ZOD, schema_from_zod),
-    (_TYPESCRIPT, schema_from_typescript),
-)
 
 
 def is_schema(value: dict[str, Any]) -> bool:
@@ -107,7 +96,7 @@ def _json(text: str) -> Any:
 def _checked(draft: Draft) -> Draft:
     """A derived schema as the dialect accepts it: a list at the top becomes a field."""
     found = _translated(lambda: translate_value(draft.schema), draft.source)
-    return Draft(found.schema, draft.source, draft.reasons, (*draft.notes, *found.notes), draft.name, draft.names)
+    return Draft(found.schema, draft.source, draft.reasons, (*draft.notes, *found.notes))
 
 
 def _translated(translation: Callable[[], Translation], source: str) -> Draft:

@@ -6,19 +6,25 @@ from typing import Any
 from slmstudio.contract.json_text import JsonError, loads
 from slmstudio.contract.sources.drafts import SourceError
 
-_FENCE = re.compile(r"^[ \t]*```[A-Za-z0-9]*[ \t]*$", re.MULTILINE)
+_FENCE = re.compile(r"^[ \t]*+```[A-Za-z0-9]*+[ \t]*+$", re.MULTILINE)
 #: columns of an import file that hold a whole label
 _GOLD = ("gold", "output", "completion", "expected", "answer", "response", "expected_output")
+#: parts of a text that are not JSON, beyond which it is refused
+_MAX_ERRORS = 1_000
 _OPEN = {"{": "}", "[": "]"}
 
 
+def without_fences(text: str) -> str:
+    """A text without byte order mark and without the lines that start and end Markdown blocks."""
+    return _FENCE.sub("", text.removeprefix("\ufeff"))
+
+
 def read_examples(text: str) -> tuple[list[Any], tuple[str, ...]]:
-    """The JSON objects of a text, and notes on what was left out.
+    """The JSON objects of a text without fences, and notes on what was left out.
 
     Raises:
         SourceError: there is none; with the line of the first error.
     """
-    text = _FENCE.sub("", text.removeprefix("\ufeff"))
     values: list[Any] = []
     errors: list[tuple[int, str]] = []
     for line, part in [(1, text)] if _is_json(text) else _parts(text):
@@ -26,9 +32,11 @@ def read_examples(text: str) -> tuple[list[Any], tuple[str, ...]]:
             value = loads(part)
         except JsonError as error:
             errors.append((line + error.line - 1, error.message))
+            if len(errors) > _MAX_ERRORS:
+                break
             continue
         values += value if isinstance(value, list) else [value]
-    if not values:
+    if not values or len(errors) > _MAX_ERRORS:
         line, message = errors[0] if errors else (0, "There is no JSON object in the text.")
         raise SourceError(f"This is not JSON: {message}." if errors else message, line)
     notes = [f"Line {line} was left out: {message}." for line, message in errors[:5]]

@@ -4,7 +4,7 @@ Every example is valid under the schema that is derived from it.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -29,6 +29,8 @@ class _Seen:
     numbers: list[int | Decimal] = field(default_factory=list)
     objects: int = 0
     fields: dict[str, "_Seen"] = field(default_factory=dict)
+    #: the name that comes after each name; after None the first
+    following: dict[str | None, str | None] = field(default_factory=lambda: {None: None})
     lists: int = 0
     items: "_Seen | None" = None
 
@@ -51,20 +53,25 @@ class _Seen:
             self.numbers.append(value)
 
     def _add_object(self, value: dict[str, Any]) -> None:
-        """Names keep the order of the examples: a new one goes behind the one that it follows."""
         self.objects += 1
-        before = ""
+        before = None
         for name, item in value.items():
-            if name not in self.fields:
-                names = list(self.fields)
-                place = names.index(before) + 1 if before in self.fields else 0 if names else len(names)
-                self.fields = {
-                    **{one: self.fields[one] for one in names[:place]},
-                    name: _Seen(),
-                    **{one: self.fields[one] for one in names[place:]},
-                }
-            self.fields[name].add(item)
+            self.field(name, before).add(item)
             before = name
+
+    def field(self, name: str, before: str | None) -> "_Seen":
+        """The place of a field. Names keep the order of the examples: a new one goes behind the one that it follows."""
+        if name not in self.fields:
+            self.fields[name] = _Seen()
+            self.following[name], self.following[before] = self.following[before], name
+        return self.fields[name]
+
+    def ordered(self) -> Iterator[tuple[str, "_Seen"]]:
+        """The fields in their order."""
+        name = self.following[None]
+        while name is not None:
+            yield name, self.fields[name]
+            name = self.following[name]
 
 
 def schema_from_examples(values: Sequence[Any]) -> Draft:
@@ -104,7 +111,7 @@ class _Derivation:
             )
             return {"type": "object", "additionalProperties": self.value(merged, "", f"{pattern}[]")}
         properties, required = {}, []
-        for name, one in seen.fields.items():
+        for name, one in seen.ordered():
             inner = join(pattern, name)
             properties[name] = self.value(one, name, inner)
             if one.total == seen.objects:
@@ -170,8 +177,10 @@ def _merge(into: _Seen, other: _Seen) -> None:
     into.numbers += other.numbers
     into.objects += other.objects
     into.lists += other.lists
-    for name, one in other.fields.items():
-        _merge(into.fields.setdefault(name, _Seen()), one)
+    before = None
+    for name, one in other.ordered():
+        _merge(into.field(name, before), one)
+        before = name
     if other.items is not None:
         into.items = into.items or _Seen()
         _merge(into.items, other.items)

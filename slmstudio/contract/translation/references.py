@@ -1,12 +1,14 @@
 """References of every draft as references into ``$defs``: by pointer, anchor, ``id``, or absolute address."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
 from slmstudio.contract.schema.keywords import DEFINITIONS, LISTS, MAPS, SINGLES
 from slmstudio.contract.schema.resolution import follow
+from slmstudio.contract.schema.work import spend
 from slmstudio.contract.translation.misspelled_keywords import is_near
 
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
@@ -15,6 +17,7 @@ _OLDER_SINGLES = ("additionalItems", "contentSchema", "extends", "disallow")
 #: keywords of a parent that its children do not inherit
 _OF_PARENTS = ("oneOf", "anyOf", "discriminator", "components", *DEFINITIONS)
 _PLAIN_DEFINITION = re.compile(r"#/(?:\$defs|definitions)/[^/%]+")
+_STEPS_OF_COMPARISON = 20
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -43,6 +46,7 @@ class References:
         self._anchors: dict[tuple[int, str], Any] = {}
         self._targets: dict[int, str | None] = {}
         self._names: dict[int, str] = {}
+        self._used: Counter[str] = Counter()
         self._parents: dict[int, dict[str, Any]] = {}
         self._bare: dict[int, dict[str, Any]] = {}
         self.hoisted: dict[str, Any] = {}
@@ -73,6 +77,7 @@ class References:
         for place in ("/".join(around), *DEFINITIONS, "components/schemas"):
             names = self._at(self._root, f"/{place}") if place else None
             for known in names if isinstance(names, dict) else ():
+                spend(_STEPS_OF_COMPARISON)
                 found = f"#/{place}/{known}"
                 if found != unquote(reference) and (known == name or is_near(known, name) or is_near(name, known)):
                     return found
@@ -113,6 +118,7 @@ class References:
             if not isinstance(parent, dict):
                 continue
             listed = parent.get("oneOf", parent.get("anyOf"))
+            spend(len(listed) if isinstance(listed, list) else 1)
             if isinstance(listed, list) and any(self._target_of(one) is schema for one in listed):
                 own = {key: value for key, value in parent.items() if key not in _OF_PARENTS}
                 self._parents[id(part)] = self._bare.setdefault(id(parent), own)
@@ -137,6 +143,7 @@ class References:
         return found
 
     def _find(self, schema: dict[str, Any], reference: str) -> Any:
+        spend(1 + len(reference) // 64)
         owner = self._owners.get(id(schema), self._root)
         if reference.startswith("#"):
             documents = [owner] if owner is self._root else [owner, self._root]
@@ -167,10 +174,10 @@ class References:
             last = (
                 _NOT_IN_NAMES.sub("_", unquote(reference).rstrip("/").split("/")[-1].lstrip("#")).strip("_") or "part"
             )
-            name, number = last, 1
+            name = last
             while name in self._taken:
-                number += 1
-                name = f"{last}_{number}"
+                self._used[last] += 1
+                name = f"{last}_{self._used[last] + 1}"
             self._taken.add(name)
             self._names[id(schema)] = name
             self.hoisted[name] = schema

@@ -9,8 +9,8 @@ from typing import Any
 from slmstudio.contract.json_text import JsonError, dumps, loads, number_fits
 from slmstudio.contract.translation.notes import Code, Note
 
-_FENCE = re.compile(r"\A\s*```[A-Za-z0-9]*[ \t]*\r?\n(.*?)\r?\n?[ \t]*```\s*\Z", re.DOTALL)
-_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|-?[0-9][0-9.eE+-]*', re.DOTALL)
+_FENCE = re.compile(r"```[A-Za-z0-9]*+[ \t]*+\r?\n")
+_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|-?[0-9][0-9.eE+-]*', re.DOTALL)
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 _LONGEST = 400
 #: keywords of which the last one counts if an object has them twice
@@ -29,8 +29,9 @@ def read(text: str) -> tuple[Any, list[Note]]:
     bare = text.removeprefix("\ufeff")
     if bare != text:
         notes.append(Note(Code.TEXT, "", "a byte order mark"))
-    if fenced := _FENCE.match(bare):
-        bare = fenced.group(1)
+    block = bare.strip()
+    if (fence := _FENCE.match(block)) and block.endswith("```") and len(block) >= fence.end() + 3:
+        bare = block[fence.end() : -3].rstrip()
         notes.append(Note(Code.TEXT, "", "a Markdown block"))
     try:
         return loads(bare), notes

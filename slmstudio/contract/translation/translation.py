@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from slmstudio.contract.schema.checks import SchemaError
+from slmstudio.contract.schema.checks import SchemaError, limited_work
 from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema
 from slmstudio.contract.schema.keywords import DEFINITIONS, subschemas
 from slmstudio.contract.schema.resolution import branches, is_null, properties_of, resolve, types_of
@@ -37,17 +37,22 @@ def translate(text: str) -> Translation:
         SchemaError: the schema is rejected; with the place and what to do.
     """
     value, notes = read(text)
-    if isinstance(value, dict) and not notes:
-        try:
-            return Translation(compile_schema(value))
-        except SchemaError:
-            pass
-    return translate_value(value, notes)
+    with limited_work():
+        if isinstance(value, dict) and not notes:
+            try:
+                return Translation(compile_schema(value))
+            except SchemaError:
+                pass
+        return translate_value(value, notes)
 
 
 def translate_value(value: Any, notes: list[Note] | None = None) -> Translation:
     """``translate`` for a value that was already read."""
-    notes = notes or []
+    with limited_work():
+        return _translated(value, notes or [])
+
+
+def _translated(value: Any, notes: list[Note]) -> Translation:
     value, around = unwrap(value)
     notes += around
     if not isinstance(value, dict):

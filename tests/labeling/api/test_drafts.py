@@ -15,14 +15,6 @@ from tests.labeling.conversation_files import DOCUMENTS, FILES, PREFIX, SYSTEM
 from tests.labeling.desk import Desk, bring_in, invoice, jsonl, make_desk
 from tests.shared_rows import shared_fixture
 
-PYDANTIC = """\
-class Line(BaseModel):
-    sku: str
-
-class Order(BaseModel):
-    lines: list[Line]
-    paid: bool = False
-"""
 CHAT = FILES["openai.jsonl"][1]().encode()
 
 
@@ -40,9 +32,6 @@ def api(desk: Desk) -> Api:
     ("text", "source", "fields"),
     [
         ('{"total": 1.5, "date": "2026-01-14"}\n{"total": 2}', "examples", ["total", "date"]),
-        (PYDANTIC, "pydantic", ["lines", "paid"]),
-        ("interface Order { total: number; note?: string }", "typescript", ["total", "note"]),
-        ("const Order = z.object({ total: z.number() })", "zod", ["total"]),
         ('{"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": "string"}}}}', "schema", ["a"]),
         ('{"components": {"schemas": {"A": {"properties": {"b": {"type": "integer"}}}}}}', "schema", ["b"]),
     ],
@@ -63,8 +52,6 @@ def test_a_draft_says_what_was_inferred_and_translated(api: Api) -> None:
     found = api.post("contract/drafts", {"text": schema}).json
     assert found["notes"]
     assert found["unsupported"]
-    other = api.post("contract/drafts", {"text": PYDANTIC, "name": "Line"}).json
-    assert (other["name"], other["names"]) == ("Line", ["Line", "Order"])
 
 
 @pytest.mark.parametrize(
@@ -72,8 +59,8 @@ def test_a_draft_says_what_was_inferred_and_translated(api: Api) -> None:
     [
         ({}, None),
         ({"text": "just words"}, 1),
-        ({"text": "class A(BaseModel):\n    x: int\n    y: str =\n"}, 3),
-        ({"text": PYDANTIC, "name": "Nothing"}, None),
+        ({"text": "class A(BaseModel):\n    x: int\n"}, None),
+        ({"text": '{"a": 1}\n{"a": }'.replace('{"a": 1}', "")}, 2),
         ({"text": '{"properties": {"a": {"type": "string", "enum": []}}}'}, None),
         ({"labels": True}, None),
     ],

@@ -1,6 +1,7 @@
 """Drafts of a schema over the page: from a text, and from the labels of a project."""
 
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from labeling.imports.rows import MISFIT
 from labeling.models import ImportRun
 from slmstudio.contract.json_text import loads
 from slmstudio.storage import artifacts
+from tests.contract.hostile_schemas import hostile_schema, statements
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 from tests.shared_rows import shared_fixture
 
@@ -31,16 +33,12 @@ def test_a_draft_of_a_text(desk: Desk) -> None:
     assert schema["required"] == ["total"]
     assert {one["pattern"] for one in answer["reasons"]} == {"total", "due"}
     assert answer["source"] == "examples"
-    named = draft(desk, {"text": "interface A { x: string }\ninterface B { y: number }", "name": "A"}).json()
-    assert (named["name"], named["names"]) == ("A", ["A", "B"])
     assert desk.project.schema_versions.count() == 1
 
 
 def test_an_error_names_its_line(desk: Desk) -> None:
-    answer = draft(desk, {"text": "class A(BaseModel):\n    x: Foo\n"})
-    assert answer.status_code == 422
-    assert answer.json()["line"] == 2
-    assert "Foo" in answer.json()["message"]
+    answer = draft(desk, {"text": '\n{"a": oops}'})
+    assert (answer.status_code, answer.json()["line"]) == (422, 2)
     assert draft(desk, {"text": 3}).status_code == 400
     assert desk.as_("engineer").post(desk.url("contract/draft/"), "x", content_type="text/plain").status_code == 400
 
@@ -70,3 +68,26 @@ def test_labels_are_examples_also_those_that_an_import_rejected(desk: Desk) -> N
     for role, leads in (("engineer", True), ("annotator", False)):
         page = desk.as_(role).get(desk.url(f"documents/import/{run.pk}/")).content.decode()
         assert ("#from-labels" in page) == leads
+
+
+def test_no_text_is_an_error_of_the_server(desk: Desk) -> None:
+    texts = [json.dumps(schema) for schema in (statements(), *map(hostile_schema, range(250)))]
+    texts += ["type A=B; type B=A; type C = Partial<A>", "a: 1e99999999999", "class A:\n    a: int = " + "-" * 9_000]
+    statuses = Counter(draft(desk, {"text": text}).status_code for text in texts)
+    assert statuses.keys() == {200, 422}
+    assert statuses[200] > 120
+
+
+def test_no_schema_is_an_error_of_the_preview(desk: Desk) -> None:
+    client = desk.as_("engineer")
+    for schema in (statements(), *map(hostile_schema, range(25))):
+        answer = client.post(desk.url("contract/preview/"), {"schema": json.dumps(schema)})
+        assert answer.status_code == 200
+
+
+def test_source_code_is_answered_with_the_line_that_prints_its_schema(desk: Desk) -> None:
+    answer = draft(desk, {"text": "from pydantic import BaseModel\nclass Order(BaseModel):\n    total: float\n"})
+    assert answer.status_code == 422
+    page = desk.as_("engineer").get(desk.url("contract/"))
+    commands = [generator.command for generator in page.context["generators"]]
+    assert any(command in answer.json()["message"] for command in commands)
