@@ -58,7 +58,7 @@ def read_schema(text: str) -> ReadSchema:
 
 
 def notes_of(source: str) -> tuple[str, ...]:
-    """What the translation of a stored source changed; none if the schema was derived from examples or source code."""
+    """What the translation of a stored source changed; none if the schema was derived from examples."""
     try:
         return read_schema(source).notes if source else ()
     except ContractError:

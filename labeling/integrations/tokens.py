@@ -27,7 +27,7 @@ SCOPES: dict[str, str] = {
     "label": "open, save, submit, skip, tag and comment on documents",
     "review": "approve and reject labels",
     "import": "import documents and predictions",
-    "contract": "draft schemas from examples and source code",
+    "contract": "draft schemas from examples",
     "curate": "freeze dataset versions",
     "webhooks": "manage webhooks",
     "train": "start and stop hyperparameter searches",

@@ -1,4 +1,4 @@
-// "Create from": a schema from examples, source code, a schema of another tool, or the labels of the project.
+// "Create from": a schema from examples, a schema of another tool, or the labels of the project.
 
 import { $, find, make } from "../site/dom.js";
 import { messageOf, post } from "../site/http.js";
@@ -9,14 +9,12 @@ import { messageOf, post } from "../site/http.js";
  * @property {string} source
  * @property {{ pattern: string, text: string }[]} reasons
  * @property {string[]} notes
- * @property {string} name
- * @property {string[]} names
  * @property {number} [examples]
  */
 
-const MAX_FILE = 10_000_000; // bytes
+const MAX_FILE = 2_000_000; // bytes
 /** @type {Record<string, string>} */
-const SOURCES = { schema: "the schema", examples: "the examples", pydantic: "the Pydantic models", typescript: "the TypeScript types", zod: "the zod schemas" };
+const SOURCES = { schema: "the schema", examples: "the examples" };
 
 /** @param {(draft: Draft, text: string) => void} use called with what the draft was derived from */
 export function watchDrafts(use) {
@@ -25,14 +23,14 @@ export function watchDrafts(use) {
   const text = /** @type {HTMLTextAreaElement} */ ($("draft-text"));
   const error = $("draft-error");
 
-  /** @param {{ text?: string, name?: string, labels?: boolean }} body */
+  /** @param {{ text?: string, labels?: boolean }} body */
   async function create(body) {
     error.textContent = "";
     try {
       const draft = /** @type {Draft} */ (await post(url, body));
       dialog.close();
       use(draft, body.text ?? "");
-      showSource(draft, (name) => create({ text: text.value, name }));
+      showSource(draft);
     } catch (problem) {
       error.textContent = messageOf(problem);
       if (!dialog.open) dialog.showModal();
@@ -57,7 +55,7 @@ export function watchDrafts(use) {
     const [chosen] = file.files ?? [];
     if (!chosen) return;
     file.value = "";
-    if (chosen.size > MAX_FILE) error.textContent = "The file is larger than 10 MB. Use a part of it: some hundred examples are enough.";
+    if (chosen.size > MAX_FILE) error.textContent = "The file is larger than 2 MB. Use a part of it: some hundred examples are enough.";
     else text.value = await chosen.text();
   });
 }
@@ -70,8 +68,8 @@ function selectLine(area, line) {
   area.setSelectionRange(from, from + (lines[line - 1] ?? "").length);
 }
 
-/** What the draft was made from, and what it leaves out. @param {Draft} draft @param {(name: string) => void} choose */
-function showSource(draft, choose) {
+/** What the draft was made from, and what it leaves out. @param {Draft} draft */
+function showSource(draft) {
   const box = $("draft-source");
   const count = draft.examples ? ` (${draft.examples} labels)` : "";
   const whole = draft.reasons.find(({ pattern }) => !pattern)?.text ?? "";
@@ -81,14 +79,6 @@ function showSource(draft, choose) {
   const close = make("button", { type: "button", className: "btn btn-sm btn-outline-secondary", textContent: "Hide reasons" });
   close.id = "draft-hide";
   box.replaceChildren(line);
-  if (draft.names.length > 1) {
-    const label = make("label", { className: "check-line", textContent: "Document: " });
-    const control = make("select", { className: "form-select" });
-    control.append(...draft.names.map((name) => make("option", { value: name, textContent: name, selected: name === draft.name })));
-    control.addEventListener("change", () => choose(control.value));
-    label.append(control);
-    box.append(label);
-  }
   if (draft.notes.length) {
     const list = make("ul", { className: "reasons" });
     list.append(...draft.notes.map((note) => make("li", { textContent: note })));
