@@ -1,6 +1,7 @@
 """Invariants: syntax, satisfied, violated and undecidable rules."""
 
 import contextlib
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -8,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slmstudio.contract.rules import invariants
 from slmstudio.contract.rules.invariants import ExpressionError, check, declared, parse
-from slmstudio.contract.schema.compiled import Problem, compile_schema
+from slmstudio.contract.schema.compiled import Problem, SchemaError, compile_schema
 from tests.contract.samples import INVOICE_SCHEMA, anything, object_schema
 
 ROW = object_schema(
@@ -144,15 +146,51 @@ def test_a_violation_names_both_sides_at_its_field() -> None:
         "line_items": [{"name": "x", "amount": 4}],
     }
     assert check(compile_schema(INVOICE_SCHEMA), value) == [
-        Problem(
-            "total",
-            "invariant",
-            "breaks the rule sum(line_items[].amount) == total: the left side is 4, the right side 5",
-        ),
-        Problem(
-            "due", "invariant", "breaks the rule due >= issued: the left side is 2026-01-01, the right side 2026-02-01"
-        ),
+        Problem("total", "invariant", "must equal the sum of Amount in Line items (4); found 5"),
+        Problem("due", "invariant", "must not be before Issued (2026-02-01); found 2026-01-01"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "message"),
+    [
+        ("paid == true or remark != null", "paid", "breaks a rule: Paid must be yes, or What else? must not be empty"),
+        ("remark != null", "remark", "breaks a rule: What else? must not be empty"),
+        ("paid == true", "paid", "must be yes; found no"),
+        ("0 > total", "total", "must be less than 0; found 7.42"),
+        ("total == net within 0.1", "total", "must equal Net (7.00) (± 0.1); found 7.42"),
+        ("not (total > 3)", "", "breaks a rule: Total must be at most 3"),
+        ("max(rows[].sum) <= 3", "", "breaks a rule: The largest of Sum in Rows must be at most 3; found 4.00 and 3"),
+        ("due >= issued + 40", "due", "must not be before Issued + 40 days (2026-02-23); found 2026-02-13"),
+        ('issued > "2027-01-01"', "issued", "must be after 2027-01-01; found 2026-01-14"),
+        ("paper != issued", "paper", "must differ from Issued (2026-01-14); found 2026-01-14"),
+        ('kind != "invoice"', "kind", "must differ from 'invoice'; found 'invoice'"),
+    ],
+)
+def test_a_message_has_the_titles_of_fields_and_no_program_text(rule: str, path: str, message: str) -> None:
+    more = {"remark": {"type": "string", "title": "What else?"}}
+    schema = object_schema({**PROPERTIES, **more}, **{"x-slm": {"invariants": [rule]}})
+    assert check(schema, VALUE) == [Problem(path, "invariant", message)]
+
+
+def test_today(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(invariants, "_today", lambda: date(2026, 1, 14))
+    assert _holds("issued <= today()")
+    assert _holds("due > today() + 29 and due - today() == 30")
+    assert not _holds("issued < today()")
+    schema = object_schema({"today": {"type": "number"}}, **{"x-slm": {"invariants": ["today > 3"]}})
+    assert [problem.path for problem in check(schema, {"today": 2})] == ["today"]
+    with pytest.raises(SchemaError, match=r"today\(\)") as caught:
+        compile_schema(object_schema(PROPERTIES, **{"x-slm": {"invariants": ["net > 0", "issued <= today"]}}))
+    assert caught.value.path == "x-slm.invariants.1"
+
+
+def test_a_rule_that_is_wrong_is_named_at_its_place() -> None:
+    row = object_schema({"a": {"type": "number"}}, **{"x-slm": {"invariants": ["a > b"]}})
+    schema = object_schema({"rows": {"type": "array", "items": row}})
+    with pytest.raises(SchemaError) as caught:
+        compile_schema(schema)
+    assert caught.value.path == "properties.rows.items.x-slm.invariants.0"
 
 
 def test_rules_of_rows_have_their_own_messages() -> None:
@@ -190,9 +228,11 @@ def test_declared() -> None:
         ("a == b)", "not expected"),
         ("a == (b == c)", "must compare"),
         ("eval(a) == 1", "is not a function"),
-        ("sum(a, b) == 1", "takes 1 values"),
+        ("sum(a, b) == 1", "takes 1 value"),
         ("__import__('os') == 1", "not valid here"),
         ("a.__class__() == 1", "is not a function"),
+        ("today(1) == a", "takes no values"),
+        ("sum() == a", "takes 1 value"),
         ("a ** b == 1", "missing before '*'"),
         ("a == b within c", "a number must follow"),
         ("a; b == 1", "not valid here"),

@@ -4,9 +4,11 @@
     sum(line_items[].quantity * line_items[].unit_price) == net within 0.05
     due_date >= date and due_date <= date + 90
     tax == 0 or tax_id != null
+    date <= today()
 
 Operators, loosest first: ``or``, ``and``, ``not``, one comparison (``== != < <= > >=``, with ``within N`` after it),
-``+ -``, ``* /``, unary ``-``. Functions: sum, count, min, max, abs, round. Literals: numbers, "texts", true, false,
+``+ -``, ``* /``, unary ``-``. Functions: sum, count, min, max, abs, round, today (the current
+date, where it is latest). Literals: numbers, "texts", true, false,
 null. Paths are written as everywhere in the project; ``[]`` stands for every row.
 """
 
@@ -19,7 +21,15 @@ from typing import Any
 
 from slmstudio.contract.json_text import loads
 
-FUNCTIONS = {"sum": (1, 1), "count": (1, 1), "min": (1, 8), "max": (1, 8), "abs": (1, 1), "round": (1, 2)}
+FUNCTIONS = {
+    "sum": (1, 1),
+    "count": (1, 1),
+    "min": (1, 8),
+    "max": (1, 8),
+    "abs": (1, 1),
+    "round": (1, 2),
+    "today": (0, 0),
+}
 COMPARISONS = ("==", "!=", "<=", ">=", "<", ">")
 _MAX_TOKENS = 200
 _MAX_NESTING = 20
@@ -210,13 +220,14 @@ class _Parser:
 
     def call(self, name: str) -> Expression:
         self.need("(")
-        arguments = [self.deeper(self.addition)]
+        arguments = [] if self.peek() == ")" else [self.deeper(self.addition)]
         while self.take(","):
             arguments.append(self.deeper(self.addition))
         self.need(")")
         fewest, most = FUNCTIONS[name]
         if not fewest <= len(arguments) <= most:
-            raise ExpressionError(f"{name}() takes {fewest if fewest == most else f'{fewest} to {most}'} values")
+            number = {0: "no values", 1: "1 value"}.get(most, f"{fewest} to {most} values")
+            raise ExpressionError(f"{name}() takes {number}")
         return Operation(name, tuple(arguments))
 
 

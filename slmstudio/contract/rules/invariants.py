@@ -9,7 +9,7 @@ missing values. Dates count in days: ``due_date <= date + 30``.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, DecimalException, localcontext
 from functools import lru_cache
 from typing import Any
@@ -24,9 +24,9 @@ from slmstudio.contract.rules.expressions import (
     Path,
     parse,
 )
+from slmstudio.contract.rules.wording import Wording
 from slmstudio.contract.schema.compiled import CompiledSchema, Problem, compile_schema, exact
 from slmstudio.contract.schema.dialect import is_number
-from slmstudio.contract.schema.messages import show
 from slmstudio.contract.schema.structure import Node, join
 from slmstudio.contract.values.kinds.registry import KINDS
 from slmstudio.contract.values.kinds.values import normalize
@@ -134,8 +134,15 @@ def _instances(here: Node, wanted: Node, value: Any, path: str) -> Iterator[tupl
                 yield from _instances(child, wanted, value[name], join(path, name))
 
 
+_LATEST_ZONE = timedelta(hours=14)
+
 Scalar = Decimal | str | bool | date | None
 Value = Scalar | list[Scalar]
+
+
+def _today() -> date:
+    """The current date in the time zone where it is latest: no document of today is from the future."""
+    return (datetime.now(UTC) + _LATEST_ZONE).date()
 
 
 def _arithmetic(name: str, left: Scalar, right: Scalar) -> Scalar:
@@ -222,14 +229,13 @@ class _Evaluation:
                     return None
         except (_MissingError, DecimalException):
             return None
-        message = self.rule.message or f"breaks the rule {self.rule.invariant.text}{self._sides()}"
-        return Problem(self._place(), "invariant", message)
+        return Problem(self._place(), "invariant", self.rule.message or self._message())
 
-    def _sides(self) -> str:
-        if self.broken is None:
-            return ""
-        _, left, right = self.broken
-        return f": the left side is {_show(left)}, the right side {_show(right)}"
+    def _message(self) -> str:
+        operation, *sides = self.broken or (None,)
+        return Wording(self.rule.node).problem(
+            self.rule.invariant.root, operation, (sides[0], sides[1]) if sides else None
+        )
 
     def _place(self) -> str:
         """The single field that the failed comparison is about, else the object."""
@@ -293,6 +299,8 @@ class _Evaluation:
         if isinstance(node, Path):
             return self.look_up(node)
         arguments = node.arguments
+        if node.name == "today":
+            return _today()
         if node.name == "count":
             return Decimal(len([item for item in self.listed(arguments[0]) if item is not None]))
         if node.name in ("sum", "min", "max"):
@@ -376,9 +384,3 @@ def _scalar(node: Node | None, value: Any) -> Scalar:
             raise _MissingError
         return meaning
     return value
-
-
-def _show(value: Value) -> str:
-    if isinstance(value, list):
-        return f"[{', '.join(_show(item) for item in value[:5])}{', …' if len(value) > 5 else ''}]"
-    return value.isoformat() if isinstance(value, date) else show(value)

@@ -8,20 +8,20 @@ to more than 20,000 places.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, lru_cache
-from pathlib import Path
+from pathlib import Path as FilePath
 from typing import Any
 
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.exceptions import best_match
 
 from slmstudio.contract.json_text import MAX_DEPTH, dumps, loads
-from slmstudio.contract.rules.expressions import ExpressionError, parse
+from slmstudio.contract.rules.expressions import ExpressionError, Path, parse, walk
 from slmstudio.contract.schema.dialect import FORMATS, ExactValidator
 from slmstudio.contract.schema.keywords import ADVICE, KNOWN, LISTS, MAPS, SINGLES, TYPES, subschemas
 from slmstudio.contract.schema.messages import sentence, show
 from slmstudio.contract.schema.patterns import PatternError, compile_pattern
 from slmstudio.contract.schema.resolution import TreeCut, branches, follow, loops, properties_of, resolve
-from slmstudio.contract.schema.structure import Node
+from slmstudio.contract.schema.structure import Node, split
 from slmstudio.contract.schema.tree_cuts import MAX_RESOLVED, SchemaGraph, tree_cuts
 from slmstudio.contract.schema.work import TooMuchWorkError, limited, spend
 from slmstudio.contract.values.kinds.registry import KINDS, kinds_for
@@ -81,7 +81,7 @@ def _meta_validator() -> Any:
 
 @cache
 def _x_slm_validator() -> Any:
-    schema = loads(Path(__file__).with_name("x_slm.schema.json").read_text("utf-8"))
+    schema = loads(FilePath(__file__).with_name("x_slm.schema.json").read_text("utf-8"))
     schema["properties"]["kind"]["enum"] = list(KINDS)
     return ExactValidator(schema)
 
@@ -265,23 +265,32 @@ def check_schema(schema: Any) -> TreeCut:
 
 
 def check_options(root: Node) -> None:
-    """Reject options that do not suit their field, and invariants that are invalid or name unknown fields."""
+    """Reject options that do not suit their field, and rules that are invalid or name unknown fields."""
     for node in root.nodes():
         options = node.schema.get("x-slm", {})
-        where = f"{node.pattern}.x-slm".lstrip(".")
+        where = _dotted((*_schema_steps(node.pattern), "x-slm"))
         if "kind" in options:
             allowed = ("array",) if node.shape == "array" else _kinds_of(node)
             if options["kind"] not in allowed:
                 wanted = ", ".join(allowed)
                 raise SchemaError(where, f"kind '{options['kind']}' does not suit this field; the kinds are {wanted}")
-        for entry in options.get("invariants", ()):
+        for number, entry in enumerate(options.get("invariants", ())):
             rule = entry if isinstance(entry, str) else entry["rule"]
+            place = f"{where}.invariants.{number}"
             try:
                 expression = parse(rule)
             except ExpressionError as error:
-                raise SchemaError(where, f"the invariant '{rule}' is not valid: {error}") from None
-            for path in expression.paths():
-                _check_path(node, path, where, rule)
+                raise SchemaError(place, f"the rule '{rule}' is not valid: {error}") from None
+            for node_of_rule in walk(expression.root):
+                if isinstance(node_of_rule, Path):
+                    _check_path(node, node_of_rule, place, rule)
+
+
+def _schema_steps(pattern: str) -> tuple[str, ...]:
+    """Where the schema of a place is, unless a reference leads to it."""
+    return tuple(
+        word for step in split(pattern) for word in (("items",) if step is None else ("properties", str(step)))
+    )
 
 
 def _kinds_of(node: Node) -> tuple[str, ...]:
@@ -290,13 +299,15 @@ def _kinds_of(node: Node) -> tuple[str, ...]:
     return kinds_for(node.field.type)
 
 
-def _check_path(node: Node, path: tuple[str | None, ...], where: str, rule: str) -> None:
+def _check_path(node: Node, path: Path, where: str, rule: str) -> None:
     here: Node | None = node
-    for step in path:
+    for step in path.steps:
         if here is not None and here.field is not None and here.field.type in ("any", "object", "array"):
             return  # nothing is known about its parts
         here = None if here is None else here.item if step is None else here.children.get(step)
     if here is None:
-        raise SchemaError(where, f"the invariant '{rule}' names a field that is not in the schema")
+        advice = "; the current day is today()" if path.text == "today" else ""
+        raise SchemaError(where, f"the rule '{rule}' names {path.text}, which is not in the schema{advice}")
     if here.shape != "leaf":
-        raise SchemaError(where, f"the invariant '{rule}' names a whole {here.shape}; name a field in it")
+        noun = "list" if here.shape == "array" else "group"
+        raise SchemaError(where, f"the rule '{rule}' names {path.text}, which is a {noun}; name a field in it")

@@ -18,7 +18,7 @@ from slmstudio.contract.schema.resolution import (
 from slmstudio.contract.schema.work import spend
 from slmstudio.contract.values.kinds.registry import KINDS
 
-__all__ = ["Field", "Node", "build", "follow", "join", "merged_shape", "pattern_of", "resolve", "split"]
+__all__ = ["Field", "Node", "build", "follow", "humanize", "join", "merged_shape", "pattern_of", "resolve", "split"]
 
 _PLAIN_NAME = re.compile(r'[^.\[\]"\\\s]+')
 _CLASH = (
@@ -158,7 +158,8 @@ def default_evidence(type_: str, kind: str, schema: dict[str, Any]) -> str:
     return "expected" if type_ in ("string", "number", "integer") else "none"
 
 
-def _humanize(name: str) -> str:
+def humanize(name: str) -> str:
+    """The title of a field without one: ``unitPrice`` is "Unit price"."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).replace("_", " ").replace("-", " ").split()
     text = " ".join(word if word.isupper() and len(word) > 1 else word.lower() for word in words)
     return text[:1].upper() + text[1:]
@@ -178,7 +179,7 @@ def _field(
     return Field(
         pattern=pattern,
         name=name,
-        title=schema.get("title") or _humanize(name),
+        title=schema.get("title") or humanize(name),
         description=schema.get("description", ""),
         type=type_,
         kind=kind,
