@@ -25,23 +25,38 @@ class ShapeError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """The name of a called function ("" if it is unknown), and its arguments as JSON."""
+
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
-    """A message. ``calls`` are the arguments of the functions that it calls."""
+    """A message. ``calls`` are the functions that it calls."""
 
     role: str
     text: str
-    calls: tuple[str, ...] = ()
+    calls: tuple[Call, ...] = ()
+
+    @property
+    def arguments(self) -> str:
+        """Those of all its calls."""
+        return " ".join(call.arguments for call in self.calls)
 
 
 @dataclass(slots=True)
 class Exchange:
     """A request and its answer. ``answer`` is JSON, any other text, or None; ``schema`` is what the request demands.
+    ``functions``: the names of the functions that the answer calls; their arguments are the answer.
     ``is_suggestion``: a model's answer in a file that has people's as well, so it is never gold.
     """
 
     turns: list[Turn]
     system: str = ""
     answer: str | None = None
+    functions: tuple[str, ...] = ()
     schema: dict[str, Any] | None = None
     model: str = ""
     time: str = ""
@@ -59,8 +74,7 @@ class Exchange:
         """The last user turn; with earlier turns, all of them with their roles."""
         if self.is_single:
             return self.turns[0].text
-        lines = [f"{turn.role.capitalize()}: {turn.text or ' '.join(turn.calls)}" for turn in self.turns]
-        return "\n\n".join(lines)
+        return "\n\n".join(f"{turn.role.capitalize()}: {turn.text or turn.arguments}" for turn in self.turns)
 
 
 def as_dict(value: Any) -> dict[str, Any]:
@@ -103,24 +117,26 @@ def text_of(content: Any) -> str:
     return str(content)
 
 
-def calls_of(message: Mapping[str, Any]) -> Iterator[str]:
-    """The arguments of the functions that a message calls, as JSON."""
+def calls_of(message: Mapping[str, Any]) -> Iterator[Call]:
+    """The functions that a message calls."""
     for call in message.get("tool_calls") or ():
         body = as_dict(call)
-        function = as_dict(body.get("function")) or body
-        yield _json(function.get("arguments", function.get("args")))
+        yield _call(as_dict(body.get("function")) or body)
     if isinstance(message.get("function_call"), dict):
-        yield _json(message["function_call"].get("arguments"))
+        yield _call(message["function_call"])
     content = message.get("content", message.get("parts"))
     for part in content if isinstance(content, list) else ():
         part = as_dict(part)
-        for name in ("functionCall", "function_call"):
+        for name in ("functionCall", "function_call", "toolUse"):
             if isinstance(part.get(name), dict):
-                yield _json(part[name].get("args"))
-        if isinstance(part.get("toolUse"), dict):
-            yield _json(part["toolUse"].get("input"))
+                yield _call(part[name])
         if part.get("type") in ("tool_use", "tool_call"):
-            yield _json(part.get("input", part.get("arguments")))
+            yield _call(part)
+
+
+def _call(body: Mapping[str, Any]) -> Call:
+    arguments = next((body[key] for key in ("arguments", "args", "input") if key in body), None)
+    return Call(str(body.get("name") or ""), _json(arguments))
 
 
 def _json(value: Any) -> str:
@@ -143,13 +159,9 @@ def turn_of(message: Any) -> Turn:
     if content is None:
         content = message.get("content_parts")
     if str(name) in ("function_call", "tool_call"):
-        return Turn(role, "", (_called(content),))
+        call = as_dict(parsed(content))
+        return Turn(role, "", (_call(call) if "arguments" in call else Call("", _json(content)),))
     return Turn(role, text_of(content), tuple(calls_of(message)))
-
-
-def _called(content: Any) -> str:
-    call = as_dict(parsed(content))
-    return _json(call["arguments"]) if "arguments" in call else _json(content)
 
 
 def exchange(messages: Any, answer: Any = None, **known: Any) -> Exchange:
@@ -170,18 +182,23 @@ def exchange(messages: Any, answer: Any = None, **known: Any) -> Exchange:
         raise ShapeError("no message is of the user")
     asked = [turn for turn in turns[: last + 1] if turn.role != SYSTEM]
     system = "\n\n".join([*filter(None, [known.pop("system", "")]), *(t.text for t in turns if t.role == SYSTEM)])
-    return Exchange(asked, system=system, answer=_answer(turns[last + 1 :]), **known)
+    answered, functions = _answer(turns[last + 1 :])
+    return Exchange(asked, system=system, answer=answered, functions=functions, **known)
 
 
 def _has_role(value: Mapping[str, Any]) -> bool:
     return isinstance(value.get("role"), str) and bool({"content", "parts", "tool_calls"} & value.keys())
 
 
-def _answer(turns: Sequence[Turn]) -> str | None:
-    """What the assistant wrote: the last text with JSON, else the arguments of its last call, else its last text."""
+def _answer(turns: Sequence[Turn]) -> tuple[str | None, tuple[str, ...]]:
+    """What the assistant wrote: the last text with JSON, else the arguments of its last call, else its last text. With
+    the functions that it called last, if their arguments are the answer.
+    """
     texts = [turn.text for turn in turns if turn.role == ASSISTANT and turn.text.strip()]
-    calls = [call for turn in turns if turn.role == ASSISTANT for call in turn.calls]
     for text in reversed(texts):
         if "{" in text or "[" in text:
-            return text
-    return calls[-1] if calls else texts[-1] if texts else None
+            return text, ()
+    calls = next((turn.calls for turn in reversed(turns) if turn.role == ASSISTANT and turn.calls), ())
+    if calls:
+        return calls[-1].arguments, tuple(call.name for call in calls)
+    return (texts[-1] if texts else None), ()

@@ -15,12 +15,13 @@ SAMPLE_CHARACTERS: Final = 4_000_000
 
 @dataclass
 class Reading:
-    """The shape of a file, what its prompts share, and its first exchanges."""
+    """The shape of a file, what its prompts share, and its first exchanges. ``function``: which its answers call."""
 
     shape: Shape
     shared: SharedPrompt = field(default_factory=SharedPrompt)
     exchanges: list[Exchange] = field(default_factory=list)
     characters: int = 0
+    function: str = ""
 
     def note(self, exchange: Exchange) -> None:
         """Keeps one of the first exchanges."""

@@ -96,6 +96,12 @@ def _shared(source: Source, head: FileHead, shape: Shape) -> SharedPrompt:
         if len(found) >= SAMPLE or size > SAMPLE_CHARACTERS:
             break
     source.session.progress.share = share
+    functions = list(dict.fromkeys(name for exchange in found for name in exchange.functions))
+    if len(functions) > 1:
+        raise ReadError(
+            f"The answers call {len(functions)} functions ({', '.join(functions[:5])}), and a project has one schema. "
+            "Import the rows of each function as a file of their own, into a project of their own."
+        )
     return shared_prompt(found[:SAMPLE])
 
 
@@ -128,6 +134,7 @@ def _shape_rows(source: Source, row: ParsedRow, reading: Reading) -> Iterator[Pa
     try:
         for exchange in reading.shape.read(row.data):
             count += 1
+            _check_function(source.session, reading, exchange)
             reading.note(exchange)
             # The rows of a page have no line of their own.
             yield _row(source.session, row.number, exchange, reading.shared, row.raw if count == 1 else "")
@@ -158,11 +165,29 @@ def _batch_exchange(
     raw = dumps(request)
     try:
         exchange = read_batch(request, response)
+        _check_function(session, join.readings[0], exchange)
     except _BROKEN as error:
         reason = str(error) if isinstance(error, ShapeError) else "its request or response cannot be read"
         return ParsedRow(number, {"id": request["custom_id"]}, reason, raw)
     join.readings[0].note(exchange)
     return _row(session, number, exchange, join.shared, raw)
+
+
+def _check_function(session: Session, reading: Reading, exchange: Exchange) -> None:
+    """All answers of an upload that are calls must call the same function, once each: the arguments are the label.
+
+    Raises:
+        ShapeError: the answer does not.
+    """
+    if len(exchange.functions) > 1:
+        raise ShapeError(f"the answer calls functions {len(exchange.functions)} times; a label is one call")
+    for function in exchange.functions:
+        known = next((earlier.function for earlier in session.readings if earlier.function), function)
+        if function != known:
+            raise ShapeError(
+                f"the answer calls {function[:60]}, and earlier ones {known[:60]}; a project has one schema"
+            )
+        reading.function = function
 
 
 def _unpaired(join: BatchJoin, session: Session) -> Iterator[ParsedRow]:

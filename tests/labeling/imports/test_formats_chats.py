@@ -9,10 +9,11 @@ import pytest
 
 from labeling.imports.conversations.contract_drafts import contract_draft
 from labeling.imports.conversations.exchanges import Exchange, Turn
+from labeling.imports.conversations.readings import SAMPLE
 from labeling.imports.conversations.shared_prompt import shared_prompt
 from labeling.imports.formats.base import Context
 from labeling.imports.formats.registry import detect, open_file, options_error
-from labeling.imports.rows import ParsedRow
+from labeling.imports.rows import ParsedRow, ReadError
 from slmstudio.contract.schema.compiled import compile_schema
 from tests.labeling.conversation_files import (
     ANSWERS,
@@ -22,6 +23,7 @@ from tests.labeling.conversation_files import (
     PREFIX,
     PROMPTS,
     SYSTEM,
+    TEXTS,
     WITHOUT_SYSTEM,
     Invoice,
     argilla,
@@ -104,6 +106,68 @@ def test_absurd_time_rejects_its_row(tmp_path: Path, log: bool, time: str) -> No
     first = json.dumps(row)
     rows = chats(tmp_path, "log.jsonl", f'{first}\n{first[:-1]}, "created": {time}}}\n')
     assert [bool(row.error) for row in rows] == [False, True]
+
+
+def called(number: int, *names: str) -> dict[str, Any]:
+    """A row whose answer calls these functions."""
+    calls = [{"type": "function", "function": {"name": name, "arguments": TEXTS[number]}} for name in names]
+    return {"messages": [*messages(number), {"role": "assistant", "content": None, "tool_calls": calls}]}
+
+
+CALLS = {
+    "openai": lambda name: called(0, name),
+    "function_call": lambda name: {
+        "messages": [*messages(0), {"role": "assistant", "function_call": {"name": name, "arguments": TEXTS[0]}}]
+    },
+    "anthropic": lambda name: {
+        "system": "Read.",
+        "messages": [
+            {"role": "user", "content": PROMPTS[0]},
+            {"role": "assistant", "content": [{"type": "tool_use", "name": name, "input": ANSWERS[0]}]},
+        ],
+    },
+    "gemini": lambda name: {
+        "contents": [
+            {"role": "user", "parts": [{"text": PROMPTS[0]}]},
+            {"role": "model", "parts": [{"functionCall": {"name": name, "args": ANSWERS[0]}}]},
+        ]
+    },
+    "sharegpt": lambda name: {
+        "conversations": [
+            {"from": "human", "value": PROMPTS[0]},
+            {"from": "function_call", "value": json.dumps({"name": name, "arguments": ANSWERS[0]})},
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("shape", CALLS)
+def test_file_of_several_functions_is_refused(tmp_path: Path, shape: str) -> None:
+    assert answers(chats(tmp_path, "one.jsonl", lines([CALLS[shape]("store")] * 2))) == [ANSWERS[0]] * 2
+    with pytest.raises(ReadError, match="store, search"):
+        chats(tmp_path, "two.jsonl", lines([CALLS[shape]("store"), CALLS[shape]("search")]))
+
+
+def test_later_function_rejects_its_row(tmp_path: Path) -> None:
+    many = [called(number % 4, "store") for number in range(SAMPLE)]
+    rows = chats(tmp_path, "late.jsonl", lines([*many, called(0, "search"), called(1, "store")]))
+    assert [bool(row.error) for row in rows[SAMPLE:]] == [True, False]
+
+
+def test_files_of_different_functions(tmp_path: Path) -> None:
+    files = {"a.jsonl": lines([called(0, "store")]), "b.jsonl": lines([called(1, "search")])}
+    assert [bool(row.error) for row in chats(tmp_path, "both.zip", packed(files))] == [False, True]
+
+
+def test_answer_with_several_calls_is_rejected(tmp_path: Path) -> None:
+    rows = chats(tmp_path, "twice.jsonl", lines([called(0, "store", "store"), called(1, "store")]))
+    assert [bool(row.error) for row in rows] == [True, False]
+
+
+def test_text_after_calls_is_the_answer(tmp_path: Path) -> None:
+    row = called(0, "search", "look")
+    row["messages"] += [{"role": "tool", "content": "found"}, {"role": "assistant", "content": TEXTS[0]}]
+    assert answers(chats(tmp_path, "agent.jsonl", lines([row]))) == [ANSWERS[0]]
 
 
 @pytest.mark.parametrize("order", [("a-in.jsonl", "b-out.jsonl"), ("b-in.jsonl", "a-out.jsonl")])
