@@ -10,6 +10,7 @@ from evaluation.models import EvalRun
 from evaluation.runs import services
 from evaluation.runs.model_choices import EXTERNAL, model_choices
 from evaluation.widgets import number_input, select
+from labeling.datasets.warnings import FEW, dataset_warnings
 from labeling.models import Contract, DatasetVersion, Project, Split
 
 
@@ -81,6 +82,16 @@ class EvaluationForm(forms.Form):
         if values.get("split") != Split.HOLDOUT or dataset is None or model is None:
             return None
         return next(iter(services.holdout_price.call(dataset, model)), None)
+
+    @property
+    def dataset_warnings(self) -> list[str]:
+        """What to know about the dataset and the split that are selected."""
+        values = self.data if self.is_bound else self.initial
+        dataset = self.datasets.get(str(values.get("dataset", ""))) or self._first("dataset", self.datasets)
+        split = str(values.get("split", ""))
+        if dataset is None or split not in Split.values:
+            return []
+        return dataset_warnings(dataset, {Split(split): FEW})
 
     def _first(self, name: str, rows: dict[str, Any]) -> Any:
         """What a browser selects in a list without an initial value."""

@@ -14,6 +14,7 @@ from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import HttpResponseClientRedirect, replace_url
 
 from labeling.datasets.ceiling import ceiling_of
+from labeling.datasets.warnings import OF_TRAINING, dataset_warnings
 from labeling.models import DatasetVersion, Project
 from slmstudio.access import Action, project_for
 from slmstudio.errors import Refused
@@ -24,7 +25,6 @@ from slmstudio.workers.warnings import no_worker_message
 from training.base_models.downloads import cancel_download, download_of, request_download
 from training.base_models.services import fill_catalog
 from training.estimates.advice import recommendation
-from training.estimates.estimate import Estimate
 from training.estimates.services import estimate_for
 from training.hyperparameters.defaults import default_hyperparameters, train_rows
 from training.hyperparameters.presets import TASKS, preset, task_of
@@ -179,6 +179,7 @@ def _render_form(
     if dataset is not None:
         ceiling = ceiling_of(dataset)
         context |= {"ceiling": ceiling, "below_ceiling": sum(field.absent > 0 for field in ceiling)}
+        context["dataset_warnings"] = dataset_warnings(dataset, OF_TRAINING)
     method = form["method"].value()
     if dataset is not None and base_model is not None:
         lengths_context = _lengths_context(dataset, base_model)
@@ -273,22 +274,11 @@ def estimate(request: SignedInRequest, slug: str) -> HttpResponse:
     field_messages: dict[str, Any] = {}
     context |= {"estimate": result, "field_messages": field_messages}
     if result is not None:
-        context["parts"] = _bar_parts(result)
         for name, text in result.problems.items():
             field_messages[FIELD_OF.get(name, name)] = {"text": text, "value": result.suggestions.get(name)}
     if problem := early_stopping_problem(**inputs):
         field_messages["early_stopping"] = {"text": problem}
     return render(request, "training/runs/estimate.html", context)
-
-
-def _bar_parts(result: Estimate) -> list[dict[str, Any]]:
-    """The parts of the memory with their share of the bar, as long as the limit or the sum, whichever is larger."""
-    total = max(result.memory_bytes, result.memory_limit or 0) or 1
-    return [
-        {"title": part.title, "bytes": part.bytes, "width": round(100 * part.bytes / total, 2), "tone": index % 8}
-        for index, part in enumerate(result.parts)
-        if part.bytes
-    ]
 
 
 # -- import of a spec -----------------------------------------------------------------------------------------------

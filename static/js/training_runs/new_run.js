@@ -5,7 +5,7 @@ import { formatNumber } from "../site/format.js";
 
 /** @typedef {HTMLInputElement | HTMLSelectElement} Control */
 
-const figureOf = () => document.getElementById("histogram");
+const knownLengths = () => document.getElementById("known-lengths");
 
 /** @param {string} name */
 const controlOf = (name) => /** @type {Control | null} */ (document.querySelector(`#new-run [name="${CSS.escape(name)}"]`));
@@ -17,53 +17,39 @@ function positiveNumber(name) {
 }
 
 function update() {
-  const figure = figureOf();
-  if (!figure || !document.getElementById("new-run")) return;
-  const lengths = (figure.dataset.lengths ?? "").split(" ").map(Number);
+  const known = knownLengths();
+  if (!known || !document.getElementById("new-run")) return;
+  const lengths = (known.dataset.lengths ?? "").split(" ").map(Number);
   const limit = positiveNumber("max_length");
   const over = limit === null ? 0 : lengths.filter((tokens) => tokens > limit).length;
   const fate = { windows: "split into windows", leave_out: "left out" }[controlOf("too_long")?.value ?? ""];
   const share = `${formatNumber(over)} of ${formatNumber(lengths.length)}`;
-  const text = find(around(figure, ".card"), "[data-over]");
+  const text = find(known, "[data-over]");
   if (limit === null) text.textContent = "–";
   else if (over === 0) text.textContent = "none";
   else text.textContent = fate ? `${share}, ${fate}` : share;
   text.classList.toggle("over-words", over > 0 && !fate);
-  drawLimit(figure, limit);
-}
-
-/** @param {HTMLElement} figure @param {number | null} limit */
-function drawLimit(figure, limit) {
-  const scale = Number(figure.dataset.scale);
-  const svg = find(figure, "svg");
-  const line = find(figure, "[data-limit]");
-  const isInside = limit !== null && limit <= scale;
-  line.toggleAttribute("hidden", !isInside);
-  if (isInside) for (const name of ["x1", "x2"]) line.setAttribute(name, String((limit / scale) * svg.viewBox.baseVal.width));
-  for (const bar of svg.querySelectorAll("rect")) {
-    bar.classList.toggle("over", limit !== null && Number(bar.dataset.end) - 1 > limit);
-  }
 }
 
 // Lengths that arrive after the form: a sequence length that is still the preset's follows them, and says so. Where they
 // change the recommended method, the form is loaded again.
 function followLengths() {
-  const figure = figureOf();
+  const known = knownLengths();
   const field = controlOf("max_length");
-  if (!field || !figure || figure.dataset.followed) return;
-  figure.dataset.followed = "yes";
+  if (!field || !known || known.dataset.followed) return;
+  known.dataset.followed = "yes";
   const shown = /** @type {HTMLElement | null} */ (document.querySelector("#new-run fieldset[data-recommended]"));
-  if (shown && figure.dataset.recommended !== shown.dataset.recommended) {
+  if (shown && known.dataset.recommended !== shown.dataset.recommended) {
     document.getElementById("new-run")?.dispatchEvent(new Event("recommendation-changed"));
     return;
   }
   document.getElementById("estimate-box")?.dispatchEvent(new Event("lengths-known"));
   const preset = controlOf("was")?.value.split(":")[2];
-  const longest = Number(figure.dataset.lengths?.split(" ").at(-1));
-  const needed = Number(figure.dataset.needed);
+  const longest = Number(known.dataset.lengths?.split(" ").at(-1));
+  const needed = Number(known.dataset.needed);
   if (field.value !== preset || longest <= Number(field.value) || longest > needed) return;
   field.value = String(needed);
-  const note = find(around(figure, ".card"), "[data-set-words]");
+  const note = find(around(known, ".card"), "[data-set-words]");
   note.textContent = `The maximum sequence length was set to ${formatNumber(needed)}, so that every document fits.`;
   note.hidden = false;
 }

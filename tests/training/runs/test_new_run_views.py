@@ -150,7 +150,7 @@ def test_known_lengths_enable_the_start(engineer: Client, lengths: LengthReport)
     assert "every 1s" not in fragment
     assert 'id="start" hx-swap-oob="true"' in fragment
     assert "disabled" not in fragment
-    assert "<rect" in fragment
+    assert "data-over" in fragment
     assert "300" in fragment
 
 

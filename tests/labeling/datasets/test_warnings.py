@@ -1,0 +1,67 @@
+"""Warnings about a dataset version before it is used: an old schema, and splits that are too small."""
+
+from typing import Any
+
+import pytest
+
+from labeling.datasets.freeze import freeze
+from labeling.datasets.warnings import FEW, OF_TRAINING, dataset_warnings
+from labeling.models import Split
+from labeling.projects.services import save_contract
+from slmstudio.contract.schema.compiled import dumps, loads
+from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+from tests.shared_rows import shared_fixture
+
+pytestmark = pytest.mark.django_db
+
+
+@shared_fixture
+def desk(db: None) -> Desk:
+    return make_desk()
+
+
+def frozen(desk: Desk, documents: int) -> Any:
+    bring_in(desk.project, [invoice(number) for number in range(documents)])
+    return freeze(project=desk.project, user=desk.people["engineer"], validation_share=0.2)
+
+
+def change_schema(desk: Desk) -> None:
+    schema = loads(desk.project.schema_version.schema_text)
+    schema["properties"]["note"] = {"type": "string"}
+    save_contract(
+        project=desk.project,
+        user=desk.people["engineer"],
+        instruction=desk.project.contract.instruction,
+        schema_text=dumps(schema),
+        constraints={},
+    )
+
+
+def test_a_dataset_of_the_current_schema_with_enough_documents_has_none(desk: Desk) -> None:
+    dataset = frozen(desk, 60)
+    assert dataset_warnings(dataset, OF_TRAINING) == []
+    change_schema(desk)
+    [warning] = dataset_warnings(dataset, OF_TRAINING)
+    assert "v1" in warning
+    assert "v2" in warning
+
+
+def test_each_small_split_has_a_warning(desk: Desk) -> None:
+    dataset = frozen(desk, 12)
+    splits = dataset.counts["splits"]
+    warnings = dataset_warnings(dataset, OF_TRAINING)
+    assert [warning.split()[0] for warning in warnings] == [str(splits["train"]), str(splits["validation"])]
+    assert len(dataset_warnings(dataset, {Split.HOLDOUT: FEW})) == 1
+
+
+def test_forms_of_runs_show_them(desk: Desk) -> None:
+    dataset = frozen(desk, 12)
+    change_schema(desk)
+    engineer = desk.as_("engineer")
+    page = engineer.get(desk.url("training/new/"))
+    assert page.context["dataset_warnings"] == dataset_warnings(dataset, OF_TRAINING)
+    assert page.content.decode().count('class="alert alert-warning') == 3
+    for split in (Split.VALIDATION, Split.HOLDOUT):
+        query = f"?part=price&dataset={dataset.number}&split={split.value}"
+        part = engineer.get(desk.url(f"evaluation/new/{query}"), headers={"HX-Request": "true"})
+        assert part.content.decode().count('class="alert alert-warning') == 2
