@@ -76,7 +76,8 @@ class RecipientsForm(forms.Form):
     """Who gets mail."""
 
     addresses = forms.CharField(
-        label="Mail to", required=False, max_length=4_000, help_text="One address per line. Empty: no mail.",
+        label="Send email to", required=False, max_length=4_000,
+        help_text="One address per line. Leave empty for none.",
         widget=forms.Textarea(attrs={**_INPUT, "rows": 3, "autocomplete": "off", "spellcheck": "false"}),
     )  # fmt: skip
 

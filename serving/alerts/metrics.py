@@ -118,7 +118,7 @@ METRICS: dict[str, Metric] = {
             for_seconds=600, is_lower=True, needs_requests=False, enabled=False, min_requests=0,
         ),
         Metric(
-            "replicas", "Versions that do not answer", "number", _missing_versions, 0, window=60, for_seconds=120,
+            "replicas", "Versions not responding", "number", _missing_versions, 0, window=60, for_seconds=120,
             needs_requests=False, min_requests=0,
         ),
         Metric(

@@ -60,7 +60,7 @@ def test_a_challenged_label_is_corrected_and_rescored(
     expect(engineer.get_by_text("upheld", exact=True)).to_be_visible()
     assert GoldQuestion.objects.get().answer == "corrected"
     engineer.get_by_role("button", name="Freeze a new version with 1 correction").click()
-    engineer.get_by_label("Also those on the hold-out").check()
+    engineer.locator("#confirm-holdout").check()
     engineer.get_by_role("button", name="Re-score").click()
     made = EvalRun.objects.get(rescored_from=run)
     run_jobs.run_evaluation(made.pk)

@@ -41,7 +41,7 @@ def test_review_by_keys(world: World, logged_in: As) -> None:
     expect(items.first).to_be_focused()
     erik.keyboard.press("t")
     erik.keyboard.press("Escape")
-    erik.get_by_label("Failure tag").select_option("ambiguous")
+    erik.locator("#queue-tag").select_option("ambiguous")
     items.first.focus()
     erik.keyboard.press("w")  # the failed one
     expect(items).to_have_count(4)

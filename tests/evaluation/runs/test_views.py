@@ -83,7 +83,7 @@ def test_the_list_can_be_narrowed_to_a_split(world: World, engineer: Client) -> 
     evaluated(world, right, split="validation", tuned=False)
     assertNotContains(engineer.get(LIST + "?split=validation"), "evaluation/1/")
     assertContains(engineer.get(LIST + "?split=validation"), "evaluation/2/")
-    assertContains(engineer.get(LIST + "?split=train"), "No evaluation on this split")
+    assertContains(engineer.get(LIST + "?split=train"), 'href="?split=all"')
 
 
 def test_the_list_polls_only_while_something_is_live(world: World, engineer: Client) -> None:

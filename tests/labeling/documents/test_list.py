@@ -325,9 +325,8 @@ def test_pushed_url_has_no_empty_filters(full: Desk) -> None:
 
 def test_exact_id_links_to_its_document(full: Desk) -> None:
     client = full.as_("annotator")
-    page = client.get(full.url("documents/?q=inv-0004")).content.decode()
-    assert "has exactly this id" in page
-    assert "with exactly this id" not in client.get(full.url("documents/?q=inv-000")).content.decode()
+    assert client.get(full.url("documents/?q=inv-0004")).context["exact"].external_id == "inv-0004"
+    assert client.get(full.url("documents/?q=inv-000")).context["exact"] is None
 
 
 def test_chip_removes_one_filter(full: Desk) -> None:

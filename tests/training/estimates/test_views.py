@@ -108,7 +108,6 @@ def test_estimate_needs_the_run_permission(engineer: Client, login: Login, role:
 def test_cuda_options_are_disabled_without_a_gpu_worker(engineer: Client, hardware: Any) -> None:
     page = engineer.get(FORM).content.decode()
     assert re.search(r'<input[^>]*value="qlora"[^>]*disabled', page)
-    assert "need a CUDA GPU; no worker of the queue gpu has one" in page
     assert 'name="devices"' not in page
     hardware(machine(64, gpus=1))
     page = engineer.get(FORM).content.decode()

@@ -54,7 +54,7 @@ def test_stranger_gets_404(start: Any, login: Login) -> None:
 
 def test_page_without_a_dataset_shows_the_first_step(project: Project, login: Login) -> None:
     page = login("engineer").get(URL).content.decode()
-    assert "No training run yet" in page
+    assert "empty-state" in page
     assert 'href="/p/receipts/datasets/"' in page
 
 
