@@ -11,7 +11,9 @@ from typing import Any
 from slmstudio.contract.schema.compiled import loads
 
 FOLDER = Path(__file__).parent / "catalogue"
+BLANK = "blank"
 ORDER = (
+    BLANK,
     "invoice",
     "invoice-with-lines",
     "receipt",
@@ -28,7 +30,7 @@ class UnknownTemplate(LookupError):
 
 @dataclass(frozen=True)
 class Template:
-    """The initial contract of a project. ``constraints`` pre-fill its gate policy."""
+    """The initial contract of a project. ``constraints``: of projects that programs create; a person sets their own."""
 
     slug: str
     title: str

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from labeling.annotation.diffs import DiffLine, compare_lines
 from labeling.contract.errors import ContractError
 from labeling.contract.schema_text import MAX_SCHEMA, notes_of, pretty, read_schema
+from labeling.demo.templates import BLANK
 from labeling.form.tree import form_for
 from labeling.models import Contract, Project, SchemaMigration, SchemaVersion
 from labeling.projects import queries
@@ -75,6 +76,7 @@ def contract(request: SignedInRequest, slug: str) -> HttpResponse:
         "schema_text": pretty(version.schema_text),
         "vocabulary": vocabulary(),
         "generators": GENERATORS,
+        "is_new": request.method != "POST" and version.number == 1 and project.template == BLANK,
         "import_map": import_map(),
         **_preview(project, text, version),
     }

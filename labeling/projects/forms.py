@@ -44,6 +44,7 @@ class ProjectForm(ProjectNameForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.fields["name"].widget.attrs["autofocus"] = True
         self.templates = templates()
         choices = self.fields["template"]
         assert isinstance(choices, forms.ChoiceField)

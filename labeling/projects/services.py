@@ -16,7 +16,7 @@ from labeling.contract import changes
 from labeling.contract.constraints import clean_constraints
 from labeling.contract.errors import ContractError
 from labeling.contract.schema_text import problem_text, read_schema
-from labeling.demo.templates import UnknownTemplate, template
+from labeling.demo.templates import Template, UnknownTemplate, template
 from labeling.models import (
     Annotation,
     Contract,
@@ -118,10 +118,17 @@ def create_own_project(
         owned = Membership.objects.filter(user=owner, role=Role.OWNER).count()
         if problem := quotas.projects_problem(owned):
             raise ProjectError({"form": problem})
-        return create_project(owner=owner, name=name, slug=slug, template=template, contract=contract)
+        contract = contract or _own_start(_template(template))
+        return create_project(owner=owner, name=name, slug=slug, contract=contract)
 
 
-def _template(slug: str) -> Any:
+def _own_start(chosen: Template) -> StartContract:
+    """A template as the start of a user's contract: the title of its schema and its constraints are not theirs."""
+    schema = {key: value for key, value in chosen.schema.items() if key != "title"}
+    return StartContract(instruction=chosen.instruction, schema=schema, slug=chosen.slug)
+
+
+def _template(slug: str) -> Template:
     try:
         return template(slug)
     except UnknownTemplate as error:

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Group
 from django.contrib.sessions.models import Session
 from playwright.sync_api import Locator, Page, expect
 
 from labeling.models import SchemaVersion
+from slmstudio.accounts.permissions import GROUP
 from slmstudio.contract.json_text import loads
 from slmstudio.contract.schema.compiled import dumps
 from tests.browser.accessibility import check
@@ -157,7 +159,7 @@ def test_the_json_keeps_what_the_builder_does_not_show(page: Page) -> None:
     name(page, "a").fill("b")
     page.keyboard.press("Alt+Enter")
     expect(page.locator(".builder-details .builder-others")).to_contain_text("$comment")
-    expect(page.locator("#builder > .builder-others")).to_contain_text("minProperties")
+    expect(page.locator(".builder-document .builder-others")).to_contain_text("minProperties")
     page.locator(".builder-details [data-part=description]").fill("A <b>text</b>")
     expect(editor(page)).to_contain_text("A <b>text</b>")
     changed = schema(page)
@@ -235,7 +237,7 @@ def test_maps_fixed_lists_forms_and_recursion(page: Page) -> None:
     assert names(page) == ["rates", "pair", "pay", "last4", "iban", "parent"]
     page.get_by_role("button", name="Details of rates").click()
     page.get_by_label("Each value is").select_option("group")
-    page.get_by_role("button", name="Add a field to rates").click()
+    page.get_by_role("button", name="Add field to rates").click()
     focused(page).fill("amount")
     focused(page).press("Tab")
     page.get_by_role("button", name="Details of rates").click()
@@ -271,6 +273,79 @@ def test_maps_fixed_lists_forms_and_recursion(page: Page) -> None:
     expect(page.locator("#preview .field-error")).to_have_count(0)
 
 
+def test_rules_are_changed_where_the_focus_is(page: Page) -> None:
+    text = {"type": "string"}
+    fields = {"date": {**text, "format": "date"}, "sender": text, "recipient": text, "signed": {"type": "boolean"}}
+    put(page, dumps({"type": "object", "properties": fields}))
+
+    def rules() -> Any:
+        return schema(page).get("x-slm", {}).get("invariants", [])
+
+    add = page.get_by_role("button", name="Add rule")
+    add.click()
+    assert rules() == ["date <= today()"]
+    expect(page.locator(".builder-tolerance")).to_have_count(0)
+    add.click()
+    left = page.get_by_label("Left side of rule 2")
+    expect(left).to_be_focused()
+    left.select_option("sender")
+    assert rules() == ["date <= today()", "sender != recipient"]
+    right = page.get_by_label("Right side of rule 2")
+    assert right.locator("option").evaluate_all("all => all.map(o => o.value)") == ["recipient", ""]
+    right.select_option("")
+    expect(page.get_by_label("Rule 2", exact=True)).to_be_focused()
+    page.keyboard.press("Control+a")
+    page.keyboard.type("signed == true or sender != recipient")
+    page.get_by_label("Message of rule 1").fill("The date is in the future.")
+    expect(editor(page)).to_contain_text("in the future")
+    assert rules() == [
+        {"rule": "date <= today()", "message": "The date is in the future."}, "signed == true or sender != recipient",
+    ]  # fmt: skip
+    page.get_by_label("Remove rule 2").click()
+    expect(page.get_by_label("Left side of rule 1")).to_be_focused()
+    page.get_by_label("Message of rule 1").fill("")
+    page.get_by_label("Right side of rule 1").select_option("")
+    page.get_by_label("Rule 1", exact=True).fill("date <= yesterday")
+    expect(page.locator(".builder-rule .builder-problem")).to_contain_text("yesterday")
+    page.get_by_label("Remove rule 1").click()
+    expect(add).to_be_focused()
+    assert rules() == []
+
+
+def test_a_blank_project_is_built_from_its_first_box(desk: Desk, logged_in: Callable[[Any], Page]) -> None:
+    desk.owner.groups.add(Group.objects.get(name=GROUP))
+    page = logged_in(desk.owner)
+    page.goto("/")
+    page.get_by_role("link", name="New project", exact=True).click()
+    expect(page.get_by_label("Name", exact=False).first).to_be_focused()
+    page.keyboard.type("Delivery notes")
+    page.get_by_role("radio", name="Blank").check()
+    page.keyboard.press("Enter")
+    expect(page.locator("#contract-form")).to_have_attribute("data-ready", "1")
+    expect(focused(page)).to_have_value("field")
+    for typed in ("SKU", "Note number", "Signed", "unitPrice", "VAT ID", "Status"):
+        page.keyboard.type(typed)
+        page.keyboard.press("Enter")
+    page.keyboard.type("open\nclosed")  # instead of the values of a new choice
+    page.keyboard.press("Escape")
+    page.get_by_label("Title of the document").fill("Delivery note")
+    saved = save(page)
+    assert list(saved["properties"]) == ["sku", "note_number", "signed", "unitPrice", "vat_id", "status"]
+    assert saved["title"] == "Delivery note"
+    assert saved["properties"]["sku"] == {"type": "string", "title": "SKU"}
+    assert saved["properties"]["note_number"] == {"type": "string"}
+    assert saved["properties"]["signed"] == {"type": "boolean"}
+    assert saved["properties"]["status"]["enum"] == ["open", "closed"]
+    page.get_by_label("Title of the document").fill("")
+    page.keyboard.press("Tab")
+    assert "title" not in save(page)
+    for number in range(6, 0, -1):
+        expect(page.locator("[data-part=name]")).to_have_count(number)
+        page.locator("[data-part=remove]").first.click()
+    expect(page.locator("[data-schema-error]")).to_be_visible()
+    expect(page.get_by_role("heading", name="Translated")).to_have_count(0)
+
+
 #: whether the chosen text of each select is shown as a whole
 WHOLE = """selects => selects.map(select => {
   const style = getComputedStyle(select), pen = document.createElement("canvas").getContext("2d");
@@ -299,6 +374,10 @@ def test_rules_and_the_json_editor_fit(page: Page, width: int) -> None:
     )
     expect(page.locator(".builder-rule")).to_have_count(2)
     assert page.locator(".builder-rule select").evaluate_all(WHOLE) == []
+    kind = page.get_by_label("Type of total_amount")
+    for type_ in [*kind.locator("option").evaluate_all("all => all.map(one => one.value)"), "number"]:
+        kind.select_option(type_)
+        assert page.locator(".builder-row select").evaluate_all(WHOLE) == []
     check(page, f"builder-{width}")
     page.get_by_role("button", name="Form preview").click()
     check(page, f"builder-form-{width}")

@@ -15,7 +15,7 @@ from slmstudio.contract.translation.text import read
 
 ITEMS, VALUE = "items", "value"
 #: keywords of a schema in the making, to which no field was added yet
-_MAKING = frozenset({"type", "properties", "title", "description", "x-slm"})
+_MAKING = frozenset({"type", "properties", "additionalProperties", "title", "description", "x-slm"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -392,7 +392,7 @@ export class Form {
 
   /** @param {string} path */
   titleOf(path) {
-    return this.find(path).node.dataset.title ?? "the label";
+    return (path && this.find(path).node.dataset.title) || "the label";
   }
 
   /** The node of an entry, or the nearest one to it. @param {Steps} steps */

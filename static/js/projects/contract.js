@@ -65,6 +65,7 @@ function start(page) {
     updateButtons();
     showPanel("form");
     showServerProblem();
+    if (page.dataset.isNew !== undefined) builder.start();
     page.dataset.ready = "1";
     if (location.hash === "#from-labels") $("draft-labels").click();
   }).catch(() => announce("The builder could not be loaded. Edit the schema as text."));

@@ -6,12 +6,12 @@
 import { make } from "../site/dom.js";
 import { duplicate, freeName, indexOf, insert, move, remove, rename } from "./changes.js";
 import { button } from "./controls.js";
-import { documentKeywords } from "./details.js";
+import { documentBox } from "./details.js";
 import { watchDrag } from "./drag.js";
-import { guessType, nameFrom, propertiesOf, setRequired, setType } from "./fields.js";
+import { guessType, hasAcronym, nameFrom, propertiesOf, set, setRequired, setType } from "./fields.js";
 import { isObject, parse, print } from "./json_tree.js";
 import { watchKeys } from "./keys.js";
-import { keyIn, Row } from "./row.js";
+import { jsonStepsIn, keyIn, Row } from "./row.js";
 import { fieldRow } from "./rows.js";
 import { ruleBox } from "./rules.js";
 
@@ -36,6 +36,8 @@ export class Builder {
     this.fresh = new WeakSet();
     /** @type {Map<string, string[]>} why fields are as they are, by pattern */
     this.reasons = new Map();
+    /** @type {WeakMap<Members, Set<number>>} rules that are shown as expressions, by object */
+    this.writtenRules = new WeakMap();
     /** @type {Map<Element, Row>} */
     this.rows = new Map();
     /** @type {{ steps: Steps, message: string } | null} */
@@ -69,10 +71,10 @@ export class Builder {
     return true;
   }
 
-  /** The controls of a part of a row. @param {Spot} spot */
+  /** The control of a part of a row; key "": outside of all rows. @param {Spot} spot @returns {HTMLElement | null} */
   find({ key, part }) {
-    const item = [...this.rows].find(([, row]) => row.key === key)?.[0] ?? this.root;
-    return item.querySelector(`[data-part="${part}"]`);
+    const controls = [.../** @type {NodeListOf<HTMLElement>} */ (this.root.querySelectorAll(`[data-part="${part}"]`))];
+    return controls.find((control) => (this.rowOf(control)?.key ?? "") === key) ?? null;
   }
 
   /** @param {Element | null} element @returns {Row | null} */
@@ -94,9 +96,7 @@ export class Builder {
     this.isStale = false;
     const spot = focus ?? this.spot;
     this.rows.clear();
-    this.root.replaceChildren(this.list(this.tree, null), this.adder(this.tree, null), ruleBox(this, this.tree, "Rules between fields"));
-    const others = documentKeywords(this);
-    if (others) this.root.append(others);
+    this.root.replaceChildren(this.list(this.tree, null), this.adder(this.tree, null), ruleBox(this, this.tree, { title: "Rules between fields", key: "", steps: [] }), documentBox(this));
     if (this.problem) this.showProblem(this.problem.steps, this.problem.message);
     if (spot) this.focus(spot);
   }
@@ -158,13 +158,13 @@ export class Builder {
     const box = make("div", { className: "builder-inner" });
     if (title) box.append(make("p", { className: "builder-form", textContent: title }));
     box.append(this.list(owner, row), this.adder(owner, row));
-    if (this.open.has(row.key)) box.append(ruleBox(this, owner, row.type === "table" ? "Rules in each row" : "Rules in the group"));
+    if (this.open.has(row.key)) box.append(ruleBox(this, owner, { title: row.type === "table" ? "Rules in each row" : "Rules in the group", key: row.key, steps: jsonStepsIn(row, owner) }));
     return box;
   }
 
   /** @param {Members} owner @param {Row | null} row whose fields they are */
   adder(owner, row) {
-    const title = row ? `Add a field to ${row.field.name}` : "Add a field";
+    const title = row ? `Add field to ${row.field.name}` : "Add field";
     const control = button("add", "bi-plus-lg", [title, "Add field"], () => this.add(owner, row, propertiesOf(owner).size));
     control.setAttribute("aria-label", title);
     return control;
@@ -228,6 +228,14 @@ export class Builder {
     return true;
   }
 
+  /** Starts a schema whose only field was not named yet. */
+  start() {
+    const [[name, schema], ...more] = [...propertiesOf(this.tree), ["", null]];
+    if (more.length !== 1 || !name || !isObject(schema)) return;
+    this.fresh.add(schema);
+    this.focus({ key: keyIn(null, this.tree, name), part: "name" });
+  }
+
   /** @param {Row} row @param {string} typed @returns {string} what is wrong with it */
   rename(row, typed) {
     const { field, value } = row;
@@ -243,6 +251,7 @@ export class Builder {
       this.fresh.delete(value);
       const type = guessType(name);
       if (type !== "text") this.retype(row, type);
+      if (hasAcronym(typed) && isObject(row.value)) set(row.value, "title", typed.trim());
     }
     this.write();
     this.renderLater();
@@ -269,7 +278,7 @@ export class Builder {
     const names = [...propertiesOf(row.field.owner).keys()];
     const next = names[indexOf(row.field) + 1] ?? names[indexOf(row.field) - 1];
     const key = next === undefined ? (row.outer?.key ?? "") : row.keyOf(next);
-    this.change(() => remove(row.field), { renders: true, focus: { key, part: key ? "name" : "add" } });
+    this.change(() => remove(row.field), { renders: true, focus: { key, part: next === undefined ? "add" : "name" } });
   }
 
   /** @param {Row} row */
@@ -327,12 +336,18 @@ export class Builder {
   showProblem(steps, message) {
     this.problem = { steps, message };
     for (const old of this.root.querySelectorAll(".builder-problem")) old.remove();
+    const problem = make("p", { className: "field-error builder-problem", textContent: message });
+    const lines = [.../** @type {NodeListOf<HTMLElement>} */ (this.root.querySelectorAll(".builder-rule"))];
+    const rule = lines.find(({ dataset: { place = "" } }) => JSON.stringify(steps.slice(0, JSON.parse(place).length).map(String)) === place);
+    if (rule) {
+      rule.append(problem);
+      return;
+    }
     let best = null;
     for (const [item, row] of this.rows) {
       const holds = row.jsonSteps.length <= steps.length && row.jsonSteps.every((step, index) => step === steps[index]);
       if (holds && (!best || row.jsonSteps.length > best.row.jsonSteps.length)) best = { item, row };
     }
-    const problem = make("p", { className: "field-error builder-problem", textContent: message });
     if (best) best.item.querySelector(".builder-row")?.after(problem);
     else this.root.prepend(problem);
   }

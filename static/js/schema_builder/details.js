@@ -6,7 +6,7 @@
 
 import { make } from "../site/dom.js";
 import { area, button, check, input, labeled, select } from "./controls.js";
-import { FORM_TYPES, ITEM_TYPES, optionsOf, placeOf, set, setNullable, setOption, setType, titleOf, typeOf } from "./fields.js";
+import { CHOICES, CURRENCIES, FORM_TYPES, ITEM_TYPES, optionsOf, placeOf, set, setNullable, setOption, setType, titleOf, typeOf } from "./fields.js";
 import { forms, fixedValues } from "./forms.js";
 import { isObject, Numeral, print } from "./json_tree.js";
 
@@ -136,11 +136,15 @@ function values(builder, holder) {
   const isNumeric = listed.some((value) => value instanceof Numeral);
   /** @param {string} line @returns {Json} */
   const valueOf = (line) => known.get(line) ?? (isNumeric && NUMBER.test(line) ? new Numeral(line) : line);
-  return area("values", shown.join("\n"), (typed) => {
+  const control = area("values", shown.join("\n"), (typed) => {
     const lines = [...new Set(typed.split("\n").map((line) => line.trim()).filter(Boolean))];
     if (!lines.length) return "A choice needs at least one value.";
     return builder.change(() => holder.set("enum", [...lines.map(valueOf), ...(listed.includes(null) ? [null] : [])]));
   }, Math.min(Math.max(shown.length + 1, 3), 8));
+  control.addEventListener("focus", () => {
+    if ([CHOICES, CURRENCIES].some((defaults) => defaults.join("\n") === control.value)) control.select();
+  });
+  return control;
 }
 
 /**
@@ -181,13 +185,16 @@ function otherKeywords({ place, type, value }) {
   return found;
 }
 
-/** Keywords of the document itself that have no control. @param {Builder} builder */
-export function documentKeywords(builder) {
-  const shown = ["type", "properties", "required", "x-slm"];
+/** What is said about the document as a whole: its title, and keywords without a control. @param {Builder} builder */
+export function documentBox(builder) {
+  const box = make("div", { className: "builder-document" });
+  box.append(text(builder, builder.tree, { key: "title", title: "Title of the document", placeholder: "None" }));
+  const shown = ["type", "title", "properties", "required", "x-slm"];
   /** @type {[string, Json][]} */
   const others = [...builder.tree].filter(([key, value]) => !shown.includes(key) && !(key === "additionalProperties" && value === false));
   for (const [name, value] of optionsOf(builder.tree)) if (name !== "invariants") others.push([`x-slm.${name}`, value]);
-  return others.length ? otherBox(() => builder.hooks.goTo([]), others) : null;
+  if (others.length) box.append(otherBox(() => builder.hooks.goTo([]), others));
+  return box;
 }
 
 /** @param {() => void} edit @param {[string, Json][]} others */
@@ -203,7 +210,7 @@ function otherBox(edit, others) {
     name.append(make("code", { textContent: key }));
     list.append(name, shown);
   }
-  box.append(list, button("edit-json", "bi-braces", ["Edit in the JSON", "Edit in the JSON"], edit));
+  box.append(list, button("edit-json", "bi-braces", ["Edit as JSON", "Edit as JSON"], edit));
   return box;
 }
 

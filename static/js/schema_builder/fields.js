@@ -268,6 +268,10 @@ export function tupleOf(values) {
   return [["type", "array"], ["prefixItems", values], ["items", false], ["minItems", count], ["maxItems", count]];
 }
 
+/** Values of a new choice, to be replaced. */
+export const CHOICES = ["first", "second"];
+export const CURRENCIES = ["EUR", "USD", "GBP"];
+
 /** What a type writes. @param {string} type @param {string} name @returns {[string, Json][]} */
 function membersOf(type, name) {
   switch (type) {
@@ -280,7 +284,7 @@ function membersOf(type, name) {
     case "date":
       return [["type", "string"], ["format", "date"]];
     case "choice":
-      return [["type", "string"], ["enum", /currency/u.test(name) ? ["EUR", "USD", "GBP"] : ["first", "second"]]];
+      return [["type", "string"], ["enum", [...(/currency/u.test(name) ? CURRENCIES : CHOICES)]]];
     case "group":
       return objectOf();
     case "list":
@@ -346,7 +350,7 @@ const MONEY = /(?:^|_)(?:amounts?|total|subtotal|price|cost|fee|tax|vat|net|gros
 const GUESSES = [
   [/(?:^|_)(?:rate|percent|percentage|weight|ratio|factor)$/u, "number"],
   [/(?:^|_)(?:date|day|issued|due|birthday|deadline|expires|expiry)(?:$|_)|_(?:on|at)$/u, "date"],
-  [/^(?:is|has|was|can)_|_flag$|^paid$/u, "boolean"],
+  [/^(?:is|has|was|can)_|_flag$|(?:^|_)(?:paid|signed|approved|confirmed|urgent|cancell?ed|included|attached)$/u, "boolean"],
   [/(?:^|_)(?:currency|status|category|kind|type|priority|severity|gender|language)$/u, "choice"],
   [/(?:^|_)(?:lines|items|rows|positions|entries)$/u, "table"],
   [/(?:^|_)(?:tags|keywords|labels)$/u, "list"],
@@ -358,11 +362,16 @@ const GUESSES = [
 /** The type that a name suggests. @param {string} name */
 export const guessType = (name) => GUESSES.find(([pattern]) => pattern.test(name.toLowerCase()))?.[1] ?? "text";
 
-/** The name of a new field as typed: words become snake_case, camelCase and capitals stay. @param {string} typed */
+/** The name of a new field as typed: words and capitals become snake_case; a name in lower or camel case stays. @param {string} typed */
 export function nameFrom(typed) {
   const text = typed.trim();
-  return /\s|^\p{Lu}\p{Ll}+$/u.test(text) ? text.toLowerCase().replaceAll(/[^\p{L}\p{N}]+/gu, "_").replaceAll(/^_|_$/gu, "") : text;
+  if (!/\s|^\p{Lu}/u.test(text)) return text;
+  const words = text.replaceAll(/(?<=[\p{Ll}\p{N}])(?=\p{Lu})/gu, " ");
+  return words.toLowerCase().replaceAll(/[^\p{L}\p{N}]+/gu, "_").replaceAll(/^_|_$/gu, "") || text;
 }
+
+/** Whether a typed name has capitals that its title needs: SKU, VAT ID. @param {string} typed */
+export const hasAcronym = (typed) => /\p{Lu}{2}/u.test(typed);
 
 /** The name as the labeling form shows it. @param {string} name */
 export function titleOf(name) {

@@ -90,8 +90,8 @@ export class Row {
   }
 }
 
-/** @param {Row | null} outer @param {Members} owner an object inside it @returns {Steps} */
-const jsonStepsIn = (outer, owner) => (outer ? [...outer.jsonSteps, ...(outer.bodyOf(owner)?.steps ?? [])] : []);
+/** Where an object is in the JSON. @param {Row | null} outer @param {Members} owner an object inside it @returns {Steps} */
+export const jsonStepsIn = (outer, owner) => (outer ? [...outer.jsonSteps, ...(outer.bodyOf(owner)?.steps ?? [])] : []);
 
 /** The key of the row of a field. @param {Row | null} outer @param {Members} owner @param {string} name */
 export const keyIn = (outer, owner, name) => JSON.stringify([...jsonStepsIn(outer, owner), "properties", name]);

@@ -3,7 +3,7 @@
 /** @import { Builder } from "./builder.js" */
 /** @import { Row } from "./row.js" */
 
-import { make } from "../site/dom.js";
+import { find, make } from "../site/dom.js";
 import { pathText } from "./changes.js";
 import { button, check, select } from "./controls.js";
 import { details } from "./details.js";
@@ -20,11 +20,13 @@ export function fieldRow(builder, row) {
   const isOpen = builder.open.has(row.key);
   const more = button("details", "bi-sliders", `Details of ${field.name}`, () => builder.toggle(row));
   more.setAttribute("aria-expanded", String(isOpen));
+  const required = check("required", "required", requiredOf(field.owner).includes(field.name), (on) => builder.require(row, on));
+  find(required, "input").setAttribute("aria-label", `required: ${field.name}`);
   line.append(
     handle(),
     nameInput(builder, row),
     typeSelect(builder, row),
-    check("required", "required", requiredOf(field.owner).includes(field.name), (on) => builder.require(row, on)),
+    required,
     more,
     button("remove", "bi-trash", `Remove ${field.name}`, () => builder.remove(row)),
   );
@@ -32,7 +34,7 @@ export function fieldRow(builder, row) {
   if (row.place?.shared) item.append(make("p", { className: "hint builder-reason", textContent: `Definition ${row.place.shared}: changes apply wherever it is used.` }));
   for (const reason of builder.reasons.get(pathText(row.steps)) ?? []) item.append(make("p", { className: "hint builder-reason", textContent: reason }));
   if (row.isRecursive) item.append(make("p", { className: "hint builder-reason", textContent: "It repeats what is around it (recursion); the form edits it as JSON." }));
-  else if (type === "other" && !isOpen) item.append(make("p", { className: "hint builder-reason", textContent: "Edited in the JSON: the builder has no controls for it." }));
+  else if (type === "other" && !isOpen) item.append(make("p", { className: "hint builder-reason", textContent: "Edited as JSON: the builder has no controls for it." }));
   if (isOpen) item.append(details(builder, row));
   return item;
 }

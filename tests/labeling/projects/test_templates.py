@@ -30,6 +30,7 @@ SEED_GOLD = {
     "total_amount": Decimal("1248.50"),
 }
 EXAMPLES: dict[str, dict[str, Any]] = {
+    "blank": {"field": "A-1029"},
     "invoice": SEED_GOLD,
     "invoice-with-lines": {
         "invoice_id": "A-1029",
@@ -122,7 +123,7 @@ def test_all_template_files_are_listed() -> None:
 
 
 def test_unknown_template_is_refused() -> None:
-    with pytest.raises(UnknownTemplate, match=r"no template 'invoise'\. The templates are invoice, "):
+    with pytest.raises(UnknownTemplate, match=r"no template 'invoise'\. The templates are blank, invoice, "):
         template("invoise")
 
 

@@ -99,6 +99,15 @@ def test_creator_becomes_owner() -> None:
     assert Membership.objects.get(project=project, user=user).role == "owner"
 
 
+@pytest.mark.parametrize("template", ["blank", "receipt"])
+def test_a_project_has_nothing_that_its_owner_did_not_set(template: str) -> None:
+    browser(creator()).post("/", {"name": "Notes", "template": template})
+    project = Project.objects.get()
+    assert project.template == template
+    assert project.contract.constraints == {}
+    assert "title" not in project.schema_version.compiled.schema
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
