@@ -1,6 +1,7 @@
 """Numbers and amounts of money as people write them, read exactly into Decimal."""
 
 import re
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
 
@@ -25,6 +26,7 @@ _GROUPED = {
     ".": re.compile(rf"\d{{1,3}}(?:(?P<g>[,'’{_SPACES}])\d{{3}}(?:(?P=g)\d{{3}})*|(?:,\d{{2}})*,\d{{3}})(?:\.\d+)?"),
     ",": re.compile(rf"\d{{1,3}}(?P<g>[.'’{_SPACES}])\d{{3}}(?:(?P=g)\d{{3}})*(?:,\d+)?"),
 }
+_BLANK = re.compile(f"[{_SPACES}]")
 _BETWEEN_BLANKS = re.compile(rf"[^{_SPACES}]+")
 _BARE = {".": re.compile(r"\d*\.\d+|\d+"), ",": re.compile(r"\d*,\d+|\d+")}
 
@@ -78,11 +80,15 @@ def _cores(text: str, locale: str) -> tuple[tuple[int, int, tuple[Decimal, ...]]
     """Every run of digits in a text that is a number, as (start, end, readings) without sign or currency."""
     found = []
     for match in _CORE.finditer(text):
-        start = match.start()
+        start, core = match.start(), match[0]
         inside_word = start > 0 and (text[start - 1].isalnum() or text[start - 1] == "_")
         if inside_word and not _GLUED.search(text, max(0, start - 4), start):
-            continue  # RM9.90 and USD12 are amounts, A1029 is not
-        for left, right, values in _readable(match[0], locale):
+            # RM9.90 and USD12 are amounts, A1029 is not; of "M8 25" the 25 is a number.
+            blank = _BLANK.search(core)
+            if blank is None:
+                continue
+            start, core = start + blank.end(), core[blank.end() :]
+        for left, right, values in _readable(core, locale):
             found.append((start + left, start + right, values[:1] if locale else values))
     return tuple(found)
 
@@ -91,8 +97,12 @@ def _readable(core: str, locale: str) -> list[tuple[int, int, tuple[Decimal, ...
     """A run of digits as one number; if it is not one, as the numbers between its blanks: columns one blank apart."""
     if values := core_readings(core, locale):
         return [(0, len(core), values)]
-    parts = [(part.start(), part.end(), core_readings(part[0], locale)) for part in _BETWEEN_BLANKS.finditer(core)]
+    parts = _parts(core, locale)
     return [part for part in parts if part[2]] if len(parts) > 1 else []
+
+
+def _parts(core: str, locale: str) -> list[tuple[int, int, tuple[Decimal, ...]]]:
+    return [(part.start(), part.end(), core_readings(part[0], locale)) for part in _BETWEEN_BLANKS.finditer(core)]
 
 
 def scan(text: str, locale: str = "") -> list[tuple[int, int, tuple[Decimal, ...]]]:
@@ -109,17 +119,33 @@ def scan(text: str, locale: str = "") -> list[tuple[int, int, tuple[Decimal, ...
 
 
 def find(value: Decimal, text: str, locale: str = "") -> list[tuple[int, int, bool]]:
-    """The occurrences of a number with this absolute value, as (start, end, negative), see ``scan``."""
-    return [_widen(text, start, end) for start, end in _by_value(text, locale).get(value, ())]
+    """The occurrences of a number with this absolute value, as (start, end, negative), see ``scan``.
+
+    Where there is none, "550 625" may be two columns one blank apart, and not 550,625.
+    """
+    known = _by_value(text, locale)
+    return [_widen(text, start, end) for start, end in known.wholes.get(value) or known.parts.get(value, ())]
+
+
+@dataclass(frozen=True)
+class _Places:
+    """The positions of each number of a text, and of each part of a number that has blanks."""
+
+    wholes: dict[Decimal, list[tuple[int, int]]] = field(default_factory=dict)
+    parts: dict[Decimal, list[tuple[int, int]]] = field(default_factory=dict)
 
 
 @lru_cache(maxsize=64)
-def _by_value(text: str, locale: str) -> dict[Decimal, list[tuple[int, int]]]:
-    """The position of each number of a text, see ``_cores``."""
-    places: dict[Decimal, list[tuple[int, int]]] = {}
+def _by_value(text: str, locale: str) -> _Places:
+    """See ``_cores``."""
+    places = _Places()
     for start, end, values in _cores(text, locale):
         for value in set(values):
-            places.setdefault(value, []).append((start, end))
+            places.wholes.setdefault(value, []).append((start, end))
+        parts = _parts(text[start:end], locale)
+        for left, right, readings in parts if len(parts) > 1 else ():
+            for value in set(readings):
+                places.parts.setdefault(value, []).append((start + left, start + right))
     return places
 
 
