@@ -405,3 +405,22 @@ def test_time_per_field_excludes_idle_time(desk: Desk, open_label: Open) -> None
     assert annotation.field_seconds["vendor"] == pytest.approx(80, abs=1), annotation.field_seconds
     assert 0 < annotation.field_seconds["payment_terms"] <= 15, annotation.field_seconds
     assert annotation.seconds <= 60 + 80 + 15  # a minute may count before the pause
+
+
+def test_a_deleted_text_comes_back_at_once(desk: Desk, open_label: Open) -> None:
+    page = open_label(desk.ana, desk.document(LINES))
+    vendor = control(page, "Vendor")
+    vendor.focus()
+    page.keyboard.type("ACME Supplies")
+    for typed_over in ("", "Globex"):
+        page.keyboard.press("Control+a")
+        page.keyboard.press("Backspace")
+        page.keyboard.type(typed_over)
+        page.keyboard.press("Control+z")
+        expect(vendor).to_have_value("ACME Supplies")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("Globex")
+    page.keyboard.press("Control+z")
+    expect(vendor).to_have_value("ACME Supplies")
+    page.keyboard.press("Control+z")
+    expect(vendor).to_have_value("")

@@ -63,6 +63,11 @@ export class Draft {
     if (this.#done.length > MAX_STEPS) this.#done.shift();
   }
 
+  /** The next change is undone by itself. */
+  endBurst() {
+    this.#burst = { tag: null, at: 0 };
+  }
+
   /** @param {Steps} steps @param {Entry} value */
   set(steps, value) {
     this.entry = setIn(this.entry, steps, value);
@@ -99,7 +104,7 @@ export class Draft {
     if (!step) return false;
     to.push(this.#snapshot());
     ({ entry: this.entry, evidence: this.evidence } = step);
-    this.#burst = { tag: null, at: 0 };
+    this.endBurst();
     return true;
   }
 }

@@ -42,6 +42,11 @@ export class Form {
     this.left = left;
     identify(this.root);
     this.combobox = new Combobox(root, this);
+    // What is typed over selected text, or deletes it, is undone by itself.
+    root.addEventListener("beforeinput", ({ target }) => {
+      const { selectionStart, selectionEnd } = /** @type {FormControl} */ (target);
+      if (selectionStart !== selectionEnd) this.draft.endBurst();
+    });
     root.addEventListener("input", (event) => this.typed(event.target));
     root.addEventListener("change", ({ target }) => {
       if (target.matches("[data-choice]")) this.typed(target);
