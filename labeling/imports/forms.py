@@ -1,6 +1,7 @@
 """The forms of the import pages. They validate and write nothing."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from django import forms
@@ -54,6 +55,22 @@ def _option_field(option: Option) -> forms.ChoiceField:
     )
 
 
+@dataclass(frozen=True)
+class FittingOption:
+    """The field of an option, with the names of its formats and the extensions of files that can have it."""
+
+    field: forms.BoundField
+    kinds: str
+    extensions: str
+
+
+def _fitting(option: Option) -> tuple[str, str]:
+    formats = [file_format for file_format in FORMATS.values() if option in file_format.options]
+    extensions = [one for file_format in formats for one in (*file_format.extensions, *file_format.usual_extensions)]
+    pasted = ["pasted"] if option in FORMATS["text"].options else []
+    return " ".join(file_format.name for file_format in formats), " ".join([*extensions, ".zip", *pasted])
+
+
 class ImportForm(OptionsForm):
     """Files, a folder or a pasted text. The options of tables are on the page of their columns."""
 
@@ -79,14 +96,23 @@ class ImportForm(OptionsForm):
         choices=[("", "Detect automatically"), *((name, file_format.title) for name, file_format in FORMATS.items())],
         widget=forms.Select(SELECT),
     )
-    as_holdout = forms.BooleanField(required=False, label="Hold-out: use these for evaluation only, never for training")
-    synthetic = forms.BooleanField(required=False, label="Synthetic: generated, not from real documents")
+    as_holdout = forms.BooleanField(required=False, label="All are hold-out: for evaluation only, never for training")
+    synthetic = forms.BooleanField(required=False, label="All are synthetic: generated, not real documents")
 
     def __init__(self, data: Any = None, files: Any = None) -> None:
         super().__init__(
             data, files, formats=[one for one in FORMATS.values() if not (one.is_table or one.is_reviewed)]
         )
         self.uploaded: Sequence[File[bytes]] = [] if files is None else files.getlist("file")
+
+    @property
+    def unfolded(self) -> bool:
+        """Whether an option is chosen, so that all must be visible."""
+        return any(self[name].value() for name in (*self.options, "kind", "as_holdout", "synthetic"))
+
+    def fitting_options(self) -> list[FittingOption]:
+        """The options, each with the files it fits."""
+        return [FittingOption(self[name], *_fitting(option)) for name, option in self.options.items()]
 
     @property
     def format_names(self) -> list[str]:

@@ -65,14 +65,25 @@ def store_upload(*, files: Sequence["File[bytes]"], paths: Sequence[str] = (), k
         return _store(files[0], _last_name(files[0].name), kind)
     if len(files) > MAX_FILES:
         raise Refused(f"The upload has {len(files):,} files; the maximum is {MAX_FILES:,}.")
+    names = list(_names(files, paths))
     with _enough_room(), tempfile.TemporaryFile() as packed:
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
-            for file, name in zip(files, _names(files, paths), strict=True):
+            for file, name in zip(files, names, strict=True):
                 with archive.open(name, "w", force_zip64=True) as entry:
                     for chunk in file.chunks():
                         entry.write(chunk)
         packed.seek(0)
-        return _store(File(packed), f"{len(files)} files.zip", kind)
+        return _store(File(packed), _joint_name(names), kind)
+
+
+def _joint_name(names: Sequence[str]) -> str:
+    """The name of an upload of several files: their folder, or the first of them."""
+    folders = {name.partition("/")[0] if "/" in name else "" for name in names}
+    folder = folders.pop()
+    if folder and not folders:
+        return folder[:200]
+    more = f" and {len(names) - 1:,} more"
+    return _last_name(names[0])[: 200 - len(more)] + more
 
 
 @contextmanager
@@ -88,7 +99,7 @@ def _enough_room() -> Iterator[None]:
 
 
 def _store(file: "File[bytes]", name: str, kind: str) -> Upload:
-    place = f"{_FOLDER}/{uuid.uuid4().hex}/upload{PurePosixPath(name).suffix.lower()[:12]}"
+    place = f"{_FOLDER}/{uuid.uuid4().hex}/upload"
     with _enough_room():
         key = artifacts.store().save(place, file)
     try:

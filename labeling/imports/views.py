@@ -17,7 +17,6 @@ from labeling.imports.formats.column_mapping import role_choices
 from labeling.imports.formats.registry import FORMATS
 from labeling.imports.forms import ColumnsForm, ImportForm
 from labeling.imports.reviews import review_table
-from labeling.imports.rows import MISFIT
 from labeling.imports.uploads import MAX_UPLOAD
 from labeling.models import ImportRun, Project
 from slmstudio import panels
@@ -135,7 +134,8 @@ def import_run(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         "in_files": any("file" in row for row in run.rejects),
         "reserved": 0 if run.is_live or run.as_holdout else reservations.reserved(run),
         "steps": panels.next_steps_for(project, request.user, 1) if run.status == Status.DONE else [],
-        "misfits": any(row["reason"].startswith(MISFIT) for row in run.rejects),
+        "misfits": queries.most_labels_misfit(run),
+        "unit": FORMATS[run.kind].unit if run.kind in FORMATS else "row",
     }
     return render(request, f"labeling/imports/run.html{'#progress' if is_htmx(request) else ''}", context)
 

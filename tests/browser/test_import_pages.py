@@ -86,6 +86,35 @@ def test_a_table_is_mapped_and_imported(engineer: Page, tmp_path: Path) -> None:
     assert "row 4: the column category" in Path(download.value.path()).read_text()
 
 
+def test_options_fit_the_chosen_files(engineer: Page, tmp_path: Path) -> None:
+    page = engineer
+    expect(page.get_by_label("Format", exact=True)).to_be_hidden()
+    page.get_by_text("Options", exact=True).click()
+    options = page.locator("[data-extensions]")
+
+    def offered(*names: str) -> None:
+        assert options.locator("visible=true").locator("select").evaluate_all("all => all.map(one => one.name)") == [
+            *names
+        ]
+        assert options.locator("select:enabled").count() == len(names)
+
+    offered()
+    page.set_input_files("input[name=file]", stored(tmp_path, "train.csv", TABLE))
+    offered()
+    page.set_input_files(
+        "input[name=file]", [stored(tmp_path, "a.pdf", pdf([["one"]])), stored(tmp_path, "b.txt", "two")]
+    )
+    offered("layout", "split", "ocr")
+    check(page, "import-options")
+    page.get_by_label("Format", exact=True).select_option("text")
+    offered("split")
+    page.get_by_label("Format", exact=True).select_option("")
+    page.set_input_files("input[name=file]", [])
+    page.get_by_label("Or paste").fill("first message")
+    page.get_by_label("Or paste").blur()
+    offered("split")
+
+
 def test_a_folder_is_dropped(engineer: Page, tmp_path: Path) -> None:
     page = engineer
     page.evaluate(

@@ -68,7 +68,7 @@ class Option:
 #: error prove 95 or 99% in its first evaluation, at 97.5% confidence (0.95^72 and 0.99^368 are below 2.5%).
 RESERVE: Final = Option(
     "reserve",
-    "Hold-out, if pre-labeled",
+    "Reserve for the hold-out, if pre-labeled",
     {
         "75": "30% of the documents, until it has 75: enough to prove 95%",
         "370": "30% of the documents, until it has 370: enough to prove 99%",
@@ -203,6 +203,10 @@ class Format:
     extensions: tuple[str, ...] = ()
     detect: Callable[[FileHead], bool] = lambda head: False
     options: tuple[Option, ...] = ()
+    #: of a format that its content decides, for the import page
+    usual_extensions: tuple[str, ...] = ()
+    #: what its rows are, for the counts of an import
+    unit: str = "row"
     #: detected before text formats, by signatures
     is_binary: bool = False
     #: the extension decides, whatever the content looks like

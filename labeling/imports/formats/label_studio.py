@@ -314,4 +314,11 @@ def _is_task(value: object, head: bytes) -> bool:
     return value is None and b'"data"' in head and b'"annotations"' in head and b'"from_name"' in head
 
 
-FORMAT = Format("labelstudio", "Label Studio: JSON export", rows, detect=detect, options=(RESERVE,))
+FORMAT = Format(
+    "labelstudio",
+    "Label Studio: JSON export",
+    rows,
+    usual_extensions=(".json", ".jsonl"),
+    detect=detect,
+    options=(RESERVE,),
+)

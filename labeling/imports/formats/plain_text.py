@@ -71,5 +71,6 @@ FORMAT = Format(
     rows,
     extensions=(".txt", ".text", ".md"),
     options=(SPLIT,),
+    unit="document",
     is_line_based=True,
 )

@@ -196,6 +196,8 @@ PDF = Format(
     _pdf_rows,
     detect=lambda head: b"%PDF-" in head.data[:1024],
     options=(OCR, LAYOUT),
+    usual_extensions=(".pdf",),
+    unit="document",
     is_binary=True,
     is_paged=True,
 )
@@ -205,6 +207,8 @@ IMAGE = Format(
     _image_rows,
     detect=lambda head: head.data.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*")),
     options=(OCR, LAYOUT),
+    usual_extensions=(".png", ".jpg", ".jpeg", ".tif", ".tiff"),
+    unit="document",
     is_binary=True,
     is_paged=True,
 )

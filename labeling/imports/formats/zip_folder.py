@@ -158,4 +158,4 @@ def _detect(head: FileHead) -> bool:
     return head.is_zip
 
 
-FORMAT = Format("zip", "Folder (zip) of any of these", rows, detect=_detect, is_binary=True)
+FORMAT = Format("zip", "Folder (zip) of any of these", rows, detect=_detect, unit="document", is_binary=True)

@@ -26,6 +26,19 @@ function show(problem = "") {
   const size = files.reduce((sum, file) => sum + file.size, 0);
   const names = files.length === 1 ? files[0].name : `${formatNumber(files.length)} files`;
   find(document, "[data-import-form] [data-chosen]").textContent = problem || (files.length ? `${names}, ${formatBytes(size)}` : "");
+  showFittingOptions();
+}
+
+/** Shows the options that fit the chosen format, or else the chosen files or the pasted text. */
+function showFittingOptions() {
+  const endings = [...(input().files ?? [])].map(({ name }) => name.slice(name.lastIndexOf(".")).toLowerCase());
+  if (find(document, '[data-import-form] textarea[name="rows"]').value.trim()) endings.push("pasted");
+  const kind = find(document, '[data-import-form] select[name="kind"]').value;
+  for (const option of document.querySelectorAll("[data-import-form] [data-extensions]")) {
+    const extensions = option.dataset.extensions?.split(" ") ?? [];
+    option.hidden = kind ? !option.dataset.kinds?.split(" ").includes(kind) : !endings.some((ending) => extensions.includes(ending));
+    find(option, "select").disabled = option.hidden;
+  }
 }
 
 /** @param {FileSystemDirectoryReader} reader @returns {Promise<FileSystemEntry[]>} */
@@ -70,9 +83,11 @@ function highlightDropZone(on) {
 /** What works only with scripts is shown by them. */
 function enable() {
   form()?.querySelector(".drop-script")?.removeAttribute("hidden");
+  if (form()) showFittingOptions();
 }
 
 document.addEventListener("change", ({ target }) => {
+  if (target.matches('[data-import-form] :is([name="kind"], [name="rows"])')) showFittingOptions();
   if (!target.matches("input")) return;
   if (target.matches("[data-folder]")) {
     select([...(target.files ?? [])].map((file) => ({ file, path: file.webkitRelativePath || file.name })));

@@ -46,6 +46,34 @@ def test_queued_import_can_be_cancelled(desk: Desk) -> None:
     assert "has already ended" in page
 
 
+@pytest.mark.parametrize(("wrong", "advised"), [(1, False), (15, False), (17, True), (32, True)])
+def test_advice_to_change_the_schema_needs_most_labels(desk: Desk, wrong: int, advised: bool) -> None:
+    rows = [invoice(number) for number in range(32)]
+    for row in rows[:wrong]:
+        row["gold"]["date"] = "14 Jan"
+    run = imported(desk, {"file": file("rows.jsonl", jsonl(rows))})
+    assert run.rejected == wrong
+    assert desk.as_("engineer").get(desk.url(f"{PAGE}{run.pk}/")).context["misfits"] == advised
+
+
+@pytest.mark.parametrize(
+    ("names", "name", "unit"),
+    [
+        (["rows.jsonl"], "rows.jsonl", "row"),
+        (["a.txt"], "a.txt", "document"),
+        (["a.txt", "b.txt"], "a.txt and 1 more", "document"),
+        (["scans/a.txt", "scans/deep/b.txt"], "scans", "document"),
+        (["scans/a.txt", "b.txt"], "a.txt and 1 more", "document"),
+    ],
+)
+def test_import_is_named_after_its_files(desk: Desk, names: list[str], name: str, unit: str) -> None:
+    content = jsonl([{"text": "a text"}]) if unit == "row" else b"a text"
+    files = [file(path, content + path.encode() if unit == "document" else content) for path in names]
+    run = imported(desk, {"file": files, "paths": json.dumps(names if len(names) > 1 else [])})
+    assert (run.file_name, run.imported) == (name, len(names))
+    assert desk.as_("engineer").get(desk.url(f"{PAGE}{run.pk}/")).context["unit"] == unit
+
+
 def test_cancelled_import_can_be_restarted(desk: Desk) -> None:
     desk.as_("engineer").post(desk.url(PAGE), {"rows": '{"text": "a"}'})
     run = ImportRun.objects.get()

@@ -95,7 +95,7 @@ def test_folder_paths_are_kept(desk: Desk) -> None:
     files = [file("a.txt", b"one"), file("a.txt", b"two"), file("rows.jsonl", jsonl([invoice(1)]))]
     paths = json.dumps(["in/x/a.txt", "in/y/a.txt", "../../rows.jsonl"])
     run = imported(desk, {"file": files, "paths": paths})
-    assert (run.file_name, run.kind, run.imported) == ("3 files.zip", "zip", 3)
+    assert (run.file_name, run.kind, run.imported) == ("a.txt and 2 more", "zip", 3)
     names = set(Document.objects.values_list("external_id", flat=True))
     assert names == {"in/x/a.txt", "in/y/a.txt", "inv-0001"}
 
