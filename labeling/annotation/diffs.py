@@ -1,11 +1,13 @@
-"""Differences: between two texts by line or word, between two values by field. Pure."""
+"""Differences: between two texts by line or word, two values by field, the revisions of a document by step. Pure."""
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
+from labeling.models import AnnotationRevision
 from slmstudio.contract.schema.compiled import dumps, join
 
 
@@ -79,3 +81,72 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
             yield from _leaves(item, join(path, number))
     elif path:
         yield path, value
+
+
+# -- the history of a document ----------------------------------------------------------------------------------------
+
+#: newest revisions of a document that are read
+MAX_REVISIONS = 200
+MAX_CHANGES = 40
+#: drafts that are at most this far apart belong to one step
+SESSION = timedelta(minutes=15)
+_Action = AnnotationRevision.Action
+
+
+@dataclass(frozen=True)
+class HistoryStep:
+    """One step of a history: its newest ``revision``, and how many ``saves`` it took. ``more`` changes are left out."""
+
+    revision: AnnotationRevision
+    saves: int
+    changes: list[FieldChange]
+    more: int
+
+
+def history_steps(revisions: Sequence[AnnotationRevision], *, has_overlap: bool) -> list[HistoryStep]:
+    """The steps of revisions, newest first. Drafts are part of the draft or submit that follows in their session.
+
+    ``has_overlap``: each annotator has labels of their own. One revision more than ``MAX_REVISIONS`` is what the oldest
+    step is compared with.
+    """
+    steps: list[list[int]] = []
+    newest: dict[int, list[int]] = {}
+    for place, revision in enumerate(revisions[:MAX_REVISIONS]):
+        line = revision.annotation_id if has_overlap else 0
+        last = newest.get(line)
+        if last is not None and _is_part(revision, revisions[last[-1]]):
+            last.append(place)
+        else:
+            newest[line] = [place]
+            steps.append(newest[line])
+    return [_step(revisions, places, has_overlap=has_overlap) for places in steps]
+
+
+def _is_part(older: AnnotationRevision, newer: AnnotationRevision) -> bool:
+    """Whether a draft and the save after it belong to one step."""
+    return (
+        older.action == _Action.DRAFT
+        and newer.action in (_Action.DRAFT, _Action.SUBMIT)
+        and older.annotation_id == newer.annotation_id
+        and newer.created_at - older.created_at < SESSION
+    )
+
+
+def _step(revisions: Sequence[AnnotationRevision], places: list[int], *, has_overlap: bool) -> HistoryStep:
+    revision = revisions[places[0]]
+    earlier = _previous(revision, revisions[places[-1] + 1 :], has_overlap=has_overlap)
+    ordered = revision.annotation.schema_version.compiled.ordered(revision.value)
+    changes = field_changes(earlier.value if earlier is not None else {}, ordered)
+    return HistoryStep(revision, len(places), changes[:MAX_CHANGES], max(0, len(changes) - MAX_CHANGES))
+
+
+def _previous(
+    revision: AnnotationRevision, older: Sequence[AnnotationRevision], *, has_overlap: bool
+) -> AnnotationRevision | None:
+    """The revision that another is based on, among older ones (newest first). A reviewer's is based on any user's."""
+    newest = older[0] if older else None
+    if not has_overlap:
+        return newest
+    own = next((other for other in older if other.annotation.user_id == revision.annotation.user_id), None)
+    written = revision.action in (_Action.DRAFT, _Action.SUBMIT)
+    return own if own is not None or written else newest

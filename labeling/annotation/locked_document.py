@@ -11,7 +11,8 @@ from django.db.models import OuterRef, Q, QuerySet, Subquery
 
 from labeling.form.tree import FormNode, tree_of
 from labeling.models import AnnotationRevision, Document, Project, Review, SchemaVersion
-from slmstudio.access import Action, may
+from labeling.models.documents import QUEUE
+from slmstudio.access import Action, Role, may
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.database.fields import ExactDecoder
 
@@ -47,6 +48,18 @@ IS_REVIEWED_SQL = """COALESCE(
 def is_blind_overlap(document: Document, decision: str | None) -> bool:
     """Whether several annotators label a document independently; ends with a review that accepts a label."""
     return document.wanted > 1 and decision not in REVIEWED_DECISIONS
+
+
+def sees_own_only(project: Any, document: Document) -> bool:
+    """Whether the user labels this document independently, and must not see the labels of others. ``project`` has the
+    role of the user.
+    """
+    if document.wanted == 1 or may(project.role, Action.REVIEW):
+        return False
+    if project.role == Role.MANAGER and document.state not in QUEUE:
+        return False  # the labels of others can no longer be copied
+    decision = Document.objects.filter(pk=document.pk).values_list(newest_decision(document), flat=True).first()
+    return is_blind_overlap(document, decision)
 
 
 def label_revisions(

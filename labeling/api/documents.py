@@ -6,6 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
 from pydantic import StringConstraints
 
+from labeling.annotation.locked_document import sees_own_only
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.operations import operation
 from labeling.api.problems import Problem, field_problem
@@ -13,7 +14,6 @@ from labeling.api.schemas.base import Text
 from labeling.api.schemas.documents import DocumentFilters, DocumentOut, DocumentsOut, HistoryOut
 from labeling.api.serializers import document_detail, for_listing, listed, revision_row
 from labeling.api.wire import answer
-from labeling.documents.details import sees_own_only
 from labeling.documents.list import search
 from labeling.documents.list.filters import Filters, read_filters
 from labeling.documents.list.orders import decode_position

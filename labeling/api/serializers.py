@@ -7,9 +7,9 @@ from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.db.models.functions import Left
 
+from labeling.annotation.locked_document import sees_own_only
 from labeling.annotation.services import OpenDocument, SaveResult
 from labeling.api.wire import at
-from labeling.documents.details import sees_own_only
 from labeling.form.merge import MISSING
 from labeling.models import Annotation, AnnotationRevision, Comment, Document, Gold, Prediction
 from labeling.review.services import ReviewDocument

@@ -4,33 +4,20 @@ from typing import Any
 
 from django.contrib.auth.models import User
 
-from labeling.annotation.diffs import field_changes
-from labeling.annotation.locked_document import is_blind_overlap, newest_decision
+from labeling.annotation.diffs import MAX_REVISIONS, HistoryStep, field_changes, history_steps
 from labeling.annotation.predictions import difference
 from labeling.form.codec import Parsed
 from labeling.form.highlights import HighlightedText, highlight
 from labeling.form.tree import form_for, tree_of
 from labeling.form.validation import check
 from labeling.models import Annotation, AnnotationRevision, Document, DocumentScore, Gold, Page, Prediction, Project
-from labeling.models.documents import LABELED_STATES, QUEUE
-from slmstudio.access import Action, Role, may
+from labeling.models.documents import LABELED_STATES
 
-MAX_REVISIONS = 50
 MAX_CHANGES = 30
 MAX_PREDICTIONS = 20
 MAX_REVIEWS = 10
 #: longer texts are shown with stored evidence only; values are not searched for in them
 LONG_TEXT = 200_000
-
-
-def sees_own_only(project: Project, document: Document) -> bool:
-    """Whether the user labels this document independently, and must not see the labels of others."""
-    if document.wanted == 1 or may(project.role, Action.REVIEW):
-        return False
-    if project.role == Role.MANAGER and document.state not in QUEUE:
-        return False  # the labels of others can no longer be copied
-    decision = Document.objects.filter(pk=document.pk).values_list(newest_decision(document), flat=True).first()
-    return is_blind_overlap(document, decision)
 
 
 def displayed_label(project: Project, document: Document, user: User, own: bool) -> dict[str, Any]:
@@ -109,27 +96,8 @@ def related(document: Document) -> dict[str, Any]:
     }
 
 
-def history(document: Document, user: User, own: bool) -> list[dict[str, Any]]:
-    """The last fifty revisions, each with its changes to the previous one (of the same user, with overlap)."""
+def history(document: Document, user: User, own: bool) -> list[HistoryStep]:
+    """The steps of the document's labels, newest first; ``own``: those of the user only."""
     rows = AnnotationRevision.objects.of(document)
     rows = rows.filter(annotation__user=user) if own else rows
-    revisions = list(rows.order_by("-pk")[: MAX_REVISIONS + 1])
-    steps = []
-    for place, revision in enumerate(revisions[:MAX_REVISIONS]):
-        earlier = _previous(revision, revisions[place + 1 :], has_overlap=document.wanted > 1)
-        compiled = revision.annotation.schema_version.compiled
-        changed = field_changes(earlier.value if earlier is not None else {}, compiled.ordered(revision.value))
-        steps.append({"revision": revision, "changes": changed[:MAX_CHANGES], "more": len(changed) - MAX_CHANGES})
-    return steps
-
-
-def _previous(
-    revision: AnnotationRevision, older: list[AnnotationRevision], *, has_overlap: bool
-) -> AnnotationRevision | None:
-    """The revision that another is based on, among older ones (newest first). A reviewer's is based on any user's."""
-    newest = older[0] if older else None
-    if not has_overlap:
-        return newest
-    own = next((other for other in older if other.annotation.user_id == revision.annotation.user_id), None)
-    written = revision.action in (AnnotationRevision.Action.DRAFT, AnnotationRevision.Action.SUBMIT)
-    return own if own is not None or written else newest
+    return history_steps(list(rows.order_by("-pk")[: MAX_REVISIONS + 1]), has_overlap=document.wanted > 1)

@@ -10,10 +10,11 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from labeling.annotation import queue, state
+from labeling.annotation.locked_document import sees_own_only
 from labeling.comments import services as comment_services
 from labeling.documents import bulk_edit
 from labeling.documents.bulk_edit_forms import BulkForm
-from labeling.documents.details import displayed_label, history, predictions_with_diff, related, sees_own_only
+from labeling.documents.details import displayed_label, history, predictions_with_diff, related
 from labeling.documents.list.choices import members
 from labeling.failure_tags import tags_of
 from labeling.models import Comment, Document

@@ -5,11 +5,21 @@ from typing import Any
 import pytest
 
 from labeling.annotation import services as annotation_services
+from labeling.annotation.diffs import SESSION, history_steps
 from labeling.comments import services as comment_services
 from labeling.documents.details import history
 from labeling.form.highlights import highlight
 from labeling.form.tree import tree_of
-from labeling.models import BulkEdit, Comment, Document, DocumentScore, DocumentState, Page, Prediction
+from labeling.models import (
+    AnnotationRevision,
+    BulkEdit,
+    Comment,
+    Document,
+    DocumentScore,
+    DocumentState,
+    Page,
+    Prediction,
+)
 from labeling.review import services as review_services
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 from tests.shared_rows import shared_fixture
@@ -146,11 +156,37 @@ def test_history_compares_with_own_revisions(desk: Desk) -> None:
         )
     steps = history(document(2), desk.people["owner"], own=False)
     written = [
-        (step["revision"].user.get_username(), {change.path: change.old for change in step["changes"]})
-        for step in steps
+        (step.revision.user.get_username(), {change.path: change.old for change in step.changes}) for step in steps
     ]
     everything_new = dict.fromkeys(invoice(2)["gold"])
     assert written == [("desk-reviewer", everything_new), ("desk-annotator", everything_new)]
+
+
+def test_drafts_are_part_of_the_submit_that_follows(desk: Desk) -> None:
+    annotator, reviewer = desk.people["annotator"], desk.people["reviewer"]
+    value, version = invoice(2)["gold"], 0
+
+    def save(user: Any, **changes: Any) -> None:
+        nonlocal version
+        saved = annotation_services.save_draft(
+            document=document(2), user=user, value={**value, **changes}, evidence={}, base_version=version
+        )
+        version = saved.version
+
+    for vendor in ("A", "Ac", "Acme"):
+        save(annotator, vendor=vendor)
+    annotation_services.submit(document=document(2), user=annotator, value=value, evidence={}, base_version=version)
+    save(reviewer, vendor="Akme")
+    revisions = list(AnnotationRevision.objects.of(document(2)).order_by("-pk"))
+    revisions[-1].created_at -= 2 * SESSION
+    steps = history_steps(revisions, has_overlap=False)
+    assert [(step.revision.user, step.revision.action, step.saves) for step in steps] == [
+        (reviewer, "draft", 1),
+        (annotator, "submit", 3),
+        (annotator, "draft", 1),  # of another session
+    ]
+    assert [change.path for change in steps[1].changes] == ["vendor"]
+    assert steps[1].changes[0].old == "A"
 
 
 def test_score_assignment_pages_and_reviews_are_there(desk: Desk) -> None:
