@@ -48,7 +48,11 @@ def _render(request: SignedInRequest, status: int = 200, **forms: Any) -> HttpRe
     rows = model_rows(limit_bytes=limit, tokens=tokens, hardware=hardware, latency=latency)
     live = any(row.pull is not None and row.pull.is_live for row in rows)
     context = {
-        "rows": rows,
+        "groups": [
+            (title, is_prepared, found)
+            for title, is_prepared in (("Prepared", True), ("Not prepared", False))
+            if (found := [row for row in rows if row.model.is_prepared == is_prepared])
+        ],
         "live": live,
         "no_worker": no_worker_message(ModelPull.queue_name) if live else "",
         "projects": projects,

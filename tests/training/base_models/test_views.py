@@ -196,3 +196,13 @@ def test_wrong_method_and_unknown_model_are_not_found(project: Project, login: L
     assert client.post(f"{URL}nothing/prepare/").status_code == 404
     sync_catalog()
     assert client.post(f"{URL}gemma-3-270m/stop/").status_code == 404
+
+
+def test_memory_is_shown_of_prepared_models_only(project: Project, tiny_base_model: BaseModel, login: Login) -> None:
+    answer = login("engineer").get(URL)
+    groups = {is_prepared: rows for _, is_prepared, rows in answer.context["groups"]}
+    assert [row.model for row in groups[True]] == [tiny_base_model]
+    assert not any(row.model.is_prepared for row in groups[False])
+    page = answer.content.decode()
+    assert page.count('data-label="Memory to serve"') == 1
+    assert "ForCausalLM" not in page
