@@ -62,7 +62,6 @@ def label_document(request: SignedInRequest, slug: str, pk: int) -> HttpResponse
         "skip_reasons": SKIP_REASONS,
         "exceptions_only": mine.exceptions_only,
         "bindings": bound,
-        "key_rows": shortcuts.rows(bound),
         "hints": {name: " ".join(shortcuts.parts(chords[0])) for name, chords in bound.items()},
     }
     return render(request, "labeling/annotation/screen.html", context)

@@ -189,7 +189,7 @@ def test_shortcuts_are_shown_while_typing(desk: Desk, open_label: Open) -> None:
     page.keyboard.press("Alt+k")
     expect(page.locator("#keys")).to_contain_text("submit and open the next")
     caps = page.locator("#keys tr", has_text="redo").locator("kbd")
-    expect(caps).to_have_text(["Ctrl", "Shift", "Z", "Ctrl", "Y"])
+    expect(caps).to_have_text(["Ctrl Z", "Ctrl Shift Z"])
     page.keyboard.press("Escape")
     expect(vendor).to_be_focused()
     expect(vendor).to_have_value("")

@@ -1,6 +1,6 @@
 // The user's keyboard shortcuts: the action of a key press, and the chords that the page displays.
 
-import { capElements, capsOf, chord } from "./chords.js";
+import { capsOf, chord } from "./chords.js";
 import { isTyping } from "../site/keyboard.js";
 
 // Buttons of the form, rendered by the server for every schema, and their actions.
@@ -37,9 +37,5 @@ export class Shortcuts {
       }
     }
     for (const template of root.querySelectorAll("template")) this.writeLabels(template.content);
-    for (const row of root.querySelectorAll("[data-caps]")) {
-      const chords = this.bindings[row.dataset.caps ?? ""];
-      row.replaceChildren(...chords.flatMap((keys, index) => [...(index ? [", "] : []), ...capElements(keys)]));
-    }
   }
 }

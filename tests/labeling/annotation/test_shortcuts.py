@@ -111,3 +111,5 @@ def test_screen_has_the_shortcuts_of_the_user(desk: Desk) -> None:
     bound = json.loads(text.split('id="label-keys" type="application/json">')[1].split("</script>")[0])
     assert bound["submit"] == ["Ctrl+Shift+Enter"]
     assert '<kbd data-keys="submit">Ctrl Shift ↵</kbd>' in text
+    dialog = text[text.index('id="keys"') :]
+    assert set(re.findall(r'<kbd data-keys="(\w+)">', dialog)) == set(shortcuts.BY_NAME)  # each action is in the help
