@@ -8,8 +8,8 @@ from tests.contract.samples import object_schema
 
 TEXT: dict[str, Any] = {"type": "string"}
 ITEMS = object_schema(
-    {"SKU": TEXT, "description": TEXT, "quantity": {"type": "integer"}, "unit": TEXT},
-    required=["SKU", "description", "quantity", "unit"],
+    {"sku": {**TEXT, "title": "SKU"}, "description": TEXT, "quantity": {"type": "integer"}, "unit": TEXT},
+    required=["sku", "description", "quantity", "unit"],
 )
 DIRECTIONS = ["incoming", "outgoing"]
 #: as the builder writes it from the names that ``test_typed_day`` types
@@ -180,7 +180,7 @@ def note(number: int) -> Note:
     value |= {
         "date": f"2026-{month + 1:02}-{day:02}",
         "direction": DIRECTIONS[number % 2],
-        "items": [dict(zip(("SKU", "description", "quantity", "unit"), row, strict=True)) for row in rows],
+        "items": [dict(zip(("sku", "description", "quantity", "unit"), row, strict=True)) for row in rows],
     }
     if number % 3:
         value["signed"] = number % 3 == 1

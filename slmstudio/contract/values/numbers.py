@@ -124,7 +124,7 @@ def find(value: Decimal, text: str, locale: str = "") -> list[tuple[int, int, bo
     Where there is none, "550 625" may be two columns one blank apart, and not 550,625.
     """
     known = _by_value(text, locale)
-    return [_widen(text, start, end) for start, end in known.wholes.get(value) or known.parts.get(value, ())]
+    return [_widen(text, start, end) for start, end in known.wholes.get(value) or known.parts.get(value) or []]
 
 
 @dataclass(frozen=True)
