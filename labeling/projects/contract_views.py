@@ -7,10 +7,12 @@ from csp.decorators import csp_update
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.html import format_html
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from labeling.annotation.diffs import DiffLine, compare_lines
 from labeling.contract.errors import ContractError
+from labeling.contract.field_list import listed_fields, rules_in_words
 from labeling.contract.schema_text import MAX_SCHEMA, notes_of, pretty, read_schema
 from labeling.demo.templates import BLANK
 from labeling.form.tree import form_for
@@ -30,6 +32,7 @@ from slmstudio.contract.decoding.grammar import output_bound, unsupported
 from slmstudio.contract.schema.vocabulary import vocabulary
 from slmstudio.contract.sources.generators import GENERATORS
 from slmstudio.errors import Refused
+from slmstudio.panels import next_steps_for
 from slmstudio.web.import_map import import_map
 from slmstudio.web.requests import SignedInRequest
 
@@ -53,7 +56,7 @@ def contract(request: SignedInRequest, slug: str) -> HttpResponse:
             return redirect("schema_migration", slug, saved.pk)
         if saved is not None:
             schema = "unchanged" if saved.pk == version.pk else f"now {saved}"
-            messages.success(request, f"Saved. The schema is {schema}.")
+            messages.success(request, _saved(project, request, schema))
             return redirect("contract", slug)
     else:
         form = ContractForm(
@@ -73,7 +76,8 @@ def contract(request: SignedInRequest, slug: str) -> HttpResponse:
         "migrations": queries.recent_migrations(project),
         "form": form,
         "pending_import": request.session.get("imports", {}).get(slug, ""),
-        "schema_text": pretty(version.schema_text),
+        "listed": listed_fields(version.compiled),
+        "rules": rules_in_words(version.compiled),
         "vocabulary": vocabulary(),
         "generators": GENERATORS,
         "is_new": request.method != "POST" and version.number == 1 and project.template == BLANK,
@@ -81,6 +85,13 @@ def contract(request: SignedInRequest, slug: str) -> HttpResponse:
         **_preview(project, text, version),
     }
     return render(request, "labeling/projects/contract.html", context, status=422 if form.errors else 200)
+
+
+def _saved(project: Project, request: SignedInRequest, schema: str) -> str:
+    """What was saved, with a link to the next step."""
+    steps = next_steps_for(project, request.user, most=1)
+    following = format_html(' Next: <a href="{}">{}</a>', steps[0].url, steps[0].button) if steps else ""
+    return format_html("Saved. The schema is {}.{}", schema, following)
 
 
 def _save(project: Project, request: SignedInRequest, form: ContractForm) -> SchemaVersion | SchemaMigration | None:

@@ -30,7 +30,7 @@ from labeling.models import (
 from labeling.models.documents import QUEUE
 from labeling.review.queries import pending_adjudication, pending_review
 from labeling.schema_migration import label_migration
-from labeling.schema_migration.mapping import reason, suggest_mapping
+from labeling.schema_migration.mapping import check, in_words, mapper, reason, suggest_mapping
 from labeling.schema_migration.services import start_dry_run
 from slmstudio import quotas
 from slmstudio.access import Role
@@ -280,7 +280,8 @@ def contract_etag(contract: Contract) -> str:
 
 @dataclass
 class SchemaImpact:
-    """The effect of a schema on gold labels: how many were checked, how many are invalid, and examples.
+    """The effect of a schema on gold labels: how many were checked, how many are invalid, and examples. The labels are
+    checked as they are after the suggested ``mapping``, which the dry run starts with.
 
     ``pending``: documents that wait for a review or adjudication, up to ``MAX_PENDING``. ``is_complete``: no label was
     left out.
@@ -291,6 +292,7 @@ class SchemaImpact:
     invalid: int = 0
     examples: list[tuple[Document, str]] = field(default_factory=list)
     is_complete: bool = True
+    mapping: list[str] = field(default_factory=list)
 
 
 def schema_impact(*, project: Project, compiled: CompiledSchema, limit: int = 500) -> SchemaImpact:
@@ -301,9 +303,13 @@ def schema_impact(*, project: Project, compiled: CompiledSchema, limit: int = 50
         Gold.objects.current(project).select_related("revision", "document").order_by("document_id")[: limit + 1]
     )
     result.is_complete = len(rows) <= limit
+    old = project.schema_version.compiled
+    steps = check(suggest_mapping(old, compiled), old, compiled) if rows else []
+    result.mapping = [in_words(step) for step in steps]
+    mapped = mapper(steps, compiled)
     for row in rows[:limit]:
         result.checked += 1
-        problems = compiled.validate(row.revision.value)
+        problems = compiled.validate(mapped(row.revision.value))
         if problems:
             result.invalid += 1
             if len(result.examples) < 5:

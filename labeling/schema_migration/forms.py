@@ -23,6 +23,11 @@ class MappingLine:
     what: str
     controls: list[forms.BoundField]
 
+    @property
+    def shows_labels(self) -> bool:
+        """Whether a control does not say by itself what it is for."""
+        return len(self.controls) > 1 or not self.controls[0].name.startswith("gone-")
+
 
 class MappingForm(forms.Form):
     """Removed, new, retyped and narrowed fields with their controls. ``steps()`` gives the mapping."""

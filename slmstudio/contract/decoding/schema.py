@@ -39,7 +39,7 @@ MAX_PARTS: Final = 20_000
 #: maximum number of alternatives of all values together; the same beyond it. the schema of Azure Pipelines has 6,800
 MAX_ALTERNATIVES: Final = 20_000
 #: maximum number of steps to simplify a schema; the same beyond it
-MAX_STEPS: Final = 2_000_000
+MAX_STEPS: Final = 500_000
 #: integers up to here are exact in the decoder's arithmetic
 _MAX_EXACT: Final = 2**53
 BOUNDS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")

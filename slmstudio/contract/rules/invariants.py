@@ -38,6 +38,7 @@ __all__ = [
     "Invariant",
     "broken",
     "check",
+    "compiled_rules",
     "declared",
     "parse",
 ]
@@ -66,7 +67,8 @@ class _MissingError(Exception):
 
 
 @lru_cache(maxsize=256)
-def _rules(compiled: CompiledSchema) -> tuple[CompiledInvariant, ...]:
+def compiled_rules(compiled: CompiledSchema) -> tuple[CompiledInvariant, ...]:
+    """The invariants that a schema declares, in the order of the schema."""
     rules = []
     for node in compiled.root.nodes():
         options = node.schema.get("x-slm", {})
@@ -79,7 +81,7 @@ def _rules(compiled: CompiledSchema) -> tuple[CompiledInvariant, ...]:
 
 def declared(compiled: CompiledSchema) -> bool:
     """Whether the schema declares any invariant."""
-    return bool(_rules(compiled))
+    return bool(compiled_rules(compiled))
 
 
 def check(schema: CompiledSchema | dict[str, Any], value: Any) -> list[Problem]:
@@ -90,7 +92,7 @@ def check(schema: CompiledSchema | dict[str, Any], value: Any) -> list[Problem]:
 def broken(schema: CompiledSchema | dict[str, Any], value: Any) -> list[BrokenInvariant]:
     """Every violated invariant of a value with all the places it reads. Never raises for any value."""
     compiled = schema if isinstance(schema, CompiledSchema) else compile_schema(schema)
-    rules = _rules(compiled)
+    rules = compiled_rules(compiled)
     if not rules:
         return []
     try:

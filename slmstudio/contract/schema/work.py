@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
-#: steps to translate, check and compile one schema; the largest real ones take about a tenth of them
+#: steps to translate, check and compile one schema; the largest real ones take a sixth of them
 MAX_STEPS: Final = 2_000_000
 _left: ContextVar[list[int] | None] = ContextVar("steps_left", default=None)
 

@@ -46,7 +46,7 @@ _SENTENCES = {
     Code.CHOSEN: "Of the schemas in the text, {names} is used.",
     Code.DRAFT: "Translated from an older draft or OpenAPI: {names}.",
     Code.TYPE: "Types completed: {names}.",
-    Code.WRAPPED: "The document is no object, so its value is the field {names} of one.",
+    Code.WRAPPED: "The schema is not an object with fields; its value becomes the field {names}.",
     Code.IGNORED: "Annotations ignored: {names}.",
     Code.FORMAT: "Formats not checked: {names}.",
     Code.UNCHECKED: "Rules not checked: {names}.",

@@ -236,6 +236,35 @@ def test_others_read_the_contract_and_cannot_change_it(desk: Desk, role: str) ->
     assert desk.project.contract.instruction != "Mine now."
 
 
+def test_readers_see_fields_and_rules_in_words(desk: Desk) -> None:
+    schema = loads(desk.project.schema_version.schema_text)
+    amount = {"type": "number", "title": "Net amount", "description": "Without tax.", "x-slm": {"hint": "As printed."}}
+    row = {"type": "object", "properties": {"net": amount, "unit": {"enum": ["kg", "m"]}}, "required": ["net"]}
+    schema["properties"] |= {
+        "lines": {"type": "array", "items": row},
+        "tags": {"type": "array", "items": {"type": "string"}},
+    }
+    schema["x-slm"] = {
+        "invariants": ["sum(lines[].net) == total_amount", {"rule": "date != null", "message": "Dated."}]
+    }
+    desk.as_("engineer").post(desk.url("contract/"), contract_form(desk, schema=dumps(schema)))
+    page = desk.as_("annotator").get(desk.url("contract/"))
+    listed = {field.title: field for field in page.context["listed"]}
+    assert (listed["Lines"].type, listed["Net amount"].level, listed["Net amount"].required) == ("Table", 1, True)
+    assert (listed["Unit"].type, listed["Unit"].choices) == ("Choice", ("kg", "m"))
+    assert listed["Net amount"].hint == "As printed."
+    assert page.context["rules"] == ["The sum of Net amount in Lines must equal Total amount", "Dated."]
+    assert "&quot;properties&quot;" not in page.content.decode()
+
+
+@pytest.mark.parametrize("role", WRITERS)
+def test_a_save_leads_to_the_next_step(desk: Desk, role: str) -> None:
+    form = contract_form(desk, instruction="<b>Extract</b> all.")
+    page = desk.as_(role).post(desk.url("contract/"), form, follow=True).content.decode()
+    messages = page[page.index('id="messages"') : page.index("</main>")].split('class="page-head"')[0]
+    assert f'href="{reverse("import", args=["desk"])}"' in messages
+
+
 @pytest.mark.parametrize("role", WRITERS)
 def test_engineers_and_owners_save_it(desk: Desk, role: str) -> None:
     schema = loads(desk.project.schema_version.schema_text)
@@ -343,4 +372,4 @@ def test_hostile_names_are_escaped(desk: Desk) -> None:
 def test_empty_list_names_an_owner(db: None) -> None:
     page = browser(person("nina")).get("/").content.decode()
     assert "ask one of its owners to add you under Settings" in page
-    assert "your user name is <strong>nina</strong>" in page
+    assert "<strong>nina</strong>" in page

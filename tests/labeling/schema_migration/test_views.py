@@ -6,7 +6,9 @@ from labeling import jobs
 from labeling.models import Document, Gold, SchemaMigration
 from labeling.projects.services import contract_etag
 from labeling.schema_migration import services as schema_migration_services
-from slmstudio.contract.schema.compiled import dumps, loads
+from labeling.schema_migration.forms import MappingForm
+from slmstudio.contract.schema.compiled import compile_schema, dumps, loads
+from tests.contract.samples import object_schema
 from tests.labeling.api_client import api_of
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 from tests.shared_rows import shared_fixture
@@ -172,3 +174,12 @@ def test_requeue_reason_is_displayed(desk: Desk) -> None:
     api = api_of(desk.project, desk.people["annotator"])
     assert api.get(f"documents/{document.pk}").json["returned"] == found
     assert api.post(f"documents/{document.pk}/open").json["returned"] == found
+
+
+def test_only_a_control_that_says_what_it_is_for_hides_its_label() -> None:
+    old = compile_schema(object_schema({"direction": {"enum": ["in", "out"]}, "note": {"type": "string"}}))
+    new = compile_schema(object_schema({"direction": {"enum": ["out", "back"]}}))
+    lines = {line.field: line for line in MappingForm(old, new, []).lines()}
+    assert lines["direction"].shows_labels
+    assert "in becomes" in lines["direction"].controls[0].label
+    assert not lines["note"].shows_labels
