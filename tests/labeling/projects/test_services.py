@@ -207,7 +207,7 @@ def test_pending_reviews_are_requeued(desk: Desk) -> None:
     desk.project.refresh_from_db()
     assert schema_impact(project=desk.project, compiled=read_schema(text).compiled).pending == 2
     page = desk.as_("engineer").post(desk.url("contract/preview/"), {"schema": text})
-    assert page.context["impact"].pending == 2
+    assert "2 submitted documents" in page.content.decode()
     with CaptureQueriesContext(connection) as queries:
         save(desk, schema_text=text)
     assert Document.objects.counts_by_state() == {"in_progress": 2, "new": 1}
