@@ -63,7 +63,8 @@ def compute(project: Model) -> Usage:
         max(0.0, ((run.finished_at or now) - max(run.started_at or now, since)).total_seconds()) * run.gpus
         for run in _recent(project, since)
     )
-    return Usage(f"GPU hours of {DAYS} days", seconds / 3600, settings.PROJECT_GPU_HOURS, "hours", "PROJECT_GPU_HOURS")
+    title = f"GPU hours, last {DAYS} days"
+    return Usage(title, seconds / 3600, settings.PROJECT_GPU_HOURS, "hours", "PROJECT_GPU_HOURS")
 
 
 def _recent(project: Model, since: datetime) -> Iterable["BackgroundRun"]:
@@ -86,8 +87,8 @@ def storage_problem(project: Model) -> str:
     if not usage.is_full:
         return ""
     return (
-        f"This project stores {usage.used:,.1f} GB of at most {usage.limit:,.0f} GB (quota PROJECT_STORAGE_GB). "
-        "An administrator can raise it."
+        f"This project uses {usage.used:,.1f} GB of its {usage.limit:,.0f} GB of storage. Delete what you no longer "
+        "need, or ask an administrator for more."
     )
 
 
@@ -99,8 +100,8 @@ def compute_problem(project: Model) -> str:
     if not usage.is_full:
         return ""
     return (
-        f"This project used {usage.used:,.1f} of {usage.limit:,.0f} GPU hours in {DAYS} days (quota "
-        "PROJECT_GPU_HOURS). It can start runs again as older ones leave that period; an administrator can raise it."
+        f"This project used {usage.used:,.1f} of its {usage.limit:,.0f} GPU hours in the last {DAYS} days. Wait until "
+        "older runs no longer count, or ask an administrator for more."
     )
 
 
@@ -109,7 +110,7 @@ def projects_problem(owned: int) -> str:
     most = settings.PROJECTS_PER_PERSON
     if not most or owned < most:
         return ""
-    return f"You own {owned} of at most {most} projects (quota PROJECTS_PER_PERSON). An administrator can raise it."
+    return f"You own {owned} of at most {most} projects. Ask an administrator for more."
 
 
 def _size(path: str) -> int:

@@ -253,7 +253,7 @@ class WaiverIn(In):
     gate: Text | None = Field(None, description="key of the gate; null: every gate that does not pass", max_length=200)
     reason: Reason
     expires: Day = Field(description="its last day, such as 2026-12-31")
-    owner: Text = Field("", description="user name of a member; empty: who decides", max_length=150)
+    owner: Text = Field("", description="username of a member; default: the member who decides", max_length=150)
 
 
 class DecisionIn(In):

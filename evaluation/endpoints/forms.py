@@ -30,7 +30,7 @@ class EndpointForm(forms.Form):
         required=False,
         widget=text_input(spellcheck="false"),
         help_text="Environment variable SLM_KEY_…; SLM_KEY_…_HOSTS and SLM_KEY_…_PROJECTS list the hosts that get the "
-        "key and the projects that can use it. An administrator sets them. Empty: no key is sent.",
+        "key and the projects that can use it. An administrator sets them. Leave empty to send no key.",
     )
     structured = forms.ChoiceField(
         label="Structured output",
@@ -56,7 +56,8 @@ class EndpointForm(forms.Form):
         label="Window size in tokens",
         required=False,
         widget=number_input(),
-        help_text="A longer document is sent in windows of this size, and their outputs are merged. Empty: as a whole.",
+        help_text="Longer documents are sent in windows of this size, and the outputs are merged. Leave empty to send "
+        "documents whole.",
     )
     reasoning_effort = forms.ChoiceField(
         label="Reasoning effort",

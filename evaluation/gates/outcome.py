@@ -31,7 +31,7 @@ def overall(verdicts: Sequence[Mapping[str, Any]]) -> Status:
 
 
 def exit_code(status: Status) -> ExitCode:
-    """The exit code of a verdict. An inapplicable gate holds nothing up."""
+    """The exit code of a verdict. An inapplicable gate does not block."""
     return ExitCode.PASS if status is Status.INAPPLICABLE else ExitCode[status.name]
 
 

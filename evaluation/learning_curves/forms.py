@@ -37,7 +37,7 @@ class LearningCurveForm(forms.Form):
         max_value=1000,
         required=False,
         widget=narrow_number_input(step="any"),
-        help_text="For a base model: all training runs together. Empty: no limit.",
+        help_text="For a base model: all training runs together. Leave empty for no limit.",
     )
 
     def __init__(self, data: Any = None, *, project: Project) -> None:

@@ -42,7 +42,7 @@ class PrelabelForm(forms.Form):
         max_value=2_000_000_000,
         required=False,
         widget=number_input(),
-        help_text="For an endpoint: it gets no more documents after this many tokens. Empty: no limit.",
+        help_text="For an endpoint: no more documents are sent after this many tokens. Leave empty for no limit.",
     )
     query = forms.CharField(max_length=2000, required=False, widget=forms.HiddenInput())
 

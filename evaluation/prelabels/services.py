@@ -102,7 +102,7 @@ def start_prelabels(
     """
     _check_model(project, model_version, endpoint)
     if problem := quotas.compute_problem(project):
-        raise Refused(problem, field="model")
+        raise Refused(problem, field="model", code="quota")
     if not 1 <= limit <= MAX_DOCUMENTS:
         raise Refused(f"Choose 1 to {MAX_DOCUMENTS:,} documents.", field="limit")
     if token_budget is not None and token_budget < 1:

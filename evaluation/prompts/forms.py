@@ -44,7 +44,7 @@ class PromptSearchForm(forms.Form):
         max_value=MAX_TRIALS,
         initial=DEFAULT_TRIALS,
         widget=narrow_number_input(),
-        help_text="The first one is the prompt as it is.",
+        help_text="The first trial is the current prompt.",
     )
     max_minutes = forms.IntegerField(
         label="Minutes",

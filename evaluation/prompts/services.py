@@ -46,7 +46,7 @@ def start_search(
     """
     _check_model(project, model)
     if problem := quotas.compute_problem(project):
-        raise Refused(problem, field="model")
+        raise Refused(problem, field="model", code="quota")
     if dataset.project_id != project.pk or dataset.schema_version_id != project.schema_version.pk:
         raise Refused("Choose a dataset version of the current schema.", field="dataset")
     for name, value, low, high in (

@@ -10,7 +10,7 @@ _RATES = {
     "schema_valid": "Schema-valid outputs",
     "field_exact": "Field accuracy",
     "document_exact": "Exact match",
-    "invariants_hold": "Invariants",
+    "invariants_hold": "Rules",
     "hallucinated": "Hallucinated values",
 }
 

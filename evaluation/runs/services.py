@@ -99,7 +99,7 @@ def start_evaluation(
     if dataset.project_id != project.pk:
         raise Refused("That dataset version belongs to another project.", field="dataset")
     if problem := quotas.compute_problem(project):
-        raise Refused(problem, field="model")
+        raise Refused(problem, field="model", code="quota")
     if benchmark is not None:
         split = EvalRun.BENCHMARK
     elif split not in Split.values:
@@ -273,7 +273,7 @@ def resume(*, run: EvalRun, user: User) -> None:
     if not locked.can_resume or endpoint is None:
         raise Refused(f"Evaluation {locked.number} cannot be resumed. Start it again.", field="run")
     if problem := quotas.compute_problem(locked.project):
-        raise Refused(problem, field="run")
+        raise Refused(problem, field="run", code="quota")
     locked.backend.check_model(endpoint, mode=locked.mode, at_once=min(locked.at_once, endpoint.at_once))
     if obstacle := holdout_obstacle(endpoint, locked.split):
         raise Refused(obstacle, field="split")

@@ -37,7 +37,7 @@ STATES = [
     ("no_json", "not a JSON object"),
     ("missing_required", "missing required field"),
     ("extra_keys", "extra field"),
-    ("rules", "violated invariant"),
+    ("rules", "violated rule"),
     ("hallucinated", "hallucinated value"),
 ]
 FILTERS = ("state", "field", "outcome", "error", "tag", "q", "gold", "predicted", "where")

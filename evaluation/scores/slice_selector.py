@@ -37,7 +37,7 @@ class Slice:
             return cls(tag=text)
         key, equals, value = text.removeprefix(_PREFIX).partition("=")
         if not (key and equals and value):
-            raise SliceError(f"must be a failure tag, or metadata.KEY=VALUE; found {text!r}")
+            raise SliceError(f"must be a tag, or metadata.KEY=VALUE; found {text!r}")
         return cls(key=key, value=value)
 
     def __str__(self) -> str:

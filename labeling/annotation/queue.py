@@ -341,7 +341,7 @@ def flag(*, document: Document, user: User, tags: Iterable[str]) -> list[str]:
         requested = set(tags)
         unknown = sorted(requested.difference(known))
         if unknown:
-            raise Refused(f"Unknown failure tag: {', '.join(unknown)[:200]}.", code="tag")
+            raise Refused(f"Unknown tag: {', '.join(unknown)[:200]}.", code="tag")
         row.tags = [tag for tag in known if tag in requested]
         row.save(update_fields=["tags"])
     return list(row.tags)

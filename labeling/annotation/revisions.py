@@ -115,7 +115,7 @@ def merge_save(
         other = others.order_by("-number").first()
         if other is not None:
             clashes = merge(base, mine, other.value).conflicts
-        merged_with = "you, in another tab" if other is None else author_name(other.annotation)
+        merged_with = "you" if other is None else author_name(other.annotation)
         evidence = {**head.evidence, **evidence}
         parsed = Parsed(result.value, parsed.problems, parsed.shown)
     saved = SaveResult(

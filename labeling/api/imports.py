@@ -38,8 +38,8 @@ _FORM = ("file", "kind", "options", "as_holdout", "synthetic")
 # Any item is accepted: invalid rows are rejected in the response, the others are imported.
 _ROW = {
     "description": (
-        "An object with `text`; `id` (default: made from the text), `gold` (the label under the schema; without it the "
-        "document is queued for labeling), `tags` (failure tags). Other keys become metadata."
+        "An object with `text`; `id` (default: derived from the text), `gold` (the label under the schema; without it "
+        "the document is queued for labeling), `tags` (a list). Other keys become metadata."
     )
 }
 _EXAMPLE = [{"id": "A-1029", "text": "Invoice A-1029 of 2026-01-14 ...", "gold": {"invoice_id": "A-1029"}}]

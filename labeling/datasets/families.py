@@ -129,5 +129,5 @@ def _untested(one: Mapping[str, Any], documents: int) -> str:
     share = percent(one["documents"] / documents, 0)
     return (
         f"{one['name']} has {share} of the documents and none in the hold-out, so no evaluation tests it. Move "
-        "further documents of it to the hold-out, and freeze a version with large groups spread."
+        "more of its documents to the hold-out, and freeze a version with large groups spread."
     )

@@ -85,7 +85,7 @@ class FreezeForm(forms.Form):
         keys = [(f"metadata.{key}", key) for key in metadata_keys(project) if key]
         self._offer("group_by", [("", "near-duplicates only"), ("source", "source file"), *keys])
         classes = class_fields(project.schema_version.compiled)
-        self._offer("stratify", [("", "nothing"), ("tags", "failure tags"), *classes])
+        self._offer("stratify", [("", "nothing"), ("tags", "tags"), *classes])
         known = list(tags_of(project))
         for name in ("tags", "without_tags"):
             self._offer(name, [(tag, tag) for tag in known])

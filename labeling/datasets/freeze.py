@@ -165,9 +165,9 @@ def validate_settings(
     if rules.large_families not in ("", splits.WHOLE, splits.SPREAD):
         raise Refused("Large families can be held out whole, or spread.", field="large_families")
     if rules.large_families and not rules.group_by:
-        raise Refused("Choose what documents are grouped by; near-duplicates are never spread.", field="large_families")
+        raise Refused("Choose what to group documents by. Near-duplicates are never spread.", field="large_families")
     if rules.stratify not in ("", "tags", *(pattern for pattern, _ in class_fields(compiled))):
-        raise Refused("Documents can be stratified by failure tags, or by a field with fixed values.", field="stratify")
+        raise Refused("Documents can be stratified by tags, or by a field with fixed values.", field="stratify")
 
 
 def _assign_splits(

@@ -42,7 +42,7 @@ SILVER_REASONS = {
     "no_confidence": "no confidence",
     "low_confidence": "confidence below the limit",
     "schema": "invalid under the schema",
-    "invariants": "violates an invariant",
+    "invariants": "violates a rule",
     "evidence": "a value is not in the document",
     "near_duplicate": "near-duplicate of a validation or hold-out document",
     "related": "in the same group as a validation or hold-out document",

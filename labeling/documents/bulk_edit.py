@@ -34,7 +34,7 @@ MAX_IDS = 1_000
 MAX_OVERLAP = 10
 Action = BulkEdit.Action
 CHANGED_SINCE_EDIT = "changed since"
-DELETED = "deleted in the meantime"
+DELETED = "deleted since"
 
 
 # -- starting ----------------------------------------------------------------------------------------------------------
@@ -164,7 +164,7 @@ def _tags(project: Project, action: str, tags: Any) -> list[str]:
     known = tags_of(project)
     unknown = [tag for tag in tags if tag not in known and (action == Action.TAG or len(tag) > 40)]
     if unknown:
-        raise Refused(f"There is no failure tag {unknown[0][:40]!r}.")
+        raise Refused(f"There is no tag {unknown[0][:40]!r}.")
     return list(dict.fromkeys(tags))
 
 

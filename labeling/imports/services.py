@@ -101,7 +101,7 @@ def start_upload(
         Refused: the project's storage is full. The upload stays: another import may use it.
     """
     if problem := quotas.storage_problem(project):
-        raise Refused(problem)
+        raise Refused(problem, code="quota")
     run = ImportRun(
         project=project,
         file_name=upload.name[:200],

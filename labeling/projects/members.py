@@ -42,7 +42,7 @@ def add(*, project: Project, by: User | None, username: str, role: str) -> Membe
     user = get_user_model().objects.filter(username=username.strip(), is_active=True).first()
     if user is None:
         raise Refused(
-            "There is no user with this name. Administrators create accounts; user names are case-sensitive.",
+            "There is no user with this name. Administrators create accounts. Usernames are case-sensitive.",
             field="username",
         )
     _check_role(role)

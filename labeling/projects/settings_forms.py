@@ -46,8 +46,8 @@ class WorkflowForm(forms.Form):
     extra_tags = forms.CharField(
         required=False,
         max_length=3_000,
-        label="Failure tags of this project",
-        help_text="In addition to the vocabulary, separated by commas.",
+        label="Tags of this project",
+        help_text="In addition to the built-in tags, separated by commas.",
         widget=forms.TextInput(attrs={**CONTROL, "autocomplete": "off", "spellcheck": "false"}),
     )
 

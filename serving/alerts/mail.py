@@ -26,7 +26,8 @@ def send_waiting(now: datetime) -> int:
     """Sends what waits; returns the number of messages sent. Each is sent by one process: its row is locked."""
     sent = 0
     if not settings.EMAIL_HOST and settings.EMAIL_BACKEND.endswith("smtp.EmailBackend"):
-        AlertEvent.objects.filter(mail=Mail.WAITING).update(mail=Mail.FAILED, mail_error="EMAIL_HOST is not set.")
+        waiting = AlertEvent.objects.filter(mail=Mail.WAITING)
+        waiting.update(mail=Mail.FAILED, mail_error="The mail server is not set up.")
         return 0
     for pk in list(AlertEvent.objects.filter(mail=Mail.WAITING).order_by("pk").values_list("pk", flat=True)[:_BATCH]):
         sent += _send(pk, now)

@@ -90,4 +90,5 @@ def addresses(project: Project) -> str:
 def mail_problem() -> str:
     """Why no mail is sent from here, as a sentence."""
     smtp = settings.EMAIL_BACKEND.endswith("smtp.EmailBackend")
-    return "Mail is not sent: EMAIL_HOST is not set." if smtp and not settings.EMAIL_HOST else ""
+    problem = "No email is sent: the mail server is not set up. Ask an administrator."
+    return problem if smtp and not settings.EMAIL_HOST else ""

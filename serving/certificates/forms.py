@@ -41,7 +41,7 @@ class CertificateForm(forms.Form):
         required=False,
         min_value=1,
         max_value=5_000,
-        help_text="Empty: as many as the planner says.",
+        help_text="Leave empty for the planned number.",
         widget=forms.NumberInput(attrs=_INPUT),
     )
 

@@ -88,7 +88,7 @@ def send(*, project: Project, user: User, items: Iterable[int], wrong: bool, tag
         Refused: the project has no such failure tag.
     """
     if tag and tag not in tags_of(project):
-        raise Refused("Select a failure tag of the project.", field="tag", code="tag")
+        raise Refused("Select a tag of the project.", field="tag", code="tag")
     rows = _locked(project, items)
     requests = _shown(rows)
     gone = _drop_gone(rows, requests)

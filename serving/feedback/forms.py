@@ -30,7 +30,7 @@ class DecisionForm(forms.Form):
         data: Any = self.data
         given = [one for one in data.getlist("items") if one.isascii() and one.isdigit() and len(one) < 19]
         items.choices = [(one, one) for one in given]
-        tag.choices = [("", "no failure tag"), *((name, found.title) for name, found in tags_of(project).items())]
+        tag.choices = [("", "no tag"), *((name, found.title) for name, found in tags_of(project).items())]
 
     def clean(self) -> dict[str, Any]:
         values: dict[str, Any] = super().clean() or self.cleaned_data
@@ -61,7 +61,7 @@ class PlanForm(forms.Form):
     )  # fmt: skip
     low_confidence = forms.FloatField(
         label="Low confidence is below (%)", required=False, min_value=0, max_value=100,
-        help_text="Of the least certain field. Empty: as in the project's forms.",
+        help_text="Of the least certain field. Leave empty for the project's threshold.",
         widget=forms.NumberInput(attrs={**_INPUT, "step": "1"}),
     )  # fmt: skip
     redact = forms.MultipleChoiceField(
@@ -74,7 +74,7 @@ class PlanForm(forms.Form):
         widget=forms.NumberInput(attrs=_INPUT),
     )  # fmt: skip
     retrain_tag = forms.ChoiceField(
-        label="Only labels of documents with this failure tag", required=False,
+        label="Only labels of documents with this tag", required=False,
         widget=forms.Select(attrs={"class": "form-select"}),
     )  # fmt: skip
     retrain_below = forms.FloatField(

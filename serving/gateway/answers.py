@@ -72,7 +72,7 @@ class Question:
         return self._sha256
 
     def split_sha256(self, route: Route) -> str:
-        """What decides which release answers: the key, or with sticky callers who asks."""
+        """What decides which release answers: the key, or the caller with sticky callers."""
         if not route.sticky:
             return self.key_sha256
         return hashlib.sha256(caller_name(self.caller, self.token_id).encode(errors="replace")).hexdigest()

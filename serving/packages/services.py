@@ -78,10 +78,10 @@ def variant_key(engine: str, export: ModelExport | None) -> str:
 def _server_problem(run: EvalRun, engine: str) -> str:
     """Why a server outside the replicas cannot be used, as a sentence."""
     if engine == Engine.VLLM and not (settings.VLLM_COMMAND or settings.VLLM_URL):
-        return "Set VLLM_COMMAND or VLLM_URL."
+        return "Not set up. Ask an administrator."
     if engine == Engine.OLLAMA and run.mode == "grounded":
         return "Ollama does not support grounded decoding."
-    return "Set OLLAMA_URL." if engine == Engine.OLLAMA and not settings.OLLAMA_URL else ""
+    return "Not set up. Ask an administrator." if engine == Engine.OLLAMA and not settings.OLLAMA_URL else ""
 
 
 def _exports(run: EvalRun) -> Any:

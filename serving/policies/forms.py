@@ -22,7 +22,7 @@ class PolicyForm(forms.Form):
 
     budget_wrong = forms.IntegerField(
         label="At most this many wrong", required=False, min_value=1, max_value=1_000_000, widget=_number(),
-        help_text="Empty: no error budget; every answer goes out as it is.",
+        help_text="Leave empty for no error budget: every answer is returned.",
     )  # fmt: skip
     budget_of = forms.IntegerField(label="in", min_value=2, max_value=100_000_000, widget=_number())
     budget_unit = forms.ChoiceField(
@@ -46,10 +46,10 @@ class PolicyForm(forms.Form):
         label="Ask it where the output is not valid", required=False, widget=forms.CheckboxInput(attrs=_CHECK)
     )
     on_unavailable = forms.BooleanField(
-        label="Ask it where the small model does not answer", required=False, widget=forms.CheckboxInput(attrs=_CHECK)
+        label="Ask it when the small model does not respond", required=False, widget=forms.CheckboxInput(attrs=_CHECK)
     )
     on_invariant = forms.BooleanField(
-        label="Ask it where an invariant is violated", required=False, widget=forms.CheckboxInput(attrs=_CHECK)
+        label="Ask it when a rule is violated", required=False, widget=forms.CheckboxInput(attrs=_CHECK)
     )
     min_confidence = forms.FloatField(
         label="Minimum confidence of every field (%)", required=False, min_value=0, max_value=100,

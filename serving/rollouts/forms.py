@@ -16,7 +16,7 @@ class PlanForm(forms.Form):
     auto_promote = forms.BooleanField(
         label="Promote automatically",
         required=False,
-        help_text="A candidate that is ready goes on to the next stage. A bad one is always aborted.",
+        help_text="A candidate that is ready moves to the next stage. A bad one is always aborted.",
         widget=forms.CheckboxInput(attrs={"class": "form-check-input"}),
     )
     max_failure_rate = forms.FloatField(
@@ -38,7 +38,7 @@ class PlanForm(forms.Form):
         required=False,
         min_value=5,
         max_value=99,
-        help_text="A broken model can write valid outputs. Empty: no limit, for a stable version that is bad.",
+        help_text="A broken model can write valid outputs. Leave empty for no limit, if the stable version is bad.",
         widget=forms.NumberInput(attrs={**_INPUT, "step": "1"}),
     )
     min_requests = forms.IntegerField(

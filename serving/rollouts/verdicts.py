@@ -206,7 +206,7 @@ def e_value(log_e: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.2g}" if value < 10 else f"{value:.0f}"
 
 
-#: whom the evidence of a question speaks against
+#: what the evidence of a question is against
 _NULL = {
     "fails_more": "a candidate that fails no more often",
     "over_limit": "a candidate within the limit",

@@ -46,7 +46,7 @@ def check(url: str) -> None:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise Refused("An address must begin with https:// or http:// and name a host.")
     if parts.username is not None or parts.password is not None:
-        raise Refused("An address must not contain a user name or password.")
+        raise Refused("An address must not contain a username or password.")
     addresses(parts.hostname, port or (443 if parts.scheme == "https" else 80))
 
 
@@ -97,8 +97,7 @@ def addresses(host: str, port: int) -> list[str]:
     for address in resolved:
         if not _allowed(host, ipaddress.ip_address(address.partition("%")[0])):
             raise Refused(
-                f"The host {host[:100]} is an internal address ({address}); an administrator can allow it with "
-                "OUTBOUND_ALLOW."
+                f"The host {host[:100]} is an internal address ({address}). Ask an administrator to allow it."
             )
     return resolved
 

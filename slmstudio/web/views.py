@@ -74,7 +74,7 @@ def too_many_requests(
 
 def sign_in_unavailable(request: HttpRequest, seconds: int) -> HttpResponse:
     """503 while attempts to sign in cannot be counted."""
-    text = "The job queue does not answer, so attempts to sign in cannot be counted. Users who are signed in can go on."
+    text = "The job queue does not respond, so sign-in attempts cannot be counted. Signed-in users can continue."
     answer = _error(request, 503, "Signing in is not possible at the moment", text)
     answer["Retry-After"] = str(seconds)
     return answer

@@ -85,7 +85,9 @@ def register_folder(*, slug: str, name: str, folder: Path | str, licence: str = 
     if not any(path.is_relative_to(root) and path != root for root in allowed):
         places = ", ".join(str(root) for root in allowed)
         raise Refused(
-            f"{path} is not below {places} (setting MODEL_FOLDERS).", field="folder", code="outside_model_folders"
+            f"{path} is not below {places}. An administrator can allow other folders.",
+            field="folder",
+            code="outside_model_folders",
         )
     if not _is_folder(path):
         raise Refused(f"{path} is not a folder.", field="folder")

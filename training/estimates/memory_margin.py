@@ -18,4 +18,4 @@ def usable_memory(hardware: "Hardware | None") -> tuple[int | None, str]:
     if hardware.gpus:
         gpu = min(hardware.gpus, key=lambda one: one.memory_bytes)
         return int(gpu.memory_bytes * USABLE_SHARE), f"{gpu.name} of {hardware.host}"
-    return int(hardware.memory_bytes * USABLE_SHARE), f"the memory of {hardware.host}"
+    return int(hardware.memory_bytes * USABLE_SHARE), f"memory of {hardware.host}"

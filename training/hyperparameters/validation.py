@@ -97,7 +97,7 @@ def problems(
 
 def _devices_message(gpus: int) -> str:
     if gpus < 2:
-        return "Use 1 device: no worker of the queue gpu has more than one GPU."
+        return "Use 1 device: no GPU worker has more than one GPU."
     return f"GPUs: 1 to {gpus}, as many as the worker has."
 
 

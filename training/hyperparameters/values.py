@@ -16,8 +16,8 @@ TOO_LONG = ("windows", "refuse", "leave_out")
 PACKAGES = {"qlora": "bitsandbytes", "wandb": "wandb"}
 #: values that need a CUDA GPU, with their message
 CUDA_ONLY = {
-    "qlora": "QLoRA needs a CUDA GPU; no worker of the queue gpu has one. Use LoRA.",
-    "fp16": "fp16 needs a CUDA GPU; no worker of the queue gpu has one. Use automatic.",
+    "qlora": "QLoRA needs a CUDA GPU, and no GPU worker has one. Use LoRA.",
+    "fp16": "fp16 needs a CUDA GPU, and no GPU worker has one. Use automatic.",
 }
 
 

@@ -50,9 +50,9 @@ _HINTS = {
     "more copy of the trained weights.",
     "ema_decay": "Only with averaging: 0.99 averages over about the last hundred steps, at most a tenth of the run.",
     "augmentation": "In every second epoch, names and addresses are exchanged between documents and some lines without "
-    "values are left out, so that new ones are read as well as known ones.",
-    "keep_best_and_last": "Of the best evaluation and of the last step, so that both can be evaluated. Takes the disk "
-    "of a second model.",
+    "values are left out, so the model reads new ones as well as known ones.",
+    "keep_best_and_last": "Of the best evaluation and of the last step, so both can be evaluated. Needs disk space "
+    "for a second model.",
     "eval_every": "Leave empty for four evaluations per run and at least one per epoch.",
     "save_every": "Leave empty for one after each evaluation and every five minutes.",
     "sample_documents": "Validation documents whose outputs are scored. Fifty make field accuracy steady enough to "

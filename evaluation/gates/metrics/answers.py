@@ -76,7 +76,7 @@ def _invariants(sample: Sample) -> Measurement:
     """An output that cannot be read does not satisfy invariants that another output could be checked for."""
     held = {key: view.invariants_hold for key, view in _views(sample).items()}
     if held and all(value is None for value in held.values()):
-        return Measurement.nothing("the schema has no invariants, or no output is readable")
+        return Measurement.nothing("the schema has no rules, or no output is readable")
     return _rate({key: bool(value) for key, value in held.items()}, sample)
 
 
@@ -84,7 +84,7 @@ def _paired(sample: Sample) -> Measurement:
     """The field accuracy of each document that both models have, of the baseline and of the model under test."""
     if sample.baseline is None:
         return Measurement.nothing(
-            "there is no baseline: evaluate the base model or the deployed one on the hold-out, and select it"
+            "there is no baseline; evaluate the base model or the deployed model on the hold-out, and select it"
         )
     both = {
         key: (_accuracy(sample.baseline[key], sample.field), _accuracy(score, sample.field))
@@ -170,7 +170,7 @@ METRICS = {
         field="may",
     ),
     "invariants_hold_rate": Metric(
-        title="At least {} of outputs satisfy the invariants",
+        title="At least {} of outputs satisfy the rules",
         unit=PERCENT,
         operator=">=",
         count=_invariants,

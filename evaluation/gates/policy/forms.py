@@ -42,7 +42,7 @@ class AnswerForm(forms.Form):
 
 
 class PolicyForm(forms.Form):
-    """The thresholds of the gates, in display units: percent, milliseconds. An empty field is no gate.
+    """The thresholds of the gates, in display units: percent, milliseconds. An empty field means no gate.
 
     ``fields_known``: (pattern, title) of the schema's fields; ``slices_known``: (slice, label) of the documents.
     """
@@ -85,7 +85,7 @@ class PolicyForm(forms.Form):
             label="Slice",
             required=False,
             max_length=200,
-            help_text="Empty: all documents. A failure tag, or metadata.KEY=VALUE.",
+            help_text="A tag, or metadata.KEY=VALUE. Leave empty for all documents.",
             widget=text_input(list="slices-known"),
         )
         self.fields["add-field"] = forms.ChoiceField(
@@ -98,7 +98,7 @@ class PolicyForm(forms.Form):
             label="Value",
             required=False,
             max_length=200,
-            help_text="Empty: all values. For recall of one class, such as billing.",
+            help_text="For recall of one class, such as billing. Leave empty for all values.",
             widget=text_input(),
         )
 

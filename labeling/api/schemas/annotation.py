@@ -66,7 +66,7 @@ class OpenedOut(Out):
     submitted: bool
     author: str | None
     problems: list[RowOrField] = Field(description="schema errors")
-    warnings: list[RowOrField] = Field(description="violated invariants, and values that are not in the text")
+    warnings: list[RowOrField] = Field(description="violated rules, and values that are not in the text")
     prediction: Proposed | None
     rejection: RejectionOut | None
     returned: str | None = Field(description="why a schema change returned it to the queue")

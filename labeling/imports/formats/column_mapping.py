@@ -21,7 +21,7 @@ TEXT, ID, TAGS, GOLD, METADATA, IGNORE = "text", "id", "tags", "gold", "beside",
 ROLES: Final = {
     TEXT: "document text",
     ID: "document id",
-    TAGS: "failure tags, separated by commas",
+    TAGS: "tags, separated by commas",
     GOLD: "whole gold label, as JSON",
     METADATA: "metadata",
     IGNORE: "ignored",

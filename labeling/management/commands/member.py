@@ -22,7 +22,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("project", help="the slug of the project")
-        parser.add_argument("user", help="the user name")
+        parser.add_argument("user", help="the username")
         parser.add_argument("role", choices=[*Role.values, NONE])
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -60,8 +60,8 @@ def _usage(facts: PackageFacts) -> str:
     )
     parts = ["## Usage", "No network and no studio is needed once xllamacpp is installed:", fenced(commands, "sh")]
     parts.append(
-        "Every output is checked for types, names, enums, lengths, ranges and alternatives of schema.json. Formats, "
-        "invariants, and rules between fields are not checked here."
+        "Every output is checked for types, names, enums, lengths, ranges and alternatives of schema.json. Formats and "
+        "rules between fields are not checked here."
     )
     if grounded := facts.prompt["grounded"]:
         fields = ", ".join(f"`{one['pattern']}`" for one in grounded)

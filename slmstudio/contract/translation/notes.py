@@ -41,9 +41,9 @@ class Note:
 
 _SENTENCES = {
     Code.TEXT: "{names} removed around the schema.",
-    Code.REPEATED: "Annotations that occur twice in an object; the last one counts: {names}.",
-    Code.ENVELOPE: "The schema was taken out of {names}.",
-    Code.CHOSEN: "Of the schemas in the text, {names} is used.",
+    Code.REPEATED: "Annotations that occur twice in an object; the last one is used: {names}.",
+    Code.ENVELOPE: "The schema was extracted from {names}.",
+    Code.CHOSEN: "The text contains several schemas; {names} is used.",
     Code.DRAFT: "Translated from an older draft or OpenAPI: {names}.",
     Code.TYPE: "Types completed: {names}.",
     Code.WRAPPED: "The schema is not an object with fields; its value becomes the field {names}.",
@@ -51,7 +51,7 @@ _SENTENCES = {
     Code.FORMAT: "Formats not checked: {names}.",
     Code.UNCHECKED: "Rules not checked: {names}.",
     Code.REMOTE: "References that are not fetched; any value is accepted there: {names}.",
-    Code.MISSING: "References that lead to no schema; any value is accepted there: {names}.",
+    Code.MISSING: "References without a target; any value is accepted there: {names}.",
 }
 _SHOWN = 8
 

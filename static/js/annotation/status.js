@@ -157,8 +157,14 @@ export class Status {
   noticeMerge({ merged, merged_with: who, clashes }, titleOf) {
     const names = (/** @type {string[]} */ paths) => [...new Set(paths.map(titleOf))].slice(0, 4).join(", ") || "the label";
     const parts = [];
-    if (merged.length) parts.push(`${who} changed ${names(merged)}: merged.`);
-    if (clashes.length) parts.push(`You and ${who} both changed ${names(clashes.map(({ path }) => path))}: yours is kept, theirs is shown next to it.`);
+    const isOwn = who === "you";
+    if (merged.length) parts.push(isOwn ? `You changed ${names(merged)} in another tab. It was merged.` : `${who} changed ${names(merged)}. It was merged.`);
+    if (clashes.length) {
+      const fields = names(clashes.map(({ path }) => path));
+      parts.push(isOwn
+        ? `You changed ${fields} here and in another tab. This value is kept; the other is shown next to it.`
+        : `You and ${who} both changed ${fields}. Your value is kept; theirs is shown next to it.`);
+    }
     this.notice(parts.join(" "), "warning");
   }
 

@@ -151,7 +151,7 @@ export class Validation {
         if (draft.evidence[path]?.doubts?.includes(digest)) items.push(["confirmed", { path, rule: "invariant", text }]);
       }
     }
-    for (const conflict of shown.conflicts) items.push(["conflict", { path: conflict.path, text: `${conflict.by} wrote ${conflict.shown}`, conflict }]);
+    for (const conflict of shown.conflicts) items.push(["conflict", { path: conflict.path, text: conflict.by === "you" ? `You wrote ${conflict.shown} in another tab` : `${conflict.by} wrote ${conflict.shown}`, conflict }]);
     // A reason that is a message already is not repeated.
     const messages = new Set([...visibleProblems, ...shown.warnings].map(({ path, message }) => `${path} ${message}`));
     const withMessages = new Set([...shown.problems, ...shown.warnings].map(({ path }) => path));

@@ -80,7 +80,7 @@ def test_a_change_that_names_no_window_size_keeps_it(world: World) -> None:
         ({"model": ""}, "model", "Enter the model name"),
         ({"url": "api.example.com"}, "url", "begin with https"),
         ({"url": "file:///etc/passwd"}, "url", "begin with https"),
-        ({"url": "https://user:pass@93.184.215.14/v1"}, "url", "user name or password"),
+        ({"url": "https://user:pass@93.184.215.14/v1"}, "url", "username or password"),
         ({"url": "https://93.184.215.14/v1?key=sk-1"}, "url", "visible to all members"),
         ({"url": "https://93.184.215.14/v1/chat/completions"}, "url", "Remove /chat/completions"),
         ({"url": "http://127.0.0.1:8000/v1"}, "url", "internal address"),

@@ -111,7 +111,7 @@ def test_the_page_takes_few_queries(world: World, manager: Client, django_assert
 
 
 def test_the_untouched_policy_asks_for_the_rules_of_the_schema(world: World, manager: Client) -> None:
-    assertContains(manager.get("/p/invoices/gates/"), "At least 95% of outputs satisfy the invariants")
+    assertContains(manager.get("/p/invoices/gates/"), "At least 95% of outputs satisfy the rules")
 
 
 def test_the_form_shows_the_number_of_the_evaluation(world: World, manager: Client) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from html import unescape
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from labeling.models import (
     Webhook,
     WebhookDelivery,
 )
+from slmstudio.quotas import storage_problem
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from tests.labeling.desk import Desk, invoice, jsonl, make_desk
@@ -98,12 +100,13 @@ def test_full_project_refuses_imports(desk: Desk, settings: Any) -> None:
     address = client.post(desk.url(PAGE), {"file": file("rows.csv", b"id,text\na,b\n")})["Location"]
     settings.PROJECT_STORAGE_GB = 1e-9
     cache.clear()
+    problem = storage_problem(run.project)
     found = client.post(desk.url(f"{PAGE}{run.pk}/again/"), follow=True).content.decode()
-    assert "PROJECT_STORAGE_GB" in found
+    assert problem in unescape(found)
     assert artifacts.store().exists(run.upload_key)
     for url, data in ((f"{PAGE}columns/", {"u": upload_token(address)}), (PAGE, {"rows": '{"text": "b"}'})):
         answer = client.post(desk.url(url), data)
-        assert (answer.status_code, "PROJECT_STORAGE_GB" in answer.content.decode()) == (422, True)
+        assert (answer.status_code, problem in unescape(answer.content.decode())) == (422, True)
     assert ImportRun.objects.get() == run
     settings.PROJECT_STORAGE_GB = 0
     assert client.post(desk.url(f"{PAGE}columns/"), {"u": upload_token(address)}).status_code == 302

@@ -237,7 +237,7 @@ def test_url_is_checked_at_delivery(desk: Desk, receiver: Receiver, queues: None
     assert not deliveries.deliver(delivery.pk)
     assert not receiver.messages
     delivery.refresh_from_db()
-    assert "OUTBOUND_ALLOW" in delivery.error
+    assert "internal address" in delivery.error
 
 
 @pytest.mark.parametrize(("events", "word"), [([], "at least one"), (["document.eaten"], "document.eaten")])

@@ -36,7 +36,7 @@ def test_defaults_are_shown_to_everyone(world: World, deployment: Deployment) ->
     assert {line.badge[0] for line in page.context["lines"]} == {"done", "cancelled"}
     assert found["traffic"].badge[0] == "cancelled"
     assert found["p95"].rule.limit == 800
-    assert b"Change" not in page.content
+    assert b"deploy/alerts/rules/" not in page.content
     assert client(world.stranger).get(ADDRESS).status_code == 404
 
 

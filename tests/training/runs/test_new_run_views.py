@@ -83,7 +83,7 @@ def test_nul_in_the_base_model_is_rejected(engineer: Client, lengths: LengthRepo
         ({"method": "magic"}, "Select a valid choice"),
         ({"method": "qlora"}, "QLoRA needs a CUDA GPU"),
         ({"precision": "fp16"}, "fp16 needs a CUDA GPU"),
-        ({"devices": "2"}, "no worker of the queue gpu has more than one GPU"),
+        ({"devices": "2"}, "more than one GPU"),
         ({"early_stopping": "0"}, "Patience: 1 to 100 evaluations"),
         ({"trackers": "mlflow"}, "Select a valid choice"),
         ({"name": "x" * 121}, "at most 120 characters"),

@@ -146,7 +146,7 @@ def test_used_up_quota_ends_the_search(start_search: Start, settings: Any) -> No
     services.advance(search.pk)
     search.refresh_from_db()
     assert (search.status, states(search)) == (Status.DONE, ["complete"])
-    assert "PROJECT_GPU_HOURS" in search.outcome
+    assert "GPU hours" in search.outcome
     with pytest.raises(Refused) as caught:
         start_search()
     assert caught.value.code == "quota"

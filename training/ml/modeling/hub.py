@@ -115,7 +115,7 @@ def check_download_size(source: str, size: int, *, limit: int, folder: Path) -> 
     """Raises Refused where ``size`` bytes exceed ``limit`` (0: no limit), or than the disk has to spare."""
     if limit and size > limit:
         raise Refused(
-            f"{source} has {format_bytes(size)}, and the limit is {format_bytes(limit)} (setting MODEL_MOST_GB).",
+            f"{source} has {format_bytes(size)}, and the limit is {format_bytes(limit)}. An administrator sets it.",
             code="disk",
         )
     free = shutil.disk_usage(folder).free
