@@ -6,19 +6,17 @@ from decimal import Decimal
 from typing import Any
 
 from labeling.form.codec import Parsed, leaf_values
+from labeling.form.evidence_places import Place, SoughtValue, find_places
 from labeling.form.merge import MISSING, value_at
-from labeling.form.tree import FormNode, tree_of
+from labeling.form.tree import tree_of
 from labeling.form.unanswered import empty_optional_fields, is_marked_absent
 from slmstudio.contract.json_text import dumps, sha256
 from slmstudio.contract.rules import invariants
 from slmstudio.contract.schema.compiled import CompiledSchema, Problem, pattern_of
-from slmstudio.contract.values import evidence as finder
 from slmstudio.contract.values.kinds.values import ambiguity, date_readings
 
 #: maximum number of matches of a value that are sent to the browser
 MAX_SPANS = 20
-
-Place = tuple[int, int]
 
 
 @dataclass(slots=True)
@@ -81,12 +79,15 @@ def check(compiled: CompiledSchema, parsed: Parsed, text: str, given: Mapping[st
     broken = [problem for problem in compiled.validate(parsed.value) if not _within(problem.path, own)]
     checks = Checks()
     checks.problems = [*parsed.problems, *(_ambiguous(checks, compiled, parsed.value, text, one) for one in broken)]
-    search = _Search(text)
     wrong = {problem.path for problem in checks.problems}
-    for path, node, value in leaf_values(tree_of(compiled), parsed.value):
-        scalar = isinstance(value, str | int | Decimal) and not isinstance(value, bool)
-        if node.wants_evidence and scalar and path not in wrong:
-            _place(checks, path, node, value, given.get(path), search)
+    sought = [
+        (path, node, value)
+        for path, node, value in leaf_values(tree_of(compiled), parsed.value)
+        if node.wants_evidence and path not in wrong
+        if isinstance(value, str | int | Decimal) and not isinstance(value, bool)
+    ]
+    for path, found in find_places(sought, text, given).items():
+        _record_place(checks, found, given.get(path))
     _record_invariants(checks, compiled, parsed.value, given)
     _record_confirmed(checks, parsed.value, given)
     for path in empty_optional_fields(tree_of(compiled), parsed.value):
@@ -149,67 +150,23 @@ def _within(path: str, places: tuple[str, ...]) -> bool:
     return any(path == place or path.startswith((f"{place}.", f"{place}[")) for place in places)
 
 
-@dataclass(slots=True)
-class _Search:
-    """The search for values in a document: matches of each value, places used per row, and all used places."""
-
-    text: str
-    known: dict[tuple[int, str], list[Place]] = field(default_factory=dict)
-    rows: dict[str, list[Place]] = field(default_factory=dict)
-    taken: set[Place] = field(default_factory=set)
-
-    def find(self, value: Any, node: FormNode) -> list[Place]:
-        """All places of a value, cached: long tables repeat values."""
-        assert node.field is not None
-        key = (id(node.field), dumps(value))
-        if key not in self.known:
-            self.known[key] = [(span.start, span.end) for span in finder.find(value, node.field, self.text)]
-        return self.known[key]
-
-
-def _place(checks: Checks, path: str, node: FormNode, value: Any, given: Any, search: _Search) -> None:
-    """Finds a value in the text and stores its place, or that it is missing."""
-    found = search.find(value, node)
-    row = path[: path.rfind("]") + 1]
-    neighbours = search.rows.setdefault(row, []) if row else []
-    chosen = _given_place(given, found, len(search.text)) or _nearest(found, neighbours, search.taken)
-    if chosen is not None:
-        checks.evidence[path] = {"start": chosen[0], "end": chosen[1]}
-        if chosen not in found:
+def _record_place(checks: Checks, sought: SoughtValue, given: Any) -> None:
+    """Stores the place of a value in the text, or that it is missing."""
+    path, matches, place = sought.path, sought.matches.places, sought.place
+    if place is not None:
+        checks.evidence[path] = {"start": place[0], "end": place[1]}
+        if place not in matches:
             checks.evidence[path]["by"] = "hand"
-        neighbours.append(chosen)
-        search.taken.add(chosen)
-    if found:
-        checks.spans[path] = _listed_spans(found, chosen)
+    if matches:
+        checks.spans[path] = _listed_spans(matches, place)
         return
-    checks.missing[path] = dumps(value)
-    if isinstance(given, dict) and given.get("confirmed") is True and given.get("of") == dumps(value):
-        checks.evidence.setdefault(path, {}).update(confirmed=True, of=dumps(value))
+    checks.missing[path] = dumps(sought.value)
+    if isinstance(given, dict) and given.get("confirmed") is True and given.get("of") == dumps(sought.value):
+        checks.evidence.setdefault(path, {}).update(confirmed=True, of=dumps(sought.value))
     else:
         checks.warnings.append(Problem(path, "evidence", "is not in the document"))
 
 
-def _given_place(given: Any, found: list[Place], length: int) -> Place | None:
-    if not isinstance(given, dict):
-        return None
-    start, end = given.get("start"), given.get("end")
-    if type(start) is not int or type(end) is not int or not 0 <= start < end <= length:
-        return None
-    by_hand = not found and given.get("by") == "hand"
-    return (start, end) if (start, end) in found or by_hand else None
-
-
-def _nearest(found: list[Place], neighbours: list[Place], taken: set[Place]) -> Place | None:
-    """The match that most likely is meant: near what was found for the same row, else the first that is free."""
-    if not found:
-        return None
-    free = [place for place in found if place not in taken] or found
-    if neighbours:
-        anchor = neighbours[0][0]
-        return min(free, key=lambda place: (abs(place[0] - anchor), place[0]))
-    return free[0]
-
-
-def _listed_spans(found: list[Place], chosen: Place | None) -> list[Place]:
-    shown = found[:MAX_SPANS]
-    return shown if chosen is None or chosen in shown or chosen not in found else [*shown[:-1], chosen]
+def _listed_spans(matches: list[Place], place: Place | None) -> list[Place]:
+    shown = matches[:MAX_SPANS]
+    return shown if place is None or place in shown or place not in matches else [*shown[:-1], place]

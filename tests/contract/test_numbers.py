@@ -73,6 +73,11 @@ def test_scan_returns_span_currency_and_sign() -> None:
     ]
 
 
+def test_a_number_of_pieces_with_a_times_sign() -> None:
+    text = "1x brake disc, 2 x pad, 3X bolt, 4× nut, belt x5, 6x9 mm, 0x1F, 4x4"
+    assert [text[start:end] for start, end, _ in numbers.scan(text)] == ["1", "2", "3", "4", "5"]
+
+
 def test_without_a_locale_both_readings_are_given() -> None:
     assert [found for _, _, found in numbers.scan("1.248")] == [(Decimal("1.248"), Decimal("1248"))]
     assert [found for _, _, found in numbers.scan("1.248", "de_DE")] == [(Decimal("1248"),)]

@@ -17,9 +17,9 @@ _WHOLE = re.compile(
 )
 _CORE = re.compile(
     rf"(?:\d(?<![\d.,].)\d{{0,2}}(?:[,.'’{_SPACES}]\d{{2,3}})+(?!\d)(?:[.,]\d+)?|\d(?<![\d.,].)\d*(?:[.,]\d+)?"
-    r"|\.(?<![\d.,].)\d+)(?!\w|[.,]\w)"
+    r"|\.(?<![\d.,].)\d+)(?:(?=[xX](?!\w))|(?!\w|[.,]\w))"
 )
-_GLUED = re.compile(r"(?<![^\W_])[A-Za-z]{2,3}$")
+_GLUED = re.compile(r"(?<![^\W_])(?:[A-Za-z]{2,3}|[xX])$")
 _BEFORE = re.compile(rf"(?:\(\s?)?(?:{_SIGN}\s?)?(?:{_CURRENCY})?\s?(?:{_SIGN})?$")
 _AFTER = re.compile(r"^(?:[-−](?!\w))?(?:\s?(?:[$€£¥₹]|(?:[A-Z]{3})(?!\w|\s?\d)))?(?:\s?\))?")
 _GROUPED = {
@@ -83,7 +83,7 @@ def _cores(text: str, locale: str) -> tuple[tuple[int, int, tuple[Decimal, ...]]
         start, core = match.start(), match[0]
         inside_word = start > 0 and (text[start - 1].isalnum() or text[start - 1] == "_")
         if inside_word and not _GLUED.search(text, max(0, start - 4), start):
-            # RM9.90 and USD12 are amounts, A1029 is not; of "M8 25" the 25 is a number.
+            # RM9.90 and USD12 are amounts, x2 is a number of pieces, A1029 is neither; of "M8 25" the 25 is a number.
             blank = _BLANK.search(core)
             if blank is None:
                 continue

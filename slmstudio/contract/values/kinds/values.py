@@ -13,6 +13,7 @@ money       the amount as Decimal, in its currency: that of the value, else of t
 number      the number as Decimal
 """
 
+import re
 from collections.abc import Hashable
 from datetime import date
 from decimal import Decimal
@@ -26,6 +27,7 @@ from slmstudio.contract.values.kinds.kind import collapse, fold_coarsely
 from slmstudio.contract.values.kinds.registry import KINDS
 from slmstudio.text.formatting import format_date
 
+_WORDS = re.compile(r"(?!\s?[xX]$)\s?[^\W\d_]")
 _NULL_WORDS = frozenset({"", "null", "none", "n/a", "-", "–"})
 _TRUE = frozenset({"true", "yes", "y", "1", "on", "x", "✓"})
 _FALSE = frozenset({"false", "no", "n", "0", "off"})
@@ -51,7 +53,8 @@ def parse_typed(text: str, field: Field, document: str = "") -> Any:
     """Typed or selected text as the JSON value of the field; None if it has no reading, or several.
 
     ``Jan 14, 2026`` becomes ``2026-01-14`` in a field of format date, ``USD 1,248.50`` becomes Decimal("1248.50") in a
-    number field, ``acme`` the choice ``Acme``. A text with one number or date among other words returns that one.
+    number field, ``acme`` the choice ``Acme``. A text with one number or date among other words returns that one, but
+    not a number before words: they are its unit, as in ``200 pcs``.
     ``document`` is its source text: its other dates resolve an ambiguous 03/04/2026.
     """
     plain = collapse(text)
@@ -99,8 +102,9 @@ def _word(value: Any) -> str:
 def _typed_number(plain: str, field: Field) -> Any:
     value = numbers.parse(plain, field.locale)
     if value is None and len(plain) <= 200:
-        hits = {found[0] for _, _, found in numbers.scan(plain, field.locale)}
-        value = hits.pop() if len(hits) == 1 else None
+        ends = {found[0]: end for _, end, found in numbers.scan(plain, field.locale)}
+        if len(ends) == 1 and not _WORDS.search(plain, max(ends.values())):
+            value = next(iter(ends))
     if value is None or field.type == "number":
         return value
     return int(value) if value == value.to_integral_value() else None

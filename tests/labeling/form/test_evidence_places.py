@@ -1,0 +1,89 @@
+"""Which match in the document is the evidence of each value of a table."""
+
+from typing import Any
+
+import pytest
+
+from labeling.form.codec import Parsed, from_entry
+from labeling.form.tree import tree_of
+from labeling.form.validation import check
+from slmstudio.contract.schema.compiled import compile_schema
+from tests.contract.samples import object_schema
+
+ROWS = compile_schema(
+    object_schema(
+        {
+            "title": {"type": "string"},
+            "items": {
+                "type": "array",
+                "items": object_schema(
+                    {
+                        "name": {"type": "string"},
+                        "count": {"type": "integer"},
+                        "unit": {"type": "string"},
+                    }
+                ),
+            },
+        }
+    )
+)
+
+
+def columns(text: str, *rows: tuple[str, int, str], given: dict[str, Any] | None = None) -> list[list[tuple[int, int]]]:
+    """For each row, line and column of the evidence of its values."""
+    items = [dict(zip(("name", "count", "unit"), row, strict=True)) for row in rows]
+    evidence = check(ROWS, Parsed({"items": items}), text, given or {}).evidence
+    starts = [[evidence[f"items[{row}].{name}"]["start"] for name in items[row]] for row in range(len(items))]
+    return [[(text.count("\n", 0, start), start - text.rfind("\n", 0, start) - 1) for start in row] for row in starts]
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "expected"),
+    [
+        ("Letterhead, box A4   2   box", [("Letterhead, box A4", 2, "box")], [[(0, 0), (0, 21), (0, 25)]]),
+        ("box of 3 sets   3   set\nset   2   box", [("box of 3 sets", 3, "set"), ("set", 2, "box")],
+         [[(0, 0), (0, 16), (0, 20)], [(1, 0), (1, 6), (1, 10)]]),
+        ("Cable, 1 x 2.4 m   5   pcs\nRope, white   7   m", [("Cable, 1 x 2.4 m", 5, "pcs"), ("Rope, white", 7, "m")],
+         [[(0, 0), (0, 19), (0, 23)], [(1, 0), (1, 14), (1, 18)]]),
+        ("Efeu 9 cm   4   pot\nFarn   9   pot", [("Efeu 9 cm", 4, "pot"), ("Farn", 9, "pot")],
+         [[(0, 0), (0, 12), (0, 16)], [(1, 0), (1, 7), (1, 11)]]),
+        ("1   2   box\nPen   2   box\nPen   2   box", [("Pen", 2, "box"), ("Pen", 2, "box")],
+         [[(1, 0), (1, 6), (1, 10)], [(2, 0), (2, 6), (2, 10)]]),
+    ],
+)  # fmt: skip
+def test_values_of_a_row_are_on_its_line_beside_each_other(
+    text: str, rows: list[tuple[str, int, str]], expected: list[list[tuple[int, int]]]
+) -> None:
+    assert columns(text, *rows) == expected
+
+
+def test_a_number_with_a_unit_stays_as_typed_and_is_a_problem() -> None:
+    parsed = from_entry(tree_of(ROWS), {"items": [{"name": "Pen", "count": "200 pce"}, {"name": "Cap", "count": "3x"}]})
+    assert parsed.value["items"] == [{"name": "Pen", "count": "200 pce"}, {"name": "Cap", "count": 3}]
+    checks = check(ROWS, parsed, "Pen   200 pce\n3x Cap", {})
+    assert [(problem.path, problem.rule) for problem in checks.problems] == [("items[0].count", "type")]
+    assert checks.missing == {}
+
+
+def test_a_selected_place_decides_between_matches() -> None:
+    text = "Junction box   2   box"
+    inner = {"items[0].unit": {"start": 9, "end": 12, "by": "hand"}}
+    assert columns(text, ("Junction box", 2, "box"), given=inner) == [[(0, 0), (0, 15), (0, 9)]]
+    around = {"items[0].unit": {"start": 15, "end": 22, "by": "hand"}}
+    assert columns(text, ("Junction box", 2, "box"), given=around) == [[(0, 0), (0, 15), (0, 19)]]
+
+
+def test_a_place_of_another_value_is_dropped() -> None:
+    text = "Junction box   2   box"
+    stale = {"items[0].unit": {"start": 0, "end": 8}}
+    assert columns(text, ("Junction box", 2, "box"), given=stale) == [[(0, 0), (0, 15), (0, 19)]]
+
+
+def test_a_value_that_is_only_in_another_cell_has_its_place_there() -> None:
+    assert columns("Junction box   2", ("Junction box", 2, "box")) == [[(0, 0), (0, 15), (0, 9)]]
+
+
+def test_a_value_in_more_lines_than_are_listed_keeps_its_line() -> None:
+    lines = [f"Pen no{number}   2   pcs" for number in range(100)]
+    found = columns("\n".join(lines), *((line.split("   ")[0], 2, "pcs") for line in lines))
+    assert [{line for line, _ in row} for row in found] == [{number} for number in range(100)]
