@@ -8,7 +8,7 @@ from playwright.sync_api import Locator, Page, expect
 from labeling.models import Annotation
 from tests.browser.conftest import Open
 from tests.browser.forms import use_schema
-from tests.browser.labeling import all_saved, select
+from tests.browser.labeling import all_saved, saved, select
 from tests.browser.test_form_parts import value_of
 from tests.contract.samples import object_schema
 from tests.labeling.label_desk import Desk
@@ -138,3 +138,37 @@ def test_one_line_with_several_cells_becomes_a_row(notes: Desk, open_label: Open
     page.keyboard.press("Alt+r")
     expect(page.locator('#form [data-title="Number"] [data-control]')).to_have_value("")
     assert items(page) == [("PM-2", "Stylo bille bleu, ram de 5", 200, "pce")]
+
+
+def test_a_tab_selects_the_text_of_a_cell(notes: Desk, open_label: Open) -> None:
+    page = open_label(notes.ana, notes.document(PAPER))
+    select(page, "PM-1", "200 pce")
+    page.keyboard.press("Alt+r")
+    page.keyboard.type("PM-7")
+    page.keyboard.press("Tab")
+    page.keyboard.type("Ramette")
+    page.keyboard.press("Control+d")
+    page.keyboard.type("Classeur")
+    assert items(page)[:2] == [("PM-7", "Ramette", 40, "ram"), ("PM-7", "Classeur", 40, "ram")]
+
+
+def test_cells_are_completed_from_the_line_of_their_row(notes: Desk, open_label: Open) -> None:
+    page = open_label(notes.ana, notes.document("A-1   Tape, brown   2   rolls\nA-2   Tape, clear   5   rolled\n"))
+    page.locator('#form [data-title="Items"] [data-add-row]').click()
+    page.keyboard.type("A-2")
+    page.keyboard.press("Tab")
+    saved(page, 1)
+    page.keyboard.type("Ta")
+    expect(page.locator(".sf-hint-rest")).to_have_text("pe, clear")
+    page.keyboard.press("End")
+    page.keyboard.press("Tab")
+    page.keyboard.type("5")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.type("rol")
+    expect(page.locator(".sf-hint-rest")).to_have_text("led")
+    hint, grid = page.locator(".sf-hint").bounding_box(), page.locator(".sf-rows-table").bounding_box()
+    assert hint
+    assert grid
+    assert grid["x"] <= hint["x"] <= grid["x"] + grid["width"] - hint["width"] + 1
+    page.keyboard.press("ArrowRight")
+    assert items(page) == [("A-2", "Tape, clear", 5, "rolled")]

@@ -146,7 +146,7 @@ class Sheet:
     def _plan(self, path: str, name: str, *, cell: bool = False) -> Any:
         text, value = self._value(name)
         ways = ["plain", "plain", "typo", "again"]
-        if not cell and name != "day":
+        if name == "name" or (not cell and name != "day"):
             ways += ["complete", "complete", "undo"]
         if name == "terms":
             ways.append("absent")

@@ -33,16 +33,16 @@ const DATE = new RegExp(
 const REST_OF_NUMBER = /^(?:\d*(?:[ \u00a0\u202f]\d{3}(?!\d))+(?:[.,]\d+)?|\S*)/u;
 
 /**
- * How the typed text continues in the document, each continuation once, those in the case that was typed first: a text to
- * the end of its column, a number or date to its own end.
- * @param {string} text @param {string} typed @param {string} shape
+ * How the typed text continues in the document, each continuation once, those in the case that was typed first, then those
+ * in a line: a text to the end of its column, a number or date to its own end.
+ * @param {string} text @param {string} typed @param {string} shape @param {[start: number, end: number] | null} line
  */
-export function suggestions(text, typed, shape) {
+export function suggestions(text, typed, shape, line = null) {
   const plain = typed.trim().replace(/\s+/gu, " ");
   if (plain.length < MIN_TYPED) return [];
   const pattern = plain.replace(/[\\^$.*+?()[\]{}|/]/gu, "\\$&").replaceAll(" ", "\\s+");
   const endsInSpace = /\s$/u.test(typed);
-  /** @type {(Suggestion & { otherCase: number })[]} */
+  /** @type {(Suggestion & { otherCase: number, isFar: number })[]} */
   const continuations = [];
   let count = 0;
   for (const match of text.slice(0, MAX_SEARCHED).matchAll(new RegExp(`(?<![\\p{L}\\p{N}])${pattern}`, "giu"))) {
@@ -52,9 +52,10 @@ export function suggestions(text, typed, shape) {
     if (!rest || (endsInSpace && !/^\s/u.test(rest))) continue;
     const written = match[0].replace(/\s+/gu, " ");
     const otherCase = [...plain].filter((character, index) => character !== written[index]).length;
-    continuations.push({ start, end: end + rest.length, rest, otherCase });
+    const isFar = line && (start < line[0] || start >= line[1]) ? 1 : 0;
+    continuations.push({ start, end: end + rest.length, rest, otherCase, isFar });
   }
-  continuations.sort((one, other) => one.otherCase - other.otherCase);
+  continuations.sort((one, other) => one.otherCase - other.otherCase || one.isFar - other.isFar);
   const rests = continuations.map(({ rest }) => rest);
   return continuations.filter(({ rest }, index) => rests.indexOf(rest) === index).slice(0, MAX_SUGGESTIONS);
 }
@@ -70,6 +71,12 @@ function restAt(text, start, end, shape) {
   }
   if (shape === "number") return (REST_OF_NUMBER.exec(lineAt(text, end))?.[0] ?? "").replace(/[,;:.)]+$/u, "");
   return columnAt(text, end) || nextPiece(text, end, shape);
+}
+
+/** The line around a place. @param {string} text @param {number} at @returns {[start: number, end: number]} */
+function lineAround(text, at) {
+  const end = text.indexOf("\n", at);
+  return [text.lastIndexOf("\n", at - 1) + 1, end < 0 ? text.length : end];
 }
 
 /** @param {string} text @param {number} from */
@@ -106,15 +113,18 @@ export class Completion {
    * @param {object} options
    * @param {TextView} options.text
    * @param {(words: string, start: number, end: number) => void} options.take puts words of the document, from one character to another, into the field
+   * @param {() => number | null} options.near a place of the row with the focus, in characters
    */
-  constructor(root, { text, take }) {
+  constructor(root, { text, take, near }) {
     this.text = text;
     this.take = take;
+    this.near = near;
     this.#hint.setAttribute("aria-hidden", "true");
     // The keyboard of a phone composes every word.
     root.addEventListener("input", (event) => isCompleted(event.target) && this.#suggest(event.target));
     root.addEventListener("focusout", () => this.hide());
     root.addEventListener("keydown", (event) => this.#key(event), { capture: true });
+    root.addEventListener("scroll", () => this.#input && this.#hint.isConnected && this.#place(this.#input), { capture: true });
     document.addEventListener("pointerdown", (event) => {
       if (this.#hint.contains(event.target)) event.preventDefault(); // the focus stays in the field
       else this.hide();
@@ -134,7 +144,10 @@ export class Completion {
 
   /** @param {HTMLInputElement} input */
   #suggest(input) {
-    this.#show(input, isAtEnd(input) ? suggestions(this.text.text, input.value, shapeOf(input)) : []);
+    const { text } = this.text;
+    const near = this.near();
+    const line = near === null ? null : lineAround(text, this.text.toUnit(near));
+    this.#show(input, isAtEnd(input) ? suggestions(text, input.value, shapeOf(input), line) : []);
   }
 
   /** @param {HTMLInputElement | null} input @param {Suggestion[]} found */
@@ -159,7 +172,9 @@ export class Completion {
     const rest = suggestion.rest.replace(/\s+/gu, " ");
     hint.replaceChildren(make("span", { className: "sf-hint-rest", textContent: /\s$/u.test(input.value) ? rest.trimStart() : rest }), key);
     if (this.#suggestions.length > 1) hint.append(make("span", { className: "sf-hint-more", textContent: `${this.#at + 1}/${this.#suggestions.length}` }));
-    input.parentElement?.append(hint);
+    // A cell would cut it off.
+    const parent = cellOf(input)?.closest(".sf-rows") ?? input.parentElement;
+    parent?.append(hint);
     this.#place(input);
   }
 
@@ -172,8 +187,11 @@ export class Completion {
     const hasRoom = before + hint.offsetWidth < input.clientWidth - taken && !RIGHT_TO_LEFT.test(input.value);
     const fits = hasRoom && !matchMedia("(pointer: coarse)").matches;
     hint.classList.toggle("sf-hint-below", !fits);
-    hint.style.left = `${input.offsetLeft + (fits ? before : 0)}px`;
-    hint.style.top = `${input.offsetTop + (fits ? 0 : input.offsetHeight)}px`;
+    const [at, parent] = [input.getBoundingClientRect(), /** @type {Element} */ (hint.offsetParent)];
+    const origin = parent.getBoundingClientRect();
+    const left = at.left - origin.left - parent.clientLeft + (fits ? before : 0);
+    hint.style.left = `${Math.max(0, Math.min(left, parent.clientWidth - hint.offsetWidth))}px`;
+    hint.style.top = `${at.top - origin.top - parent.clientTop + (fits ? 0 : input.offsetHeight)}px`;
     hint.style.height = fits ? `${input.offsetHeight}px` : "";
   }
 
@@ -190,7 +208,7 @@ export class Completion {
     if (key === "Escape") this.hide();
     else if (event.ctrlKey) this.#accept(input, true);
     else if (key === "End" || (key === "ArrowRight" && !RIGHT_TO_LEFT.test(input.value))) this.#accept(input);
-    else if ((key === "ArrowDown" || key === "ArrowUp") && this.#suggestions.length > 1) this.#turn(key === "ArrowDown" ? 1 : -1);
+    else if (!cellOf(input) && (key === "ArrowDown" || key === "ArrowUp") && this.#suggestions.length > 1) this.#turn(key === "ArrowDown" ? 1 : -1);
     else return;
     event.preventDefault();
     event.stopPropagation();
@@ -223,11 +241,18 @@ const leafOf = (input) => around(input, '[data-node="leaf"]');
 /** @param {Element} input */
 const shapeOf = (input) => leafOf(input).dataset.shape ?? "";
 
-/** @param {Element} element @returns {element is HTMLInputElement} */
+/** @param {Element} input */
+const cellOf = (input) => input.closest("td[data-node]");
+
+/**
+ * In a cell, numbers are not: they are short, and → leads from them to the next cell.
+ * @param {Element} element @returns {element is HTMLInputElement}
+ */
 function isCompleted(element) {
   if (!element.matches('input[type="text"][data-control]:not([data-combo]), textarea[data-control]')) return false;
   const leaf = element.closest('[data-node="leaf"]');
-  return leaf !== null && !leaf.matches("td") && SHAPES.includes(leaf.dataset.shape ?? "") && leaf.dataset.state !== "raw";
+  const { shape = "", state } = leaf?.dataset ?? {};
+  return SHAPES.includes(shape) && state !== "raw" && !(shape === "number" && cellOf(element));
 }
 
 const canvas = /** @type {CanvasRenderingContext2D} */ (make("canvas").getContext("2d"));

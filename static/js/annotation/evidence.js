@@ -9,7 +9,7 @@
 /** @import { Validation } from "./validation.js" */
 
 import { LineRows } from "./line_rows.js";
-import { controlOf, isLeaf, leafOf, stepsOf } from "./nodes.js";
+import { controlOf, isLeaf, itemOf, leafOf, nodeOf, stepsOf } from "./nodes.js";
 import { PageView } from "./page_view.js";
 import { TextView } from "./text_view.js";
 import { $ } from "../site/dom.js";
@@ -80,6 +80,14 @@ export class Evidence {
     return this.node === null ? null : this.form.pathOf(this.node);
   }
 
+  /** Where the row with the focus is in the document; null outside of rows. */
+  get rowStart() {
+    const { path: own } = this;
+    const row = own?.slice(0, own.lastIndexOf("]") + 1);
+    const others = Object.entries(this.draft.evidence).filter(([path]) => row && path !== own && path.startsWith(`${row}.`));
+    return others.find(([, { start }]) => start !== undefined)?.[1].start ?? null;
+  }
+
   /** @param {HTMLElement} root @param {() => void} left */
   #listen(root, left) {
     root.addEventListener("focusin", ({ target }) => {
@@ -89,11 +97,10 @@ export class Evidence {
     root.addEventListener("focusout", ({ target }) => (this.#left = leafOf(target) ?? this.#left), { capture: true });
     root.addEventListener("input", () => (this.#block = null));
     root.addEventListener("focusout", ({ target, relatedTarget }) => {
-      const node = target.closest("[data-node]");
-      if (!node || !isLeaf(node) || "touched" in node.dataset || node.contains(relatedTarget ?? null)) return;
       if (!relatedTarget?.closest?.("#form")) return;
-      node.dataset.touched = "";
-      left();
+      const fresh = nodesAround(target).filter((node) => !node.contains(relatedTarget) && !("touched" in node.dataset));
+      for (const node of fresh) node.dataset.touched = "";
+      if (fresh.length) left();
     });
     root.addEventListener("mouseover", ({ target }) => {
       const node = target.closest('[data-node="leaf"]');
@@ -237,4 +244,12 @@ export class Evidence {
     else this.draft.evidence[path] = evidence;
     this.form.put(node, entry);
   }
+}
+
+/** The field, the row and the map around a control: an empty row is news once it is left. @param {Element} control */
+function nodesAround(control) {
+  const field = control.closest("[data-node]");
+  const row = itemOf(control);
+  const map = row?.parentElement?.closest('[data-node="map"]');
+  return [field && isLeaf(field) ? field : null, row && nodeOf(row), row && map].filter((node) => node instanceof Element);
 }

@@ -18,6 +18,7 @@ const cellsOf = (row) => /** @type {Cell[]} */ ([...row.children].filter((cell) 
 /** @param {HTMLElement} root @param {Form} form */
 export function gridKeys(root, form) {
   const selection = new RowSelection(root);
+  replaceAfterTab(root);
   root.addEventListener("keydown", (event) => {
     const cell = event.target.closest(CELL);
     if (!cell) return;
@@ -42,6 +43,16 @@ export function gridKeys(root, form) {
     if (!selection.rows.length) return;
     event.preventDefault();
     event.clipboardData?.setData("text/plain", writeBlock(selection.rows.map((row) => cellsOf(row).map(textOf))));
+  });
+}
+
+/** What is typed after a Tab into a cell replaces its text, also where it may have several lines. @param {HTMLElement} root */
+function replaceAfterTab(root) {
+  let isTab = false;
+  document.addEventListener("keydown", (event) => (isTab = event.key === "Tab"), { capture: true });
+  document.addEventListener("pointerdown", () => (isTab = false), { capture: true });
+  root.addEventListener("focusin", ({ target }) => {
+    if (isTab && target.matches("textarea") && target.closest(CELL)) target.select();
   });
 }
 

@@ -215,7 +215,9 @@ export const columnOf = (element) => element?.closest("td")?.cellIndex ?? null;
 /** @param {Element | undefined} item @param {number | null} column */
 export function focusColumn(item, column) {
   const cell = column !== null ? item?.children[column] : null;
-  (controlOf(cell) ?? controlOf(item))?.focus();
+  const control = /** @type {FormControl | null} */ (controlOf(cell) ?? controlOf(item));
+  control?.focus();
+  if (cell) control?.select?.();
 }
 
 /**

@@ -86,7 +86,7 @@ const evidence = new Evidence({
   left: () => afterPointer(() => validation.show(validation.shown)),
   entered: (path) => timeTracker.enter(path),
 });
-const completion = new Completion($("form"), { text: evidence.text, take: (...place) => evidence.select(...place) });
+const completion = new Completion($("form"), { text: evidence.text, take: (...place) => evidence.select(...place), near: () => evidence.rowStart });
 const jsonView = new JsonView({
   write: () => {
     form.settle();

@@ -65,18 +65,18 @@ export class TextView {
   }
 
   /** The UTF-16 unit of a place in characters, as the server counts. @param {number} point */
-  #toUnit(point) {
+  toUnit(point) {
     return this.#units ? this.#units[Math.min(point, this.#units.length - 1)] : point;
   }
 
   /** The text between two places in characters. @param {number} start @param {number} end */
   slice(start, end) {
-    return this.text.slice(this.#toUnit(start), this.#toUnit(end));
+    return this.text.slice(this.toUnit(start), this.toUnit(end));
   }
 
   /** The whole lines around the text between two places in characters. @param {number} start @param {number} end @returns {DocumentLine[]} */
   linesBetween(start, end) {
-    const [from, to] = [this.#toUnit(start), this.#toUnit(end)];
+    const [from, to] = [this.toUnit(start), this.toUnit(end)];
     const lines = this.#lines.filter((line) => line.start < to && line.start + line.text.length >= from);
     return lines.map((line) => ({ text: line.text, unitAt: (index) => line.start + index }));
   }
@@ -88,7 +88,7 @@ export class TextView {
     const units = [];
     for (const [start, end] of parts) {
       const separator = text ? "  " : "";
-      const [from, to] = [this.#toUnit(start), this.#toUnit(end)];
+      const [from, to] = [this.toUnit(start), this.toUnit(end)];
       text += separator + this.text.slice(from, to);
       while (units.length < text.length - (to - from)) units.push(from);
       for (let unit = from; unit < to; unit += 1) units.push(unit);
@@ -98,7 +98,7 @@ export class TextView {
 
   /** The last lines with text before a place in characters. @param {number} start @param {number} count */
   linesAbove(start, count) {
-    const unit = this.#toUnit(start);
+    const unit = this.toUnit(start);
     const above = this.#lines.filter((line) => line.start + line.text.length < unit && line.text.trim());
     return above.slice(-count).map(({ text }) => text);
   }
@@ -119,7 +119,7 @@ export class TextView {
   /** @param {Mark[]} marks */
   mark(marks) {
     const placed = marks
-      .map((mark) => ({ ...mark, from: this.#toUnit(mark.start), to: this.#toUnit(mark.end) }))
+      .map((mark) => ({ ...mark, from: this.toUnit(mark.start), to: this.toUnit(mark.end) }))
       .sort((a, b) => a.from - b.from);
     let first = 0;
     for (const line of this.#lines) {
@@ -135,7 +135,7 @@ export class TextView {
 
   /** Scrolls just as far as needed for a place, in characters, to be in sight. @param {number} point */
   reveal(point) {
-    const unit = this.#toUnit(point);
+    const unit = this.toUnit(point);
     const line = this.#lines.findLast((candidate) => candidate.start <= unit);
     if (!line) return;
     const target = line.element.querySelector(".mark-strong") ?? line.element;

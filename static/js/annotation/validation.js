@@ -81,8 +81,9 @@ export class Validation {
     return this.shown.problems.filter((problem) => !this.#isQuiet(problem));
   }
 
+  /** What is still to be filled: required fields and rows. */
   get missingRequired() {
-    return this.shown.problems.filter((problem) => problem.rule === "required");
+    return this.shown.problems.filter(({ rule }) => rule === "required" || rule === "empty");
   }
 
   /** @param {string} path */
@@ -100,8 +101,9 @@ export class Validation {
 
   /** @param {Problem} problem */
   #isQuiet({ rule, path }) {
-    if (rule !== "required") return false;
+    if (rule !== "required" && rule !== "empty") return false;
     const { dataset } = this.form.find(path).node;
+    if (rule === "empty") return !this.wasSubmitted && !("touched" in dataset);
     return dataset.state !== "absent" || (!this.wasSubmitted && !("touched" in dataset));
   }
 
