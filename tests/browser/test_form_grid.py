@@ -136,6 +136,34 @@ def test_rows_are_copied_as_a_spreadsheet_takes_them(grid: Page) -> None:
     expect(grid.locator("#form tbody tr.sf-picked")).to_have_count(0)
 
 
+def test_long_texts_get_most_of_the_width(grid: Page) -> None:
+    page = grid
+    for count in (3, 45):
+        page.keyboard.press("Alt+j")
+        texts = [{**row, "note": "a note that is a good deal longer"} for row in rows(count)]
+        page.locator("#raw-text").fill(json.dumps({"rows": texts, "total": 1}))
+        page.keyboard.press("Alt+j")
+        expect(page.locator("#form tbody tr")).to_have_count(count)
+        widths = [cell(page, 0, column).evaluate("control => control.offsetWidth") for column in range(3)]
+        assert widths[1] > 1.5 * max(widths[0], widths[2])
+
+
+def test_row_buttons_are_in_sight_on_a_phone(grid: Page) -> None:
+    page = grid
+    page.locator("#form [data-add-row]").first.click()
+    page.keyboard.type("first")
+    page.set_viewport_size({"width": 390, "height": 844})
+    button = page.locator("#form tbody [data-delete-row]")
+    box = button.bounding_box()
+    assert box
+    assert min(box["width"], box["height"]) >= 40
+    assert box["x"] + box["width"] <= 390
+    wrap = page.locator(".sf-grid-wrap")
+    assert wrap.evaluate("wrap => wrap.scrollWidth > wrap.clientWidth && wrap.scrollLeft === 0")
+    button.click()
+    expect(page.locator("#form tbody tr")).to_have_count(0)
+
+
 @pytest.mark.slow
 def test_a_keypress_in_a_thousand_rows_is_fast(grid: Page) -> None:
     page = grid

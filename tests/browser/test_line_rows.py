@@ -170,5 +170,8 @@ def test_cells_are_completed_from_the_line_of_their_row(notes: Desk, open_label:
     assert hint
     assert grid
     assert grid["x"] <= hint["x"] <= grid["x"] + grid["width"] - hint["width"] + 1
+    cell = page.locator("[data-control]:focus").bounding_box()
+    assert cell
+    assert cell["y"] <= hint["y"] <= cell["y"] + cell["height"]
     page.keyboard.press("ArrowRight")
     assert items(page) == [("A-2", "Tape, clear", 5, "rolled")]

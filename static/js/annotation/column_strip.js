@@ -3,6 +3,7 @@
 
 /** @import { Reading, ReadColumn, TableField, Target } from "./tables/table_lines.js" */
 
+import { keyCap } from "./chords.js";
 import { childOf } from "./nodes.js";
 import { JOIN } from "./tables/table_lines.js";
 import { make } from "../site/dom.js";
@@ -15,9 +16,10 @@ export class ColumnStrip {
   /** @type {HTMLSelectElement[]} */
   #selects = [];
 
-  /** @param {{ chosen: (targets: Target[]) => void, closed: () => void }} callbacks */
-  constructor({ chosen, closed }) {
+  /** @param {{ chosen: (targets: Target[]) => void, closed: () => void, key: () => string }} options `key` leads to the strip */
+  constructor({ chosen, closed, key }) {
     this.chosen = chosen;
+    this.key = key;
     this.box = make("div", { className: "sf-columns", hidden: true });
     this.box.setAttribute("role", "group");
     this.box.setAttribute("aria-label", "Columns of the selected lines");
@@ -43,7 +45,8 @@ export class ColumnStrip {
     const close = make("button", { type: "button", className: "sf-row-icon", title: "Hide", ariaLabel: "Hide the columns" });
     close.append(make("i", { className: "bi bi-x-lg", ariaHidden: "true" }));
     close.addEventListener("click", this.close);
-    const title = make("span", { className: "sf-columns-title", textContent: isKept ? "Columns, as set before" : "Columns" });
+    const title = make("span", { className: "sf-columns-title" });
+    title.append(isKept ? "Columns, as set before " : "Columns ", keyCap(this.key()));
     this.box.replaceChildren(title, ...this.#selects.map((select, index) => columnOf(columns[index], select)), close);
     grid.insertBefore(this.box, childOf(grid, ".sf-grid-wrap") ?? null);
     this.box.hidden = false;

@@ -187,11 +187,11 @@ export class Completion {
     const hasRoom = before + hint.offsetWidth < input.clientWidth - taken && !RIGHT_TO_LEFT.test(input.value);
     const fits = hasRoom && !matchMedia("(pointer: coarse)").matches;
     hint.classList.toggle("sf-hint-below", !fits);
-    const [at, parent] = [input.getBoundingClientRect(), /** @type {Element} */ (hint.offsetParent)];
-    const origin = parent.getBoundingClientRect();
-    const left = at.left - origin.left - parent.clientLeft + (fits ? before : 0);
-    hint.style.left = `${Math.max(0, Math.min(left, parent.clientWidth - hint.offsetWidth))}px`;
-    hint.style.top = `${at.top - origin.top - parent.clientTop + (fits ? 0 : input.offsetHeight)}px`;
+    [hint.style.left, hint.style.top] = ["0px", "0px"]; // the head of a group moves its origin
+    const [at, origin] = [input.getBoundingClientRect(), hint.getBoundingClientRect()];
+    const most = (hint.offsetParent?.getBoundingClientRect().right ?? Infinity) - hint.offsetWidth;
+    hint.style.left = `${Math.min(at.left + (fits ? before : 0), most) - origin.left}px`;
+    hint.style.top = `${at.top + (fits ? 0 : input.offsetHeight) - origin.top}px`;
     hint.style.height = fits ? `${input.offsetHeight}px` : "";
   }
 

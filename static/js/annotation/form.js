@@ -155,7 +155,7 @@ export class Form {
       body.append(added);
     }
     this.#number(rows, 0);
-    if (rows.dataset.node === "table") layOutGrid(rows, entries.length);
+    if (rows.dataset.node === "table") layOutGrid(rows, entries);
     let item = body.firstElementChild;
     for (const entry of entries) {
       if (!item) break;

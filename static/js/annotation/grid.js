@@ -1,11 +1,13 @@
 // Grids: spreadsheet keys, blocks of cells pasted and copied, layout.
 
 /** @import { Form } from "./form.js" */
+/** @import { Entry } from "./types" */
 
 import { entryOfText } from "./cell_texts.js";
 import { chord } from "./chords.js";
 import { readBlock, writeBlock } from "./clipboard.js";
-import { controlOf, indexOf, keyOf, rowsOf, stepsOf } from "./nodes.js";
+import { controlOf, indexOf, keyOf, newItem, rowsOf, stepsOf } from "./nodes.js";
+import { isNamed } from "./paths.js";
 import { find } from "../site/dom.js";
 
 /** @typedef {HTMLTableCellElement} Cell */
@@ -172,19 +174,37 @@ function textOf(cell) {
 
 const LONG = 40; // rows from which those out of sight are not laid out
 
-/** Minimum width in px and share of the rest, by the class of a column. @type {Record<string, [number, number]>} */
-const WIDTHS = { number: [84, 0.7], date: [96, 0.7], choice: [110, 1], boolean: [84, 0.6], index: [36, 0], actions: [58, 0] };
+/** Minimum width in px and share of the rest, by the class of a column; that of the actions is in the style sheet. @type {Record<string, [number, number]>} */
+const WIDTHS = { number: [84, 0.4], date: [96, 0.4], choice: [110, 0.6], boolean: [84, 0.4], index: [36, 0] };
+const SAMPLE = 200; // rows whose texts decide about the width of their column
 
 /**
- * Gives the columns of a long grid fixed widths, so that each row can be laid out on its own.
- * @param {Element} rows @param {number} count
+ * Gives the columns of a grid widths that no typing changes: those with long texts get most. Each row of a long grid is
+ * laid out on its own.
+ * @param {Element} rows @param {Entry[]} entries
  */
-export function layOutGrid(rows, count) {
+export function layOutGrid(rows, entries) {
   const grid = find(rows, "table");
-  grid.classList.toggle("sf-grid-long", count > LONG);
-  if (count <= LONG || grid.style.getPropertyValue("--columns")) return;
-  const heads = [...(grid.tHead?.rows[0].cells ?? [])];
-  const widths = heads.map((head) => WIDTHS[/sf-grid-(\w+)/u.exec(head.className)?.[1] ?? ""] ?? [120, 1.6]);
-  grid.style.setProperty("--columns", widths.map(([least, share]) => (share ? `minmax(${least}px, ${share}fr)` : `${least}px`)).join(" "));
-  grid.style.setProperty("--least", `${widths.reduce((sum, [least]) => sum + least, 0)}px`);
+  const heads = [...(grid.tHead?.rows[0].cells ?? [])].filter((head) => !head.matches(".sf-grid-actions"));
+  const cells = [...newItem(rows).children];
+  const widths = heads.map((head, index) => WIDTHS[/sf-grid-(\w+)/u.exec(head.className)?.[1] ?? ""] ?? textWidth(entries, cells[index], head));
+  const tracks = widths.map(([least, share]) => (share ? `minmax(${least}px, ${share}fr)` : `${least}px`));
+  grid.classList.add("sf-grid-laid");
+  const isLong = grid.classList.toggle("sf-grid-long", entries.length > LONG);
+  heads.forEach((head, index) => (head.style.width = isLong ? "" : `${widths[index][0]}px`));
+  grid.style.setProperty("--columns", `${tracks.join(" ")} var(--actions)`);
+  grid.style.setProperty("--least", `calc(${widths.reduce((sum, [least]) => sum + least, 0)}px + var(--actions))`);
+}
+
+/**
+ * The width of a column of texts, by the length that few of them exceed.
+ * @param {Entry[]} entries @param {Element} cell @param {HTMLElement} head
+ * @returns {[number, number]}
+ */
+function textWidth(entries, cell, head) {
+  const texts = entries.slice(0, SAMPLE).map((entry) => (isNamed(entry) ? entry[keyOf(cell)] : null));
+  const lengths = texts.map((text) => (typeof text === "string" ? text.length : 0)).sort((a, b) => a - b);
+  const least = Math.max(head.innerText.length, cell.dataset.shape === "lines" ? 24 : 6);
+  const typical = Math.min(60, Math.max(least, lengths[Math.floor(lengths.length * 0.9)] ?? 0));
+  return [Math.min(168, 20 + typical * 7.5), typical / 16];
 }

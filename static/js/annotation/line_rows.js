@@ -32,7 +32,7 @@ export class LineRows {
     this.form = form;
     this.text = text;
     this.status = status;
-    this.strip = new ColumnStrip({ chosen: (targets) => this.#change(targets), closed: () => this.#focus() });
+    this.strip = new ColumnStrip({ chosen: (targets) => this.#change(targets), closed: () => this.#focus(), key: () => status.shortcuts.label("messages") });
   }
 
   /** @param {DocumentState} state */

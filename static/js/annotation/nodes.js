@@ -69,6 +69,12 @@ export const branchOf = (node) => cached(node, "branch", () => /** @type {Elemen
 /** The node of a row. @param {Element} item @returns {Element} */
 export const nodeOf = (item) => (item.matches(NODE) ? item : cached(item, "node", () => find(item, NODE)));
 
+/** Whether a node is a whole row. @param {Element} node */
+export function isRow(node) {
+  const item = itemOf(node);
+  return item !== null && nodeOf(item) === node;
+}
+
 /**
  * The positions of rows, kept by the form: counting siblings for every path is slow in long grids.
  * @type {WeakMap<Element, number>}

@@ -3,7 +3,7 @@
 /** @import { Form } from "./form.js" */
 /** @import { ByPath, FieldFacts, FieldTone, Findings, OpenConflict, Problem, Shown } from "./types" */
 
-import { childOf, isLeaf, parentOf, rowsOf } from "./nodes.js";
+import { childOf, isLeaf, isRow, isRows, parentOf, rowsOf } from "./nodes.js";
 import { table } from "./paths.js";
 import { keyCap } from "./chords.js";
 import { around, find, make } from "../site/dom.js";
@@ -102,8 +102,9 @@ export class Validation {
   /** @param {Problem} problem */
   #isQuiet({ rule, path }) {
     if (rule !== "required" && rule !== "empty") return false;
-    const { dataset } = this.form.find(path).node;
-    if (rule === "empty") return !this.wasSubmitted && !("touched" in dataset);
+    const { node } = this.form.find(path);
+    const { dataset } = node;
+    if (rule === "empty") return !this.wasSubmitted && !("touched" in dataset) && (isRows(node) || isRow(node));
     return dataset.state !== "absent" || (!this.wasSubmitted && !("touched" in dataset));
   }
 
