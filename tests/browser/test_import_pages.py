@@ -78,7 +78,7 @@ def test_a_table_is_mapped_and_imported(engineer: Page, tmp_path: Path) -> None:
 
     expect(page.get_by_text("waiting for a worker")).to_be_visible()
     run_all()
-    expect(page.get_by_text("Rejected rows")).to_be_visible()
+    expect(page.get_by_role("heading", name="Rejected rows")).to_be_visible()
     expect(page.get_by_text("Indexed for search in")).to_be_visible()
     check(page, "import-run")
     with page.expect_download() as download:
