@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import QuerySet
+from django.utils.translation import ngettext
 
 from labeling.datasets import splits
 from labeling.datasets.freeze_candidates import FreezeCandidates, group_expression
@@ -18,6 +19,8 @@ from slmstudio.text.formatting import percent
 
 #: how many large families a version lists
 MAX_LISTED = 10
+#: fewer near-duplicates say nothing about what evaluations miss
+MIN_NEAR_DUPLICATES = 5
 _METADATA = "metadata."
 
 
@@ -85,12 +88,13 @@ def shared_families(family: Mapping[int, int]) -> dict[int, int]:
 
 def family_counts(collected: FreezeCandidates, plan: splits.SplitAssignment) -> dict[str, Any]:
     """What a version stores of its families: of each split its documents, families and the documents of the largest;
-    and the large families, each with its name and its documents by split."""
+    and the large families, each with its name and its documents by split. Those without a group are near-duplicates."""
     sizes = Counter(plan.family.values())
     names = _names(collected)
     by_split = {
         split: Counter(plan.family[pk] for pk, side in plan.split.items() if side == split) for split in splits.ORDER
     }
+    groups = {candidate.pk: candidate.group for candidate in collected.candidates}
     large = [one for one, size in sizes.most_common(MAX_LISTED) if splits.is_large(size, len(plan.split))]
     return {
         "splits": {
@@ -104,6 +108,7 @@ def family_counts(collected: FreezeCandidates, plan: splits.SplitAssignment) -> 
         "large": [
             {
                 "name": names[one],
+                "near_duplicates": not groups[one],
                 "documents": sizes[one],
                 "splits": {split: found[one] for split, found in by_split.items()},
             }
@@ -117,17 +122,51 @@ def _names(collected: FreezeCandidates) -> dict[int, str]:
     return {candidate.pk: candidate.group or ids[candidate.pk] for candidate in collected.candidates}
 
 
+def large_families(dataset: DatasetVersion) -> list[dict[str, Any]]:
+    """The large families of a version; those of near-duplicates are named as such."""
+    stored = (dataset.counts.get("families") or {}).get("large", ())
+    return [
+        {**one, "name": f"{one['name']} and {_near_duplicates(one)}"} if _is_near_duplicates(dataset, one) else one
+        for one in stored
+    ]
+
+
+def _is_near_duplicates(dataset: DatasetVersion, family: Mapping[str, Any]) -> bool:
+    return bool(family.get("near_duplicates", not group_rule(dataset)))
+
+
+def _near_duplicates(family: Mapping[str, Any]) -> str:
+    others = family["documents"] - 1
+    return f"{others:,} near-{ngettext('duplicate', 'duplicates', others)}"
+
+
 def family_warnings(dataset: DatasetVersion) -> list[str]:
     """Sentences about large families that no document of the hold-out tests."""
     if not dataset.counts["splits"].get(splits.HOLDOUT):
         return []
-    large = (dataset.counts.get("families") or {}).get("large", ())
-    return [_untested(one, dataset.counts["documents"]) for one in large if not one["splits"][splits.HOLDOUT]]
+    return [
+        _untested(dataset, family)
+        for family in (dataset.counts.get("families") or {}).get("large", ())
+        if not family["splits"][splits.HOLDOUT]
+        and (family["documents"] >= MIN_NEAR_DUPLICATES or not _is_near_duplicates(dataset, family))
+    ]
 
 
-def _untested(one: Mapping[str, Any], documents: int) -> str:
-    share = percent(one["documents"] / documents, 0)
+def _untested(dataset: DatasetVersion, family: Mapping[str, Any]) -> str:
+    share = percent(family["documents"] / dataset.counts["documents"], 0)
+    if _is_near_duplicates(dataset, family):
+        return (
+            f"{family['name']} has {_near_duplicates(family)}. Together they are {share} of the documents and none is "
+            "in the hold-out, so no evaluation tests documents like these."
+        )
     return (
-        f"{one['name']} has {share} of the documents and none in the hold-out, so no evaluation tests it. Move "
+        f"{family['name']} has {share} of the documents and none in the hold-out, so no evaluation tests it. Move "
         "more of its documents to the hold-out, and freeze a version with large groups spread."
     )
+
+
+def family_hint(dataset: DatasetVersion) -> str:
+    """What the documents of a family have in common."""
+    rules = {"": "a document and its near-duplicates", "source": "all documents of a source file, and near-duplicates"}
+    family = rules.get(group_rule(dataset), f"all documents with the same {group_key(dataset)}, and near-duplicates")
+    return f"A family is {family}. Intervals and gates count families, not documents."

@@ -25,6 +25,9 @@ from labeling.models import AnnotationRevision, Document
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps, pattern_of
 from slmstudio.storage import artifacts
 
+#: documents of an unanswered field that a version names
+MAX_UNANSWERED = 5
+
 
 @dataclass
 class DatasetFile:
@@ -62,6 +65,7 @@ def write_rows(
     origins: dict[str, Counter[str]] = {name: Counter() for name in splits.ORDER}
     tags: dict[str, Counter[str]] = {name: Counter() for name in splits.ORDER}
     never_answered: Counter[str] = Counter()
+    unanswered: dict[str, list[int]] = {}
     ceiling = CeilingCounter(compiled)
     for start in range(0, len(order), CHUNK):
         entries = order[start : start + CHUNK]
@@ -75,7 +79,10 @@ def write_rows(
             ceiling.add(row, entry.pk)
             if row["split"] == splits.HOLDOUT:
                 holdout.update(line)
-        never_answered.update(_unanswered(entries, compiled))
+        for pattern, pk in _unanswered(entries, compiled):
+            never_answered[pattern] += 1
+            if never_answered[pattern] <= MAX_UNANSWERED:
+                unanswered.setdefault(pattern, []).append(pk)
         progress("writing", min(start + CHUNK, len(order)), len(order))
     counts = {
         "documents": len(order),
@@ -86,6 +93,7 @@ def write_rows(
         "validation_tags": _sorted(tags[splits.VALIDATION]),
         "holdout_tags": _sorted(tags[splits.HOLDOUT]),
         "unanswered": _sorted(never_answered),
+        "unanswered_documents": unanswered,
         "ceiling": ceiling.counts(),
     }
     return DatasetFile(whole.hexdigest(), holdout.hexdigest(), counts, ceiling)
@@ -114,12 +122,14 @@ def _rows(
         }
 
 
-def _unanswered(entries: Sequence[Entry], compiled: CompiledSchema) -> Iterator[str]:
-    """The unanswered fields of each document, once. Imported labels have none."""
+def _unanswered(entries: Sequence[Entry], compiled: CompiledSchema) -> Iterator[tuple[str, int]]:
+    """Each unanswered field of each document, once. Imported labels have none."""
     node = tree_of(compiled)
     rows = AnnotationRevision.objects.filter(pk__in=[entry.revision_id for entry in entries])
-    for value, evidence in rows.filter(annotation__user__isnull=False).values_list("value", "evidence"):
-        yield from {pattern_of(path) for path in unanswered_fields(node, value, evidence)}
+    rows = rows.filter(annotation__user__isnull=False).order_by("annotation__document_id")
+    for pk, value, evidence in rows.values_list("annotation__document_id", "value", "evidence"):
+        for pattern in {pattern_of(path) for path in unanswered_fields(node, value, evidence)}:
+            yield pattern, pk
 
 
 @contextmanager

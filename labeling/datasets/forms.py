@@ -4,11 +4,10 @@ from typing import Any
 
 from django import forms
 
-from labeling.datasets.freeze_candidates import class_fields, metadata_keys
+from labeling.datasets.freeze_candidates import class_fields, has_prelabels, metadata_keys, used_tags
 from labeling.datasets.freeze_rules import Rules
 from labeling.datasets.near_duplicates import HIGHEST, LOWEST, THRESHOLD
 from labeling.datasets.splits import SPREAD, WHOLE
-from labeling.failure_tags import tags_of
 from labeling.models import DocumentState, Origin, Project
 from labeling.widgets import CONTROL, SELECT
 
@@ -76,8 +75,6 @@ class FreezeForm(forms.Form):
         "tags",
         "without_tags",
         "most",
-        "silver",
-        "silver_confidence",
     )
 
     def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
@@ -85,10 +82,14 @@ class FreezeForm(forms.Form):
         keys = [(f"metadata.{key}", key) for key in metadata_keys(project) if key]
         self._offer("group_by", [("", "near-duplicates only"), ("source", "source file"), *keys])
         classes = class_fields(project.schema_version.compiled)
-        self._offer("stratify", [("", "nothing"), ("tags", "tags"), *classes])
-        known = list(tags_of(project))
+        tags = used_tags(project)
+        self._offer("stratify", [("", "nothing"), *([("tags", "tags")] if tags else []), *classes])
         for name in ("tags", "without_tags"):
-            self._offer(name, [(tag, tag) for tag in known])
+            self._offer(name, tags)
+            if not tags:
+                del self.fields[name]
+        if not has_prelabels(project):
+            del self.fields["silver"], self.fields["silver_confidence"]
         for name, field in self.fields.items():
             if isinstance(field, forms.MultipleChoiceField):
                 field.widget = forms.CheckboxSelectMultiple({"class": "form-check-input"}, list(field.choices))  # type: ignore[arg-type]
@@ -105,9 +106,17 @@ class FreezeForm(forms.Form):
     @property
     def unfolded(self) -> bool:
         """Whether a rare field is set or invalid, so the fields must be visible."""
-        return any(self.errors.get(name) for name in self.rare) or any(
-            str(self[name].value() or "") not in ("", "[]", str(self.fields[name].initial or "")) for name in self.rare
+        return any(
+            self.errors.get(name)
+            or str(self[name].value() or "") not in ("", "[]", str(self.fields[name].initial or ""))
+            for name in self.rare
+            if name in self.fields
         )
+
+    @property
+    def silver_unfolded(self) -> bool:
+        """Whether silver labels are asked for, or their confidence is invalid."""
+        return "silver" in self.fields and bool(self["silver"].value() or self.errors.get("silver_confidence"))
 
     def rules(self) -> Rules:
         """The rules for the service; in a form with errors, those that are valid."""

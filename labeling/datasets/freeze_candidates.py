@@ -12,7 +12,18 @@ from django.db.models.fields import BooleanField, TextField
 from labeling.datasets import splits
 from labeling.datasets.freeze_rules import Rules
 from labeling.datasets.near_duplicates import SHORT_SKETCH, SKETCH, MinHashIndex, NearDuplicates
-from labeling.models import DatasetItem, Document, DocumentPlace, Gold, Origin, Project, SilverItem, Split
+from labeling.failure_tags import tags_of
+from labeling.models import (
+    DatasetItem,
+    Document,
+    DocumentPlace,
+    Gold,
+    Origin,
+    Prediction,
+    Project,
+    SilverItem,
+    Split,
+)
 from labeling.models.annotations import EXCLUDED_STATES
 from labeling.models.documents import QUEUE, Selection
 from slmstudio.contract.schema.compiled import CompiledSchema, split
@@ -267,6 +278,23 @@ def class_fields(compiled: CompiledSchema) -> list[tuple[str, str]]:
         for one in compiled.fields
         if (one.enum or one.type == "boolean") and "[]" not in one.pattern
     ]
+
+
+def used_tags(project: Project) -> list[tuple[str, str]]:
+    """Name and title of the failure tags that documents have. Each is found with one index lookup."""
+    known = tags_of(project)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT tag FROM unnest(%s::varchar[]) WITH ORDINALITY AS known(tag, number) WHERE EXISTS ("
+            "SELECT 1 FROM labeling_document WHERE project_id = %s AND tags @> ARRAY[tag]) ORDER BY number",
+            [list(known), project.pk],
+        )
+        return [(tag, known[tag].title) for (tag,) in cursor.fetchall()]
+
+
+def has_prelabels(project: Project) -> bool:
+    """Whether any document has or had a pre-label."""
+    return Prediction.objects.filter(schema_version__project=project).exists()
 
 
 def metadata_keys(project: Project, sample: int = 500) -> list[str]:

@@ -1,5 +1,6 @@
 """One dataset version: its page, its near-duplicates, and its diff to another version."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from django.http import HttpResponse
@@ -12,7 +13,7 @@ from labeling.contract.schema_text import pretty
 from labeling.datasets import ceiling as ceiling_module
 from labeling.datasets import diff as diff_module
 from labeling.datasets import queries
-from labeling.datasets.families import family_warnings, family_word
+from labeling.datasets.families import family_hint, family_warnings, family_word, large_families
 from labeling.datasets.freeze import EXCLUSION_REASONS
 from labeling.datasets.freeze_rules import Rules, rules_of
 from labeling.datasets.near_duplicates import THRESHOLD
@@ -20,7 +21,7 @@ from labeling.datasets.silver import SILVER_REASONS
 from labeling.datasets.splits import HUMAN_ORIGINS
 from labeling.failure_tags import tags_of
 from labeling.form.tree import tree_of
-from labeling.models import DatasetVersion, Project, Split
+from labeling.models import DatasetVersion, Document, Project, Split
 from slmstudio import panels
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.text.formatting import exact_percent
@@ -50,11 +51,31 @@ RULES = {
 }
 
 
-def _unanswered(dataset: DatasetVersion) -> list[tuple[str, int]]:
-    """Title and count of unanswered fields, most frequent first."""
+@dataclass(frozen=True)
+class UnansweredField:
+    """An optional field that documents leave open, and the first of these."""
+
+    title: str
+    count: int
+    documents: list[Document]
+
+    @property
+    def more(self) -> int:
+        """How many documents are not listed."""
+        return self.count - len(self.documents) if self.documents else 0
+
+
+def _unanswered(dataset: DatasetVersion) -> list[UnansweredField]:
+    """The unanswered fields, most frequent first."""
     titles = {node.pattern: node.title for node in tree_of(dataset.schema_version.compiled).nodes()}
-    counted = dataset.counts.get("unanswered", {})
-    return [(titles.get(name) or name, counted[name]) for name in sorted(counted, key=lambda name: -counted[name])]
+    counted, listed = dataset.counts.get("unanswered", {}), dataset.counts.get("unanswered_documents", {})
+    rows = Document.objects.only("external_id").in_bulk({pk for pks in listed.values() for pk in pks})
+    return [
+        UnansweredField(
+            titles.get(name) or name, counted[name], [rows[pk] for pk in listed.get(name, ()) if pk in rows]
+        )
+        for name in sorted(counted, key=lambda name: -counted[name])
+    ]
 
 
 def _families(dataset: DatasetVersion) -> list[tuple[str, int]]:
@@ -109,7 +130,8 @@ def dataset(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         "ceiling": ceiling_module.ceiling_of(shown),
         "family_word": family_word(shown),
         "families": _families(shown),
-        "large_families": (shown.counts.get("families") or {}).get("large"),
+        "family_hint": family_hint(shown),
+        "large_families": large_families(shown),
         "family_warnings": family_warnings(shown),
         "others": others,
         "earlier": next((other for other in others if other < shown.number), None),

@@ -54,13 +54,15 @@ def test_an_engineer_freezes_by_rules(desk: Desk, open_as: As) -> None:
     expect(page.locator("#preview")).to_contain_text("Included labels")
     page.get_by_text("Rules: groups, strata, filters").click()
     page.get_by_label("Group by").select_option(label="company")
-    page.locator("fieldset", has_text="Excluded tags").get_by_label("poor_scan").check()
+    page.locator("fieldset", has_text="Excluded tags").get_by_label("Poor scan").check()
     expect(page.locator("#preview")).to_contain_text("Excluded by the rules")
     check(page, "freeze")
     page.get_by_role("button", name="Freeze", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("v1")
     expect(page.get_by_text("excluded by the rules")).to_be_visible()
+    page.get_by_text("Details", exact=True).click()
     expect(page.get_by_text("metadata.company")).to_be_visible()
+    check(page, "details")
 
 
 @pytest.mark.slow

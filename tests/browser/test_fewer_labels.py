@@ -70,7 +70,7 @@ def test_silver_labels_are_shown_with_their_version(project: Project, logged_in:
     predictions.record(project=project, schema_version=version, proposals=given, model="large", source="api")
     page = logged_in(member(project, Role.ENGINEER))
     page.goto("/p/messages/datasets/")
-    page.get_by_text("Rules: groups, strata, filters").click()
+    page.locator("summary", has_text="Silver labels").click()
     page.get_by_label("Silver labels", exact=True).select_option("confidence")
     check(page, "silver-form")
     page.get_by_role("button", name="Freeze").click()

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from labeling.datasets import files as dataset_files
 from labeling.datasets import freeze as freeze_module
 from labeling.datasets import freeze_candidates
-from labeling.datasets.families import families_of, family_warnings, family_word, known_documents
+from labeling.datasets.families import families_of, family_warnings, family_word, known_documents, large_families
 from labeling.datasets.freeze import freeze, process, start_freeze
 from labeling.datasets.freeze_rules import Rules
 from labeling.datasets.queries import near_duplicate_pairs, rows
@@ -319,6 +319,26 @@ def test_a_large_family_that_nothing_tests_is_a_warning(desk: Desk) -> None:
     plain = frozen(desk, rules=Rules(group_by="metadata.company"))
     assert [one["name"] for one in plain.counts["families"]["large"]] == ["acme"]
     assert len(family_warnings(plain)) == 1
+
+
+def near_duplicates(count: int) -> list[dict[str, Any]]:
+    """Rows with nearly the same text, under ids that begin with dn."""
+    words = " ".join(f"word{number}" for number in range(60))
+    return [{**invoice(900 + n), "id": f"dn-{n}", "text": f"{words} {n}"} for n in range(count)]
+
+
+@pytest.mark.parametrize(("count", "warned"), [(2, False), (6, True)])
+def test_near_duplicates_that_nothing_tests(desk: Desk, count: int, warned: bool) -> None:
+    """Two of twelve say nothing; they are no large group, and cannot be spread."""
+    rows = near_duplicates(count)
+    bring_in(desk.project, [*rows, *(invoice(n) for n in range(12 - count))])
+    bring_in(desk.project, [invoice(n) for n in range(50, 55)], as_holdout=True)
+    dataset = frozen(desk)
+    (family,) = dataset.counts["families"]["large"]
+    assert (family["documents"], family["near_duplicates"]) == (count, True)
+    assert large_families(dataset)[0]["name"] != family["name"]
+    assert len(family_warnings(dataset)) == warned
+    assert not any("spread" in warning for warning in family_warnings(dataset))
 
 
 def test_a_spread_family_is_known(desk: Desk) -> None:
