@@ -48,7 +48,8 @@ def read_schema(text: str) -> ReadSchema:
         message = f"This is not JSON: {error.message} (line {error.line}, column {error.column})."
         raise ContractError({"schema": message}, line=error.line) from error
     except SchemaError as error:
-        place = f"At {error.path}: " if error.path else ""
+        is_rule = ".invariants." in f".{error.path}"  # its message has its place
+        place = f"At {error.path}: " if error.path and not is_rule else ""
         message = _sentence(error.message)
         sentence = place + (message if place else message[:1].upper() + message[1:])
         raise ContractError({"schema": sentence}, path=error.path) from error

@@ -69,7 +69,7 @@ LOOP = {"$defs": {"n": {"anyOf": [{"$ref": "#/$defs/m"}]}, "m": {"allOf": [{"$re
         (
             object_schema({"a": {}}, **{"x-slm": {"invariants": ["b > 1"]}}),
             "x-slm.invariants.0",
-            "names b, which is not",
+            "the field b is not in the schema",
         ),
         (_nested(40), "", "more than 64 deep"),
         ({"type": "object", "properties": {"a": {"default": {1, 2}}}}, "", "not JSON"),

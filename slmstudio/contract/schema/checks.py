@@ -277,13 +277,14 @@ def check_options(root: Node) -> None:
         for number, entry in enumerate(options.get("invariants", ())):
             rule = entry if isinstance(entry, str) else entry["rule"]
             place = f"{where}.invariants.{number}"
+            name = f"rule {number + 1} ({rule})"
             try:
                 expression = parse(rule)
             except ExpressionError as error:
-                raise SchemaError(place, f"the rule '{rule}' is not valid: {error}") from None
+                raise SchemaError(place, f"{name} is not valid: {error}") from None
             for node_of_rule in walk(expression.root):
                 if isinstance(node_of_rule, Path):
-                    _check_path(node, node_of_rule, place, rule)
+                    _check_path(node, node_of_rule, place, name)
 
 
 def _schema_steps(pattern: str) -> tuple[str, ...]:
@@ -307,7 +308,7 @@ def _check_path(node: Node, path: Path, where: str, rule: str) -> None:
         here = None if here is None else here.item if step is None else here.children.get(step)
     if here is None:
         advice = "; the current day is today()" if path.text == "today" else ""
-        raise SchemaError(where, f"the rule '{rule}' names {path.text}, which is not in the schema{advice}")
+        raise SchemaError(where, f"{rule}: the field {path.text} is not in the schema{advice}")
     if here.shape != "leaf":
         noun = "list" if here.shape == "array" else "group"
-        raise SchemaError(where, f"the rule '{rule}' names {path.text}, which is a {noun}; name a field in it")
+        raise SchemaError(where, f"{rule}: {path.text} is a {noun}; name a field in it")
