@@ -129,14 +129,14 @@ def with_mouse(person: Person) -> None:
     """The same with clicks; only names and values are typed."""
     page = person.page
     for typed in FIELDS:
-        _field_with_mouse(person, typed, page.get_by_role("button", name="Add a field", exact=True), "")
+        _field_with_mouse(person, typed, page.get_by_role("button", name="Add field", exact=True), "")
         if typed[0] == "Currency":
             person.click(page.locator("[data-part=values]"))
             person.press("Control+a")
             person.type(CURRENCIES)
         if typed[0] == "Line items":
             for column in COLUMNS:
-                add = page.get_by_role("button", name="Add a field to line_items")
+                add = page.get_by_role("button", name="Add field to line_items")
                 _field_with_mouse(person, column, add, "line_items, ")
     for rule in RULES:
         person.think()
