@@ -10,10 +10,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tag:
-    """The title and description of a failure tag."""
+    """The title and description of a failure tag. ``templates``: projects made from other ones do not have it."""
 
     title: str
     description: str
+    templates: tuple[str, ...] = ()
 
 
 #: tags of a project besides the vocabulary
@@ -23,7 +24,11 @@ FAILURE_TAGS: Final[dict[str, Tag]] = {
     "ocr_noise": Tag("OCR noise", "Letters are misread, words are broken or run together."),
     "unreadable_value": Tag("Unreadable value", "OCR damaged a value itself; the correct value is not in the text."),
     "several_dates": Tag("Several dates", "More than one date is printed, and only one of them is the right one."),
-    "several_totals": Tag("Several totals", "More than one amount could be taken for the total."),
+    "several_totals": Tag(
+        "Several totals",
+        "More than one amount could be taken for the total.",
+        ("invoice", "invoice-with-lines", "receipt"),
+    ),
     "ambiguous": Tag("Ambiguous", "A value can be read in more than one way, and only the context decides."),
     "rare_layout": Tag("Rare layout", "The layout differs from most other documents."),
     "foreign_format": Tag("Foreign format", "Dates or numbers have the format of another country."),
@@ -38,14 +43,20 @@ FAILURE_TAGS: Final[dict[str, Tag]] = {
 
 def tags_of(project: "Project") -> dict[str, Tag]:
     """The failure tags of a project: the vocabulary, then its own tags in their order."""
+    vocabulary = vocabulary_of(project)
     own = {name: Tag(name.replace("_", " "), "A tag of this project.") for name in project.extra_tags}
-    return {**FAILURE_TAGS, **{name: tag for name, tag in own.items() if name not in FAILURE_TAGS}}
+    return {**vocabulary, **{name: tag for name, tag in own.items() if name not in vocabulary}}
+
+
+def vocabulary_of(project: "Project") -> dict[str, Tag]:
+    """The built-in tags of a project: those of any document, and those of its template."""
+    return {name: tag for name, tag in FAILURE_TAGS.items() if not tag.templates or project.template in tag.templates}
 
 
 def add_own_tags(project: "Project", tags: Iterable[str]) -> None:
     """Adds the tags of imported documents to those of the project, up to its limit. The caller has locked its row."""
-    own = list(project.extra_tags)
-    own += [tag for tag in dict.fromkeys(tags) if tag not in FAILURE_TAGS and tag not in own and "," not in tag]
+    own, vocabulary = list(project.extra_tags), vocabulary_of(project)
+    own += [tag for tag in dict.fromkeys(tags) if tag not in vocabulary and tag not in own and "," not in tag]
     if own[:MAX_OWN_TAGS] != project.extra_tags:
         project.extra_tags = own[:MAX_OWN_TAGS]
         project.save(update_fields=["extra_tags"])

@@ -16,7 +16,7 @@ class LicenseRecord:
     """One license. ``id``: its SPDX identifier, or ``LicenseRef-`` and a name.
 
     ``commercial_use``: yes, limited, no, or unverified; ``limit`` says to whom it is limited. ``revenue_limit_usd``:
-    the yearly revenue in US dollars above which commercial use needs another license; None without one.
+    the yearly revenue (USD) above which commercial use needs another license; None without one.
     ``use_policy``: the URL of a policy that binds users of the model, "" without one. ``derivatives``: what holds for
     fine-tuned models.
     """
@@ -45,7 +45,7 @@ class LicenseRecord:
     def revenue_limit(self) -> str:
         """The revenue limit as a phrase."""
         if isinstance(self.revenue_limit_usd, int):
-            return f"{self.revenue_limit_usd:,} US dollars a year"
+            return f"${self.revenue_limit_usd:,} a year"
         return self.revenue_limit_usd or "none"
 
     @property
@@ -54,7 +54,7 @@ class LicenseRecord:
         if self.commercial_use == UNVERIFIED:
             return "terms unverified"
         limited = "" if self.commercial_use == "yes" else f"commercial use {self.commercial_use}"
-        return ", ".join(filter(None, (limited, "use policy" if self.use_policy else "")))
+        return ", ".join(filter(None, (limited, "restricted use" if self.use_policy else "")))
 
     @property
     def summary(self) -> str:
@@ -70,7 +70,7 @@ class LicenseRecord:
             ("Commercial use", self.commercial),
             ("Revenue limit", self.revenue_limit),
             ("Attribution", self.attribution),
-            ("Use policy", self.use_policy or "none"),
+            ("Restricted use", self.use_policy or "none"),
             ("Fine-tuned models", self.derivatives),
             ("Remote code", "needed" if self.remote_code else "not needed"),
         ]
@@ -123,7 +123,7 @@ _LFM = LicenseRecord(
     name="LFM Open License 1.0",
     url="https://www.liquid.ai/lfm-license",
     commercial_use="limited",
-    limit="from 10 million US dollars of revenue a year another license is needed",
+    limit="above $10 million of revenue a year, another license is needed",
     revenue_limit_usd=10_000_000,
     attribution="Keep the license and the notices.",
     use_policy="",

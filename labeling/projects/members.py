@@ -1,6 +1,6 @@
 """The members of a project, their roles, and the project's settings. A project always has an owner."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from labeling.annotation import gold
-from labeling.failure_tags import FAILURE_TAGS, MAX_OWN_TAGS
+from labeling.failure_tags import MAX_OWN_TAGS, vocabulary_of
 from labeling.models import ApiToken, Document, Membership, Presence, Project
 from slmstudio.access import Action, Role, may
 from slmstudio.audit import note
@@ -135,7 +135,7 @@ def change_settings(*, project: Project, by: User, values: Mapping[str, Any]) ->
         raise Refused(f"The overlap must be from 2 to {MAX_OVERLAP}.", field="overlap_people")
     clean = dict(values)
     if "extra_tags" in clean:
-        clean["extra_tags"] = _tags(clean["extra_tags"], project.extra_tags)
+        clean["extra_tags"] = _tags(clean["extra_tags"], project)
     with transaction.atomic():
         row = Project.objects.select_for_update(no_key=True).get(pk=project.pk)
         changed = {name: value for name, value in clean.items() if getattr(row, name) != value}
@@ -157,8 +157,9 @@ def change_settings(*, project: Project, by: User, values: Mapping[str, Any]) ->
     return project
 
 
-def _tags(names: Any, existing: Sequence[str]) -> list[str]:
+def _tags(names: Any, project: Project) -> list[str]:
     """The names of new tags are normalized; those of imported documents stay as they are."""
+    vocabulary, existing = vocabulary_of(project), project.extra_tags
     tags: list[str] = []
     for tag in names:
         name = str(tag).strip()
@@ -169,7 +170,7 @@ def _tags(names: Any, existing: Sequence[str]) -> list[str]:
             raise Refused(
                 f"The tag {name[:60]} is invalid: use up to 40 printable characters and no comma.", field="extra_tags"
             )
-        if name not in FAILURE_TAGS and name not in tags:
+        if name not in vocabulary and name not in tags:
             tags.append(name)
     if len(tags) > MAX_OWN_TAGS:
         raise Refused(f"A project can have at most {MAX_OWN_TAGS} own tags.", field="extra_tags")
