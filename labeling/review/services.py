@@ -225,7 +225,7 @@ def undo_approval(*, review: Review, user: User) -> Document:
     if not can_undo(review, user):
         raise Refused("This decision can no longer be undone. Return the document to the queue instead.")
     newer = Review.objects.filter(document=review.document_id, pk__gt=review.pk)
-    unchanged = Q(state=DocumentState.APPROVED) & ~Exists(newer)
+    unchanged = Q(~Exists(newer), state=DocumentState.APPROVED)
     with transaction.atomic():
         try:
             locked = lock_document(review.document, user, state.undo_approval(), only_if=unchanged)
@@ -235,7 +235,7 @@ def undo_approval(*, review: Review, user: User) -> Document:
             raise Refused("You do not have the right to review in this project.", code="permission")
         if locked.document.label_pk != review.revision_id:
             raise Refused("The document was changed since. Its approval stays.")
-        restore_gold(locked, review.replaced_gold)
+        restore_gold(locked, review.replaced_gold or {})
         emit_document_event(
             "document.approval_undone",
             locked.document,

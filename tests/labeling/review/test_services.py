@@ -245,7 +245,7 @@ def test_undo_emits_an_event(desk: Desk) -> None:
     version = submit(document, desk.ana).version
     review = review_services.approve(document=fresh(document), user=desk.rita, base_version=version)
     review_services.undo_approval(review=review, user=desk.rita)
-    assert WebhookDelivery.objects.order_by("created_at").last().event == "document.approval_undone"
+    assert WebhookDelivery.objects.latest("created_at").event == "document.approval_undone"
 
 
 @pytest.mark.parametrize("since", ["submit", "challenge", "late", "other", "fix"])
