@@ -98,7 +98,7 @@ def main() -> None:
             print(_histogram(url))
             _measure("As fast as they are answered, ms", ours, socket, FULL, options.requests)
             if options.busy:
-                with _busy():
+                with busy_process():
                     _measure("The same while another process computes, ms", ours, socket, PACED, options.requests)
             if litellm is not None:
                 _compare(Target(url, _CHAT, token, chat, process), litellm, chat, options.requests)
@@ -118,7 +118,8 @@ def running(*command: str, **variables: str) -> Iterator[psutil.Process]:
 
 
 @contextlib.contextmanager
-def _busy() -> Iterator[None]:
+def busy_process() -> Iterator[None]:
+    """Another process computes during the block."""
     working = multiprocessing.get_context("spawn").Process(target=_spin, daemon=True)
     working.start()
     time.sleep(1)

@@ -23,6 +23,8 @@ from slmstudio.web.addresses import address_of, is_trusted_proxy, network_of
 HEADER_SECONDS = 15.0
 #: seconds that the rest of a body is discarded whose request was answered before, so that its client sees the answer
 LINGER_SECONDS = 10.0
+#: bytes that are discarded between two looks at the time-outs; then their connections wait for the next one
+MAX_DISCARDED = 32 * 2**20
 #: seconds without a byte taken of an answer
 STALLED_SECONDS = 30.0
 #: seconds between two looks at the time-outs
@@ -47,6 +49,8 @@ class OpenConnections:
         self._of_address: dict[str, dict[Connection, None]] = {}
         self._limit = min(MAX_CONNECTIONS, open_files_limit() * 3 // 4)
         self._is_checking = False
+        self._discarded = 0
+        self._paused: set[Connection] = set()
 
     def add(self, connection: "Connection") -> None:
         """A new connection; where there are too many, others are closed for it."""
@@ -60,6 +64,7 @@ class OpenConnections:
     def remove(self, connection: "Connection") -> None:
         """A connection that was closed."""
         self._all.pop(connection, None)
+        self._paused.discard(connection)
 
     def enter(self, address: str, connection: "Connection") -> int:
         """Counts a connection for an address; returns how many it has."""
@@ -83,8 +88,19 @@ class OpenConnections:
         """Whether no room could be made, as all are being answered."""
         return len(self._all) > self._limit
 
+    def discard(self, number: int, connection: "Connection") -> None:
+        """Bytes of a body whose request was answered before: as they cost time, a connection may have to wait."""
+        self._discarded += number
+        if self._discarded > MAX_DISCARDED:
+            self._paused.add(connection)
+            connection.flow.pause_reading()
+
     def _check(self) -> None:
         now = time.monotonic()
+        self._discarded = 0
+        for connection in self._paused:
+            connection.flow.resume_reading()
+        self._paused.clear()
         for connection in [*self._all]:
             if connection.is_timed_out(now):
                 connection.end()
@@ -181,6 +197,8 @@ class Connection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """As in uvicorn."""
         self._overhead = 0
+        if self.cycle.response_complete:
+            self._open.discard(len(body), self)
         super().on_body(body)
 
     def on_message_complete(self) -> None:

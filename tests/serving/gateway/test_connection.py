@@ -148,6 +148,15 @@ def test_a_rejected_body_is_discarded_so_that_its_client_sees_why(gateway: Liste
         assert status(connection) == 401
 
 
+def test_discarding_large_bodies_takes_turns(gateway: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "MAX_DISCARDED", 500_000)
+    body = b"a" * 2_000_000
+    with connected(gateway.port, POST + b"Content-Length: %d\r\n\r\n" % len(body)) as connection:
+        assert status(connection) == 401
+        connection.sendall(body + MODELS)
+        assert status(connection) == 401
+
+
 def test_the_rest_of_a_rejected_body_has_to_arrive_in_time(gateway: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "LINGER_SECONDS", 0.2)
     with connected(gateway.port, POST + b"Content-Length: 1000\r\n\r\na") as connection:
