@@ -130,17 +130,3 @@ def test_services_select_pods_and_their_ports() -> None:
         )
         if pod["containers"][0].get("ports"):
             assert {"readinessProbe", "livenessProbe"} <= set(pod["containers"][0])
-
-
-def test_the_ingress_sends_model_requests_to_the_gateway() -> None:
-    ingress = next(one for _, one in objects() if one["kind"] == "Ingress")
-    paths = ingress["spec"]["rules"][0]["http"]["paths"]
-
-    def service_of(path: str) -> str:
-        found = next(one for one in paths if re.match(one["path"], path))
-        return str(found["backend"]["service"]["name"])
-
-    assert service_of("/v1/chat/completions") == "gateway"
-    assert service_of("/api/v1/projects/invoices/extract") == "gateway"
-    for path in ("/api/v1/projects/invoices/extract/batch", "/p/invoices/", "/api/v1/projects/invoices/documents"):
-        assert service_of(path) == "web"

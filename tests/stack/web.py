@@ -16,9 +16,12 @@ from tests.stack.test_serve import free_port
 
 @contextlib.contextmanager
 def serving(
-    command: Sequence[str], port: int, *, environment: dict[str, str] | None = None
+    command: Sequence[str], port: int, *, environment: dict[str, str] | None = None, ends_with: int = 0
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Runs a command that serves the test database at a port, until the end of the block; it must stop in order."""
+    """Runs a command that serves the test database at a port, until the end of the block; it must stop in order.
+
+    ``ends_with``: its exit code then; uvicorn ends with the signal.
+    """
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -36,7 +39,7 @@ def serving(
             time.sleep(0.1)
         yield process
         process.send_signal(signal.SIGTERM)
-        assert process.wait(15) == 0
+        assert process.wait(15) == ends_with
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,170 @@
+"""The proxies that the documentation configures send everything that the gateway answers to the gateway."""
+
+import contextlib
+import http.client
+import os
+import re
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from django.conf import settings
+from starlette.routing import Route
+
+from tests.conftest import ROOT
+from tests.labeling.desk import make_desk
+from tests.stack.test_serve import free_port
+from tests.stack.web import serving
+
+NGINX = ROOT / "deploy" / "nginx" / "slm-studio.conf"
+INGRESS = ROOT / "deploy" / "kubernetes" / "ingress.yaml"
+#: pages and REST of the studio, some of which resemble addresses of the gateway
+STUDIO = (
+    "/", "/healthz", "/p/invoices/deploy/", "/static/css/studio.css", "/api/v1/projects/invoices/documents",
+    "/api/v1/projects/invoices/extract/batch", "/api/v1/projects/invoices/extract/batch/3/result",
+    "/api/v1/projects/invoices/deployment", "/api/v1/projects/extract", "/p/capture/", "/api/v1/", "/metrics/x",
+)  # fmt: skip
+
+
+def gateway_routes() -> list[tuple[str, str]]:
+    """Method and an address of each route of the gateway. Its own health is no business of the public name."""
+    from serving.gateway.app import app
+
+    routes = [one for one in app.routes if isinstance(one, Route) and one.path != "/healthz"]
+    sample = {"slug": "invoices", "model:path": "invoices@3", "path:path": "chat/completions"}
+    return [
+        ("POST" if "POST" in (one.methods or ()) else "GET", re.sub(r"\{([^}]+)\}", lambda m: sample[m[1]], one.path))
+        for one in routes
+    ]
+
+
+def by_nginx(path: str) -> str:
+    """The server that nginx's file names for a path: a regular expression goes before the prefix ``/``."""
+    found = re.findall(r"location (~ )?(\S.*?) \{\s+proxy_pass http://slmstudio_(\w+);", NGINX.read_text())
+    assert [pattern for is_pattern, pattern, _ in found if not is_pattern] == ["/"]
+    expressions = [(pattern, server) for is_pattern, pattern, server in found if is_pattern]
+    return next((server for pattern, server in expressions if re.search(pattern, path)), "web")
+
+
+def by_ingress(path: str) -> str:
+    """The service of a path. ingress-nginx makes all paths of a host regular expressions, the longest first."""
+    rules = [
+        one
+        for manifest in yaml.safe_load_all(INGRESS.read_text())
+        for rule in manifest["spec"]["rules"]
+        for one in rule["http"]["paths"]
+    ]
+    rules.sort(key=lambda one: -len(one["path"]))
+    found = next(one for one in rules if re.match(one["path"], path, re.IGNORECASE))
+    return str(found["backend"]["service"]["name"])
+
+
+@pytest.mark.parametrize("server_of", [by_nginx, by_ingress])
+def test_every_address_of_the_gateway_is_routed_to_it(server_of: Callable[[str], str]) -> None:
+    routes = gateway_routes()
+    assert len(routes) >= 8
+    assert {path: server_of(path) for _, path in routes} == {path: "gateway" for _, path in routes}
+    assert {path: server_of(path) for path in STUDIO} == dict.fromkeys(STUDIO, "web")
+
+
+@contextlib.contextmanager
+def nginx(folder: Path, web: int, gateway: int) -> Iterator[int]:
+    """nginx with the file of the documentation; gives its port. Only addresses and the certificate are replaced."""
+    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if program is None:
+        pytest.skip("nginx is not installed; bin/ensure-nginx installs it")
+    port = free_port()
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", "/CN=localhost", "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    text = NGINX.read_text()
+    for documented, own in {
+        "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;", "127.0.0.1:8000;": f"127.0.0.1:{web};",
+        "127.0.0.1:8001;": f"127.0.0.1:{gateway};", "/etc/ssl/studio.pem": str(certificate),
+        "/etc/ssl/studio.key": str(key),
+    }.items():  # fmt: skip
+        assert text.count(documented) == 1, documented
+        text = text.replace(documented, own)
+    (folder / "slm-studio.conf").write_text(text)
+    temporary = "".join(
+        f"{name}_temp_path {folder}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    main = folder / "nginx.conf"
+    main.write_text(
+        f"{'user root;' if os.geteuid() == 0 else ''}\ndaemon off;\npid {folder}/pid;\nerror_log {folder}/error.log;\n"
+        f"events {{}}\nhttp {{\naccess_log off;\n{temporary}include {folder}/slm-studio.conf;\n}}\n"
+    )
+    process = subprocess.Popen([program, "-c", main, "-e", folder / "error.log"], cwd=folder)
+    try:
+        _wait_for(port, process)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
+    until = time.monotonic() + 30
+    while True:
+        with contextlib.suppress(OSError):
+            asked(port, "GET", "/healthz")
+            return
+        assert process.poll() is None, "nginx ended"
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def asked(port: int, method: str, path: str, body: str = "", **headers: str) -> http.client.HTTPResponse:
+    """The answer to a request through nginx."""
+    unverified = ssl.create_default_context()
+    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+    client = http.client.HTTPSConnection("127.0.0.1", port, context=unverified, timeout=30)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    client.request(method, path, body=body or None, headers={"Host": "localhost", **named})
+    response = client.getresponse()
+    response.read()
+    client.close()
+    return response
+
+
+@pytest.mark.slow
+def test_a_real_nginx_sends_requests_where_they_are_answered(
+    transactional_db: None, queues: None, tmp_path: Path
+) -> None:
+    make_desk("proxied")
+    web, gateway = free_port(), free_port()
+    # The gateway's answers have the id of the request.
+    mark = "X-Request-Id"
+    trusted = {"TRUSTED_PROXIES": "127.0.0.1"}
+    own = {**trusted, "SLM_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-m", "slmstudio.server", "--bind", f"127.0.0.1:{web}", "--workers", "1"]
+    gateway_command = [sys.executable, "-m", "serving.gateway", "--bind", f"127.0.0.1:{gateway}"]
+    with (
+        serving(command, web, environment=trusted),
+        serving(gateway_command, gateway, environment=own, ends_with=-signal.SIGTERM),
+        nginx(tmp_path, web, gateway) as port,
+    ):
+        for method, path in gateway_routes():
+            answer = asked(port, method, path, "{}" if method == "POST" else "", Content_Type="application/json")
+            assert (path, answer.status, mark in answer.headers) in (
+                (path, 401, True), (path, 404, True),
+            )  # fmt: skip
+        for path in STUDIO:
+            assert mark not in asked(port, "GET", path).headers, path
+        assert asked(port, "GET", "/healthz").status == 200
+        # A body of the size that the gateway takes arrives there, and one above is rejected before.
+        limit = int(settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0)
+        large = asked(port, "POST", "/v1/chat/completions", "a" * (limit - 10), Content_Type="application/json")
+        assert (large.status, mark in large.headers) == (401, True)
+        rejected = asked(port, "POST", "/v1/chat/completions", "a" * (limit + 2 * 2**20))
+        assert (rejected.status, mark in rejected.headers) == (413, False)
