@@ -5,7 +5,7 @@ import hashlib
 import logging
 import time
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from evaluation.inference.response_status import ResponseStatus
 from serving.budgets.limits import NO_LIMITS, Limits
 from serving.gateway.external import ExternalModels
 from serving.gateway.fallback.models import FallbackModels, Outcome, assess, note_confidence
+from serving.gateway.idempotency import MAX_RESPONSE
 from serving.gateway.pool import NO_REPLICA, ReplicaPool
 from serving.gateway.problems import Problem
 from serving.gateway.request_log import LogEntry, RequestLogWriter, now
@@ -63,6 +64,8 @@ class Question:
     started: float = field(default_factory=time.perf_counter)
     #: of both models, for the budgets; known once it is in the log
     used_tokens: int = 0
+    #: makes the response, of a request with an idempotency key: the log then stores it
+    render: "Callable[[Answered], bytes] | None" = None
     _sha256: str = ""
 
     @property
@@ -95,6 +98,8 @@ class Answered:
     total_ms: float
     queue_ms: float
     model_ms: float
+    #: where the question says how it is made
+    response: bytes = b""
 
 
 @dataclass
@@ -144,8 +149,12 @@ class Answerer:
             self.write(entry, question)
             raise
         entry.status = 200
+        answered.total_ms = milliseconds_since(question.started)
+        if question.render is not None:
+            answered.response = question.render(answered)
+            if route.retention_days and len(answered.response) <= MAX_RESPONSE:
+                entry.response = answered.response.decode()
         self.write(entry, question)
-        answered.total_ms = entry.total_ms
         self.repeat(route, question, entry, raw="" if entry.source == Source.FALLBACK else answered.raw)
         return answered
 
@@ -216,7 +225,7 @@ class Answerer:
 
     def write(self, entry: LogEntry, question: Question) -> None:
         """Logs a request that has ended. Raises Problem 503 where the entry of a success cannot be stored."""
-        entry.total_ms = round((time.perf_counter() - question.started) * 1000, 2)
+        entry.total_ms = milliseconds_since(question.started)
         question.used_tokens = entry.used_tokens
         self._trace(entry, question.started)
         try:
@@ -263,7 +272,7 @@ class Answerer:
         except Problem as problem:
             entry.status, entry.code = problem.status, problem.code
             entry.detail = problem.detail if route.retention_days else ""
-        entry.total_ms = round((time.perf_counter() - started) * 1000, 2)
+        entry.total_ms = milliseconds_since(started)
         self._trace(entry, started)
         try:
             self.log.write(entry)
@@ -279,6 +288,11 @@ class Answerer:
         task = asyncio.ensure_future(work)
         self.shadows.add(task)
         task.add_done_callback(self.shadows.discard)
+
+
+def milliseconds_since(started: float) -> float:
+    """Since a time of ``time.perf_counter``."""
+    return round((time.perf_counter() - started) * 1000, 2)
 
 
 def agreement(release: ReleaseRoute, left: str, right: str) -> float | None:

@@ -85,13 +85,10 @@ async def respond(
         events = _stream(route.slug, answered, content_of(answered, body), with_usage=with_usage)
         return StreamingResponse(events, media_type="text/event-stream", headers={"X-Request-Id": question.id})
 
-    async def make() -> bytes:
-        answered = await gateway.answer(request, route, question)
+    def render(answered: Answered) -> bytes:
         return orjson.dumps(_completion(route.slug, answered, content_of(answered, body)))
 
-    if caller is None:
-        return Response(await make(), media_type="application/json", headers={"X-Request-Id": question.id})
-    return await gateway.respond(request, caller, body, question.id, make)
+    return await gateway.respond(request, caller, route, body, question, render)
 
 
 def content_of(answered: Answered, body: dict[str, Any]) -> str:

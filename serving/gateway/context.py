@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -200,25 +201,38 @@ class Gateway:
     async def respond(
         self,
         request: Request,
-        caller: Caller,
+        caller: Caller | None,
+        route: Route,
         body: dict[str, Any],
-        request_id: str,
-        make: Callable[[], Awaitable[bytes]],
+        question: Question,
+        render: Callable[[Answered], bytes],
     ) -> Response:
-        """The response that ``make`` creates as JSON, or the stored one where the idempotency key was used before."""
-        key = request.headers.get(idempotency.HEADER, "")
+        """The response to a question as JSON, or that of an earlier request with the same idempotency key.
+
+        ``caller`` None: without idempotency keys.
+        """
+        key = request.headers.get(idempotency.HEADER, "") if caller is not None else ""
+        headers = {"X-Request-Id": question.id}
+        if caller is None or not key:
+            content = render(await self.answer(request, route, question))
+            return Response(content, media_type="application/json", headers=headers)
+        if not route.retention_days:
+            raise Problem(
+                422, "idempotency_key", "This project does not store responses. Send the request without a key."
+            )
         owner = f"{caller.slug} {caller.token_id} {request.url.path}"
-        claim = await self.keys.claim(owner=owner, key=key, body=orjson.dumps(body)) if key else None
-        headers = {"X-Request-Id": request_id}
-        if isinstance(claim, bytes):
-            headers = {"Idempotent-Replayed": "true"}
-            return Response(claim, media_type="application/json", headers=headers)
+        sha256 = await self.bodies.in_thread(lambda: hashlib.sha256(orjson.dumps(body)).hexdigest())
+        claim = await self.keys.claim(project=caller.slug, owner=owner, key=key, body_sha256=sha256)
+        if isinstance(claim, idempotency.Known):
+            content = await idempotency.response_of(claim, route.project_id, complete=self.log.complete)
+            return Response(content, media_type="application/json", headers={"Idempotent-Replayed": "true"})
+        question.render = render
         try:
-            content = await make()
+            content = (await self.answer(request, route, question)).response
         except BaseException:
             if claim is not None:
                 await self.keys.release(claim)
             raise
         if claim is not None:
-            await self.keys.store(claim, content)
+            await self.keys.store(claim, question.id)
         return Response(content, media_type="application/json", headers=headers)

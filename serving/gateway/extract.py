@@ -63,8 +63,7 @@ async def extract(request: Request, gateway: Gateway, question_id: str) -> Respo
     )
     with_evidence = body.get("evidence", True) is True
 
-    async def make() -> bytes:
-        answered = await gateway.answer(request, route, question)
+    def render(answered: Answered) -> bytes:
         found = response_of(slug, answered, question.text if with_evidence else None)
         if document is not None:
             found["document"] = document
@@ -72,7 +71,7 @@ async def extract(request: Request, gateway: Gateway, question_id: str) -> Respo
             found["latency_ms"]["file"] = file.milliseconds
         return orjson.dumps(found)
 
-    return await gateway.respond(request, caller, body, question_id, make)
+    return await gateway.respond(request, caller, route, body, question, render)
 
 
 async def _read_file(request: Request, gateway: Gateway, route: Route) -> tuple[dict[str, Any], FileText]:

@@ -66,6 +66,7 @@ class LogEntry:
     output: str = ""
     exchange: str = ""
     first_output: str = ""
+    response: str = ""
     agreement: float | None = None
 
     @property

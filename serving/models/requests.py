@@ -71,6 +71,10 @@ class RequestLog(models.Model):
     exchange = models.TextField(
         blank=True, help_text="of a forwarded request: JSON, see serving.gateway.capture.exchange"
     )
+    response = models.TextField(
+        blank=True,
+        help_text="the whole response, of a request with an idempotency key: for the same request sent again",
+    )
     first_output = models.TextField(blank=True, help_text="of the small model, where the larger one answered")
 
     class Meta:

@@ -37,7 +37,8 @@ _BATCH = 5_000
 _KEY = "slm:serving:retention"
 #: the members of a row that quote a document or an output
 _CONTENT: dict[str, Any] = {
-    "text": "", "output": "", "first_output": "", "exchange": "", "detail": "", "confidence": {}, "calibrated": {},
+    "text": "", "output": "", "first_output": "", "exchange": "", "response": "",
+    "detail": "", "confidence": {}, "calibrated": {},
 }  # fmt: skip
 _last_pass = 0.0
 

@@ -4,20 +4,29 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+import redis
 from django.conf import settings
 from starlette.responses import JSONResponse, Response
 
+from serving.gateway import answers, idempotency
+from serving.gateway.database import in_database
+from serving.models import RequestLog
+from serving.retention import services as retention
 from tests.serving import event_loop
 from tests.serving.gateway.rig import ANSWER, TEXT, backend, release, reply, rig, route
 
-KEY = {"Idempotency-Key": "order 17"}
+KEY, OTHER = {"Idempotency-Key": "order 17"}, {"Idempotency-Key": "order 19"}
 
 
-def test_a_repeated_request_gets_the_first_response(queues: None, tmp_path: Path) -> None:
+def test_a_repeated_request_gets_the_first_response(transactional_db: None, queues: None, tmp_path: Path) -> None:
+    """By the request log; the queue server has nothing of it."""
+
     async def work() -> None:
         async with backend(tmp_path / "a", reply()) as one:
             async with rig(tmp_path, route(release(1, one.address)), redis=settings.REDIS_URL) as found:
                 first = await found.extract(headers=KEY)
+                await found.log.store()
                 again = await found.extract(headers=KEY)
                 assert (first.status_code, again.status_code) == (200, 200)
                 assert again.content == first.content
@@ -27,6 +36,78 @@ def test_a_repeated_request_gets_the_first_response(queues: None, tmp_path: Path
                 assert (other.status_code, other.json()["code"]) == (422, "idempotency_key")
                 assert (await found.extract(headers={"Idempotency-Key": "order 18"})).status_code == 200
                 assert len(one.asked) == 2
+                assert [bytes(value) for value in stored() if b"A-17" in value] == []
+
+    event_loop.run(work())
+
+
+def stored() -> list[bytes]:
+    """Everything that the queue server has, as text."""
+    client = redis.Redis.from_url(settings.REDIS_URL)
+    return [client.get(key) or b"" for key in client.scan_iter("slm:*") if client.type(key) == b"string"]
+
+
+def test_what_was_erased_is_not_returned_again(
+    transactional_db: None, queues: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> None:
+        async with backend(tmp_path / "a", reply()) as one:
+            async with rig(tmp_path, route(release(1, one.address)), redis=settings.REDIS_URL) as found:
+                for path, body in (
+                    ("/api/v1/projects/invoices/extract", {"text": TEXT, "caller": "jane"}),
+                    ("/v1/chat/completions", {"model": "invoices", "messages": [{"role": "user", "content": TEXT}]}),
+                ):  # fmt: skip
+                    headers = {"Authorization": "Bearer good", **KEY}
+                    assert (await found.client.post(path, json=body, headers=headers)).status_code == 200
+                    await found.log.store()
+                    await in_database(lambda: RequestLog.objects.update(**retention._CONTENT))
+                    again = await found.client.post(path, json=body, headers=headers)
+                    code = again.json().get("code") or again.json()["error"]["code"]
+                    assert (again.status_code, code) == (410, "erased")
+                assert len(one.asked) == 2
+                # What is too long to be kept is not returned again either.
+                monkeypatch.setattr(answers, "MAX_RESPONSE", 100)
+                assert (await found.extract(headers=OTHER)).status_code == 200
+                await found.log.store()
+                assert (await found.extract(headers=OTHER)).status_code == 410
+
+    event_loop.run(work())
+
+
+def test_a_response_that_is_not_stored_yet(transactional_db: None, queues: None, tmp_path: Path) -> None:
+    async def work() -> None:
+        async with backend(tmp_path / "a", reply()) as one:
+            async with rig(tmp_path, route(release(1, one.address)), redis=settings.REDIS_URL) as found:
+                assert (await found.extract(headers=KEY)).status_code == 200
+                again = await found.extract(headers=KEY)
+                assert (again.status_code, len(one.asked)) == (503, 1)
+
+    event_loop.run(work())
+
+
+def test_a_project_that_stores_nothing_has_no_keys(queues: None, tmp_path: Path) -> None:
+    async def work() -> None:
+        async with backend(tmp_path / "a", reply()) as one:
+            deployed = route(release(1, one.address), retention_days=0)
+            async with rig(tmp_path, deployed, redis=settings.REDIS_URL) as found:
+                before = stored()
+                refused = await found.extract(headers=KEY)
+                assert (refused.status_code, refused.json()["code"], one.asked) == (422, "idempotency_key", [])
+                assert (await found.extract()).status_code == 200
+                assert not [value for value in stored() if value not in before and b"body" in value]
+
+    event_loop.run(work())
+
+
+def test_keys_of_a_day_have_a_limit(queues: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idempotency, "MAX_KEYS", 2)
+
+    async def work() -> None:
+        async with backend(tmp_path / "a", reply()) as one:
+            async with rig(tmp_path, route(release(1, one.address)), redis=settings.REDIS_URL) as found:
+                keys = [{"Idempotency-Key": str(number)} for number in range(3)]
+                assert [(await found.extract(headers=key)).status_code for key in keys] == [200, 200, 429]
+                assert (await found.extract()).status_code == 200
 
     event_loop.run(work())
 
@@ -52,7 +133,7 @@ def test_a_second_request_while_the_first_is_answered(queues: None, tmp_path: Pa
     event_loop.run(work())
 
 
-def test_a_failed_request_may_be_sent_again(queues: None, tmp_path: Path) -> None:
+def test_a_failed_request_may_be_sent_again(transactional_db: None, queues: None, tmp_path: Path) -> None:
     answers: list[dict[str, Any]] = [{**ANSWER, "raw": "no JSON"}, ANSWER]
 
     async def second_time(text: str) -> Response:
@@ -61,7 +142,10 @@ def test_a_failed_request_may_be_sent_again(queues: None, tmp_path: Path) -> Non
     async def work() -> None:
         async with backend(tmp_path / "a", second_time) as one:
             async with rig(tmp_path, route(release(1, one.address)), redis=settings.REDIS_URL) as found:
-                codes = [(await found.extract(headers=KEY)).status_code for _ in range(3)]
+                codes = []
+                for _ in range(3):
+                    codes.append((await found.extract(headers=KEY)).status_code)
+                    await found.log.store()
                 assert codes == [502, 200, 200]
                 assert len(one.asked) == 2
 
