@@ -2,14 +2,13 @@
 
 import hashlib
 import hmac
-import os
 import socket
 from pathlib import Path
 
 from django.conf import settings
 
 from slmstudio.accounts.secret_keys import all_keys
-from slmstudio.stack.paths import Paths
+from slmstudio.stack.paths import Paths, private_folder
 
 HTTP = "http://"
 UNIX = "unix:"
@@ -44,6 +43,5 @@ def new_address(name: str) -> str:
         return f"{HTTP}{host}:{port}"
     folder = Path(settings.HOME) / "serve"
     folder = Paths.of(Path(settings.HOME)).socket_folder(folder, f"{name}.sock")
-    folder.mkdir(parents=True, exist_ok=True)
-    os.chmod(folder, 0o700)
+    private_folder(folder)  # one in /tmp may have been made by another account
     return f"{UNIX}{folder / name}.sock"

@@ -18,6 +18,7 @@ from serving.replicas.changes import announce
 from serving.replicas.child import ReplicaProcess
 from serving.replicas.fetch import PackageFetcher
 from slmstudio.errors import Refused
+from slmstudio.stack.errors import StackError
 from slmstudio.stack.programs import restart_delay
 from slmstudio.storage.artifacts import local_path
 
@@ -122,12 +123,12 @@ class HostSupervisor:
                 self._beat(slot)
                 return
             verify_signature(package)
-        except Refused as refused:
+            address = new_address(f"{slot.row.release_id}-{slot.row.slot}")
+        except (Refused, StackError) as refused:
             slot.failures += 1
             slot.start_at = time.monotonic() + restart_delay(slot.failures)
-            self._store(slot, state=State.FAILED, error=refused.message)
+            self._store(slot, state=State.FAILED, error=str(refused))
             return
-        address = new_address(f"{slot.row.release_id}-{slot.row.slot}")
         slot.process = ReplicaProcess(
             local_path(package.folder_key),
             sha256=package.sha256,
