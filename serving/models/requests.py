@@ -73,7 +73,7 @@ class RequestLog(models.Model):
     )
     response = models.TextField(
         blank=True,
-        help_text="the whole response, of a request with an idempotency key: for the same request sent again",
+        help_text="of a request with an idempotency key: for the same request sent again",
     )
     first_output = models.TextField(blank=True, help_text="of the small model, where the larger one answered")
 

@@ -22,7 +22,10 @@ from redis.exceptions import RedisError
 from evaluation.audit import services as audit_services
 from labeling.documents.erasure import Erased
 from labeling.models import Membership, Project
+from serving.batches.erasure import erase_documents
 from serving.feedback import erasure
+from serving.gateway.log_store.process import log_folder
+from serving.gateway.log_store.store import erase_rejected
 from serving.models import Deployment, RequestLog
 from serving.retention import documents, packages
 from slmstudio.access import Action, Forbidden, may
@@ -107,10 +110,16 @@ def oldest_day() -> date:
 
 @dataclass(frozen=True)
 class Erasure:
-    """The number of erased requests, and the documents that were made of them."""
+    """The number of erased requests, and the documents that were made of them.
+
+    ``lines``: of ended batches and of the rejected lines of this host; ``live_batches``: they have such lines and are
+    not changed before they end.
+    """
 
     requests: int
     documents: Erased
+    lines: int = 0
+    live_batches: int = 0
 
 
 def erase(
@@ -141,11 +150,14 @@ def erase(
         erasure.erase_requests(project.pk, known)
         erased: int = rows.update(**_CONTENT, caller="", key_sha256="")
         details: dict[str, Any] = {"by": "caller" if caller else "request", "requests": erased}
+        lines, live = erase_documents(project, caller=caller, requests=[str(one) for one in known])
+        lines += erase_rejected(log_folder(), project.pk, caller=caller, requests=[str(one) for one in known])
+        details |= {"lines": lines} if lines else {}
         details |= {name: names for name, names in asdict(found).items() if names}
         if wanted:
             details["ids"] = [str(one) for one in wanted]
         audit_services.record(project=project, user=user, action="erased", about="requests", details=details)
-    return Erasure(erased, found)
+    return Erasure(erased, found, lines, live)
 
 
 def _parsed(text: str) -> uuid.UUID:

@@ -8,7 +8,7 @@ import contextlib
 import fcntl
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, fields
 from datetime import date
 from pathlib import Path
@@ -20,6 +20,8 @@ from serving.gateway.request_log import LogEntry, ensure_partition
 from slmstudio.database.retries import first_line
 
 logger = logging.getLogger(__name__)
+#: the end of the name of files with lines that cannot be rows
+REJECTED = ".rejected"
 #: rows of one statement
 _BATCH = 500
 #: what a line that cannot be a row raises
@@ -79,7 +81,8 @@ class LogStore:
                 self._insert([_storable(lines[0])])
             except _BAD_ROW:  # it must not hold up the others
                 logger.error("a line of the request log cannot be stored: %s", first_line(error))
-                with path.with_suffix(".rejected").open("ab") as rejected:
+                with path.with_suffix(REJECTED).open("ab") as rejected:
+                    fcntl.flock(rejected, fcntl.LOCK_EX)
                     rejected.write(lines[0] + b"\n")
 
     def _insert(self, lines: list[bytes]) -> None:
@@ -89,6 +92,34 @@ class LogStore:
         rows = (b"[" + b",".join(lines) + b"]").decode()
         with connection.cursor() as cursor:
             cursor.execute(_INSERT, [rows])
+
+
+def erase_rejected(folder: Path, project_id: int, *, caller: str = "", requests: Collection[str] = ()) -> int:
+    """Deletes the rejected lines of a caller or of requests, with their shadows; returns their number."""
+    erased = 0
+    for path in sorted(folder.glob(f"*{REJECTED}")):
+        with path.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            lines = file.read().splitlines(keepends=True)
+            kept = [line for line in lines if not _is_of(line, project_id, caller, requests)]
+            file.seek(0)
+            file.truncate()
+            file.write(b"".join(kept))
+            erased += len(lines) - len(kept)
+            if not kept:
+                path.unlink()
+    return erased
+
+
+def _is_of(line: bytes, project_id: int, caller: str, requests: Collection[str]) -> bool:
+    try:
+        row = orjson.loads(line)
+    except ValueError:
+        return False
+    if not isinstance(row, dict) or row.get("project_id") != project_id:
+        return False
+    named = row.get("caller") == caller if caller else False
+    return named or row.get("id") in requests or row.get("shadow_of") in requests
 
 
 def _storable(line: bytes) -> bytes:

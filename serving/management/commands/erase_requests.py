@@ -43,6 +43,10 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         documents = erased.documents
         self.stdout.write(f"{erased.requests} requests and {len(documents.documents)} documents erased")
+        if erased.lines:
+            self.stdout.write(f"{erased.lines} lines of batches and of the rejected log erased")
+        if erased.live_batches:
+            self.stdout.write(f"{erased.live_batches} batches have not ended; erase again when they have")
         if documents.with_gold:
             self.stdout.write(
                 f"{len(documents.with_gold)} documents with a gold label kept; erase them with --with-gold: "

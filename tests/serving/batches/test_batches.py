@@ -2,6 +2,7 @@
 
 import io
 import json
+import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from serving.batches import jobs, lines, sender, services
 from serving.deployments import services as deployments
 from serving.gateway import passes
 from serving.models import BatchRun, Deployment
+from serving.retention import services as retention
 from slmstudio.errors import Refused
 from slmstudio.runs import supervisor
 from slmstudio.runs.models import Status
@@ -298,3 +300,37 @@ def test_files_are_deleted_when_the_project_stores_them_no_longer(
     old.refresh_from_db()
     assert (old.input_key, old.result_key, old.erased_at is None, old.has_result) == ("", "", False, False)
     assert all(local_path(one.input_key).exists() for one in (new, live))
+
+
+def test_documents_of_a_caller_are_erased_from_its_files(world: World, deployed: Deployment, stand_in: Gateway) -> None:
+    ids = {text: str(uuid.uuid4()) for text in ("first", "second", "third")}
+    stand_in.reply = lambda text: (200, {"output": {}, "request_id": ids[text]})
+    rows = [{"id": "a", "text": "first", "caller": "jane"}, {"id": "b", "text": "second"}, b"\n", {"text": "third"}]
+    batch = run(start(world, *rows))
+    waiting = start(world, *rows)
+    before = result(batch)
+    found = retention.erase(project=world.project, user=world.owner, caller="jane")
+    assert (found.lines, found.live_batches) == (1, 1)
+    after = result(batch)
+    assert (after[0]["line"], after[0]["id"], after[0]["error"]["code"]) == (1, "", "erased")
+    assert after[1:] == before[1:]
+    assert "first" not in local_path(batch.input_key).read_text()
+    assert [line.number for line in lines.read(local_path(batch.input_key))] == [2, 4]
+    assert "first" in local_path(waiting.input_key).read_text()
+    # By the id of a request, too.
+    again = retention.erase(project=world.project, user=world.owner, ids=[ids["second"]])
+    assert again.lines == 1
+    assert "second" not in local_path(batch.input_key).read_text()
+
+
+def test_a_batch_that_stopped_goes_on_without_what_was_erased(
+    world: World, deployed: Deployment, stand_in: Gateway
+) -> None:
+    batch = start(world, *[{"id": str(number), "text": f"text {number}", "caller": "jane"} for number in range(3)])
+    services.cancel(batch)
+    batch.refresh_from_db()
+    assert retention.erase(project=world.project, user=world.owner, caller="jane").lines == 3
+    assert [one["error"]["code"] for one in result(batch)] == ["erased"] * 3
+    services.resume(run=batch, user=world.engineer)
+    batch = run(batch)
+    assert (batch.status, batch.progress_done, stand_in.asked) == ("done", 3, [])

@@ -41,7 +41,7 @@ def test_a_repeated_request_gets_the_first_response(transactional_db: None, queu
     event_loop.run(work())
 
 
-def stored() -> list[bytes]:
+def stored() -> list[Any]:
     """Everything that the queue server has, as text."""
     client = redis.Redis.from_url(settings.REDIS_URL)
     return [client.get(key) or b"" for key in client.scan_iter("slm:*") if client.type(key) == b"string"]

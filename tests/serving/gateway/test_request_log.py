@@ -14,7 +14,7 @@ import pytest
 from django.db import connection
 
 from serving.gateway.log_store.process import NICE, log_store
-from serving.gateway.log_store.store import LogStore
+from serving.gateway.log_store.store import LogStore, erase_rejected
 from serving.gateway.request_log import LogEntry, RequestLogWriter, ensure_partition, now
 from serving.models import RequestLog, TokenUsage
 from slmstudio.stack.processes import command
@@ -164,3 +164,19 @@ def wait(found: Callable[[], T]) -> T:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     return value
+
+
+def test_rejected_lines_are_erased(log: RequestLogWriter, tmp_path: Path) -> None:
+    bad = {"protocol": "much longer than its column"}
+    kept = [entry(caller="ben", **bad), entry(caller="jane", project_id=2, **bad)]
+    named, by_id = entry(caller="jane", **bad), entry(**bad)
+    shadow = entry(shadow_of=by_id.id, **bad)
+    for one in (kept[0], named, by_id, shadow, kept[1]):
+        log.write(one)
+    flush(log)
+    assert erase_rejected(log.folder, 1, caller="jane") == 1
+    assert erase_rejected(log.folder, 1, requests=[by_id.id]) == 2
+    [file] = log.folder.glob("*.rejected")
+    assert [one.id in file.read_text() for one in (*kept, named, by_id, shadow)] == [True, True, False, False, False]
+    assert erase_rejected(log.folder, 1, caller="ben") + erase_rejected(log.folder, 2, caller="jane") == 2
+    assert not list(log.folder.glob("*.rejected"))
