@@ -6,7 +6,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
     """The log's table in SQL, as it is partitioned."""
 
-    dependencies = [("serving", "0021_capture_keys")]
+    dependencies = [("serving", "0022_answer_policy_basis_label")]
     operations = [
         migrations.RunSQL(
             "ALTER TABLE serving_requestlog ADD COLUMN response text NOT NULL DEFAULT ''",
