@@ -11,7 +11,8 @@ from evaluation.http import set_project
 from evaluation.models import PromptSearch
 from evaluation.prompts import services
 from evaluation.prompts.forms import PromptSearchForm
-from labeling.models import Document
+from labeling.datasets.warnings import FEW, dataset_warnings
+from labeling.models import Document, Split
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment, redirect_to
@@ -34,7 +35,8 @@ def new(request: SignedInRequest, slug: str) -> HttpResponse:
             form.add_error(refusal.field if refusal.field in form.fields else None, refusal.message)
         else:
             return redirect_to(request, made.get_absolute_url())
-    context = {"project": project, "form": form, "dataset": dataset}
+    warnings = dataset_warnings(dataset, {Split.VALIDATION: FEW}) if dataset is not None else []
+    context = {"project": project, "form": form, "dataset": dataset, "dataset_warnings": warnings}
     status = 422 if form.errors else 200
     return page_or_fragment(request, "evaluation/prompts/new.html", "form", context, status=status)
 

@@ -10,8 +10,9 @@ from labeling.models import DatasetVersion, Split
 FEW = 20
 #: validation documents below which the curves of a run say little
 FEW_IN_CURVES = 5
-#: what a training run needs
+#: what a training run needs, and a search, which chooses on validation
 OF_TRAINING = {Split.TRAIN: FEW, Split.VALIDATION: FEW_IN_CURVES}
+OF_SEARCH = {Split.TRAIN: FEW, Split.VALIDATION: FEW}
 
 
 def dataset_warnings(dataset: DatasetVersion, least: Mapping[Split, int]) -> list[str]:

@@ -10,6 +10,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import HttpResponseClientRefresh
 
+from labeling.datasets.warnings import OF_SEARCH, dataset_warnings
 from labeling.models import DatasetVersion, Project
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
@@ -131,6 +132,7 @@ def _render_form(
         "defaults_of": f"{dataset.number} {base_model.slug}" if dataset and base_model else "",
         "spec_problem": spec_problem,
         "no_dataset": queries.newest_dataset(project) is None,
+        "dataset_warnings": dataset_warnings(dataset, OF_SEARCH) if dataset else [],
         "reason": recommended.reason if recommended and form["method"].value() == [recommended.method] else "",
         "hints": {
             "hours": "Training time of all trials together, times their GPUs. It counts towards the project's quota.",

@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from labeling.annotation import predictions
 from labeling.annotation import services as annotation_services
-from labeling.models import Annotation, Comment, Document, Mention, Project
+from labeling.models import Annotation, Comment, Document, Mention, Project, Review
 from slmstudio.access import Role
 from tests.labeling.label_desk import Desk, gold, make_desk
 from tests.shared_rows import shared_fixture
@@ -111,6 +111,20 @@ def test_overlap_hides_history_of_others(desk: Desk) -> None:
     assert "Bens secret" not in client_of(desk.ana).get(url("label_history", document)).text
     assert "Bens secret" in client_of(desk.ben).get(url("label_history", document)).text
     assert "Bens secret" in client_of(desk.owner).get(url("label_history", document)).text
+
+
+def test_overlap_shows_history_of_others_after_a_review(desk: Desk) -> None:
+    document = desk.document(wanted=2)
+    draft(desk, document, desk.ben, {"vendor": "Bens vendor"})
+    annotation = Annotation.objects.get()
+    Review.objects.create(
+        document=document,
+        annotation=annotation,
+        revision=annotation.revisions.get(),
+        decision=Review.Decision.ADJUDICATE,
+        reviewer=desk.owner,
+    )
+    assert "Bens vendor" in client_of(desk.ana).get(url("label_history", document)).text
 
 
 def test_restore_returns_the_form(desk: Desk) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from labeling.datasets.freeze import freeze
-from labeling.datasets.warnings import FEW, OF_TRAINING, dataset_warnings
+from labeling.datasets.warnings import FEW, OF_SEARCH, OF_TRAINING, dataset_warnings
 from labeling.models import Split
 from labeling.projects.services import save_contract
 from slmstudio.contract.schema.compiled import dumps, loads
@@ -61,6 +61,10 @@ def test_forms_of_runs_show_them(desk: Desk) -> None:
     page = engineer.get(desk.url("training/new/"))
     assert page.context["dataset_warnings"] == dataset_warnings(dataset, OF_TRAINING)
     assert page.content.decode().count('class="alert alert-warning') == 3
+    search = engineer.get(desk.url("training/searches/new/"))
+    assert search.context["dataset_warnings"] == dataset_warnings(dataset, OF_SEARCH)
+    prompts = engineer.get(desk.url("benchmark/prompts/new/"))
+    assert len(prompts.context["dataset_warnings"]) == 2
     for split in (Split.VALIDATION, Split.HOLDOUT):
         query = f"?part=price&dataset={dataset.number}&split={split.value}"
         part = engineer.get(desk.url(f"evaluation/new/{query}"), headers={"HX-Request": "true"})
