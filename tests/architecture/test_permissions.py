@@ -22,7 +22,9 @@ NEEDS: dict[str | tuple[str, str], Action] = {
         ("project", "contract", "contract_version", "documents", "document", "import_run"),
         Action.READ,
     ),
-    **dict.fromkeys(("import_rejects", "datasets", "dataset", "dataset_export", "freeze_run"), Action.READ),
+    **dict.fromkeys(
+        ("import_rejects", "datasets", "dataset", "dataset_export", "dataset_export_page", "freeze_run"), Action.READ
+    ),
     **dict.fromkeys(("training", "training_run", "training_curves", "training_spec", "training_log"), Action.READ),
     **dict.fromkeys(("training_searches", "training_search", "training_search_spec"), Action.READ),
     **dict.fromkeys(("training_search_new", "training_search_stop"), Action.RUN),
