@@ -74,8 +74,11 @@ def too_many_requests(
 
 def sign_in_unavailable(request: HttpRequest, seconds: int) -> HttpResponse:
     """503 while attempts to sign in cannot be counted."""
-    text = "The job queue does not respond, so sign-in attempts cannot be counted. Signed-in users can continue."
-    answer = _error(request, 503, "Signing in is not possible at the moment", text)
+    text = (
+        "The job queue is not responding, so sign-in attempts cannot be limited. Try again in a minute. Users who are "
+        "already signed in can continue."
+    )
+    answer = _error(request, 503, "Sign-in is unavailable", text)
     answer["Retry-After"] = str(seconds)
     return answer
 
