@@ -18,7 +18,7 @@ def test_concurrent_edits_are_merged_with_conflicts(desk: Desk, open_label: Open
     document, _, _ = (desk.document(LINES) for _ in range(3))
     ana, ben = open_label(desk.ana, document), open_label(desk.ben, document)
     expect(ben.locator("#others")).to_contain_text(f"{desk.ana.username} also has this document open")
-    expect(ben.locator("#strip")).to_contain_text(f"{desk.ana.username} has this document open, too")
+    expect(ben.locator("#strip")).to_contain_text(f"{desk.ana.username} has this document open too")
     control(ana, "Vendor").focus()
     ana.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # or some seconds later
     expect(ana.locator("#others")).to_contain_text(f"{desk.ben.username} also has this document open")
