@@ -15,8 +15,8 @@ from slmstudio.runs import supervisor
 from slmstudio.runs.child_environment import DOWNLOADS, child_environment, cpu_settings
 
 SECRETS = (
-    "DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL", "SECRET_KEY", "SECRET_KEY_FALLBACKS", "SLM_KEY_TODAY", "SLM_KEY_TODAY_HOSTS",
-    "WANDB_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "HTTPS_PROXY", "PGPASSWORD",
+    "DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL", "SECRET_KEY", "SECRET_KEY_FALLBACKS", "SLM_KEY_TODAY",
+    "SLM_KEY_TODAY_HOSTS", "WANDB_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "HTTPS_PROXY", "PGPASSWORD",
 )  # fmt: skip
 MAPS = "import json; print(json.dumps({'event': 'maps', 'maps': open('/proc/self/maps').read()}))"
 DUMP = "import json, os; print(json.dumps({'event': 'environment', 'names': sorted(os.environ)}))"
