@@ -150,7 +150,7 @@ class _Banner:
         finally:
             connection.close()
         self.shown = True
-        lines = ["", f"SLM Studio is ready at http://{HOST}:{self.port}/", *self.logins.strip().splitlines()]
+        lines = ["", f"SLM Studio is ready at http://{HOST}:{self.port}/", *self.logins.rstrip().splitlines()]
         if packages := packages_for_training():
             lines.append(f"Training on this machine is faster with: apt-get install {' '.join(packages)}")
         self.supervisor.say("\n".join([*lines, "Ctrl+C stops everything that was started here.", ""]))
