@@ -26,9 +26,11 @@ def measured(verdict: Mapping[str, Any]) -> str:
 
 
 def threshold(verdict: Mapping[str, Any]) -> str:
-    """The threshold of a gate: "≥ 99.0%"."""
-    sign = "≥" if good_is_up(verdict) else "≤"
-    return f"{sign} {in_unit(verdict['gate'], threshold_on_scale(verdict))}"
+    """The threshold of a gate: "≥ 99%"."""
+    gate, sign = verdict["gate"], "≥" if good_is_up(verdict) else "≤"
+    unit = METRICS[gate["metric"]].unit
+    text = unit.in_title(threshold_on_scale(verdict), gate.get("currency", ""))
+    return f"{sign} {text} {unit.suffix}".rstrip()
 
 
 def bounds(verdict: Mapping[str, Any]) -> str:

@@ -157,7 +157,8 @@ def summary_sentence(verdicts: Sequence[Verdict]) -> str:
     if all_passed(verdicts):
         ready = "Ready to deploy. " + ngettext("The gate passes.", "All {n} gates pass.", total).format(n=total)
         return f"{ready}{_inapplicable(count[Status.INAPPLICABLE])}"
-    parts = [ngettext("{k} of {n} gate passes", "{k} of {n} gates pass", total).format(k=passed, n=total)]
+    gates = ngettext("gate", "gates", total)
+    parts = [f"{passed} of {total} {gates} {ngettext('passes', 'pass', passed)}"]
     if failed := count[Status.FAIL]:
         parts.append(ngettext("{n} fails", "{n} fail", failed).format(n=failed))
     if unproven := count[Status.NOT_PROVEN]:

@@ -20,7 +20,7 @@ class DeployForm(forms.Form):
     engine = forms.ChoiceField(
         label="Engine",
         required=False,
-        help_text="Another engine than that of the evaluation is compared with it first.",
+        help_text="A different engine is first compared with the evaluation.",
         widget=forms.Select(attrs=_SELECT),
     )
     stage = forms.ChoiceField(
@@ -142,9 +142,9 @@ class TryForm(forms.Form):
         widget=forms.FileInput(attrs={"class": "form-control", "accept": ".pdf,.png,.jpg,.jpeg,.tif,.tiff,.txt,.md"}),
     )
     layout = forms.BooleanField(
-        label="With the layout of its pages",
+        label="Keep the page layout",
         required=False,
-        help_text="For a model that was trained on texts imported with their layout.",
+        help_text="For models trained on texts imported with their layout.",
     )
 
     def clean(self) -> dict[str, Any]:

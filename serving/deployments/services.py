@@ -193,7 +193,7 @@ def settle(deployment: Deployment) -> bool:
         deployment.stable = deployment.candidate
         _clear_candidate(deployment)
         _save(deployment)
-        _record(deployment, Kind.PROMOTED, deployment.stable, None, "Its replicas answer.")
+        _record(deployment, Kind.PROMOTED, deployment.stable, None, "Its replicas respond.")
     return True
 
 

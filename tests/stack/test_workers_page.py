@@ -132,7 +132,7 @@ def test_queued_jobs_oldest_wait_and_missing_workers(page: Callable[[str], str])
     job.enqueued_at = timezone.now() - timedelta(minutes=3)
     job.save()
     text = page("engineer")
-    assert "the queue gpu; 2 jobs wait" in text
+    assert "the queue gpu; 2 jobs are queued" in text
     assert "Start one with manage.py rqworker gpu." in text
     assert "3 min" in text
 

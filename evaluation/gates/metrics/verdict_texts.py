@@ -62,7 +62,7 @@ def _distinguishable(value: float, threshold: float | None) -> str:
         if threshold is None or float(text) != round(threshold, 6):
             break
         text = f"{value:.{decimals}f}"
-    return text
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def documents(n: int) -> str:

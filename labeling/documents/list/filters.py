@@ -17,7 +17,7 @@ ORDERS = {
     "saved": "last saved first",
     "worst": "lowest score first",
     "best": "highest score first",
-    "slowest": "longest work first",
+    "slowest": "longest labeling time first",
 }
 #: orders that omit documents without a key, and the name of that key
 PARTIAL = {"saved": "a label", "slowest": "a label", "worst": "a score", "best": "a score"}

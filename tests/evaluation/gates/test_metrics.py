@@ -40,7 +40,7 @@ def test_an_entry_is_counted_tested_and_displayed(exact_match: Gate) -> None:
     assert (verdict.status, verdict.k, verdict.n, verdict.confidence) == (Status.PASS, 40, 40, 0.975)
     row = verdict.as_dict()
     assert row["gate"]["title"] == "At least 80% exact match"
-    assert (measured(row), threshold(row)) == ("100%", "≥ 80.0%")
+    assert (measured(row), threshold(row)) == ("100%", "≥ 80%")
     assert bounds(row).endswith("to 100%")
     assert number_line_of(row) is not None
 

@@ -116,8 +116,8 @@ def test_nothing_measured_draws_nothing() -> None:
 
 
 def test_thresholds_and_bounds_are_written_in_the_unit_of_the_metric() -> None:
-    assert threshold(verdict("schema_valid_rate", ">=", 0.98, None, None, None)) == "≥ 98.0%"
-    assert threshold(verdict("no_regression", ">=", 0.02, None, None, None)) == "≥ −2.0 points"
+    assert threshold(verdict("schema_valid_rate", ">=", 0.98, None, None, None)) == "≥ 98%"
+    assert threshold(verdict("no_regression", ">=", 0.02, None, None, None)) == "≥ −2 points"
     assert threshold(verdict("p95_latency_ms", "<=", 900, None, None, None)) == "≤ 900 ms"
     assert bounds(verdict("field_error_rate", "<=", 0.1, 0.02, 0.03, 0.075)) == "2.0% to 7.5%"
     assert bounds(verdict("p95_latency_ms", "<=", 900, 363, 373, None)) == "at least 363 ms"

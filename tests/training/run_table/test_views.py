@@ -102,7 +102,7 @@ def test_filter_is_in_the_url_and_invalid_shows_all(start: Any, login: Login) ->
 
 def test_queue_without_a_worker_is_shown(start: Any, login: Login) -> None:
     start()
-    assert "No worker for the queue gpu" in login("engineer").get(URL).content.decode()
+    assert "No GPU worker is running" in login("engineer").get(URL).content.decode()
 
 
 ALL_COLUMNS = ",".join(COLUMNS)

@@ -141,7 +141,7 @@ def test_choosing_requests_the_lengths_once(
     assert len(django_rq.get_queue("default").jobs) == 1
     fragment = answer.content.decode()
     assert "every 1s" in fragment
-    assert "No worker for the queue default" in fragment
+    assert "Ask an administrator" in fragment
     assert "disabled" in fragment
 
 

@@ -102,7 +102,7 @@ def test_stranger_and_wrong_number_get_404(run: TrainingRun, login: Login) -> No
 
 
 def test_queued_run_shows_a_missing_worker(run: TrainingRun, login: Login) -> None:
-    assert "No worker for the queue gpu" in login("manager").get(URL).content.decode()
+    assert "No GPU worker is running" in login("manager").get(URL).content.decode()
 
 
 def test_running_run_shows_step_epoch_and_time_left(

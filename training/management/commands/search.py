@@ -66,7 +66,7 @@ class Command(BaseCommand):
         self._print(f"search {search.number} has started: {search.get_absolute_url()}")
         if options["wait"]:
             self._follow(search)
-        elif message := no_worker_message("gpu"):
+        elif message := no_worker_message("gpu", for_administrator=True):
             self._print(message)
 
     def _follow(self, search: Search) -> None:

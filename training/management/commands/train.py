@@ -97,7 +97,7 @@ class Command(BaseCommand):
         if options["wait"]:
             with ensure_workers(["gpu"], say=self._print) as workers:
                 self._follow(run, workers)
-        elif message := no_worker_message("gpu"):
+        elif message := no_worker_message("gpu", for_administrator=True):
             self._print(message)
 
     def _estimate(self, dataset: DatasetVersion, base_model: BaseModel, hyperparameters: Hyperparameters) -> None:
