@@ -95,7 +95,7 @@ class IdempotencyKeys:
         return Known(str(found["request"]))
 
     async def _count(self, project: str, claim: Claim) -> None:
-        name = f"slm:keys-of-day:{project}:{timezone.now():%Y-%m-%d}"
+        name = f"slm:keys-of-day:{project}:{timezone.now().date()}"
         if (number := int(await self._client.incr(name))) == 1:
             await self._client.expire(name, KEEP_SECONDS)
         elif number > MAX_KEYS:
