@@ -18,7 +18,7 @@ from labeling.datasets import freeze as freeze_module
 from labeling.datasets.formats.base import Format
 from labeling.datasets.formats.registry import FORMATS
 from labeling.datasets.freeze_rules import Rules
-from labeling.models import DatasetVersion, Document, DocumentState, FreezeRun, Gold, Split
+from labeling.models import DatasetVersion, Document, DocumentState, FreezeRun, Gold
 from labeling.models.documents import QUEUE
 from slmstudio.access import Action, may
 from slmstudio.errors import Refused
@@ -107,7 +107,7 @@ def export(
     some = set(request.GET).intersection(DocumentFilters.model_fields)
     documents = chosen(request, project, filters) if some else None
     blind = None if may(project.role, Action.REVIEW) else caller(request).user.pk
-    is_holdout = filters.holdout == "yes" or filters.split == Split.HOLDOUT
+    is_holdout = filters.holdout == "yes" or filters.split == "holdout"
     try:
         pieces = dataset_export.export_project(
             project, shape, documents=documents, part=part, is_holdout=is_holdout, blind=blind

@@ -197,7 +197,7 @@ def splits_in(shape: str, data: bytes) -> dict[str, str]:
         return {row["id"]: row["split"] for row in csv.DictReader(io.StringIO(data.decode("utf-8-sig")))}
     if shape == "label-studio":
         return {task["data"]["id"]: task["data"].get("split", "") for task in json.loads(data)}
-    found = {}
+    found: dict[str, str] = {}
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for name in json.loads(archive.read("dataset/dataset_dict.json"))["splits"]:
             table = pa.ipc.open_stream(archive.read(f"dataset/{name}/data-00000-of-00001.arrow")).read_all()

@@ -100,7 +100,7 @@ def test_times(tmp_path: Path, written: Any, time: str | None) -> None:
 @pytest.mark.parametrize("log", [False, True])
 def test_absurd_time_rejects_its_row(tmp_path: Path, log: bool, time: str) -> None:
     """In a fine-tuning file, and in a log of requests and responses."""
-    row = {"prompt": "Invoice A-0", "completion": "{}"}
+    row: dict[str, Any] = {"prompt": "Invoice A-0", "completion": "{}"}
     if log:
         row = {"request": {"messages": messages(0)}, "response": {"choices": [{"message": messages(1)[0]}]}}
     first = json.dumps(row)
@@ -155,7 +155,7 @@ def test_later_function_rejects_its_row(tmp_path: Path) -> None:
 
 
 def test_files_of_different_functions(tmp_path: Path) -> None:
-    files = {"a.jsonl": lines([called(0, "store")]), "b.jsonl": lines([called(1, "search")])}
+    files: dict[str, bytes | str] = {"a.jsonl": lines([called(0, "store")]), "b.jsonl": lines([called(1, "search")])}
     assert [bool(row.error) for row in chats(tmp_path, "both.zip", packed(files))] == [False, True]
 
 

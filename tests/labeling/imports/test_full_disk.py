@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from django.core.files.uploadhandler import MemoryFileUploadHandler
 from labeling.imports import uploads
 from labeling.imports.upload_handlers import OneFileUploadHandler
 from labeling.models import ImportRun
-from slmstudio.storage import artifacts, free_space
+from slmstudio.storage import artifacts
 from tests.labeling.api_client import Api, api_of
 from tests.labeling.desk import Desk, invoice, jsonl, make_desk
 from tests.labeling.import_pages import PAGE, file
@@ -101,7 +102,7 @@ def test_no_room_for_the_body_of_a_rest_request(api: Api, monkeypatch: pytest.Mo
 
 
 def test_upload_without_room_is_refused_unread(desk: Desk, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(free_space.shutil, "disk_usage", lambda _: Usage(2**40, 2**40, 2**20))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(2**40, 2**40, 2**20))
     monkeypatch.setattr(OneFileUploadHandler, "receive_data_chunk", lambda *_: pytest.fail("the body was read"))
     page = desk.as_("engineer").post(desk.url(PAGE), {"file": file("rows.jsonl", ROWS)})
     assert page.status_code == 507
