@@ -65,7 +65,7 @@ def test_watch_a_deployment(world: World, logged_in: As) -> None:
     form.get_by_label("Limit (ms)").fill("1200")
     check(erik, "alert-form")
     form.get_by_role("button", name="Save").click()
-    expect(erik.get_by_role("row", name="p95 latency")).to_contain_text("1.20 s")
+    expect(erik.get_by_role("row", name="p95 latency")).to_contain_text("1.2 s")
 
     finding = {
         "metric": "length", "kind": "number", "p": 1e-9, "adjusted": 1e-8, "effect": 0.4, "reference": 812.0,
