@@ -13,7 +13,7 @@ from labeling.form.unanswered import empty_optional_fields, is_marked_absent
 from slmstudio.contract.json_text import dumps, sha256
 from slmstudio.contract.rules import invariants
 from slmstudio.contract.schema.compiled import CompiledSchema, Problem, pattern_of
-from slmstudio.contract.values.kinds.values import ambiguity, date_readings
+from slmstudio.contract.values.kinds.values import ambiguity, date_readings, incomplete_date
 
 #: maximum number of matches of a value that are sent to the browser
 MAX_SPANS = 20
@@ -78,7 +78,7 @@ def check(compiled: CompiledSchema, parsed: Parsed, text: str, given: Mapping[st
     own = tuple(problem.path for problem in parsed.problems)
     broken = [problem for problem in compiled.validate(parsed.value) if not _within(problem.path, own)]
     checks = Checks()
-    checks.problems = [*parsed.problems, *(_ambiguous(checks, compiled, parsed.value, text, one) for one in broken)]
+    checks.problems = [*parsed.problems, *(_date_problem(checks, compiled, parsed.value, text, one) for one in broken)]
     wrong = {problem.path for problem in checks.problems}
     sought = [
         (path, node, value)
@@ -120,14 +120,16 @@ def _invariant_fingerprint(broken: invariants.BrokenInvariant, value: Any) -> st
     return sha256(dumps([broken.problem.message, list(broken.paths), present]))[:16]
 
 
-def _ambiguous(checks: Checks, compiled: CompiledSchema, value: Any, text: str, problem: Problem) -> Problem:
-    """The problem, or for an ambiguous date, the question which reading is meant."""
+def _date_problem(checks: Checks, compiled: CompiledSchema, value: Any, text: str, problem: Problem) -> Problem:
+    """The problem; for an ambiguous date the question which reading is meant, for an incomplete one what is missing."""
     wanted = compiled.by_pattern.get(pattern_of(problem.path)) if problem.rule == "format" else None
     typed = value_at(value, problem.path) if wanted is not None else None
-    if wanted is None or not isinstance(typed, str) or not (message := ambiguity(typed, wanted, text)):
+    if wanted is None or not isinstance(typed, str):
         return problem
-    checks.readings[problem.path] = [day.isoformat() for day in date_readings(typed, wanted, text)]
-    return Problem(problem.path, "ambiguous", message)
+    if message := ambiguity(typed, wanted, text):
+        checks.readings[problem.path] = [day.isoformat() for day in date_readings(typed, wanted, text)]
+        return Problem(problem.path, "ambiguous", message)
+    return Problem(problem.path, problem.rule, incomplete_date(typed, wanted) or problem.message)
 
 
 def _record_confirmed(checks: Checks, value: Any, given: Mapping[str, Any]) -> None:

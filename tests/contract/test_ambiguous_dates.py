@@ -6,7 +6,7 @@ import pytest
 
 from slmstudio.contract.schema.compiled import Field, compile_schema
 from slmstudio.contract.values import dates
-from slmstudio.contract.values.kinds.values import ambiguity, date_readings, parse_typed
+from slmstudio.contract.values.kinds.values import ambiguity, date_readings, incomplete_date, parse_typed
 
 APRIL, MARCH = date(2026, 4, 3), date(2026, 3, 4)
 
@@ -39,6 +39,46 @@ def test_ambiguous_date_resolution(options: dict[str, str], document: str, expec
     assert parse_typed("03/04/2026", field, document) == single
     assert parse_typed("dated 03/04/2026", field, document) == single
     assert bool(ambiguity("03/04/2026", field, document)) is (single is None)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "document", "expected"),
+    [
+        ("03.04.2026", {}, "", APRIL),
+        ("3. 4. 26", {}, "", APRIL),
+        ("dated 03.04.2026", {}, "", APRIL),
+        ("04.27.2026", {}, "", date(2026, 4, 27)),
+        ("03.04.2026", {"date_order": "MDY"}, "", MARCH),
+        ("03.04.2026", {}, "04.27.2026", MARCH),
+    ],
+)
+def test_with_dots_the_day_is_first(text: str, options: dict[str, str], document: str, expected: date) -> None:
+    assert date_readings(text, day(**options), document) == (expected,)
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("14 Jan", ("year",)),
+        ("January 14th", ("year",)),
+        ("03.02.", ("year",)),
+        ("14", ("month", "year")),
+        ("Jan 2026", ("day",)),
+        ("01/2026", ("day",)),
+        ("2026", ("day", "month")),
+        ("jan", ("day", "year")),
+        ("Jan 14, 2026", ()),
+        ("14/01/2026", ()),
+        ("soon", ()),
+        ("40 boxes", ()),
+        ("", ()),
+    ],
+)
+def test_what_an_incomplete_date_lacks(text: str, missing: tuple[str, ...]) -> None:
+    assert dates.missing_parts(text) == missing
+    sentence = incomplete_date(text, day())
+    assert bool(sentence) is bool(missing)
+    assert all(part in sentence for part in missing)
 
 
 @pytest.mark.parametrize("text", ["14/01/2026", "01/14/2026", "2026-01-14", "Jan 14, 2026", "05/05/2026", "soon", ""])

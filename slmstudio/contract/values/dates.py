@@ -3,8 +3,9 @@
 Two-digit years follow POSIX: 69 to 99 are 19xx, 00 to 68 are 20xx. Digits are read in the declared order; if none is
 declared, by the locale (en_US: month first), else day first. If the declared order is impossible (14/01/2026 under
 MDY), the other one is used. Typed and imported values are never guessed: ``unambiguous_readings`` returns every
-possible reading. Month names are read in English and in the language of the declared locale; without one also by their
-full names in German, French, Spanish, Italian, Portuguese and Dutch.
+possible reading; with dots (03.04.2026) only day, month, year, as nobody writes the month first with them. Month names
+are read in English and in the language of the declared locale; without one also by their full names in German, French,
+Spanish, Italian, Portuguese and Dutch.
 """
 
 import re
@@ -152,13 +153,37 @@ def unambiguous_readings(text: str, order: str = "", locale: str = "", document:
     """The possible readings of a text: none if it is not a date, several if it is ambiguous.
 
     Digits are resolved by the declared order, else by the declared locale, else by the other dates of ``document``, its
-    source text (``order_of``).
+    source text (``order_of``), else with dots as day, month, year.
     """
     found = readings(text, order, locale)
     if len(found) < 2 or order or locale:
         return found[:1]
-    other = order_of(document)
+    digits = _FORMS[1].search(text)
+    other = order_of(document) or ("DMY" if digits is not None and "." in digits["s"] else "")
     return readings(text, other)[:1] if other else found
+
+
+_PARTS = re.compile(r"\d+|[^\W\d_]+")
+_FILLERS = frozenset({"st", "nd", "rd", "th", "of", "de"})
+#: what is missing by the number of month names, of numbers that can be days or months, and of years
+_MISSING = {
+    (1, 0, 0): ("day", "year"),
+    (1, 1, 0): ("year",),
+    (1, 0, 1): ("day",),
+    (0, 1, 0): ("month", "year"),
+    (0, 2, 0): ("year",),
+    (0, 1, 1): ("day",),
+    (0, 0, 1): ("day", "month"),
+}
+
+
+def missing_parts(text: str, locale: str = "") -> tuple[str, ...]:
+    """Which of day, month and year an incomplete date lacks ("14 Jan": the year); none of any other text."""
+    words = [word for word in _PARTS.findall(text.casefold()[:60]) if word not in _FILLERS]
+    months = sum(word in _months(locale) for word in words)
+    small = sum(word.isdecimal() and len(word) <= 2 and 1 <= int(word) <= 31 for word in words)
+    years = sum(re.fullmatch(_YEAR, word) is not None for word in words)
+    return _MISSING.get((months, small, years), ()) if months + small + years == len(words) else ()
 
 
 @lru_cache(maxsize=64)

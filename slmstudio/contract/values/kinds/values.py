@@ -132,6 +132,15 @@ def ambiguity(text: str, field: Field, document: str = "") -> str:
     return f"{collapse(text)[:60]} is ambiguous: {' or '.join(map(format_date, days))}?"
 
 
+def incomplete_date(text: str, field: Field) -> str:
+    """What an incomplete date lacks, as a sentence; "" for any other text, or if the field is not a date."""
+    missing = dates.missing_parts(text, field.locale) if field.format == "date" and not field.enum else ()
+    if not missing:
+        return ""
+    parts, verb = " and the ".join(missing), "is" if len(missing) == 1 else "are"
+    return f"must be a whole date: the {parts} {verb} missing in '{collapse(text)[:60]}'"
+
+
 def format_value(value: Any, field: Field) -> str:
     """A value for display: dates and numbers in the field's locale, money with its currency, null as a dash."""
     if value is None:
