@@ -321,6 +321,27 @@ def test_a_choice_search_survives_a_merge(desk: Desk, open_label: Open) -> None:
     expect(control(page, "Place")).to_have_value("Place K")
 
 
+def test_a_searched_choice_is_taken_before_the_document_is_left(desk: Desk, open_label: Open) -> None:
+    names = [f"Place {letter}" for letter in "ABCDEFGHIJKL"]
+    use_schema(desk, object_schema({"place": {"enum": names}, "vendor": {"type": "string"}}))
+    documents = [desk.document(LINES), desk.document(LINES)]
+    page = open_label(desk.ana, documents[0])
+    place = control(page, "Place")
+    expect(place).to_be_focused()
+    page.keyboard.type("place k")
+    page.keyboard.press("Alt+n")
+    expect(page.locator("#document-name")).to_have_text(documents[1].external_id)
+    expect(page.locator("#combo-list")).to_be_hidden()
+    expect(place).to_have_value("")
+    assert Annotation.objects.get().value == {"place": "Place K"}
+    page.keyboard.type("place c")
+    page.go_back()
+    expect(page.locator("#document-name")).to_have_text(documents[0].external_id)
+    expect(place).to_have_value("Place K")
+    expect(page.locator("#combo-list")).to_be_hidden()
+    assert Annotation.objects.get(document=documents[1]).value == {"place": "Place C"}
+
+
 def test_typing_while_the_next_document_opens(desk: Desk, open_label: Open) -> None:
     first, second = desk.document(LINES), desk.document(LINES)
     page = open_label(desk.ana, first)

@@ -169,6 +169,14 @@ export class Combobox {
     input.select();
   }
 
+  /** What was typed in the field with the focus is final: the document is submitted or left. */
+  settle() {
+    const { activeElement } = document;
+    const code = this.#active?.dataset.code;
+    if (this.#input && code !== undefined) this.#take(code);
+    else if (activeElement && isCombo(/** @type {HTMLElement} */ (activeElement))) this.#left(/** @type {HTMLInputElement} */ (activeElement));
+  }
+
   /** A typed text that is not a choice stays, and the validation rejects it. @param {HTMLInputElement} input */
   #left(input) {
     if (this.#input === input) this.#close();

@@ -63,6 +63,7 @@ export class Form {
 
   /** What was typed is final. */
   settle() {
+    this.combobox.settle();
     if (!this.typing) return;
     this.typing = null;
     this.left();
