@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from labeling.form.tree import COLORS, FormNode, node_at
+from labeling.form.tree import MARKS, FormNode, node_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,5 +69,5 @@ def _key(node: FormNode, path: str) -> Key:
     try:
         leaf = node_at(node, path)
     except (KeyError, ValueError, IndexError, AttributeError):
-        return Key(path, COLORS - 1)
+        return Key(path, MARKS - 1)
     return Key(leaf.title or leaf.key or path, leaf.color)

@@ -30,8 +30,8 @@ MAX_COLUMNS: Final = 8
 MAX_CHECKS: Final = 24
 #: maximum length of a text in a one-line control
 MAX_ONE_LINE: Final = 60
-#: number of colors of evidence, assigned to fields in turn
-COLORS: Final = 8
+#: number of marks of evidence (``ev-`` in static/css/labeling.css), assigned to fields in turn
+MARKS: Final = 24
 #: maximum number of parts of a useful form
 MAX_PARTS: Final = 1500
 _TOO_LARGE: Final = f"its form would have more than {MAX_PARTS:,} parts"
@@ -90,7 +90,7 @@ def _tree(key: _Key) -> FormNode:
 
 
 class _Builder:
-    """Walks the schema's nodes; counts leaves, so that adjacent fields have different colors."""
+    """Walks the schema's nodes; counts leaves, so that fields have different marks."""
 
     def __init__(self, compiled: CompiledSchema) -> None:
         self.compiled = compiled
@@ -139,7 +139,7 @@ class _Builder:
 
     def _json(self, source: Node, common: dict[str, Any], reason: str) -> FormNode:
         self.leaves += 1
-        return FormNode(shape="json", field=source.field, reason=reason, color=(self.leaves - 1) % COLORS, **common)
+        return FormNode(shape="json", field=source.field, reason=reason, color=(self.leaves - 1) % MARKS, **common)
 
     # -- one of several forms --
 
@@ -268,7 +268,7 @@ class _Builder:
             shape=shape,
             field=source.field,
             options=_options(source.schema) if shape == "choice" else (),
-            color=(self.leaves - 1) % COLORS,
+            color=(self.leaves - 1) % MARKS,
             fixed=dumps(source.schema["const"]) if source.schema.get("const") is not None else "",
             **common,
         )

@@ -1,6 +1,9 @@
 """A schema becomes a form; what is typed becomes its value, and back, losing nothing."""
 
+import itertools
+import re
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -234,3 +237,16 @@ def test_problems_are_bound_to_fields(claim: CompiledSchema) -> None:
     holder = next(child for child in form.children if child.node.key == "holder")
     assert holder.children[0].messages == [problem]
     assert holder.children[0].entry is ABSENT
+
+
+def test_fields_have_different_marks() -> None:
+    fields = {f"field_{number}": {"type": "string"} for number in range(24)}
+    leaves = [leaf.color for leaf in tree_of(compile_schema({"type": "object", "properties": fields})).leaves()]
+    style = Path("static/css/labeling.css").read_text()
+    rules = [(names, body) for names, body in re.findall(r":is\(([^)]*)\) \{ (--ev[^}]*) \}", style)]
+    marks = [[body for names, body in rules if f".ev-{color}" in names.split(", ")] for color in leaves]
+    assert all(len(parts) == 2 for parts in marks)  # a color and a line
+    assert len({tuple(parts) for parts in marks}) == 24
+    for one, next_one in itertools.pairwise(marks):
+        assert one[0] != next_one[0]
+        assert one[1] != next_one[1]
