@@ -35,9 +35,10 @@ MAX_FIELD_SECONDS = 600.0
 class SaveResult:
     """The result of a save.
 
-    ``merged``: paths that take another user's newer value; ``conflicts``: paths that both changed, where this user's
-    value stays. ``submitted`` is False where a submit was merged: the user must see the result first. ``approved``: a
-    reviewer's submit approved the document. ``understood``: path -> how a typed text was read, where that differs.
+    ``merged``: paths that take a newer value; ``conflicts``: paths that both changed, where this user's value stays.
+    ``merged_with``: the other user, "you" for another tab of the same. ``submitted`` is False where a submit was
+    merged: the user must see the result first. ``approved``: a reviewer's submit approved the document.
+    ``understood``: path -> how a typed text was read, where that differs.
     ``submitted_value``: the value before the merge. ``prediction``: the pre-label that filled the form.
     ``source_origins``: origins of the labels that a reviewer made this one from.
     """

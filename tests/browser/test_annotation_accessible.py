@@ -4,7 +4,9 @@ import pytest
 from django.urls import reverse
 from playwright.sync_api import expect
 
+from labeling.annotation import services as annotation_services
 from labeling.comments import services as comment_services
+from labeling.models import Document, DocumentState
 from tests.browser.accessibility import check
 from tests.browser.conftest import Open
 from tests.browser.labeling import LINES, all_saved, control, paged, predict
@@ -38,3 +40,28 @@ def test_dialogs_are_accessible(desk: Desk, open_label: Open) -> None:
     page.goto(reverse("my_keys"))
     page.locator("#change-skip").click()
     check(page, "shortcuts")
+
+
+def test_every_control_is_named_by_its_field(desk: Desk, open_label: Open) -> None:
+    page = open_label(desk.ana, desk.document(LINES))
+    for title in ("Invoice number", "Vendor", "Total amount"):
+        expect(control(page, title)).to_have_accessible_name(title)
+        expect(control(page, title)).to_have_attribute("aria-required", "true")
+    expect(control(page, "Due date")).not_to_have_attribute("aria-required", "true")
+    expect(page.get_by_role("radiogroup", name="Currency", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="Line items: add row")).to_be_visible()
+    expect(page.get_by_role("button", name="Line items: none")).to_be_visible()
+    control(page, "Vendor").fill("Nowhere")
+    control(page, "Total amount").focus()
+    expect(page.get_by_role("checkbox", name="Confirm value: Vendor")).to_be_visible()
+
+
+def test_an_approved_label_is_said_to_be_approved(desk: Desk, open_label: Open) -> None:
+    document = desk.document(LINES)
+    label = {"invoice_id": "A-1029", "date": "2026-01-14", "vendor": "ACME", "line_items": [], "total_amount": 1100}
+    saved = annotation_services.submit(document=document, user=desk.ana, value=label, evidence={}, base_version=0)
+    assert saved.submitted
+    Document.objects.filter(pk=document.pk).update(state=DocumentState.APPROVED)
+    page = open_label(desk.ana, document)
+    expect(page.locator("#notice-text")).to_contain_text("Approved")
+    expect(page.locator("#notice-text")).not_to_contain_text("Submitted by")

@@ -47,6 +47,19 @@ def test_a_field_comment_mentions_a_member_and_is_resolved(desk: Desk, open_labe
     expect(ben.locator('[data-title="Vendor"]')).not_to_have_attribute("data-commented", "1")
 
 
+def test_sending_takes_the_offered_name(desk: Desk, open_label: Open) -> None:
+    page = open_label(desk.ana, desk.document(LINES))
+    page.keyboard.press("Alt+c")
+    expect(page.locator("#comments-list")).not_to_contain_text("Loading")
+    page.locator("#comment-text").press_sequentially("Look at it, @be")
+    expect(page.locator("#mention-list")).to_be_visible()
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#comments-list")).to_contain_text("Look at it, @ben-desk")
+    expect(page.locator("#mention-list")).to_be_hidden()
+    page.keyboard.press("Escape")
+    expect(page.locator("#comments-dialog")).to_be_hidden()
+
+
 def test_an_unsent_comment_is_kept(desk: Desk, open_label: Open) -> None:
     document, other = desk.document(LINES), desk.document(LINES)
     page = open_label(desk.ana, document)

@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils import timezone
 from playwright.sync_api import Dialog, Page, expect
 
-from labeling.models import Annotation, Document, DocumentState, Gold
+from labeling.models import Annotation, AnnotationRevision, Document, DocumentState, Gold
 from tests.browser.conftest import Open, until
 from tests.browser.labeling import LINES, PREFETCHED, all_saved, control, fill_required, saved
 from tests.labeling.label_desk import Desk
@@ -292,6 +292,37 @@ def test_failed_saves_are_kept_and_retried(desk: Desk, open_label: Open) -> None
     page.context.set_offline(False)
     saved(page, 1)
     assert Annotation.objects.get().value == {"vendor": "ACME"}
+
+
+def test_a_tab_that_is_shown_again_has_what_another_saved(desk: Desk, open_label: Open) -> None:
+    document = desk.document(LINES)
+    older, newer = open_label(desk.ana, document), open_label(desk.ana, document)
+    control(older, "Invoice number").fill("A-1029")
+    control(older, "Invoice date").fill("Jan 14, 2026")
+    all_saved(older)
+    shown_again(newer)
+    expect(control(newer, "Invoice date")).to_have_value("2026-01-14")
+    control(newer, "Vendor").fill("ACME SUPPLIES")
+    all_saved(newer)
+    count = AnnotationRevision.objects.count()
+    shown_again(older)
+    expect(control(older, "Vendor")).to_have_value("ACME SUPPLIES")
+    # Only what changed is named, and nothing is saved for it.
+    expect(older.locator("#notice-text")).to_have_text(re.compile("^You changed Vendor in"))
+    assert AnnotationRevision.objects.count() == count
+    control(older, "Total amount").fill("1,100.00")
+    all_saved(older)
+    assert Annotation.objects.get().value == {
+        "invoice_id": "A-1029",
+        "date": "2026-01-14",
+        "vendor": "ACME SUPPLIES",
+        "total_amount": 1100,
+    }
+
+
+def shown_again(page: Page) -> None:
+    page.evaluate("document.activeElement.blur()")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
 
 def test_a_crashed_tab_is_restored_and_merged(desk: Desk, open_label: Open) -> None:

@@ -92,6 +92,6 @@ def test_document_dates_resolve_only_ambiguous_dates() -> None:
 
 
 def test_the_question_names_the_readings() -> None:
-    assert ambiguity("03/04/2026", day()) == "03/04/2026 is ambiguous: 3 April 2026 or 4 March 2026?"
+    assert ambiguity("03/04/2026", day()) == "03/04/2026 is ambiguous: April 3, 2026 or March 4, 2026?"
     text = compile_schema({"type": "object", "properties": {"note": {"type": "string"}}}).by_pattern["note"]
     assert ambiguity("03/04/2026", text) == ""

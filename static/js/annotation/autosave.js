@@ -247,7 +247,7 @@ export class Autosave {
     };
   }
 
-  /** Another request saved the label, such as a restored revision. @param {SaveResponse} response */
+  /** Another request saved the label, such as a restored revision. @param {{ version: number }} response */
   accept(response) {
     clearTimeout(this.#timer);
     this.#next = null;

@@ -93,6 +93,7 @@ export class Comments {
 
   async #send() {
     const box = $("comment-text");
+    this.mentions.finish();
     const text = box.value.trim();
     if (!text || this.#isSending) return;
     const about = this.document;

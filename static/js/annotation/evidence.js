@@ -45,7 +45,13 @@ export class Evidence {
     this.entered = entered;
     /** @type {Selected} */
     const selected = (words, start, end, rows) => this.select(words, start, end, rows ?? null);
-    this.text = new TextView($("document"), $("document-scroll"), { selected, clicked: (path) => form.focus(path) });
+    this.text = new TextView($("document"), $("document-scroll"), {
+      selected,
+      clicked: (path) => form.focus(path),
+      touched: (isSelected) => this.#offerSelection(isSelected),
+    });
+    $("take-selection").addEventListener("pointerdown", (event) => event.preventDefault()); // it would end the selection
+    $("take-selection").addEventListener("click", () => this.text.readSelection());
     this.pages = new PageView({
       selected,
       slice: (start, end) => this.text.slice(start, end),
@@ -173,6 +179,13 @@ export class Evidence {
     this.drawLine();
     if (spans.length > 1) this.form.changed();
     return true;
+  }
+
+  /** A finger extends a selection by its handles, so a button takes it. @param {boolean} isSelected */
+  #offerSelection(isSelected) {
+    const { node } = this;
+    $("take-selection").hidden = !isSelected || !node;
+    $("take-selection").textContent = `Fill ${node?.dataset.title ?? ""}`;
   }
 
   /**

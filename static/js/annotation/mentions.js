@@ -55,6 +55,11 @@ export class Mentions {
     this.text.setAttribute("aria-activedescendant", `mention-${this.#at}`);
   }
 
+  /** Takes the name that is being typed, before the comment is sent. */
+  finish() {
+    if (!this.list.hidden) this.#take(this.#matches[this.#at]);
+  }
+
   #close() {
     this.list.hidden = true;
     this.text.removeAttribute("aria-activedescendant");

@@ -123,7 +123,7 @@ export class Navigation {
     const key = shortcuts.label("absent_rest");
     const action = paths.length === 1 ? "Not in the document" : "All others are not in the document";
     status.notice(
-      `Not answered: ${titles.slice(0, MAX_TITLES).join(", ")}${more}. Fill in what the document has; ${shortcuts.label("submit")} submits it as it is.`,
+      `Not answered: ${titles.slice(0, MAX_TITLES).join(", ")}${more}. Fill in what the document has, or submit again to submit as is.`,
       "warning",
       [[`${action} (${key})`, () => this.answerRest()]],
     );
@@ -200,6 +200,7 @@ export class Navigation {
   /** Opens the document of the browser's address. */
   async #followHistory() {
     const stay = () => history.pushState({}, "", this.current().urls.document);
+    this.form.settle();
     if (!(await this.#canLeave())) {
       stay();
       return;

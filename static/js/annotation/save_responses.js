@@ -40,6 +40,8 @@ import { $ } from "../site/dom.js";
 export class SaveResponses {
   /** The entry as the server read it last. @type {Entry} */
   #read = undefined;
+  /** The label as the server sent it last, as JSON. */
+  #json = "";
   /** A response about a value that is half-typed. @type {{ response: SaveResponse, edits: number } | null} */
   #waiting = null;
   /**
@@ -68,6 +70,7 @@ export class SaveResponses {
   /** @param {DocumentState} state */
   open(state) {
     this.#read = structuredClone(state.entry);
+    this.#json = state.json;
     this.#waiting = null;
     this.#held = null;
   }
@@ -78,6 +81,7 @@ export class SaveResponses {
     const current = this.current();
     const isSameSchema = response.schema === current.schema;
     const changed = sent.entry === undefined ? [] : differingPaths(sent.entry, this.draft.entry);
+    this.#json = response.json;
     if (isFresh) {
       status.showSyntaxError("");
       current.state = response.state;
@@ -136,8 +140,22 @@ export class SaveResponses {
     this.#show(combineFindings(this.#shown, response, []), response.exceptions);
   }
 
-  /** @param {SaveResponse} response */
+  /** The label was saved in another tab or by another user, and nothing is unsaved here. @param {DocumentState} state */
+  savedElsewhere(state) {
+    const current = this.current();
+    const merged = differingPaths(JSON.parse(this.#json), JSON.parse(state.json));
+    const isSubmitted = state.submitted && !current.submitted;
+    Object.assign(current, { state: state.state, submitted: state.submitted, author: state.author });
+    this.#replace(state);
+    this.jsonView.fill(state.json);
+    this.#show(combineFindings(this.#shown, state, []), state.exceptions);
+    if (merged.length) this.status.noticeMerge({ merged, merged_with: state.author || "you", clashes: [] }, (path) => this.form.titleOf(path));
+    else if (isSubmitted) this.status.notice(state.author ? `${state.author} submitted this document.` : "You submitted this document in another tab.");
+  }
+
+  /** @param {Pick<SaveResponse, "entry" | "evidence" | "json">} response */
   #replace(response) {
+    this.#json = response.json;
     const { draft, form } = this;
     draft.checkpoint();
     draft.entry = response.entry;

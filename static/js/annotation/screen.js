@@ -27,6 +27,7 @@ import { UnsavedDrafts } from "./unsaved_drafts.js";
 import { Validation } from "./validation.js";
 import { announce } from "../site/base.js";
 import { $, make } from "../site/dom.js";
+import { request } from "../site/http.js";
 
 const page = $("label");
 const initial = /** @type {DocumentState} */ (JSON.parse($("label-state").textContent));
@@ -231,6 +232,23 @@ function restored(response) {
   if (path !== null && document.activeElement === document.body) form.focus(path);
   status.notice(`The revision was restored as a draft (v${response.version}). ${shortcuts.label("undo")} undoes it.`, "info", [["Undo", () => actions.step("undo")]]);
 }
+
+/** Another tab may have saved the label while this one was hidden. */
+async function followOtherTabs() {
+  const opened = state;
+  const isIdle = () => state === opened && !autosave.isBusy && form.typing === null && !(jsonView.isShown && jsonView.isEdited);
+  if (document.visibilityState !== "visible" || !isIdle()) return;
+  try {
+    const response = await request(`${opened.urls.document}state/`);
+    const next = /** @type {DocumentState | null} */ (response.ok && !response.redirected ? await response.json() : null);
+    if (!next || next.version === autosave.version || next.schema !== opened.schema || !isIdle()) return;
+    autosave.accept(next);
+    responses.savedElsewhere(next);
+  } catch {
+    // The next save merges it.
+  }
+}
+document.addEventListener("visibilitychange", followOtherTabs);
 
 /** Takes the other user's value. @param {OpenConflict} conflict */
 function take(conflict) {

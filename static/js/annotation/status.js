@@ -58,7 +58,7 @@ export class Status {
       this.notice(`This is ${state.author}'s draft. You can continue it; their version stays in the history.`);
     } else if (state.submitted) {
       const who = state.author ? `by ${state.author}` : state.origin === "imported" ? "with an import" : "by you";
-      this.notice(`Submitted ${who}. ${counts}`);
+      this.notice(state.state === "approved" ? `Approved. ${counts}` : `Submitted ${who}. ${counts}`);
     } else if (state.state === "skipped") {
       this.notice(`This document was skipped: ${state.skip_reason}`, "warning");
     }
@@ -151,7 +151,7 @@ export class Status {
   }
 
   /**
-   * Says what a save merged.
+   * Says what a save merged; `merged_with` is "you" for another tab of this user.
    * @param {Pick<SaveResponse, "merged" | "merged_with" | "clashes">} response @param {(path: string) => string} titleOf
    */
   noticeMerge({ merged, merged_with: who, clashes }, titleOf) {

@@ -25,16 +25,24 @@ export class TextView {
 
   /**
    * @param {HTMLElement} root @param {HTMLElement} scroll
-   * @param {{ selected: Selected, clicked: (path: string) => void }} callbacks
+   * @param {object} callbacks
+   * @param {Selected} callbacks.selected
+   * @param {(path: string) => void} callbacks.clicked
+   * @param {(isSelected: boolean) => void} callbacks.touched text is selected by a finger, which may still extend it
    */
-  constructor(root, scroll, { selected, clicked }) {
+  constructor(root, scroll, { selected, clicked, touched }) {
     this.root = root;
     this.scroll = scroll;
     this.selected = selected;
+    let isTouch = false;
+    root.addEventListener("pointerdown", (event) => (isTouch = event.pointerType === "touch"));
     // A click clears the old selection only after the button is up, so it is read a moment later; a key pressed in that
     // moment is for what was selected.
-    root.addEventListener("mouseup", () => (this.#settling ??= setTimeout(() => this.settle())));
+    root.addEventListener("mouseup", () => {
+      if (!isTouch) this.#settling ??= setTimeout(() => this.settle());
+    });
     document.addEventListener("keydown", () => this.settle(), true);
+    document.addEventListener("selectionchange", () => isTouch && touched(this.#range !== null));
     root.addEventListener("click", (event) => {
       const path = event.target.closest(".mark")?.dataset.path;
       if (path !== undefined && getSelection()?.isCollapsed) clicked(path);
@@ -46,7 +54,7 @@ export class TextView {
     if (this.#settling === null) return;
     clearTimeout(this.#settling);
     this.#settling = null;
-    this.#readSelection();
+    this.readSelection();
   }
 
   /** @param {string} text */
@@ -145,11 +153,18 @@ export class TextView {
     target.scrollIntoView({ block: "center", behavior: isCalm ? "auto" : "smooth" });
   }
 
-  #readSelection() {
+  /** What is selected in the text. */
+  get #range() {
     const selection = getSelection();
-    if (!selection?.rangeCount || selection.isCollapsed) return;
+    if (!selection?.rangeCount || selection.isCollapsed) return null;
     const range = selection.getRangeAt(0);
-    if (!this.root.contains(range.commonAncestorContainer)) return;
+    return this.root.contains(range.commonAncestorContainer) ? range : null;
+  }
+
+  /** Takes what is selected. */
+  readSelection() {
+    const range = this.#range;
+    if (!range) return;
     let [start, end] = [this.#offset(range.startContainer, range.startOffset), this.#offset(range.endContainer, range.endOffset)];
     while (start < end && /\s/u.test(this.text[start])) start += 1;
     while (end > start && /\s/u.test(this.text[end - 1])) end -= 1;

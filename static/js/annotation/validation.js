@@ -259,9 +259,9 @@ export class Validation {
         action();
         if (control.contains(document.activeElement)) this.form.focus(path);
       });
-      return control;
+      return named(control, this.form.titleOf(path));
     };
-    if (tone === "look" && !item.settled) return [button("looks right", () => actions.markReviewed(path))];
+    if (tone === "look" && !item.settled) return [named(button("looks right", () => actions.markReviewed(path)), this.form.titleOf(path))];
     if (conflict) return [actionButton("use theirs", () => actions.take(conflict))];
     if (rule === "additionalProperties") return [actionButton("remove it", () => actions.remove(path))];
     if (rule === "ambiguous") {
@@ -287,6 +287,7 @@ export class Validation {
     const label = make("label");
     const checkbox = make("input", { type: "checkbox", checked: isConfirmed, tabIndex: -1, className: "form-check-input" });
     checkbox.dataset.confirm = path;
+    named(checkbox, this.form.titleOf(path), "Confirm value");
     checkbox.addEventListener("change", () => this.actions.confirm(path, checkbox.checked));
     label.append(checkbox, "Confirm value ", keyCap(this.actions.confirmKey()));
     // A click on the label would give the checkbox the focus.
@@ -395,6 +396,17 @@ function messageBoxOf(node) {
     if (box) return box;
   }
   return null;
+}
+
+/**
+ * Tells a screen reader which field a control of a message is about.
+ * @template {HTMLElement} T
+ * @param {T} control @param {string} title
+ * @returns {T}
+ */
+function named(control, title, text = control.textContent ?? "") {
+  control.setAttribute("aria-label", `${text}: ${title}`);
+  return control;
 }
 
 /** @param {string} text @param {() => void} action */
