@@ -1,7 +1,6 @@
 """A whole label by touch, on a phone."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from django.conf import settings
@@ -40,8 +39,8 @@ def phone(
     def opened(path: str) -> Page:
         client = Client()
         client.force_login(desk.ana)
-        cookie: dict[str, Any] = {"name": settings.SESSION_COOKIE_NAME, "url": live_server.url}
-        context.add_cookies([{**cookie, "value": client.cookies[settings.SESSION_COOKIE_NAME].value}])
+        cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
+        context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
         page = context.new_page()
         watch.attach(page)
         page.goto(path)

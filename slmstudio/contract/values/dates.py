@@ -166,7 +166,7 @@ def unambiguous_readings(text: str, order: str = "", locale: str = "", document:
 _PARTS = re.compile(r"\d+|[^\W\d_]+")
 _FILLERS = frozenset({"st", "nd", "rd", "th", "of", "de"})
 #: what is missing by the number of month names, of numbers that can be days or months, and of years
-_MISSING = {
+_MISSING: dict[tuple[int, int, int], tuple[str, ...]] = {
     (1, 0, 0): ("day", "year"),
     (1, 1, 0): ("year",),
     (1, 0, 1): ("day",),
