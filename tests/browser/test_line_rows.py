@@ -8,7 +8,7 @@ from playwright.sync_api import Locator, Page, expect
 from labeling.models import Annotation
 from tests.browser.conftest import Open
 from tests.browser.forms import use_schema
-from tests.browser.labeling import all_saved, saved, select
+from tests.browser.labeling import all_saved, paged, saved, select
 from tests.browser.test_form_parts import value_of
 from tests.contract.samples import object_schema
 from tests.labeling.label_desk import Desk
@@ -175,3 +175,40 @@ def test_cells_are_completed_from_the_line_of_their_row(notes: Desk, open_label:
     assert cell["y"] <= hint["y"] <= cell["y"] + cell["height"]
     page.keyboard.press("ArrowRight")
     assert items(page) == [("A-2", "Tape, clear", 5, "rolled")]
+
+
+def test_lines_from_right_to_left_are_taken_as_a_whole(notes: Desk, open_label: Open) -> None:
+    lines = ["إذن تسليم", "HE-1   مفك براغي   3   قطعة", "HE-2   شريط لاصق   12   لفة", "HE-3   مسامير   500   علبة"]
+    page = open_label(notes.ana, notes.document("\n".join(lines)))
+    page.evaluate(
+        """() => {
+            const [, first, , last] = document.querySelectorAll("#document .line");
+            getSelection().setBaseAndExtent(first.firstChild, 12, last.firstChild, 8);
+            last.dispatchEvent(new MouseEvent("mouseup", { bubbles: true }));
+        }"""
+    )
+    expect(page.locator("#focus-words")).to_have_text("3 lines selected")
+    page.keyboard.press("Alt+r")
+    assert items(page) == [
+        ("HE-1", "مفك براغي", 3, "قطعة"),
+        ("HE-2", "شريط لاصق", 12, "لفة"),
+        ("HE-3", "مسامير", 500, "علبة"),
+    ]
+
+
+def test_rows_from_the_boxes_of_a_page(notes: Desk, open_label: Open) -> None:
+    document = notes.document(PAPER)
+    paged(document, per_page=20)
+    page = open_label(notes.ana, document)
+    boxes = page.locator(".page-lines rect")
+    first, last = boxes.nth(1).bounding_box(), boxes.nth(3).bounding_box()
+    assert first
+    assert last
+    page.mouse.move(first["x"] + 2, first["y"] + 2)
+    page.mouse.down()
+    page.mouse.move(last["x"] + last["width"] - 2, last["y"] + last["height"] - 2, steps=4)
+    page.mouse.up()
+    page.keyboard.press("Alt+r")
+    assert items(page)[1] == ("PM-2", "Stylo bille bleu, ram de 5", 200, "pce")
+    place = Annotation.objects.get().evidence["items[1].unit"]
+    assert place["start"] == document.text.index("pce")

@@ -276,6 +276,10 @@ test("a schema with a position", () => {
   ]);
 });
 
+test("lines without any text", () => {
+  assert.deepEqual(read("------\n", NOTE, ["SKU Description"]), []);
+});
+
 test("one line", () => {
   isNote("HX-1   Hex bolt   20   pcs", [["HX-1", "Hex bolt", "20", "pcs"]]);
   isNote("1   HX-1   Hex bolt   20   pcs", [["HX-1", "Hex bolt", "20", "pcs"]]);
@@ -298,4 +302,59 @@ test("only texts", () => {
 test("a thousand lines", () => {
   const rows = Array.from({ length: 1000 }, (_, index) => [`T-${index + 1}`, `Masking tape ${index % 7} mm`, String(index % 90 + 1), index % 3 ? "roll" : "pcs"]);
   isNote(rows.map(([code, name, count, unit], index) => `${index + 1} ${code}  ${name}  ${count} ${unit}`).join("\n"), rows);
+});
+
+test("an invoice with all cells one blank apart", () => {
+  isRead(LONG, "A-100 Ball bearing 6204 10 pcs 4.50 45.00\nA-205 Drive belt 2 pcs 18.90 37.80\nK-7 Hydraulic oil HLP 46 60 l 3.25 195.00", [
+    ["A-100", "Ball bearing 6204", "10", "pcs", "4.50", "45.00"], ["A-205", "Drive belt", "2", "pcs", "18.90", "37.80"],
+    ["K-7", "Hydraulic oil HLP 46", "60", "l", "3.25", "195.00"],
+  ]);
+  isRead([field("name"), field("count", "number"), field("price", "number")], "2 Cappuccino 7.00\n1 Croissant 2.20\n1 Orange juice 0.3 l 4.10", [
+    ["Cappuccino", "2", "7.00"], ["Croissant", "1", "2.20"], ["Orange juice 0.3 l", "1", "4.10"],
+  ]);
+});
+
+test("commas between cells", () => {
+  isNote("A-1,Hex bolt,20,pcs\nA-2,Washer,200,pcs\nA-3,Nut,150,pcs", [["A-1", "Hex bolt", "20", "pcs"], ["A-2", "Washer", "200", "pcs"], ["A-3", "Nut", "150", "pcs"]]);
+});
+
+test("labels with colons are no heads", () => {
+  isNote("Item: HX-1   Hex bolt   Qty: 20   pcs\nItem: HX-2   Nut   Qty: 40   pcs", [["HX-1", "Hex bolt", "20", "pcs"], ["HX-2", "Nut", "40", "pcs"]]);
+});
+
+test("units without a blank before them, and the article number last", () => {
+  isNote("W-1  Wire  30m\nW-2  Lug M8  200pcs\nW-3  Tape  5roll", [["W-1", "Wire", "30", "m"], ["W-2", "Lug M8", "200", "pcs"], ["W-3", "Tape", "5", "roll"]]);
+  isNote("20 pcs Hex bolt HX-1\n40 pcs Nut, galvanized HX-2\n3 box Cable tie CT-9", [
+    ["HX-1", "Hex bolt", "20", "pcs"], ["HX-2", "Nut, galvanized", "40", "pcs"], ["CT-9", "Cable tie", "3", "box"],
+  ]);
+});
+
+test("two columns of amounts of which a line has one", () => {
+  const fields = [field("date", "date"), field("description"), field("debit", "number"), field("credit", "number")];
+  isRead(fields, "Date        Description          Debit     Credit\n2026-03-01  Rent               1,200.00\n2026-03-02  Salary                        3,000.00", [
+    ["2026-03-01", "Rent", "1,200.00", ""], ["2026-03-02", "Salary", "", "3,000.00"],
+  ]);
+});
+
+test("lines of remarks below rows with quantity and unit one blank apart", () => {
+  isRead(LONG, "10  8000-1  Getriebe komplett  1 Stk  1.249,00  1.249,00\n    inkl. Montagesatz\n20  8000-2  Dichtung  4 Stk  3,50  14,00\n    Lieferung frei Haus", [
+    ["8000-1", "Getriebe komplett inkl. Montagesatz", "1", "Stk", "1.249,00", "1.249,00"],
+    ["8000-2", "Dichtung Lieferung frei Haus", "4", "Stk", "3,50", "14,00"],
+  ]);
+});
+
+test("any lines give cells that are parts of them", () => {
+  const parts = ["A-1", "Hex bolt", "20", "pcs", "1,080.00", "  ", "\t", "|", ";", "-", "€", "x", "2026-01-14", "مفك", "1", "2", "Total", "\"", "1'000", "٣", "🙂", ":"];
+  let seed = 1;
+  const next = (/** @type {number} */ most) => (seed = (seed * 1103515245 + 12345) % 2147483648) % most;
+  const line = () => Array.from({ length: next(12) }, () => parts[next(parts.length)] + " ".repeat(next(2))).join("");
+  for (let round = 0; round < 300; round += 1) {
+    const lines = Array.from({ length: 1 + next(6) }, line);
+    for (const row of rowsOf(readTable(lines, round % 2 ? NOTE : LONG, [line()]))) {
+      for (const { text, line: number, from, to } of [...row.values()].flat()) {
+        assert.ok(from >= 0 && from < to && to <= lines[number].length, JSON.stringify([text, lines]));
+        assert.ok(text.split(/\s+/u).every((word) => lines.join(" ").includes(word)), JSON.stringify([text, lines]));
+      }
+    }
+  }
 });

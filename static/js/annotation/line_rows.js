@@ -55,12 +55,16 @@ export class LineRows {
     const kept = keptTargets(this.#scopeOf(grid), layoutOf(reading));
     const isKept = kept?.length === reading.columns.length && kept.every((target) => !target || target.startsWith("$") || fields.some(({ key }) => key === target));
     if (isKept) reading.targets = kept;
+    const rows = this.#read(reading, fields, lines);
     this.hide();
+    if (!rows.length) {
+      this.status.announce("The selected lines have no cells.");
+      return;
+    }
     draft.checkpoint();
     for (let index = draft.rows(steps).length - 1; index >= 0; index -= 1) {
       if (!Object.keys(draft.rows(steps)[index] ?? {}).length) draft.removeRow(steps, index);
     }
-    const rows = this.#read(reading, fields, lines);
     const first = draft.rows(steps).length;
     draft.set(steps, [...draft.rows(steps), ...rows.map(entryOf)]);
     this.#added = { grid, reading, fields, lines, first, count: rows.length };

@@ -9,6 +9,7 @@ const MONEY = `(?:[A-Z]{0,2}\\p{Sc}|(?:${CODES})(?!\\p{L}))`;
 export const NUMBER = `\\(?[-−–+]?(?:${MONEY}(?:\\s[-−–+]?|(?<!\\p{L})[-−–+])?)?(?:${CORE})(?:[.,]?[-−–])?(?:\\s?(?:${MONEY}|%))?\\)?`;
 
 const IS_NUMBER = new RegExp(`^(?:${NUMBER})$`, "u");
+const IS_AMOUNT = new RegExp(`^(?:${NUMBER})\\s\\p{L}\\S*(?:\\s\\S+)?$`, "u");
 const IS_INTEGER = /^[-−+]?\p{Nd}+$/u;
 const IS_MONEY = new RegExp(`${MONEY}|[.,]\\p{Nd}{2}\\)?[-−]?$|[.,][-−–]{1,2}$`, "u");
 const MONTH = "\\p{L}{3,10}\\.?";
@@ -16,7 +17,7 @@ const IS_DATE = new RegExp(
   `^(?:\\d{4}[-/.]\\d{1,2}[-/.]\\d{1,2}|\\d{1,2}([-/.])\\s?\\d{1,2}\\1\\s?(?:\\d{4}|\\d{2})|\\d{1,2}\\.?[ -]${MONTH}[ -]\\d{2,4}|${MONTH} \\d{1,2},? \\d{4})$`, "u");
 const IS_CODE = /^(?=\S*\p{Nd})[\p{L}\p{Nd}][\p{L}\p{Nd}\-_/.#:+]*$/u;
 
-/** @typedef {"number" | "date" | "code" | "word" | "text"} CellKind */
+/** @typedef {"number" | "amount" | "date" | "code" | "word" | "text"} CellKind `amount`: a number and a word or two, as "60 pot" */
 
 /** @param {string} text */
 export const isNumber = (text) => IS_NUMBER.test(text);
@@ -37,6 +38,7 @@ export const isCode = (text) => IS_CODE.test(text) && !isDate(text);
 export function kindOf(text) {
   if (isDate(text)) return "date";
   if (isNumber(text)) return "number";
+  if (IS_AMOUNT.test(text)) return "amount";
   if (/\s/u.test(text)) return "text";
   return isCode(text) ? "code" : "word";
 }

@@ -5,7 +5,7 @@
 
 import { isCode, isNumber } from "./cell_kinds.js";
 import { likeness } from "./field_roles.js";
-import { chunksOf, columnsOf, transposed } from "./line_columns.js";
+import { chunksOf, columnsOf, columnsUnder, transposed } from "./line_columns.js";
 
 const NAMED = 0.7; // how well a head must name a field
 
@@ -15,18 +15,26 @@ const NAMED = 0.7; // how well a head must name a field
  * @returns {{ heads: string[], columns: Column[] }}
  */
 export function headOf(columns, fields, lines, above) {
+  if (!columns.length) return { heads: [], columns };
   const first = columns.map((column) => column[0] ?? null);
   const body = columns.map((column) => column.slice(1));
   if (columns[0]?.length > 1 && isHead(first, body, fields)) {
     const line = first.find(Boolean)?.line ?? 0;
-    const rest = columnsOf(lines.map((text, index) => (index <= line ? "" : text)));
-    return { heads: headsOver(rest, lines[line], fields), columns: rest };
+    return under(lines[line], lines.map((text, index) => (index <= line ? "" : text)), fields);
   }
   for (const text of above.toReversed()) {
-    const heads = headsOver(columns, text, fields);
-    if (heads.some(Boolean) && !chunksOf(text, 0).some((cell) => isNumber(cell.text) || isCode(cell.text))) return { heads, columns };
+    const headed = under(text, lines, fields);
+    if (headed.heads.some(Boolean) && !chunksOf(text, 0).some((cell) => isNumber(cell.text) || isCode(cell.text))) return headed;
   }
   return { heads: [], columns };
+}
+
+/** The columns of lines under a line of heads, which may have more: cells are missing below. @param {string} line @param {string[]} lines @param {TableField[]} fields */
+function under(line, lines, fields) {
+  const columns = columnsOf(lines);
+  const heads = chunksOf(line, 0);
+  const more = heads.length > columns.length && columns.length > 1 ? columnsUnder(lines, heads) : null;
+  return { heads: headsOver(more ?? columns, line, fields), columns: more ?? columns };
 }
 
 /**
@@ -35,7 +43,7 @@ export function headOf(columns, fields, lines, above) {
  */
 function isHead(row, body, fields) {
   const cells = row.filter((cell) => cell !== null);
-  if (!cells.length || cells.some(({ text }) => isNumber(text))) return false;
+  if (!cells.length || cells.some(({ text }) => /\p{Nd}/u.test(text))) return false;
   const words = cells.flatMap(({ text }) => [text, ...text.split(/\s+/u)]);
   if (cells.some(({ text }) => fields.some((field) => likeness(text, field) === 1))) return true;
   if (fields.filter((field) => words.some((text) => likeness(text, field) >= NAMED)).length > 1) return true;
@@ -69,7 +77,7 @@ function headsOver(columns, line, fields) {
 function named(words, count, fields) {
   const heads = [...words];
   const worth = (/** @type {string} */ text) => Math.max(0, ...fields.map((field) => likeness(text, field)));
-  while (heads.length > count) {
+  while (heads.length > Math.max(1, count)) {
     let best = { at: 0, gain: -Infinity };
     for (let at = 0; at + 1 < heads.length; at += 1) {
       const gain = worth(`${heads[at]} ${heads[at + 1]}`) - worth(heads[at]) - worth(heads[at + 1]);

@@ -6,7 +6,7 @@
 import { NUMBER, isCode, isDate, isNumber } from "./cell_kinds.js";
 import { featuresOf } from "./column_features.js";
 import { likeness } from "./field_roles.js";
-import { cellAt, mostFrequent } from "./line_columns.js";
+import { MAX_COLUMNS, cellAt, mostFrequent } from "./line_columns.js";
 
 /**
  * @typedef {(text: string) => string[] | null} Divider the parts of a text in their order; null where it has not all of them
@@ -91,7 +91,8 @@ function placed(cell, texts) {
     at = cell.text.indexOf(text, at);
     const part = cellAt(text, cell.line, cell.from + at);
     at += text.length;
-    return { ...part, to: Math.min(part.to, cell.to) };
+    // Of a wrapped cell, only the place of its first line is known.
+    return part.from < cell.to ? { ...part, to: Math.min(part.to, cell.to) } : { ...cell, text };
   });
 }
 
@@ -103,7 +104,7 @@ function tailNumbers(cells) {
   const tails = cells.flatMap((cell) => (cell ? [tailOf(cell.text)] : []));
   const counts = tails.map((words) => words.length).filter(Boolean);
   const count = Math.max(mostFrequent(counts), counts.filter((size) => size === Math.max(...counts)).length >= tails.length / 3 ? Math.max(...counts) : 0);
-  if (!count || counts.length < tails.length * 0.5) return null;
+  if (!count || count > MAX_COLUMNS || counts.length < tails.length * 0.5) return null;
   return partsOf(cells, count + 1, (text) => {
     const words = tailOf(text).slice(-count);
     const start = text.length - words.join(" ").length;

@@ -10,8 +10,14 @@ import { kindOf } from "./cell_kinds.js";
  * @typedef {{ kinds: Map<string, number>, count: number, from: number, to: number }} Profile of the cells of a column
  */
 
-const SEPARATORS = ["\t", "|", ";"];
+const SEPARATORS = ["\t", "|", ";", ","];
+/** Commas of a text or of numbers, and blanks between columns. */
+const NO_CSV = /,\s|\s{2}|(?<!\d)\d{1,3},\d{3}(?!\d)|\d,\d{2}(?!\d)/u;
 const IS_RULE = /^[\s\-=_+|:*.·•─═│┼]*$/u;
+
+/** More than any table has; a text of many words is no line of one. */
+export const MAX_COLUMNS = 24;
+const MAX_WORDS = 100;
 
 /** Penalties: two cells that are joined, a cut at a single blank, an empty cell, a cell behind the last column. */
 const JOIN = 1;
@@ -29,13 +35,35 @@ export function columnsOf(lines) {
   if (!numbers.length) return [];
   const rows = separatedRows(lines, numbers) ?? spacedRows(numbers.map((number) => chunksOf(lines[number], number)));
   const columns = transposed(rows).filter((column) => column.some(Boolean));
-  return withoutWrapped(columns);
+  return withoutWrapped(columns.slice(0, MAX_COLUMNS));
 }
 
 /** @param {(Cell | null)[][]} rows @returns {Column[]} */
 export function transposed(rows) {
   const count = Math.max(0, ...rows.map((row) => row.length));
   return Array.from({ length: count }, (_, index) => rows.map((row) => row[index] ?? null));
+}
+
+/**
+ * The cells of lines below the heads over them, where each cell is nearest to a head of its own; null where it is not.
+ * @param {string[]} lines @param {Cell[]} heads
+ * @returns {Column[] | null}
+ */
+export function columnsUnder(lines, heads) {
+  const rows = [];
+  for (const [number, line] of lines.entries()) {
+    if (IS_RULE.test(line)) continue;
+    /** @type {(Cell | null)[]} */
+    const row = heads.map(() => null);
+    for (const cell of chunksOf(line, number)) {
+      const apart = heads.map((head) => Math.max(head.from - cell.to, cell.from - head.to));
+      const place = apart.indexOf(Math.min(...apart));
+      if (row.slice(place).some(Boolean)) return null;
+      row[place] = cell;
+    }
+    rows.push(row);
+  }
+  return transposed(rows);
 }
 
 /** Cells with two blanks or more between them. @param {string} text @param {number} line @returns {Cell[]} */
@@ -65,10 +93,11 @@ const isSame = (rows) => rows.every((row) => row.length === rows[0].length);
 /** @param {string} mark @param {string[]} lines */
 function separates(mark, lines) {
   const counts = lines.map((line) => line.split(mark).length - 1);
-  const share = counts.filter(Boolean).length / lines.length;
-  if (mark !== ";") return share >= 0.6;
   const most = mostFrequent(counts);
-  return most > 0 && counts.filter((count) => count === most).length / lines.length >= 0.8;
+  const share = counts.filter((count) => count === most).length / lines.length;
+  if (mark === ";") return most > 0 && share >= 0.8;
+  if (mark === ",") return most > 1 && share === 1 && !lines.some((line) => NO_CSV.test(line));
+  return counts.filter(Boolean).length >= lines.length * 0.6;
 }
 
 /** @param {string} text @param {number} line @param {string} separator @returns {(Cell | null)[]} */
@@ -129,7 +158,7 @@ function unlikeness(cell, { kinds, count, from, to }) {
   const kind = kindOf(cell.text);
   const alike = (/** @type {string} */ other) => (kinds.get(other) ?? 0) / count;
   const words = alike("text") + alike("word") + alike("code");
-  const near = kind === "text" ? words * 0.9 : kind === "word" ? words * 0.7 : kind === "code" ? alike("text") * 0.5 : 0;
+  const near = kind === "amount" ? alike("text") * 0.7 : kind === "text" ? words * 0.9 : kind === "word" ? words * 0.7 : kind === "code" ? alike("text") * 0.5 : 0;
   const overlap = Math.min(cell.to, to) - Math.max(cell.from, from);
   const place = overlap > 0 ? 0 : Math.min(1, (1 - overlap) / 6);
   return 1 - Math.max(alike(kind), near) + place;
@@ -141,7 +170,8 @@ function unlikeness(cell, { kinds, count, from, to }) {
  * @returns {{ cells: (Cell | null)[], penalty: number }}
  */
 function fit(chunks, profiles) {
-  const words = chunks.flatMap(wordsOfChunk);
+  const inner = chunks.flatMap(wordsOfChunk);
+  const words = inner.length > MAX_WORDS ? chunks.slice(0, MAX_WORDS).map((chunk) => ({ ...chunk, gap: true })) : inner;
   /** @type {{ penalty: number, cells: (Cell | null)[] }[]} by the number of words that are placed */
   let states = [{ penalty: 0, cells: [] }];
   for (const profile of profiles) {
