@@ -160,9 +160,20 @@ def _widen(text: str, start: int, end: int) -> tuple[int, int, bool]:
         right = right if closed < 0 else closed
     if text[left:start][:1] in ("-", "−", "–") and left and (text[left - 1].isalnum() or text[left - 1] in ")-"):
         left += 1
+    if _is_bullet(text, left, right):
+        left += 1
     while left < start and text[left].isspace():
         left += 1
     while right > end and text[right - 1].isspace():
         right -= 1
     around = text[left:start] + text[end:right]
     return left, right, "(" in around or any(sign in around for sign in "-−–")
+
+
+def _is_bullet(text: str, left: int, right: int) -> bool:
+    """Whether a dash before a number begins an item of a list, in a text of several lines: "- 40 boxes"."""
+    if text[left : left + 1] not in ("-", "−", "–") or not text[left + 1 : left + 2].isspace():
+        return False
+    begin, end = text.rfind("\n", 0, left) + 1, text.find("\n", right)
+    is_alone = begin == 0 and end < 0
+    return not is_alone and not text[begin:left].strip() and bool(text[right : end if end >= 0 else None].strip())
