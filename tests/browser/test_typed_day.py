@@ -198,6 +198,7 @@ class Typist:
         self.press("Control+Enter")
         expect(self.page.locator("#document-name")).not_to_have_text(note.name)
         assert stored(note) == note.value
+        assert misplaced(note) == []
         assert Document.objects.get(external_id=note.name).state == "submitted"
 
 
@@ -209,6 +210,25 @@ def plain(value: Any) -> Any:
 def stored(note: Note) -> Any:
     """The newest value of a document's label."""
     return plain(Annotation.objects.filter(document__external_id=note.name).latest("schema_version").value)
+
+
+def misplaced(note: Note) -> list[str]:
+    """The values whose place in the document is that of another value: in another row, or of another text."""
+    evidence = Annotation.objects.get(document__external_id=note.name).evidence
+    whole = (0, len(note.text))
+    wanted = {key: (text, whole) for key, text in note.printed.items() if text}
+    per_row = len(note.lines) // len(note.rows)
+    for number, row in enumerate(note.rows):
+        lines = "\n".join(note.lines[number * per_row : (number + 1) * per_row])
+        start = note.text.index(lines)
+        for column, cell in zip(ITEMS["properties"], row, strict=True):
+            wanted[f"items[{number}].{column}"] = (str(cell), (start, start + len(lines)))
+    found = []
+    for path, (text, (first, last)) in wanted.items():
+        start, end = evidence[path]["start"], evidence[path]["end"]
+        if note.text[start:end] != text or not first <= start < end <= last:
+            found.append(f"{path}: {note.text[start:end]!r} at {start}")
+    return found
 
 
 def gold_values(project: Project) -> dict[str, Any]:
