@@ -86,7 +86,7 @@ export class Combobox {
     const found = search(choicesOf(leaf), isSearching ? input.value : "");
     this.#list.replaceChildren(...found.slice(0, MAX_SHOWN).map((choice, index) => optionOf(choice, index)));
     const rest = found.length - MAX_SHOWN;
-    if (!found.length || rest > 0) this.#list.append(noteOf(found.length ? `${rest} more: keep typing to find them` : "No such choice"));
+    if (!found.length || rest > 0) this.#list.append(noteOf(found.length ? `${rest} more: keep typing to find them` : "No matching choice"));
     this.#list.hidden = false;
     input.setAttribute("aria-expanded", "true");
     input.setAttribute("aria-controls", this.#list.id);

@@ -55,7 +55,7 @@ export function watchDrafts(use) {
     const [chosen] = file.files ?? [];
     if (!chosen) return;
     file.value = "";
-    if (chosen.size > MAX_FILE) error.textContent = "The file is larger than 2 MB. Use a part of it: some hundred examples are enough.";
+    if (chosen.size > MAX_FILE) error.textContent = "The file is larger than 2 MB. Use part of it; a few hundred examples are enough.";
     else text.value = await chosen.text();
   });
 }
@@ -73,8 +73,8 @@ function showSource(draft) {
   const box = $("draft-source");
   const count = draft.examples ? ` (${draft.examples} labels)` : "";
   const whole = draft.reasons.find(({ pattern }) => !pattern)?.text ?? "";
-  const each = draft.reasons.some(({ pattern }) => pattern) ? "The reason of each inference is below its field." : "";
-  const words = [`Created from ${SOURCES[draft.source] ?? draft.source}${count}.`, whole, each, "Change what is wrong; Ctrl+Z restores the schema before."];
+  const each = draft.reasons.some(({ pattern }) => pattern) ? "The reason for each inference is shown below its field." : "";
+  const words = [`Created from ${SOURCES[draft.source] ?? draft.source}${count}.`, whole, each, "Correct what is wrong. Ctrl+Z restores the previous schema."];
   const line = make("p", { textContent: words.filter(Boolean).join(" ") });
   const close = make("button", { type: "button", className: "btn btn-sm btn-outline-secondary", textContent: "Hide reasons" });
   close.id = "draft-hide";

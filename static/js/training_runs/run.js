@@ -38,7 +38,7 @@ const SYSTEM_CHARTS = {
 const systemCharts = Object.fromEntries(
   Object.entries(SYSTEM_CHARTS).map(([name, { number, range }]) => [
     name,
-    new Chart(find(systemRoot, `[data-chart="${name}"]`), { sync: systemSync, number, range, height: 160, empty: "The first sample appears some seconds after the start." }),
+    new Chart(find(systemRoot, `[data-chart="${name}"]`), { sync: systemSync, number, range, height: 160, empty: "The first sample appears a few seconds after the start." }),
   ]),
 );
 
