@@ -82,7 +82,7 @@ def test_choice_keys(classes: Page) -> None:
 def test_an_invalid_choice_is_kept_with_an_error(classes: Page) -> None:
     box = control(classes, "Intent")
     box.fill("stop the transfer")
-    expect(classes.locator("#combo-list")).to_contain_text("No such choice")
+    expect(classes.locator("#combo-list")).to_contain_text("No matching choice")
     classes.locator("#flag-button").focus()
     expect(part(classes, "Intent").locator(".sf-message-problem")).to_contain_text("must be one of")
     expect(box).to_have_value("stop the transfer")
