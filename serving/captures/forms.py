@@ -62,6 +62,6 @@ class KeyForm(forms.Form):
 
     key = forms.CharField(
         label="Key of the external model",
-        help_text="Its hash is stored. The key itself is not, and is never shown.",
+        help_text="Only its hash and its first and last four characters are stored.",
         widget=forms.PasswordInput(attrs={**_INPUT, "autocomplete": "off"}),
     )

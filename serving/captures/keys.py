@@ -20,7 +20,7 @@ from slmstudio.errors import Refused
 
 MIN_LENGTH, MAX_LENGTH = 16, 500
 MAX_KEYS = 100
-#: characters at both ends of a key that are shown
+#: characters at both ends of a key that are stored and shown
 _SHOWN = 4
 
 

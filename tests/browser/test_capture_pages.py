@@ -90,3 +90,21 @@ def test_an_ab_test_is_started_and_stopped(world: World, logged_in: As) -> None:
     erik.get_by_role("button", name="Stop, A answers").click()
     expect(erik.get_by_text(", ended")).to_be_visible()
     assert current(world).candidate is None
+
+
+def test_keys_of_callers_are_registered_and_removed(world: World, logged_in: As) -> None:
+    endpoint = Endpoint.objects.create(project=world.project, name="Big", url="https://example.com/v1", model="big")
+    deployment_services.deploy_endpoint(
+        project=world.project, user=world.engineer, endpoint=endpoint, capture="own_key"
+    )
+    erik = logged_in(world.engineer)
+    erik.goto("/p/invoices/deploy/captured/")
+    section = erik.locator("#keys")
+    for key in ("sk-proj-0123456789abcdef", "sk-proj-9876543210fedcba"):
+        section.get_by_label("Key of the external model").fill(key)
+        section.get_by_role("button", name="Register key").click()
+        expect(section.get_by_text(f"sk-p…{key[-4:]}")).to_be_visible()
+    check(erik, "capture-keys")
+    section.get_by_role("button", name="Remove sk-p…cdef").click()
+    expect(section.get_by_text("sk-p…cdef")).to_have_count(0)
+    expect(section.get_by_text("sk-p…dcba")).to_be_visible()

@@ -41,7 +41,7 @@ def test_nothing_is_read_without_a_token(tmp_path: Path, path: bytes, token: byt
     async def work() -> None:
         async with rig(tmp_path, route(release(1), capture="own_key")) as found, wire.listening(found) as port:
             for kind in (b"application/json", b"multipart/form-data; boundary=a"):
-                status, _ = await asyncio.wait_for(wire.exchange(port, head(path, 19_000_000, token, kind)), 20)
+                status, _ = await asyncio.wait_for(wire.exchange(port, head(path, 19_000_000, token, kind)), 60)
                 assert status == 401
 
     event_loop.run(work())
@@ -145,12 +145,12 @@ def test_large_bodies_of_a_project_wait_for_each_other_alone(tmp_path: Path) -> 
             while not (place := places.get("invoices")) or not place.locked():
                 await asyncio.sleep(0.01)
             other = head(EXTRACT.replace(b"invoices", b"receipts"), len(body), b"other")
-            assert (await asyncio.wait_for(wire.exchange(port, other, body), 20))[0] == 503  # no replica: it was read
+            assert (await asyncio.wait_for(wire.exchange(port, other, body), 60))[0] == 503  # no replica: it was read
             small = b'{"text": "a"}'
             assert (await wire.exchange(port, head(EXTRACT, len(small), b"good"), small))[0] == 503
             waiting = asyncio.ensure_future(wire.exchange(port, head(EXTRACT, len(body), b"good"), body))
             slow[0].transport.abort()
-            assert (await asyncio.wait_for(waiting, 20))[0] == 503
+            assert (await asyncio.wait_for(waiting, 60))[0] == 503
             for writer in slow[1:]:
                 writer.transport.abort()
 
