@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from labeling.models import Annotation
+from tests.browser.accessibility import check
 from tests.browser.conftest import Open
 from tests.browser.forms import use_schema
 from tests.browser.labeling import all_saved, paged, saved, select
@@ -95,6 +96,7 @@ def test_a_changed_column_counts_for_all_rows_and_for_the_next_document(notes: D
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Alt+m")
     expect(column(page, 0)).to_be_focused()
+    check(page, "columns")
     page.keyboard.type("Desc")
     expect(column(page, 1)).to_have_value("sku")
     page.keyboard.press("Escape")
