@@ -36,7 +36,9 @@ def _field(chosen: random.Random, depth: int) -> Any:
     if depth <= 0 or chosen.random() < 0.5:
         return reference if chosen.random() < 0.6 else chosen.choice(_LEAVES)
     count = chosen.choice([1, 1, 2, 3, 6])
-    schema = {chosen.choice(("oneOf", "anyOf", "allOf")): [_part(chosen, depth - 1) for _ in range(count)]}
+    schema: dict[str, Any] = {
+        chosen.choice(("oneOf", "anyOf", "allOf")): [_part(chosen, depth - 1) for _ in range(count)]
+    }
     if chosen.random() < 0.4:
         schema["properties"] = {chosen.choice("ab"): _field(chosen, depth - 1)}
     if chosen.random() < 0.1:
