@@ -131,9 +131,10 @@ class Decoder:
 
     def _fitting_values(self, form: dict[str, Any]) -> list[Any]:
         """The values of a choice that the other rules of its schema allow, those that cost little first."""
+        source = "enum" if "enum" in form else "const"
         values = form["enum"] if "enum" in form else [form["const"]]
         for some in (True, False):
-            rules = {key: value for key, value in form.items() if key != WHEN and (key in FLAT) == some}
+            rules = {key: value for key, value in form.items() if key not in (WHEN, source) and (key in FLAT) == some}
             fitting = self._validator.evolve(schema=rules)
             values = [one for one in values if fitting.is_valid(one)]
         return list(values)
