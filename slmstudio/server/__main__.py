@@ -10,10 +10,7 @@ from slmstudio.server import processes
 
 
 def main() -> int:
-    """Parses the command line and serves.
-
-    The exit code is 0 after a signal, 1 if a process cannot start, 2 if a key can be guessed.
-    """
+    """Parses the command line and serves; the exit code is 0 after a signal, 1 if it cannot start."""
     cores = os.cpu_count() or 1
     parser = argparse.ArgumentParser(prog="python -m slmstudio.server", description="The web server of SLM Studio.")
     parser.add_argument("--bind", default="127.0.0.1:8000", help="HOST:PORT or unix:PATH (default: %(default)s)")
@@ -33,7 +30,7 @@ def main() -> int:
         listener = processes.listen(options.bind)
     except EnvError as error:
         print(error, file=sys.stderr)
-        return 2
+        return 1
     except (OSError, ValueError) as error:
         print(f"Cannot listen on {options.bind}: {error}", file=sys.stderr)
         return 1
