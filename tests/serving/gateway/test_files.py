@@ -183,7 +183,9 @@ def test_the_event_loop_goes_on_while_a_file_is_read(tmp_path: Path) -> None:
     with_rig(tmp_path, work)
 
 
-def test_an_idempotency_key_belongs_to_the_content_of_the_file(queues: None, tmp_path: Path) -> None:
+def test_an_idempotency_key_belongs_to_the_content_of_the_file(
+    transactional_db: None, queues: None, tmp_path: Path
+) -> None:
     from django.conf import settings
 
     async def answer(text: str) -> Response:
@@ -197,6 +199,7 @@ def test_an_idempotency_key_belongs_to_the_content_of_the_file(queues: None, tmp
                 for content in (b"Invoice 1", b"Invoice 1", b"Invoice 2"):
                     response = await found.client.post(ADDRESS, files={"file": ("a.txt", content)}, headers=headers)
                     got.append((response.status_code, json.loads(response.content).get("code")))
+                    await found.log.store()
                 assert got == [(200, None), (200, None), (422, "idempotency_key")]
                 assert one.asked == ["Invoice 1"]
 
