@@ -26,8 +26,14 @@ def control(page: Page, title: str) -> Locator:
     return page.locator(f'#form [data-node=leaf][data-title="{title}"] [data-control]').first
 
 
+def reads_lines(page: Page) -> None:
+    """Waits for the scripts that make rows of lines: they follow the screen, sooner than a person selects lines."""
+    page.evaluate("import('/static/js/annotation/line_rows.js').then(() => null)")
+
+
 def select(page: Page, first: str, last: str) -> None:
     """Selects from the start of one text to the end of another with the mouse."""
+    reads_lines(page)
     place = """([text, end]) => {
         const walker = document.createTreeWalker(document.getElementById("document"), NodeFilter.SHOW_TEXT);
         for (let node = walker.nextNode(); node; node = walker.nextNode()) {

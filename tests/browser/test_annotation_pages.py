@@ -9,7 +9,7 @@ from labeling.models import Annotation
 from labeling.models import Page as DocumentPage
 from slmstudio.storage import artifacts
 from tests.browser.conftest import Open, until
-from tests.browser.labeling import LINES, control, paged
+from tests.browser.labeling import LINES, control, paged, reads_lines
 from tests.labeling.label_desk import Desk
 
 LINE = ".page-paper[data-index='{}'] .page-lines rect >> nth={}"
@@ -70,6 +70,7 @@ def test_a_drag_over_lines_makes_rows(desk: Desk, open_label: Open) -> None:
     expect(page.locator(".page-lines .chosen")).to_have_count(2)
     page.mouse.up()
     expect(page.locator("#focus-words")).to_have_text("2 lines selected")
+    reads_lines(page)
     page.keyboard.press("Alt+r")
     expect(page.locator("[data-body] tr")).to_have_count(2)
     expect(page.locator("[data-body] tr:nth-child(2) textarea")).to_have_value("Hydraulic pump")

@@ -18,6 +18,11 @@ from tests.labeling.label_desk import Desk
 pytestmark = pytest.mark.slow
 
 MOST_KB = 150
+#: what makes rows of lines is loaded when the screen is idle
+AFTER_THE_SCREEN = tuple(
+    f"/static/js/annotation/{name}" for name in ("line_rows", "column_strip", "kept_columns", "tables/")
+)
+MOST_KB_AFTER = 25
 MOST_MS = 50
 
 
@@ -45,6 +50,8 @@ def test_the_screen_weighs_less_than_150_kb(desk: Desk, open_label: Open, new_pa
     page.context.add_cookies([{key: cookie[key] for key in ("name", "value", "domain", "path")} for cookie in cookies])  # type: ignore[misc]
     sizes = weighed(page, reverse("label_document", args=["desk", first.pk]))
     assert {"/static/css/icons.css", "/static/js/annotation/page_view.js"} <= set(sizes)
+    after = {path: sizes.pop(path) for path in [*sizes] if path.startswith(AFTER_THE_SCREEN)}
+    assert sum(after.values()) < MOST_KB_AFTER * 1024, after
     listing = "\n".join(f"{size:>7} {path}" for path, size in sorted(sizes.items(), key=lambda item: -item[1]))
     print(f"{sum(sizes.values())} bytes\n{listing}")
     assert sum(sizes.values()) < MOST_KB * 1024, listing

@@ -9,7 +9,7 @@ from labeling.models import Annotation
 from tests.browser.accessibility import check
 from tests.browser.conftest import Open
 from tests.browser.forms import use_schema
-from tests.browser.labeling import all_saved, paged, saved, select
+from tests.browser.labeling import all_saved, paged, reads_lines, saved, select
 from tests.browser.test_form_parts import value_of
 from tests.contract.samples import object_schema
 from tests.labeling.label_desk import Desk
@@ -190,6 +190,7 @@ def test_lines_from_right_to_left_are_taken_as_a_whole(notes: Desk, open_label: 
         }"""
     )
     expect(page.locator("#focus-words")).to_have_text("3 lines selected")
+    reads_lines(page)
     page.keyboard.press("Alt+r")
     assert items(page) == [
         ("HE-1", "مفك براغي", 3, "قطعة"),
@@ -210,6 +211,7 @@ def test_rows_from_the_boxes_of_a_page(notes: Desk, open_label: Open) -> None:
     page.mouse.down()
     page.mouse.move(last["x"] + last["width"] - 2, last["y"] + last["height"] - 2, steps=4)
     page.mouse.up()
+    reads_lines(page)
     page.keyboard.press("Alt+r")
     assert items(page)[1] == ("PM-2", "Stylo bille bleu, ram de 5", 200, "pce")
     place = Annotation.objects.get().evidence["items[1].unit"]

@@ -3,12 +3,11 @@
 /** @import { Draft } from "./draft.js" */
 /** @import { Form } from "./form.js" */
 /** @import { Status } from "./status.js" */
-/** @import { Block } from "./line_rows.js" */
+/** @import { Block, LineRows } from "./line_rows.js" */
 /** @import { Selected } from "./text_view.js" */
 /** @import { DocumentState, Entry, FieldEvidence, Mark } from "./types" */
 /** @import { Validation } from "./validation.js" */
 
-import { LineRows } from "./line_rows.js";
 import { controlOf, isLeaf, itemOf, leafOf, nodeOf, stepsOf } from "./nodes.js";
 import { PageView } from "./page_view.js";
 import { TextView } from "./text_view.js";
@@ -18,6 +17,8 @@ import { $ } from "../site/dom.js";
 
 const UNTYPED = ["choice", "boolean"];
 const SEVERAL_CELLS = /\S(?:\t|[^\S\n]{2,})\S/u;
+/** @param {() => void} task Safari has no requestIdleCallback */
+const whenIdle = (task) => void (window.requestIdleCallback ?? setTimeout)(task);
 const LINES_ABOVE = 3; // the heads of columns are at most so far above the first row
 
 export class Evidence {
@@ -27,6 +28,10 @@ export class Evidence {
   #hovered = null;
   /** Lines selected for a grid, which row_add makes rows of. @type {Block & { before?: Before } | null} */
   #block = null;
+  /** Makes rows of lines; loaded after the screen, where the form has a table. @type {LineRows | null} */
+  #lineRows = null;
+  /** @type {DocumentState | null} */
+  #state = null;
 
   /**
    * @param {object} options
@@ -58,7 +63,6 @@ export class Evidence {
       isNumeric: () => this.node?.dataset.shape === "number",
       announce: (text) => status.announce(text),
     });
-    this.lineRows = new LineRows({ form, text: this.text, status });
     this.#listen($("form"), left);
   }
 
@@ -69,7 +73,9 @@ export class Evidence {
     this.#block = null;
     this.text.open(state.text);
     this.pages.open(state.pages);
-    this.lineRows.open(state);
+    this.#state = state;
+    this.#lineRows?.open(state);
+    if (this.#gridOf(null)) whenIdle(() => this.#loadLineRows().catch(() => {})); // adding rows tries again
   }
 
   /**
@@ -237,16 +243,44 @@ export class Evidence {
     return node?.closest('[data-node="table"]') ?? this.form.root.querySelector('[data-node="table"]');
   }
 
+  async #loadLineRows() {
+    if (this.#lineRows) return;
+    const { LineRows } = await import("./line_rows.js");
+    if (this.#lineRows || !this.#state) return;
+    this.#lineRows = new LineRows({ form: this.form, text: this.text, status: this.status });
+    this.#lineRows.open(this.#state);
+  }
+
   /** Makes rows of the selected lines. @param {Element | null} node @returns {boolean} false where none are selected */
   addBlock(node) {
     const grid = this.#gridOf(node);
     if (!this.#block || !grid) return false;
-    const { before, ...block } = this.#block;
+    if (this.#lineRows) this.#addRows(this.#lineRows, grid, this.#block);
+    else this.#addOnceLoaded(grid, this.#block);
+    return true;
+  }
+
+  /** Adds the rows, unless the annotator continued by then. @param {Element} grid @param {Block & { before?: Before }} block */
+  async #addOnceLoaded(grid, block) {
+    try {
+      await this.#loadLineRows();
+    } catch {
+      this.status.announce("No rows were added: the server does not respond.");
+    }
+    if (this.#lineRows && this.#block === block) this.#addRows(this.#lineRows, grid, block);
+  }
+
+  /** @param {LineRows} lineRows @param {Element} grid @param {Block & { before?: Before }} selected */
+  #addRows(lineRows, grid, { before, ...block }) {
     this.#block = null;
     if (before) this.#putBack(before);
-    this.lineRows.add(grid, block);
+    lineRows.add(grid, block);
     getSelection()?.removeAllRanges();
-    return true;
+  }
+
+  /** Hides the columns of the rows that were added last. */
+  hideColumns() {
+    this.#lineRows?.hide();
   }
 
   /** Undoes what a selection filled before its lines became rows. @param {Before} before */

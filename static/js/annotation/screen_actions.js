@@ -246,7 +246,7 @@ export class ScreenActions {
       return;
     }
     const { path } = this.evidence;
-    this.evidence.lineRows.hide();
+    this.evidence.hideColumns();
     this.form.fill();
     const steps = firstDifference(before, this.draft.entry);
     const node = steps && this.form.nodeAt(steps);
