@@ -222,15 +222,15 @@ def payload_body(delivery: WebhookDelivery) -> bytes:
 
 
 def secret_of(webhook: Webhook) -> str:
-    """The signing secret, derived from the key that the salt names, and the salt; it is not stored."""
-    key = key_named(webhook.salt.partition(":")[0])
-    digest = salted_hmac("labeling.webhook", webhook.salt, secret=key, algorithm="sha256")
+    """The signing secret, derived from the salt and the key that it names; it is not stored."""
+    name, _, salt = webhook.salt.partition(":")
+    digest = salted_hmac("labeling.webhook", salt, secret=key_named(name), algorithm="sha256")
     return f"whsec_{digest.hexdigest()}"
 
 
 def new_salt() -> str:
     """A salt that names the current key."""
-    return f"{name_of(settings.SECRET_KEY)}:{secrets.token_hex(11)}"
+    return f"{name_of(settings.SECRET_KEY)}:{secrets.token_hex(16)}"
 
 
 def signature(secret: str, body: bytes, timestamp: int) -> str:

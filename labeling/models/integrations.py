@@ -38,12 +38,14 @@ class ApiToken(models.Model):
 
 
 class Webhook(models.Model):
-    """A URL that receives events of a project, signed with a secret derived from ``salt``."""
+    """A URL that receives events of a project, signed with a secret derived from ``salt``: the name of a signing key, a
+    colon, and random characters.
+    """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="webhooks")
     url = models.URLField(max_length=500)
     events = ArrayField(models.CharField(max_length=40))
-    salt = models.CharField(max_length=32)
+    salt = models.CharField(max_length=64)
     active = models.BooleanField(default=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"

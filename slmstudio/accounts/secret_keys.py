@@ -34,6 +34,5 @@ def name_of(key: str) -> str:
 
 
 def key_named(name: str) -> str:
-    """The key of this name. Where it is not listed, or there is no name, as before keys had one: the oldest."""
-    keys = all_keys()
-    return next((key for key in keys if name_of(key) == name), keys[-1])
+    """The key of this name; the current one where it is not listed any more."""
+    return next((key for key in all_keys() if name_of(key) == name), settings.SECRET_KEY)

@@ -82,7 +82,7 @@ def test_each_pod_gets_the_secrets_that_it_needs() -> None:
     signs, endpoints = "slmstudio-signing", "slmstudio-endpoints"
     more = {
         "web": [signs, endpoints], "gateway": [signs, endpoints], "worker": [signs, endpoints], "serve": [signs],
-        "gpu": [endpoints], "imports": [], "sweep": ["slmstudio-mail"], "migrate": ["slmstudio-owner"],
+        "gpu": [endpoints], "imports": [], "sweep": ["slmstudio-mail"], "migrate": [signs, "slmstudio-owner"],
     }  # fmt: skip
     found = {}
     for one, pod in pods():
