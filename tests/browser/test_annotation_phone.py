@@ -14,12 +14,16 @@ from tests.browser.conftest import UnderWay, Watch, until
 from tests.browser.labeling import LINES, all_saved, control, paged
 from tests.labeling.label_desk import Desk
 
-SELECT = """(words) => {
-    const walker = document.createTreeWalker(document.getElementById("document"), NodeFilter.SHOW_TEXT);
-    for (let node = walker.nextNode(); node; node = walker.nextNode()) {
-        const at = node.data.indexOf(words);
-        if (at >= 0) getSelection().setBaseAndExtent(node, at, node, at + words.length);
-    }
+SELECT = """([first, last]) => {
+    const placeOf = (words) => {
+        const walker = document.createTreeWalker(document.getElementById("document"), NodeFilter.SHOW_TEXT);
+        for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+            const at = node.data.indexOf(words);
+            if (at >= 0) return [node, at];
+        }
+    };
+    const [[node, at], [end, endAt]] = [placeOf(first), placeOf(last)];
+    getSelection().setBaseAndExtent(node, at, end, endAt + last.length);
 }"""
 OUT_OF_REACH = """() => [...document.querySelectorAll(".pane-head :is(h1, a, button)")].filter((part) => {
     const { left, right, width } = part.getBoundingClientRect();
@@ -72,7 +76,7 @@ def test_a_label_by_touch(desk: Desk, phone: Callable[[str], Page], watch: Watch
     complete(page, "Total amount", "1,1", "1,100.00")
     control(page, "Vendor").tap()
     page.locator("#document .line").first.tap()
-    page.evaluate(SELECT, "ACME SUPPLIES")
+    page.evaluate(SELECT, ["ACME", "SUPPLIES"])
     page.locator("#take-selection").tap()
     expect(control(page, "Vendor")).to_have_value("ACME SUPPLIES")
     expect(page.locator("#take-selection")).to_be_hidden()
@@ -87,6 +91,17 @@ def test_a_label_by_touch(desk: Desk, phone: Callable[[str], Page], watch: Watch
     value = Gold.objects.get().revision.value
     assert (value["invoice_id"], value["date"], value["vendor"]) == ("A-1029", "2026-01-14", "ACME SUPPLIES")
     assert (value["currency"], value["total_amount"]) == ("EUR", 1100)
+
+
+def test_lines_selected_by_touch_become_rows(desk: Desk, phone: Callable[[str], Page]) -> None:
+    page = phone(reverse("label_document", args=["desk", desk.document(LINES).pk]))
+    control(page, "Invoice number").tap()
+    page.locator("#document .line").first.tap()
+    page.evaluate(SELECT, ["Widget, blue", "1,080.00"])
+    page.locator("#take-selection").tap()
+    expect(page.locator("[data-body] tr")).to_have_count(2)
+    expect(page.locator("#take-selection")).to_be_hidden()
+    expect(control(page, "Invoice number")).to_have_value("")
 
 
 def test_the_tools_of_a_page_fit_a_phone(desk: Desk, phone: Callable[[str], Page]) -> None:

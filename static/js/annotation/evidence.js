@@ -56,7 +56,7 @@ export class Evidence {
       touched: (isSelected) => this.#offerSelection(isSelected),
     });
     $("take-selection").addEventListener("pointerdown", (event) => event.preventDefault()); // it would end the selection
-    $("take-selection").addEventListener("click", () => this.text.readSelection());
+    $("take-selection").addEventListener("click", () => this.#takeSelection());
     this.pages = new PageView({
       selected,
       slice: (start, end) => this.text.slice(start, end),
@@ -190,8 +190,21 @@ export class Evidence {
   /** A finger extends a selection by its handles, so a button takes it. @param {boolean} isSelected */
   #offerSelection(isSelected) {
     const { node } = this;
-    $("take-selection").hidden = !isSelected || !node;
-    $("take-selection").textContent = `Fill ${node?.dataset.title ?? ""}`;
+    const isBlock = isSelected && this.#isForGrid(getSelection()?.toString() ?? "", node);
+    $("take-selection").hidden = !isBlock && !(isSelected && node);
+    $("take-selection").textContent = isBlock ? "Make rows" : `Fill ${node?.dataset.title ?? ""}`;
+  }
+
+  /** Fills the field, or makes rows of lines. */
+  #takeSelection() {
+    this.text.readSelection();
+    if (this.#block && !this.#block.before) this.addBlock(this.node);
+  }
+
+  /** Whether several lines become rows: a field for several lines is filled with them. @param {string} words @param {Element | null} node */
+  #isForGrid(words, node) {
+    const isFilled = node?.dataset.node === "leaf" && !node.matches("td") && node.dataset.shape === "lines";
+    return words.includes("\n") && !isFilled && this.#gridOf(node) !== null;
   }
 
   /**
@@ -205,10 +218,8 @@ export class Evidence {
     if ($("form").hidden) return;
     const isRow = SEVERAL_CELLS.test(words);
     const block = (isRow || words.includes("\n")) && this.#gridOf(node) ? this.#blockOf(start, end, rows) : null;
-    const lines = block && words.includes("\n");
-    // A field for several lines is filled with them; rows can be made of them all the same.
-    const isFilled = node?.dataset.node === "leaf" && !node.matches("td") && node.dataset.shape === "lines";
-    this.#block = lines && !isFilled ? block : null;
+    // Where a field is filled with them, rows can be made of them all the same.
+    this.#block = this.#isForGrid(words, node) ? block : null;
     if (this.#block) {
       this.drawLine();
       return;
