@@ -183,7 +183,8 @@ def evaluation_step(project: Any, user: User) -> NextStep | None:
     if run is None and not runs.live().exists():
         address = f"{reverse('eval_new', args=[project.slug])}?model=run-{version.training_run.number}&split=holdout"
         return NextStep(
-            f"Model v{version.number} is not evaluated on the hold-out. Gates need that of the model to deploy.",
+            f"Model v{version.number} is not evaluated on the hold-out. Gates require one for the model that you "
+            "deploy.",
             "Evaluate on the hold-out",
             address,
         )

@@ -51,5 +51,5 @@ def failure_sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "The disk is full. Free some space and start the run again."
     if isinstance(error, (KeyboardInterrupt, SystemExit)):
-        return "The worker was stopped during the run. Start it again."
+        return "The worker was stopped during the run. Start the run again."
     return f"Internal error ({type(error).__name__}). See the worker's log."

@@ -54,7 +54,9 @@ def start(request: HttpRequest, slug: Slug, body: BenchmarkIn) -> HttpResponse:
     try:
         unknown = [key for key in body.models if key not in known]
         if unknown:
-            raise Refused(f"There is no model {unknown[0]!r}. GET benchmarks/models lists them.", field="models")
+            raise Refused(
+                f"Model {unknown[0]!r} not found. GET benchmarks/models lists the available models.", field="models"
+            )
         made = services.start_benchmark(
             project=project, user=caller(request).user, candidates=[known[key] for key in body.models],
             modes=body.modes, documents=body.documents,

@@ -84,11 +84,13 @@ def _start(project: Project, user: Any, body: EvaluationIn, key: str) -> EvalRun
     groups = model_choices(project, keep=body.model).values()
     model = next((one.model for group in groups for one in group if one.key == body.model), None)
     if model is None:
-        raise Refused(f"There is no model {body.model}. GET evaluations/models lists them.", field="model")
+        raise Refused(
+            f"Model {body.model} not found. GET evaluations/models lists the available models.", field="model"
+        )
     datasets = DatasetVersion.objects.filter(project=project).select_related("schema_version").order_by("-number")
     dataset = (datasets if body.dataset is None else datasets.filter(number=body.dataset)).first()
     if dataset is None:
-        raise Refused("There is no such dataset version.", field="dataset")
+        raise Refused("Dataset version not found.", field="dataset")
     dataset.project = project
     if body.split == Split.HOLDOUT and not body.confirm_holdout:
         price = evaluation_price(dataset, model)
@@ -116,7 +118,9 @@ def _same(run: EvalRun, body: EvaluationIn) -> EvalRun:
     was = (run.backend.choice_key, run.dataset.number, run.split, run.mode)
     if was != (body.model, body.dataset or run.dataset.number, body.split, body.mode):
         raise Problem(
-            409, f"The key started evaluation {run.number}, which is another one.", more={"code": "idempotency_key"}
+            409,
+            f"The idempotency key was already used for evaluation {run.number} with different settings.",
+            more={"code": "idempotency_key"},
         )
     return run
 

@@ -95,7 +95,7 @@ def _evaluation(project: Project, number: int, field: str) -> EvalRun:
     rows = EvalRun.objects.with_model().select_related("dataset__schema_version", "rescored_from")
     found: EvalRun | None = rows.filter(project=project, number=number).first()
     if found is None:
-        raise field_problem(field, f"There is no evaluation {number}.")
+        raise field_problem(field, f"Evaluation {number} not found.")
     found.project = project
     return found
 
@@ -141,7 +141,7 @@ def _waivers(found: GateReport, sent: list[WaiverIn]) -> dict[str, Waiver]:
     waivers: dict[str, Waiver] = {}
     for one in sorted(sent, key=lambda one: one.gate is not None):
         if one.gate is not None and one.gate not in keys:
-            raise field_problem("waivers", f"There is no gate {one.gate} that needs a waiver.")
+            raise field_problem("waivers", f"Gate {one.gate} does not exist or does not need a waiver.")
         waivers.update(
             dict.fromkeys(keys if one.gate is None else [one.gate], Waiver(one.reason, one.expires, one.owner))
         )

@@ -197,7 +197,7 @@ def void_reasons(approval: Approval, *, files: bool = True, current: CurrentStat
     current = current or CurrentState(approval.report.project)
     reasons = changed_since(approval.report, files=files, current=current)
     if manifest.report_manifest_hash(approval.report.packet) != approval.packet_sha256:
-        reasons.insert(0, "The manifest is not the one of the decision.")
+        reasons.insert(0, "The manifest differs from the one that the decision was made on.")
     if not _matches_audit_log(approval, current):
         reasons.insert(0, "The decision differs from its entry in the audit log.")
     withdrawn = current.withdrawn.get(str(approval.report))

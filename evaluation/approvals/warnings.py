@@ -35,7 +35,7 @@ def warnings(report: GateReport) -> list[str]:
 
 
 def _opened(run: EvalRun) -> Iterator[str]:
-    """Hold-out evaluations whose outputs were open before this model was made."""
+    """Hold-out evaluations whose outputs were open before this model was created."""
     for opened in disclosure.disclosing_runs(run):
         if opened.opened_at is None:
             yield (

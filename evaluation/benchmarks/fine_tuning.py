@@ -28,12 +28,12 @@ def fine_tuning_advice(candidates: Sequence[MeasuredCandidate], limits: Limits) 
     if possible:
         nearest = min(possible, key=lambda one: (-one.accuracy, _simplicity(one)))
         return (
-            f"Fine-tuning may not be needed: {_described(nearest)}. These documents prove neither that it passes the "
-            "gates on answers nor that it fails. Evaluate it on the hold-out before fine-tuning."
+            f"Fine-tuning may not be needed: {_described(nearest)}. These documents are too few to show whether it "
+            "passes the gates on answers. Evaluate it on the hold-out before fine-tuning."
         )
     return (
         f"No candidate is good enough without fine-tuning. {_described(best)}, the highest, and fails the gates on "
-        "answers. A fine-tuned model has to exceed it."
+        "answers. A fine-tuned model must exceed that."
     )
 
 

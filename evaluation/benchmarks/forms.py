@@ -87,9 +87,9 @@ def _base(model: BaseModel, limit: int) -> CandidateChoice:
     ]
     note = found.sentence if found.fits is False else ""
     if not _is_local(model):
-        note = f"{note} Not downloaded. Download it on the page of base models first.".strip()
+        note = f"{note} Not downloaded. Download it on the Base models page first.".strip()
     elif not model.is_prepared:
-        note = f"{note} Not prepared yet. It is prepared first, which takes about a minute.".strip()
+        note = f"{note} Not prepared yet. Preparing it takes about a minute.".strip()
     return CandidateChoice(model.slug, model.name, model, tuple(filter(None, facts)), found.fits, note)
 
 

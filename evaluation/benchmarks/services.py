@@ -309,13 +309,13 @@ def _too_few(drawn: BenchmarkSample, dataset: DatasetVersion, trained: bool) -> 
     found = len(drawn.documents)
     if drawn.compared < drawn.available:
         return (
-            f"{dataset} has {drawn.available:,} labeled documents outside the hold-out{unseen}. Of {drawn.compared:,} "
-            f"compared ones only {found:,} are not near-duplicates. Choose fewer, or label documents that differ more "
-            f"and freeze again; the minimum is {MIN_DOCUMENTS}."
+            f"{dataset} has {drawn.available:,} labeled documents outside the hold-out{unseen}. Of the "
+            f"{drawn.compared:,} compared, only {found:,} are not near-duplicates. Choose fewer (at least "
+            f"{MIN_DOCUMENTS}), or label documents that differ more and freeze a new version."
         )
     return (
         f"{dataset} has {found:,} labeled documents outside the hold-out{unseen}, without near-duplicates. Choose "
-        f"fewer, or label more and freeze again; the minimum is {MIN_DOCUMENTS}."
+        f"fewer (at least {MIN_DOCUMENTS}), or label more and freeze a new version."
     )
 
 

@@ -35,7 +35,8 @@ def checked_files(report: GateReport) -> list[BundleFile]:
             raise Refused(f"{file.path} is missing on disk. Restore a backup.", code="changed") from error
         if found.hexdigest() != file.sha256 or (file.part and report.packet.get(file.part) != file.sha256):
             raise Refused(
-                f"{file.path} is not what the report rests on any more, so there is no bundle. See what changed below.",
+                f"{file.path} changed after the report was created, so the evidence bundle cannot be created. The "
+                "manifest below shows what changed.",
                 code="changed",
             )
     return [*files, *_signature(files[-1])]

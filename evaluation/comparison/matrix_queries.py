@@ -81,10 +81,10 @@ def build_matrix(*, project: Project, runs: Sequence[EvalRun]) -> ComparisonMatr
     numbers = ", ".join(str(run.number) for run in runs)
     shared = shared_fields(runs)
     if shared is not None and not shared:
-        raise Refused(f"The schemas of evaluations {numbers} have no field in common.", field="runs")
+        raise Refused(f"The schemas of evaluations {numbers} have no fields in common.", field="runs")
     patterns = _patterns(runs, shared)
     if not patterns:
-        raise Refused(f"Evaluations {numbers} have no document in common.", field="runs")
+        raise Refused(f"Evaluations {numbers} have no documents in common.", field="runs")
     several_golds = documents_with_several_golds(runs, shared)
     alike = shared is None and not several_golds
     newest = newest_dataset(*runs)

@@ -61,7 +61,7 @@ def regressions(result: Mapping[str, Any], broken_pins: Sequence[str] = (), *, a
         if field["broken"] > field["fixed"] and field["p_adjusted"] < SIGNIFICANCE_LEVEL:
             found.append(
                 f"{field['field']} is right in {field['b_right']:,} of {field['n']:,} documents instead of "
-                f"{field['a_right']:,}, p {_p(field['p_adjusted'])} after Holm."
+                f"{field['a_right']:,}, p {_p(field['p_adjusted'])} (Holm)."
             )
     if any_document and result["broken"]:
         found.append(f"{_count(len(result['broken']), 'document')} broken: {_some(result['broken'])}.")
@@ -112,7 +112,7 @@ def _adjusted(result: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], float]
 
 def _loss(measure: Mapping[str, Any], p_value: float) -> str:
     rates = f"{_percent(measure['a'])} to {_percent(measure['b'])}"
-    p_text = f"p {_p(p_value)} over documents after Holm"
+    p_text = f"p {_p(p_value)} over documents (Holm)"
     title = _REGRESSION_TITLES.get(measure["name"])
     if title is not None:
         return f"{title}: {rates}, {p_text}."

@@ -59,17 +59,17 @@ def check_comparable(*runs: EvalRun) -> None:
         raise Refused(f"The {'two ' if len(runs) == 2 else ''}evaluations belong to different projects.", field="runs")
     for run in runs:
         if run.status != Status.DONE:
-            raise Refused(f"Evaluation {run.number} is not done. Compare it when it is.", field="runs")
+            raise Refused(f"Evaluation {run.number} is not finished. Compare it when it is.", field="runs")
 
 
 def _result(a: EvalRun, b: EvalRun) -> dict[str, Any]:
     shared = shared_fields([a, b])
     if shared is not None and not shared:
-        raise Refused(f"The schemas of {a.dataset} and {b.dataset} have no field in common.", field="runs")
+        raise Refused(f"The schemas of {a.dataset} and {b.dataset} have no fields in common.", field="runs")
     scores, families, newest = (_scores(a), _scores(b)), _families(a, b), newest_dataset(a, b)
     found = compare(*scores, shared, families)
     if not found.n:
-        raise Refused(f"Evaluations {a.number} and {b.number} have no document in common.", field="runs")
+        raise Refused(f"Evaluations {a.number} and {b.number} have no documents in common.", field="runs")
     rows = EvalOutput.objects.filter(eval_run=b)
     known = list(rows.values_list("document__external_id", "document_id", "tags", "document__metadata"))
     several_golds = documents_with_several_golds([a, b], shared)
@@ -127,7 +127,7 @@ def family_note(dataset: DatasetVersion, documents: Sequence[Any], families: Map
         return ""
     word, one = family_word(dataset, number), family_word(dataset, 1)
     return (
-        f"The {len(documents):,} documents are of {number:,} {word}. Documents of one {one} are not independent: "
+        f"The {len(documents):,} documents come from {number:,} {word}. Documents of one {one} are not independent: "
         f"intervals and tests count whole {family_word(dataset)}."
     )
 
@@ -203,8 +203,8 @@ def _notes(a: EvalRun, b: EvalRun, golds: int) -> Iterator[str]:
     if golds:
         many = f"{golds:,} document has" if golds == 1 else f"{golds:,} documents have"
         yield (
-            f"{many} different gold in {b.dataset} and {a.dataset}, so A and B were scored against different gold. "
-            "Re-score both with one dataset version."
+            f"{many} different gold labels in {b.dataset} and {a.dataset}, so A and B were scored against different "
+            "gold labels. Re-score both with the same dataset version."
         )
     if a.dataset.schema_version_id != b.dataset.schema_version_id:
         yield f"The schema changed between {a.dataset} and {b.dataset}; each run was scored with its own."
@@ -222,8 +222,8 @@ def matrix_notes(runs: Sequence[EvalRun], *, documents: int, golds: int, shared:
         rest = documents - golds
         left = f"pairs and exact match use the other {rest:,}" if rest else "no pair has a verdict"
         found.append(
-            f"{many} different gold among these evaluations ({_versions(runs)}), so they were not scored "
-            f"equally there: {left}. Re-score them with one dataset version."
+            f"{many} different gold labels among these evaluations ({_versions(runs)}): {left}. Re-score them with "
+            "the same dataset version."
         )
     if shared is not None:
         found.append(

@@ -129,7 +129,7 @@ def _runs(project: Project, numbers: list[str]) -> list[EvalRun]:
     rows = EvalRun.objects.filter(project=project, number__in=numbers).with_model()
     found = {str(run.number): run for run in rows.select_related("dataset__schema_version")}
     if any(number not in found for number in numbers):
-        raise Http404("No such evaluation.")
+        raise Http404("Evaluation not found.")
     set_project(project, *found.values())
     return [found[number] for number in numbers]
 

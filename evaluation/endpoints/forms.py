@@ -36,7 +36,7 @@ class EndpointForm(forms.Form):
         label="Structured output",
         choices=Endpoint.Structured.choices,
         widget=select(),
-        help_text="Automatic: JSON Schema, else any JSON object, else the prompt only.",
+        help_text="Automatic tries JSON Schema, then any JSON object, then the prompt only.",
     )
     logprobs = forms.BooleanField(
         label="Request token probabilities, where supported", required=False, widget=checkbox()
@@ -45,7 +45,7 @@ class EndpointForm(forms.Form):
     at_once = forms.IntegerField(
         label="Concurrent requests",
         widget=number_input(),
-        help_text="At most the number of parallel slots of the server: additional requests time out while they wait.",
+        help_text="At most the server's number of parallel slots; further requests would time out in its queue.",
     )
     max_tokens = forms.IntegerField(
         label="Maximum output tokens",

@@ -81,7 +81,7 @@ def holdout(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     project, found = object_for(request.user, slug, Action.ADMINISTER, _in_use(), pk=pk)
     if request.POST.get("permit") == "yes":
         permits.grant(endpoint=found, user=request.user)
-        messages.success(request, f"Hold-out documents may be sent to {found.name}.")
+        messages.success(request, f"Hold-out documents can now be sent to {found.name}.")
     else:
         permits.withdraw(endpoint=found, user=request.user)
         messages.success(request, f"Hold-out documents are no longer sent to {found.name}.")

@@ -43,14 +43,14 @@ def check_baseline(eval_run: EvalRun, baseline: EvalRun) -> None:
         )
     if baseline.mode != eval_run.mode:
         raise Refused(
-            f"The decoding mode of evaluation {baseline.number} is {baseline.get_mode_display()}, that of evaluation "
-            f"{eval_run.number} is {eval_run.get_mode_display()}. Both must have the same.",
+            f"Evaluation {baseline.number} is {baseline.get_mode_display()}, evaluation {eval_run.number} is "
+            f"{eval_run.get_mode_display()}. Both must use the same decoding mode.",
             field="baseline",
             code="other_mode",
         )
     if _scoring_key(baseline) != _scoring_key(eval_run):
         raise Refused(
-            f"Evaluation {baseline.number} was scored with another {_difference(eval_run, baseline)}. "
+            f"Evaluation {baseline.number} was scored with a different {_difference(eval_run, baseline)}. "
             f"Re-score it on {eval_run.dataset} first.",
             field="baseline",
             code="other_scoring",

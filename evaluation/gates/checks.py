@@ -86,8 +86,8 @@ def run_gates(
         return _check(eval_run, baseline, gates)
     if gates is not None and changes(gates_of(current_policy(project=eval_run.project)), gates):
         raise Refused(
-            "These gates are not the gate policy of the project, which a report on the hold-out tests. Set them on the "
-            "page of the policy first.",
+            "These gates differ from the project's gate policy, which hold-out reports use. Change the gate policy "
+            "first.",
             field="gates",
             code="other_policy",
         )

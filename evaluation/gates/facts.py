@@ -105,7 +105,7 @@ class RunFacts:
         kept = [row for row in rows if self.slice_samples.get(row.document, gate.slice) == gate.slice]
         left_out = len(rows) - len(kept)
         if not kept and (gate.slice or left_out):
-            reason = f"no document of this evaluation is in the slice {gate.slice}"
+            reason = f"no documents of this evaluation are in the slice {gate.slice}"
             return Measurement.nothing(reason if gate.slice else "every document was sampled for one slice only")
         if gate.compared_with == COMPARED_WITH_BASE and self.baseline_mismatch:
             return Measurement.nothing(self.baseline_mismatch)
@@ -116,7 +116,7 @@ class RunFacts:
             return self._measure_resources(gate, kept, notes)
         counted = [row for row in kept if row.document not in self.disclosed]
         if opened := len(kept) - len(counted):
-            notes = [*notes, f"without {opened:,} documents whose outputs were open before this model was made"]
+            notes = [*notes, f"without {opened:,} documents whose outputs were open before this model was created"]
         return self._measure_answers(gate, counted, notes)
 
     def _measure_answers(self, gate: Gate, rows: Sequence[Answer], notes: list[str]) -> Measurement:

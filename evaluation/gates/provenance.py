@@ -199,7 +199,7 @@ def sections(report: GateReport) -> list[Section]:
         parts.append(Section(title, rows))
     if classical := found.get("classical"):
         rows = [*_rows(classical, ("kind", "labels", "classes", "seed")), *_environment(classical)]
-        rows.append(Fact("Labels, as a hash", str(classical.get("labels_sha256", "")), True))
+        rows.append(Fact("Hash of the labels", str(classical.get("labels_sha256", "")), True))
         parts.append(Section(f"Classical model {classical['number']}", rows))
     for name in ("evaluation", "baseline"):
         if part := found.get(name):

@@ -130,7 +130,7 @@ def verdicts_for(
     """
     if policy.single_evaluation and number > 1:
         exhausted = (
-            f"the policy allows one hold-out evaluation and this is number {number}, use a new hold-out or change the "
+            f"the policy allows one hold-out evaluation and this is number {number}: use a new hold-out or change the "
             "policy"
         )
     verdicts = []

@@ -36,7 +36,7 @@ def new_report(request: SignedInRequest, slug: str) -> HttpResponse:
     if not can_create_report(project):
         role = Role(project.role).label
         roles = ", ".join(str(role.label) for role in (Role.ENGINEER, Role.MANAGER, Role.OWNER))
-        raise PermissionDenied(f"As {role} you cannot create gate reports. Required role: {roles}.")
+        raise PermissionDenied(f"Your role, {role}, cannot create gate reports. Required role: {roles}.")
     if request.method != "POST":
         initial = {name: request.GET[name] for name in GateReportForm.base_fields if name in request.GET}
         form = GateReportForm(project=project, initial=initial)

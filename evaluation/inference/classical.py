@@ -97,14 +97,16 @@ class ClassicalBackend(Backend):
     @classmethod
     def check_model(cls, model: EvaluatedModel, *, mode: str, at_once: int) -> None:
         if not cls.supports(model, mode):
-            raise Refused(f"{model} does not decode. Choose constrained.", field="mode")
+            raise Refused(f"{model} has no decoding modes. Choose constrained.", field="mode")
         if at_once > 1:
-            raise Refused(f"{model} answers one document at a time.", field="at_once")
+            raise Refused(f"{model} answers one document at a time. Set the concurrency to 1.", field="at_once")
 
     def answer(self, task: Task) -> ChildExit:
         model = self.model
         if model.dataset.schema_version.sha256 != task.schema_sha256:
-            raise ModelUnavailable(f"{model} was trained under another schema. Train one on the current version.")
+            raise ModelUnavailable(
+                f"{model} was trained with a different schema. Train a model on the current version."
+            )
         if not model.sha256:
             task.job.record(stage="training")
             self._train(task.job)

@@ -134,7 +134,7 @@ class LocalBackend(Backend):
         if run.base_model is not None:
             return Path(run.base_model.folder)
         if run.model_version is None:
-            raise ModelUnavailable("There is no model yet: the training has not finished.")
+            raise ModelUnavailable("The training run has not finished, so there is no model yet.")
         if run.model_version.weights_deleted_at is not None:
             raise ModelUnavailable(f"The weights of {run.model_version} were deleted.")
         return artifacts.local_path(run.model_version.folder_key)

@@ -39,10 +39,10 @@ def create_challenge(*, output: EvalOutput, user: User, path: str = "", reason: 
     reason = reason.replace("\0", "").strip()
     if len(reason) > MAX_REASON_LENGTH:
         raise Refused(
-            f"The reason has {len(reason):,} characters, at most {MAX_REASON_LENGTH:,} are possible.", field="reason"
+            f"The reason has {len(reason):,} characters; the maximum is {MAX_REASON_LENGTH:,}.", field="reason"
         )
     if path and path not in challengeable_fields(output):
-        raise Refused("This output has no such field.", field="field")
+        raise Refused("This output does not have that field.", field="field")
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=run.project_id)  # first: the audit log locks it
         # Locked, so that two concurrent challenges become one.

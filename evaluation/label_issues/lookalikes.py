@@ -71,7 +71,9 @@ class OutputFilter:
     @property
     def words(self) -> str:
         """The filter as text."""
-        confused = f"{self.gold or 'any'} taken for {self.predicted or 'any'}" if self.gold or self.predicted else ""
+        confused = (
+            f"{self.gold or 'any'} confused with {self.predicted or 'any'}" if self.gold or self.predicted else ""
+        )
         parts = [
             f"{self.field} wrong" if self.field else "",
             confused if self.field else "",
@@ -121,7 +123,7 @@ def queue_lookalikes(*, run: EvalRun, part: OutputFilter, count: int, people: Se
     """
     if run.split == Split.HOLDOUT:
         raise Refused(
-            "Lookalikes of hold-out documents would fit the training data to the examination. Evaluate the model on "
+            "Lookalikes of hold-out documents would fit the training data to the hold-out. Evaluate the model on "
             "the validation split and queue lookalikes there.",
             field="form",
             code="holdout",
@@ -156,7 +158,7 @@ def _queue(run: EvalRun, part: OutputFilter, count: int, people: Sequence[Any], 
     began = time.monotonic()
     keys = sorted(failing(run, part).values_list("document_id", flat=True))
     if not keys:
-        raise Refused("No document of this filter is wrong.", field="form")
+        raise Refused("No wrong documents match this filter.", field="form")
     failing_keys = keys if len(keys) <= _MAX_FAILING else random.Random(run.pk).sample(keys, _MAX_FAILING)
     texts = _texts(failing_keys)
     held_out = _held_out(run.project)
@@ -175,7 +177,9 @@ def _queue(run: EvalRun, part: OutputFilter, count: int, people: Sequence[Any], 
     )
     rows = [(candidates.keys[place], score, failing_keys[like_it]) for place, score, like_it in similar.rows]
     if not rows:
-        raise Refused("All similar documents are near-duplicates of hold-out documents. Import more.", field="form")
+        raise Refused(
+            "All similar documents are near-duplicates of hold-out documents. Import other documents.", field="form"
+        )
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=run.project_id)  # first: the audit log locks it
         kept = _assign([key for key, _, _ in rows], people)
@@ -206,8 +210,8 @@ def _queue(run: EvalRun, part: OutputFilter, count: int, people: Sequence[Any], 
 
 def _no_candidates_message(candidates: _Candidates) -> str:
     if not candidates.waiting:
-        return "There are no unlabeled, unassigned documents. Import more."
-    return f"None of the {candidates.waiting:,} unlabeled documents is similar. Import more."
+        return "There are no unlabeled, unassigned documents. Import more documents."
+    return f"None of the {candidates.waiting:,} unlabeled documents is similar. Import more documents."
 
 
 def _threshold(project: Project) -> float:

@@ -29,7 +29,7 @@ class LearningCurveForm(forms.Form):
         max_value=MAX_SEEDS,
         initial=3,
         widget=narrow_number_input(),
-        help_text="Of 12, 25 and 50% of the training documents; all documents are trained on once.",
+        help_text="Random subsets of 12%, 25% and 50% of the training documents. The full set is trained on once.",
     )
     max_hours = forms.FloatField(
         label="Budget (hours)",
@@ -37,7 +37,7 @@ class LearningCurveForm(forms.Form):
         max_value=1000,
         required=False,
         widget=narrow_number_input(step="any"),
-        help_text="For a base model: all training runs together. Leave empty for no limit.",
+        help_text="For a base model: total time of all training runs. Leave empty for no limit.",
     )
 
     def __init__(self, data: Any = None, *, project: Project) -> None:

@@ -80,5 +80,5 @@ def cancel(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Cancels a curve with its runs."""
     _, curve = object_for(request.user, slug, Action.RUN, LearningCurve, number=number)
     if not services.cancel(curve=curve, user=request.user):
-        messages.info(request, "The learning curve had already ended.")
+        messages.info(request, "The learning curve has already ended.")
     return redirect(curve)

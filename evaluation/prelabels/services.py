@@ -65,7 +65,7 @@ def select_documents(*, project: Project, query: str = "", again: bool = False) 
         if filters.errors:
             raise Refused(" ".join(filters.errors), field="query")
         rows = matching_documents(project, filters)
-        description = f"documents of the list “{filters.query()}”" if filters.active else "all documents"
+        description = f"documents in the list “{filters.query()}”" if filters.active else "all documents"
     else:
         rows = Document.objects.filter(project=project, state=DocumentState.NEW)
         description = "unlabeled documents"
@@ -140,7 +140,7 @@ def start_prelabels(
 
 def _check_model(project: Project, version: ModelVersion | None, endpoint: Endpoint | None) -> None:
     if (version is None) == (endpoint is None):
-        raise Refused("Choose one model: one that was trained here, or an endpoint.", field="model")
+        raise Refused("Choose one model: a fine-tuned model or an endpoint.", field="model")
     for one in (version, endpoint):
         if one is not None and one.project_id != project.pk:
             raise Refused("That model belongs to another project.", field="model")

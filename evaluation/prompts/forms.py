@@ -36,7 +36,7 @@ class PromptSearchForm(forms.Form):
         max_value=MAX_DOCUMENTS,
         initial=DEFAULT_DOCUMENTS,
         widget=narrow_number_input(),
-        help_text="Each trial answers all of them. Benchmarks with the prompt leave them out.",
+        help_text="Each trial is scored on all of them. Benchmarks of the prompt exclude them.",
     )
     max_trials = forms.IntegerField(
         label="Trials",
@@ -59,7 +59,7 @@ class PromptSearchForm(forms.Form):
         required=False,
         min_value=0.000001,
         widget=narrow_number_input(),
-        help_text="Optional, in the currency of the contract. No trial starts once it is spent.",
+        help_text="Optional, in the currency of the contract. No trial starts once this amount is spent.",
     )
 
     def __init__(self, data: Any = None, *, project: Project, initial: dict[str, Any] | None = None) -> None:

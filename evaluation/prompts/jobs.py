@@ -118,7 +118,7 @@ def _rows(run: PromptSearch) -> dict[str, dict[str, Any]]:
     """The rows of the search's documents in the dataset file, by id."""
     held_out = Document.objects.filter(pk__in=run.documents, holdout=True)
     if held_out.exists():
-        raise Refused("A document of this search is in the hold-out now. Start another search.")
+        raise Refused("A document of this search is in the hold-out now. Start a new search.")
     wanted = set(Document.objects.filter(pk__in=run.documents).values_list("external_id", flat=True))
     rows = (row for row in dataset_queries.rows(run.dataset) if str(row["id"]) in wanted)
     return {str(row["id"]): row for row in rows}
@@ -139,7 +139,7 @@ def _try(run: PromptSearch, prompt: Prompt, rows: dict[str, dict[str, Any]]) -> 
     def documents_file() -> dict[str, Any]:
         path = dataset_queries.file_path(run.dataset)
         if sha256_file(path) != run.dataset.sha256:
-            raise ModelUnavailable(f"The file of {run.dataset} is not the one that was frozen. Freeze a new version.")
+            raise ModelUnavailable(f"The file of {run.dataset} has changed since it was frozen. Freeze a new version.")
         return {"path": str(path), "sha256": run.dataset.sha256, "split": "validation", "ids": list(rows)}
 
     def on_output(output: Output) -> None:

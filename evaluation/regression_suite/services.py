@@ -71,8 +71,8 @@ def pin(*, project: Project, document: Document, user: User, reason: str = "") -
         return existing
     if document.holdout and not _is_open(document):
         raise Refused(
-            f"{document.external_id} is in the hold-out, and every evaluation would show its result. Pin documents of "
-            "the validation split.",
+            f"{document.external_id} is in the hold-out, and pinning it would reveal its result. Pin validation "
+            "documents instead.",
             field="document",
             code="holdout",
         )

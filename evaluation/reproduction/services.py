@@ -50,7 +50,7 @@ def reproduce(*, report: GateReport, folder: Path, outputs_only: bool, progress:
     run = report.eval_run
     backend = run.backend
     if not isinstance(backend, LocalBackend | ClassicalBackend):
-        raise Refused(f"{run.model_label} is an external model, which cannot be made again.", code="external")
+        raise Refused(f"{run.model_label} is an external model, which cannot be reproduced.", code="external")
     if not _spec_text(run):
         raise Refused(f"Evaluation {run.number} has no stored spec.", code="spec")
     found = Reproduction()

@@ -139,9 +139,9 @@ def _decoding_help(modes: int) -> str:
 
 def _concurrency_help(project: Project) -> str:
     """What to choose, and what the contract requires."""
-    text = "1 measures latency. More than 1 measures throughput, and latency under that load."
+    text = "Use 1 to measure latency, more to measure throughput and latency under load."
     contract = Contract.objects.filter(project=project).only("constraints").first()
     required = required_concurrency(contract.constraints, MAX_CONCURRENCY) if contract is not None else None
     if required is not None:
-        text += f" The contract's request rate and latency amount to a concurrency of {required}."
+        text += f" The contract's request rate and latency correspond to a concurrency of {required}."
     return text

@@ -49,7 +49,7 @@ class OutputWriter(BatchWriter[EvalOutput]):
         """Scores one output. Raises InvalidOutputs where it belongs to no document of the run."""
         key = str(event["id"])
         if key not in self.rows or key not in self.documents:
-            raise InvalidOutputs(f"The model's process answered for {key!r}, which is no document of this run.")
+            raise InvalidOutputs(f"The model's process answered for {key!r}, which is not in this run.")
         document_id, row = self.documents[key], self.rows[key]
         self.put(scored_output(self.run, self._backend, self.compiled, document_id=document_id, row=row, event=event))
 
@@ -123,7 +123,7 @@ def complete(run: EvalRun, *, sha256: str, facts: dict[str, Any], left_out: int 
     """
     file_sha256 = sha256_file(artifacts.local_path(run.outputs_key))
     if sha256 and file_sha256 != sha256:
-        raise InvalidOutputs("The file of outputs is not what the model's process wrote. Start the evaluation again.")
+        raise InvalidOutputs("The output file has changed since the model wrote it. Start the evaluation again.")
     expected = run_documents.count(run) - left_out
     # Without the texts: a hundred thousand of them are gigabytes.
     rows = list(EvalOutput.objects.filter(eval_run=run).order_by("document_id").defer("raw", "error"))

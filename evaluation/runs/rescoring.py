@@ -95,7 +95,7 @@ def rescore(*, run: EvalRun, dataset: DatasetVersion, user: User | None, confirm
 
 def _check(source: EvalRun, dataset: DatasetVersion) -> None:
     if source.status != Status.DONE:
-        raise Refused(f"Evaluation {source.number} is not done. Re-score it when it is.", field="run")
+        raise Refused(f"Evaluation {source.number} is not finished. Re-score it when it is.", field="run")
     if source.benchmark_id is not None:
         raise Refused("Benchmarks have their own documents. Run the benchmark again instead.", field="run")
     if dataset.project_id != source.project_id:
@@ -152,7 +152,7 @@ def process(run: EvalRun) -> None:
     run.record(stage="checking the outputs")
     path = artifacts.local_path(source.outputs_key)
     if not path.is_file() or sha256_file(path) != source.outputs_sha256:
-        raise outputs.InvalidOutputs(f"The file of outputs of evaluation {source.number} is not what was written.")
+        raise outputs.InvalidOutputs(f"The output file of evaluation {source.number} has changed since it was written.")
     EvalOutput.objects.filter(eval_run=run).delete()
     keys = run_documents.documents(run)
     try:

@@ -34,7 +34,7 @@ def start_measurement(*, run: EvalRun, user: User) -> ResourceMeasurement:
     if live is not None:
         return live
     if run.status != Status.DONE:
-        raise Refused(f"Evaluation {run.number} is not done. Measure it when it is.", field="run")
+        raise Refused(f"Evaluation {run.number} is not finished. Measure it when it is.", field="run")
     if run.benchmark_id is not None:
         raise Refused("Benchmarks have their own documents. Run the benchmark again instead.", field="run")
     obstacle = send_obstacle(run) or quotas.compute_problem(run.project)

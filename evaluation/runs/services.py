@@ -161,7 +161,7 @@ def _check_prompt(project: Project, prompt: PromptSearch, dataset: DatasetVersio
     if not prompt.is_usable:
         raise Refused(f"{prompt} is not ready: its search is not done.", field="model")
     if prompt.dataset.schema_version_id != dataset.schema_version_id:
-        raise Refused(f"{prompt} was found under another schema. Start another search.", field="model")
+        raise Refused(f"{prompt} was found with a different schema. Start a new search.", field="model")
 
 
 def _check_model(project: Project, model: BareModel, benchmark: Benchmark | None) -> None:
@@ -173,9 +173,9 @@ def _check_model(project: Project, model: BareModel, benchmark: Benchmark | None
     if owner.project_id != project.pk:
         raise Refused("That model belongs to another project.", field="model")
     if isinstance(model, TrainingRun) and model.status in (Status.FAILED, Status.CANCELLED):
-        raise Refused(f"{model} {model.get_status_display()} and left no model to evaluate.", field="model")
+        raise Refused(f"{model} {model.get_status_display()} and did not produce a model to evaluate.", field="model")
     if isinstance(model, ModelExport) and model.status != Status.DONE:
-        raise Refused(f"{model} is not exported yet. Export it on the page of the training run first.", field="model")
+        raise Refused(f"{model} is not exported yet. Export it on the page of its training run first.", field="model")
     version = owner.model_version if isinstance(owner, TrainingRun) else owner
     if isinstance(version, ModelVersion) and version.weights_deleted_at is not None:
         raise Refused(f"The weights of {version} were deleted. Train the model again.", field="model")
@@ -188,8 +188,8 @@ def holdout_obstacle(model: Model | None, split: str) -> str:
     if split != Split.HOLDOUT or not isinstance(model, Endpoint) or permits.permit_for(model) is not None:
         return ""
     return (
-        f"Hold-out documents would be sent to {model}. The owner of the project must permit that on the page of the "
-        "endpoint; or choose another split."
+        f"Hold-out documents would be sent to {model}. Ask the project owner to permit this on the page of the "
+        "endpoint, or choose another split."
     )
 
 
@@ -299,8 +299,8 @@ def resume_conflict(run: EvalRun, now: Mapping[str, Any]) -> str:
     if not changed:
         return ""
     return (
-        f"The {changed} of {run.model_label} changed since it answered, and one evaluation is of one model. Change it "
-        "back to resume, or start again. The existing answers are kept here."
+        f"The {changed} of {run.model_label} changed since this evaluation started. Restore the old value to resume, "
+        "or start again. Existing answers are kept."
     )
 
 

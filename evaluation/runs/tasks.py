@@ -26,7 +26,9 @@ def resolve_model_version(run: EvalRun) -> None:
     version = ModelVersion.objects.chosen().filter(training_run=training).first()
     if training.status != Status.DONE or version is None:
         reason = f": {training.error}" if training.error else "."
-        raise ModelUnavailable(f"Training run “{training}” {training.get_status_display()} and left no model{reason}")
+        raise ModelUnavailable(
+            f"Training run “{training}” {training.get_status_display()} and did not produce a model{reason}"
+        )
     run.record(model_version=version)
 
 
@@ -68,7 +70,7 @@ def evaluation_task(
 def _documents_file(run: EvalRun) -> dict[str, Any]:
     path = dataset_queries.file_path(run.dataset)
     if not path.is_file() or sha256_file(path) != run.dataset.sha256:
-        raise ModelUnavailable(f"The file of {run.dataset} is not the one that was frozen. Freeze a new version.")
+        raise ModelUnavailable(f"The file of {run.dataset} has changed since it was frozen. Freeze a new version.")
     return {
         "path": str(path),
         "sha256": run.dataset.sha256,

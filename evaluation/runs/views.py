@@ -239,6 +239,6 @@ def download(request: SignedInRequest, slug: str, number: int) -> Any:
     project, found = object_for(request.user, slug, Action.READ, EvalRun, number=number)
     path = artifacts.local_path(found.outputs_key)
     if not found.outputs_sha256 or not found.outputs_visible or not path.is_file():
-        raise Http404("There is no file of outputs.")
+        raise Http404("This evaluation has no output file.")
     name = f"{project.slug}-evaluation-{found.number}.jsonl"
     return FileResponse(path.open("rb"), as_attachment=True, filename=name, content_type="application/x-ndjson")

@@ -84,7 +84,7 @@ def test_a_filtered_list_starts_a_run_and_shows_field_errors(work: Desk, fake: F
     Endpoint.objects.create(project=work.project, name="large", url=fake.url, model="m")
     page.goto("/p/desk/documents/?state=new")
     page.get_by_role("link", name="Pre-label these").click()
-    expect(page.get_by_text("documents of the list “state=new”")).to_be_visible()
+    expect(page.get_by_text("documents in the list “state=new”")).to_be_visible()
     page.get_by_label("Maximum number of documents").fill("0")
     watch.allow("422 POST /p/desk/prelabels/new/")
     page.get_by_role("button", name="Start").click()

@@ -115,7 +115,7 @@ def test_a_search(desk: Desk, engineer: Page) -> None:
     phone(page, "search-phone")
     page.get_by_role("link", name="Field accuracy").click()
     expect(page.locator("tbody tr").first).to_contain_text("best")
-    page.get_by_role("link", name="Use this", exact=True).first.click()
+    page.get_by_role("link", name="Use these values", exact=True).first.click()
     expect(page.locator("[name=learning_rate]")).to_have_value(f"{best.parameters['learning_rate']:g}")
     page.goto("/p/desk/training/searches/")
     check(page, "searches")

@@ -70,7 +70,7 @@ def find_base_model(slug: str) -> BaseModel:
     model = BaseModel.objects.with_slug(slug)
     if model is None:
         known = ", ".join(BaseModel.objects.order_by("slug").values_list("slug", flat=True)) or "none"
-        raise Refused(f"There is no base model {slug!r}. Available: {known}.", field="base_model")
+        raise Refused(f"Base model {slug!r} not found. Available: {known}.", field="base_model")
     return model
 
 
@@ -85,14 +85,14 @@ def register_folder(*, slug: str, name: str, folder: Path | str, licence: str = 
     if not any(path.is_relative_to(root) and path != root for root in allowed):
         places = ", ".join(str(root) for root in allowed)
         raise Refused(
-            f"{path} is not below {places}. An administrator can allow other folders.",
+            f"{path} is not inside {places}. An administrator can allow other folders.",
             field="folder",
             code="outside_model_folders",
         )
     if not _is_folder(path):
         raise Refused(f"{path} is not a folder.", field="folder")
     if slugify(slug) != slug or not slug:
-        raise Refused("A slug has lowercase letters, digits and hyphens only.", field="slug")
+        raise Refused("A slug can contain only lowercase letters, digits and hyphens.", field="slug")
     taken = BaseModel.objects.filter(slug=slug).first()
     if taken is not None and (taken.source != BaseModel.Source.FOLDER or taken.location != str(path)):
         raise Refused(f"{slug} is already {taken.name} from {taken.location}.", field="slug", code="slug_taken")
@@ -135,10 +135,11 @@ def add_hub_model(*, hub_id: str, revision: str = "", name: str = "") -> BaseMod
         raise Refused("A hub id has the form organization/name, such as Qwen/Qwen3-0.6B.", field="hub_id")
     if revision and (not _REVISION.fullmatch(revision) or ".." in revision):
         raise Refused(
-            "A revision is a branch, a tag or a commit: letters, digits, dots, dashes, slashes.", field="revision"
+            "A revision is a branch, tag or commit. Use only letters, digits, dots, dashes and slashes.",
+            field="revision",
         )
     if len(name) > 120:
-        raise Refused("A name has at most 120 characters.", field="name")
+        raise Refused("A name can have at most 120 characters.", field="name")
     model = BaseModel.objects.filter(source=BaseModel.Source.HUB, location__iexact=hub_id).first()
     if model is None:
         model = BaseModel(

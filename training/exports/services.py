@@ -35,7 +35,7 @@ def request_export(*, run: TrainingRun, key: str, user: User) -> Export:
     if key in TRAINERS:
         return _request(SpecExport, {"training_run": run, "kind": key}, user)
     if not is_key(run, key):
-        raise Refused(f"There is no export {key!r}.", field="kind", code="unknown_export")
+        raise Refused(f"Export {key!r} not found.", field="kind", code="unknown_export")
     kind, model = _gguf(run, key)
     if model is None:
         raise Refused("The run has no model to export yet. Wait until it is done.", field="kind", code="no_model")

@@ -49,7 +49,7 @@ def create_export(request: SignedInRequest, slug: str, number: int, kind: str) -
     """Queues an export."""
     project, run = object_for(request.user, slug, Action.RUN, _RUNS, number=number)
     if not services.is_key(run, kind):
-        raise Http404("There is no such export.")
+        raise Http404("Export not found.")
     problem = ""
     try:
         services.request_export(run=run, key=kind, user=request.user)
@@ -64,7 +64,7 @@ def cancel_export(request: SignedInRequest, slug: str, number: int, kind: str) -
     project, run = object_for(request.user, slug, Action.RUN, _RUNS, number=number)
     export = services.find(run, kind)
     if export is None:
-        raise Http404("There is no such export.")
+        raise Http404("Export not found.")
     export.cancel()
     return _render_section(request, project, run)
 
@@ -97,7 +97,7 @@ def folder_file(request: SignedInRequest, slug: str, number: int, name: str, pat
     _, run = object_for(request.user, slug, Action.READ, TrainingRun, number=number)
     file = _folder_or_404(run, name).file(path)
     if file is None:
-        raise Http404("There is no such file.")
+        raise Http404("File not found.")
     response = FileResponse(
         file.open("rb"), as_attachment=True, filename=file.name, content_type="application/octet-stream"
     )
@@ -108,5 +108,5 @@ def folder_file(request: SignedInRequest, slug: str, number: int, name: str, pat
 def _folder_or_404(run: TrainingRun, name: str) -> downloads.Folder:
     folder = downloads.find_folder(run, name)
     if folder is None:
-        raise Http404("The run has no such folder.")
+        raise Http404("Folder not found in this run.")
     return folder

@@ -191,7 +191,7 @@ def _from_package(spec: PrepareSpec, folder: Path, emit: Emit) -> str:
 
     packaged = PACKAGED.get(spec.source)
     if packaged is None:
-        raise Refused(f"There is no packaged model {spec.source}. Available: {', '.join(PACKAGED)}.", code="model")
+        raise Refused(f"Packaged model {spec.source} not found. Available: {', '.join(PACKAGED)}.", code="model")
     with packaged_file(packaged, folder.parent) as path, one_reading():
         header = read_header(path)
         emit("stage", text="building the tokenizer")

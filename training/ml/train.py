@@ -81,7 +81,7 @@ def main(spec: RunSpec, emitter: Emitter, *, resume: bool = False) -> None:
         _announce_start(spec, data, trainer, emitter, encoder, environment, step)
         checkpoints.replay_events(found)
         if changed and found:
-            message = f"Resumed with another {changed}: the last digits of the results can differ."
+            message = f"Resumed with a different {changed}: the last digits of the results can differ."
             emitter.emit("warning", step=step, message=message)
         try:
             _train(trainer, progress, checkpoints, found, stop)
@@ -177,8 +177,8 @@ def _announce_start(
         emitter.emit("warning", step=0, message=message)
     if data.has_one_answer:
         message = (
-            f"All {len(data.train)} training documents have the same output. The model will always generate it. Label "
-            "documents with other values."
+            f"All {len(data.train)} training documents have the same output. The model will always generate that "
+            "output. Label documents with other values."
         )
         emitter.emit("warning", step=0, message=message)
 

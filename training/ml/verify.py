@@ -63,7 +63,7 @@ def main(spec: VerifySpec, emitter: Emitter) -> None:
 def _files(spec: VerifySpec) -> str:
     config = check_folder(spec.path)
     if spec.sha256 and folder_hash(spec.path) != spec.sha256:
-        raise Refused("The files have changed since the model was prepared: the folder's hash differs.", code="model")
+        raise Refused("The files changed since the model was prepared: the folder's hash differs.", code="model")
     summary = "safetensors only, no code, a valid header in every file"
     return f"{config['architectures'][0]}: {summary}{', and the recorded hash' if spec.sha256 else ''}."
 

@@ -133,7 +133,7 @@ def _license_section(terms: LicenseRecord) -> str:
 
 
 def _usage_section(facts: ModelCardFacts) -> str:
-    parts = ["## Usage", "The exact instruction of its training:", fenced(facts.instruction)]
+    parts = ["## Usage", "The exact training instruction:", fenced(facts.instruction)]
     if facts.prompt:
         parts += [
             f"The prompt as the model reads it, with `{PLACEHOLDER}` in place of the document:",
@@ -144,7 +144,7 @@ def _usage_section(facts: ModelCardFacts) -> str:
         "The output is one JSON object with properties in the order of the schema and no whitespace between them"
         + end
         + "."
-        " Decode greedily (temperature 0). Another instruction lowers its accuracy."
+        " Decode greedily (temperature 0). A different instruction lowers accuracy."
     )
     parts += [_transformers(facts), _servers(facts)]
     return "\n\n".join(parts)

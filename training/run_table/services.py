@@ -26,9 +26,9 @@ def parse_tags(text: str) -> list[str]:
     """
     tags = list(dict.fromkeys(" ".join(part.split()) for part in text.split(",") if part.strip()))
     if long := next((tag for tag in tags if len(tag) > MAX_TAG_LENGTH), ""):
-        raise Refused(f"A tag has at most {MAX_TAG_LENGTH} characters: {long[:60]}.", field="tags")
+        raise Refused(f"A tag can have at most {MAX_TAG_LENGTH} characters: {long[:60]}.", field="tags")
     if len(tags) > MAX_TAGS:
-        raise Refused(f"A run has at most {MAX_TAGS} tags.", field="tags")
+        raise Refused(f"A run can have at most {MAX_TAGS} tags.", field="tags")
     return tags
 
 
@@ -39,9 +39,9 @@ def describe_run(run: TrainingRun, *, name: str, tags: str, notes: str) -> None:
         Refused: a text is too long.
     """
     if len(name.strip()) > MAX_NAME_LENGTH:
-        raise Refused(f"A name has at most {MAX_NAME_LENGTH} characters.", field="name")
+        raise Refused(f"A name can have at most {MAX_NAME_LENGTH} characters.", field="name")
     if len(notes) > MAX_NOTES_LENGTH:
-        raise Refused(f"Notes have at most {MAX_NOTES_LENGTH:,} characters.", field="notes")
+        raise Refused(f"Notes can have at most {MAX_NOTES_LENGTH:,} characters.", field="notes")
     run.name, run.tags, run.notes = name.strip(), parse_tags(tags), notes.replace("\r\n", "\n").strip()
     run.save(update_fields=["name", "tags", "notes"])
 
@@ -71,7 +71,7 @@ def change_tags(project: Project, numbers: Iterable[int], *, add: str = "", remo
         for run in rows.select_for_update().only("tags"):
             tags = [tag for tag in dict.fromkeys((*run.tags, *added)) if tag not in removed]
             if len(tags) > MAX_TAGS:
-                raise Refused(f"A run has at most {MAX_TAGS} tags.", field="tags")
+                raise Refused(f"A run can have at most {MAX_TAGS} tags.", field="tags")
             if tags != run.tags:
                 run.tags = tags
                 changed.append(run)

@@ -17,7 +17,7 @@ def check_silver(dataset: DatasetVersion) -> None:
     """Raises Refused where a dataset version has no silver labels."""
     if not (dataset.counts.get("silver") or {}).get("documents"):
         raise Refused(
-            f"{dataset} has no silver labels. Freeze a version with silver labels, or do not use them.", field="silver"
+            f"{dataset} has no silver labels. Freeze a version with silver labels, or turn them off.", field="silver"
         )
 
 

@@ -50,11 +50,11 @@ class ChoiceForm(forms.Form):
         self.project = project
         datasets: Any = self.fields["dataset"]
         datasets.queryset = DatasetVersion.objects.filter(project=project).order_by("-number")
-        datasets.error_messages["invalid_choice"] = "There is no such dataset version in this project."
+        datasets.error_messages["invalid_choice"] = "Dataset version not found in this project."
         models: Any = self.fields["base_model"]
         models.queryset = BaseModel.objects.by_size()
         known = ", ".join(model.slug for model in models.queryset) or "none"
-        models.error_messages["invalid_choice"] = f"There is no such base model. Available: {known}."
+        models.error_messages["invalid_choice"] = f"Base model not found. Available: {known}."
 
     @property
     def selected(self) -> tuple[DatasetVersion | None, BaseModel | None]:

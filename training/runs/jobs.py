@@ -170,15 +170,15 @@ def _with_resume_hint(run: TrainingRun, sentence: str, kind: str = "") -> str:
     """
     if not run.checkpoint_step:
         return sentence
-    kept = f"{sentence} Its checkpoint of step {run.checkpoint_step} is kept"
+    kept = f"{sentence} Its checkpoint at step {run.checkpoint_step} is kept"
     if kind == "diverged":
         return (
-            f"{kept}, but resumed from there the run keeps its learning_rate and probably diverges again: duplicate it "
-            "with a lower one."
+            f"{kept}, but a resumed run keeps its learning rate and will probably diverge again. Duplicate the run "
+            "with a lower learning rate."
         )
     if kind == "memory":
-        return f"{kept}: it can be resumed with more free memory. For smaller settings, duplicate the run."
-    return f"{kept}, and it can be resumed from there."
+        return f"{kept}. The run can be resumed when more memory is free. To use smaller settings, duplicate the run."
+    return f"{kept}, and the run can be resumed from it."
 
 
 def _requeue(run: TrainingRun, problem: str, hyperparameters: Hyperparameters) -> None:

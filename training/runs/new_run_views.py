@@ -40,27 +40,30 @@ from training.runs.services import measure_lengths, start_training
 #: hints of the advanced settings whose label is not enough
 _HINTS = {
     "lora_alpha": "Usually twice the rank.",
-    "at_once": "The rest of the effective batch is accumulated. Fewer documents need less memory.",
+    "at_once": "Smaller values need less memory. Gradients accumulate up to the effective batch size.",
     "too_long": "Windows overlap, and their outputs are merged into one. Documents are never truncated.",
-    "early_stopping": "Stops after this many evaluations without a better one and keeps the best weights. "
+    "early_stopping": "Stops after this many evaluations without improvement and keeps the best weights. "
     "Leave empty to disable.",
-    "best_metric": "Validation loss often rises before field accuracy falls. With field accuracy the best weights are "
-    "kept without early stopping, too; score about fifty documents then.",
-    "weight_averaging": "Evaluates and keeps averaged weights, which vary less from step to step. Needs memory for one "
-    "more copy of the trained weights.",
-    "ema_decay": "Only with averaging: 0.99 averages over about the last hundred steps, at most a tenth of the run.",
-    "augmentation": "In every second epoch, names and addresses are exchanged between documents and some lines without "
-    "values are left out, so the model reads new ones as well as known ones.",
-    "keep_best_and_last": "Of the best evaluation and of the last step, so both can be evaluated. Needs disk space "
-    "for a second model.",
+    "best_metric": "Validation loss often rises before field accuracy falls. With field accuracy, the best weights "
+    "are kept even without early stopping; score at least 50 documents.",
+    "weight_averaging": "Evaluates and keeps averaged weights, which vary less from step to step. Needs memory for a "
+    "second copy of the trained weights.",
+    "ema_decay": "For weight averaging only. 0.99 averages over about the last 100 steps, and never over more than "
+    "10% of the run.",
+    "augmentation": "In every second epoch, names and addresses are swapped between documents and some lines without "
+    "values are removed, so the model sees new combinations.",
+    "keep_best_and_last": "Keeps the weights of the best evaluation and of the last step, so you can evaluate both. "
+    "Needs disk space for a second model.",
     "eval_every": "Leave empty for four evaluations per run and at least one per epoch.",
-    "save_every": "Leave empty for one after each evaluation and every five minutes.",
-    "sample_documents": "Validation documents whose outputs are scored. Fifty make field accuracy steady enough to "
-    "choose by.",
-    "sample_seconds": "Documents that are not reached in this time at the first evaluation are left out of all.",
-    "devices": "They share each step.",
-    "train_share": "Drawn by the seed; 1 is all of them. A smaller share is a part of a larger one.",
-    "silver": "Pre-labels that passed every check. Compare a run with and one without them on validation.",
+    "save_every": "Leave empty to save one after each evaluation and every five minutes.",
+    "sample_documents": "Validation documents whose outputs are scored. Use at least 50 to choose weights by field "
+    "accuracy.",
+    "sample_seconds": "Documents that are not scored in time at the first evaluation are excluded from all "
+    "evaluations.",
+    "devices": "Each step is split across the GPUs.",
+    "train_share": "Sampled with the seed; 1 uses all documents. A smaller share is always a subset of a larger one.",
+    "silver": "Pre-labels that passed every check. To see their effect, compare runs with and without them on "
+    "validation.",
 }
 
 
@@ -305,7 +308,7 @@ def from_spec(request: SignedInRequest, slug: str) -> HttpResponse:
     )
     values["was"] = _preset_key(imported.dataset, defaults)
     query = urlencode([*values.items(), *(("trackers", tracker) for tracker in trackers)])
-    messages.info(request, "The form is filled in from the file. Nothing has been started yet.")
+    messages.info(request, "Form filled in from the file. Check the values, then start the run.")
     return redirect(f"{reverse('training_new', args=[project.slug])}?{query}")
 
 

@@ -29,7 +29,7 @@ def overlay(request: SignedInRequest, slug: str) -> HttpResponse:
     numbers, problems = _parse_numbers((values or [""])[0].split(","))
     by_number = {run.number: run for run in TrainingRun.objects.for_comparison(project, numbers)}
     if missing := [number for number in numbers if number not in by_number]:
-        problems.append(f"There is no run {_number_list(missing)} in this project.")
+        problems.append(f"Not found in this project: run {_number_list(missing)}.")
     runs = [by_number[number] for number in numbers if number in by_number]
     if ignored := runs[MAX_RUNS:]:
         problems.append(

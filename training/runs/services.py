@@ -81,7 +81,7 @@ def start_training(
     if hyperparameters.silver:
         check_silver(dataset)
     if len(name) > MAX_NAME_LENGTH:
-        raise Refused(f"A name has at most {MAX_NAME_LENGTH} characters.", field="name")
+        raise Refused(f"A name can have at most {MAX_NAME_LENGTH} characters.", field="name")
     check_lengths(dataset, base_model, hyperparameters)
     inputs: dict[str, Any] = {"dataset": dataset, "base_model": base_model, "hyperparameters": hyperparameters}
     if problem := early_stopping_problem(**inputs):

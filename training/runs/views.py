@@ -195,7 +195,7 @@ def delete_weights(request: SignedInRequest, slug: str, number: int, version: in
     _, run = object_for(request.user, slug, Action.RUN, _RUNS, number=number)
     found = next((one for one in run.model_versions.all() if one.number == version), None)
     if found is None:
-        raise Http404("This run has no such model version.")
+        raise Http404("Model version not found in this run.")
     try:
         size = retention.delete_weights(version=found, user=request.user)
     except Refused as refusal:
@@ -211,7 +211,7 @@ def tracker_files(request: SignedInRequest, slug: str, number: int, name: str) -
     project, run = object_for(request.user, slug, Action.READ, TrainingRun, number=number)
     tracker = next((tracker for tracker in trackers_of(run, (name,)) if tracker.bytes), None)
     if tracker is None:
-        raise Http404("This run has no files of that tracker.")
+        raise Http404("This run has no files from that tracker.")
     return FileResponse(
         zip_tracker_files(tracker), as_attachment=True, filename=f"{project.slug}-run-{run.number}-{name}.zip"
     )

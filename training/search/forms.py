@@ -44,9 +44,11 @@ class SearchForm(ChoiceForm):
         widget=forms.TextInput(attrs={"class": "form-control", "placeholder": "optional", "autocomplete": "off"}),
     )
     hours = forms.FloatField(widget=number_input(step="any", min="0"), initial=4, label="Budget (hours)")
-    trials = forms.IntegerField(widget=number_input(min="1"), initial=20, label="Trials at most")
-    parallel = forms.IntegerField(widget=number_input(min="1"), initial=1, label="Trials at the same time")
-    documents = forms.IntegerField(widget=number_input(min="1"), initial=50, label="Documents scored at an evaluation")
+    trials = forms.IntegerField(widget=number_input(min="1"), initial=20, label="Maximum number of trials")
+    parallel = forms.IntegerField(widget=number_input(min="1"), initial=1, label="Concurrent trials")
+    documents = forms.IntegerField(
+        widget=number_input(min="1"), initial=50, label="Documents scored at each evaluation"
+    )
     seconds = forms.IntegerField(
         widget=number_input(min="1", placeholder="none"),
         initial=120,

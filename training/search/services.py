@@ -47,7 +47,7 @@ def start_search(*, project: Project, user: User, spec: SearchSpec, name: str = 
             setting that no worker supports, or a quota that is used up.
     """
     if len(name) > MAX_NAME_LENGTH:
-        raise Refused(f"A name has at most {MAX_NAME_LENGTH} characters.", field="name")
+        raise Refused(f"A name can have at most {MAX_NAME_LENGTH} characters.", field="name")
     dataset, base_model = inputs_of(project, spec)
     check_not_empty(dataset)
     check_prepared(base_model)
@@ -89,10 +89,10 @@ def inputs_of(project: Project, spec: SearchSpec) -> tuple[DatasetVersion, BaseM
     """The dataset version and the base model that a spec names. Raises Refused where one does not exist."""
     dataset = dataset_by_number(project, spec.dataset)
     if dataset is None:
-        raise Refused(f"There is no dataset version {spec.dataset} in this project.", field="dataset")
+        raise Refused(f"Dataset version {spec.dataset} not found in this project.", field="dataset")
     base_model = BaseModel.objects.with_slug(spec.base_model)
     if base_model is None:
-        raise Refused(f"There is no base model {spec.base_model}.", field="base_model")
+        raise Refused(f"Base model {spec.base_model} not found.", field="base_model")
     return dataset, base_model
 
 
@@ -310,9 +310,9 @@ def _go_on(search: Search, spec: SearchSpec, trials: list[Trial]) -> None:
 def _end_reason(search: Search, spec: SearchSpec, trials: list[Trial], hours: float) -> str:
     """Why no more trials are started, as a sentence; empty while more are."""
     if search.cancel_requested:
-        return "Stopped by a person."
+        return "Stopped by a user."
     if search.created_by is None:
-        return "The account of the person who started it was deleted."
+        return "The account of the user who started it was deleted."
     if hours >= spec.hours:
         return f"The budget of {spec.hours:g} hours is used up."
     if len(trials) >= spec.trials:
@@ -358,7 +358,7 @@ def _conclude(search: Search, trials: list[Trial], reason: str, ended: int) -> N
     if search.cancel_requested:
         search.cancelled(**changes)
     elif best is None:
-        search.fail(f"No trial was completed. {reason}", **changes)
+        search.fail(f"No trial completed. {reason}", **changes)
     else:
         search.finish(**changes)
 

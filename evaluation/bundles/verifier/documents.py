@@ -67,9 +67,9 @@ class Checker:
         outcomes = [one.outcome for one in fields]
         if output is None:
             if any(one.output is not None or one.outcome not in ("unscorable", "both_absent") for one in fields):
-                yield "the output is no JSON object, but values of it are scored"
+                yield "the output is not a JSON object, but values of it are scored"
             if stored["schema_valid"] or stored["exact"] or stored["invariants_hold"]:
-                yield "the output is no JSON object, but it counts as valid"
+                yield "the output is not a JSON object, but it counts as valid"
             return
         if not stored["valid_json"]:
             yield "the output is JSON, but does not count as such"
@@ -95,7 +95,7 @@ class Checker:
         gold, output, outcome = one.gold, one.output, one.outcome
         if one.field == EXTRA_KEYS:
             if outcome not in ("extra", "wrong", "missing"):
-                yield f"{one.path} is no field of the schema, and {outcome}"
+                yield f"{one.path} is not a field of the schema, and {outcome}"
             return
         if output is None or gold is None:
             expected = "both_absent" if gold is output else "missing" if output is None else "extra"

@@ -28,7 +28,7 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def no_constant(name: str) -> None:
     """NaN and Infinity are no JSON. Raises ValueError."""
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def read(raw: str) -> dict[str, Any] | None:

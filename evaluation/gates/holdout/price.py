@@ -42,7 +42,7 @@ def evaluation_price(dataset: DatasetVersion, model: Model) -> HoldoutPrice:
 
 def price_sentence(policy: GatePolicy, number: int, held_out: int) -> str:
     """The price of the ``number``-th evaluation of a hold-out with ``held_out`` documents."""
-    this = f"This is evaluation {number} of the hold-out"
+    this = f"This is hold-out evaluation {number}"
     if policy.single_evaluation:
         if number > 1:
             return f"{this}. The policy allows one, so no gate on answers can pass. Use validation or a new hold-out."

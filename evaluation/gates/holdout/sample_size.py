@@ -213,7 +213,7 @@ def _missing_labels(report: GateReport, key: str) -> RequiredLabels:
     """The required labels of a gate. Raises Refused where none are missing, or more than can be queued at once."""
     gate = next((row for row in required_labels(report) if row.key == key), None)
     if gate is None:
-        raise Refused("More labels cannot pass this gate.", field="key", code="no_labels_needed")
+        raise Refused("More labels cannot make this gate pass.", field="key", code="no_labels_needed")
     if gate.is_queued:
         raise Refused(
             f"The {gate.required:,} documents are already in the hold-out; {gate.waiting:,} of them are unlabeled.",

@@ -92,7 +92,7 @@ def _paired(sample: Sample) -> Measurement:
         if key in sample.baseline
     }
     if not both:
-        return Measurement.nothing("the two evaluations have no document in common")
+        return Measurement.nothing("the two evaluations have no documents in common")
     # A field that is absent in gold and in one of the two outputs is correct in that one.
     pairs = {
         key: (1.0 if b is None else b, 1.0 if a is None else a)

@@ -166,7 +166,7 @@ def field_share_at_least(threshold: float, measurement: Measurement, levels: Con
     limit = round(1 - threshold, 12)
     if not measurement.pairs:
         required = additional_sample_size(0, 0, threshold, levels.next_alpha)
-        return not_measured(measurement, required, failing="with a miss")
+        return not_measured(measurement, required, failing="with a missed value")
     share = _share_bounds(limit, measurement, levels)
     missed, expected = sum(m for m, _ in measurement.pairs), sum(e for _, e in measurement.pairs)
     what = f"{expected - missed:,.0f} of {expected:,.0f} values found in {texts.documents(measurement.n)}"
@@ -182,7 +182,7 @@ def field_share_at_least(threshold: float, measurement: Measurement, levels: Con
         text = f"{what}: at most {texts.format_bound(1 - share.low, threshold)}, {needed}"
         return finding._replace(status=Status.FAIL, text=text)
     advice = texts.requirement(
-        share.required, share.estimate < limit, share.is_estimate, "with a miss", families=_word(measurement)
+        share.required, share.estimate < limit, share.is_estimate, "with a missed value", families=_word(measurement)
     )
     text = f"{what}: at least {texts.format_bound(1 - share.high, threshold)}, {needed}; {advice}"
     return finding._replace(text=text, required=share.required, is_estimate=share.is_estimate)

@@ -15,7 +15,7 @@ def _count(sample: Sample) -> Measurement:
     if not right:
         return Measurement.nothing(f"this model was evaluated on none of the {pinned:,} pinned documents")
     missing = pinned - len(right)
-    reason = f"{missing:,} more not evaluated, evaluate this model on their splits" if missing else ""
+    reason = f"{missing:,} more not evaluated: evaluate this model on their splits" if missing else ""
     return Measurement(n=len(right), k=sum(not is_right for is_right in right.values()), reason=reason)
 
 

@@ -86,7 +86,7 @@ def _no_verdict(measurement: Measurement, required: RequiredSample | None) -> Fi
     if not measurement.values:
         return not_measured(measurement, required, "measure", "over the limit")
     if not measurement.is_fresh:
-        return Finding(Status.NOT_PROVEN, "no current measurement, measure resources again")
+        return Finding(Status.NOT_PROVEN, "no current measurement: measure resources again")
     return None
 
 
@@ -111,7 +111,7 @@ def _test_latency(threshold: float, measurement: Measurement, levels: Confidence
         return finding._replace(status=Status.FAIL, text=text)
     bound = "too few requests for a bound" if high is None else f"up to {milliseconds(high)}"
     if required is None:
-        advice = "more requests will not pass this gate, latency must decrease"
+        advice = "more requests will not make this gate pass: latency must decrease"
     else:
         advice = f"measure {required.more:,} more, {texts.count_words(required.allowed_failures)} over the limit"
     return finding._replace(text=f"{what}, {bound}; {allowed}; {advice}", required=required)
@@ -171,7 +171,7 @@ def _test_mean(limit: float, measurement: Measurement, levels: ConfidenceLevels,
         return finding._replace(status=Status.PASS, text=f"{what}, {wording.good} {text(high)}; {needed}")
     if low > limit:
         return finding._replace(status=Status.FAIL, text=f"{what}, {wording.bad} {text(low)}; {needed}")
-    advice = "more requests will not pass this gate at the current mean"
+    advice = "more requests will not make this gate pass at the current mean"
     if mean < limit:
         reach = (mean_bound(values, "less", confidence=levels.next_confidence) or high) - mean
         required = RequiredSample(max(1, math.ceil(n * (reach / (limit - mean)) ** 2) - n), 0)

@@ -26,12 +26,12 @@ def requirement(
     ``families``: what documents come in, where they do: further documents of the same ones prove less.
     """
     if required is None and clears:
-        return "too close to the threshold, thousands of documents would be needed"
+        return "too close to the threshold: thousands of documents would be needed"
     if required is None:
         hope = f" (only {best:,} more without another failure would)" if best else ""
-        return f"at the current rate more labels will not pass this gate{hope}"
+        return f"at the current rate, more labels will not make this gate pass{hope}"
     if is_estimate:
-        others = f" of other {families}" if families else ""
+        others = f" from other {families}" if families else ""
         return f"label about {required.more:,} more{others} at the current rate"
     return f"label {required.more:,} more, {count_words(required.allowed_failures)} {failing}"
 
@@ -77,4 +77,4 @@ def requests(n: int) -> str:
 
 def effective_number(n: int, families: int, word: str, effective: float) -> str:
     """What documents of families count as: "60 documents of 12 suppliers count as about 21"."""
-    return f"{documents(n)} of {families:,} {word} {ngettext('counts', 'count', n)} as about {effective:,.0f}"
+    return f"{documents(n)} from {families:,} {word} {ngettext('counts', 'count', n)} as about {effective:,.0f}"

@@ -95,13 +95,13 @@ class Gate:
         except SliceError as error:
             raise GateError("slice", str(error)) from None
         if self.slice and not metric.has_slices:
-            raise GateError("slice", f"cannot be given for {self.metric}")
+            raise GateError("slice", f"is not supported for {self.metric}")
         if self.field and not metric.field:
-            raise GateError("field", f"cannot be given for {self.metric}")
+            raise GateError("field", f"is not supported for {self.metric}")
         if not self.field and metric.field == "must":
-            raise GateError("field", f"must be given for {self.metric}")
+            raise GateError("field", f"is required for {self.metric}")
         if self.value and not (metric.has_values and self.field):
-            raise GateError("value", f"takes a field, and a metric that counts its values; found {self.metric}")
+            raise GateError("value", f"requires a field and a metric that counts its values; found {self.metric}")
 
     def to_json(self) -> dict[str, Any]:
         """The gate as JSON-ready data."""

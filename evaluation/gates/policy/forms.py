@@ -143,7 +143,7 @@ class PolicyForm(forms.Form):
         if new_gate is not None:
             gates.append(new_gate)
         if not gates and not self.errors:
-            raise forms.ValidationError("Keep at least one gate. Without gates no model can be approved.")
+            raise forms.ValidationError("Keep at least one gate. Without gates, no model can be approved.")
         cleaned["policy"] = GatePolicy(tuple(gates), bool(cleaned.get("only-look")))
         return cleaned
 

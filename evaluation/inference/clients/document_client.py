@@ -84,19 +84,21 @@ class DocumentClient:
         started, size = time.monotonic(), self._window_tokens
         if size is not None and (tokens := estimated_tokens(text)) > MAX_WINDOWS * size:
             return Completion(
-                ResponseStatus.TOO_LONG, f"It has about {tokens:,} tokens, more than {MAX_WINDOWS} windows."
+                ResponseStatus.TOO_LONG, f"It has about {tokens:,} tokens and needs more than {MAX_WINDOWS} windows."
             )
         windows = self.windows(text)
         if len(windows) == 1:
             return self._complete(self._compiled, text, is_cancelled)
         if len(windows) > MAX_WINDOWS:
-            return Completion(ResponseStatus.TOO_LONG, f"It has {len(windows):,} windows, more than {MAX_WINDOWS}.")
+            return Completion(
+                ResponseStatus.TOO_LONG, f"It needs {len(windows):,} windows; the maximum is {MAX_WINDOWS}."
+            )
         found: list[Completion] = []
         for window in windows:
             if is_cancelled():
                 return _joined(found, Completion(ResponseStatus.WAITING))
             if seconds is not None and time.monotonic() - started > seconds:
-                detail = f"{len(found)} of {len(windows)} windows were read within {seconds:g} s."
+                detail = f"{len(found)} of {len(windows)} windows were answered within {seconds:g} s."
                 return _joined(found, Completion(ResponseStatus.TIMEOUT, detail))
             found.append(self._complete(self._part, window.text, is_cancelled))
             if found[-1].status not in _COMPLETE:

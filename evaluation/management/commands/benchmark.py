@@ -65,7 +65,7 @@ class Command(BaseCommand):
         sync_catalog()
         project = Project.objects.filter(slug=options["project"]).first()
         if project is None:
-            raise CommandError(f"Unknown project {options['project']!r}.")
+            raise CommandError(f"Project {options['project']!r} not found.")
         report = options["json"]
         if report is not None:
             _make_writable(report)

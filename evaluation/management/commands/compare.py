@@ -97,7 +97,7 @@ def _project(slug: str | None, numbers: list[int]) -> Project:
     if slug is not None:
         named = Project.objects.filter(slug=slug).first()
         if named is None:
-            raise CommandError(f"Unknown project {slug!r}.")
+            raise CommandError(f"Project {slug!r} not found.")
         return named
     found = list(Project.objects.order_by("slug"))
     for number in numbers:

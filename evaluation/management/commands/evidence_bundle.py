@@ -27,7 +27,7 @@ class Command(BaseCommand):
         reports = GateReport.objects.with_content()
         report = reports.filter(project__slug=options["project"], number=options["report"]).first()
         if report is None:
-            raise CommandError(f"There is no gate report {options['report']} in {options['project']}.")
+            raise CommandError(f"Gate report {options['report']} not found in {options['project']}.")
         try:
             files = checked_files(report)
             write_whole(options["output"], zipped(files))

@@ -22,12 +22,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("project", help="the slug of the project")
-        parser.add_argument("--output", type=Path, help="a file; standard output where none is named")
+        parser.add_argument("--output", type=Path, help="output file (default: standard output)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         project = Project.objects.filter(slug=options["project"]).first()
         if project is None:
-            raise CommandError(f"There is no project {options['project']!r}.")
+            raise CommandError(f"Project {options['project']!r} not found.")
         lines = audit_services.as_lines(audit_services.entries(project=project))
         if options["output"] is None:
             sys.stdout.writelines(lines)

@@ -51,11 +51,11 @@ class Command(BaseCommand):
         parser.add_argument(
             "--gates",
             type=Path,
-            help="a gate policy as JSON: a check tests it, a report requires that it is the policy",
+            help="gate policy as JSON: a check tests it; a report requires it to equal the project's policy",
         )
         parser.add_argument("--json", action="store_true", help="print JSON")
         parser.add_argument("--junit", type=Path, help="write the gates as a JUnit file")
-        parser.add_argument("--user", help="who creates the report (default: the first member who may)")
+        parser.add_argument("--user", help="user who creates the report (default: the first member with permission)")
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Keeps wrong arguments and errors apart from verdicts: Python ends with 2 and 1, which are verdicts here."""
@@ -74,7 +74,7 @@ class Command(BaseCommand):
         gates = _gates(options["gates"])
         project = Project.objects.filter(slug=options["project"]).first()
         if project is None:
-            raise _no_verdict(f"There is no project {options['project']!r}.")
+            raise _no_verdict(f"Project {options['project']!r} not found.")
         run = self._finished(_evaluation(project, options["evaluation"]))
         baseline = None
         if options["baseline"] is not None:
@@ -88,7 +88,7 @@ class Command(BaseCommand):
         except Refused as refusal:
             raise _no_verdict(refusal.message) from refusal
         except (PermissionDenied, Http404) as error:
-            raise _no_verdict(f"{user} may not create gate reports: {error}") from error
+            raise _no_verdict(f"{user} cannot create gate reports: {error}") from error
         if options["junit"] is not None:
             _write(options["junit"], junit_xml(outcome))
         if options["json"]:
@@ -128,7 +128,7 @@ def _evaluation(project: Project, number: int) -> EvalRun:
     rows = EvalRun.objects.with_model().select_related("dataset__schema_version", "rescored_from")
     found: EvalRun | None = rows.filter(project=project, number=number).first()
     if found is None:
-        raise _no_verdict(f"There is no evaluation {number} in {project.slug}.")
+        raise _no_verdict(f"Evaluation {number} not found in {project.slug}.")
     found.project = project
     return found
 

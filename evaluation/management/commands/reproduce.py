@@ -31,14 +31,16 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("report", type=int, help="number of the gate report")
         parser.add_argument("--project", required=True, help="slug of the project")
-        parser.add_argument("--outputs", action="store_true", help="use the stored model, make only the outputs again")
+        parser.add_argument(
+            "--outputs", action="store_true", help="reuse the stored model and reproduce only the outputs"
+        )
         parser.add_argument("--folder", type=Path, help="keep the files here; default: a temporary folder")
 
     def handle(self, *args: Any, **options: Any) -> None:
         reports = GateReport.objects.with_content()
         report = reports.filter(project__slug=options["project"], number=options["report"]).first()
         if report is None:
-            self._end(f"There is no gate report {options['report']} in {options['project']}.")
+            self._end(f"Gate report {options['report']} not found in {options['project']}.")
         try:
             with _folder(options["folder"]) as folder:
                 found = reproduce(

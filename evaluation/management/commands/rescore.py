@@ -39,7 +39,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         project = Project.objects.filter(slug=options["project"]).first()
         if project is None:
-            raise CommandError(f"Unknown project {options['project']!r}.")
+            raise CommandError(f"Project {options['project']!r} not found.")
         dataset = _dataset(project, options["dataset"])
         refusals = []
         for number in options["numbers"]:

@@ -189,7 +189,7 @@ class Command(BaseCommand):
         while Project.objects.filter(slug=slug).exists():
             count += 1
             slug = f"{stem}-{count}"
-        name = f"Loop on {options['template']} {count}"
+        name = f"Pipeline on {options['template']} {count}"
         contract, gates = _read(options["contract"]), _read(options["gates"])
         with transaction.atomic():
             project = create_project(owner=owner, name=name, slug=slug, template=options["template"], members=members)

@@ -19,17 +19,19 @@ class Command(BaseCommand):
     help = __doc__ or ""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("projects", nargs="*", help="slugs; all projects where none is named")
-        parser.add_argument("--head", default="", help="a hash that was kept, of the one project that is named")
+        parser.add_argument("projects", nargs="*", help="project slugs (default: all projects)")
+        parser.add_argument(
+            "--head", default="", help="a head hash that you recorded earlier; requires exactly one project"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         slugs, head = options["projects"], options["head"].strip().lower()
         if head and len(slugs) != 1:
-            raise CommandError("--head is of one project; name it.")
+            raise CommandError("--head requires exactly one project.")
         projects = list(Project.objects.filter(slug__in=slugs) if slugs else Project.objects.all())
         missing = sorted(set(slugs) - {project.slug for project in projects})
         if missing:
-            raise CommandError(f"There is no project {missing[0]!r}.")
+            raise CommandError(f"Project {missing[0]!r} not found.")
         wrong = 0
         for project in sorted(projects, key=lambda one: one.slug):
             chain = hash_chain.verify(project, head=head)
@@ -38,6 +40,6 @@ class Command(BaseCommand):
             self.stdout.write(f"{project.slug}: {state}")
         off = hash_chain.disabled_triggers()
         if off:
-            self.stdout.write(f"The database does not guard the log: {', '.join(off)} not armed.")
+            self.stdout.write(f"The database does not protect the log: disabled triggers: {', '.join(off)}.")
         if wrong or off:
-            raise CommandError("The audit log is not as it was written.")
+            raise CommandError("The audit log was changed after it was written.")

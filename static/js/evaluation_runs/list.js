@@ -4,7 +4,7 @@ import { hasModifier, isTyping } from "../site/keyboard.js";
 
 const MAX_RUNS = 8;
 const HINTS = [
-  "Select two evaluations to compare them, or up to eight.",
+  "Select two to eight evaluations to compare.",
   "Select one more.",
   "Compares the earlier evaluation with the later one.",
 ];

@@ -410,7 +410,7 @@ def test_a_rewritten_manifest_voids_an_approval(world: World, report: GateReport
     approval = approve(report, world.manager)
     GateReport.objects.filter(pk=report.pk).update(packet={**report.packet, "tokenizer": "0" * 64})
     reasons = void_reasons(Approval.objects.get(pk=approval.pk))
-    assert "The manifest is not the one of the decision." in reasons
+    assert "The manifest differs from the one that the decision was made on." in reasons
 
 
 def test_a_corrected_training_label_voids_nothing(world: World, report: GateReport) -> None:

@@ -105,7 +105,7 @@ def test_missing_dataset_file_is_reported(wide: World) -> None:
 def test_a_model_that_is_not_known_is_named_with_those_that_are(wide: World) -> None:
     with pytest.raises(CommandError, match=r"Unknown model 'nobody'. Known models: .*small-base.*version-1"):
         run("--models", "nobody")
-    with pytest.raises(CommandError, match="Unknown project 'elsewhere'"):
+    with pytest.raises(CommandError, match="Project 'elsewhere' not found"):
         call_command("benchmark", "elsewhere", "--models", "small-base")
     assert not Benchmark.objects.exists()
 

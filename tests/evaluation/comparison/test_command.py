@@ -168,13 +168,13 @@ def test_what_cannot_be_compared_is_an_error_in_words(world: World) -> None:
         compare("1", "9")
     with pytest.raises(CommandError, match="no evaluation 9"):
         compare("1", "9", project="invoices")
-    with pytest.raises(CommandError, match="Unknown project 'nowhere'"):
+    with pytest.raises(CommandError, match="Project 'nowhere' not found"):
         compare("1", "2", project="nowhere")
     start_evaluation(project=world.project, user=world.engineer, dataset=world.dataset, model=world.base_model)
     with pytest.raises(CommandError, match="Evaluation 2 is not done"):
         compare("1", "2")
     evaluated(world, right, split="train")
-    with pytest.raises(CommandError, match="no document in common"):
+    with pytest.raises(CommandError, match="no documents in common"):
         compare("1", "3")
 
 

@@ -123,13 +123,13 @@ def test_different_gold_and_scorer_are_noted(world: World, three: list[EvalRun],
     rewrite(later, scorer_version="0")
     page = client.get(f"{PAGE}?runs=1,2,3,4")
     gold, scorer = page.context["table"].notes
-    assert gold.startswith("1 document has different gold among these evaluations (#1 by v1, #2 by v1, #3 by v1, #4")
+    assert gold.startswith("1 document has different gold labels among these evaluations (#1 by v1, #2 by v1, #3 by v1, #4")
     assert scorer.startswith("Scored with different scorers: versions 0, ")
     table = page.context["table"]
     assert (table.documents, table.found.n, {value["n"] for value in table.found.right}) == (12, 11, {11})
     assert {top for _, _, top in table.fields} == {None}, "rates by different gold have no best"
     text = client.get(f"{PAGE}comparison.md?runs=1,2,3,4").content.decode()
-    assert "different gold among" in text
+    assert "different gold labels among" in text
 
 
 def test_documents_with_several_golds_count_in_no_pair(world: World, three: list[EvalRun], client: Client) -> None:
@@ -196,7 +196,7 @@ def test_schemas_without_a_common_field_are_refused(
     world: World, three: list[EvalRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("evaluation.comparison.matrix_queries.shared_fields", lambda runs: frozenset())
-    with pytest.raises(Refused, match="no field in common"):
+    with pytest.raises(Refused, match="no fields in common"):
         build_matrix(project=world.project, runs=three)
 
 
@@ -234,7 +234,7 @@ def test_production_model_is_shown_but_not_paired(world: World, client: Client, 
 
 def test_runs_without_a_common_document_or_of_another_kind_are_refused(world: World, three: list[EvalRun]) -> None:
     elsewhere = evaluated(world, right, split="train")
-    with pytest.raises(Refused, match="no document in common"):
+    with pytest.raises(Refused, match="no documents in common"):
         build_matrix(project=world.project, runs=[three[0], three[1], elsewhere])
     with pytest.raises(Refused, match="3 to 8"):
         build_matrix(project=world.project, runs=three[:2])

@@ -30,8 +30,8 @@ def test_what_could_be_luck_is_none_unless_every_document_counts() -> None:
 def test_documents_and_fields_that_are_worse_by_more_than_luck_are_named() -> None:
     found = regressions(result(30, 0, 30))
 
-    assert "Fewer documents are an exact match: 75.0% to 0%, p < 0.001 over documents after Holm." in found
-    assert "total is right in 0 of 40 documents instead of 30, p < 0.001 after Holm." in found
+    assert "Fewer documents are an exact match: 75.0% to 0%, p < 0.001 over documents (Holm)." in found
+    assert "total is right in 0 of 40 documents instead of 30, p < 0.001 (Holm)." in found
     assert not any(sentence.startswith("date") for sentence in found)
 
 

@@ -42,7 +42,7 @@ def test_a_comparison_is_made_once(world: World) -> None:
 
 def test_runs_on_different_splits_have_nothing_in_common(world: World) -> None:
     a, b = evaluated(world, right), evaluated(world, right, split="train")
-    with pytest.raises(Refused, match="no document in common"):
+    with pytest.raises(Refused, match="no documents in common"):
         get_or_create_comparison(a=a, b=b)
     assert not Comparison.objects.exists()
 

@@ -138,7 +138,7 @@ def test_runs_without_a_common_document_say_so(world: World, client: Client) -> 
     client.force_login(world.engineer)
     evaluated(world, right)
     evaluated(world, right, split="train")
-    assertContains(client.get(f"{PAGE}?runs=1,2"), "no document in common", status_code=422)
+    assertContains(client.get(f"{PAGE}?runs=1,2"), "no documents in common", status_code=422)
 
 
 def test_the_page_takes_a_fixed_number_of_queries(

@@ -50,7 +50,7 @@ def test_families_prove_what_as_many_documents_prove(gate: Gate) -> None:
     few, enough = verdict(gate, facts(58, 5)), verdict(gate, facts(59, 5))
     assert (few.status, enough.status) == (Status.NOT_PROVEN, Status.PASS)
     assert (few.families, few.n, round(few.effective or 0)) == (58, 290, 58)
-    assert "290 documents of 58 suppliers count as about 58" in few.sentence
+    assert "290 documents from 58 suppliers count as about 58" in few.sentence
     assert verdict(gate, facts(290, 1)).status is Status.PASS
 
 

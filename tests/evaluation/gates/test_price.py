@@ -35,7 +35,7 @@ def policy(*gates: Gate, single: bool = False) -> GatePolicy:
 def test_the_price_is_the_sample_without_an_error_at_its_confidence(number: int, figures: list[str]) -> None:
     sentence = price_sentence(policy(ERRORS, VALID, LATENCY), number, 60)
     assert all(figure in sentence for figure in figures), sentence
-    assert f"evaluation {number} of the hold-out" in sentence
+    assert f"hold-out evaluation {number}" in sentence
 
 
 def test_the_strictest_gate_on_all_documents_sets_the_price() -> None:

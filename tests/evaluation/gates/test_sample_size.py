@@ -171,7 +171,7 @@ def test_labels_prove_nothing_about_latency(world: World) -> None:
     speed = {"key": "speed", "metric": "p95_latency_ms", "operator": "<=", "threshold": 1000}
     report = report_of(world, speed)
     assert required_labels(report) == []
-    with pytest.raises(Refused, match="cannot pass this gate"):
+    with pytest.raises(Refused, match="cannot make this gate pass"):
         queue_labels(report=report, key="speed", user=world.engineer)
 
 

@@ -187,7 +187,7 @@ def test_a_part_of_the_evaluation_is_what_fails_in_it(world: World) -> None:
     tag = next(tag for row in run.outputs.all() for tag in row.tags)
     assert count(OutputFilter(tag=tag)) == run.outputs.filter(tags__contains=[tag], exact=False).count()
     assert OutputFilter(field="vendor", where="supplier=ACME").words == "vendor wrong, supplier ACME"
-    assert OutputFilter(field="queue", gold="a", predicted="b").words == "queue wrong, a taken for b"
+    assert OutputFilter(field="queue", gold="a", predicted="b").words == "queue wrong, a confused with b"
 
 
 def test_signatures_of_the_hold_out_are_cached(world: World, run: EvalRun, monkeypatch: pytest.MonkeyPatch) -> None:

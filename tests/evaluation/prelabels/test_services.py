@@ -112,7 +112,7 @@ def test_a_list_can_be_asked_about_and_its_holdout_is_left_out(world: World, fre
     assert holdout
     assert chosen
     assert not chosen & (holdout | {one.pk for one in fresh})
-    assert run.chosen.startswith("documents of the list “state=submitted”")
+    assert run.chosen.startswith("documents in the list “state=submitted”")
 
 
 def test_what_has_a_prelabel_is_left_out_unless_it_is_asked_for_again(world: World, fresh: list[Document]) -> None:

@@ -90,7 +90,7 @@ def test_an_engineer_starts_a_run_and_lands_on_its_page(world: World, fresh: lis
         ({"limit": "0"}, "greater than or equal to 1"),
         ({"limit": "many"}, "whole number"),
         ({"query": "below=lots"}, "Score below"),
-        ({"query": "q=nowhere+to+be+found"}, "There are no documents of the list"),
+        ({"query": "q=nowhere+to+be+found"}, "There are no documents in the list"),
         ({"query": "\0state=new", "model": "version-9"}, "Choose a model from the list"),
         ({"token_budget": "-1"}, "greater than or equal to 1"),
         ({"examples": "99"}, "less than or equal to 5"),
@@ -122,7 +122,7 @@ def test_a_list_of_documents_is_taken_over_from_its_address(
     world: World, fresh: list[Document], engineer: Client
 ) -> None:
     page = engineer.get(url("prelabel_new"), {"query": "state=submitted"}).content.decode()
-    assert "documents of the list" in page
+    assert "documents in the list" in page
     assert 'value="state=submitted"' in page
 
 

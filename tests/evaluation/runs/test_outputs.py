@@ -79,7 +79,7 @@ def test_a_nul_in_an_output_is_kept_as_a_replacement_character(running: EvalRun)
 
 
 def test_an_answer_for_an_unknown_document_is_refused(running: EvalRun) -> None:
-    with pytest.raises(InvalidOutputs, match="no document of this run"):
+    with pytest.raises(InvalidOutputs, match="not in this run"):
         OutputWriter(running).add({"id": "nobody", "raw": "{}"})
 
 
@@ -93,7 +93,7 @@ def test_a_run_with_missing_outputs_does_not_end_well(running: EvalRun) -> None:
 
 def test_a_file_that_is_not_what_the_child_wrote_is_refused(running: EvalRun) -> None:
     artifacts.local_path(running.outputs_key).write_text("")
-    with pytest.raises(InvalidOutputs, match="not what the model's process wrote"):
+    with pytest.raises(InvalidOutputs, match="has changed since the model wrote it"):
         outputs.complete(running, sha256="0" * 64, facts={})
 
 

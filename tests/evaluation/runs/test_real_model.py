@@ -54,7 +54,7 @@ def test_a_changed_dataset_file_is_refused(world: World) -> None:
     path.write_text(path.read_text() + "\n")
     run_evaluation(run.pk)
     run.refresh_from_db()
-    assert run.error == "The file of dataset v1 is not the one that was frozen. Freeze a new version."
+    assert run.error == "The file of dataset v1 has changed since it was frozen. Freeze a new version."
 
 
 def test_a_training_that_failed_leaves_nothing_to_evaluate(world: World) -> None:

@@ -187,7 +187,7 @@ def test_what_cannot_be_scored_again_is_refused_with_a_reason(world: World, run:
     with pytest.raises(Refused, match="another project"):
         rescoring.rescore(run=run, dataset=stray, user=world.engineer, confirm_holdout=True)
     waiting = EvalRun(project=world.project, number=9, status=Status.RUNNING)
-    with pytest.raises(Refused, match="not done"):
+    with pytest.raises(Refused, match="not finished"):
         rescoring.rescore(run=waiting, dataset=world.dataset, user=world.engineer)
     assert EvalRun.objects.count() == 1
 
@@ -346,7 +346,7 @@ def test_command_continues_after_a_refusal_and_audits_no_member(world: World, ru
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["nothing", "1"], "Unknown project"),
+        (["nothing", "1"], "not found"),
         (["invoices", "9"], "no evaluation 9"),
         (["invoices", "1", "--dataset", "7"], "no dataset version 7"),
         (["invoices", "1"], "already"),

@@ -113,7 +113,7 @@ def test_only_what_is_done_can_be_measured_and_once_at_a_time(world: World) -> N
     rewrite(run, status=Status.FAILED)
     first.cancel()
     run.refresh_from_db()
-    with pytest.raises(Refused, match="is not done"):
+    with pytest.raises(Refused, match="is not finished"):
         start_measurement(run=run, user=world.engineer)
 
 

@@ -54,7 +54,7 @@ def test_numbers_are_counted_per_project(world: World) -> None:
     ("field", "changes", "words"),
     [
         ("model", {"model": "unready"}, "not prepared"),
-        ("model", {"model": "failed"}, "left no model"),
+        ("model", {"model": "failed"}, "did not produce a model"),
         ("split", {"split": "everything"}, "Choose a split"),
         ("mode", {"mode": "wild"}, "Choose a decoding mode"),
     ],

@@ -243,7 +243,7 @@ def test_models_list_shows_models_and_rejects_unknown_slugs(tiny_base_model: Any
     assert lines["qwen3-1-7b"].endswith("Qwen3ForCausalLM")
     assert lines["gemma-3-270m"].split("M ")[1].split()[0] == "no", "not instruction-tuned"
     for action in ("pull", "prepare"):
-        with pytest.raises(CommandError, match="no base model 'gpt-17'"):
+        with pytest.raises(CommandError, match="'gpt-17' not found"):
             call_command("models", action, "gpt-17")
 
 
@@ -260,7 +260,7 @@ def test_models_list_uses_the_hardware_of_a_contract(project: Any) -> None:
     assert "fits" not in lines["qwen3-1-7b"]
     assert "* " in lines["qwen3-1-7b"], "longer than a millisecond"
     assert "documents of 4,096 tokens" in output.getvalue()
-    with pytest.raises(CommandError, match="no project 'nowhere'"):
+    with pytest.raises(CommandError, match="'nowhere' not found"):
         call_command("models", "list", project="nowhere")
     with pytest.raises(CommandError, match="16 to 131,072"):
         call_command("models", "list", tokens=3)

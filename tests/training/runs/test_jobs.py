@@ -147,7 +147,7 @@ def test_killed_child_is_an_error_message_and_the_worker_survives(
     assert not ModelVersion.objects.exists()
 
 
-MORE_MEMORY = ": it can be resumed with more free memory. For smaller settings, duplicate the run."
+MORE_MEMORY = ". The run can be resumed when more memory is free. To use smaller settings, duplicate the run."
 
 
 @pytest.mark.parametrize(
@@ -156,12 +156,12 @@ MORE_MEMORY = ": it can be resumed with more free memory. For smaller settings, 
         (
             "diverged",
             "The loss is not a number after step 57.",
-            "diverges again: duplicate it with a lower one.",
+            "Duplicate the run with a lower learning rate.",
         ),
         ("memory", "Not enough memory. Try a smaller batch_size.", MORE_MEMORY),
         ("", "The process was killed, most likely because the machine ran out of memory.", MORE_MEMORY),
-        ("", "The process exited with code 1.", ", and it can be resumed from there."),
-        ("disk", "The disk is full.", ", and it can be resumed from there."),
+        ("", "The process exited with code 1.", ", and the run can be resumed from it."),
+        ("disk", "The disk is full.", ", and the run can be resumed from it."),
     ],
 )
 def test_resume_is_suggested_where_it_helps(kind: str, error: str, advice: str) -> None:
@@ -170,7 +170,7 @@ def test_resume_is_suggested_where_it_helps(kind: str, error: str, advice: str) 
     with pytest.raises(ChildFailed) as caught:
         run_jobs._conclude(run, ending, EventRecorder(run))
     message = str(caught.value)
-    assert message.startswith(f"{error} Its checkpoint of step 50 is kept")
+    assert message.startswith(f"{error} Its checkpoint at step 50 is kept")
     assert message.endswith(advice)
     assert "resumed" in message  # or the page says that it can be
 

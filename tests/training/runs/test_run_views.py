@@ -136,7 +136,7 @@ def test_failed_run_shows_its_error_and_what_is_kept(
 
 def test_cancelled_run_is_shown_as_cancelled(run: TrainingRun, login: Login) -> None:
     set_to(run, Status.CANCELLED)
-    assert "It had not started" in login("manager").get(URL).content.decode()
+    assert "It never started" in login("manager").get(URL).content.decode()
 
 
 def test_run_with_a_checkpoint_can_be_resumed(run: TrainingRun, points: list[TrainingEvent], login: Login) -> None:

@@ -63,7 +63,7 @@ def test_form_is_filled_in_and_nothing_starts(engineer: Client, spec: RunSpec) -
     assert answer.status_code == 302
     assert not TrainingRun.objects.exists()
     page = engineer.get(answer["Location"])
-    assert "Nothing has been started yet." in page.content.decode()
+    assert "Form filled in from the file." in page.content.decode()
     form = page.context["form"]
     values = {bound.name: bound.value() for bound in form if bound.value() not in (None, False)}
     assert engineer.post(FORM, values).status_code == 302

@@ -86,9 +86,9 @@ def test_estimate_starts_nothing(ready: LengthReport) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["nowhere"], "project: There is no project 'nowhere'."),
-        (["receipts", "--dataset", "9"], "dataset: There is no dataset version v9"),
-        (["receipts", "--base-model", "gpt-17"], "base_model: There is no base model 'gpt-17'"),
+        (["nowhere"], "project: Project 'nowhere' not found."),
+        (["receipts", "--dataset", "9"], "dataset: Dataset version v9 not found"),
+        (["receipts", "--base-model", "gpt-17"], "base_model: Base model 'gpt-17' not found"),
         (["receipts", "--method", "magic"], "method: 'magic' is not one of"),
         (["receipts", "--user", "manager"], "user: User 'manager' cannot train"),
         (["receipts", "--set", "epochs=many"], "epochs: 'many' is not a number"),

@@ -17,7 +17,7 @@ def _files(spec: TrainerSpec, counts: RowCounts) -> dict[str, str]:
 TRAINER = Trainer(
     name="axolotl",
     title="Axolotl",
-    description="This run's settings as axolotl.yaml, with its rows as the model reads them.",
+    description="This run's settings as axolotl.yaml, with the training rows.",
     row=row,
     files=_files,
     check=Path(axolotl_check.__file__),

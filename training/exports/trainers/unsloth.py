@@ -171,7 +171,7 @@ TRAINER = Trainer(
     name="unsloth",
     title="Unsloth",
     description="This run's settings as a training script, with the same rows.",
-    note="The script is compiled and its values are checked; it has not been run on a GPU.",
+    note="The script compiles and its values are checked, but it has not been run on a GPU.",
     row=row,
     files=_files,
 )

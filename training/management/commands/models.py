@@ -122,7 +122,7 @@ def _project(slug: str | None) -> Project | None:
         return None
     project: Project | None = Project.objects.filter(slug=slug).select_related("contract").first()
     if project is None:
-        raise CommandError(f"There is no project {slug!r}.")
+        raise CommandError(f"Project {slug!r} not found.")
     return project
 
 

@@ -55,7 +55,7 @@ class Command(BaseCommand):
     def _run(self, options: dict[str, Any]) -> None:
         project = Project.objects.filter(slug=options["project"]).first()
         if project is None:
-            raise Refused(f"There is no project {options['project']!r}.", field="project")
+            raise Refused(f"Project {options['project']!r} not found.", field="project")
         user = project_user(project, options["user"])
         spec = _spec(project, options)
         dataset, base_model = services.inputs_of(project, spec)

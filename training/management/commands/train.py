@@ -71,7 +71,7 @@ class Command(BaseCommand):
     def _run(self, options: dict[str, Any]) -> None:
         project = Project.objects.filter(slug=options["project"]).first()
         if project is None:
-            raise Refused(f"There is no project {options['project']!r}.", field="project")
+            raise Refused(f"Project {options['project']!r} not found.", field="project")
         user = project_user(project, options["user"])
         dataset, base_model, hyperparameters = _run_inputs(project, options)
         wrong = problems(hyperparameters, base_model.context, **capabilities())
@@ -194,7 +194,7 @@ def _run_inputs(project: Project, options: dict[str, Any]) -> tuple[DatasetVersi
     dataset = versions.first()
     if dataset is None:
         version = f"v{options['dataset']}" if options["dataset"] is not None else "at all"
-        raise Refused(f"There is no dataset version {version} in this project.", field="dataset")
+        raise Refused(f"Dataset version {version} not found in this project.", field="dataset")
     if options["base_model"] is not None:
         base_model: BaseModel | None = find_base_model(options["base_model"])
     else:

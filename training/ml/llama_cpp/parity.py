@@ -212,7 +212,7 @@ def reproducible_summary(found: dict[str, Any]) -> dict[str, Any]:
 
 def check_parity(found: dict[str, Any], kind: str) -> None:
     """Raises Refused where the outputs of a file differ, or lose more accuracy than rounded weights explain."""
-    advice = " Take GGUF f16 instead." if kind == "q8_0" else ""
+    advice = " Use GGUF f16 instead." if kind == "q8_0" else ""
     if found["tokens_shared"] < MIN_SHARED_TOKENS[kind]:
         raise Refused(
             f"Parity check failed: only {percent(found['tokens_shared'], 0)} of the tokens agree before the first "
@@ -224,7 +224,7 @@ def check_parity(found: dict[str, Any], kind: str) -> None:
         ours, theirs = found["training"][name], found["llama_cpp"][name]
         if ours is not None and theirs is not None and round(ours - theirs, 6) > allowed:
             raise Refused(
-                f"Parity check failed: {words} {percent(theirs, 0)}, with the model {percent(ours, 0)}. "
+                f"Parity check failed: {words} {percent(theirs, 0)} on llama.cpp, {percent(ours, 0)} with this model. "
                 f"The file was deleted.{advice}",
                 code="outputs",
             )

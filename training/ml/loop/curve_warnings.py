@@ -87,7 +87,7 @@ class TrainingMonitor:
             yield from self._once(
                 "slow",
                 f"Throughput dropped from {self._best_rate:,.0f} to {now:,.0f} tokens per second. Another process may "
-                "be using this machine, or it is throttled.",
+                "be using this machine, or the hardware is throttled.",
             )
         self._best_rate = max(self._best_rate, now)
 

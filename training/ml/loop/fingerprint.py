@@ -40,8 +40,8 @@ def check_fingerprint(stored: dict[str, Any], current: dict[str, Any]) -> None:
     changed = sorted(name for name in {*before, *current} if before.get(name) != current.get(name))
     if changed:
         raise Refused(
-            f"The checkpoint was saved with another {_listed(changed)}. A run resumes with the same spec, model and "
-            "dataset only. Start a new run.",
+            f"The checkpoint was saved with a different {_listed(changed)}. A run can resume only with the same spec, "
+            "model and dataset. Start a new run.",
             code="resume",
         )
 

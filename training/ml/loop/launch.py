@@ -34,7 +34,7 @@ def check_machine(spec: RunSpec, device: torch.device, precision: str) -> None:
         )
     if spec.devices == 1 and device.type == "cuda" and torch.cuda.device_count() > 1:
         raise Refused(
-            f"devices: the spec asks for one device and {torch.cuda.device_count()} are visible. Name one in "
-            "CUDA_VISIBLE_DEVICES.",
+            f"devices: the spec asks for one device and {torch.cuda.device_count()} are visible. Set "
+            "CUDA_VISIBLE_DEVICES to one of them.",
             code="devices",
         )

@@ -47,5 +47,5 @@ def _try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     except OSError as error:
-        print(f"the folder of the run cannot be locked ({error}); going on without", file=sys.stderr)
+        print(f"the folder of the run cannot be locked ({error}); continuing without a lock", file=sys.stderr)
     return True

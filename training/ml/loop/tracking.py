@@ -57,7 +57,7 @@ def start_trackers(spec: RunSpec, emitter: Emitter, *, resumed_from: int) -> Cal
         except Exception as error:  # whatever a tracker raises
             opened.pop(name, None)
             print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)  # its text can name hosts and users
-            message = f"{name} failed and was dropped ({type(error).__name__}). See the run's log."
+            message = f"{name} failed and was turned off ({type(error).__name__}). See the run's log."
             emitter.emit("warning", step=resumed_from, message=message)
 
     def start(name: str) -> None:

@@ -45,7 +45,9 @@ def check_folder(folder: str | Path) -> dict[str, Any]:
     _check_files(root, files)
     for path in files:
         if path.name == "adapter_config.json":
-            raise Refused(f"{path.name} makes this an adapter of another model. Merge them first.", code="model")
+            raise Refused(
+                f"{path.name} shows that this is an adapter. Merge it with its base model first.", code="model"
+            )
         if path.suffix == ".json" and path.name != "tokenizer.json":
             _check_settings(path.name, _json(path))
     if not (root / "config.json").is_file():
@@ -83,7 +85,7 @@ def _check_files(root: Path, files: list[Path]) -> None:
         if path.suffix == ".py":
             raise Refused(f"{name} is code. Models with their own code are not loaded.", code="model")
         if path.is_symlink() and not path.resolve().is_relative_to(inside):
-            raise Refused(f"{name} is a link out of the folder.", code="model")
+            raise Refused(f"{name} links to a file outside the folder.", code="model")
         try:
             mode = path.stat().st_mode
         except OSError as error:

@@ -43,7 +43,7 @@ def selected_files(names: Iterable[str], read: Callable[[str], str]) -> list[str
         placed = json.loads(read(INDEX))["weight_map"].values()
         shards = {name for name in placed if isinstance(name, str)}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise Refused(f"{INDEX} does not say where the weights are.", code="model") from error
+        raise Refused(f"{INDEX} does not list the weight files.", code="model") from error
     # missing files are found by the check of the folder
     return [*selected, INDEX, *sorted(shards & top_level)]
 
@@ -65,7 +65,9 @@ def fetch(spec: PrepareSpec, folder: Path, emit: Callable[..., None]) -> dict[st
     except Refused:
         raise
     except errors.GatedRepoError as error:
-        raise Refused(f"{spec.source} requires that its terms are accepted on the hub first.", code="model") from error
+        raise Refused(
+            f"{spec.source} has terms that you must first accept on the Hugging Face Hub.", code="model"
+        ) from error
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise Refused(f"The hub has no {spec.source} at revision {spec.revision}.", code="model") from error
     except Exception as error:
@@ -97,7 +99,7 @@ def _fetch(spec: PrepareSpec, folder: Path, emit: Callable[..., None]) -> dict[s
 
     def read(name: str) -> str:
         if sizes[name] > MAX_INDEX_BYTES:
-            raise Refused(f"{name} is too large to be what its name says.", code="model")
+            raise Refused(f"{name} is larger than a file of this kind can be.", code="model")
         place = huggingface_hub.hf_hub_download(spec.source, name, revision=info.sha, local_dir=folder)
         return Path(place).read_text(encoding="utf-8")
 
