@@ -141,7 +141,7 @@ def test_it_looks_on_where_the_first_documents_resemble_each_other(
 def test_where_not_all_were_looked_at_the_refusal_says_so(wide: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark_services, "_MAX_COMPARED", 10)
     with pytest.raises(
-        Refused, match=r"has 30 labeled documents .* Of 10 compared ones only 10 are not near-duplicates"
+        Refused, match=r"has 30 labeled documents .* Of the 10 compared, only 10 are not near-duplicates"
     ):
         started(wide)
 

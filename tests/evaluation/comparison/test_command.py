@@ -171,7 +171,7 @@ def test_what_cannot_be_compared_is_an_error_in_words(world: World) -> None:
     with pytest.raises(CommandError, match="Project 'nowhere' not found"):
         compare("1", "2", project="nowhere")
     start_evaluation(project=world.project, user=world.engineer, dataset=world.dataset, model=world.base_model)
-    with pytest.raises(CommandError, match="Evaluation 2 is not done"):
+    with pytest.raises(CommandError, match="Evaluation 2 is not finished"):
         compare("1", "2")
     evaluated(world, right, split="train")
     with pytest.raises(CommandError, match="no documents in common"):

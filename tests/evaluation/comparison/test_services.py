@@ -54,7 +54,7 @@ def test_itself_an_unfinished_run_and_another_projects_run_are_refused(world: Wo
     waiting = start_evaluation(
         project=world.project, user=world.engineer, dataset=world.dataset, model=world.base_model
     )
-    with pytest.raises(Refused, match=f"Evaluation {waiting.number} is not done"):
+    with pytest.raises(Refused, match=f"Evaluation {waiting.number} is not finished"):
         get_or_create_comparison(a=done, b=waiting)
     other = evaluated(world, right)
     other.project = create_project(owner=world.owner, name="Other", slug="other", template="invoice")
@@ -72,7 +72,7 @@ def test_changed_gold_is_noted_and_can_be_filtered(world: World) -> None:
     row.save(update_fields=["gold"])
     result = get_or_create_comparison(a=a, b=c).result
     [note] = result["notes"]
-    assert note.startswith("1 document has different gold in dataset v2 and dataset v1")
+    assert note.startswith("1 document has different gold labels in dataset v2 and dataset v1")
     place = result["cases"]["gold"].index("1")
     assert result["cases"]["keys"][place] == row.document.external_id
     assert result["judged"]["n"] == 11, "the verdict rests on the others"

@@ -70,7 +70,7 @@ def test_a_re_scoring_on_the_hold_out_is_confirmed_as_well(world: World) -> None
     with pytest.raises(Refused) as refused:
         rescore(run=run, dataset=newest, user=world.engineer)
     assert refused.value.code == "holdout_not_confirmed"
-    with pytest.raises(CommandError, match="evaluation 2 of the hold-out"):
+    with pytest.raises(CommandError, match="hold-out evaluation 2"):
         call_command("rescore", "invoices", str(run.number))
     assert rescore(run=validation, dataset=newest, user=world.engineer).rescored_from == validation
     assert rescore(run=run, dataset=newest, user=world.engineer, confirm_holdout=True).rescored_from == run

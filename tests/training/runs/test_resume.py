@@ -117,7 +117,7 @@ def test_child_without_progress_is_not_restarted(run: TrainingRun) -> None:
     work(run)
     assert (run.status, run.attempts) == (Status.FAILED, 2)
     assert "was killed" in run.error
-    assert "checkpoint of step 10 is kept" in run.error
+    assert "checkpoint at step 10 is kept" in run.error
     assert not ModelVersion.objects.exists()
 
 
@@ -133,7 +133,7 @@ def test_error_event_waits_for_a_manual_resume(run: TrainingRun, people: dict[st
     work(run)
     assert run.status == Status.FAILED
     assert run.error.startswith("The disk is full. Free some space.")
-    assert "checkpoint of step 5" in run.error
+    assert "checkpoint at step 5" in run.error
     django_rq.get_queue("gpu").empty()
     resume(run=run, user=people["owner"])
     assert (run.status, run.error, run.attempts_since_restart) == (Status.QUEUED, "", 0)
