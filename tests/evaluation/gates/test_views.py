@@ -141,7 +141,7 @@ def test_a_report_shows_its_result_and_evidence(world: World, manager: Client, r
     page = manager.get(report.get_absolute_url())
     assertContains(page, report.sentence)
     assertContains(page, "<strong>Label 425 more, none wrong.</strong>")
-    assertContains(page, "None of the 12 hold-out documents have gold labels by people.")
+    assertContains(page, "None of the 12 hold-out documents have human gold labels.")
     assertContains(page, "12 are imported")
     assertContains(page, "This is hold-out evaluation <strong>1</strong>")
     assertContains(page, "<strong>erik</strong> <a")
