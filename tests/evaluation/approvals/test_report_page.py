@@ -273,7 +273,7 @@ def test_reports_that_differ_only_by_their_number_say_so(world: World, report: G
     again = create_report(eval_run=same, baseline=report.baseline, user=world.engineer)
     sentence = report_content(again).same_figures
     assert (report.look, again.look) == (1, 2)
-    for words in (f"Report {report.number}", "1 there, 2 here", "98.75%", "97.5%"):
+    for words in (f"Report {report.number}", "98.75%", "97.5%"):
         assert words in sentence
     other = evaluated(world, pretend(2, spoil=0.3), is_open=False)
     assert report_content(create_report(eval_run=other, baseline=None, user=world.engineer)).same_figures == ""
