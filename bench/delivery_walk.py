@@ -100,7 +100,7 @@ class Delivery(Versions):
         with self.walk.step(erik, "opens the review queue until the failures are there") as shown:
             erik.home()
             shown.append(erik.text("#firing-alerts a:last-of-type"))
-            erik.link("Review the invalid outputs")
+            erik.link("Review invalid outputs")
             tab = erik.page.get_by_role("link", name=re.compile("^invalid output"))
             while not tab.count() or int(tab.inner_text().split()[-1]) < LABELS:
                 erik.page.wait_for_timeout(3_000)

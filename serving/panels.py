@@ -108,5 +108,5 @@ def deploy_step(project: Any, user: User) -> NextStep | None:
         return None
     if found is not None and found.stable_id is not None and queries.was_deployed(newest):
         return None  # it was taken back: no one has to deploy it again
-    text = f"Gate report {newest.number} is approved, and its model is not deployed."
+    text = f"Gate report {newest.number} is approved, but its model is not deployed."
     return NextStep(text, "Deploy", f"{reverse('deployment', args=[project.slug])}?report={newest.number}#deploy")

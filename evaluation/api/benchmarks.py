@@ -26,7 +26,7 @@ def benchmarks(
     slug: Slug,
     before: int | None = Query(None, ge=1, lt=2**63),  # type: ignore[type-arg]
 ) -> HttpResponse:
-    """The benchmarks of the project, the newest first, twenty per page."""
+    """The benchmarks of the project, newest first, twenty per page."""
     found = page(_rows().filter(project=project_of(request)), after=before, newest=True, size=PER_PAGE)
     return answer({"items": [_out(row) for row in found.rows], "next_before": found.after})
 
@@ -46,7 +46,7 @@ def models(request: HttpRequest, slug: Slug) -> HttpResponse:
     **operation("evaluate", BenchmarkOut, 400, status=202),
 )
 def start(request: HttpRequest, slug: Slug, body: BenchmarkIn) -> HttpResponse:
-    """Evaluates candidates on the same documents in the background: repeat the GET of its number until its ``status``
+    """Evaluates candidates on the same documents in the background: poll it by number until its ``status``
     is done. The hold-out is not used.
     """
     project = project_of(request)

@@ -37,8 +37,8 @@ def endpoints(request: HttpRequest, slug: Slug) -> HttpResponse:
     **operation("endpoints", EndpointOut, 400, status=201),
 )
 def add(request: HttpRequest, slug: Slug, body: EndpointIn) -> HttpResponse:
-    """Adds an external model, which can be evaluated and deployed then. Internal addresses are rejected unless the
-    administrator adds them to `OUTBOUND_ALLOW`; only the owner permits hold-out documents, on the page.
+    """Adds an external model, which can then be evaluated and deployed. Internal addresses are rejected unless the
+    administrator adds them to `OUTBOUND_ALLOW`; only the owner can permit hold-out documents, in the web interface.
     """
     try:
         row = services.save_endpoint(project=project_of(request), user=caller(request).user, **body.model_dump())

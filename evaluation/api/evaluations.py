@@ -36,7 +36,7 @@ def evaluations(
     split: Text = Query("", description="of this split only"),  # type: ignore[type-arg]
     before: int | None = Query(None, ge=1, lt=2**63),  # type: ignore[type-arg]
 ) -> HttpResponse:
-    """The evaluations of the project, the newest first, fifty per page."""
+    """The evaluations of the project, newest first, fifty per page."""
     rows = _rows().filter(project=project_of(request))
     found = page(rows.filter(split=split) if split else rows, after=before, newest=True, size=PER_PAGE)
     return answer({"items": [_out(run) for run in found.rows], "next_before": found.after})
@@ -57,7 +57,7 @@ def models(request: HttpRequest, slug: Slug) -> HttpResponse:
     **operation("evaluate", EvaluationOut, 400, status=202, also={200: EvaluationOut, 409: UnconfirmedOut}),
 )
 def start(request: HttpRequest, slug: Slug, body: EvaluationIn) -> HttpResponse:
-    """Evaluates a model in the background: repeat the GET of its number until its ``status`` is done.
+    """Evaluates a model in the background: poll it by number until its ``status`` is done.
 
     An evaluation on the hold-out needs ``confirm_holdout``; without it the response is 409 with the price, and nothing
     is started. With the header `Idempotency-Key`, a request that is sent again gets the first evaluation (200).
@@ -65,7 +65,7 @@ def start(request: HttpRequest, slug: Slug, body: EvaluationIn) -> HttpResponse:
     project = project_of(request)
     key = request.headers.get(_KEY, "")
     if len(key) > _MAX_KEY or not key.isprintable():
-        raise field_problem(_KEY, f"{_KEY} is a text of up to {_MAX_KEY} characters.")
+        raise field_problem(_KEY, f"{_KEY} can have up to {_MAX_KEY} characters.")
     if (earlier := _with_key(project, key)) is not None:
         return answer(_out(_same(earlier, body)))
     try:

@@ -50,7 +50,7 @@ def reports(
     slug: Slug,
     before: int | None = Query(None, ge=1, lt=2**63),  # type: ignore[type-arg]
 ) -> HttpResponse:
-    """The gate reports of the project, the newest first, fifty per page."""
+    """The gate reports of the project, newest first, fifty per page."""
     project = project_of(request)
     found = page(GateReport.objects.for_list(project), after=before, newest=True, size=PER_PAGE)
     current = decisions.CurrentState(project)
@@ -65,7 +65,7 @@ def reports(
 )
 def create(request: HttpRequest, slug: Slug, body: GateReportIn, form: Form = _FORM) -> HttpResponse:
     """Tests the gates of a finished evaluation. On the hold-out it creates the gate report, or returns the one with the
-    same verdicts. On validation it is a check: not stored, without cost, not to be approved.
+    same verdicts. On validation it is a check: not stored, without cost, and cannot be approved.
 
     The headers `SLM-Verdict` and `SLM-Exit-Code` (0 PASS, 1 FAIL, 2 NOT PROVEN) have the result in both formats.
     """
@@ -118,7 +118,7 @@ def report(request: HttpRequest, slug: Slug, number: int, form: Form = _FORM) ->
     **operation("approve", GateReportOut, 400, 409),
 )
 def decide(request: HttpRequest, slug: Slug, number: int, body: DecisionIn) -> HttpResponse:
-    """Records the decision of the token's member, who must be a manager, on a report that is not decided yet.
+    """Records the decision of the token's member, who must be a manager, on a report without a decision.
 
     403 with the code `own_involvement`: the member started or resumed work that the report rests on, and the project
     requires another manager. 409: `decided`, or `changed`, with what changed since the report. 422: the reason is

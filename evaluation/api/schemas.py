@@ -78,14 +78,14 @@ class EvaluationOut(Out):
 
 
 class EvaluationsOut(Out):
-    """Evaluations, the newest first."""
+    """Evaluations, newest first."""
 
     items: list[EvaluationOut]
     next_before: int | None
 
 
 class PriceOut(Out):
-    """The price of a hold-out evaluation: its number, null where it does not count, and all of it as a sentence."""
+    """The price of a hold-out evaluation: its number, null if it does not count, and a summary sentence."""
 
     number: int | None
     sentence: str
@@ -135,7 +135,7 @@ class BenchmarkOut(Out):
 
 
 class BenchmarksOut(Out):
-    """Benchmarks, the newest first."""
+    """Benchmarks, newest first."""
 
     items: list[BenchmarkOut]
     next_before: int | None
@@ -149,7 +149,7 @@ class GateReportIn(In):
 
     evaluation: Number_
     baseline: Number_ | None = Field(
-        None, description="number of an evaluation; left out: the required one if there is one; null: none"
+        None, description="number of an evaluation; omitted: the required one if there is one; null: none"
     )
     gates: Any = Field(
         None, description="a gate policy as JSON: a check on validation tests it instead of the policy of the project"
@@ -201,7 +201,7 @@ class DecisionOut(Out):
     by: str
     at: str
     waivers: list[WaiverOut]
-    void: list[str] = Field(description="why an approval is void; empty where it is valid")
+    void: list[str] = Field(description="why an approval is void; empty if it is valid")
     manifest_sha256: str
 
 
@@ -241,7 +241,7 @@ class GateReportRowOut(Out):
 
 
 class GateReportsOut(Out):
-    """Gate reports, the newest first."""
+    """Gate reports, newest first."""
 
     items: list[GateReportRowOut]
     next_before: int | None
@@ -309,7 +309,7 @@ class EndpointOut(Out):
     reasoning_effort: str
     price_in: float | None
     price_out: float | None
-    holdout_permitted: bool = Field(description="whether the owner permits that hold-out documents are sent to it")
+    holdout_permitted: bool = Field(description="whether the owner permits sending hold-out documents to it")
     page: str
 
 

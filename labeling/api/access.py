@@ -114,7 +114,7 @@ def _authorize_early(request: HttpRequest, who: RequestContext) -> RequestContex
     elif slug is not None:
         who.project = project_for(who.user, slug, ACTIONS[scope])
     if token is not None and scope not in token.scopes:
-        raise Problem(403, f"The token lacks the scope {scope} ({SCOPES[scope]}). Create one with it.")
+        raise Problem(403, f"The token does not have the scope {scope} ({SCOPES[scope]}). Create a token with it.")
     return who
 
 

@@ -41,7 +41,7 @@ VERSION = "1"
 PREFIX = "/api/v1"
 _ARGUMENT = re.compile(r"<(?:\w+:)?(\w+)>")
 DESCRIPTION = """\
-SLM Studio over HTTP, with the rules and permissions of the pages.
+The REST interface of SLM Studio, with the same rules and permissions as the web interface.
 
 **Authentication.** Members create tokens on the project's token page. A token acts as its member in that project,
 within its scopes and the member's current role. Send `Authorization: Bearer slm_...`.

@@ -34,7 +34,7 @@ _FILES = ("application/jsonl", "text/csv", "application/json", "application/zip"
 
 @router.get("", summary="List dataset versions", **operation("read", DatasetsOut))
 def datasets(request: HttpRequest, slug: Slug) -> HttpResponse:
-    """The dataset versions of the project, the newest first."""
+    """The dataset versions of the project, newest first."""
     project = project_of(request)
     rows = project.datasets.select_related("schema_version", "created_by").order_by("-number")
     return answer({"items": [_out(project, row) for row in rows]})

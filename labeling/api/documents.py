@@ -46,7 +46,9 @@ def documents(
         return answer({"items": [listed(row) for row in rows], "next_after": None})
     list_filters = read(request, project, filters)
     if after and decode_position(after, order) is None:
-        raise field_problem("after", "This is not a next_after of this order.")
+        raise field_problem(
+            "after", "This value does not belong to this order. Send next_after of the previous response."
+        )
     matches = search.page(project=project, filters=list_filters, after=after, size=limit, extended=True)
     by_key = for_listing(Document.objects.filter(project=project)).in_bulk(matches.ids)
     items = [listed(by_key[pk]) for pk in matches.ids if pk in by_key]
@@ -65,7 +67,7 @@ def document(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
 def history(
     request: HttpRequest, slug: Slug, pk: int, before: int | None = Query(None, ge=1, lt=2**63)
 ) -> HttpResponse:
-    """The revisions of the document's labels, the newest first, fifty per page."""
+    """The revisions of the document's labels, newest first, fifty per page."""
     row = object_of(request, Document.objects.without_text(), pk=pk)
     project = row.project
     rows = AnnotationRevision.objects.of(row)

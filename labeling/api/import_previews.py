@@ -57,7 +57,7 @@ def _preview(upload: Upload, project: Project, options: dict[str, Any]) -> dict[
     if upload.format.is_table:
         return _columns(upload, project, options)
     if upload.format.is_paged or upload.kind == "zip":
-        raise Refused(f"A file of the format {upload.kind} has no preview. Import it.")
+        raise Refused(f"A file of the format {upload.kind} has no preview. Import it directly.")
     return _rows(preview_rows(upload, options, project.schema_version))
 
 

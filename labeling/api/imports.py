@@ -142,7 +142,7 @@ def _error(row: Any, name: str, reason: str) -> dict[str, Any]:
 
 @router.get("", summary="List imports", **operation("read", ImportRunsOut))
 def imports(request: HttpRequest, slug: Slug, before: int | None = Query(None, ge=1, lt=2**63)) -> HttpResponse:
-    """The imports of the project, the newest first, fifty per page."""
+    """The imports of the project, newest first, fifty per page."""
     project = project_of(request)
     runs = page(ImportRun.objects.filter(project=project), after=before, newest=True, size=PER_PAGE)
     for run in runs.rows:
@@ -189,7 +189,7 @@ def file_options(request: HttpRequest, kind: str, options: str, names: Sequence[
     try:
         parsed = loads(options or "{}")
     except JsonError as error:
-        raise field_problem("options", f"This is not JSON: {error}.") from error
+        raise field_problem("options", f"This is not valid JSON: {error}.") from error
     if not isinstance(parsed, dict):
         raise field_problem("options", "This must be a JSON object.")
     return parsed

@@ -34,7 +34,7 @@ def waiting(
     limit: int = Query(PER_PAGE, ge=1, le=MAX_PAGE_SIZE),
     disputed: Flag = Query(False, description="documents with conflicting labels instead"),
 ) -> HttpResponse:
-    """Documents whose label needs a review, the oldest first."""
+    """Documents whose label needs a review, oldest first."""
     project = project_of(request)
     rows = review_queries.pending_adjudication(project) if disputed else review_queries.pending_review(project)
     listing = page(for_listing(rows), after=after, size=limit)

@@ -16,7 +16,7 @@ router = Router(tags=["tokens"])
 
 @router.get("", summary="List my tokens", **operation("read", TokensOut))
 def tokens(request: HttpRequest, slug: Slug) -> HttpResponse:
-    """The user's active tokens of this project, the newest first."""
+    """The user's active tokens of this project, newest first."""
     project = project_of(request)
     who = caller(request)
     items = [

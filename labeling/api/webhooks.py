@@ -93,7 +93,7 @@ def test_webhook(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
 def deliveries(
     request: HttpRequest, slug: Slug, pk: int, before: int | None = Query(None, ge=1, lt=2**63)
 ) -> HttpResponse:
-    """The webhook's deliveries, the newest first, fifty per page. They are kept for thirty days."""
+    """The webhook's deliveries, newest first, fifty per page. They are kept for thirty days."""
     hook = object_of(request, Webhook, pk=pk)
     log = page(hook.deliveries.all(), after=before, newest=True, size=PER_PAGE)
     return answer({"items": [_delivery(row) for row in log.rows], "next_before": log.after})

@@ -61,7 +61,7 @@ def _check(rule: AlertRule, metric: Metric, situation: Situation) -> bool:
         if state.name == AlertRule.State.FIRING:  # nothing is served, so nothing is wrong with it
             rule.state, rule.since, rule.clear_since = AlertRule.State.OK, now, None
             rule.save()
-            _inform(rule, Kind.RESOLVED, Measured(None), f"{metric.title}: nothing is deployed any more.", situation)
+            _inform(rule, Kind.RESOLVED, Measured(None), f"{metric.title}: nothing is deployed anymore.", situation)
             return True
     else:
         measured = metric.measure(situation, rule.window_seconds)

@@ -16,17 +16,17 @@ class RuleForm(forms.Form):
 
     limit = forms.FloatField(min_value=0, max_value=1e9, widget=forms.NumberInput(attrs={**_INPUT, "step": "any"}))
     window = forms.FloatField(
-        label="Measured over (minutes)", min_value=1, max_value=1_440, widget=forms.NumberInput(attrs=_INPUT)
+        label="Window (minutes)", min_value=1, max_value=1_440, widget=forms.NumberInput(attrs=_INPUT)
     )
     duration = forms.FloatField(
-        label="For at least (minutes)", min_value=0, max_value=1_440,
+        label="Exceeded for at least (minutes)", min_value=0, max_value=1_440,
         widget=forms.NumberInput(attrs={**_INPUT, "step": "any"}),
     )  # fmt: skip
     min_requests = forms.IntegerField(
         label="Minimum requests", min_value=0, max_value=1_000_000, widget=forms.NumberInput(attrs=_INPUT)
     )
     missing_fires = forms.BooleanField(
-        label="Also fires without any request", required=False, widget=forms.CheckboxInput(attrs=_CHECK)
+        label="Also fire when there are no requests", required=False, widget=forms.CheckboxInput(attrs=_CHECK)
     )
     enabled = forms.BooleanField(label="On", required=False, widget=forms.CheckboxInput(attrs=_CHECK))
 
@@ -36,7 +36,7 @@ class RuleForm(forms.Form):
         self.metric = metric
         limit = self.fields["limit"]
         unit = {"percent": " (%)", "ms": " (ms)"}.get(metric.unit, "")
-        limit.label = f"{'Lowest good value' if metric.is_lower else 'Limit'}{unit}"
+        limit.label = f"{'Minimum' if metric.is_lower else 'Limit'}{unit}"
         unused = []
         if not metric.has_limit:
             unused += ["limit", "window", "duration"]
@@ -77,7 +77,7 @@ class RecipientsForm(forms.Form):
 
     addresses = forms.CharField(
         label="Send email to", required=False, max_length=4_000,
-        help_text="One address per line. Leave empty for none.",
+        help_text="One address per line. Leave empty to send no email.",
         widget=forms.Textarea(attrs={**_INPUT, "rows": 3, "autocomplete": "off", "spellcheck": "false"}),
     )  # fmt: skip
 

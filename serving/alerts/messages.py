@@ -36,7 +36,7 @@ def rule_sentence(rule: AlertRule, currency: str = "") -> str:
     """When a rule fires."""
     metric = METRICS[rule.metric]
     if not metric.has_limit:
-        return "when the daily check finds any"
+        return "when the daily check finds drift"
     limit = exact_percent(rule.limit) if metric.unit == "percent" else shown(rule.metric, rule.limit, currency)
     text = f"{'less' if metric.is_lower else 'more'} than {limit}"
     if metric.key != "replicas":
@@ -52,7 +52,7 @@ def event_sentence(rule: AlertRule, metric: Metric, measured: Measured, change: 
     """What happened, with the figures."""
     note = f" {measured.note}." if measured.note else ""
     if change == Change.FORGOTTEN:
-        return f"{metric.title}: resolved, as there were not enough requests for hours to measure it."
+        return f"{metric.title}: resolved because there have been too few requests to measure it for hours."
     if not metric.has_limit:
         return f"{metric.title}:{note}" if change == Change.FIRED else f"{metric.title}: no longer found."
     if measured.value is None:

@@ -104,7 +104,7 @@ METRICS: dict[str, Metric] = {
         Metric(
             "queue", "p95 time in the queue", "ms", _of(lambda one: one.time("queue", 0.95)), 5_000, for_seconds=600
         ),
-        Metric("rejected", "Rejected, queue full", "percent", _of(lambda one: one.rejected_share), 0.01),
+        Metric("rejected", "Rejected: queue full", "percent", _of(lambda one: one.rejected_share), 0.01),
         Metric(
             "fallback", "Answered by the fallback", "percent", _of(lambda one: one.fallback_share), 0.3, window=3_600,
             for_seconds=1_800, min_requests=50,
@@ -114,7 +114,7 @@ METRICS: dict[str, Metric] = {
             for_seconds=1_800, min_requests=50, enabled=False,
         ),
         Metric(
-            "traffic", "Requests per minute, at least", "number", _of(lambda one: one.per_minute), 0.1, window=3_600,
+            "traffic", "Minimum requests per minute", "number", _of(lambda one: one.per_minute), 0.1, window=3_600,
             for_seconds=600, is_lower=True, needs_requests=False, enabled=False, min_requests=0,
         ),
         Metric(

@@ -14,10 +14,10 @@ MAX_EVENTS = 50
 State = AlertRule.State
 #: metric -> the page that shows its requests, for users who may review, and the text of the link
 _REVIEW = {
-    "invalid": ("failure", "Review the invalid outputs"),
-    "fallback": ("fallback", "Review what the fallback answered"),
+    "invalid": ("failure", "Review invalid outputs"),
+    "fallback": ("fallback", "Review fallback answers"),
 }
-_PAGES = {"replicas": ("deployment", "View the versions"), "drift": ("deploy_drift", "View the drift")}
+_PAGES = {"replicas": ("deployment", "View versions"), "drift": ("deploy_drift", "View drift")}
 _BADGES = {State.OK: ("done", "ok"), State.PENDING: ("queued", "pending"), State.FIRING: ("failed", "firing")}
 
 
@@ -71,7 +71,7 @@ def _more(project: Project, metric: str) -> tuple[str, str]:
     if metric in _REVIEW and Action.REVIEW in getattr(project, "can", ()):
         reason, link = _REVIEW[metric]
         return f"{reverse('deploy_review', args=[project.slug])}?reason={reason}", link
-    view, link = _PAGES.get(metric, ("deploy_monitoring", "View the traffic"))
+    view, link = _PAGES.get(metric, ("deploy_monitoring", "View traffic"))
     return reverse(view, args=[project.slug]), link
 
 

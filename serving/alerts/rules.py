@@ -88,7 +88,7 @@ def set_recipients(*, project: Project, user: User, addresses: Iterable[str]) ->
         try:
             validate_email(one)
         except ValidationError as error:
-            raise Refused(f"{one[:80]} is not an e-mail address.", field="addresses", code="address") from error
+            raise Refused(f"{one[:80]} is not a valid email address.", field="addresses", code="address") from error
     with transaction.atomic():
         recipients, _ = AlertRecipients.objects.update_or_create(project=project, defaults={"addresses": found})
         audit_services.record(

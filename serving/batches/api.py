@@ -51,7 +51,7 @@ class BatchOut(Out):
     done: int
     answered: int = Field(description="lines with a valid output")
     failed: int = Field(description="lines with an error")
-    code: str = Field(description="why it stopped, such as budget; empty where it did not")
+    code: str = Field(description="why it stopped, such as budget; empty if it did not")
     error: str
     seconds_left: float | None
     can_resume: bool
@@ -62,7 +62,7 @@ class BatchOut(Out):
 
 
 class BatchesOut(Out):
-    """Batches, the newest first."""
+    """Batches, newest first."""
 
     items: list[BatchOut]
     next_before: int | None
@@ -77,13 +77,13 @@ class BatchesOut(Out):
 def start(
     request: HttpRequest,
     slug: Slug,
-    name: Name = Query("", description="for people; the name of the file where it is one"),  # type: ignore[type-arg]
-    evidence: Flag = Query(True, description="places of the values in the text"),  # type: ignore[type-arg]
+    name: Name = Query("", description="display name; default: the name of the file"),  # type: ignore[type-arg]
+    evidence: Flag = Query(True, description="include the position of each value in the text"),  # type: ignore[type-arg]
 ) -> HttpResponse:
     """Answers many documents in the background: JSONL, a JSON list, or a file with either.
 
-    Live requests go first. A bad line becomes a line with an error. With the header `Idempotency-Key`, a request that
-    is sent again gets the first batch (200).
+    Live requests have priority. A bad line becomes a line with an error. With the header `Idempotency-Key`, a
+    request that is sent again gets the first batch (200).
     """
     project, who = project_of(request), caller(request)
     source, file_name = _source(request)
@@ -123,7 +123,7 @@ def batches(
     slug: Slug,
     before: int | None = Query(None, ge=1, lt=2**63),  # type: ignore[type-arg]
 ) -> HttpResponse:
-    """The batches of the project, the newest first, fifty per page."""
+    """The batches of the project, newest first, fifty per page."""
     project = project_of(request)
     found = page(BatchRun.objects.filter(project=project), after=before, newest=True, size=PER_PAGE)
     for run in found.rows:
@@ -169,7 +169,7 @@ def cancel(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
     "/{int:pk}/resume", summary="Resume a batch", operation_id="resume_batch", **operation("extract", BatchOut, 409)
 )
 def resume(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
-    """Goes on with a batch that was cancelled or has failed, such as one whose budget was spent."""
+    """Resumes a batch that was cancelled or has failed, such as one whose budget was spent."""
     run = object_of(request, BatchRun, pk=pk)
     try:
         services.resume(run=run, user=caller(request).user)

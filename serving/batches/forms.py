@@ -8,11 +8,11 @@ class BatchForm(forms.Form):
 
     file = forms.FileField(
         label="File",
-        help_text='JSONL, one {"text": …} per line, optionally with id, page and caller; or a JSON list. Up to 200 MB.',
+        help_text='JSONL with one {"text": …} per line (optional: id, page, caller), or a JSON list. Up to 200 MB.',
         widget=forms.FileInput(attrs={"class": "form-control", "accept": ".jsonl,.ndjson,.json"}),
     )
     evidence = forms.BooleanField(
-        label="Places of the values in the text",
+        label="Include the position of each value in the text",
         required=False,
         initial=True,
         widget=forms.CheckboxInput(attrs={"class": "form-check-input"}),

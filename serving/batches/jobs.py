@@ -43,7 +43,7 @@ def run_batch(pk: int) -> None:
     except Stop as stop:
         _end(run, stop=stop)
     except FileNotFoundError:
-        _end(run, stop=Stop("input", "The input of the batch is missing in the artifact store."))
+        _end(run, stop=Stop("input", "The input of the batch is missing from the artifact store."))
     except Exception as error:
         logger.exception("batch %s failed", pk)
         _end(run, stop=Stop("internal", f"The batch failed: {type(error).__name__}: {str(error)[:300]}."))

@@ -46,7 +46,7 @@ def normalize(source: IO[bytes], target: Path) -> int:
     is_array = head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
     number = _array(source, target) if is_array else _lines(source, target)
     if not number:
-        raise Refused("There are no documents in it.", field="file", code="empty")
+        raise Refused("The file has no documents.", field="file", code="empty")
     return number
 
 
@@ -110,7 +110,7 @@ def _line(number: int, line: bytes) -> Line:
     except JsonError as error:
         return Line(number, "", code="invalid_json", error=f"The line is not valid JSON: {error.message}.")
     if not isinstance(value, dict):
-        return Line(number, "", code="invalid_json", error="The line is no JSON object.")
+        return Line(number, "", code="invalid_json", error="The line is not a JSON object.")
     name = value.get("id")
     known = str(name)[:MAX_ID] if isinstance(name, str | int) and not isinstance(name, bool) else ""
     unknown = sorted(set(value) - _FIELDS)
@@ -120,7 +120,7 @@ def _line(number: int, line: bytes) -> Line:
         )
     text, caller = value.get("text"), value.get("caller", "")
     if not isinstance(text, str) or not text.strip():
-        return Line(number, known, code="field", error="text must be a string that is not empty.")
+        return Line(number, known, code="field", error="text must be a non-empty string.")
     if not isinstance(caller, str):
         return Line(number, known, code="field", error="caller must be a string.")
     return Line(number, known, text, caller[:80], page=value.get("page"))

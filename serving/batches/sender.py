@@ -95,7 +95,7 @@ class Sender:
                 continue
             detail = str(value.get("detail", "")) if isinstance(value, dict) else ""
             if code == "budget" or status in _STOP:
-                raise Stop(code or "gateway", detail or f"The gateway answers with {status}.")
+                raise Stop(code or "gateway", detail or f"The gateway responded with status {status}.")
             timeouts += code == "timeout"
             if (status == 0 or code in _AWAY) and timeouts < _TIMEOUT_ATTEMPTS:
                 self._check_patience(detail)
@@ -112,7 +112,7 @@ class Sender:
         self._away_since = self._away_since or now
         if now - self._away_since > PATIENCE_SECONDS:
             minutes = int(PATIENCE_SECONDS // 60)
-            raise Stop("away", f"The model did not answer for {minutes} minutes. {detail}".strip())
+            raise Stop("away", f"The model did not respond for {minutes} minutes. {detail}".strip())
 
     async def _post(self, client: aiohttp.ClientSession, line: Line) -> tuple[int, Any, float]:
         body = {"text": line.text, "evidence": self.evidence, "caller": line.caller}
@@ -125,4 +125,4 @@ class Sender:
                 retry_after = response.headers.get("Retry-After", "")
                 return response.status, loads(text), float(retry_after) if retry_after.isdecimal() else 0.0
         except (aiohttp.ClientError, OSError, TimeoutError, JsonError) as error:
-            return 0, {"detail": f"The gateway does not answer: {type(error).__name__}."}, 0.0
+            return 0, {"detail": f"The gateway does not respond: {type(error).__name__}."}, 0.0

@@ -46,7 +46,7 @@ def start(
         Refused: nothing is deployed, the input cannot be read, or the key was used for another one.
     """
     if len(key) > MAX_KEY or not (key.isprintable() or not key):
-        raise Refused(f"A key has at most {MAX_KEY} printable characters.", field="key", code="key")
+        raise Refused(f"Idempotency-Key can have at most {MAX_KEY} printable characters.", field="key", code="key")
     sha256 = _hash(source)
     if found := _of_key(project, key):
         return _same(found, sha256), False
@@ -54,7 +54,11 @@ def start(
     if deployment is None or not deployment.serving:
         raise Refused("No model of this project is deployed.", field="form", code="not_deployed")
     if BatchRun.objects.filter(project=project).live().count() >= MAX_LIVE:
-        raise Refused(f"{MAX_LIVE} batches of this project are not finished.", field="form", code="too_many_live")
+        raise Refused(
+            f"This project already has {MAX_LIVE} unfinished batches. Cancel one, or wait until one ends.",
+            field="form",
+            code="too_many_live",
+        )
     if problem := quotas.storage_problem(project):
         raise Refused(problem, field="form", code="storage")
     folder = f"batches/{project.pk}/{uuid.uuid4().hex}"
@@ -96,7 +100,11 @@ def _of_key(project: Project, key: str) -> BatchRun | None:
 
 def _same(found: BatchRun, sha256: str) -> BatchRun:
     if found.sha256 != sha256:
-        raise Refused("The key was used for another file.", field="key", code="idempotency_key")
+        raise Refused(
+            "The Idempotency-Key was already used for a different file. Use a new key.",
+            field="key",
+            code="idempotency_key",
+        )
     return found
 
 
@@ -112,7 +120,7 @@ def resume(*, run: BatchRun, user: User | None) -> None:
     with transaction.atomic():
         locked = BatchRun.objects.select_for_update().get(pk=run.pk)
         if not locked.can_resume:
-            raise Refused("The batch has ended.", field="form", code="ended")
+            raise Refused("The batch has already ended.", field="form", code="ended")
         total, done = locked.progress_total, locked.progress_done
         locked.requeue_by(user)
         BatchRun.objects.filter(pk=run.pk).update(progress_total=total, progress_done=done, code="", facts={})

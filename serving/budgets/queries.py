@@ -90,7 +90,7 @@ def use_of_project(project: Project, user: User) -> list[Use]:
         Use(token.name, token, rows.filter(token_id=token.pk).totals(), limits=budgets.get(token.pk, Limits()))
         for token in tokens
     ]
-    studio = Use("Pages and commands", None, rows.filter(token_id=0).totals(), limits=Limits())
+    studio = Use("Web interface and commands", None, rows.filter(token_id=0).totals(), limits=Limits())
     found.sort(key=lambda use: use.totals.requests, reverse=True)
     return [whole, *found, *([studio] if studio.totals.requests else [])]
 

@@ -21,7 +21,7 @@ def set_budget(*, project: Project, user: User, token: ApiToken | None = None, *
     """
     for name, limit in limits.items():
         if name not in FIELDS or (limit is not None and not 1 <= limit <= MAX_LIMIT):
-            raise Refused("A limit is a whole number of at least 1.", field=name, code="limit")
+            raise Refused("Enter a whole number of at least 1.", field=name, code="limit")
     values = {name: limits.get(name) for name in FIELDS}
     about = f"budget of token {token.prefix}" if token is not None else "budget of the project"
     with transaction.atomic():

@@ -18,15 +18,15 @@ class CollectForm(forms.Form):
         min_value=0.01,
         max_value=100,
         initial=100,
-        help_text="Drawn by the hash of the document; a larger share contains a smaller one.",
+        help_text="Documents are selected by hash, so a larger share includes all documents of a smaller one.",
         widget=forms.NumberInput(attrs={**_INPUT, "step": "any"}),
     )
     limit = forms.IntegerField(
-        label="At most",
+        label="Maximum documents",
         min_value=1,
         max_value=MAX_DOCUMENTS,
         initial=500,
-        help_text="The newest first. Collect again for more.",
+        help_text="Newest first. Collect again for more.",
         widget=forms.NumberInput(attrs=_INPUT),
     )
 
@@ -42,17 +42,17 @@ class OptionsForm(forms.Form):
         label="Forward requests unchanged",
         required=False,
         choices=[
-            ("", "no"),
-            (Capture.TOKEN, "with a token of this project"),
-            (Capture.OWN_KEY, "with a token, or with a registered key of the external model"),
+            ("", "No"),
+            (Capture.TOKEN, "With a token for this project"),
+            (Capture.OWN_KEY, "With a token, or with a registered key for the external model"),
         ],
         help_text="Only keys that are registered on this page are forwarded.",
         widget=forms.Select(attrs={"class": "form-select"}),
     )
     sticky = forms.BooleanField(
-        label="A caller always gets the same version",
+        label="Always send a caller to the same version",
         required=False,
-        help_text="In a canary. Evidence then counts callers instead of requests, and takes far longer.",
+        help_text="Applies to canaries. Evidence then counts callers instead of requests and takes much longer.",
         widget=forms.CheckboxInput(attrs={"class": "form-check-input"}),
     )
 
@@ -61,7 +61,7 @@ class KeyForm(forms.Form):
     """A key of the external model that a caller has today."""
 
     key = forms.CharField(
-        label="Key of the external model",
+        label="API key for the external model",
         help_text="Only its hash and its first and last four characters are stored.",
         widget=forms.PasswordInput(attrs={**_INPUT, "autocomplete": "off"}),
     )

@@ -39,9 +39,11 @@ def register(*, project: Project, user: User, key: str) -> CaptureKey:
     _check_role(project, user)
     key = key.strip()
     if not MIN_LENGTH <= len(key) <= MAX_LENGTH or not key.isascii() or not key.isprintable() or " " in key:
-        raise Refused(f"A key has {MIN_LENGTH} to {MAX_LENGTH} characters without blanks.", field="key", code="key")
+        raise Refused(
+            f"A key must have {MIN_LENGTH} to {MAX_LENGTH} characters and no spaces.", field="key", code="key"
+        )
     if key.startswith(PREFIX):
-        raise Refused("This is a token of the studio, which needs no registration.", field="key", code="token")
+        raise Refused("This is an SLM Studio token. Tokens do not need to be registered.", field="key", code="token")
     row = CaptureKey(
         project=project, sha256=key_sha256(project.pk, key), prefix=f"{key[:_SHOWN]}…{key[-_SHOWN:]}", created_by=user
     )
@@ -49,12 +51,16 @@ def register(*, project: Project, user: User, key: str) -> CaptureKey:
         with transaction.atomic():
             Project.objects.select_for_update(no_key=True).get(pk=project.pk)
             if CaptureKey.objects.filter(project=project).in_use().count() >= MAX_KEYS:
-                raise Refused(f"{MAX_KEYS} keys are registered. Remove one first.", field="key", code="too_many")
+                raise Refused(
+                    f"This project already has {MAX_KEYS} registered keys. Remove one first.",
+                    field="key",
+                    code="too_many",
+                )
             row.save(force_insert=True)
             note(project=project, user=user, action="registered", about=f"caller key {row.prefix}")
             transaction.on_commit(announce)
     except IntegrityError:
-        raise Refused("This key is registered already.", field="key", code="known") from None
+        raise Refused("This key is already registered.", field="key", code="known") from None
     return row
 
 

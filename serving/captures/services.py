@@ -69,7 +69,7 @@ def collect(*, project: Project, user: User, share: float = 1.0, limit: int = MA
     """
     _check_role(project, user, Action.CURATE)
     if not 0 < share <= 1:
-        raise Refused("Enter a share above 0 and up to 100%.", field="share", code="share")
+        raise Refused("Enter a share above 0% and at most 100%.", field="share", code="share")
     if not 1 <= limit <= MAX_DOCUMENTS:
         raise Refused(f"Enter a number between 1 and {MAX_DOCUMENTS:,}.", field="limit", code="limit")
     if problem := quotas.storage_problem(project):
@@ -141,7 +141,9 @@ def _note(answers: Mapping[int, queries.CapturedAnswer]) -> int:
     rows = [
         Comment(
             document_id=pk,
-            text=storable_text(f"{answer.model} answered, not as the contract says:\n{answer.content[:_MAX_NOTE]}"),
+            text=storable_text(
+                f"{answer.model} gave an answer that does not match the contract:\n{answer.content[:_MAX_NOTE]}"
+            ),
         )
         for pk, answer in answers.items()
     ]

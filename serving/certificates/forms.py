@@ -14,11 +14,11 @@ class CertificateForm(forms.Form):
     """What is to be shown, decided before documents are labeled."""
 
     margin = forms.FloatField(
-        label="Margin, points",
+        label="Margin (points)",
         min_value=0.1,
         max_value=50,
         initial=3,
-        help_text="The loss of accuracy that is acceptable. 3: at most 3 documents in 100.",
+        help_text="The acceptable loss of accuracy. For example, 3 means at most 3 documents in 100.",
         widget=forms.NumberInput(attrs={**_INPUT, "step": "any"}),
     )
     measure = forms.ChoiceField(
@@ -27,13 +27,13 @@ class CertificateForm(forms.Form):
     method = forms.ChoiceField(
         label="Verdict",
         choices=Certificate.Method.choices,
-        help_text="At any time needs some more documents; looking again and again stays honest.",
+        help_text="A verdict at any time needs more documents, but stays valid no matter how often you read it.",
         widget=forms.Select(attrs=_SELECT),
     )
     family = forms.ChoiceField(
         label="Families",
         required=False,
-        help_text="Documents of one family are not independent: whole families count.",
+        help_text="Documents of one family are not independent, so families are counted instead of documents.",
         widget=forms.Select(attrs=_SELECT),
     )
     wanted = forms.IntegerField(
@@ -41,7 +41,7 @@ class CertificateForm(forms.Form):
         required=False,
         min_value=1,
         max_value=5_000,
-        help_text="Leave empty for the planned number.",
+        help_text="Leave empty to use the calculated number.",
         widget=forms.NumberInput(attrs=_INPUT),
     )
 
@@ -50,8 +50,8 @@ class CertificateForm(forms.Form):
         rows: Any = Document.objects.filter(project=project).order_by("-pk").values_list("metadata", flat=True)[:200]
         keys = sorted({str(key) for metadata in rows for key in metadata if key != "request_id"})
         self.fields["family"].choices = [  # type: ignore[attr-defined]
-            ("", "none: every document counts"),
-            ("caller", "the caller"),
+            ("", "None: every document counts"),
+            ("caller", "Caller"),
             *((f"metadata.{key}"[:100], key) for key in keys),
         ]
 

@@ -46,7 +46,11 @@ def plan(
     """
     _check_role(deployment.project, user)
     if deployment.candidate is None or deployment.stable is None:
-        raise Refused("A certificate compares a candidate with the stable version.", field="form", code="no_candidate")
+        raise Refused(
+            "A certificate needs a stable version and a candidate. Deploy a candidate to shadow first.",
+            field="form",
+            code="no_candidate",
+        )
     project = deployment.project
     if not 0.001 <= margin <= 0.5:
         raise Refused("Enter a margin between 0.1 and 50 points.", field="margin", code="margin")
@@ -57,7 +61,9 @@ def plan(
             wanted = needed(deployment, margin=margin)
             if wanted is None:
                 raise Refused(
-                    "No number of documents that people can label shows this margin.", field="margin", code="margin"
+                    "This margin would take too many labels to prove. Enter a larger margin.",
+                    field="margin",
+                    code="margin",
                 )
         if not 1 <= wanted <= MAX_PAIRS:
             raise Refused(f"Enter 1 to {MAX_PAIRS:,} documents.", field="wanted", code="wanted")
@@ -106,7 +112,7 @@ def draw(*, certificate: Certificate, user: User) -> int:
     """
     _check_role(certificate.project, user)
     if certificate.outcome:
-        raise Refused("The certificate is issued.", field="form", code="issued")
+        raise Refused("The certificate was already issued.", field="form", code="issued")
     project = certificate.project
     have = set(certificate.pairs.values_list("document__sha256", flat=True))
     missing = certificate.wanted - len(have)
@@ -171,11 +177,15 @@ def issue(*, certificate: Certificate, user: User) -> Certificate:
     with transaction.atomic():
         certificate = Certificate.objects.select_for_update(of=("self",)).get(pk=certificate.pk)
         if certificate.outcome:
-            raise Refused("The certificate is issued.", field="form", code="issued")
+            raise Refused("The certificate was already issued.", field="form", code="issued")
         found = compare(certificate)
         outcome = outcome_of(certificate, found)
         if outcome == Outcome.OPEN:
-            raise Refused("It is not shown yet that the candidate is non-inferior.", field="form", code="not_shown")
+            raise Refused(
+                "The candidate is not shown to be non-inferior yet. Label more documents.",
+                field="form",
+                code="not_shown",
+            )
         certificate.outcome, certificate.issued_at = outcome, timezone.now()
         certificate.content = content.content_of(certificate, found)
         certificate.sha256 = content.content_hash(certificate.content)

@@ -21,7 +21,7 @@ from slmstudio.errors import Refused
 router = Router(tags=["deployment"])
 #: codes of refusals by the state of the deployment, not by what was sent
 _CONFLICTS = {"busy", "no_stable", "deployed", "no_candidate", "no_previous"}
-Share = Annotated[Number | None, Field(gt=0, lt=1, description="of the requests, for a canary")]
+Share = Annotated[Number | None, Field(gt=0, lt=1, description="share of the requests, for a canary")]
 Reason = Annotated[Text, Field(max_length=1_000)]
 
 
@@ -39,7 +39,7 @@ class ExternalIn(In):
 
     endpoint: Text = Field(description="name of the endpoint", max_length=80)
     capture: Text = Field(
-        "token", description="who may send requests that are forwarded unchanged; empty: no one",
+        "token", description="who can send requests that are forwarded unchanged; empty: no one",
         json_schema_extra={"enum": ["", *Capture.values]},
     )  # fmt: skip
 
@@ -52,18 +52,18 @@ class PromoteIn(In):
 
 
 class ReasonIn(In):
-    """Why."""
+    """The reason."""
 
     reason: Reason = ""
 
 
 class ReleaseOut(Out):
-    """A version with its replicas and what it answered in the last day."""
+    """A version with its replicas and its figures for the last day."""
 
     version: int
     model: str
     report: int | None = Field(description="number of its gate report; null: it can only run in shadow")
-    state: str = Field(description="done where it answers; else queued, running or failed")
+    state: str = Field(description="done when it answers; otherwise queued, running or failed")
     state_label: str
     error: str
     package_sha256: str
@@ -92,7 +92,7 @@ class DeploymentOut(Out):
     candidate: ReleaseOut | None
     stage: str
     share: float
-    capture: str = Field(description="who may send requests that are forwarded unchanged; empty: no one")
+    capture: str = Field(description="who can send requests that are forwarded unchanged; empty: no one")
     sticky: bool = Field(description="whether a caller always gets the same version")
     previous: int | None = Field(description="the version that a rollback returns to")
     events: list[EventOut]
@@ -111,7 +111,7 @@ def deployment(request: HttpRequest, slug: Slug) -> HttpResponse:
 def deploy(request: HttpRequest, slug: Slug, body: DeployIn) -> HttpResponse:
     """Deploys the model of an approved gate report; in shadow also of one that is not approved.
 
-    It is the candidate until its replicas answer: repeat the GET until ``candidate`` is null, or its ``state`` is done.
+    It is the candidate until its replicas answer: poll until ``candidate`` is null, or its ``state`` is done.
     """
     project = project_of(request)
     report = GateReport.objects.filter(project=project, number=body.report).first()
@@ -146,7 +146,7 @@ def promote(request: HttpRequest, slug: Slug, body: PromoteIn) -> HttpResponse:
     "/abort", summary="Abort the candidate", operation_id="abort", **operation("deploy", DeploymentOut, 400, 409)
 )
 def abort(request: HttpRequest, slug: Slug, body: ReasonIn) -> HttpResponse:
-    """Takes the candidate out; all requests go to the stable version."""
+    """Removes the candidate; all requests go to the stable version."""
     return _change(request, services.abort, **body.model_dump())
 
 
@@ -154,7 +154,7 @@ def abort(request: HttpRequest, slug: Slug, body: ReasonIn) -> HttpResponse:
     "/roll-back", summary="Roll back", operation_id="roll_back", **operation("deploy", DeploymentOut, 400, 409)
 )
 def roll_back(request: HttpRequest, slug: Slug, body: ReasonIn) -> HttpResponse:
-    """Takes the candidate out, or returns to the version that was stable before."""
+    """Removes the candidate, or returns to the version that was stable before."""
     return _change(request, services.roll_back, **body.model_dump())
 
 

@@ -20,13 +20,13 @@ class DeployForm(forms.Form):
     engine = forms.ChoiceField(
         label="Engine",
         required=False,
-        help_text="A different engine is first compared with the evaluation.",
+        help_text="A different engine is compared with the evaluation first.",
         widget=forms.Select(attrs=_SELECT),
     )
     stage = forms.ChoiceField(
         label="Stage",
         choices=[
-            (Stage.SHADOW, "Shadow: repeats requests, callers do not see it"),
+            (Stage.SHADOW, "Shadow: repeats requests; callers do not see its answers"),
             (Stage.CANARY, "Canary: answers a share of the requests"),
             (Stage.FULL, "Full: answers all requests"),
         ],
@@ -49,10 +49,10 @@ class DeployForm(forms.Form):
         self.reports: dict[str, GateReport] = {str(one.number): one for one in queries.approved_reports(project)}
         self.runs = {f"evaluation-{one.number}": one for one in queries.shadow_runs(project, self.reports.values())}
         runs = [*(one.eval_run for one in self.reports.values()), *self.runs.values()]
-        self.fields["engine"].choices = [("", "as evaluated"), *queries.engine_choices(runs)]  # type: ignore[attr-defined]
+        self.fields["engine"].choices = [("", "As evaluated"), *queries.engine_choices(runs)]  # type: ignore[attr-defined]
         groups = {
             "Approved": [(key, f"Report {key}: {one.eval_run.model_label}") for key, one in self.reports.items()],
-            "Not approved, in shadow only": [
+            "Not approved (shadow only)": [
                 (key, f"Evaluation {one.number}: {one.model_label}, {one.get_split_display()}")
                 for key, one in self.runs.items()
             ],
@@ -98,12 +98,12 @@ class EndpointForm(forms.Form):
         widget=forms.Select(attrs=_SELECT),
     )
     capture = forms.ChoiceField(
-        label="Requests that callers send today",
+        label="Existing requests",
         required=False,
         choices=[
-            (Capture.TOKEN, "Forward unchanged: callers send a token of this project"),
-            (Capture.OWN_KEY, "Forward unchanged: callers keep the key they have, once it is registered"),
-            ("", "Do not forward: every document gets the instruction and the schema of the contract"),
+            (Capture.TOKEN, "Forward unchanged: callers send a token for this project"),
+            (Capture.OWN_KEY, "Forward unchanged: callers keep their current key, once it is registered"),
+            ("", "Do not forward: every document is sent with the contract's instruction and schema"),
         ],
         initial=Capture.TOKEN,
         help_text="Callers only change the base URL of their client. Requests and answers are logged.",
@@ -151,5 +151,5 @@ class TryForm(forms.Form):
         """One of both; a file wins, as the text is filled in with an example."""
         values: dict[str, Any] = super().clean() or {}
         if not values.get("file") and not str(values.get("text") or "").strip() and not self.errors:
-            self.add_error("text", "Enter a text, or choose a file.")
+            self.add_error("text", "Enter text or choose a file.")
         return values

@@ -77,9 +77,9 @@ class ReleaseStatus:
         if not package.is_ready:
             return "failed", "package failed"
         if self.ready:
-            return "done", "answering" if self.ready >= self.wanted else f"{self.ready} of {self.wanted} answer"
+            return "done", "answering" if self.ready >= self.wanted else f"{self.ready} of {self.wanted} ready"
         if any(replica.state == Replica.State.FAILED for replica in self.replicas):
-            return "failed", "does not start"
+            return "failed", "failed to start"
         return "queued", "starting" if self.replicas else "waiting for manage.py serve"
 
     @property

@@ -52,7 +52,9 @@ def deploy(
         raise Refused("Select a gate report or an evaluation of this project.", field="report", code="report")
     approved = report is not None and _check_approval(report, required=stage != Stage.SHADOW)
     if stage != Stage.SHADOW and report is None:
-        raise Refused("Only an approved model may answer. Deploy it to shadow.", field="stage", code="not_approved")
+        raise Refused(
+            "Only an approved model can answer callers. Deploy this one to shadow.", field="stage", code="not_approved"
+        )
     package = request_package(run=run, user=user, engine=engine)
     variant = package.variant(wanted_key(run, engine))
     # "" is the first one, so that a release of before has the same value.
@@ -67,7 +69,7 @@ def deploy(
             assert current is not None
             if (current.package_id, current.variant) != (package.pk, key):
                 raise Refused(
-                    f"{str(current).capitalize()} is the candidate. Promote it or abort it first.",
+                    f"{str(current).capitalize()} is already the candidate. Promote or abort it first.",
                     field="stage",
                     code="busy",
                 )
@@ -77,7 +79,7 @@ def deploy(
             )
         release = _release(project, package, key, report if approved else None, user)
         if deployment.stable_id == release.pk:
-            raise Refused(f"{str(release).capitalize()} already answers.", field="report", code="deployed")
+            raise Refused(f"{str(release).capitalize()} is already deployed.", field="report", code="deployed")
         deployment.candidate, deployment.stage, deployment.share = release, stage, share
         _save(deployment)
         _record(deployment, Kind.DEPLOYED, release, user)
@@ -124,7 +126,7 @@ def deploy_endpoint(*, project: Project, user: User, endpoint: Endpoint, capture
     with transaction.atomic():
         deployment = _locked(project)
         if deployment.stable_id is not None:
-            raise Refused("Another version is deployed already.", field="endpoint", code="busy")
+            raise Refused("Another version is already deployed.", field="endpoint", code="busy")
         release = Release.objects.filter(project=project, endpoint=endpoint).first() or Release.objects.create(
             project=project, number=_next_number(project), endpoint=endpoint, created_by=user
         )
@@ -147,7 +149,7 @@ def set_options(*, deployment: Deployment, user: User, capture: str, sticky: boo
         deployment = _locked(deployment.project)
         if sticky != deployment.sticky and deployment.stage == Stage.CANARY:
             raise Refused(
-                "The requests are being split. Change this before or after the canary.", field="sticky", code="busy"
+                "A canary is running. Change this before it starts or after it ends.", field="sticky", code="busy"
             )
         if (capture, sticky) != (deployment.capture, deployment.sticky):
             deployment.capture, deployment.sticky = capture, sticky
@@ -193,7 +195,7 @@ def settle(deployment: Deployment) -> bool:
         deployment.stable = deployment.candidate
         _clear_candidate(deployment)
         _save(deployment)
-        _record(deployment, Kind.PROMOTED, deployment.stable, None, "Its replicas respond.")
+        _record(deployment, Kind.PROMOTED, deployment.stable, None, "The replicas respond.")
     return True
 
 

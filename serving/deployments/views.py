@@ -201,7 +201,7 @@ def try_document(request: SignedInRequest, slug: str) -> HttpResponse:
                 layout=form.cleaned_data["layout"],
             )
         except httpx.HTTPError:
-            form.add_error(None, "The gateway does not answer. It is started by: python -m serving.gateway")
+            form.add_error(None, "The gateway does not respond. Start it with: python -m serving.gateway")
         else:
             answer = loads(response.text)
             if response.status_code == 200:

@@ -4,8 +4,8 @@ from serving.drift.comparison import OTHER, Finding
 from slmstudio.text.formatting import percent
 
 PROBLEMS = {
-    "no_reference": "The evaluation of this version has too few outputs to compare with.",
-    "too_few": "Too few documents were sent to compare anything.",
+    "no_reference": "The evaluation of this version has too few outputs for a comparison.",
+    "too_few": "Too few documents were sent for a comparison.",
 }
 
 
@@ -13,8 +13,8 @@ def title(metric: str) -> str:
     """What a metric is."""
     kind, _, name = metric.partition(" ")
     return {
-        "length": "Length of the documents",
-        "language": "Language of the documents",
+        "length": "Document length",
+        "language": "Document language",
         "null": f"{name} is null",
         "rows": f"Rows of {name}",
         "characters": f"Length of {name}",
@@ -35,14 +35,14 @@ def sentence(one: Finding) -> str:
     before, after = figures(one)
     kind, _, name = one.metric.partition(" ")
     if kind == "null":
-        return f"{name} is null in {after} of the outputs instead of {before}."
+        return f"{name} is null in {after} of the outputs ({before} in the evaluation)."
     if one.kind == "share":
         what = "Other values" if one.category == OTHER else f"“{one.category}”"
         of = "the documents" if kind == "language" else f"the outputs ({name})"
-        return f"{what}: {after} of {of} instead of {before}."
+        return f"{what}: {after} of {of} ({before} in the evaluation)."
     if one.reference == one.live:
-        return f"{title(one.metric)}: another distribution with the same median, {before}."
-    return f"{title(one.metric)}: median {after} instead of {before}."
+        return f"{title(one.metric)}: different distribution with the same median, {before}."
+    return f"{title(one.metric)}: median {after} ({before} in the evaluation)."
 
 
 def _number(value: float) -> str:

@@ -28,17 +28,17 @@ class ExperimentIn(In):
     question: Text = Field(
         description="failures, latency or accuracy", json_schema_extra={"enum": [*Experiment.Question.values]}
     )
-    share: Annotated[Number, Field(gt=0, lt=1, description="of the requests, for B")] = 0.5
+    share: Annotated[Number, Field(gt=0, lt=1, description="share of the requests, for B")] = 0.5
 
 
 class StopIn(In):
-    """How it ends."""
+    """Which version stays."""
 
-    keep: Text = Field("a", description="the version that answers then", json_schema_extra={"enum": ["a", "b"]})
+    keep: Text = Field("a", description="the version that stays", json_schema_extra={"enum": ["a", "b"]})
 
 
 class ArmOut(Out):
-    """One of both versions. ``e_value``: the evidence that it is the better one."""
+    """One of the two versions. ``e_value``: the evidence that it is better."""
 
     version: int
     requests: int
@@ -47,7 +47,7 @@ class ArmOut(Out):
 
 
 class ExperimentOut(Out):
-    """An A/B test. ``verdict``: a, b, or empty where no difference is shown yet."""
+    """An A/B test. ``verdict``: a, b, or empty if no difference is shown yet."""
 
     question: str
     share: float
@@ -87,11 +87,11 @@ def start(request: HttpRequest, slug: Slug, body: ExperimentIn) -> HttpResponse:
     "/stop", summary="Stop the A/B test", operation_id="experiment_stop", **operation("deploy", ExperimentOut, 400, 409)
 )
 def stop(request: HttpRequest, slug: Slug, body: StopIn) -> HttpResponse:
-    """Ends the test that runs."""
+    """Ends the running test."""
     project = project_of(request)
     found = queries.running(project)
     if found is None:
-        raise Problem(409, "No A/B test runs.")
+        raise Problem(409, "No A/B test is running.")
     try:
         services.stop(experiment=found, user=caller(request).user, keep_b=body.keep == "b")
     except Refused as refusal:

@@ -19,7 +19,7 @@ class ExperimentForm(forms.Form):
     question = forms.ChoiceField(
         label="Question",
         choices=Experiment.Question.choices,
-        help_text="One question, chosen before the first request.",
+        help_text="Chosen before the first request; it cannot be changed later.",
         widget=forms.Select(attrs=_SELECT),
     )
     share = forms.IntegerField(

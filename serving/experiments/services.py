@@ -41,16 +41,20 @@ def start(
     found = deployment_queries.find(project)
     if found is not None and found.sticky:
         raise Refused(
-            "Callers always get the same version here. Switch that off for an A/B test.", field="stage", code="busy"
+            "This deployment always sends a caller to the same version. Turn that option off to run an A/B test.",
+            field="stage",
+            code="busy",
         )
     if found is not None and Experiment.objects.running().filter(deployment=found).exists():
-        raise Refused("An A/B test runs. Stop it first.", field="stage", code="busy")
+        raise Refused("An A/B test is already running. Stop it first.", field="stage", code="busy")
     if found is None or found.stable is None:
         raise Refused("Nothing is deployed yet.", field="stage", code="no_stable")
     limit = median_ms(project.pk, found.stable.pk, timezone.now()) if question == Question.LATENCY else None
     if question == Question.LATENCY and limit is None:
         raise Refused(
-            "The stable version answered nothing in the last day, so its latency is unknown.", field="question",
+            "The stable version answered no requests in the last day, so its latency is unknown. "
+            "Choose another question.",
+            field="question",
             code="latency",
         )  # fmt: skip
     with transaction.atomic():
@@ -85,16 +89,16 @@ def stop(*, experiment: Experiment, user: User, keep_b: bool = False) -> Experim
     with transaction.atomic():
         experiment = Experiment.objects.select_for_update(of=("self",)).get(pk=experiment.pk)
         if experiment.ended_at is not None:
-            raise Refused("The A/B test has ended.", field="form", code="ended")
+            raise Refused("The A/B test has already ended.", field="form", code="ended")
         experiment.ended_at = timezone.now()
         experiment.save(update_fields=["ended_at"])
         deployment = Deployment.objects.get(pk=experiment.deployment_id)
         deployment.project = project
         if deployment.candidate_id == experiment.b_id:
             if keep_b:
-                deployment_services.promote(deployment=deployment, user=user, reason="The A/B test has ended.")
+                deployment_services.promote(deployment=deployment, user=user, reason="The A/B test has already ended.")
             else:
-                deployment_services.abort(deployment=deployment, user=user, reason="The A/B test has ended.")
+                deployment_services.abort(deployment=deployment, user=user, reason="The A/B test has already ended.")
         audit_services.record(
             project=project, user=user, action="A/B test stopped", about=str(experiment),
             details={"verdict": experiment.verdict, "counts": experiment.counts},

@@ -57,7 +57,7 @@ def experiment_stop(request: SignedInRequest, slug: str) -> HttpResponse:
     """Ends the test that runs: B is taken out, or with ``keep=b`` answers everything."""
     project = project_for(request.user, slug, Action.DEPLOY)
     found = queries.running(project)
-    refused = "No A/B test runs."
+    refused = "No A/B test is running."
     if found is not None:
         try:
             services.stop(experiment=found, user=request.user, keep_b=request.POST.get("keep") == "b")

@@ -30,7 +30,7 @@ class DecisionForm(forms.Form):
         data: Any = self.data
         given = [one for one in data.getlist("items") if one.isascii() and one.isdigit() and len(one) < 19]
         items.choices = [(one, one) for one in given]
-        tag.choices = [("", "no tag"), *((name, found.title) for name, found in tags_of(project).items())]
+        tag.choices = [("", "No tag"), *((name, found.title) for name, found in tags_of(project).items())]
 
     def clean(self) -> dict[str, Any]:
         values: dict[str, Any] = super().clean() or self.cleaned_data
@@ -43,43 +43,43 @@ class PlanForm(forms.Form):
     """Shares are entered in percent."""
 
     share = forms.FloatField(
-        label="Uniform sample, % of the requests", min_value=0, max_value=100,
-        help_text="Live accuracy is measured on it.",
+        label="Uniform sample (% of requests)", min_value=0, max_value=100,
+        help_text="Live accuracy is measured on this sample.",
         widget=forms.NumberInput(attrs={**_INPUT, "step": "0.1"}),
     )  # fmt: skip
     per_day = forms.IntegerField(
-        label="Requests of the sample a day, at least (about)",
+        label="Minimum sampled requests per day (approximate)",
         min_value=0,
         max_value=100_000,
         widget=forms.NumberInput(attrs=_INPUT),
     )
     targeted_per_day = forms.IntegerField(
-        label="Requests a day for each other reason, at most (about)", min_value=0, max_value=100_000,
+        label="Maximum requests per day for each other reason (approximate)", min_value=0, max_value=100_000,
         help_text="Invalid outputs, low confidence, fallbacks, disagreement in shadow. Negative feedback is always "
         "reviewed.",
         widget=forms.NumberInput(attrs=_INPUT),
     )  # fmt: skip
     low_confidence = forms.FloatField(
-        label="Low confidence is below (%)", required=False, min_value=0, max_value=100,
-        help_text="Of the least certain field. Leave empty for the project's threshold.",
+        label="Low-confidence threshold (%)", required=False, min_value=0, max_value=100,
+        help_text="Applies to the least certain field. Leave empty to use the project's threshold.",
         widget=forms.NumberInput(attrs={**_INPUT, "step": "1"}),
     )  # fmt: skip
     redact = forms.MultipleChoiceField(
         label="Redact", required=False, choices=[(kind, title) for kind, (title, _, _) in KINDS.items()],
-        help_text="In the queue, and in the documents that come from it. Names are not found.",
+        help_text="Applies to the review queue and the documents created from it. Names are not detected.",
         widget=forms.CheckboxSelectMultiple,
     )  # fmt: skip
     retrain_labels = forms.IntegerField(
-        label="New labels after which a training run is proposed", required=False, min_value=1, max_value=10_000_000,
+        label="Propose a training run after this many new labels", required=False, min_value=1, max_value=10_000_000,
         widget=forms.NumberInput(attrs=_INPUT),
     )  # fmt: skip
     retrain_tag = forms.ChoiceField(
-        label="Only labels of documents with this tag", required=False,
+        label="Count only documents with this tag", required=False,
         widget=forms.Select(attrs={"class": "form-select"}),
     )  # fmt: skip
     retrain_below = forms.FloatField(
         label="Propose a training run when live accuracy is below (%)", required=False, min_value=0, max_value=100,
-        help_text="Once the upper end of its 95% interval is below.",
+        help_text="Applies once the upper end of its 95% interval is below this value.",
         widget=forms.NumberInput(attrs={**_INPUT, "step": "0.1"}),
     )  # fmt: skip
 
@@ -87,7 +87,7 @@ class PlanForm(forms.Form):
         super().__init__(*args, **kwargs)
         tag = self.fields["retrain_tag"]
         assert isinstance(tag, forms.ChoiceField)
-        tag.choices = [("", "all labels"), *((name, found.title) for name, found in tags_of(project).items())]
+        tag.choices = [("", "All labels"), *((name, found.title) for name, found in tags_of(project).items())]
 
     @classmethod
     def of(cls, plan: SamplePlan, project: Project) -> "PlanForm":

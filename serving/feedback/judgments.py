@@ -80,7 +80,7 @@ def judge(
             schema: ``errors`` has the message of every field.
     """
     if (right is None) == (output is None):
-        raise Refused("Give right or output.", field="right", code="what")
+        raise Refused("Send either right or output.", field="right", code="what")
     schema = schema_of(project, request.release)
     if output is not None:
         output = wrap(schema.schema, output)

@@ -40,7 +40,7 @@ def _is_iban(text: str) -> bool:
 
 #: kind -> title, pattern and check, in the order in which they are replaced
 KINDS: dict[str, tuple[str, re.Pattern[str], Callable[[str], bool]]] = {
-    "email": ("E-mail addresses", _EMAIL, lambda text: True),
+    "email": ("Email addresses", _EMAIL, lambda text: True),
     "iban": ("IBANs", _IBAN, _is_iban),
     "card": ("Card numbers", _CARD, _is_card),
     "phone": ("Phone numbers", _PHONE, lambda text: True),

@@ -89,9 +89,9 @@ def _decide(project: Project, request: SignedInRequest, action: str, items: Any,
 def _report(request: SignedInRequest, action: str, done: decisions.Decided) -> None:
     text = f"{done.items:,} {ngettext(*_DONE[action], done.items)}."
     if done.gone:
-        text += f" {done.gone:,} left the queue: their text is no longer stored."
+        text += f" {done.gone:,} left the queue because their text is no longer stored."
     if done.rejected:
-        text += f" {done.rejected:,} cannot be documents and stay in the queue."
+        text += f" {done.rejected:,} cannot be stored as documents and stay in the queue."
     messages.success(request, text)
 
 
@@ -111,7 +111,7 @@ def accuracy(request: SignedInRequest, slug: str) -> HttpResponse:
         form = PlanForm(request.POST, project=project)
         if form.is_valid():
             services.set_plan(deployment=deployment, user=request.user, **form.values())
-            messages.success(request, "The plan is stored.")
+            messages.success(request, "Plan saved.")
             return redirect(reverse("deploy_accuracy", args=[slug]))
         status = 422
     context = {

@@ -215,7 +215,7 @@ class Answerer:
         else:
             is_busy = release is not None and self.pool.is_busy(release)
         if is_busy:
-            raise Problem(429, "busy", "Live requests go first.", headers={"Retry-After": "1"})
+            raise Problem(429, "busy", "Live requests have priority. Try again later.", headers={"Retry-After": "1"})
 
     @timeline.timed(MODEL)
     async def _ask(self, release: ReleaseRoute, text: str, max_queue: int) -> Answer:
@@ -234,7 +234,10 @@ class Answerer:
             logger.error("the request log cannot be written: %s", error)
             if entry.status == 200:
                 raise Problem(
-                    503, "log", "The request cannot be logged at the moment.", headers={"Retry-After": "10"}
+                    503,
+                    "log",
+                    "The request cannot be logged at the moment. Try again later.",
+                    headers={"Retry-After": "10"},
                 ) from error
 
     async def replay(

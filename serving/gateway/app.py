@@ -52,7 +52,7 @@ def _endpoint(handler: Handler, *, openai: bool = False) -> Callable[[Request], 
             return Response(status_code=499)
         except Exception:
             logger.exception("%s %s failed", request.method, request.url.path)
-            problem = Problem(500, "internal", "Internal error; see the log of the gateway.")
+            problem = Problem(500, "internal", "Internal error. See the gateway log.")
         if not problem.is_logged:
             request.app.state.gateway.metrics.rejected(problem.status, problem.code)
         return problem.openai_response(request_id) if openai else problem.response(request_id)
@@ -93,7 +93,7 @@ async def _health(request: Request) -> Response:
 
 async def _not_found(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 404)
-    detail = "The method is not allowed here." if status == 405 else "There is nothing at this address."
+    detail = "This URL does not support the method." if status == 405 else "There is nothing at this URL."
     return Problem(status, "address", detail).response(str(uuid.uuid4()))
 
 

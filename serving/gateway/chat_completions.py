@@ -137,17 +137,17 @@ def document_of(messages: Any) -> str:
     rows = messages if isinstance(messages, list) else []
     last = next((one for one in reversed(rows) if isinstance(one, dict) and one.get("role") == "user"), None)
     if last is None:
-        raise Problem(422, "field", "messages must have a user message with the document.", field="messages")
+        raise Problem(422, "field", "messages must contain a user message with the document.", field="messages")
     content = last.get("content")
     if isinstance(content, list):
         parts = [part for part in content if isinstance(part, dict)]
         if len(parts) != len(content) or any(part.get("type") != "text" for part in parts):
-            raise Problem(422, "field", "Only text can be sent; extract the text of files first.", field="messages")
+            raise Problem(422, "field", "Only text is supported. Extract the text of files first.", field="messages")
         content = "".join(str(part.get("text", "")) for part in parts)
     if not isinstance(content, str) or not content.strip():
         raise Problem(422, "field", "The last user message is empty.", field="messages")
     if "\0" in content:
-        raise Problem(422, "field", "The last user message has a NUL character.", field="messages")
+        raise Problem(422, "field", "The last user message contains a NUL character.", field="messages")
     check_length(content)
     return content
 

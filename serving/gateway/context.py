@@ -131,7 +131,7 @@ class Gateway:
         """
         if self.open[slug] >= MAX_OPEN:
             raise Problem(
-                429, "queue_full", f"{MAX_OPEN:,} requests of this project are being answered.",
+                429, "queue_full", f"This project already has {MAX_OPEN:,} open requests. Try again later.",
                 headers={"Retry-After": "1"},
             )  # fmt: skip
         self.open[slug] += 1
@@ -149,7 +149,7 @@ class Gateway:
     def check_project(caller: Caller, slug: str) -> None:
         """Raises Problem 404 where the token is of another project."""
         if caller.slug != slug:
-            raise Problem(404, "project", "There is no such project, or the token belongs to another one.")
+            raise Problem(404, "project", "The project does not exist, or the token belongs to another project.")
 
     def route(self, slug: str, number: int | None = None) -> Route:
         """The deployment of a project. ``number``: the version that the caller names. Raises Problem 404."""
@@ -218,7 +218,9 @@ class Gateway:
             return Response(content, media_type="application/json", headers=headers)
         if not route.retention_days:
             raise Problem(
-                422, "idempotency_key", "This project does not store responses. Send the request without a key."
+                422,
+                "idempotency_key",
+                "This project does not store responses. Send the request without an Idempotency-Key.",
             )
         owner = f"{caller.slug} {caller.token_id} {request.url.path}"
         sha256 = await self.bodies.in_thread(lambda: hashlib.sha256(orjson.dumps(body)).hexdigest())

@@ -72,7 +72,10 @@ class ExternalModels:
         before = sum(one.outstanding for key, one in self._replaced if key == _key(route, attempts))
         if connection.outstanding + before >= config.at_once + max_queue:
             raise Problem(
-                429, "queue_full", f"{max_queue} requests wait already. Try again later.", headers={"Retry-After": "1"}
+                429,
+                "queue_full",
+                f"{max_queue} requests are already waiting. Try again later.",
+                headers={"Retry-After": "1"},
             )
         arrived = time.perf_counter()
         completion = await self._read(connection, text)

@@ -54,7 +54,7 @@ async def feedback(request: Request, gateway: Gateway, question_id: str) -> Resp
         raise Problem(422, error.code or "field", error.message, field=error.field, **_errors(error)) from error
     except DatabaseError as error:
         raise Problem(
-            503, "database", "Feedback cannot be stored at the moment.", headers={"Retry-After": "5"}
+            503, "database", "Feedback cannot be stored at the moment. Try again later.", headers={"Retry-After": "5"}
         ) from error
     return Response(orjson.dumps(_response(stored)), media_type="application/json")
 

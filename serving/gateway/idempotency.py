@@ -69,7 +69,9 @@ class IdempotencyKeys:
                 number of keys of a day.
         """
         if len(key) > MAX_LENGTH or not key.isprintable():
-            raise Problem(422, "idempotency_key", f"Idempotency-Key: at most {MAX_LENGTH} printable characters.")
+            raise Problem(
+                422, "idempotency_key", f"Idempotency-Key can have at most {MAX_LENGTH} printable characters."
+            )
         claim = Claim(f"slm:request-of-key:{hashlib.sha256(f'{owner} {key}'.encode()).hexdigest()}", body_sha256)
         try:
             pending = orjson.dumps({"body": body_sha256})
@@ -78,18 +80,20 @@ class IdempotencyKeys:
                 return claim
             stored = await self._client.get(claim.name)
         except (RedisError, OSError):
-            logger.info("the queue server does not answer; an idempotency key is ignored")
+            logger.info("the queue server does not respond; an idempotency key is ignored")
             return None
         if stored is None:  # it ended with an error in between
             return await self.claim(project=project, owner=owner, key=key, body_sha256=body_sha256)
         found = orjson.loads(stored)
         if found["body"] != body_sha256:
-            raise Problem(422, "idempotency_key", "The Idempotency-Key was used for another request.")
+            raise Problem(
+                422, "idempotency_key", "The Idempotency-Key was already used for a different request. Use a new key."
+            )
         if "request" not in found:
             raise Problem(
                 409,
                 "in_progress",
-                "A request with this Idempotency-Key is being answered.",
+                "A request with this Idempotency-Key is in progress. Try again later.",
                 headers={"Retry-After": "1"},
             )
         return Known(str(found["request"]))
@@ -111,14 +115,14 @@ class IdempotencyKeys:
         try:
             await self._client.set(claim.name, value, ex=KEEP_SECONDS)
         except (RedisError, OSError):
-            logger.info("the queue server does not answer; an idempotency key is not kept")
+            logger.info("the queue server does not respond; an idempotency key is not kept")
 
     async def release(self, claim: Claim) -> None:
         """Frees the key of a request that ended with an error: it may be sent again."""
         try:
             await self._client.delete(claim.name)
         except (RedisError, OSError):
-            logger.info("the queue server does not answer; an idempotency key stays taken for some minutes")
+            logger.info("the queue server does not respond; an idempotency key stays taken for some minutes")
 
     async def close(self) -> None:
         """Closes the connection."""
@@ -144,10 +148,13 @@ async def response_of(known: Known, project_id: int, *, complete: Callable[[], N
         found = None
     if found is None:
         raise Problem(
-            503, "database", "The response to this key cannot be read at the moment.", headers={"Retry-After": "5"}
+            503,
+            "database",
+            "The response for this Idempotency-Key cannot be read at the moment. Try again later.",
+            headers={"Retry-After": "5"},
         )
     if not found:
         raise Problem(
-            410, "erased", "The request with this Idempotency-Key was answered; its response is not stored any more."
+            410, "erased", "The request with this Idempotency-Key was answered; its response is no longer stored."
         )
     return str(found).encode()

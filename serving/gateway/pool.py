@@ -67,7 +67,7 @@ class ReplicaUnavailable(Exception):
         """What the caller gets where no other replica answers."""
         if self.is_fault:
             return Problem(502, "engine", "The model failed.")
-        return Problem(503, NO_REPLICA, "The model does not answer.", headers={"Retry-After": "5"})
+        return Problem(503, NO_REPLICA, "The model does not respond.", headers={"Retry-After": "5"})
 
 
 @dataclass
@@ -93,7 +93,10 @@ class ReplicaPool:
         waiting = sum(backend.outstanding for backend in backends)
         if waiting >= len(backends) * self.slots + max_queue:
             raise Problem(
-                429, "queue_full", f"{max_queue} requests wait already. Try again later.", headers={"Retry-After": "1"}
+                429,
+                "queue_full",
+                f"{max_queue} requests are already waiting. Try again later.",
+                headers={"Retry-After": "1"},
             )
         self.retries.request()
         tried: set[str] = set()
@@ -143,7 +146,7 @@ class ReplicaPool:
             raise ReplicaUnavailable(str(error), is_fault=True) from error
         except TimeoutError:
             backend.failed()
-            raise Problem(504, "timeout", f"The model did not answer within {self.timeout:g} s.") from None
+            raise Problem(504, "timeout", f"The model did not respond within {self.timeout:g} s.") from None
         except (Unavailable, OSError) as error:
             backend.failed()
             raise ReplicaUnavailable(str(error)) from error

@@ -154,7 +154,7 @@ class RouteTable:
             self.loaded, self._read_at = True, time.monotonic()
             self.on_read(self._addresses())
         except DatabaseError:
-            logger.warning("the database does not answer; requests go where they went before")
+            logger.warning("the database does not respond; requests go where they went before")
         except Exception:
             logger.exception("the routes could not be read; requests go where they went before")
 

@@ -107,7 +107,7 @@ class TokenCache:
                 headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
             )  # fmt: skip
         if caller.scopes.isdisjoint({scope, also}):
-            raise Problem(403, "scope", f"The token lacks the scope {scope} ({tokens.SCOPES[scope]}).")
+            raise Problem(403, "scope", f"The token does not have the scope {scope} ({tokens.SCOPES[scope]}).")
         return caller
 
     async def _lookup(self, text: str, before_query: Callable[[], None]) -> Caller | None:
@@ -132,10 +132,13 @@ class TokenCache:
         except DatabaseError:
             self._ask_again_at = time.monotonic() + RETRY_SECONDS
             if known is not None and acceptable:
-                logger.warning("the database does not answer; known tokens are accepted as they were")
+                logger.warning("the database does not respond; known tokens are accepted as they were")
                 return known.caller
             raise Problem(
-                503, "database", "Tokens cannot be checked at the moment.", headers={"Retry-After": "5"}
+                503,
+                "database",
+                "Tokens cannot be checked at the moment. Try again later.",
+                headers={"Retry-After": "5"},
             ) from None
         if caller is None:
             self._known.pop(key, None)

@@ -44,4 +44,4 @@ async def check_fingerprint(folder: Path, package: LoadedPackage) -> None:
     recorded = json.loads(file.read_text(encoding="utf-8")).get(package.spec.key, []) if file.is_file() else []
     found = await fingerprint(package)
     if sum(one == other for one, other in zip(recorded, found, strict=False)) < _EQUAL:
-        raise Refused("The server's outputs are not those of the model that was checked.", code="identity")
+        raise Refused("The server's outputs differ from those of the checked model.", code="identity")

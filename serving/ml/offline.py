@@ -60,7 +60,7 @@ def prompt_template(builder: PromptBuilder) -> PromptTemplate:
     padded = builder.text(f" \n{_MARK}\n ")
     strip = padded == text
     if not found or _MARK in suffix or not (strip or padded == f"{prefix} \n{_MARK}\n {suffix}"):
-        raise Refused("The chat template does not contain the document as it is.", code="template")
+        raise Refused("The chat template does not contain the document unchanged.", code="template")
     specials = {token: None for token in builder.encoder.special_tokens if len(token) > 1}
     ordered = tuple(sorted(specials, key=len, reverse=True))
     first: tuple[int, ...] = ()
@@ -88,7 +88,7 @@ async def write_offline_files(
     specials = "x ".join(template.special_tokens)
     for text in (*texts, *TEXTS, f"Total {specials} 5"):
         if await engine.tokenize(template.content(text)) != builder.prompt(text):
-            raise Refused("llama.cpp splits the prompt into other tokens than the model's tokenizer.", code="tokens")
+            raise Refused("llama.cpp tokenizes the prompt differently from the model's tokenizer.", code="tokens")
     _write(folder / PROMPT, {"version": 1, **_limits(spec), **asdict(template), "grounded": _grounded(builder.ground)})
     (folder / SCHEMA).write_text(dumps(builder.schema.schema) + "\n", encoding="utf-8")
     if spec.mode != "free":

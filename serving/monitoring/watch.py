@@ -82,7 +82,7 @@ class MonitoringLoop:
                 if task.run(timezone.now()):
                     task.due = 0.0
             except DatabaseError as error:
-                logger.warning("monitoring: the database does not answer: %s", first_line(error))
+                logger.warning("monitoring: the database does not respond: %s", first_line(error))
                 connection.close()
             except Exception:
                 logger.exception("monitoring")

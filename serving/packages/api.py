@@ -55,13 +55,13 @@ class PackageOut(Out):
     sha256: str
     size: int
     signed: bool
-    deleted: bool = Field(description="its files were deleted, as nothing needed them")
+    deleted: bool = Field(description="when its files were deleted because nothing needed them")
     versions: list[int]
     variants: list[VariantOut]
 
 
 class PackagesOut(Out):
-    """The packages of a project, the newest first."""
+    """The packages of a project, newest first."""
 
     packages: list[PackageOut]
 
@@ -76,9 +76,9 @@ def packages(request: HttpRequest, slug: Slug) -> HttpResponse:
 
 @router.post("", summary="Build a package", operation_id="build_package", **operation("deploy", PackageOut, 400, 409))
 def build(request: HttpRequest, slug: Slug, body: BuildIn) -> HttpResponse:
-    """Builds another package of the evaluation of a gate report. Repeat the GET until its ``status`` is done.
+    """Builds another package of the evaluation of a gate report. Poll until its ``status`` is done.
 
-    Versions keep the package that they run until they are deployed again.
+    Versions keep their package until they are deployed again.
     """
     project = project_of(request)
     report = GateReport.objects.filter(project=project, number=body.report).first()

@@ -20,9 +20,12 @@ def bundle_folder(release: Release) -> Folder:
     """
     package = release.package
     if package is None or not package.is_ready:
-        raise Refused(f"{str(release).capitalize()} has no package that is built.", code="bundle")
+        raise Refused(f"{str(release).capitalize()} has no built package.", code="bundle")
     if not has_bundle(package):
-        problem = package.parity.get("offline_problem") or "The package was built before bundles existed."
+        problem = (
+            package.parity.get("offline_problem")
+            or "The package was built before bundles were available. Build it again."
+        )
         raise Refused(f"{str(package).capitalize()} has no bundle. {problem}", code="bundle")
     folder = Folder(local_path(package.folder_key), tuple(str(entry["path"]) for entry in package.files))
     if folder.missing:

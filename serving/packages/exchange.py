@@ -51,7 +51,7 @@ def pull(place: str, target: Path, *, sha256: str = "") -> str:
             ``unsigned``, ``signature``) it is not the package that was built. Then nothing is left in ``target``.
     """
     if target.exists():
-        raise Refused(f"The folder {target.name} exists already.", code="target")
+        raise Refused(f"The folder {target.name} already exists.", code="target")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".pull-", dir=target.parent) as temporary:
         folder = Path(temporary) / "package"
@@ -65,7 +65,7 @@ def pull(place: str, target: Path, *, sha256: str = "") -> str:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         found = _check(folder)
         if sha256 and found != sha256:
-            raise Refused(f"The package has the hash {found[:12]} instead of {sha256[:12]}.", code="hash")
+            raise Refused(f"The package has the hash {found[:12]}; the expected hash is {sha256[:12]}.", code="hash")
         folder.replace(target)
     return found
 
@@ -137,7 +137,7 @@ def _push_to_hub(folder: Path, place: str, files: Sequence[str], message: str, p
             delete_patterns="*",
         )  # fmt: skip
     except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, OSError, ValueError, RuntimeError) as error:
-        raise Refused(f"The hub does not take the package: {_short(error)}", code="place") from error
+        raise Refused(f"The hub rejected the package: {_short(error)}", code="place") from error
     return str(commit.commit_url)
 
 
@@ -148,7 +148,7 @@ def _pull_from_hub(place: str, folder: Path) -> None:
         try:
             hub.snapshot_download(name, revision=revision, local_dir=folder, cache_dir=cache, **where)
         except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, OSError, ValueError) as error:
-            raise Refused(f"The hub does not have the package: {_short(error)}", code="place") from error
+            raise Refused(f"The hub could not send the package: {_short(error)}", code="place") from error
 
 
 # -- a folder, or an object store -------------------------------------------------------------------------------------

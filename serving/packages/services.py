@@ -137,7 +137,7 @@ def build_again(*, run: EvalRun, user: User, variants: Sequence[str]) -> Package
         raise Refused("Select an engine.", field="variants", code="variants")
     wanted = [_choice(run, key, None, field="variants") for key in dict.fromkeys(variants)]
     if Package.objects.filter(eval_run=run, status__in=ACTIVE).exists():
-        raise Refused("A package of this evaluation is being built.", field="variants", code="busy")
+        raise Refused("A package of this evaluation is already being built.", field="variants", code="busy")
     _check_quota(project)
     return _create(project, run, user, wanted)
 

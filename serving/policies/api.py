@@ -23,7 +23,7 @@ Probability = Annotated[Number, Field(ge=0, le=1)]
 
 
 class PolicyIn(In):
-    """Members that are left out stay as they are; ``null`` takes a limit, the budget or the larger model away."""
+    """Omitted members do not change; ``null`` removes a limit, the budget or the larger model."""
 
     larger_model: Text | None = Field(None, description="name of an external model", max_length=80)
     on_invalid: bool | None = None
@@ -40,13 +40,13 @@ class PolicyIn(In):
 
 
 class ResumeIn(In):
-    """Why the budget is taken to hold again."""
+    """Why automatic answers resume."""
 
     reason: Annotated[Text, Field(min_length=1, max_length=1_000)]
 
 
 class AuditOut(Out):
-    """Errors among the drawn answers; ``low`` and ``high``: an interval that holds at every look."""
+    """Errors among the drawn answers; ``low`` and ``high``: an interval that stays valid at every reading."""
 
     drawn: int
     judged: int
@@ -57,7 +57,7 @@ class AuditOut(Out):
 
 
 class PolicyOut(Out):
-    """The policy, and what it does."""
+    """The policy and its effect."""
 
     larger_model: str | None
     on_invalid: bool
@@ -93,7 +93,7 @@ def policy(request: HttpRequest, slug: Slug) -> HttpResponse:
     "", summary="Change the answer policy", operation_id="set_answer_policy", **operation("deploy", PolicyOut, 400, 409)
 )
 def set_policy(request: HttpRequest, slug: Slug, body: PolicyIn) -> HttpResponse:
-    """Changes the members that are sent. Another budget begins another audit."""
+    """Changes the members that are sent. A changed budget starts a new audit."""
     project = project_of(request)
     sent = body.model_dump(exclude_unset=True)
     values = {name: value for name, value in sent.items() if value is not None or name in _NULLABLE}
@@ -112,7 +112,7 @@ def set_policy(request: HttpRequest, slug: Slug, body: PolicyIn) -> HttpResponse
     **operation("deploy", PolicyOut, 400, 409),
 )  # fmt: skip
 def resume(request: HttpRequest, slug: Slug, body: ResumeIn) -> HttpResponse:
-    """Answers automatically again after the budget was exceeded; the audit begins anew."""
+    """Resumes automatic answers after the budget was exceeded, and starts a new audit."""
     project = project_of(request)
     try:
         services.resume(deployment=_status(project).deployment, user=caller(request).user, reason=body.reason)

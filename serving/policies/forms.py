@@ -21,12 +21,12 @@ class PolicyForm(forms.Form):
     """Probabilities and shares are entered in percent."""
 
     budget_wrong = forms.IntegerField(
-        label="At most this many wrong", required=False, min_value=1, max_value=1_000_000, widget=_number(),
-        help_text="Leave empty for no error budget: every answer is returned.",
+        label="Maximum wrong", required=False, min_value=1, max_value=1_000_000, widget=_number(),
+        help_text="Leave empty for no error budget; every answer is then returned.",
     )  # fmt: skip
-    budget_of = forms.IntegerField(label="in", min_value=2, max_value=100_000_000, widget=_number())
+    budget_of = forms.IntegerField(label="Out of", min_value=2, max_value=100_000_000, widget=_number())
     budget_unit = forms.ChoiceField(
-        label="counted in", choices=AnswerPolicy.Unit.choices, widget=forms.Select(attrs=_SELECT)
+        label="Counted in", choices=AnswerPolicy.Unit.choices, widget=forms.Select(attrs=_SELECT)
     )
     basis = forms.ChoiceField(
         label="The limit is", choices=AnswerPolicy.Basis.choices, widget=forms.Select(attrs=_SELECT)
@@ -43,21 +43,26 @@ class PolicyForm(forms.Form):
         widget=forms.Select(attrs=_SELECT),
     )  # fmt: skip
     on_invalid = forms.BooleanField(
-        label="Ask it where the output is not valid", required=False, widget=forms.CheckboxInput(attrs=_CHECK)
+        label="Use the larger model when the output is invalid",
+        required=False,
+        widget=forms.CheckboxInput(attrs=_CHECK),
     )
     on_unavailable = forms.BooleanField(
-        label="Ask it when the small model does not respond", required=False, widget=forms.CheckboxInput(attrs=_CHECK)
+        label="Use the larger model when the small model does not respond",
+        required=False,
+        widget=forms.CheckboxInput(attrs=_CHECK),
     )
     on_invariant = forms.BooleanField(
-        label="Ask it when a rule is violated", required=False, widget=forms.CheckboxInput(attrs=_CHECK)
+        label="Use the larger model when a rule is violated", required=False, widget=forms.CheckboxInput(attrs=_CHECK)
     )
     min_confidence = forms.FloatField(
         label="Minimum confidence of every field (%)", required=False, min_value=0, max_value=100,
         widget=_number(step="0.1"),
-        help_text="Below it the larger model is asked; without one, the answer needs review.",
+        help_text="Below this, the larger model answers; without one, the answer needs review.",
     )  # fmt: skip
     field_confidence = forms.CharField(
-        label="Other minimums by field (%)", required=False, help_text="One field a line, such as: total_amount 97.5",
+        label="Minimum confidence by field (%)", required=False,
+        help_text="One field per line, such as: total_amount 97.5",
         widget=forms.Textarea(attrs={**_INPUT, "rows": 3, "spellcheck": "false"}),
     )  # fmt: skip
 
@@ -87,7 +92,7 @@ class PolicyForm(forms.Form):
                 try:
                     found[pattern.strip()] = float(number.replace(",", ".").rstrip("%")) / 100
                 except ValueError:
-                    raise forms.ValidationError(f"Write a field and a number: {line.strip()[:60]}") from None
+                    raise forms.ValidationError(f"Enter a field and a number: {line.strip()[:60]}") from None
         return found
 
     def values(self) -> dict[str, Any]:

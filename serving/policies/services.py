@@ -68,7 +68,7 @@ def _check(deployment: Deployment, policy: AnswerPolicy) -> None:
     if policy.rest == AnswerPolicy.Rest.FALLBACK and endpoint is None and policy.budget_wrong is not None:
         raise Refused("Select a larger model, or send the rest to people.", field="rest", code="no_endpoint")
     if policy.budget_wrong is not None and policy.budget_wrong >= policy.budget_of:
-        raise Refused("Fewer must be wrong than there are.", field="budget_wrong", code="range")
+        raise Refused("The number of errors must be less than the total.", field="budget_wrong", code="range")
     try:
         policy.clean_fields(exclude=["deployment"])
     except ValidationError as error:
@@ -80,7 +80,7 @@ def describe(policy: AnswerPolicy) -> str:
     """The policy as a sentence, for the history."""
     parts = []
     if policy.endpoint is not None:
-        parts.append(f"{policy.endpoint} is asked where the answer is not good enough.")
+        parts.append(f"{policy.endpoint} is asked when the answer is not good enough.")
     if policy.budget_wrong is not None:
         parts.append(f"{budget_text(policy)} may be wrong; the rest goes to {policy.get_rest_display()}.")
     return " ".join(parts) or "No larger model and no error budget."
@@ -112,7 +112,7 @@ def resume(*, deployment: Deployment, user: User, reason: str) -> AnswerPolicy:
         Refused: the budget is not broken, or there is no reason.
     """
     if not reason.strip():
-        raise Refused("Say why.", field="reason", code="reason")
+        raise Refused("Enter a reason.", field="reason", code="reason")
     with transaction.atomic():
         policy = policy_of(Deployment.objects.select_for_update(of=("self",)).get(pk=deployment.pk))
         if policy.broken_at is None:

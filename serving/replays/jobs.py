@@ -67,12 +67,12 @@ def _send(replay: Replay, client: httpx.Client, row: RequestLog) -> bool | None:
         if status == 409:
             # Its replicas may be starting again.
             if not Deployment.objects.filter(candidate=replay.candidate_id, stage=Stage.SHADOW).exists():
-                raise Refused("The candidate is not in shadow any more.")
+                raise Refused("The candidate is no longer in shadow.")
         elif status not in (0, 401, 429, 503):
             return False
         unreachable = unreachable + 1 if status in (0, 401, 409, 503) else 0
         if unreachable >= _MAX_UNREACHABLE:
-            raise Refused("The gateway or the candidate does not answer.")
+            raise Refused("The gateway or the candidate does not respond.")
         if not replay.send_heartbeat(stage="waiting for live traffic" if status == 429 else "waiting for the gateway"):
             return None
         time.sleep(pause)

@@ -31,12 +31,10 @@ def start(*, deployment: Deployment, user: User, limit: int) -> Replay:
     with transaction.atomic():
         Deployment.objects.select_for_update(of=("self",)).get(pk=deployment.pk)
         if Replay.objects.live().filter(project=deployment.project).exists():
-            raise Refused("A replay is running.", field="form", code="busy")
+            raise Refused("A replay is already running.", field="form", code="busy")
         left = pending(deployment.project, stable, candidate, limit)
         if not left:
-            raise Refused(
-                "No stored request is left that the candidate has not answered.", field="limit", code="nothing"
-            )
+            raise Refused("The candidate has already answered every stored request.", field="limit", code="nothing")
         last = Replay.objects.filter(project=deployment.project).aggregate(last=Max("number"))["last"] or 0
         replay = Replay(
             project=deployment.project, number=last + 1, candidate=candidate, stable=stable, created_by=user,

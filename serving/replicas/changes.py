@@ -21,4 +21,4 @@ def announce() -> None:
         ) as client:
             client.publish(CHANNEL, "changed")
     except (RedisError, OSError):
-        logger.info("the queue server does not answer; gateways notice the change by themselves")
+        logger.info("the queue server does not respond; gateways notice the change by themselves")

@@ -138,9 +138,9 @@ def erase(
         _check_role(project, user)
     caller, wanted = caller.strip(), [_parsed(one) for one in ids]
     if bool(caller) == bool(wanted):
-        raise Refused("Give a caller, or request ids.", field="caller", code="what")
+        raise Refused("Enter a caller or request IDs.", field="caller", code="what")
     if len(wanted) > MAX_IDS:
-        raise Refused(f"Give at most {MAX_IDS:,} request ids.", field="ids", code="too_many")
+        raise Refused(f"Enter at most {MAX_IDS:,} request IDs.", field="ids", code="too_many")
     condition = Q(caller=caller) if caller else Q(id__in=wanted) | Q(shadow_of__in=wanted)
     rows = RequestLog.objects.filter(condition, project_id=project.pk)
     with transaction.atomic():
@@ -164,7 +164,7 @@ def _parsed(text: str) -> uuid.UUID:
     try:
         return uuid.UUID(str(text).removeprefix("chatcmpl-"))
     except ValueError:
-        raise Refused(f"{str(text)[:80]!r} is not a request id.", field="ids", code="id") from None
+        raise Refused(f"{str(text)[:80]!r} is not a request ID.", field="ids", code="id") from None
 
 
 def _check_role(project: Project, user: User) -> None:

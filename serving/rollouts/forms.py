@@ -16,7 +16,7 @@ class PlanForm(forms.Form):
     auto_promote = forms.BooleanField(
         label="Promote automatically",
         required=False,
-        help_text="A candidate that is ready moves to the next stage. A bad one is always aborted.",
+        help_text="A ready candidate moves to the next stage. A bad candidate is always aborted.",
         widget=forms.CheckboxInput(attrs={"class": "form-check-input"}),
     )
     max_failure_rate = forms.FloatField(
@@ -38,17 +38,17 @@ class PlanForm(forms.Form):
         required=False,
         min_value=5,
         max_value=99,
-        help_text="A broken model can write valid outputs. Leave empty for no limit, if the stable version is bad.",
+        help_text="Detects a broken model that still writes valid outputs. Leave empty for no limit.",
         widget=forms.NumberInput(attrs={**_INPUT, "step": "1"}),
     )
     min_requests = forms.IntegerField(
-        label="Requests of the candidate at each share, at least",
+        label="Minimum candidate requests at each share",
         min_value=1,
         max_value=1_000_000,
         widget=forms.NumberInput(attrs=_INPUT),
     )
     margin = forms.FloatField(
-        label="Non-inferior: fewer than so many times as many failures",
+        label="Maximum ratio of candidate failures to stable failures",
         min_value=1.05,
         max_value=10,
         initial=DEFAULT_MARGIN,

@@ -16,10 +16,10 @@ _QUESTIONS = {
     "fails_more": "It fails more often",
     "over_limit": "It exceeds the failure rate of the plan",
     "slow": "It exceeds the p95 latency of the plan",
-    "disagrees": "It has little in common with the stable version",
+    "disagrees": "Its outputs differ from those of the stable version",
     "crashes": "Its replicas crash more often",
     "ready": "It is non-inferior",
-    "fast": "It keeps the p95 latency of the plan",
+    "fast": "It stays within the p95 latency of the plan",
 }
 
 

@@ -79,7 +79,7 @@ def judge(steps: Sequence[Step], plan: Plan) -> Verdict:
         return Verdict(Action.ABORT, Code.OVER_LIMIT, sentence, log_e)
     if log_e.get("slow", -math.inf) >= limit:
         found = f"{_of(total.candidate_slow, total.candidate_timed)} of the candidate's answers took longer than"
-        return Verdict(Action.ABORT, Code.SLOW, f"{found} {milliseconds(plan.p95_ms)}; 5% may.", log_e)
+        return Verdict(Action.ABORT, Code.SLOW, f"{found} {milliseconds(plan.p95_ms)}; at most 5% may.", log_e)
     if log_e.get("disagrees", -math.inf) >= limit:
         sentence = (
             f"On {_of(total.disagreed, total.compared)} of the documents that both versions answered, fewer than half "
@@ -88,13 +88,14 @@ def judge(steps: Sequence[Step], plan: Plan) -> Verdict:
         return Verdict(Action.ABORT, Code.DISAGREES, sentence, log_e)
     answered = current.counts.candidate_requests
     if answered < plan.min_requests:
-        sentence = f"{answered:,} of at least {plan.min_requests:,} requests of the candidate in this stage."
+        sentence = f"The candidate answered {answered:,} of at least {plan.min_requests:,} requests in this stage."
         return Verdict(Action.WAIT, Code.FEW_REQUESTS, sentence, log_e)
     if log_e["ready"] < limit:
-        sentence = "It is not shown yet that the candidate does not fail more often than the plan allows."
+        sentence = "There is not enough evidence yet that the candidate stays within the failure rate of the plan."
         return Verdict(Action.WAIT, Code.UNDECIDED, sentence, log_e)
     if not current.is_shadow and log_e.get("fast", math.inf) < limit:
-        sentence = f"It is not shown yet that 95% of the candidate's answers take at most {milliseconds(plan.p95_ms)}."
+        limit_ms = milliseconds(plan.p95_ms)
+        sentence = f"There is not enough evidence yet that 95% of the candidate's answers take at most {limit_ms}."
         return Verdict(Action.WAIT, Code.LATENCY_UNDECIDED, sentence, log_e)
     sentence = f"The candidate is non-inferior after {total.candidate_requests:,} requests."
     return Verdict(Action.GO_ON, Code.READY, sentence, log_e)
@@ -108,8 +109,8 @@ def judge_callers(steps: Sequence[Step], callers: Sequence[CallerCount]) -> Verd
     look = look_of(sum(one.requests for one in callers))
     mine = [one for one in callers if one.is_candidate and one.requests]
     sentence = (
-        f"Callers count, not requests: {len(mine):,} of {sum(one.requests > 0 for one in callers):,} callers got the "
-        "candidate. A person promotes it."
+        f"The evidence counts callers: {len(mine):,} of {sum(one.requests > 0 for one in callers):,} callers got the "
+        "candidate. Promote it manually."
     )
     if not look:
         return Verdict(Action.WAIT, Code.CALLERS, sentence)
@@ -156,7 +157,7 @@ def judge_replicas(verdict: Verdict, replicas: Replicas) -> Verdict:
         )
         return Verdict(Action.ABORT, Code.CRASHES, sentence, log_e)
     if not replicas.is_answering:
-        sentence = "No replica of the candidate answers. The rollout goes on when one does."
+        sentence = "No replica of the candidate responds. The rollout continues when one does."
         return Verdict(Action.WAIT, Code.ABSENT, sentence, log_e)
     return replace(verdict, log_e=log_e)
 
@@ -213,7 +214,7 @@ _NULL = {
     "slow": "a candidate within the limit",
     "disagrees": "a candidate within the limit",
     "crashes": "a candidate that crashes no more often",
-    "ready": "a candidate that the plan does not admit",
+    "ready": "a candidate outside the limits of the plan",
     "fast": "a candidate over the limit",
 }
 
@@ -227,7 +228,7 @@ def meaning(question: str, log_e: float) -> str:
         shown = exact_percent(float(f"{chance:.2g}"))
     else:
         shown = f"10^{math.log10(chance):.0f}" if chance else "0%"
-    return f"{_NULL[question]} gets there at most {shown} of the time"
+    return f"{_NULL[question]} reaches this at most {shown} of the time"
 
 
 def _total(steps: Sequence[Step]) -> Counts:
@@ -248,8 +249,9 @@ def _fails_more_sentence(current: Step, steps: Sequence[Step]) -> str:
     found = _same_stage(steps)
     if current.is_shadow:
         return (
-            f"The candidate fails more often: it alone failed {found.candidate_documents_failed:,} documents, the "
-            f"stable version alone {found.stable_documents_failed:,}, of {found.candidate_requests:,} requests."
+            "The candidate fails more often: only the candidate failed on "
+            f"{found.candidate_documents_failed:,} documents, "
+            f"only the stable version on {found.stable_documents_failed:,}, of {found.candidate_requests:,} requests."
         )
     candidate = f"{found.candidate_failures:,} of its {found.candidate_requests:,} requests"
     stable = f"the stable version {found.stable_failures:,} of {found.stable_requests:,}"

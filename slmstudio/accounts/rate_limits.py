@@ -36,7 +36,7 @@ def count(key: str, seconds: int) -> tuple[int, int]:
             pipe.expire(name, 2 * seconds)
             return int(pipe.execute()[0]), seconds - spent
     except (redis.RedisError, OSError) as error:
-        logger.warning("the queue's server does not answer, so requests are not counted")
+        logger.warning("the queue's server does not respond, so requests are not counted")
         raise CountersUnavailable from error
 
 
@@ -47,7 +47,7 @@ def decrement(key: str, seconds: int, *, all_of_them: bool = False) -> None:
         if all_of_them or int(_connection().decr(name)) <= 0:
             _connection().delete(name)
     except (redis.RedisError, OSError):
-        logger.warning("the queue's server does not answer, so requests are not counted")
+        logger.warning("the queue's server does not respond, so requests are not counted")
 
 
 def set_flag(key: str, seconds: int) -> None:
@@ -55,7 +55,7 @@ def set_flag(key: str, seconds: int) -> None:
     try:
         _connection().set(f"slm:mark:{key}", 1, ex=seconds)
     except (redis.RedisError, OSError):
-        logger.warning("the queue's server does not answer, so nothing is remembered")
+        logger.warning("the queue's server does not respond, so nothing is remembered")
 
 
 def has_flag(key: str) -> bool:

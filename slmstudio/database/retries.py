@@ -30,7 +30,7 @@ def with_retries(do: Callable[[], T], seconds: float = RETRY_SECONDS) -> T:
         except UNAVAILABLE as error:
             if connection.in_atomic_block or time.monotonic() > deadline:
                 raise
-            logger.warning("the database does not answer (%s); trying again in %.1f s", first_line(error), wait)
+            logger.warning("the database does not respond (%s); trying again in %.1f s", first_line(error), wait)
             connection.close()  # the next query opens a new one
             time.sleep(wait)
             wait = min(wait * 2, 5.0)

@@ -90,7 +90,7 @@ def report_alive(job_id: uuid.UUID) -> None:
         ) as client:
             client.set(KEY.format(job_id), 1, px=int(_LIMITS * 1000 * settings.RUN_LOST_AFTER_SECONDS))
     except (RedisError, OSError) as error:
-        logger.warning("the queue does not answer either (%s), so the run cannot show that it is alive", error)
+        logger.warning("the queue does not respond either (%s), so the run cannot show that it is alive", error)
 
 
 def reported_alive(job_ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:

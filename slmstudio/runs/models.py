@@ -200,7 +200,7 @@ class BackgroundRun(models.Model):
                     name, pk, job_id=job_id, result_ttl=86_400, at_front=first, **timeout
                 )
             except RedisError:
-                logger.exception("the queue %s does not answer; %s %s waits for the reaper", queue, name, pk)
+                logger.exception("the queue %s does not respond; %s %s waits for the reaper", queue, name, pk)
 
         transaction.on_commit(put)
 

@@ -302,7 +302,7 @@ class _EventStream:
                 raise
             self.pause = min(max(0.2, self.pause * 2), 5.0)
             self.ask_at = now + self.pause
-            logger.warning("the database does not answer (%s); %d events wait", first_line(error), len(self.waiting))
+            logger.warning("the database does not respond (%s); %d events wait", first_line(error), len(self.waiting))
             connection.close()  # the next query opens a new one
             if now >= self.tell_at:
                 self.tell_at = now + settings.RUN_HEARTBEAT_SECONDS

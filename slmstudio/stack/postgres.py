@@ -119,7 +119,7 @@ class Postgres:
         """Waits until a server that was already running answers.
 
         Raises:
-            StackError: it does not answer.
+            StackError: it does not respond.
         """
         deadline = time.monotonic() + START_SECONDS
         while True:
@@ -129,7 +129,7 @@ class Postgres:
             except psycopg.OperationalError as error:
                 last = str(error).strip().splitlines()[-1]
             if self.running() is None or time.monotonic() > deadline:
-                raise StackError(f"PostgreSQL uses {self.data} but does not answer: {last}")
+                raise StackError(f"PostgreSQL uses {self.data} but does not respond: {last}")
             time.sleep(0.1)
         self._make_database()  # an older version may have started it, without the owner
 
@@ -255,7 +255,7 @@ class Postgres:
         try:
             connection = psycopg.connect(address, autocommit=True, connect_timeout=30)
         except psycopg.OperationalError as error:
-            raise StackError(f"PostgreSQL started but does not answer: {str(error).strip()}") from error
+            raise StackError(f"PostgreSQL started but does not respond: {str(error).strip()}") from error
         with connection:
             if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [DATABASE]).fetchone():
                 connection.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEDB").format(role))

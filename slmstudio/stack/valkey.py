@@ -88,12 +88,12 @@ class Valkey:
         """Waits until a server that was already running answers.
 
         Raises:
-            StackError: it does not answer.
+            StackError: it does not respond.
         """
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             if self.running() is None or time.monotonic() > deadline:
-                raise StackError(f"Valkey uses {self.places.valkey} but does not answer.")
+                raise StackError(f"Valkey uses {self.places.valkey} but does not respond.")
             time.sleep(0.05)
 
     def stop(self) -> None:

@@ -59,7 +59,7 @@ def test_move_in_an_afternoon(world: World, logged_in: As) -> None:
     traffic(deployment, range(60))
     erik.goto("/p/invoices/deploy/certificates/")
     check(erik, "certificate-plan")
-    erik.get_by_label("Margin, points").fill("10")
+    erik.get_by_label("Margin (points)").fill("10")
     erik.get_by_label("Documents to label").fill("60")
     erik.get_by_role("button", name="Plan and draw documents").click()
     expect(erik.get_by_text("0 of 60 planned documents are labeled")).to_be_visible()
@@ -87,7 +87,7 @@ def test_an_ab_test_is_started_and_stopped(world: World, logged_in: As) -> None:
     expect(erik.locator(".badge").first).to_have_text("no difference shown yet")
     check(erik, "ab-test")
     assert Experiment.objects.get().b.report == report
-    erik.get_by_role("button", name="Stop, A answers").click()
+    erik.get_by_role("button", name="Stop and keep A").click()
     expect(erik.get_by_text(", ended")).to_be_visible()
     assert current(world).candidate is None
 
@@ -101,7 +101,7 @@ def test_keys_of_callers_are_registered_and_removed(world: World, logged_in: As)
     erik.goto("/p/invoices/deploy/captured/")
     section = erik.locator("#keys")
     for key in ("sk-proj-0123456789abcdef", "sk-proj-9876543210fedcba"):
-        section.get_by_label("Key of the external model").fill(key)
+        section.get_by_label("API key for the external model").fill(key)
         section.get_by_role("button", name="Register key").click()
         expect(section.get_by_text(f"sk-p…{key[-4:]}")).to_be_visible()
     check(erik, "capture-keys")

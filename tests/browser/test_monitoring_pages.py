@@ -79,7 +79,7 @@ def test_watch_a_deployment(world: World, logged_in: As) -> None:
             day=day, findings=[finding, {**share, "reference": 0.05, "live": 0.06}], changed=1, **values
         )
     erik.get_by_role("navigation", name="Monitoring").get_by_role("link", name="Drift").click()
-    expect(erik.get_by_text("median 1,540 instead of 812")).to_be_visible()
+    expect(erik.get_by_text("median 1,540 (812 in the evaluation)")).to_be_visible()
     check(erik, "drift")
 
     erik.set_viewport_size({"width": 390, "height": 844})

@@ -94,7 +94,7 @@ def searches(request: HttpRequest, slug: Slug) -> HttpResponse:
     "", summary="Start a search", operation_id="start_search", **operation("train", SearchOut, 400, status=202)
 )
 def start(request: HttpRequest, slug: Slug, body: SearchIn) -> HttpResponse:
-    """Searches hyperparameters in the background: repeat the GET of its number until its ``status`` is not running."""
+    """Searches hyperparameters in the background: poll it by number until its ``status`` is not running."""
     project = project_of(request)
     values = body.model_dump(exclude_none=True)
     name = values.pop("name")

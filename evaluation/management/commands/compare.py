@@ -52,7 +52,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         numbers = list(dict.fromkeys(options["evaluations"]))
         if not 2 <= len(numbers) <= MAX_RUNS or not all(0 < number < 10**9 for number in numbers):
-            raise CommandError(f"Name two to {MAX_RUNS} different evaluations.", returncode=2)
+            raise CommandError(f"Give two to {MAX_RUNS} different evaluations.", returncode=2)
         project = _project(options["project"], numbers)
         runs = _runs(project, numbers)
         try:
@@ -108,7 +108,7 @@ def _project(slug: str | None, numbers: list[int]) -> Project:
         raise CommandError(f"No project has evaluations {', '.join(map(str, numbers))}.")
     if len(found) > 1:
         slugs = ", ".join(project.slug for project in found)
-        raise CommandError(f"Several projects have evaluations of these numbers: {slugs}. Name one with --project.")
+        raise CommandError(f"Several projects have evaluations with these numbers: {slugs}. Choose one with --project.")
     return found[0]
 
 

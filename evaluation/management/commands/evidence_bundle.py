@@ -14,14 +14,14 @@ from slmstudio.storage.whole_files import write_whole
 
 
 class Command(BaseCommand):
-    """The same file as the download on the page of the report. Prints the hash that ``verify.py --sha256`` takes."""
+    """Writes the evidence bundle of a gate report, and prints the hash for ``verify.py --sha256``."""
 
     help = __doc__ or ""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("report", type=int, help="number of the gate report")
         parser.add_argument("--project", required=True, help="slug of the project")
-        parser.add_argument("--output", required=True, type=Path, help="the zip file")
+        parser.add_argument("--output", required=True, type=Path, help="path of the zip file")
 
     def handle(self, *args: Any, **options: Any) -> None:
         reports = GateReport.objects.with_content()

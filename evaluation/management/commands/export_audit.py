@@ -16,7 +16,7 @@ from labeling.models import Project
 
 
 class Command(BaseCommand):
-    """Writes what the page of the audit log gives as JSON lines."""
+    """Writes the audit log of a project as JSON lines."""
 
     help = __doc__ or ""
 

@@ -1,7 +1,7 @@
 """``manage.py gate``: tests the gates of an evaluation, and exits by the verdict.
 
 On the hold-out it creates the gate report, or finds the one with the same verdicts. On validation it is a check: not
-stored, without cost, not to be approved. It waits for an evaluation that is queued or running.
+stored, without cost, and it cannot be approved. It waits for an evaluation that is queued or running.
 
 Exit codes: 0 PASS, 1 FAIL, 2 NOT PROVEN, 3 no verdict (the evaluation failed, no report can be created, or an error),
 64 wrong arguments.
@@ -35,7 +35,7 @@ POLL_SECONDS = 1.0
 
 
 class Command(BaseCommand):
-    """Gates for continuous integration."""
+    """Tests the gates of an evaluation, for continuous integration."""
 
     help = __doc__ or ""
 

@@ -23,7 +23,7 @@ _CANNOT = 2
 
 
 class Command(BaseCommand):
-    """Runs in the foreground, on a machine like that of the report. Nothing of the project changes."""
+    """Reproduces a gate report in the foreground, on a machine like that of the report. The project does not change."""
 
     help = __doc__ or ""
     _stage = ""
@@ -80,7 +80,7 @@ def _folder(path: Path | None) -> Iterator[Path]:
 def _lines(found: Reproduction) -> Iterator[str]:
     for step, changes in found.environment.items():
         subject = "Application" if step == "application" else f"Environment of the {step}"
-        yield f"{subject}: {'other than before' if changes else 'equal'}"
+        yield f"{subject}: {'changed' if changes else 'equal'}"
         yield from (f"  {change}" for change in changes)
     if found.files is not None:
         yield f"Model: {'differs in ' + ', '.join(found.files) if found.files else 'equal, file by file'}"
@@ -92,4 +92,4 @@ def _lines(found: Reproduction) -> Iterator[str]:
         yield f"{title}: {'different' if changes else 'equal'}"
         yield from (f"  {change}" for change in changes)
     yield ", ".join(f"{step} {seconds:g} s" for step, seconds in found.seconds.items())
-    yield "Equal." if found.is_equal else "Something differs."
+    yield "Equal." if found.is_equal else "The reproduction differs from the report."

@@ -32,9 +32,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("project", help="the slug of the project")
         parser.add_argument("numbers", nargs="+", type=int, help="numbers of evaluations")
-        parser.add_argument("--dataset", type=int, help="number of the dataset version; default: the newest")
+        parser.add_argument("--dataset", type=int, help="number of the dataset version (default: the newest)")
 
-        parser.add_argument("--confirm-holdout", action="store_true", help="pay the price of hold-out evaluations")
+        parser.add_argument("--confirm-holdout", action="store_true", help="confirm the price of hold-out evaluations")
 
     def handle(self, *args: Any, **options: Any) -> None:
         project = Project.objects.filter(slug=options["project"]).first()

@@ -69,7 +69,7 @@ class Command(BaseCommand):
     workers: StartedWorkers
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--template", required=True, help="a template from the catalogue, e.g. receipt")
+        parser.add_argument("--template", required=True, help="a template from the catalog, such as receipt")
         parser.add_argument(
             "--contract", type=Path, help='JSON {"instruction", "schema", "constraints"} instead of the template\'s'
         )

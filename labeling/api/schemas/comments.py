@@ -27,6 +27,6 @@ class CommentOut(Out):
 
 
 class CommentsOut(Out):
-    """Comments, the oldest first."""
+    """Comments, oldest first."""
 
     items: list[CommentOut]

@@ -60,7 +60,7 @@ class DatasetOut(Out):
 
 
 class DatasetsOut(Out):
-    """Dataset versions, the newest first."""
+    """Dataset versions, newest first."""
 
     items: list[DatasetOut]
 

@@ -132,7 +132,7 @@ class RevisionOut(Out):
 
 
 class HistoryOut(Out):
-    """Revisions, the newest first."""
+    """Revisions, newest first."""
 
     items: list[RevisionOut]
     next_before: int | None = Field(description="the next value of before; null on the last page")

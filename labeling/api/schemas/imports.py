@@ -39,7 +39,7 @@ class ImportRunOut(Out):
 
 
 class ImportRunsOut(Out):
-    """Imports, the newest first."""
+    """Imports, newest first."""
 
     items: list[ImportRunOut]
     next_before: int | None
@@ -50,7 +50,7 @@ class PreviewRowOut(Out):
 
     row: int
     text: str
-    answer: str = Field(description="JSON or text; empty where the exchange has no answer")
+    answer: str = Field(description="JSON or text; empty if the exchange has no answer")
     problem: str = Field(description="why the answer does not match the schema; empty if it does")
 
 
@@ -72,7 +72,7 @@ class ColumnsOut(Out):
     """What the columns of a table become."""
 
     roles: dict[str, str] = Field(description="a role for each column; send them as the option columns")
-    detected: dict[str, Any] = Field(description="options that were read off the file")
+    detected: dict[str, Any] = Field(description="options that were detected in the file")
     first_rows: list[list[str]]
     error: str = Field(description="why the table cannot be imported with these roles; empty if it can")
 

@@ -19,6 +19,6 @@ class TokenOut(Out):
 
 
 class TokensOut(Out):
-    """The user's tokens of this project, the newest first."""
+    """The user's tokens of this project, newest first."""
 
     items: list[TokenOut]

@@ -30,7 +30,7 @@ class WebhookChange(In):
 
 
 class WebhookOut(Out):
-    """A webhook. ``secret`` is only present where it was created or requested."""
+    """A webhook. ``secret`` is only present when it was created or requested."""
 
     id: int
     url: str
@@ -64,7 +64,7 @@ class DeliveryOut(Out):
 
 
 class DeliveriesOut(Out):
-    """Deliveries, the newest first."""
+    """Deliveries, newest first."""
 
     items: list[DeliveryOut]
     next_before: int | None = Field(None, description="the next value of before; null on the last page")

@@ -16,7 +16,7 @@ NONE = "none"
 
 
 class Command(BaseCommand):
-    """Adds, changes or removes a member with the service of the settings page."""
+    """Adds, changes or removes a member of a project."""
 
     help = __doc__ or ""
 

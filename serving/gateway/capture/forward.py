@@ -119,9 +119,9 @@ async def whole(work: Forwarded, upstream: aiohttp.ClientResponse) -> Response:
     try:
         body = await _read(upstream)
     except TimeoutError:
-        raise Problem(504, "timeout", "The external model did not answer in time.") from None
+        raise Problem(504, "timeout", "The external model did not respond in time.") from None
     except (aiohttp.ClientError, OSError) as error:
-        raise Problem(502, "broken", "The connection to the external model broke.") from error
+        raise Problem(502, "broken", "The connection to the external model was lost.") from error
     finally:
         upstream.release()
     work.log(upstream.status, await _understood(body, is_stream=False))
@@ -135,7 +135,7 @@ async def _read(upstream: aiohttp.ClientResponse) -> bytes:
         if len(received) > MAX_ANSWER:
             upstream.close()
             size = MAX_ANSWER // 2**20
-            raise Problem(502, "answer_too_large", f"The external model's answer has more than {size} MB.")
+            raise Problem(502, "answer_too_large", f"The external model's answer is larger than {size} MB.")
     return bytes(received)
 
 
@@ -201,7 +201,7 @@ class Relayed(_Unchanged):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._work.log(502, ModelResponse(), code="broken")
-            raise ConnectionError("the external model broke the stream off") from error
+            raise ConnectionError("the external model ended the stream early") from error
         await self._log(kept)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 

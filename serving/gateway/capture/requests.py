@@ -61,7 +61,7 @@ async def capture(request: Request, gateway: Gateway, request_id: str) -> Respon
         raise Problem(404, "not_captured", "Requests are not forwarded for this project.")
     who = await _asking(request, gateway, route)
     if not (request.method == "POST" and path in POSTS) and not (request.method == "GET" and _is_models(path)):
-        raise Problem(404, "address", "This is not forwarded.")
+        raise Problem(404, "address", "This URL is not forwarded.")
 
     def understood(raw: bytes) -> tuple[bytes, Asked, Question]:
         asked = exchange.asked(path, raw) if raw else Asked()
@@ -94,7 +94,7 @@ async def _asking(request: Request, gateway: Gateway, route: Route) -> _Asking:
     if route.capture != Capture.OWN_KEY or key.startswith(PREFIX):
         return _Asking(await gateway.authorize(request, route.slug))
     if not own:
-        raise Problem(401, "no_token", "Send a token, or a registered key of the external model.")
+        raise Problem(401, "no_token", "Send a token, or a registered key for the external model.")
     sha256 = key_sha256(route.project_id, own)
     if sha256 not in route.caller_keys:
         raise Problem(401, "invalid_token", "The key is not registered for this project. Send a token.")
@@ -116,7 +116,7 @@ def _is_answered_here(route: Route, question: Question, asked: Asked, path: str)
     if asked.is_document and path == exchange.CHAT:
         return True
     if route.stable is None or route.stable.external is None:
-        raise Problem(422, "field", "The model answers one document in a user message.", field="messages")
+        raise Problem(422, "field", "This model takes exactly one document, in a user message.", field="messages")
     return False
 
 

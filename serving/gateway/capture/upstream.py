@@ -86,7 +86,7 @@ class Upstream:
         except Refused as error:
             raise Problem(502, "unreachable", error.message) from error
         except TimeoutError:
-            raise Problem(504, "timeout", "The external model did not answer in time.") from None
+            raise Problem(504, "timeout", "The external model did not respond in time.") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise Problem(502, "unreachable", "The external model cannot be reached.") from error
 
@@ -122,7 +122,7 @@ def address(base: str, path: str, query: str) -> yarl.URL:
         decoded = once
     inside = posixpath.normpath(decoded.replace("\\", "/")).startswith(unquote(root.raw_path))
     if not (inside and found.raw_path.startswith(root.raw_path) and found.host == root.host):
-        raise Problem(404, "address", "This is not forwarded.")
+        raise Problem(404, "address", "This URL is not forwarded.")
     return found
 
 

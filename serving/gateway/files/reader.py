@@ -72,7 +72,12 @@ class FileReader:
         if ocr not in _OCR:
             raise Problem(422, "field", f"ocr must be one of {', '.join(_OCR)}.", field="ocr")
         if self._open >= self._readers + MAX_WAITING:
-            raise Problem(429, "queue_full", "Too many files wait to be read.", headers={"Retry-After": "5"})
+            raise Problem(
+                429,
+                "queue_full",
+                "Too many files are waiting to be read. Try again later.",
+                headers={"Retry-After": "5"},
+            )
         job = _Job()
         self._open += 1
         began = time.perf_counter()
@@ -92,7 +97,7 @@ class FileReader:
 
     def _read(self, path: Path, name: str, schema: CompiledSchema, options: Options, job: _Job) -> FileText:
         if job.stop.is_set():
-            raise Problem(499, "client_closed", "The caller hung up.")
+            raise Problem(499, "client_closed", "The caller disconnected.")
         job.until = time.monotonic() + self._seconds
         try:
             file_format = _format_of(path, name)
@@ -107,7 +112,7 @@ class FileReader:
         if not text.strip():
             raise Problem(422, "no_text", f"{name} has no text.", field="file")
         if "\0" in text:
-            raise Problem(422, "damaged", f"{name} has a NUL character.", field="file")
+            raise Problem(422, "damaged", f"{name} contains a NUL character.", field="file")
         return FileText(file_format.name, text, [[page.start, page.end] for page in row.pages], 0.0)
 
     def _row(
@@ -155,12 +160,12 @@ def _format_of(path: Path, name: str) -> Format:
         return found
     declared = next((one for one in FORMATS.values() if Path(name).suffix.lower() in one.extensions), plain_text.FORMAT)
     if found.is_binary or zipfile.is_zipfile(path) or declared.name != plain_text.FORMAT.name:
-        raise _type_problem(f"{name} is no PDF, image or text: {found.title}.")
+        raise _type_problem(f"{name} is not a PDF, an image or text: {found.title}.")
     return plain_text.FORMAT
 
 
 def _type_problem(sentence: str) -> Problem:
-    return Problem(415, "file_type", f"{sentence} Send a PDF, a PNG, JPEG or TIFF image, or a text.", field="file")
+    return Problem(415, "file_type", f"{sentence} Send a PDF, a PNG, JPEG or TIFF image, or a text file.", field="file")
 
 
 def document_of(found: FileText) -> dict[str, Any]:

@@ -48,7 +48,7 @@ async def read_upload(request: Request, folder: Path) -> Upload:
     except TimeoutError:
         raise Problem(408, "slow_body", f"The body did not arrive within {BODY_SECONDS:g} s.") from None
     except (MultiPartException, KeyError, ValueError) as error:
-        raise Problem(400, "invalid_form", f"The body is no valid {KIND}: {error}.") from error
+        raise Problem(400, "invalid_form", f"The body is not valid {KIND}: {error}.") from error
     try:
         files = [(name, value) for name, value in form.multi_items() if isinstance(value, UploadFile)]
         if len(files) != 1 or files[0][0] != _FIELD:

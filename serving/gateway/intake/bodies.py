@@ -130,7 +130,7 @@ def text_field(value: dict[str, Any], name: str) -> str:
     if not text.strip():
         raise Problem(422, "field", f"{name} is empty.", field=name)
     if "\0" in text:
-        raise Problem(422, "field", f"{name} has a NUL character.", field=name)
+        raise Problem(422, "field", f"{name} contains a NUL character.", field=name)
     check_length(text)
     return text
 

@@ -251,11 +251,16 @@ class Connection(HttpToolsProtocol):
             return None
         if number > MAX_PER_ADDRESS:
             return Problem(
-                429, "connections", f"More than {MAX_PER_ADDRESS:,} requests of one address at the same time.",
+                429, "connections", f"More than {MAX_PER_ADDRESS:,} concurrent requests from one address.",
                 headers={"Retry-After": "1"},
             )  # fmt: skip
         if self._open.are_too_many:
-            return Problem(503, "connections", "Too many requests are being answered.", headers={"Retry-After": "1"})
+            return Problem(
+                503,
+                "connections",
+                "Too many requests are being answered. Try again later.",
+                headers={"Retry-After": "1"},
+            )
         return None
 
     def _forwarded(self) -> str:

@@ -85,7 +85,7 @@ class Counters:
         try:
             totals = await self._exchange(sent)
         except (RedisError, OSError):
-            logger.info("the queue server does not answer; each gateway counts for itself")
+            logger.info("the queue server does not respond; each gateway counts for itself")
             for key, number in sent.items():
                 if key in self._counters:
                     self._counters[key].unsent += number

@@ -16,18 +16,18 @@ from slmstudio.text.formatting import exact_percent
 
 
 class Command(BaseCommand):
-    """Without --report and --stop it shows the newest test."""
+    """Starts, stops or shows an A/B test. Without --report or --stop, it shows the newest one."""
 
     help = __doc__ or ""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--project", required=True, help="slug of the project")
         action = parser.add_mutually_exclusive_group()
-        action.add_argument("--report", type=int, help="starts: the approved gate report of version B")
-        action.add_argument("--stop", choices=["a", "b"], help="stops: the version that answers then")
+        action.add_argument("--report", type=int, help="start a test: number of the approved gate report of version B")
+        action.add_argument("--stop", choices=["a", "b"], help="stop the test: the version that stays")
         parser.add_argument("--question", choices=Experiment.Question.values, default=Experiment.Question.FAILURES)
-        parser.add_argument("--share", type=float, default=0.5, help="of B (default: %(default)s)")
-        parser.add_argument("--user", help="who does it (default: the first member who may)")
+        parser.add_argument("--share", type=float, default=0.5, help="share of B (default: %(default)s)")
+        parser.add_argument("--user", help="user to act as (default: the first member with permission)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         project = Project.objects.filter(slug=options["project"]).first()
@@ -51,7 +51,7 @@ class Command(BaseCommand):
         if options["stop"]:
             running = queries.running(project)
             if running is None:
-                raise CommandError("No A/B test runs.")
+                raise CommandError("No A/B test is running.")
             services.stop(experiment=running, user=user, keep_b=options["stop"] == "b")
             return
         report = GateReport.objects.filter(project=project, number=options["report"]).first()

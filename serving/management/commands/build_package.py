@@ -17,7 +17,7 @@ POLL_SECONDS = 1.0
 
 
 class Command(BaseCommand):
-    """The GPU worker builds it. Versions keep the package that they run until they are deployed again."""
+    """Builds a package again on a GPU worker. Versions keep their package until they are deployed again."""
 
     help = __doc__ or ""
 
@@ -30,8 +30,8 @@ class Command(BaseCommand):
             required=True,
             help="engines, such as llama_cpp-q8_0 or vllm; the first is the default",
         )
-        parser.add_argument("--user", help="who builds (default: the first member who may deploy)")
-        parser.add_argument("--no-wait", action="store_true", help="return before it is built")
+        parser.add_argument("--user", help="user to act as (default: the first member who can deploy)")
+        parser.add_argument("--no-wait", action="store_true", help="do not wait until it is built")
 
     def handle(self, *args: Any, **options: Any) -> None:
         report = GateReport.objects.filter(project__slug=options["project"], number=options["report"]).first()

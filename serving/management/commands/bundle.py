@@ -14,14 +14,14 @@ from training.exports.downloads import zip_folder
 
 
 class Command(BaseCommand):
-    """The same file as the download on the page of the deployment."""
+    """Writes the offline bundle of a version, the same file as the download on the Deploy page."""
 
     help = __doc__ or ""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--project", required=True, help="slug of the project")
         parser.add_argument("--release", required=True, type=int, help="number of the version")
-        parser.add_argument("--output", required=True, type=Path, help="the zip file")
+        parser.add_argument("--output", required=True, type=Path, help="path of the zip file")
 
     def handle(self, *args: Any, **options: Any) -> None:
         releases = Release.objects.select_related("package", "project")

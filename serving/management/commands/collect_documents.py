@@ -13,15 +13,20 @@ from slmstudio.errors import Refused
 
 
 class Command(BaseCommand):
-    """Run again, it goes on with the documents that the limit left."""
+    """Stores captured requests as documents. Run it again to continue after the limit."""
 
     help = __doc__ or ""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--project", required=True, help="slug of the project")
-        parser.add_argument("--share", type=float, default=1.0, help="of the documents, 0 to 1 (default: all)")
-        parser.add_argument("--limit", type=int, default=services.MAX_DOCUMENTS, help="default: %(default)s")
-        parser.add_argument("--user", help="who collects (default: the first member who may)")
+        parser.add_argument("--share", type=float, default=1.0, help="share of the documents, 0 to 1 (default: all)")
+        parser.add_argument(
+            "--limit",
+            type=int,
+            default=services.MAX_DOCUMENTS,
+            help="maximum number of documents (default: %(default)s)",
+        )
+        parser.add_argument("--user", help="user to act as (default: the first member with permission)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         project = Project.objects.filter(slug=options["project"]).first()
@@ -33,7 +38,7 @@ class Command(BaseCommand):
         except (Refused, Forbidden) as error:
             raise CommandError(str(error)) from error
         self.stdout.write(
-            f"{found.documents} documents, {found.prelabels} pre-labels, {found.notes} notes, "
+            f"{found.documents} documents, {found.prelabels} pre-labels, {found.notes} comments, "
             f"{found.rejected} rejected,"
             f" {found.left} left"
         )

@@ -11,13 +11,15 @@ from slmstudio.text.formatting import format_bytes
 
 
 class Command(BaseCommand):
-    """``manage.py sweep`` does the same once an hour, for all projects."""
+    """Deletes the files of old packages. ``manage.py sweep`` does the same every hour for all projects."""
 
     help = __doc__ or ""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--project", help="slug of the project (default: all)")
-        parser.add_argument("--keep", type=int, help="the newest ones that stay in each project (PACKAGES_KEPT)")
+        parser.add_argument(
+            "--keep", type=int, help="number of newest packages to keep in each project (default: PACKAGES_KEPT)"
+        )
         parser.add_argument("--dry-run", action="store_true", help="only print what would be deleted")
 
     def handle(self, *args: Any, **options: Any) -> None:

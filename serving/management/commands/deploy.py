@@ -19,7 +19,7 @@ POLL_SECONDS = 1.0
 
 
 class Command(BaseCommand):
-    """The package is built by the GPU worker; ``manage.py serve`` starts the replicas."""
+    """Deploys a model. A GPU worker builds the package, and ``manage.py serve`` starts the replicas."""
 
     help = __doc__ or ""
 
@@ -35,8 +35,8 @@ class Command(BaseCommand):
         parser.add_argument("--stage", default=Stage.FULL, choices=Stage.values, help="default: %(default)s")
         parser.add_argument("--share", type=float, help="share of a canary, 0 to 1")
         parser.add_argument("--engine", default="", help="engine or variant of the package; default: as evaluated")
-        parser.add_argument("--user", help="who deploys (default: the first member who may)")
-        parser.add_argument("--no-wait", action="store_true", help="return before it answers")
+        parser.add_argument("--user", help="user to act as (default: the first member with permission)")
+        parser.add_argument("--no-wait", action="store_true", help="do not wait until it answers")
 
     def handle(self, *args: Any, **options: Any) -> None:
         project = Project.objects.filter(slug=options["project"]).first()
@@ -81,7 +81,7 @@ class Command(BaseCommand):
         while True:
             deployment = queries.find(project) or deployment
             if release is None or release.pk not in [one.pk for one in deployment.serving]:
-                raise CommandError("The deployment was taken back.")
+                raise CommandError("The candidate was removed before it answered.")
             status = queries.status_of(deployment, next(one for one in deployment.serving if one.pk == release.pk))
             assert status is not None
             state, label = status.state

@@ -13,17 +13,17 @@ from slmstudio.errors import Refused
 
 
 class Command(BaseCommand):
-    """The erasure is an entry of the audit log."""
+    """Erases logged requests, and records the erasure in the audit log."""
 
     help = __doc__ or ""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--project", required=True, help="slug of the project")
         what = parser.add_mutually_exclusive_group(required=True)
-        what.add_argument("--caller", default="", help="the caller that the requests name")
-        what.add_argument("--request", nargs="+", default=[], metavar="ID", help="request ids")
+        what.add_argument("--caller", default="", help="erase the requests of this caller")
+        what.add_argument("--request", nargs="+", default=[], metavar="ID", help="request IDs")
         parser.add_argument("--with-gold", action="store_true", help="erase documents with a gold label, too")
-        parser.add_argument("--user", help="who erases, for the audit log (default: the application)")
+        parser.add_argument("--user", help="user for the audit log (default: the application)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         project = Project.objects.filter(slug=options["project"]).first()
@@ -46,7 +46,7 @@ class Command(BaseCommand):
         if erased.lines:
             self.stdout.write(f"{erased.lines} lines of batches and of the rejected log erased")
         if erased.live_batches:
-            self.stdout.write(f"{erased.live_batches} batches have not ended; erase again when they have")
+            self.stdout.write(f"{erased.live_batches} batches have not ended; run this again when they have")
         if documents.with_gold:
             self.stdout.write(
                 f"{len(documents.with_gold)} documents with a gold label kept; erase them with --with-gold: "
@@ -54,6 +54,6 @@ class Command(BaseCommand):
             )
         if documents.in_use:
             self.stdout.write(
-                f"{len(documents.in_use)} documents kept, as dataset versions, evaluations, the regression suite or "
-                f"certificates rest on them: {', '.join(documents.in_use)}"
+                f"{len(documents.in_use)} documents kept because dataset versions, evaluations, the regression suite "
+                f"or certificates use them: {', '.join(documents.in_use)}"
             )

@@ -24,7 +24,7 @@ _EVERY = 25
 
 
 class Command(BaseCommand):
-    """The exit code is 1 where a document has no valid output."""
+    """Sends documents through the gateway. The exit code is 1 if a document has no valid output."""
 
     help = __doc__ or ""
 
@@ -41,7 +41,7 @@ class Command(BaseCommand):
         rows, done = list(_rows(options["input"])), _done(options["output"])
         waiting = [row for row in rows if row["id"] not in done]
         if done:
-            self.stdout.write(f"{len(rows) - len(waiting)} of {len(rows)} documents have an output already")
+            self.stdout.write(f"{len(rows) - len(waiting)} of {len(rows)} documents already have an output")
         failed = 0
         with options["output"].open("a", encoding="utf-8") as file, ThreadPoolExecutor(options["at_once"]) as pool:
             for number, answer in enumerate(pool.map(lambda row: _answer(slug, row), waiting), start=1):
@@ -51,7 +51,7 @@ class Command(BaseCommand):
                 if number % _EVERY == 0 or number == len(waiting):
                     self.stdout.write(f"{number} of {len(waiting)} documents, {failed} without an output")
         if failed:
-            raise CommandError(f"{failed} of {len(waiting)} documents have no valid output; their rows say why.")
+            raise CommandError(f"{failed} of {len(waiting)} documents have no valid output; their rows have the error.")
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -101,7 +101,7 @@ def _answer(slug: str, row: dict[str, Any]) -> dict[str, Any]:
         response = gateway_client.send(slug=slug, text=row["text"], page=row["page"])
         value = loads(response.text)
     except (httpx.HTTPError, JsonError) as error:
-        return {**found, "error": f"The gateway does not answer: {error}"}
+        return {**found, "error": f"The gateway does not respond: {error}"}
     if response.status_code != 200:
         return {**found, "error": str(value.get("detail", response.status_code))}
     name = value.get("unwrapped")  # evaluations score the object around the document

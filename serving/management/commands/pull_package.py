@@ -28,11 +28,11 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         target, sha256 = options["output"], ""
         if (target is None) == (options["package"] is None):
-            raise CommandError("Name --output, or --project and --package.")
+            raise CommandError("Give --output, or --project and --package.")
         if target is None:
             package = Package.objects.filter(project__slug=options["project"], number=options["package"]).first()
             if package is None or not package.is_ready:
-                raise CommandError("There is no such package that is built.")
+                raise CommandError("There is no such package, or it is not built yet.")
             target, sha256 = local_path(package.folder_key), package.sha256
         try:
             found = exchange.pull(options["place"], target, sha256=sha256)

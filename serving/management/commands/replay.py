@@ -14,14 +14,16 @@ from slmstudio.errors import Refused
 
 
 class Command(BaseCommand):
-    """The replay runs in the background; the page of the deployment shows its progress."""
+    """Replays logged requests in the background; the Deploy page shows the progress."""
 
     help = __doc__ or ""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--project", required=True, help="slug of the project")
-        parser.add_argument("--limit", type=int, default=1_000, help="requests (default: %(default)s)")
-        parser.add_argument("--user", help="who starts it (default: the first member who may)")
+        parser.add_argument(
+            "--limit", type=int, default=1_000, help="maximum number of requests (default: %(default)s)"
+        )
+        parser.add_argument("--user", help="user to act as (default: the first member with permission)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         project = Project.objects.filter(slug=options["project"]).first()

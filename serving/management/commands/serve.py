@@ -20,7 +20,7 @@ STEP_SECONDS = 1.0
 
 
 class Command(BaseCommand):
-    """Any number of hosts may run it; each keeps its own replicas of every release."""
+    """Keeps replicas running. Any number of hosts can run it; each has its own replicas of every release."""
 
     help = __doc__ or ""
 
@@ -39,7 +39,7 @@ class Command(BaseCommand):
                 experiments.step()
                 budgets.step()
             except DatabaseError as error:  # replicas keep answering
-                logger.warning("the database does not answer: %s", str(error).splitlines()[0] if str(error) else error)
+                logger.warning("the database does not respond: %s", str(error).splitlines()[0] if str(error) else error)
                 connection.close()
         supervisor.stop()
         monitoring.join(settings.SERVE_STOP_SECONDS)

@@ -91,4 +91,4 @@ def _message(body: Any) -> str:
 
 
 def _unreachable(url: str, error: BaseException) -> str:
-    return f"{url} does not answer: {error or type(error).__name__}"
+    return f"{url} does not respond: {error or type(error).__name__}"

@@ -84,7 +84,7 @@ class LlamaCppEngine:
             try:
                 return xllamacpp.Server(parameters)
             except Exception as error:
-                raise Refused(f"llama.cpp does not load {self._file.name}: {error}", code="engine") from error
+                raise Refused(f"llama.cpp cannot load {self._file.name}: {error}", code="engine") from error
 
     async def answer(self, text: str) -> Answer:
         return await self._slots.answer(self._builder, text, prepare, self._ask)
@@ -96,7 +96,7 @@ class LlamaCppEngine:
         try:
             response = await self._complete(prompt, limit, n_probs=2, return_tokens=True, **constraint)
         except (aiohttp.ClientError, OSError) as error:
-            return turn.failed("engine", f"llama.cpp does not answer: {error}")
+            return turn.failed("engine", f"llama.cpp does not respond: {error}")
         return await asyncio.to_thread(self._read, response, grammar, len(prompt), turn)
 
     def _read(self, response: dict[str, Any], grammar: str, prompt: int, turn: Turn) -> Answer:

@@ -120,9 +120,9 @@ class VllmEngine:
             except ServerError as error:
                 if error.status == 404 and self.is_remote:  # a router in front has no such page
                     return
-                raise Refused(f"vLLM does not tokenize: {error}", code="engine") from error
+                raise Refused(f"vLLM cannot tokenize: {error}", code="engine") from error
             if found != list(self._encoder.tokenizer(text, add_special_tokens=False)["input_ids"]):
-                raise Refused("The server splits texts into other tokens than the model's tokenizer.", code="tokens")
+                raise Refused("The server tokenizes text differently from the model's tokenizer.", code="tokens")
 
     def _asked(self) -> ModelServer:
         assert self._server is not None, "the engine is not started"

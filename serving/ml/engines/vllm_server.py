@@ -60,7 +60,7 @@ class VllmServer:
                 if self._child.poll() is not None:
                     raise Refused(f"vLLM ended with exit code {self._child.returncode}: {self._reason}", code="engine")
                 if time.monotonic() > give_up:
-                    raise Refused(f"vLLM did not answer within {START_SECONDS:g} s.", code="engine")
+                    raise Refused(f"vLLM did not respond within {START_SECONDS:g} s.", code="engine")
                 await asyncio.sleep(_POLL_SECONDS)
         except BaseException:
             await server.close()

@@ -46,7 +46,7 @@ def _usage(facts: PackageFacts) -> str:
     if facts.is_classical:
         command = "python -m serving.ml.replica FOLDER --address http://127.0.0.1:8080"
         return (
-            "## Usage\n\nThe studio has the code of the model. In its folder, with the folder of this package:\n\n"
+            "## Usage\n\nThe studio contains the code of the model. In its folder, run with this package:\n\n"
             + fenced(command, "sh")
         )
     if facts.prompt is None:
@@ -58,7 +58,11 @@ def _usage(facts: PackageFacts) -> str:
         "python extract.py --input documents.jsonl --output outputs.jsonl\n"
         "docker compose up"
     )
-    parts = ["## Usage", "No network and no studio is needed once xllamacpp is installed:", fenced(commands, "sh")]
+    parts = [
+        "## Usage",
+        "Once xllamacpp is installed, neither a network nor the studio is needed:",
+        fenced(commands, "sh"),
+    ]
     parts.append(
         "Every output is checked for types, names, enums, lengths, ranges and alternatives of schema.json. Formats and "
         "rules between fields are not checked here."

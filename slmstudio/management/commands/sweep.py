@@ -12,7 +12,7 @@ from slmstudio.runs.reaper import ReaperGuard, reap_lost_runs
 
 
 class Command(BaseCommand):
-    """Requeues lost runs, or fails them with the reason on their page."""
+    """Requeues lost runs, or marks them as failed with a reason."""
 
     help = __doc__ or ""
 
@@ -30,12 +30,12 @@ class Command(BaseCommand):
                 self._sweep(check_heartbeats=guard.may_check())
             except UNAVAILABLE as error:
                 guard.database_unavailable()
-                self.stderr.write(f"The database does not answer: {error}".strip())
+                self.stderr.write(f"The database does not respond: {error}".strip())
                 close_old_connections()
             time.sleep(max(1, options["every"]))
 
     def _sweep(self, *, check_heartbeats: bool = True) -> int:
         ended = reap_lost_runs(check_heartbeats=check_heartbeats)
         for run in ended:
-            self.stdout.write(f"{run._meta.verbose_name} {run.pk} {run.get_status_display()}: its worker has gone")
+            self.stdout.write(f"{run._meta.verbose_name} {run.pk} {run.get_status_display()}: its worker is gone")
         return len(ended)

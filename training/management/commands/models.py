@@ -32,7 +32,7 @@ class Command(BaseCommand):
         listed.add_argument("--project", help="slug of a project, for the hardware and the latency of its contract")
         listed.add_argument("--tokens", type=int, default=TYPICAL_TOKENS, help=f"of a row (default {TYPICAL_TOKENS:,})")
         one = actions.add_parser("pull", aliases=["prepare"], help="download and prepare a model, once")
-        one.add_argument("name", help="a slug of the list, or a hub id: organization/name[@revision]")
+        one.add_argument("name", help="a slug from the list, or a hub ID: organization/name[@revision]")
         check = actions.add_parser("check", help="verify a prepared model: files, tokenizer, weights, llama.cpp")
         check.add_argument("slug")
         check.add_argument("--gguf", type=Path, help="a GGUF file of the same model, to compare with on llama.cpp")
@@ -58,7 +58,7 @@ class Command(BaseCommand):
         limit, latency = memory_limit(project), latency_limit(project)
         found = model_rows(limit_bytes=limit, tokens=options["tokens"], hardware=hardware, latency=latency)
         head = f"{'slug':24} {'here':5} {'source':10} {'params':>7} {'tuned':5} {'context':>8} {'serve':>7}"
-        head += f" {'lora':>7} {'qlora':>7} {'full':>7} {'request':>9}  {format_bytes(limit):7} {'licence':24}"
+        head += f" {'lora':>7} {'qlora':>7} {'full':>7} {'request':>9}  {format_bytes(limit):7} {'license':24}"
         self.stdout.write(f"{head} architecture")
         for line in found:
             self.stdout.write(self._row(line))
@@ -103,7 +103,7 @@ class Command(BaseCommand):
                 slug=options["slug"],
                 name=options["name"] or options["slug"],
                 folder=options["folder"],
-                licence=options["licence"],
+                licence=options["license"],
             )
         )
 

@@ -35,8 +35,8 @@ class Command(BaseCommand):
         parser.add_argument("--dataset", type=int, help="number of a dataset version (default: the newest)")
         parser.add_argument("--base-model", help="slug of a base model (default: the largest that is prepared)")
         parser.add_argument("--hours", type=float, help="training time of all trials together")
-        parser.add_argument("--trials", type=int, help="number of trials at most")
-        parser.add_argument("--parallel", type=int, help="trials at the same time")
+        parser.add_argument("--trials", type=int, help="maximum number of trials")
+        parser.add_argument("--parallel", type=int, help="concurrent trials")
         parser.add_argument("--name", default="")
         parser.add_argument("--user", help="user who starts the search (default: the project's owner)")
         parser.add_argument(

@@ -236,7 +236,7 @@ def with_settings(hyperparameters: Hyperparameters, settings: list[str]) -> Hype
         try:
             values[name] = _value(kinds[name], text.strip())
         except (ValueError, KeyError):
-            errors[name] = f"{text!r} is not {TYPE_NAMES.get(kinds[name], 'a value it takes')}"
+            errors[name] = f"{text!r} is not {TYPE_NAMES.get(kinds[name], 'a valid value')}"
     if errors:
         first, *_ = errors
         raise Refused(errors[first], field=first, errors=errors)
