@@ -169,7 +169,7 @@ class Versions:
         erik = self.erik
         with self.walk.step(erik, "deploys a model with broken weights to shadow") as shown:
             erik.page.reload()
-            self._deploy("Evaluation 3", "as evaluated", "Shadow")
+            self._deploy("Evaluation 3", "As evaluated", "Shadow")
             shown += [" ".join(one.split()) for one in erik.page.locator(".release h2").all_inner_texts()]
             began = time.monotonic()
         with self.walk.step(erik, "watches: it is aborted without a person") as shown:
