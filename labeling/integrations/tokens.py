@@ -35,7 +35,7 @@ SCOPES: dict[str, str] = {
     "approve": "approve and reject gate reports",
     "endpoints": "add and remove external models",
     "extract": "send documents to the deployed model",
-    "feedback": "say whether answers of the deployed model are right",
+    "feedback": "report whether answers of the deployed model are right",
     "deploy": "deploy and roll back",
 }
 #: the permission that each scope requires
