@@ -39,7 +39,7 @@ def test_a_budget_is_set_exceeded_and_resumed(world: World, logged_in: As) -> No
     form.get_by_label("Maximum wrong").fill("1")
     form.get_by_label("Out of").fill("50")
     form.get_by_label("counted in").select_option("document")
-    form.get_by_label("Larger model").select_option(label="Big")
+    form.get_by_label("Larger model", exact=True).select_option(label="Big")
     form.get_by_label("Minimum confidence of every field (%)").fill("60")
     form.get_by_role("button", name="Save policy").click()
     expect(budget.locator(".badge")).to_have_text("in effect")
