@@ -22,8 +22,8 @@ MAX_OWN_TAGS: Final = 50
 FAILURE_TAGS: Final[dict[str, Tag]] = {
     "missing_field": Tag("Missing field", "An expected value is not in the document."),
     "ocr_noise": Tag("OCR noise", "Letters are misread, words are broken or run together."),
-    "unreadable_value": Tag("Unreadable value", "OCR damaged a value itself; the correct value is not in the text."),
-    "several_dates": Tag("Several dates", "More than one date is printed, and only one of them is the right one."),
+    "unreadable_value": Tag("Unreadable value", "OCR damaged a value; the correct value is not in the text."),
+    "several_dates": Tag("Several dates", "More than one date is printed, and only one is correct."),
     "several_totals": Tag(
         "Several totals",
         "More than one amount could be taken for the total.",
@@ -31,12 +31,12 @@ FAILURE_TAGS: Final[dict[str, Tag]] = {
     ),
     "ambiguous": Tag("Ambiguous", "A value can be read in more than one way, and only the context decides."),
     "rare_layout": Tag("Rare layout", "The layout differs from most other documents."),
-    "foreign_format": Tag("Foreign format", "Dates or numbers have the format of another country."),
-    "other_language": Tag("Other language", "The document is not in the language of most others."),
+    "foreign_format": Tag("Foreign format", "Dates or numbers use another country's format."),
+    "other_language": Tag("Other language", "The language differs from most other documents."),
     "long_document": Tag("Long document", "The values are surrounded by a lot of other text."),
     "cut_off": Tag("Cut off", "A part of the document is missing."),
     "poor_scan": Tag("Poor scan", "Skewed, faint or stained."),
-    "handwriting": Tag("Handwriting", "A relevant value is written by hand."),
+    "handwriting": Tag("Handwriting", "A relevant value is handwritten."),
     "wrong_kind": Tag("Wrong kind", "The document is not of the expected kind."),
 }
 

@@ -26,14 +26,14 @@ def run_import(pk: int) -> None:
     try:
         import_services.process(run)
     except ReadError as error:
-        import_services.fail(run, f"{error} Imported documents stay." if run.imported else str(error))
+        import_services.fail(run, f"{error} Imported documents are kept." if run.imported else str(error))
     except FileNotFoundError:
-        import_services.fail(run, "The uploaded file is missing in the artifact store. Upload it again.")
+        import_services.fail(run, "The uploaded file is missing from the artifact store. Upload it again.")
     except Exception as error:
         logger.exception("import %s failed", pk)
         import_services.fail(
             run,
-            f"The import failed: {type(error).__name__}: {str(error)[:300]}. Imported documents stay; restart "
+            f"The import failed: {type(error).__name__}: {str(error)[:300]}. Imported documents are kept; restart "
             "the import to add the rest.",
         )
 
@@ -68,7 +68,7 @@ def run_schema_migration(pk: int) -> None:
     except Exception as error:
         logger.exception("schema migration %s failed", pk)
         found.fail(
-            f"The migration failed: {type(error).__name__}: {str(error)[:300]}. Migrated labels stay; resume it to "
+            f"The migration failed: {type(error).__name__}: {str(error)[:300]}. Migrated labels are kept; resume it to "
             "migrate the rest."
         )
 
@@ -82,7 +82,7 @@ def run_freeze(pk: int) -> None:
         freeze.process(run)
     except Exception as error:
         logger.exception("freeze %s failed", pk)
-        run.fail(f"Freezing failed: {type(error).__name__}: {str(error)[:300]}. Nothing was frozen; freeze again.")
+        run.fail(f"Freezing failed: {type(error).__name__}: {str(error)[:300]}. No version was created. Try again.")
 
 
 def run_queue_order(pk: int) -> None:
@@ -95,7 +95,9 @@ def run_queue_order(pk: int) -> None:
             queue_order_services.run_order(run)
     except Exception as error:
         logger.exception("queue order %s failed", pk)
-        run.fail(f"The order was not computed: {type(error).__name__}: {str(error)[:300]}. The previous one stays.")
+        run.fail(
+            f"The order was not computed: {type(error).__name__}: {str(error)[:300]}. The previous order stays."
+        )
 
 
 def run_bulk_edit(pk: int) -> None:
@@ -106,7 +108,7 @@ def run_bulk_edit(pk: int) -> None:
     try:
         bulk_edit.process(edit)
     except FileNotFoundError:
-        edit.fail("The file with the previous values is missing in the artifact store, so nothing was undone.")
+        edit.fail("The file with the previous values is missing from the artifact store, so nothing was undone.")
     except Exception as error:
         logger.exception("bulk edit %s failed", pk)
         edit.fail(

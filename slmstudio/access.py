@@ -65,7 +65,7 @@ class Forbidden(PermissionDenied):
 
     def __init__(self, role: str, action: Action) -> None:
         who = " or ".join(str(Role(r).label) for r in Role if r in TABLE[action])
-        super().__init__(f"As {Role(role).label} you may not {action.label}. Required role: {who}.")
+        super().__init__(f"As {Role(role).label} you cannot {action.label}. Required role: {who}.")
 
 
 def project_for(user: User | AnonymousUser, slug: str, action: Action) -> Any:

@@ -110,7 +110,7 @@ def projects_problem(owned: int) -> str:
     most = settings.PROJECTS_PER_PERSON
     if not most or owned < most:
         return ""
-    return f"You own {owned} of at most {most} projects. Ask an administrator for more."
+    return f"You own {owned} projects, and the maximum is {most}. Ask an administrator for more."
 
 
 def _size(path: str) -> int:

@@ -37,7 +37,7 @@ ACTIONS: tuple[KeyAction, ...] = (
     KeyAction("absent_rest", "mark all other empty fields as not in the document", ("Alt+Shift+Digit0",)),
     KeyAction("reading_1", "ambiguous date: use the first reading", ("Alt+Digit1",)),
     KeyAction("reading_2", "ambiguous date: use the second reading", ("Alt+Digit2",)),
-    KeyAction("evidence", "next place where the value occurs", ("Alt+KeyE",)),
+    KeyAction("evidence", "next occurrence of the value in the document", ("Alt+KeyE",)),
     KeyAction("row_add", "add a row, or turn the selected lines into rows", ("Alt+KeyR",)),
     KeyAction("row_duplicate", "duplicate the row", ("Ctrl+KeyD",)),
     KeyAction("row_delete", "delete the row", ("Ctrl+Shift+Backspace",)),

@@ -185,7 +185,7 @@ def file_options(request: HttpRequest, kind: str, options: str, names: Sequence[
     if unknown:
         raise field_problem(unknown[0][:100], f"Unknown field {unknown[0][:100]}. The fields are {', '.join(names)}.")
     if kind and kind not in FORMATS:
-        raise field_problem("kind", f"There is no format {kind}. The formats are {', '.join(FORMATS)}.")
+        raise field_problem("kind", f"Unknown format {kind}. The formats are {', '.join(FORMATS)}.")
     try:
         parsed = loads(options or "{}")
     except JsonError as error:

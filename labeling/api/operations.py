@@ -16,7 +16,7 @@ _STATUS_TEXTS = {
     415: "The content type is not supported.",
     422: "A field, row or value is invalid; `errors` lists them.",
     429: "Too many requests in a minute; wait for `Retry-After` seconds.",
-    507: "The disk of the server is full.",
+    507: "The server disk is full.",
 }
 
 

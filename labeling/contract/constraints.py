@@ -36,7 +36,7 @@ def clean_constraints(constraints: Mapping[str, Any]) -> dict[str, Any]:
             else:
                 errors[name] = "A currency is three capital letters, for example USD."
         elif name not in NUMBERS:
-            errors[name] = f"This constraint does not exist. The constraints are {', '.join(NUMBERS)} and currency."
+            errors[name] = f"Unknown constraint. The constraints are {', '.join(NUMBERS)} and currency."
         elif not _is_positive(value):
             errors[name] = f"The {NUMBERS[name]} must be a number above 0."
         else:

@@ -45,7 +45,7 @@ def read_schema(text: str) -> ReadSchema:
     try:
         found = translate(text)
     except JsonError as error:
-        message = f"This is not JSON: {error.message} (line {error.line}, column {error.column})."
+        message = f"This is not valid JSON: {error.message} (line {error.line}, column {error.column})."
         raise ContractError({"schema": message}, line=error.line) from error
     except SchemaError as error:
         is_rule = ".invariants." in f".{error.path}"  # its message has its place

@@ -33,7 +33,11 @@ class FreezeForm(forms.Form):
     group_by = forms.ChoiceField(label="Group by", required=False)
     large_families = forms.ChoiceField(
         label="Large groups",
-        choices=[("", "as all groups"), (WHOLE, "hold one out whole"), (SPREAD, "spread over the splits")],
+        choices=[
+            ("", "same as other groups"),
+            (WHOLE, "hold out one whole group"),
+            (SPREAD, "spread across the splits"),
+        ],
         required=False,
     )
     stratify = forms.ChoiceField(label="Stratify by", required=False)
@@ -56,8 +60,8 @@ class FreezeForm(forms.Form):
         label="Silver labels",
         choices=[
             ("", "none"),
-            ("agreement", "pre-labels with which a second model or sample agrees"),
-            ("confidence", "pre-labels with a high confidence"),
+            ("agreement", "pre-labels that a second model or sample agrees with"),
+            ("confidence", "pre-labels with high confidence"),
         ],
         required=False,
     )

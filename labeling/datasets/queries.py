@@ -20,11 +20,11 @@ def file_path(dataset: DatasetVersion) -> Path:
     """The version's JSONL file on this machine.
 
     Raises:
-        FileNotFoundError: it is missing in the artifact store.
+        FileNotFoundError: it is missing from the artifact store.
     """
     path = artifacts.local_path(dataset.artifact_key)
     if not path.is_file():
-        raise FileNotFoundError(f"The file of {dataset} is missing in the artifact store ({dataset.artifact_key}).")
+        raise FileNotFoundError(f"The file of {dataset} is missing from the artifact store ({dataset.artifact_key}).")
     return path
 
 

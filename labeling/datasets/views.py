@@ -76,5 +76,5 @@ def cancel_freeze(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Cancels a freeze; no version is created."""
     _, run = object_for(request.user, slug, Action.CURATE, FreezeRun, pk=pk)
     if not run.cancel():
-        messages.info(request, "The freeze had already ended.")
+        messages.info(request, "The freeze has already ended.")
     return redirect("freeze_run", slug, pk)

@@ -21,13 +21,13 @@ def dataset_warnings(dataset: DatasetVersion, least: Mapping[Split, int]) -> lis
     current = dataset.project.schema_version
     if dataset.schema_version_id != current.pk:
         warnings.append(
-            f"{str(dataset).capitalize()} has schema {dataset.schema_version}, and the current schema is {current}. "
-            "A model trained or evaluated on it follows the old schema. Freeze a new version."
+            f"{str(dataset).capitalize()} uses schema {dataset.schema_version}, but the current schema is {current}. "
+            "Models trained or evaluated on it use the old schema. Freeze a new version."
         )
     for split, minimum in least.items():
         count = dataset.counts.get("splits", {}).get(split, 0)
         if count < minimum:
             documents = ngettext("document", "documents", count)
             name = "training" if split == Split.TRAIN else split.label
-            warnings.append(f"{count} {name} {documents}: results depend on chance. Label more, to at least {minimum}.")
+            warnings.append(f"{count} {name} {documents}: too few for reliable results. Label at least {minimum}.")
     return warnings

@@ -65,7 +65,7 @@ def start(
         chosen: dict[str, Any] = {"query": filters.query()}
     else:
         if not ids:
-            raise Refused("No document is selected. Select documents, or all that match.", code="selection")
+            raise Refused("No documents are selected. Select documents, or all that match.", code="selection")
         if len(ids) > MAX_IDS:
             raise Refused(
                 f"At most {MAX_IDS:,} documents can be selected. Use a filter and select all that match.", code="limit"
@@ -164,7 +164,7 @@ def _tags(project: Project, action: str, tags: Any) -> list[str]:
     known = tags_of(project)
     unknown = [tag for tag in tags if tag not in known and (action == Action.TAG or len(tag) > 40)]
     if unknown:
-        raise Refused(f"There is no tag {unknown[0][:40]!r}.")
+        raise Refused(f"Unknown tag {unknown[0][:40]!r}.")
     return list(dict.fromkeys(tags))
 
 

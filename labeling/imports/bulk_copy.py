@@ -205,7 +205,7 @@ def _classify_rows(project: Project, rows: list[Row]) -> tuple[list[Row], int, l
         if row.sha256 in texts:
             duplicates += 1
         elif row.external_id in ids:
-            reason = f"the id {row.external_id} belongs to a document with another text"
+            reason = f"the id {row.external_id} belongs to a document with a different text"
             clashes.append((Reject(row.number, row.external_id, reason, row.file), row.raw))
         else:
             fresh.append(row)

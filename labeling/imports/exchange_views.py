@@ -87,7 +87,7 @@ def use_instruction(request: SignedInRequest, slug: str) -> HttpResponse:
         except ContractError as error:
             messages.error(request, " ".join(error.errors.values()))
         else:
-            messages.success(request, "The prompt that the rows share is the instruction of the contract now.")
+            messages.success(request, "The shared prompt is now the contract's instruction.")
     return redirect(f"{reverse('import_exchanges', args=[slug])}?{query.urlencode()}")
 
 
@@ -179,7 +179,7 @@ def _create(request: SignedInRequest, form: NewProjectForm) -> tuple[Project, st
 def _contract(upload: Upload) -> StartContract:
     if not upload.format.is_reviewed:
         raise Refused(
-            f"{upload.name} is no fine-tuning file, chat log or trace, but: {upload.format.title}. "
+            f"{upload.name} is not a fine-tuning file, chat log or trace. Its format is “{upload.format.title}”. "
             "Create the project from a template and import the file there."
         )
     review = review_exchanges(upload, {})

@@ -69,7 +69,7 @@ def start_import(
         Refused: the file is empty, too large, or its format is not supported; an option is invalid.
     """
     if kind and kind not in FORMATS:
-        raise Refused(f"There is no format {kind}. The formats are {', '.join(FORMATS)}.")
+        raise Refused(f"Unknown format {kind}. The formats are {', '.join(FORMATS)}.")
     if file is None:
         raise Refused("Choose a file.")
     if file_name:

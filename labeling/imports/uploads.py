@@ -94,7 +94,7 @@ def _enough_room() -> Iterator[None]:
     except OSError as error:
         if not is_disk_full(error):
             raise
-        message = "The disk of the server is full. Nothing was stored. Ask an administrator to free some space."
+        message = "The server disk is full. Nothing was stored. Ask an administrator to free some space."
         raise Refused(message, code="disk_full") from error
 
 

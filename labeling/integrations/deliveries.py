@@ -70,7 +70,7 @@ def redeliver(*, delivery: WebhookDelivery) -> WebhookDelivery:
         Refused: it is still being tried.
     """
     if delivery.status == Status.WAITING:
-        raise Refused("This delivery is still being tried.", field="form")
+        raise Refused("This delivery is still in progress.", field="form")
     changed = WebhookDelivery.objects.filter(pk=delivery.pk).exclude(status=Status.WAITING)
     if changed.update(status=Status.WAITING, attempts=0, next_attempt_at=timezone.now(), error="") == 1:
         _enqueue(delivery.pk, 0)

@@ -80,14 +80,14 @@ def create(*, project: Project, user: User, name: str, scopes: Iterable[str], da
         raise Refused("Enter a name of up to 80 characters.", field="name")
     unknown = sorted(chosen.difference(SCOPES))
     if unknown:
-        raise Refused(f"There is no scope {unknown[0]}. The scopes are {', '.join(SCOPES)}.", field="scopes")
+        raise Refused(f"Unknown scope {unknown[0]}. The scopes are {', '.join(SCOPES)}.", field="scopes")
     if not chosen:
         raise Refused("Choose at least one scope.", field="scopes")
     forbidden = [scope for scope in SCOPES if scope in chosen and not may(membership.role, ACTIONS[scope])]
     if forbidden:
         raise Refused(f"The role {membership.get_role_display()} cannot use the scope {forbidden[0]}.", field="scopes")
     if days is not None and not 1 <= days <= MAX_DAYS:
-        raise Refused(f"A token can be valid for 1 to {MAX_DAYS:,} days, or without an expiry date.", field="days")
+        raise Refused(f"A token can be valid for 1 to {MAX_DAYS:,} days, or have no expiration date.", field="days")
     text = f"{PREFIX}{secrets.token_urlsafe(32)}"
     token = ApiToken(
         project=project,

@@ -95,7 +95,7 @@ def _fill(hook: Webhook, url: str, events: Iterable[str], active: bool) -> None:
     chosen = set(events)
     unknown = sorted(chosen.difference(EVENTS))
     if unknown:
-        raise Refused(f"There is no event {unknown[0]}. The events are {', '.join(EVENTS)}.", field="events")
+        raise Refused(f"Unknown event {unknown[0]}. The events are {', '.join(EVENTS)}.", field="events")
     if not chosen:
         raise Refused("Choose at least one event.", field="events")
     if url != hook.url:

@@ -20,7 +20,7 @@ class ProjectNameForm(forms.Form):
         label="URL name",
         max_length=60,
         required=False,
-        help_text="Lower-case letters, digits and dashes. If empty, it is made from the name.",
+        help_text="Lowercase letters, digits and hyphens. If empty, it is derived from the name.",
         widget=forms.TextInput(attrs={**CONTROL, "autocomplete": "off", "spellcheck": "false"}),
     )
 

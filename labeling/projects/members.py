@@ -42,7 +42,7 @@ def add(*, project: Project, by: User | None, username: str, role: str) -> Membe
     user = get_user_model().objects.filter(username=username.strip(), is_active=True).first()
     if user is None:
         raise Refused(
-            "There is no user with this name. Administrators create accounts. Usernames are case-sensitive.",
+            "No user has this name. Usernames are case-sensitive. Administrators can create accounts.",
             field="username",
         )
     _check_role(role)
@@ -72,7 +72,7 @@ def change_role(*, membership: Membership, by: User | None, role: str) -> Member
         _require_owner(row)
     if by is not None and row.user_id == by.pk and role not in self_assignable_roles(before):
         raise Refused(
-            f"You cannot extend your own role: {Role(role).label} has permissions that you do not have now. "
+            f"You cannot extend your own role: {Role(role).label} has permissions that you do not have. "
             "Another owner can give you this role.",
             field="role",
         )
@@ -127,7 +127,7 @@ def change_settings(*, project: Project, by: User, values: Mapping[str, Any]) ->
     """
     unknown = sorted(set(values).difference(SETTINGS))
     if unknown:
-        raise Refused(f"There is no setting {unknown[0]}.", field="form")
+        raise Refused(f"Unknown setting {unknown[0]}.", field="form")
     for name in ("overlap_share", "withheld_share", "confidence_floor"):
         if name in values and not 0 <= values[name] <= 1:
             raise Refused("Enter a percentage from 0 to 100.", field=name)
@@ -191,7 +191,7 @@ def _row(membership: Membership) -> Membership:
 
 def _check_role(role: str) -> None:
     if role not in Role.values:
-        raise Refused(f"There is no role {role[:40]}. The roles are {', '.join(Role.values)}.", field="role")
+        raise Refused(f"Unknown role {role[:40]}. The roles are {', '.join(Role.values)}.", field="role")
 
 
 def _require_owner(row: Membership) -> None:

@@ -30,7 +30,7 @@ class WorkflowForm(forms.Form):
         required=False, label="Four-eyes review: users cannot review their own labels or approve their own runs"
     )
     overlap_share = _share(
-        "Documents with overlap (%)", "Share of new documents. Annotators do not see the labels of others."
+        "Documents with overlap (%)", "Share of new documents. Annotators do not see each other's labels."
     )
     overlap_people = forms.IntegerField(
         label="Overlap (annotators per document)",
@@ -40,7 +40,7 @@ class WorkflowForm(forms.Form):
     )
     withheld_share = _share("Pre-labels withheld (%)", "Share of documents, to measure automation bias.")
     confidence_floor = _share(
-        "Review fields below (% confidence)",
+        "Review threshold (% confidence)",
         "Pre-filled fields with a higher confidence that pass all checks are skipped.",
     )
     extra_tags = forms.CharField(

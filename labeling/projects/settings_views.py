@@ -78,7 +78,7 @@ def remove_member(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     except Refused as refusal:
         return _page(request, project, refused=(membership.pk, refusal.message))
     if membership.user == request.user:
-        messages.success(request, f"You have left {project.name}.")
+        messages.success(request, f"You left {project.name}.")
         return redirect("projects")
     messages.success(request, f"{name} was removed from the project. Their labels stay.")
     return redirect("settings", slug)

@@ -34,7 +34,7 @@ def set_order(*, project: Project, user: User, order: str, control_share: float)
         Refused: ``field`` is order or control_share.
     """
     if order not in Order.values:
-        raise Refused("Choose an order of the list.", field="order")
+        raise Refused("Choose an order from the list.", field="order")
     if not 0 <= control_share <= 1:
         raise Refused("The share of random places must be from 0 to 100%.", field="control_share")
     row = Project.objects.select_for_update(no_key=True).get(pk=project.pk)

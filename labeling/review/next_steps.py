@@ -22,9 +22,9 @@ def sent_back_step(project: Project, user: User) -> NextStep | None:
     found = count(back, MAX_COUNTED)
     if not found.number:
         return None
-    words = ngettext("label of yours was", "labels of yours were", found.number)
+    words = ngettext("of your labels was", "of your labels were", found.number)
     return NextStep(
-        f"{found.number:,} {words} sent back with a reason.", "Correct", reverse("label", args=[project.slug])
+        f"{found.number:,} {words} rejected, with a reason.", "Correct", reverse("label", args=[project.slug])
     )
 
 
@@ -36,7 +36,7 @@ def review_step(project: Project, user: User) -> NextStep | None:
     labels = _waiting(project)
     if not labels.number:
         return None
-    text = f"{labels} {ngettext('label waits', 'labels wait', labels.number)} for a review."
+    text = f"{labels} {ngettext('label is', 'labels are', labels.number)} pending review."
     return NextStep(text[0].upper() + text[1:], "Review", reverse("review", args=[project.slug]))
 
 
@@ -48,7 +48,7 @@ def conflict_step(project: Project, user: User) -> NextStep | None:
     conflicts = count(review_queries.pending_adjudication(project), MAX_COUNTED)
     if not conflicts.number:
         return None
-    text = f"{conflicts} {ngettext('document is', 'documents are', conflicts.number)} in conflict."
+    text = f"{conflicts} {ngettext('document has', 'documents have', conflicts.number)} conflicting labels."
     url = f"{reverse('review', args=[project.slug])}?show=disputed"
     return NextStep(text[0].upper() + text[1:], "Adjudicate", url)
 

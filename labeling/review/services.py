@@ -230,11 +230,11 @@ def undo_approval(*, review: Review, user: User) -> Document:
         try:
             locked = lock_document(review.document, user, state.undo_approval(), only_if=unchanged)
         except Document.DoesNotExist as gone:
-            raise Refused("The document was changed since. Its approval stays.") from gone
+            raise Refused("The document has changed since the approval, so the approval was not undone.") from gone
         if not locked.may_review:
-            raise Refused("You do not have the right to review in this project.", code="permission")
+            raise Refused("You do not have permission to review in this project.", code="permission")
         if locked.document.label_pk != review.revision_id:
-            raise Refused("The document was changed since. Its approval stays.")
+            raise Refused("The document has changed since the approval, so the approval was not undone.")
         restore_gold(locked, review.replaced_gold or {})
         emit_document_event(
             "document.approval_undone",
@@ -320,7 +320,7 @@ def lock_for_decision(
         raise ConflictingChange(_conflict_message(document)) from gone
     found = locked.document
     if not locked.may_review:
-        raise Refused("You do not have the right to review in this project.", code="permission")
+        raise Refused("You do not have permission to review in this project.", code="permission")
     if found.label_pk is None:
         raise Refused(NO_LABEL, code="no_label")
     if base_version is not None and base_version != found.label_number:

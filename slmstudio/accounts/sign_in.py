@@ -242,8 +242,8 @@ class SignInLimits:
             attempt = getattr(request, "sign_in_attempt", None)
             if attempt is not None:  # its password was not checked
                 attempt.undo()
-            text = "Many people are signing in at this moment. Wait a few seconds and try again."
+            text = "Many users are signing in right now. Wait a few seconds and try again."
             return too_many_requests(request, text, exception.seconds, title="Busy")
         wait = "a minute" if minutes == 1 else f"{minutes} minutes"
-        text = f"Too many attempts to sign in. Wait {wait} and try again."
+        text = f"Too many sign-in attempts. Wait {wait}, then try again."
         return too_many_requests(request, text, exception.seconds)

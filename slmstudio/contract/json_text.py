@@ -25,7 +25,7 @@ _MESSAGES = {
     "Invalid control character at": "a line break or control character inside a text must be written as an escape",
     "Invalid \\escape": "a backslash here is not followed by a valid JSON escape",
     "Invalid \\uXXXX escape": "\\u must be followed by four hexadecimal digits",
-    "Extra data": "something follows after the end of the JSON value",
+    "Extra data": "there is unexpected text after the end of the JSON value",
     "Unexpected UTF-8 BOM (decode using utf-8-sig)": "the text starts with a byte order mark; remove it",
 }
 

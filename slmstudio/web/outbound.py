@@ -42,11 +42,11 @@ def check(url: str) -> None:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise Refused("This is not an address.") from error
+        raise Refused("This is not a valid URL.") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise Refused("An address must begin with https:// or http:// and name a host.")
+        raise Refused("The URL must start with https:// or http:// and include a host.")
     if parts.username is not None or parts.password is not None:
-        raise Refused("An address must not contain a username or password.")
+        raise Refused("The URL must not contain a username or password.")
     addresses(parts.hostname, port or (443 if parts.scheme == "https" else 80))
 
 

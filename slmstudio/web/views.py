@@ -39,7 +39,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     """403, with the roles that are allowed."""
-    return _error(request, 403, "Not allowed", str(exception) or "Your role does not allow it.")
+    return _error(request, 403, "Not allowed", str(exception) or "Your role does not allow this.")
 
 
 def content_too_large(request: HttpRequest, most: str, *, files: bool) -> HttpResponse:
@@ -51,7 +51,7 @@ def content_too_large(request: HttpRequest, most: str, *, files: bool) -> HttpRe
 def insufficient_storage(request: HttpRequest) -> HttpResponse:
     """507 for an upload for which the disk has no room."""
     text = "Nothing was stored. Ask an administrator to free some space, then send it again."
-    return _error(request, 507, "The disk of the server is full", text)
+    return _error(request, 507, "The server disk is full", text)
 
 
 def sign_in_first(request: HttpRequest, most: str) -> HttpResponse:
@@ -85,4 +85,6 @@ def sign_in_unavailable(request: HttpRequest, seconds: int) -> HttpResponse:
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """404."""
-    return _error(request, 404, "Page not found", "It was deleted or belongs to a project you are not a member of.")
+    return _error(
+        request, 404, "Page not found", "It does not exist, was deleted, or belongs to a project that you are not in."
+    )

@@ -126,7 +126,7 @@ def test_the_rejection_reason_is_shown(desk: Desk, open_label: Open) -> None:
     )
     Document.objects.filter(pk=document.pk).update(state=DocumentState.REJECTED)
     page.reload()
-    expect(page.locator("#rejection")).to_contain_text("owner-desk sent this back.")
+    expect(page.locator("#rejection")).to_contain_text("owner-desk rejected this label.")
     expect(page.locator("#rejection-reason")).to_have_text("The vendor is <b>SUPPLIES</b>")
 
 

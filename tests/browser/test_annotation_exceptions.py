@@ -90,13 +90,13 @@ def test_visiting_all_fields_is_remembered(desk: Desk, open_label: Open) -> None
     page = open_label(desk.ana, document)
     with page.expect_response("**/me/exceptions-only/"):
         page.keyboard.press("Alt+a")
-    expect(page.locator("#prefill-toggle")).to_have_text("Visit exceptions only Alt A")
+    expect(page.locator("#prefill-toggle")).to_have_text("Visit only fields to review Alt A")
     control(page, "Invoice number").focus()
     page.keyboard.press("Tab")
     expect(control(page, "Invoice date")).to_be_focused()
     assert not preferences.of(desk.ana).exceptions_only
     page.reload()
-    expect(page.locator("#prefill-toggle-words")).to_have_text("Visit exceptions only")
+    expect(page.locator("#prefill-toggle-words")).to_have_text("Visit only fields to review")
     page.locator("#prefill-toggle").click()
     expect(page.locator("#form")).to_have_attribute("data-exceptions", "")
 

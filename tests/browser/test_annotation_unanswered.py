@@ -112,7 +112,7 @@ def test_a_second_submit_leaves_fields_unanswered(page: Page) -> None:
     expect(control(page, "Tax")).to_have_attribute("placeholder", "")
     page.keyboard.press("Control+Enter")
     expect(page.locator(NOTICE)).to_contain_text("Not answered: Tax.")
-    expect(page.locator("#announcer")).to_contain_text("1 field is not answered: Tax.")
+    expect(page.locator("#announcer")).to_contain_text("1 field is not filled in: Tax.")
     expect(page.get_by_role("button", name=re.compile("^Not in the document"))).to_be_visible()
     page.keyboard.press("Control+Enter")
     left(page)

@@ -32,7 +32,7 @@ def log_in(page: Page, address: str, desk: Desk) -> Page:
     page.get_by_label("Username").fill(desk.owner.username)
     page.get_by_label("Password").fill("x")
     until(page, DRAFTS_READ)
-    page.get_by_role("button", name="Log in").click()
+    page.get_by_role("button", name="Sign in").click()
     expect(page).to_have_url(re.compile("//[^/]+/p/desk/"))  # not the address of the login page, which has it as well
     page.wait_for_load_state()
     return page
@@ -93,7 +93,7 @@ def test_typing_after_a_restore_is_kept(page: Page) -> None:
 def test_drafts_are_private_to_a_session(page: Page, desk: Desk, live_server: LiveServer) -> None:
     page.get_by_label("Instruction").press_sequentially(WORDS)
     page.locator(".user-button").click()
-    page.get_by_role("button", name="Log out").click()
+    page.get_by_role("button", name="Sign out").click()
     expect(page).to_have_url(re.compile("/login/"))
     keys = page.evaluate("Object.keys(sessionStorage).filter((key) => key.startsWith('form-draft:'))")
     assert keys == []

@@ -188,7 +188,7 @@ def test_a_whole_group_can_be_not_in_the_document(everything: Page) -> None:
 def test_the_json_editor_keeps_digits(everything: Page, watch: Watch) -> None:
     page = everything
     anything = part(page, "Anything")
-    expect(anything).to_contain_text("Written as JSON: it can have any type.")
+    expect(anything).to_contain_text("Edited as JSON: it can have any type.")
     anything.locator("textarea").fill('{"price": 1248.50, "id": 12345678901234567890}')
     anything.locator("[data-editor]").click()
     frame = page.frame_locator(".editor-frame")
@@ -208,7 +208,7 @@ def test_the_json_editor_keeps_digits(everything: Page, watch: Watch) -> None:
 def test_unsupported_schemas_use_validated_json(desk: Desk, open_label: Open) -> None:
     use_schema(desk, {"type": "object", "properties": {"$json": {"type": "string", "maxLength": 3}}})
     page = open_label(desk.ana, desk.document("A text."))
-    expect(page.locator("#form")).to_contain_text("Written as JSON: one of its fields has a reserved name.")
+    expect(page.locator("#form")).to_contain_text("Edited as JSON: one of its fields has a reserved name.")
     page.locator("#form textarea").fill('{"$json": "long text"}')
     page.keyboard.press("Tab")
     expect(page.locator("#form .sf-message-problem")).to_contain_text("at most 3 characters")

@@ -198,13 +198,13 @@ def test_a_project_begins_with_a_fine_tuning_file(
     page.set_input_files("input[name=file]", stored(tmp_path, "train.jsonl", fine_tuning_file(50)))  # 2
     page.get_by_role("button", name="Create project").click()  # 3
 
-    expect(page.get_by_text("All 50 answers of the first rows match it.")).to_be_visible()
+    expect(page.get_by_text("All 50 answers in the first rows match it.")).to_be_visible()
     expect(page.get_by_text("The first 50 rows can be imported.")).to_be_visible()
     check(page, "exchanges")
     page.set_viewport_size({"width": 390, "height": 844})
     check(page, "exchanges-390")
     page.set_viewport_size({"width": 1280, "height": 860})
-    shared = page.get_by_label("Text that all prompts share")
+    shared = page.get_by_label("Shared prompt")
     shared.select_option("keep")
     expect(page.locator(".exchange-text").first).to_contain_text("Extract the fields")
     shared.select_option("remove")

@@ -48,7 +48,7 @@ def enter(new_page: Callable[[], Page], project: Project) -> Callable[[str], Pag
         page.goto("/login/")
         page.get_by_label("Username").fill(name)
         page.get_by_label("Password").fill("x")
-        page.get_by_role("button", name="Log in").click()
+        page.get_by_role("button", name="Sign in").click()
         page.get_by_role("link", name="Invoices").first.click()
         expect(page.get_by_role("heading", level=1, name="Invoices")).to_be_visible()
         return page

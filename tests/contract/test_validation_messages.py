@@ -23,7 +23,7 @@ from tests.contract.samples import INVOICE_SCHEMA, SEED_GOLD, SEED_SCHEMA, objec
         ({"format": "date"}, "Jan 14", "format", "must be a date written as YYYY-MM-DD; found 'Jan 14'"),
         ({"format": "date"}, "2026-02-30", "format", "must be a date written as YYYY-MM-DD; found '2026-02-30'"),
         ({"type": "string", "format": "date"}, 5, "type", "must be a date written as YYYY-MM-DD; found the number 5"),
-        ({"format": "email"}, "a@b", "format", "must be an e-mail address, e.g. name@example.com; found 'a@b'"),
+        ({"format": "email"}, "a@b", "format", "must be an email address, e.g. name@example.com; found 'a@b'"),
         ({"enum": ["A", "B", None]}, "C", "enum", "must be one of: A, B, null; found 'C'"),
         ({"const": 3}, 4, "const", "must be 3; found 4"),
         ({"pattern": "^A-\\d+$"}, "B", "pattern", "must match the pattern ^A-\\d+$; found 'B'"),

@@ -63,6 +63,6 @@ def _format(name: str, title: str, description: str, line: Line, *, is_training:
 
 
 INSTRUCT = _format("instruct", "Instruct", "instruction, input, output", instruct)
-CHAT = _format("chat", "Chat", "messages of system, user and assistant", chat)
-COMPLETION = _format("completion", "Prompt and completion", "a prompt text and its completion", completion)
+CHAT = _format("chat", "Chat", "system, user and assistant messages", chat)
+COMPLETION = _format("completion", "Prompt and completion", "a prompt and its completion", completion)
 ROWS = _format("rows", "Rows", "id, text, gold, tags: the import format", import_row, is_training=False)

@@ -88,7 +88,7 @@ def _round_trips(path: str, value: Any, compiled: CompiledSchema) -> bool:
 FORMAT = Format(
     name="label-studio",
     title="Label Studio",
-    description="JSON of tasks with their annotation",
+    description="JSON tasks with annotations",
     extension="json",
     content_type="application/json",
     write=tasks,

@@ -100,7 +100,7 @@ def unescape_formula(text: str) -> str:
 FORMAT = Format(
     name="csv",
     title="CSV of fields",
-    description="one column per field; cells that a spreadsheet would run get a leading apostrophe",
+    description="one column per field; cells that a spreadsheet would run as formulas start with an apostrophe",
     extension="csv",
     content_type="text/csv; charset=utf-8",
     write=fields,

@@ -107,7 +107,7 @@ def text_of(content: Any) -> str:
     if isinstance(content, dict):
         kind = str(content.get("type", ""))
         if kind in _MEDIA or (not kind and any(name in content for name in _MEDIA)):
-            raise ShapeError("the message holds an image, audio or a file; only text is imported")
+            raise ShapeError("the message contains an image, audio or a file; only text is imported")
         if kind in _SILENT:
             return ""
         found = content.get("text", content.get("content", content.get("parts")))
@@ -179,7 +179,7 @@ def exchange(messages: Any, answer: Any = None, **known: Any) -> Exchange:
         )
     last = max((number for number, turn in enumerate(turns) if turn.role == USER), default=-1)
     if last < 0:
-        raise ShapeError("no message is of the user")
+        raise ShapeError("there is no user message")
     asked = [turn for turn in turns[: last + 1] if turn.role != SYSTEM]
     system = "\n\n".join([*filter(None, [known.pop("system", "")]), *(t.text for t in turns if t.role == SYSTEM)])
     answered, functions = _answer(turns[last + 1 :])

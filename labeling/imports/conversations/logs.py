@@ -75,7 +75,7 @@ def read_stored(value: dict[str, Any]) -> Iterator[Exchange]:
     if as_dict(asked).get("object") == "list":
         asked = as_dict(asked).get("data")
     if asked is None:
-        raise ShapeError("the completion has no input messages; export them with it")
+        raise ShapeError("the completion has no input messages; include them in the export")
     request = asked if isinstance(asked, dict) else {**completion, **value, "messages": asked}
     yield logged(request, completion, id=str(completion.get("id", "")))
 

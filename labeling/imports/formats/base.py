@@ -70,8 +70,8 @@ RESERVE: Final = Option(
     "reserve",
     "Reserve for the hold-out, if pre-labeled",
     {
-        "75": "30% of the documents, until it has 75: enough to prove 95%",
-        "370": "30% of the documents, until it has 370: enough to prove 99%",
+        "75": "30% of the documents, up to 75 in the hold-out: enough to prove 95%",
+        "370": "30% of the documents, up to 370 in the hold-out: enough to prove 99%",
         "none": "None: every pre-label is shown",
     },
 )

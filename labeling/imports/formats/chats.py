@@ -44,7 +44,9 @@ _ANSWERS = Option(
     {"prelabels": "Pre-labels: a person confirms each", "gold": "Gold: people checked these answers"},
 )
 _PROMPT = Option(
-    "prompt", "Text that all prompts share", {"remove": "Instruction: leave it out of the documents", "keep": "Keep it"}
+    "prompt",
+    "Shared prompt",
+    {"remove": "Instruction: leave it out of the documents", "keep": "Keep it in the documents"},
 )
 
 
@@ -99,8 +101,8 @@ def _shared(source: Source, head: FileHead, shape: Shape) -> SharedPrompt:
     functions = list(dict.fromkeys(name for exchange in found for name in exchange.functions))
     if len(functions) > 1:
         raise ReadError(
-            f"The answers call {len(functions)} functions ({', '.join(functions[:5])}), and a project has one schema. "
-            "Import the rows of each function as a file of their own, into a project of their own."
+            f"The answers call {len(functions)} functions ({', '.join(functions[:5])}), but a project has one schema. "
+            "Import the rows of each function as a separate file into a separate project."
         )
     return shared_prompt(found[:SAMPLE])
 
@@ -146,7 +148,7 @@ def _shape_rows(source: Source, row: ParsedRow, reading: Reading) -> Iterator[Pa
 def _batch_row(source: Source, row: ParsedRow, reading: Reading) -> Iterator[ParsedRow]:
     if not BATCH.matches(row.data):
         yield ParsedRow(
-            row.number, None, "it is not a line of a batch: it has no custom_id, or neither body nor response", row.raw
+            row.number, None, "it is not a batch line: it has no custom_id, or neither body nor response", row.raw
         )
         return
     join = source.session.resource(_batch_join)
@@ -185,7 +187,7 @@ def _check_function(session: Session, reading: Reading, exchange: Exchange) -> N
         known = next((earlier.function for earlier in session.readings if earlier.function), function)
         if function != known:
             raise ShapeError(
-                f"the answer calls {function[:60]}, and earlier ones {known[:60]}; a project has one schema"
+                f"the answer calls {function[:60]}, but earlier answers call {known[:60]}; a project has one schema"
             )
         reading.function = function
 
@@ -195,7 +197,7 @@ def _unpaired(join: BatchJoin, session: Session) -> Iterator[ParsedRow]:
         if is_request:
             row = _batch_exchange(session, join, line.number, line.value, None)
         else:
-            reason = "no request has its custom_id; import the input file of the batch with it"
+            reason = "no request has this custom_id; import the input file of the batch together with this file"
             row = ParsedRow(line.number, {"id": line.value["custom_id"]}, reason, dumps(line.value))
         yield ParsedRow(row.number, row.data, row.error, row.raw, line.file, predictions=row.predictions)
 

@@ -117,7 +117,7 @@ def mapping_error(mapping: Mapping[str, str], columns: Sequence[str], compiled: 
         if role not in allowed:
             return f"The column {column} cannot be {role}: the schema has no such field."
         if column not in columns:
-            return f"There is no column {column}."
+            return f"Unknown column {column}."
     chosen = [role for role in mapping.values() if role not in (METADATA, IGNORE)]
     repeated = next((role for role in chosen if chosen.count(role) > 1), "")
     if repeated:

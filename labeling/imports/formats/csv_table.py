@@ -96,7 +96,7 @@ class Layout:
         """By the options; what they leave open is detected. Rewinds the stream."""
         encoding = str(options.get("encoding") or encodings.detect(stream))
         if encoding not in encodings.NAMES:
-            raise ReadError(f"There is no encoding {encoding}.")
+            raise ReadError(f"Unknown encoding {encoding}.")
         head = stream.read(_HEAD)
         stream.seek(0)
         delimiter = str(options.get("delimiter") or _delimiter(head.decode(encoding, "replace")))

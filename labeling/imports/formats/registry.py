@@ -59,7 +59,7 @@ class OpenFile:
 def open_file(path: Path, file_format: str, name: str, context: Context) -> Iterator[OpenFile]:
     """Opens a file for reading. A file that cannot be read raises ReadError when its first row is requested."""
     if file_format not in FORMATS:
-        raise ReadError(f"There is no format {file_format}.")
+        raise ReadError(f"Unknown format {file_format}.")
     with Session(context, FORMATS) as session:
         source = Source(path, name, session)
         yield OpenFile(_rows(FORMATS[file_format], source), session.progress, session.readings)
@@ -90,7 +90,7 @@ def options_error(options: Mapping[str, Any], file_format: str) -> str:
             if not isinstance(value, dict) or not all(isinstance(role, str) for role in value.values()):
                 return "columns must be an object that maps column names to roles."
         elif name not in OPTIONS:
-            return f"There is no option {name[:60]}. The options are {', '.join((*OPTIONS, COLUMNS))}."
+            return f"Unknown option {name[:60]}. The options are {', '.join((*OPTIONS, COLUMNS))}."
         elif error := OPTIONS[name].error(value):
             return error
     return ""

@@ -20,11 +20,11 @@ _FORMATS = {
     "time": "a time, e.g. 08:30:00 or 08:30:00Z",
     "date-time": "a date and time, e.g. 2026-01-14T08:30:00 or 2026-01-14T08:30:00Z",
     "duration": "a duration, e.g. P30D or PT1.5S",
-    "email": "an e-mail address, e.g. name@example.com",
+    "email": "an email address, e.g. name@example.com",
     "hostname": "a host name, e.g. www.example.com",
     "ipv4": "an IPv4 address, e.g. 192.0.2.1",
     "ipv6": "an IPv6 address, e.g. 2001:db8::1",
-    "uri": "a web address, e.g. https://example.com",
+    "uri": "a URL, e.g. https://example.com",
     "uuid": "a UUID, e.g. 123e4567-e89b-12d3-a456-426614174000",
 }
 

@@ -31,7 +31,7 @@ def draft_schema(text: str) -> Draft:
     try:
         return _draft(text)
     except (RecursionError, MemoryError, ArithmeticError):
-        raise SourceError("The text is too complex to be read. Paste a part of it.") from None
+        raise SourceError("The text is too complex. Paste part of it.") from None
 
 
 def _draft(text: str) -> Draft:
@@ -105,5 +105,5 @@ def _translated(translation: Callable[[], Translation], source: str) -> Draft:
     except SchemaError as error:
         raise SourceError(f"{error.path}: {error.message}." if error.path else f"{error.message}.") from error
     except JsonError as error:
-        raise SourceError(f"This is not JSON: {error.message}.", error.line) from error
+        raise SourceError(f"This is not valid JSON: {error.message}.", error.line) from error
     return Draft(found.compiled.schema, source, notes=sentences(found.notes))

@@ -38,10 +38,10 @@ def read_examples(text: str) -> tuple[list[Any], tuple[str, ...]]:
         values += value if isinstance(value, list) else [value]
     if not values or len(errors) > _MAX_ERRORS:
         line, message = errors[0] if errors else (0, "There is no JSON object in the text.")
-        raise SourceError(f"This is not JSON: {message}." if errors else message, line)
-    notes = [f"Line {line} was left out: {message}." for line, message in errors[:5]]
+        raise SourceError(f"This is not valid JSON: {message}." if errors else message, line)
+    notes = [f"Line {line} was skipped: {message}." for line, message in errors[:5]]
     if len(errors) > 5:
-        notes.append(f"{len(errors) - 5} more parts of the text were left out.")
+        notes.append(f"{len(errors) - 5} more parts of the text were skipped.")
     return _labels(values, notes), tuple(notes)
 
 

@@ -140,7 +140,7 @@ class _Derivation:
             self._reason(pattern, f"Values of {len(parts)} types; each is allowed.")
         schema = parts[0] if len(parts) == 1 else {"anyOf": parts}
         if seen.nulls:
-            self._reason(pattern, f"May be null: {seen.nulls} of {seen.total} values are.")
+            self._reason(pattern, f"Can be null: {seen.nulls} of {seen.total} values are null.")
             return nullable_of(schema) if len(parts) == 1 else {"anyOf": [*parts, {"type": "null"}]}
         return schema
 

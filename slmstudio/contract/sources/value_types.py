@@ -11,7 +11,7 @@ from slmstudio.contract.values import dates, numbers
 
 #: formats that values are tested for, the most specific first
 _FORMATS = ("date", "date-time", "time", "duration", "uuid", "email", "ipv4", "ipv6", "uri")
-_FORMAT_NAMES = {"date": "a date", "date-time": "a date with a time", "email": "an e-mail address", "uri": "a URI"}
+_FORMAT_NAMES = {"date": "a date", "date-time": "a date with a time", "email": "an email address", "uri": "a URI"}
 #: a choice has at most so many values, each in so many examples on average, in at least so many examples
 MAX_CHOICES, MIN_REPEATS, MIN_EXAMPLES = 12, 3, 10
 _MAX_CHOICE_LENGTH = 40
@@ -46,7 +46,10 @@ def of_texts(name: str, texts: Sequence[str]) -> tuple[dict[str, Any], str]:
         reason = "an amount in a text: the field stays a text, compared as money."
         return {"type": "string", "x-slm": {"kind": "money"}}, f"{_each(texts)} {reason}"
     if _IDENTIFIER.search(words_of(name)) and all(map(_is_identifier, texts)):
-        return {"type": "string", "x-slm": {"kind": "identifier"}}, "An identifier: by its name, and without spaces."
+        return {
+            "type": "string",
+            "x-slm": {"kind": "identifier"},
+        }, "An identifier, by its name and values without spaces."
     return {"type": "string"}, ""
 
 
@@ -72,11 +75,11 @@ def of_numbers(name: str, values: Sequence[int | Decimal]) -> tuple[dict[str, An
     places = max(_places(value) for value in values)
     if places == 0 and all(isinstance(value, int) for value in values):
         if _MONEY.search(words_of(name)):
-            return _money(), "Money, by its name; cents are allowed."
+            return _money(), "Money, inferred from its name; cents are allowed."
         return {"type": "integer"}, "Whole numbers only."
     if places <= 2 and _MONEY.search(words_of(name)):
-        return _money(), "Money: by its name, and with at most two decimals."
-    return {"type": "number"}, f"Numbers; decimals: {places} at most." if places else "Numbers."
+        return _money(), "Money, inferred from its name and from values with at most two decimal places."
+    return {"type": "number"}, f"Numbers with at most {places} decimal places." if places else "Numbers."
 
 
 def _money() -> dict[str, Any]:

@@ -46,7 +46,7 @@ export class ColumnStrip {
     close.append(make("i", { className: "bi bi-x-lg", ariaHidden: "true" }));
     close.addEventListener("click", this.close);
     const title = make("span", { className: "sf-columns-title" });
-    title.append(isKept ? "Columns, as set before " : "Columns ", keyCap(this.key()));
+    title.append(isKept ? "Columns (as last set) " : "Columns ", keyCap(this.key()));
     this.box.replaceChildren(title, ...this.#selects.map((select, index) => columnOf(columns[index], select)), close);
     grid.insertBefore(this.box, childOf(grid, ".sf-grid-wrap") ?? null);
     this.box.hidden = false;
@@ -79,7 +79,7 @@ export class ColumnStrip {
 /** @param {ReadColumn} column @param {number} index @param {TableField[]} fields @returns {HTMLSelectElement} */
 function selectOf(column, index, fields) {
   const select = /** @type {HTMLSelectElement} */ (make("select", { className: "sf-columns-field" }));
-  const options = [["", "not used"], ...fields.map(({ key, title }) => [key, title]), ...(index ? [[JOIN, "with the one before"]] : [])];
+  const options = [["", "not used"], ...fields.map(({ key, title }) => [key, title]), ...(index ? [[JOIN, "join with the previous column"]] : [])];
   select.append(...options.map(([value, textContent]) => make("option", { value, textContent })));
   select.setAttribute("aria-label", `Column ${index + 1}, ${sampleOf(column)}`);
   return select;

@@ -73,7 +73,7 @@ export class Exceptions {
     $("prefill-count").textContent = count ? `${count} of ${Math.max(total, count)} to review` : `all ${total} fields pass`;
     $("prefill").dataset.tone = count ? "warning" : "good";
     $("prefill-toggle").setAttribute("aria-pressed", String(this.isOnly));
-    $("prefill-toggle-words").textContent = this.isOnly ? "Visit all fields" : "Visit exceptions only";
+    $("prefill-toggle-words").textContent = this.isOnly ? "Visit all fields" : "Visit only fields to review";
   }
 
   #nodes() {
@@ -158,7 +158,7 @@ export class Exceptions {
     this.isOnly = !this.isOnly;
     this.#stops = this.#nodesToVisit();
     this.draw();
-    this.announce(this.isOnly ? "Tab visits exceptions only." : "Tab visits all fields.");
+    this.announce(this.isOnly ? "Tab visits only fields to review." : "Tab visits all fields.");
     const body = new URLSearchParams({ on: this.isOnly ? "1" : "0" });
     const form = { ...headers(), "content-type": "application/x-www-form-urlencoded" };
     // Only the default of the next page: a failure loses nothing.

@@ -69,7 +69,7 @@ export class Navigation {
     } finally {
       const isOpened = this.current() !== before;
       const count = this.#typeAhead.finish({ press: isOpened });
-      if (count && !isOpened) announce("The document stays open. What you typed for the next one was not entered.", "info");
+      if (count && !isOpened) announce("The document is still open. Text that you typed for the next document was not entered.", "info");
     }
   }
 
@@ -102,7 +102,7 @@ export class Navigation {
     } else if (code === 422 && !response?.syntax) {
       await this.showFirstProblem(response);
     } else if (autosave.isSubmitDue && !wasDue) {
-      const reason = autosave.isSessionEnded ? "your session has ended. Log in again in another tab" : "the server does not respond";
+      const reason = autosave.isSessionEnded ? "your session has ended. Sign in again in another tab" : "the server does not respond";
       status.notice(`Not submitted: ${reason}. The label is submitted when the server responds, unless you change it.`, "warning");
     }
     return code === 200;
@@ -123,11 +123,11 @@ export class Navigation {
     const key = shortcuts.label("absent_rest");
     const action = paths.length === 1 ? "Not in the document" : "All others are not in the document";
     status.notice(
-      `Not answered: ${titles.slice(0, MAX_TITLES).join(", ")}${more}. Fill in what the document has, or submit again to submit as is.`,
+      `Not filled in: ${titles.slice(0, MAX_TITLES).join(", ")}${more}. Fill in what the document has, or submit again to submit as is.`,
       "warning",
       [[`${action} (${key})`, () => this.answerRest()]],
     );
-    status.announce(paths.length === 1 ? `1 field is not answered: ${titles[0]}. Not in the document? ${key}.` : `${paths.length} fields are not answered. ${key}: all others are not in the document.`);
+    status.announce(paths.length === 1 ? `1 field is not filled in: ${titles[0]}. Not in the document? ${key}.` : `${paths.length} fields are not filled in. ${key}: all others are not in the document.`);
   }
 
   /** Marks all other fields as not in the document; where the user was asked about them, that submits. */
@@ -135,7 +135,7 @@ export class Navigation {
     const { validation, form, status } = this;
     if (this.jsonView.isShown) await this.jsonView.turn("form");
     const count = markUnansweredAbsent(form);
-    status.announce(count ? `${count} marked as not in the document.` : "Every field is answered.");
+    status.announce(count ? `${count} marked as not in the document.` : "No empty fields remain.");
     if (validation.asked.size) await this.submit();
   }
 
@@ -178,7 +178,7 @@ export class Navigation {
       this.status.announce("Another user changed this document. Check the conflicts, then continue.");
       return false;
     }
-    const kept = autosave.isSubmitDue ? "The label is not submitted; it is submitted later from this browser." : "The last changes are not saved; they are kept in this browser.";
+    const kept = autosave.isSubmitDue ? "The label is not submitted yet. This browser submits it later." : "The last changes are not saved. They are kept in this browser.";
     return window.confirm(`${autosave.error || UNREACHABLE}\n${kept} Leave anyway?`);
   }
 

@@ -165,7 +165,7 @@ function restoreDraft() {
   const stored = autosave.storedDraft();
   if (!stored) return;
   if (stored.schema !== state.schema) {
-    status.notice("Unsaved changes from before belong to another schema. This browser keeps them until you change something.", "warning");
+    status.notice("This browser has unsaved changes for an earlier schema. They are kept until you change the label.", "warning");
     return;
   }
   if (stored.base_version > state.version || (stored.entry === undefined && stored.json === undefined)) {

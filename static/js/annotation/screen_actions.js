@@ -89,7 +89,7 @@ export class ScreenActions {
       row_duplicate: () => this.withRow((item) => this.form.duplicateRow(item)),
       row_delete: () => this.withRow((item) => this.form.deleteRow(item)),
       json: () => this.jsonView.turn(),
-      view: () => this.evidence.pages.turnView() || announce("This document has text only, no pages.", "info"),
+      view: () => this.evidence.pages.turnView() || announce("This document has no page images.", "info"),
       document: () => this.focusDocument(),
       keys: () => find(document, "[data-keys-help]").click(),
     };
@@ -155,7 +155,7 @@ export class ScreenActions {
   toggleAbsent() {
     const rows = rowsOf(document.activeElement?.closest("[data-add-row], [data-null]"));
     if (rows) this.form.toggleAbsent(rows);
-    else if (this.evidence.node && !this.form.toggleAbsent(this.evidence.node)) this.status.announce("This field is required: it cannot be absent.");
+    else if (this.evidence.node && !this.form.toggleAbsent(this.evidence.node)) this.status.announce("This field is required, so it cannot be absent.");
   }
 
   focusForm() {
@@ -215,7 +215,7 @@ export class ScreenActions {
   }
 
   toggleExceptions() {
-    if (this.exceptions.reasons === null) announce("No model filled this form.", "info");
+    if (this.exceptions.reasons === null) announce("This form is not pre-filled.", "info");
     else this.exceptions.toggle();
   }
 

@@ -47,17 +47,17 @@ export class Status {
 
   /** @param {DocumentState} state @param {() => void} openNext */
   #noticeState(state, openNext) {
-    const counts = state.approves ? "It counts with your changes once you approve it." : "Changes count once you submit again.";
+    const counts = state.approves ? "Your changes take effect when you approve it." : "Changes take effect when you submit again.";
     if (state.held_by) {
-      this.notice(`${state.held_by} has taken this document. What you both change is merged field by field.`, "warning", [["Open another", openNext]]);
+      this.notice(`${state.held_by} took over this document. Changes that you both make are merged field by field.`, "warning", [["Open another", openNext]]);
     } else if (state.own_only && !state.submitted) {
       this.notice("Several people label this document independently.");
     } else if (["submitted", "approved"].includes(state.state) && !state.submitted) {
-      this.notice(`This document is ${state.state}; this draft was changed since. ${counts}`);
+      this.notice(`This document is ${state.state}; this draft has changed since then. ${counts}`);
     } else if (state.author && !state.submitted) {
       this.notice(`This is ${state.author}'s draft. You can continue it; their version stays in the history.`);
     } else if (state.submitted) {
-      const who = state.author ? `by ${state.author}` : state.origin === "imported" ? "with an import" : "by you";
+      const who = state.author ? `by ${state.author}` : state.origin === "imported" ? "by an import" : "by you";
       this.notice(state.state === "approved" ? `Approved. ${counts}` : `Submitted ${who}. ${counts}`);
     } else if (state.state === "skipped") {
       this.notice(`This document was skipped: ${state.skip_reason}`, "warning");
@@ -75,7 +75,7 @@ export class Status {
     $("rejection").hidden = !rejection;
     if (!rejection) return;
     const at = new Date(rejection.at);
-    $("rejection-who").textContent = `${rejection.by} sent this back.`;
+    $("rejection-who").textContent = `${rejection.by} rejected this label.`;
     $("rejection-when").dateTime = rejection.at;
     $("rejection-when").title = formatExactTime(at);
     $("rejection-when").textContent = formatAge(at);
@@ -105,7 +105,7 @@ export class Status {
     const { error, isSessionEnded, isSubmitDue, failures, isDirty, version, savedAt } = this.autosave;
     if (error && isDirty) return ["error", "Not saved; kept in this browser"];
     const failed = isSubmitDue ? "Not submitted" : "Not saved";
-    if (isSessionEnded && failures) return [isSubmitDue ? "unsubmitted" : "error", `${failed}: your session has ended. Log in again in another tab; your changes are kept`];
+    if (isSessionEnded && failures) return [isSubmitDue ? "unsubmitted" : "error", `${failed}: your session has ended. Sign in again in another tab; your changes are kept`];
     if (failures) return [isSubmitDue ? "unsubmitted" : "offline", `${failed}: the server does not respond. Kept in this browser; retrying`];
     if (isDirty) return ["saving", `saving… · v${version}`];
     if (!version) return ["empty", "nothing saved yet"];
@@ -183,7 +183,7 @@ export class Status {
   /** @param {number} count of selected lines */
   showBlock(count) {
     $("focus-words").replaceChildren(make("strong", { textContent: plural(count, "line", "lines") }), " selected");
-    $("focus-facts").replaceChildren(this.#shortcut("row_add", "make rows of them"));
+    $("focus-facts").replaceChildren(this.#shortcut("row_add", "turn into rows"));
   }
 
   /**
@@ -202,7 +202,7 @@ export class Status {
     if (!facts.messages.length) left.append([description, hint].filter(Boolean).join(" "));
     if (facts.shown !== undefined) right.append(make("b", { textContent: `= ${facts.shown}` }));
     right.append(facts.place);
-    if ((facts.spans?.length ?? 0) > 1) right.append(this.#shortcut("evidence", "next place"));
+    if ((facts.spans?.length ?? 0) > 1) right.append(this.#shortcut("evidence", "next occurrence"));
     if ("absentable" in node.dataset) right.append(this.#shortcut("absent", "not in document"));
     facts.readings?.slice(0, 2).forEach((date, index) => right.append(this.#shortcut(`reading_${index + 1}`, formatDate(date))));
     if ("look" in node.dataset) right.append(this.#shortcut("right", "looks right"));
@@ -232,7 +232,7 @@ export function showUnsavedDrafts(entries) {
   if (!entries.length) return;
   const box = make("div", { id: "leftovers", className: "alert alert-warning" });
   box.setAttribute("role", "status");
-  box.append("Not saved yet, and kept in this browser only. Open a document to save it:");
+  box.append("Unsaved changes, kept only in this browser. Open a document to save them:");
   for (const { name, url, submit, discard } of entries) {
     const button = make("button", { type: "button", className: "btn btn-quiet", textContent: "Discard", tabIndex: -1 });
     button.setAttribute("aria-label", `Discard unsaved changes to ${name}`);

@@ -13,7 +13,7 @@ import { isObject, Numeral, print } from "./json_tree.js";
 const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?$/u;
 /** @type {[string, string][]} */
 const FORMATS = [
-  ["", "any text"], ["date-time", "date and time"], ["time", "time"], ["duration", "duration"], ["email", "e-mail"], ["uri", "URI"],
+  ["", "any text"], ["date-time", "date and time"], ["time", "time"], ["duration", "duration"], ["email", "email"], ["uri", "URI"],
   ["uuid", "UUID"], ["hostname", "host name"], ["ipv4", "IPv4"], ["ipv6", "IPv6"],
 ];
 /** @type {[string, string][]} */
@@ -33,8 +33,8 @@ const LIMITS = {
 };
 /** @type {Record<string, string>} */
 const TITLES = {
-  minLength: "Shortest length", maxLength: "Longest length", pattern: "Pattern", minimum: "Smallest value", maximum: "Largest value",
-  multipleOf: "Step", minItems: "Fewest rows", maxItems: "Most rows", minProperties: "Fewest entries", maxProperties: "Most entries",
+  minLength: "Minimum length", maxLength: "Maximum length", pattern: "Pattern", minimum: "Minimum value", maximum: "Maximum value",
+  multipleOf: "Step", minItems: "Minimum rows", maxItems: "Maximum rows", minProperties: "Minimum entries", maxProperties: "Maximum entries",
 };
 const SHOWN = new Set(["type", "title", "description", "properties", "required", "items", "enum", "x-slm", "$ref", "anyOf", "oneOf", "format"]);
 const SHOWN_OPTIONS = new Set(["kind", "evidence", "hint", "cost", "locale", "currency", "date_order", "order", "invariants"]);
@@ -97,7 +97,7 @@ function limits(builder, holder, type) {
   const found = keys.map((key) => {
     const control = input(key, numberText(holder.get(key)), (typed) => {
       const value = typed.trim();
-      if (key !== "pattern" && value && !NUMBER.test(value)) return "A number is expected, such as 0 or 12.5.";
+      if (key !== "pattern" && value && !NUMBER.test(value)) return "Enter a number, such as 0 or 12.5.";
       return builder.change(() => set(holder, key, value ? (key === "pattern" ? value : new Numeral(value)) : undefined));
     });
     return labeled(TITLES[key], control);
@@ -120,7 +120,7 @@ function options(builder, schema, type) {
     found.push(chosen(builder, schema, ["evidence", "Evidence in the document"], EVIDENCE));
     const control = input("cost", numberText(optionsOf(schema).get("cost")), (typed) => {
       const value = typed.trim();
-      if (value && !(NUMBER.test(value) && Number(value) >= 0)) return "A number from 0 is expected.";
+      if (value && !(NUMBER.test(value) && Number(value) >= 0)) return "Enter a number of 0 or more.";
       return builder.change(() => setOption(schema, "cost", value ? new Numeral(value) : undefined));
     });
     found.push(labeled("Cost of an error", control));

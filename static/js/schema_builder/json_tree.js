@@ -54,7 +54,7 @@ class Parser {
 
   document() {
     const value = this.value(0);
-    if (this.position < this.text.length) this.fail("something follows after the end of the JSON value");
+    if (this.position < this.text.length) this.fail("there is unexpected text after the end of the JSON value");
     return value;
   }
 

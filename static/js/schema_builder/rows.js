@@ -33,14 +33,14 @@ export function fieldRow(builder, row) {
   item.append(line);
   if (row.place?.shared) item.append(make("p", { className: "hint builder-reason", textContent: `Definition ${row.place.shared}: changes apply wherever it is used.` }));
   for (const reason of builder.reasons.get(pathText(row.steps)) ?? []) item.append(make("p", { className: "hint builder-reason", textContent: reason }));
-  if (row.isRecursive) item.append(make("p", { className: "hint builder-reason", textContent: "It repeats what is around it (recursion); the form edits it as JSON." }));
+  if (row.isRecursive) item.append(make("p", { className: "hint builder-reason", textContent: "This field is recursive, so the form edits it as JSON." }));
   else if (type === "other" && !isOpen) item.append(make("p", { className: "hint builder-reason", textContent: "Edited as JSON: the builder has no controls for it." }));
   if (isOpen) item.append(details(builder, row));
   return item;
 }
 
 function handle() {
-  const found = make("span", { className: "builder-handle", draggable: true, title: "Drag to move; Alt+Up and Alt+Down do the same" });
+  const found = make("span", { className: "builder-handle", draggable: true, title: "Drag to move, or press Alt+Up or Alt+Down" });
   const icon = make("i", { className: "bi bi-grip-vertical" });
   icon.setAttribute("aria-hidden", "true");
   found.append(icon);

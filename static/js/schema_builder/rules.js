@@ -188,7 +188,7 @@ function sides(builder, rules, { index, first, operator, right, rights }) {
   const one = select(`rule-${index}`, operands.map(({ code, title }) => [code, title]), first.code, putLeft);
   const signs = OPERATORS.filter(([code]) => isOrdered || EQUALITY.includes(code) || code === operator);
   const compare = select(`rule-operator-${index}`, signs, operator, (code) => put(`${first.code} ${code} ${right}`));
-  const two = select(`rule-right-${index}`, [...rights, ["", "write it as an expression…"]], right, (code) => (code ? put(`${first.code} ${operator} ${code}`) : write()));
+  const two = select(`rule-right-${index}`, [...rights, ["", "write an expression…"]], right, (code) => (code ? put(`${first.code} ${operator} ${code}`) : write()));
   one.setAttribute("aria-label", `Left side of rule ${index + 1}`);
   compare.setAttribute("aria-label", `Comparison of rule ${index + 1}`);
   two.setAttribute("aria-label", `Right side of rule ${index + 1}`);
@@ -211,7 +211,7 @@ function tolerance(builder, owner, index, entry) {
   const allowed = isObject(entry) ? entry.get("tolerance") : undefined;
   const control = input(`rule-tolerance-${index}`, allowed instanceof Numeral ? allowed.text : "", (typed) => {
     const value = typed.trim();
-    if (value && !NUMBER.test(value)) return "A number from 0 is expected.";
+    if (value && !NUMBER.test(value)) return "Enter a number of 0 or more.";
     return builder.change(() => putMember(owner, index, ["tolerance", value ? new Numeral(value) : undefined]));
   }, "± 0");
   control.setAttribute("aria-label", `Allowed difference of rule ${index + 1}`);
@@ -222,7 +222,7 @@ function tolerance(builder, owner, index, entry) {
 /** What annotators read if a label breaks the rule. @param {Builder} builder @param {Members} owner @param {number} index @param {Json} entry */
 function message(builder, owner, index, entry) {
   const text = isObject(entry) ? String(entry.get("message") ?? "") : "";
-  const control = input(`rule-message-${index}`, text, (typed) => builder.change(() => putMember(owner, index, ["message", typed.trim() || undefined])), "Message if it is broken; empty: the rule in words");
+  const control = input(`rule-message-${index}`, text, (typed) => builder.change(() => putMember(owner, index, ["message", typed.trim() || undefined])), "Error message (default: the rule in words)");
   control.setAttribute("aria-label", `Message of rule ${index + 1}`);
   control.classList.add("builder-rule-message");
   return control;

@@ -75,7 +75,7 @@ def approve(report: GateReport, user: User, **changes: Any) -> Approval:
 @pytest.mark.parametrize("who", ["annotator", "engineer", "owner"])
 @pytest.mark.parametrize("decision", ["approved", "rejected"])
 def test_only_a_manager_decides(world: World, report: GateReport, who: str, decision: str) -> None:
-    with pytest.raises(Forbidden, match="you may not approve"):
+    with pytest.raises(Forbidden, match="you cannot approve"):
         approve(report, getattr(world, who), decision=decision)
     assert not Approval.objects.exists()
 

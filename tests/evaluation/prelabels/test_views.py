@@ -240,7 +240,7 @@ def test_an_endpoint_is_added_tested_and_removed(world: World, fake: Fake, engin
     ("changes", "words"),
     [
         ({"name": ""}, "required"),
-        ({"url": "ftp://example.com"}, "begin with https"),
+        ({"url": "ftp://example.com"}, "start with https"),
         ({"url": "http://10.0.0.1/v1"}, "internal address"),
         ({"key_variable": "PATH"}, "SLM_KEY_"),
         ({"structured": "magic"}, "valid choice"),

@@ -165,7 +165,7 @@ def test_version_page_without_file(desk: Desk, frozen: DatasetVersion) -> None:
     client = desk.as_("manager")
     answer = client.get(desk.url("datasets/1/"))
     assert answer.status_code == 200
-    assert "missing in the artifact store" in answer.content.decode()
+    assert "missing from the artifact store" in answer.content.decode()
     assert client.get(desk.url("datasets/1/export/rows/")).status_code == 404
 
 

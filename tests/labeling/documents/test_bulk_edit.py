@@ -112,7 +112,7 @@ def test_requeue_keeps_labels(desk: Desk) -> None:
     assert Document.objects.filter(annotations__isnull=False, golds__isnull=False).count() == 3
     # Until a newer label is submitted, the current one stays in datasets; the pages show it.
     assert freeze(project=desk.project, user=desk.people["engineer"], holdout_share=0).counts["documents"] == 3
-    assert "A gold label stays" in desk.as_("engineer").get(edit.get_absolute_url()).content.decode()
+    assert "The gold label is kept" in desk.as_("engineer").get(edit.get_absolute_url()).content.decode()
     undone(desk, edit)
     skipped.refresh_from_db()
     assert (skipped.state, skipped.skip_reason) == (DocumentState.SKIPPED, "two invoices in one")
@@ -299,10 +299,10 @@ def test_bulk_edit_of_all_matches_needs_confirmation(desk: Desk) -> None:
     page = post(client, desk, **asked).content.decode()
     assert "3 documents" in page
     assert 'name="sure"' in page
-    assert "A gold label stays" in page
+    assert "The gold label is kept" in page
     assert not BulkEdit.objects.exists()
     everything = post(client, desk, **{**asked, "query": ""}).content.decode()
-    assert "all documents of the project" in everything
+    assert "all documents in the project" in everything
     post(client, desk, **asked, sure="on")
     run_bulk_edit(BulkEdit.objects.get().pk)
     assert Document.objects.filter(state="in_progress").count() == 3
@@ -313,7 +313,7 @@ def test_bulk_edit_of_all_matches_needs_confirmation(desk: Desk) -> None:
     [
         ({}, "Choose a change"),
         ({"action": "undo"}, "does not exist"),
-        ({"action": "tag", "tags": "cut_off"}, "No document is selected"),
+        ({"action": "tag", "tags": "cut_off"}, "No documents are selected"),
         ({"action": "assign", "id": "1"}, "Choose a user"),
         ({"action": "assign", "user": "stranger", "id": "1"}, "not a member"),
         ({"action": "tag", "tags": "cut_off", "id": "1; DROP"}, "Select the documents again"),
@@ -322,7 +322,7 @@ def test_bulk_edit_of_all_matches_needs_confirmation(desk: Desk) -> None:
         ({"action": "overlap", "wanted": "99", "id": "1"}, "from 1 to 10"),
         ({"action": "requeue", "of": "all", "query": "field=nope&op=is&value=1"}, "Nothing was changed"),
         ({"action": "requeue", "of": "all", "query": "x" * 3000}, "at most 2000"),
-        ({"action": "tag", "tags": "cut_off", "query": "q=%0D%0ASet-Cookie:x\r\n"}, "No document is selected"),
+        ({"action": "tag", "tags": "cut_off", "query": "q=%0D%0ASet-Cookie:x\r\n"}, "No documents are selected"),
     ],
 )
 def test_invalid_request_redirects_with_a_message(desk: Desk, data: dict[str, str], message: str) -> None:

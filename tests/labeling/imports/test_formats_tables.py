@@ -145,7 +145,7 @@ def test_duplicate_and_empty_column_names(tmp_path: Path) -> None:
         ({"a": "text", "b": "text"}, "a and b cannot both be document text"),
         ({"a": "text", "b": "gold:nothing"}, "the schema has no such field"),
         ({"a": "text", "b": "gold", "c": "gold:vendor"}, "no other column can be a field"),
-        ({"z": "text"}, "There is no column z"),
+        ({"z": "text"}, "Unknown column z"),
     ],
 )
 def test_invalid_mapping_has_a_reason(mapping: dict[str, str], message: str) -> None:

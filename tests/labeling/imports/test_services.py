@@ -72,7 +72,7 @@ def test_every_row_is_counted(desk: Desk) -> None:
     assert (result.imported, result.duplicates, result.rejected) == (2, 1, 3)
     assert result.rows == len(rows)
     assert [reject.row for reject in result.rejects] == [4, 5, 6]
-    assert result.rejects[2].reason == "the id inv-0001 belongs to a document with another text"
+    assert result.rejects[2].reason == "the id inv-0001 belongs to a document with a different text"
     assert Gold.objects.count() == 1
 
 

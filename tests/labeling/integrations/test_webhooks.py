@@ -218,7 +218,7 @@ def test_connection_error(desk: Desk, settings: Any, queues: None) -> None:
         "file:///etc/passwd",
         "javascript:alert(1)",
         "http://",
-        "not an address",
+        "not a valid URL",
         "http://user:secret@example.org/",
         "",
     ],

@@ -67,7 +67,7 @@ def test_removed_member_loses_tokens_and_locks(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("sent", "message"),
     [
-        ({"username": "nobody-here", "role": "annotator"}, "There is no user with this name"),
+        ({"username": "nobody-here", "role": "annotator"}, "No user has this name"),
         ({"username": "desk-manager", "role": "annotator"}, "already a member of this project"),
         ({"username": "outside", "role": "emperor"}, "not one of the available choices"),
         ({"username": "", "role": "annotator"}, "This field is required"),
@@ -91,7 +91,7 @@ def test_last_owner_cannot_leave(desk: Desk) -> None:
         assert "is the only owner" in answer.content.decode()
     assert member(desk, "owner").role == Role.OWNER
     members.change_role(membership=member(desk, "manager"), by=desk.people["owner"], role=Role.OWNER)
-    assert "You have left Desk." in follow(client, desk.url(f"settings/members/{owner.pk}/remove/"))
+    assert "You left Desk." in follow(client, desk.url(f"settings/members/{owner.pk}/remove/"))
     assert client.get(desk.url("settings/")).status_code == 404
 
 
@@ -264,7 +264,7 @@ def test_a_webhook_is_added_changed_and_removed(desk: Desk, queues: None) -> Non
     ("sent", "message"),
     [
         ({"url": "http://10.0.0.1/"}, "internal address"),
-        ({"url": "javascript:alert(1)"}, "begin with https"),
+        ({"url": "javascript:alert(1)"}, "start with https"),
         ({"url": ""}, "required"),
         ({"events": []}, "at least one event"),
         ({"events": ["document.eaten"]}, "not one of the available"),
@@ -285,7 +285,7 @@ def test_log_shows_and_redelivers(desk: Desk, queues: None) -> None:
     assert "queued" in page
     assert 'hx-trigger="every 2s"' in page  # while something waits
     delivery = WebhookDelivery.objects.get()
-    assert "still being tried" in follow(client, f"{address}log/{delivery.pk}/again/")
+    assert "still in progress" in follow(client, f"{address}log/{delivery.pk}/again/")
     WebhookDelivery.objects.update(status="given_up", attempts=7, error="It answered 500 where a 2xx is needed.")
     page = client.get(address).content.decode()
     assert "failed" in page

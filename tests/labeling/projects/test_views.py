@@ -231,7 +231,7 @@ def test_others_read_the_contract_and_cannot_change_it(desk: Desk, role: str) ->
     assert "<textarea" not in page.split("preview-form")[0]
     answer = client.post(desk.url("contract/"), contract_form(desk, instruction="Mine now."))
     assert answer.status_code == 403
-    assert f"As {role} you may not change the contract" in answer.content.decode()
+    assert f"As {role} you cannot change the contract" in answer.content.decode()
     desk.project.contract.refresh_from_db()
     assert desk.project.contract.instruction != "Mine now."
 

@@ -45,10 +45,10 @@ def dispute(desk: Desk, **changes: Any) -> Any:
 
 
 def test_empty_review_page(desk: Desk) -> None:
-    assert "Every submitted label is reviewed before it is gold." in page(desk, desk.rita)
+    assert "Every submitted label is reviewed before it becomes gold." in page(desk, desk.rita)
     disputed = page(desk, desk.rita, "?show=disputed")
     assert "No conflicts" in disputed
-    assert "No documents go to several annotators yet" in disputed
+    assert "Overlap is off." in disputed
     change(desk, review_required=False, overlap_share=0.1)
     assert "Reviews are off:" in page(desk, desk.rita)
     assert "10% of new documents go to 2 annotators." in page(desk, desk.rita, "?show=disputed")

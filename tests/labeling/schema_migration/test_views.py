@@ -79,7 +79,7 @@ def test_invalid_expression_is_a_form_error(desk: Desk) -> None:
 def test_invalid_schema_redirects_to_contract(desk: Desk) -> None:
     data = {**contract_data(desk), "schema": "{"}
     answer = desk.as_("engineer").post(desk.url("contract/migrations/plan/"), data, follow=True)
-    assert "This is not JSON" in answer.content.decode()
+    assert "This is not valid JSON" in answer.content.decode()
     assert not SchemaMigration.objects.exists()
 
 
