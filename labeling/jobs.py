@@ -95,9 +95,7 @@ def run_queue_order(pk: int) -> None:
             queue_order_services.run_order(run)
     except Exception as error:
         logger.exception("queue order %s failed", pk)
-        run.fail(
-            f"The order was not computed: {type(error).__name__}: {str(error)[:300]}. The previous order stays."
-        )
+        run.fail(f"The order was not computed: {type(error).__name__}: {str(error)[:300]}. The previous order stays.")
 
 
 def run_bulk_edit(pk: int) -> None:
