@@ -383,7 +383,7 @@ def restore(*, document: Document, user: User, revision_id: int, base_version: i
     row = Document.objects.only("wanted").get(pk=document.pk)
     if is_blind_overlap(row, revision.decision) and revision.annotation.user_id != user.pk:
         raise Refused(
-            "Annotators label this document independently. You can only restore your own labels.", code="independent"
+            "Annotators label this document independently. You can restore only your own labels.", code="independent"
         )
     return save_draft(
         document=document,

@@ -161,4 +161,4 @@ def _system_error(request: HttpRequest, error: OSError) -> HttpResponse:
 def _internal_error(request: HttpRequest, error: Exception) -> HttpResponse:
     logger.exception("%s %s failed", request.method, request.path)
     got_request_exception.send(sender=type(request), request=request)
-    return problem(500, "Internal server error; see the log of the server. Try again later.")
+    return problem(500, "Internal server error. Try again later. Details are in the server log.")

@@ -161,7 +161,7 @@ def _untested(dataset: DatasetVersion, family: Mapping[str, Any]) -> str:
         )
     return (
         f"{family['name']} has {share} of the documents and none in the hold-out, so no evaluation tests it. Move "
-        "more of its documents to the hold-out, and freeze a version with large groups spread."
+        "more of its documents to the hold-out, and freeze a version with large groups spread across the splits."
     )
 
 

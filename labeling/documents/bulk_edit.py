@@ -160,7 +160,7 @@ def _assignee(project: Project, name: Any) -> dict[str, Any]:
 
 def _tags(project: Project, action: str, tags: Any) -> list[str]:
     if not isinstance(tags, list | tuple) or not tags or not all(isinstance(tag, str) and tag for tag in tags):
-        raise Refused("Choose at least one tag.")
+        raise Refused("Select at least one tag.")
     known = tags_of(project)
     unknown = [tag for tag in tags if tag not in known and (action == Action.TAG or len(tag) > 40)]
     if unknown:

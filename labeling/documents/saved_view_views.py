@@ -31,7 +31,7 @@ def save(request: SignedInRequest, slug: str) -> HttpResponse:
     else:
         query = view.query
         audience = "for all members" if view.shared else "for you"
-        messages.success(request, f"The view {view.name} is saved {audience}.")
+        messages.success(request, f"The view {view.name} was saved {audience}.")
     return redirect(_list(slug, query[:2000]))
 
 

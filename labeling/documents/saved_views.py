@@ -61,5 +61,5 @@ def delete_view(*, view: SavedView, user: User, can_delete_shared: bool = False)
         Refused: the user may not delete it.
     """
     if view.user_id != user.pk and not (can_delete_shared and view.shared):
-        raise Refused("Only its creator, or an engineer or owner of the project, can delete this view.")
+        raise Refused("Only its creator or an engineer or owner of the project can delete this view.")
     view.delete()

@@ -18,7 +18,7 @@ MAX_METADATA = 100_000
 MAX_TAGS, MAX_TAG = 20, 40
 _KNOWN = frozenset({"id", "text", "gold", "tags"})
 #: how the reason of a row begins whose gold violates the schema
-MISFIT = "the gold does not fit the schema"
+MISFIT = "the gold does not match the schema"
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 

@@ -18,7 +18,7 @@ class TokenForm(forms.Form):
         widget=forms.TextInput(attrs={**CONTROL, "autocomplete": "off"}),
     )
     scopes = forms.MultipleChoiceField(
-        widget=forms.CheckboxSelectMultiple, error_messages={"required": "Choose at least one scope."}
+        widget=forms.CheckboxSelectMultiple, error_messages={"required": "Select at least one scope."}
     )
     days = forms.IntegerField(
         required=False,
@@ -56,7 +56,7 @@ class WebhookForm(forms.Form):
     events = forms.MultipleChoiceField(
         choices=list(EVENTS.items()),
         widget=forms.CheckboxSelectMultiple,
-        error_messages={"required": "Choose at least one event."},
+        error_messages={"required": "Select at least one event."},
     )
     active = forms.BooleanField(required=False, initial=True, label="Active")
 

@@ -82,7 +82,7 @@ def create(*, project: Project, user: User, name: str, scopes: Iterable[str], da
     if unknown:
         raise Refused(f"Unknown scope {unknown[0]}. The scopes are {', '.join(SCOPES)}.", field="scopes")
     if not chosen:
-        raise Refused("Choose at least one scope.", field="scopes")
+        raise Refused("Select at least one scope.", field="scopes")
     forbidden = [scope for scope in SCOPES if scope in chosen and not may(membership.role, ACTIONS[scope])]
     if forbidden:
         raise Refused(f"The role {membership.get_role_display()} cannot use the scope {forbidden[0]}.", field="scopes")

@@ -95,7 +95,7 @@ def delete(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Deletes a webhook and its log."""
     _, hook = object_for(request.user, slug, Action.ADMINISTER, Webhook, pk=pk)
     service.delete(webhook=hook, user=request.user)
-    messages.success(request, f"{service.redacted_url(hook.url)} no longer receives events.")
+    messages.success(request, f"The webhook {service.redacted_url(hook.url)} was deleted.")
     return redirect("settings", slug)
 
 
@@ -106,7 +106,7 @@ def redeliver(request: SignedInRequest, slug: str, pk: int, delivery: int) -> Ht
     row = get_object_or_404(WebhookDelivery, webhook=hook, pk=delivery)
     try:
         deliveries.redeliver(delivery=row)
-        messages.info(request, "The delivery is sent again with the same id.")
+        messages.info(request, "The delivery was queued again with the same ID.")
     except Refused as refusal:
         messages.warning(request, refusal.message)
     return redirect("webhook", slug, pk)

@@ -97,7 +97,7 @@ def _fill(hook: Webhook, url: str, events: Iterable[str], active: bool) -> None:
     if unknown:
         raise Refused(f"Unknown event {unknown[0]}. The events are {', '.join(EVENTS)}.", field="events")
     if not chosen:
-        raise Refused("Choose at least one event.", field="events")
+        raise Refused("Select at least one event.", field="events")
     if url != hook.url:
         try:
             outbound.check(url)

@@ -117,7 +117,9 @@ def _values(project: Project, request: SignedInRequest, form: ContractForm) -> d
     data = form.cleaned_data
     source = data["source"].replace("\r\n", "\n")
     if len(source) > MAX_SCHEMA:
-        messages.info(request, f"The text of Create from… has more than {MAX_SCHEMA:,} characters and is not kept.")
+        messages.info(
+            request, f"The text in “Create from…” has more than {MAX_SCHEMA:,} characters, so it was not kept."
+        )
         source = ""
     return {
         "project": project,

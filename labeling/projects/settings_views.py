@@ -80,7 +80,7 @@ def remove_member(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     if membership.user == request.user:
         messages.success(request, f"You left {project.name}.")
         return redirect("projects")
-    messages.success(request, f"{name} was removed from the project. Their labels stay.")
+    messages.success(request, f"{name} was removed from the project. Their labels are kept.")
     return redirect("settings", slug)
 
 

@@ -120,7 +120,7 @@ def open_adjudication(*, document: Document, user: User) -> AdjudicationDocument
     if not document.disputed:
         refusal = "This document has no conflict."
     elif not written:
-        refusal = "This document has no label under the current schema. Send it back to labeling."
+        refusal = "This document has no label under the current schema. Reject it to return it to labeling."
     elif len(labels) < 2:
         refusal = "Only one label remains under the current schema, so there is no conflict."
     elif project.four_eyes and any(label.annotation.user_id == user.pk for label in written):

@@ -324,7 +324,7 @@ def lock_for_decision(
     if found.label_pk is None:
         raise Refused(NO_LABEL, code="no_label")
     if base_version is not None and base_version != found.label_number:
-        raise ConflictingChange("The label was changed. Reload and review it again.")
+        raise ConflictingChange("The label has changed. Reload the page and review it again.")
     own = found.own_pk is not None if is_blind_overlap(found, found.decision) else found.label_by == user.pk
     if found.project.four_eyes and own:
         raise Refused(OWN_LABEL, code="own_label")

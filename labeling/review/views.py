@@ -224,7 +224,7 @@ def review_adjudicate(request: SignedInRequest, slug: str, pk: int) -> HttpRespo
     found = adjudication.open_adjudication(document=document, user=request.user)
     version = key_of(request.POST.get("version"))
     if found.refusal or version != found.version:
-        messages.error(request, found.refusal or "A label was changed. Reload and decide again.")
+        messages.error(request, found.refusal or "A label has changed. Reload the page and decide again.")
         return redirect("review_document", slug, pk)
     form = ConflictForm(found, request.POST)
     if not form.is_complete:

@@ -86,5 +86,5 @@ def resume(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     _, run = object_for(request.user, slug, Action.CONTRACT, SchemaMigration, pk=pk)
     again = services.resume(run=run)
     if again is None:
-        messages.info(request, "There is nothing to resume.")
+        messages.info(request, "The migration has nothing to resume.")
     return redirect("schema_migration", slug, (again or run).pk)

@@ -23,7 +23,7 @@ def redirect_get(get_response: Callable[[HttpRequest], HttpResponse]) -> Callabl
         if above:
             return redirect(above)
         allowed = answer.get("Allow", "")
-        words = "This address does not accept this request. Nothing was changed."
+        words = "This URL does not accept this request. Nothing was changed."
         found = {"title": "This page cannot be opened", "text": words, "status": 405}
         answer = render(request, "error.html", found, status=405)
         answer["Allow"] = allowed

@@ -50,7 +50,7 @@ def content_too_large(request: HttpRequest, most: str, *, files: bool) -> HttpRe
 
 def insufficient_storage(request: HttpRequest) -> HttpResponse:
     """507 for an upload for which the disk has no room."""
-    text = "Nothing was stored. Ask an administrator to free some space, then send it again."
+    text = "Nothing was stored. Ask an administrator to free some space, then try again."
     return _error(request, 507, "The server disk is full", text)
 
 

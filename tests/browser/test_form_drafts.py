@@ -49,7 +49,7 @@ def test_a_typed_contract_survives_the_session(page: Page, desk: Desk, watch: Wa
     page.get_by_role("button", name="Save").click()
     expect(page).to_have_url(re.compile("/login/"))
     log_in(page, "", desk)
-    expect(page.locator(".form-draft")).to_contain_text("Your session ended")
+    expect(page.locator(".form-draft")).to_contain_text("Your session expired")
     assert instruction(page) == typed
     page.get_by_role("button", name="Save").click()
     expect(page.locator("#messages")).to_contain_text("Saved.")

@@ -205,7 +205,7 @@ def test_a_schema_from_examples_and_its_draft_after_the_session(desk: Desk, page
     page.keyboard.press("Control+s")
     expect(page).to_have_url(re.compile("/login/"))
     log_in(page, "", desk)
-    expect(page.locator(".form-draft")).to_contain_text("Your session ended")
+    expect(page.locator(".form-draft")).to_contain_text("Your session expired")
     expect(name(page, "due_date")).to_be_visible()
     saved = save(page)
     assert list(saved["properties"]) == ["id", "due_date", "lines"]

@@ -29,7 +29,8 @@ class FreezeIn(In):
     similarity: Number = Field(THRESHOLD, ge=LOWEST, le=HIGHEST, description="threshold of near-duplicates")
     group_by: Text = Field("", max_length=200, description="source, or metadata.<key>: groups stay in one split")
     large_families: Literal["", "whole", "spread"] = Field(
-        "", description="families with a tenth of all documents or more: one held out whole, or some of each held out"
+        "",
+        description="families with 10% or more of all documents: hold out one whole, or spread each across the splits",
     )
     stratify: Text = Field("", max_length=300, description="tags, or a field with a fixed set of values")
     states: list[State] = Field([], max_length=10)

@@ -69,7 +69,7 @@ def rows(source: Source, *, only: Format | None = None) -> Iterator[ParsedRow]:
                     if file_format is FORMAT:
                         raise _EntryError("it is a zip inside a zip; unpack it")
                     if only is not None and file_format is not only:
-                        raise _EntryError(f"it does not have the chosen format ({only.title})")
+                        raise _EntryError(f"it does not have the selected format ({only.title})")
                 except (_EntryError, ReadError) as error:
                     yield ParsedRow(number, {"id": name[:200]}, str(error), file=name)
                 else:

@@ -36,7 +36,7 @@ def draft_schema(text: str) -> Draft:
 
 def _draft(text: str) -> Draft:
     if not text.strip():
-        raise SourceError("There is no text.")
+        raise SourceError("Enter a text.")
     if len(text) > MAX_CHARACTERS:
         raise SourceError(f"The text is longer than {MAX_CHARACTERS:,} characters. Use a part of it.")
     bare = without_fences(text)

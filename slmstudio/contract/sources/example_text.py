@@ -37,7 +37,7 @@ def read_examples(text: str) -> tuple[list[Any], tuple[str, ...]]:
             continue
         values += value if isinstance(value, list) else [value]
     if not values or len(errors) > _MAX_ERRORS:
-        line, message = errors[0] if errors else (0, "There is no JSON object in the text.")
+        line, message = errors[0] if errors else (0, "The text contains no JSON object.")
         raise SourceError(f"This is not valid JSON: {message}." if errors else message, line)
     notes = [f"Line {line} was skipped: {message}." for line, message in errors[:5]]
     if len(errors) > 5:

@@ -84,7 +84,7 @@ def schema_from_examples(values: Sequence[Any]) -> Draft:
         if not isinstance(value, dict) or not value:
             raise SourceError(f"Example {number} is not a JSON object with fields.")
     if not values:
-        raise SourceError("There is no example.")
+        raise SourceError("The text contains no examples.")
     seen = _Seen()
     for value in values:
         seen.add(value)

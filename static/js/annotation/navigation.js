@@ -102,7 +102,7 @@ export class Navigation {
     } else if (code === 422 && !response?.syntax) {
       await this.showFirstProblem(response);
     } else if (autosave.isSubmitDue && !wasDue) {
-      const reason = autosave.isSessionEnded ? "your session has ended. Sign in again in another tab" : "the server does not respond";
+      const reason = autosave.isSessionEnded ? "your session has expired. Sign in again in another tab" : "the server does not respond";
       status.notice(`Not submitted: ${reason}. The label is submitted when the server responds, unless you change it.`, "warning");
     }
     return code === 200;

@@ -51,7 +51,7 @@ export class Status {
     if (state.held_by) {
       this.notice(`${state.held_by} took over this document. Changes that you both make are merged field by field.`, "warning", [["Open another", openNext]]);
     } else if (state.own_only && !state.submitted) {
-      this.notice("Several people label this document independently.");
+      this.notice("Several annotators label this document independently.");
     } else if (["submitted", "approved"].includes(state.state) && !state.submitted) {
       this.notice(`This document is ${state.state}; this draft has changed since then. ${counts}`);
     } else if (state.author && !state.submitted) {
@@ -105,7 +105,7 @@ export class Status {
     const { error, isSessionEnded, isSubmitDue, failures, isDirty, version, savedAt } = this.autosave;
     if (error && isDirty) return ["error", "Not saved; kept in this browser"];
     const failed = isSubmitDue ? "Not submitted" : "Not saved";
-    if (isSessionEnded && failures) return [isSubmitDue ? "unsubmitted" : "error", `${failed}: your session has ended. Sign in again in another tab; your changes are kept`];
+    if (isSessionEnded && failures) return [isSubmitDue ? "unsubmitted" : "error", `${failed}: your session has expired. Sign in again in another tab; your changes are kept`];
     if (failures) return [isSubmitDue ? "unsubmitted" : "offline", `${failed}: the server does not respond. Kept in this browser; retrying`];
     if (isDirty) return ["saving", `saving… · v${version}`];
     if (!version) return ["empty", "nothing saved yet"];
@@ -129,7 +129,7 @@ export class Status {
       missingRequired.length && `${missingRequired.length} to fill`,
       shown.warnings.length && `${shown.warnings.length} to confirm`,
     ].filter(Boolean);
-    return parts.join(" · ") || "fits the schema";
+    return parts.join(" · ") || "matches the schema";
   }
 
   /** For screen readers. @param {string} text */

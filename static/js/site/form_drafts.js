@@ -177,7 +177,7 @@ function offer(key, { values, interrupted: wasInterrupted, at }, form) {
     discard(key);
   } else if (wasInterrupted) {
     restore(key, form, values);
-    showBanner("Your session ended. Your input was restored but is not saved yet.", "warning", [
+    showBanner("Your session expired. Your input was restored but is not saved yet.", "warning", [
       ["Discard", () => { discard(key); location.reload(); }],
     ]);
   } else {

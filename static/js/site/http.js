@@ -1,7 +1,7 @@
 // Requests of scripts to this server.
 
 export const UNREACHABLE = "The server does not respond. Try again in a moment.";
-export const SESSION_ENDED = "Your session has ended. Sign in again in another tab.";
+export const SESSION_ENDED = "Your session has expired. Sign in again in another tab.";
 
 /** Headers of a JSON request. The CSRF cookie is read each time: a login in another tab renews it. */
 export function headers() {

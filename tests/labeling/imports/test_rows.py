@@ -59,8 +59,8 @@ def row(**values: Any) -> str:
         (row(gold={**GOLD, "date": "14.1.2026"}), "date must be a date"),
         (row(gold={"invoice_id": "A-1"}), "date is required; vendor is required; total_amount is required"),
         (row(gold={**GOLD, "extra": 1}), "extra"),
-        (row(gold="A-1"), "the gold does not fit the schema"),
-        (row(gold=False), "the gold does not fit the schema"),
+        (row(gold="A-1"), "the gold does not match the schema"),
+        (row(gold=False), "the gold does not match the schema"),
     ],
 )
 def test_invalid_row_has_a_reason(line: str | bytes, message: str) -> None:

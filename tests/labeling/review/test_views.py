@@ -170,7 +170,7 @@ def test_stale_approval_is_refused(desk: Desk, version: str) -> None:
     submit(document, desk.ana)
     answer = browser(desk.rita).post(at(desk, f"{document.pk}/approve/"), {"version": version}, follow=True)
     assert answer.redirect_chain[-1][0] == at(desk, f"{document.pk}/")
-    assert "The label was changed" in answer.content.decode()
+    assert "The label has changed" in answer.content.decode()
     assert not Gold.objects.exists()
 
 
@@ -300,7 +300,7 @@ def test_changed_conflict_is_shown_again(desk: Desk) -> None:
     document = dispute(desk)
     submit(document, desk.ben, 2, vendor="Supplies")
     answer = browser(desk.rita).post(at(desk, f"{document.pk}/adjudicate/"), {"version": 2, "pick-0": "1"}, follow=True)
-    assert "A label was changed" in answer.content.decode()
+    assert "A label has changed" in answer.content.decode()
     assert not Gold.objects.exists()
     submit(document, desk.ben, 3)
     over = browser(desk.rita).post(at(desk, f"{document.pk}/adjudicate/"), {"version": 4, "pick-0": "1"}, follow=True)
