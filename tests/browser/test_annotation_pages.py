@@ -180,4 +180,4 @@ def test_a_text_document_has_no_page_view(desk: Desk, open_label: Open) -> None:
     expect(page.locator("#page-tools")).to_be_hidden()
     expect(page.locator("#document-scroll")).to_be_visible()
     page.keyboard.press("Alt+v")
-    expect(page.locator("#messages")).to_contain_text("no pages")
+    expect(page.locator("#messages")).to_contain_text("no page images")

@@ -36,7 +36,7 @@ def test_fractions_keep_their_digits() -> None:
         ("[" * 65 + "]" * 65, "more than 64 deep", 1, 65),
         ('{"a" 1}', "colon is missing", 1, 6),
         ("[1 2]", "comma or a closing bracket", 1, 4),
-        ('{"a": 1} x', "something follows", 1, 10),
+        ('{"a": 1} x', "unexpected text", 1, 10),
         ("", "a value is expected", 1, 1),
         ('["abc', "never closed", 1, 2),
         ('["a\nb"]', "line break", 1, 4),

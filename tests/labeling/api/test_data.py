@@ -119,10 +119,10 @@ def test_a_file_is_imported_in_the_background(desk: Desk, api: Api, queues: None
     ("name", "content", "fields", "message"),
     [
         ("rows.jsonl", b"", {}, "empty"),
-        ("rows.jsonl", b"{}", {"kind": "floppy"}, "no format floppy"),
-        ("rows.jsonl", b"{}", {"options": "{"}, "not JSON"),
+        ("rows.jsonl", b"{}", {"kind": "floppy"}, "Unknown format floppy"),
+        ("rows.jsonl", b"{}", {"options": "{"}, "not valid JSON"),
         ("rows.jsonl", b"{}", {"options": "[]"}, "JSON object"),
-        ("rows.csv", b"text", {"options": '{"colums": {}}'}, "no option colums"),
+        ("rows.csv", b"text", {"options": '{"colums": {}}'}, "Unknown option colums"),
         ("rows.csv", b"text", {"options": '{"columns": {"text": ["text"]}}'}, "maps column names to roles"),
         ("rows.csv", b"text", {"options": '{"columns": "text"}'}, "columns must be an object"),
         ("rows.jsonl", b"{}", {"options": '{"columns": {"a": "text"}}'}, "for tables only"),

@@ -101,7 +101,7 @@ def test_order_changes_a_schema_but_spacing_does_not(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "not JSON"),
+        ("", "not valid JSON"),
         ('{"type": "object",}', "line 1, column 19"),
         ('{"type": "object", "type": "array"}', "occurs twice"),
         ("[]", "A schema must be a JSON object"),

@@ -295,8 +295,8 @@ def test_invalid_schema_keeps_the_typed_text(desk: Desk) -> None:
     [
         ('{"type": "object", "properties": {"city": {"type": "string", "title": "City", "maxLength": 9}}}', "City"),
         ('{"type": "object", "properties": {"c": {"enum": ["red", "green"]}}}', "green"),
-        ('{"type": "object", "properties": ', "not JSON"),
-        ("", "not JSON"),
+        ('{"type": "object", "properties": ', "not valid JSON"),
+        ("", "not valid JSON"),
     ],
 )
 def test_preview_of_typed_schema(desk: Desk, schema: str, message: str) -> None:

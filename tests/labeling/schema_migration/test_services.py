@@ -210,7 +210,7 @@ def test_invalid_dry_run_is_refused(desk: Desk) -> None:
     plan: dict[str, Any] = {"project": desk.project, "user": None, "mapping": []}
     with pytest.raises(Refused, check=lambda refusal: refusal.code == "unchanged"):
         schema_migration_services.start_dry_run(**plan, schema_text=desk.project.schema_version.schema_text)
-    with pytest.raises(ContractError, match="not JSON"):
+    with pytest.raises(ContractError, match="not valid JSON"):
         schema_migration_services.start_dry_run(**plan, schema_text="{")
     with pytest.raises(MappingError, match="Step 1"):
         schema_migration_services.start_dry_run(
