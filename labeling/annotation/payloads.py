@@ -85,7 +85,7 @@ def whole_number(payload: dict[str, Any], name: str) -> int:
     """A whole number from 0 up. Raises PayloadError."""
     number = _typed(payload, name, int)
     if isinstance(number, bool) or not 0 <= number < 2**31:
-        raise PayloadError(f"{name} must be a whole number from 0 up.")
+        raise PayloadError(f"{name} must be a whole number of 0 or more.")
     return int(number)
 
 

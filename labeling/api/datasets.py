@@ -76,7 +76,8 @@ def export_dataset(
     number: int,
     shape: ShapeName = Query("instruct"),
     split: Literal["", "train", "validation", "holdout"] = Query(
-        "", description="default: train for instruct, chat and completion, whose rows do not name their split; else all"
+        "",
+        description="default: train for instruct, chat and completion (their rows do not name a split); otherwise all",
     ),
 ) -> HttpResponseBase:
     """The version as a streamed file. Do not train on `holdout`: it is for evaluation only."""

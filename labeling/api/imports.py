@@ -61,8 +61,8 @@ _BODY = {
 def add_documents(
     request: HttpRequest,
     slug: Slug,
-    as_holdout: Flag = Query(False, description="use them for evaluation only, never for training"),
-    synthetic: Flag = Query(False, description="generated, not real documents"),
+    as_holdout: Flag = Query(False, description="use the rows for evaluation only, never for training"),
+    synthetic: Flag = Query(False, description="the rows are generated, not real documents"),
     source: Source = Query("api", description="the source of the rows"),
 ) -> HttpResponse:
     """Imports rows: a JSON list or JSONL. Up to 1,000 rows are imported immediately; with more the response is 202 and

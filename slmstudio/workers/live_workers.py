@@ -178,7 +178,7 @@ class StartedWorkers:
             if process.poll() is not None:
                 raise WorkerGone(
                     f"The worker of the queue {queue} ended with code {process.returncode}. "
-                    f"Start one by hand to see why: manage.py rqworker {queue}"
+                    f"To see why, start one manually: manage.py rqworker {queue}"
                 )
 
 

@@ -25,7 +25,7 @@ class NextIn(In):
     """The position in the queue."""
 
     after: Key | None = Field(
-        None, description="continue after this document; default: unfinished documents of the user first"
+        None, description="continue after this document; default: the user's unfinished documents first"
     )
 
 
@@ -71,7 +71,7 @@ class OpenedOut(Out):
     rejection: RejectionOut | None
     returned: str | None = Field(description="why a schema change returned it to the queue")
     open_comments: int
-    own_only: bool = Field(description="several annotators label it independently")
+    own_only: bool = Field(description="true if several annotators label it independently")
     held_by: str | None = Field(description="another user who has it open")
     url: str
 

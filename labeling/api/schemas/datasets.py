@@ -26,7 +26,7 @@ class FreezeIn(In):
     seed: Whole = Field(17, ge=0, lt=2**31)
     validation_share: Number = Field(0.1, ge=0, le=0.5)
     holdout_share: Number = Field(0.2, ge=0, le=0.9)
-    similarity: Number = Field(THRESHOLD, ge=LOWEST, le=HIGHEST, description="threshold of near-duplicates")
+    similarity: Number = Field(THRESHOLD, ge=LOWEST, le=HIGHEST, description="similarity threshold for near-duplicates")
     group_by: Text = Field("", max_length=200, description="source, or metadata.<key>: groups stay in one split")
     large_families: Literal["", "whole", "spread"] = Field(
         "",

@@ -20,16 +20,16 @@ Condition = Annotated[Text, StringConstraints(max_length=300)]
 class DocumentFilters(Schema):
     """The filters of the document list. Each condition on a field has a field, op and value."""
 
-    q: Text = Field("", max_length=200, description="characters in the id or the text")
-    external_id: Text = Field("", max_length=200, description="exactly this id")
+    q: Text = Field("", max_length=200, description="text to find in the ID or the text")
+    external_id: Text = Field("", max_length=200, description="exact document ID")
     state: State | None = None
-    by: Name = Field("", description="labeled by this user; - by no user, * by any user")
-    assigned: Name = Field("", description="assigned to this user; - to no user, * to any user")
+    by: Name = Field("", description="labeled by this user; - for no user, * for any user")
+    assigned: Name = Field("", description="assigned to this user; - for no user, * for any user")
     tag: Text = Field("", max_length=40)
     holdout: YesNo | None = None
     synthetic: YesNo | None = None
     source: Text = Field("", max_length=200)
-    imported: int | None = Field(None, ge=1, lt=2**63, description="imported by the import with this id")
+    imported: int | None = Field(None, ge=1, lt=2**63, description="ID of an import")
     split: Literal["train", "validation", "holdout", "none"] | None = Field(
         None, description="in the newest dataset version"
     )

@@ -12,7 +12,7 @@ class ImportedOut(Out):
     """Rows = imported + duplicates + rejected."""
 
     imported: int
-    duplicates: int = Field(description="their text exists; nothing was changed")
+    duplicates: int = Field(description="documents whose text already exists; not changed")
     rejected: int
     errors: list[RowOrField] = Field(description="the first hundred rejected rows, each with its reason")
 
@@ -58,12 +58,12 @@ class ExchangesOut(Out):
     """What a fine-tuning file, log or trace becomes."""
 
     shapes: str
-    answers: int = Field(description="of the first rows")
-    matching: int = Field(description="answers that match the schema of the project")
-    instruction: str = Field(description="the text that all prompts share")
+    answers: int = Field(description="number of answers in the first rows")
+    matching: int = Field(description="answers that match the project schema")
+    instruction: str = Field(description="the shared prompt")
     documents: list[PreviewRowOut]
     is_demanded: bool = Field(
-        description="the requests name the schema of the draft; else it is derived from the answers"
+        description="true if the requests define the schema; false if it is derived from the answers"
     )
     draft: DraftOut | None = Field(description="the schema of the file; null if none can be derived")
 
@@ -83,6 +83,6 @@ class ImportPreviewOut(Out):
     kind: str
     rows: int
     valid: int
-    errors: list[RowOrField] = Field(description="reasons for which rows would be rejected, each with its first row")
-    exchanges: ExchangesOut | None = Field(None, description="of fine-tuning files, logs and traces")
-    columns: ColumnsOut | None = Field(None, description="of tables")
+    errors: list[RowOrField] = Field(description="reasons for rejected rows, each with its first row")
+    exchanges: ExchangesOut | None = Field(None, description="for fine-tuning files, logs and traces")
+    columns: ColumnsOut | None = Field(None, description="for tables")

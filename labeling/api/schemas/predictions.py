@@ -40,5 +40,5 @@ class PredictedOut(Out):
     repeated: int = Field(description="the source has one for the document")
     held_out: int = Field(description="hold-out documents get none")
     gone: int = Field(description="the document does not exist")
-    unusable: int = Field(description="of those written: not a JSON object, so they cannot fill the form")
+    unusable: int = Field(description="written predictions that are not a JSON object, so they cannot fill the form")
     errors: list[RowOrField] = Field(description="rows whose document does not exist")

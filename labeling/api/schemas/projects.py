@@ -47,7 +47,9 @@ class DraftIn(In):
         max_length=MAX_CHARACTERS,
         description="JSON examples, JSON Lines, or a JSON Schema of any draft or tool",
     )
-    labels: bool = Field(False, description="derive it from the gold labels of the project, and those imports rejected")
+    labels: bool = Field(
+        False, description="derive it from the gold labels of the project and from labels that imports rejected"
+    )
 
 
 class ReasonOut(Out):

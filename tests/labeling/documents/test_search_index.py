@@ -65,7 +65,7 @@ def test_reaper_restarts_indexing(desk: Desk) -> None:
     assert run is not None
     assert search_index.sweep() == [], "it is queued"
     assert run.claim()
-    run.fail("its worker has gone")
+    run.fail("its worker is lost")
     (again,) = search_index.sweep()
     run_indexing(again.pk)
     assert DocumentSearch.objects.count() == 25
