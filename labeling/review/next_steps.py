@@ -61,7 +61,7 @@ def mention_step(project: Project, user: User) -> NextStep | None:
         return None
     words = ngettext("comment", "comments", unread)
     return NextStep(
-        f"You are mentioned in {unread:,} {words} that you have not read.",
+        f"You are mentioned in {unread:,} unread {words}.",
         "Read",
         reverse("mentions", args=[project.slug]),
     )
