@@ -155,7 +155,7 @@ class NewRunForm(ChoiceForm):
     )
     seed = forms.IntegerField(widget=number_input(min="0"), label="Seed")
     too_long = forms.ChoiceField(
-        choices=[("windows", "split them into windows"), ("refuse", "reject the run"), ("leave_out", "leave them out")],
+        choices=[("windows", "split into windows"), ("refuse", "reject the run"), ("leave_out", "leave out")],
         widget=_select(),
         label="Documents over the limit",
     )

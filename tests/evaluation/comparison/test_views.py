@@ -97,7 +97,7 @@ def test_filters_work_together_and_an_unknown_one_finds_nothing(client: Client, 
     query = f"error={row.errors[0]}&in=a&tag={row.tags[0]}"
     assert row.document.external_id in {case.key for case in client.get(f"{PAGE}?runs=1,2&{query}").context["cases"]}
     for unknown in ("field=nothing", "error=nothing", "tag=nothing", "slice=nothing", "gold=other"):
-        assertContains(client.get(f"{PAGE}?runs=1,2&{unknown}"), "No document matches these filters")
+        assertContains(client.get(f"{PAGE}?runs=1,2&{unknown}"), "No documents match these filters")
 
 
 @pytest.mark.parametrize("name", ["state", "field", "error", "in", "tag", "slice", "gold"])
