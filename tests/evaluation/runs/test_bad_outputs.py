@@ -80,7 +80,7 @@ def test_a_raw_output_of_a_megabyte_is_shown_in_part(world: World, client: Clien
     row = EvalOutput.objects.filter(eval_run=run).first()
     assert row is not None
     page = client.get(reverse("eval_output", args=[world.project.slug, run.number, row.document_id])).content.decode()
-    assert "1,060,000 more characters are in the" in page
+    assert "1,060,000 more characters" in page
     assert len(page) < 100_000
 
 

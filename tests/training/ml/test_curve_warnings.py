@@ -71,7 +71,7 @@ def test_memory_near_the_limit_is_warned_once() -> None:
     watch = TrainingMonitor(memory_limit=8_000_000_000)
     messages = [message for used in (7_000_000_000, 7_500_000_000, 7_900_000_000) for message in watch.memory(used)]
     assert len(messages) == 1
-    assert "7.5 of 8.0 GB" in messages[0]
+    assert "7.5 GB of 8.0 GB" in messages[0]
     assert list(TrainingMonitor(None).memory(10**12)) == []
 
 
