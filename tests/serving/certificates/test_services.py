@@ -59,7 +59,7 @@ def traffic(deployment: Deployment, numbers: range, *, wrong: set[int] | None = 
         text = f"Invoice N-{number} of ACME, 14 January 2026, total {number + 0.5}"
         shared: dict[str, Any] = {
             "day": at.date(), "created_at": at, "project_id": deployment.project_id, "stage": "shadow", "status": 200,
-            "protocol": "capture", "key_sha256": sha256_text(text), "text": text, "valid": True,
+            "protocol": "capture", "token_id": 1, "key_sha256": sha256_text(text), "text": text, "valid": True,
         }  # fmt: skip
         first = RequestLog(
             id=uuid.uuid4(), release=deployment.stable, source="stable", output=f"```json\n{dumps(value(number))}\n```",
