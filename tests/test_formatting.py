@@ -101,7 +101,11 @@ def test_short_date_has_exact_time_on_hover() -> None:
     assert ">Feb 3, 2026<" in shown
 
 
-def test_filters_show_a_dash_without_a_value() -> None:
-    names = "number percent points duration milliseconds throughput format_bytes money relative_time short_date"
+@pytest.mark.parametrize("context", [{"value": None}, {}], ids=["none", "no such name"])
+def test_filters_show_a_dash_without_a_value(context: dict[str, None]) -> None:
+    names = (
+        "number short_number percent exact_percent points duration milliseconds throughput format_bytes money "
+        "relative_time full_date short_date date_time clock"
+    )
     for name in names.split():
-        assert engines["django"].from_string(f"{{{{ none|{name} }}}}").render({"none": None}) == "–"
+        assert engines["django"].from_string(f"{{{{ value|{name} }}}}").render(context) == "–"

@@ -1,6 +1,8 @@
 """Filters and tags for numbers, rates, times and states, the same on every page."""
 
+from collections.abc import Callable
 from datetime import date, datetime
+from functools import wraps
 from typing import Any
 
 from django import template
@@ -15,6 +17,16 @@ from slmstudio.text import formatting
 register = template.Library()
 
 
+def _of_known_values(format_value: Callable[..., str]) -> Callable[..., str]:
+    """A filter that writes a dash for None, and for "": what a template makes of a name that does not exist."""
+
+    @wraps(format_value)
+    def formatted(value: Any, *arguments: Any) -> str:
+        return formatting.NONE if value is None or value == "" else format_value(value, *arguments)
+
+    return formatted
+
+
 for _format in (
     formatting.short_number,
     formatting.percent,
@@ -24,7 +36,7 @@ for _format in (
     formatting.milliseconds,
     formatting.throughput,
 ):
-    register.filter(_format)
+    register.filter(_format.__name__, _of_known_values(_format))
 
 
 @register.filter
@@ -63,7 +75,7 @@ def money(amount: float | str | None, currency: str = "") -> str:
 @register.filter
 def relative_time(moment: datetime | None) -> SafeString | str:
     """ "3 minutes ago" with the exact time on hover."""
-    if moment is None:
+    if not moment:
         return formatting.NONE
     since = timesince(moment, depth=1)
     return _time_element(moment, "just now" if since.startswith("0") else f"{since} ago")
