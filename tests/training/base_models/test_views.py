@@ -159,13 +159,13 @@ def test_prepared_model_finishes_immediately(project: Project, tiny_base_model: 
         ({"kind": "hub", "hub-hub_id": "a/b", "hub-revision": "../x"}, "A revision is a branch"),
         (
             {"kind": "folder", "folder-folder": "~nosuchuser/x", "folder-name": "X", "folder-slug": "x"},
-            "is not below /m",
+            "is not inside /m",
         ),
         (
             {"kind": "folder", "folder-folder": "{models}/" + "x" * 260, "folder-name": "X", "folder-slug": "x"},
             "is not a folder",
         ),
-        ({"kind": "folder", "folder-folder": "/etc", "folder-name": "X", "folder-slug": "x"}, "is not below /m"),
+        ({"kind": "folder", "folder-folder": "/etc", "folder-name": "X", "folder-slug": "x"}, "is not inside /m"),
     ],
 )
 def test_invalid_model_is_reported_at_its_field(

@@ -71,7 +71,7 @@ def test_checkboxes_become_one_url(start: Any, login: Login) -> None:
 @pytest.mark.parametrize(
     ("runs", "words", "shown"),
     [
-        ("1,9", "There is no run 9 in this project.", [1]),
+        ("1,9", "Not found in this project: run 9.", [1]),
         ("1,abc,2", "Not a run number: “abc”.", [1, 2]),
         ("1,-2,,1", "Not a run number: “-2”.", [1]),
         ("<b>,2", "Not a run number: “&lt;b&gt;”.", [2]),
@@ -102,7 +102,7 @@ def test_runs_of_another_project_are_not_shown(start: Any, login: Login, people:
     start()
     create_project(owner=people["engineer"], name="Other", slug="other", template="receipt")
     page = login("engineer").get("/p/other/training/overlay/", {"runs": "1"})
-    assert "There is no run 1 in this project." in page.content.decode()
+    assert "Not found in this project: run 1." in page.content.decode()
     assert not page.context["runs"]
 
 
