@@ -179,7 +179,7 @@ def test_a_baseline_is_scored_by_the_same_scorer(world: World) -> None:
     rewrite(base, scorer_version="0")
     base.refresh_from_db()
     assert default_baseline(run) is None
-    with pytest.raises(Refused, match="another scorer"):
+    with pytest.raises(Refused, match="different scorer"):
         create_report(eval_run=run, baseline=base, user=world.engineer)
 
 
