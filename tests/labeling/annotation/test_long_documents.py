@@ -39,11 +39,11 @@ def value_of(lines: int) -> dict[str, Any]:
 def test_each_value_is_searched_once(receipt: CompiledSchema, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def counted(value: Any, *rest: Any) -> Any:
+    def counted(value: Any, *rest: Any, **options: Any) -> Any:
         asked.append(value)
-        return find(value, *rest)
+        return find(value, *rest, **options)
 
-    monkeypatch.setattr("labeling.form.validation.finder.find", counted)
+    monkeypatch.setattr("labeling.form.evidence_places.finder.find", counted)
     found = check(receipt, Parsed(value_of(90)), text_of(90), {})
     assert len(asked) == 90 + 3 + 90
     assert found.warnings == []

@@ -72,7 +72,7 @@ def test_an_exceeded_budget_ends_automatic_answers_until_a_person_resumes(world:
     assert watch.check_all() == 1
     policy.refresh_from_db()
     assert policy.broken_at is not None
-    assert "12 wrong of 32 documents" in policy.broken_reason
+    assert "12 of 32 documents" in policy.broken_reason
     event = DeploymentEvent.objects.latest("pk")
     assert (event.kind, event.user, event.stable) == ("broken", None, deployment.stable)
     assert _routes()[world.project.slug].policy.is_broken
