@@ -62,7 +62,7 @@ def page(port: int) -> bytes:
             time.sleep(0.5)
 
 
-def until(pattern: str, process: "subprocess.Popen[bytes]", log: Path, seconds: float = 120) -> None:
+def until(pattern: str, process: "subprocess.Popen[bytes]", log: Path, seconds: float = 400) -> None:
     deadline = time.monotonic() + seconds
     while not re.search(pattern, log.read_text(errors="replace")):
         assert process.poll() is None, f"the demo ended:\n{log.read_text()}"
