@@ -8,431 +8,172 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     initial = True
 
     dependencies = [
-        ("evaluation", "0012_labels_of_gates"),
-        ("labeling", "0007_gold_under_newest_version"),
-        ("training", "0005_plain_help_texts"),
+        ('evaluation', '0012_labels_of_gates'),
+        ('labeling', '0007_gold_under_newest_version'),
+        ('training', '0005_plain_help_texts'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name="RequestLog",
+            name='RequestLog',
             fields=[
-                (
-                    "pk",
-                    models.CompositePrimaryKey(
-                        "day", "id", blank=True, editable=False, primary_key=True, serialize=False
-                    ),
-                ),
-                ("day", models.DateField(help_text="the day of the request in UTC, by which the table is partitioned")),
-                ("id", models.UUIDField(help_text="the request id that the caller got")),
-                ("created_at", models.DateTimeField()),
-                ("project_id", models.BigIntegerField()),
-                ("token_id", models.BigIntegerField(null=True)),
-                (
-                    "stage",
-                    models.CharField(
-                        blank=True,
-                        choices=[("shadow", "shadow"), ("canary", "canary"), ("full", "full")],
-                        help_text="of the candidate at the time",
-                        max_length=10,
-                    ),
-                ),
-                (
-                    "source",
-                    models.CharField(
-                        blank=True,
-                        choices=[
-                            ("stable", "stable"),
-                            ("candidate", "candidate"),
-                            ("fallback", "fallback"),
-                            ("", "nothing"),
-                        ],
-                        max_length=10,
-                    ),
-                ),
-                ("shadow_of", models.UUIDField(help_text="the request that this one repeats in shadow", null=True)),
-                ("protocol", models.CharField(help_text="extract or openai", max_length=12)),
-                ("status", models.PositiveSmallIntegerField(help_text="of the HTTP response; 499: the caller hung up")),
-                ("code", models.CharField(blank=True, help_text="of the error", max_length=40)),
-                ("valid", models.BooleanField(help_text="whether the output matches the schema", null=True)),
-                ("key_sha256", models.CharField(help_text="of the text, or of the idempotency key", max_length=64)),
-                (
-                    "caller",
-                    models.CharField(blank=True, help_text="whom the caller asked for, for erasure", max_length=80),
-                ),
-                ("prompt_tokens", models.PositiveIntegerField(default=0)),
-                ("output_tokens", models.PositiveIntegerField(default=0)),
-                ("total_ms", models.FloatField()),
-                ("queue_ms", models.FloatField(default=0)),
-                ("model_ms", models.FloatField(default=0)),
-                ("confidence", models.JSONField(default=dict, help_text="field -> [minimum, mean]")),
-                ("detail", models.TextField(blank=True)),
-                ("text", models.TextField(blank=True)),
-                ("output", models.TextField(blank=True)),
+                ('pk', models.CompositePrimaryKey('day', 'id', blank=True, editable=False, primary_key=True, serialize=False)),
+                ('day', models.DateField(help_text='the day of the request in UTC, by which the table is partitioned')),
+                ('id', models.UUIDField(help_text='the request id that the caller got')),
+                ('created_at', models.DateTimeField()),
+                ('project_id', models.BigIntegerField()),
+                ('token_id', models.BigIntegerField(null=True)),
+                ('stage', models.CharField(blank=True, choices=[('shadow', 'shadow'), ('canary', 'canary'), ('full', 'full')], help_text='of the candidate at the time', max_length=10)),
+                ('source', models.CharField(blank=True, choices=[('stable', 'stable'), ('candidate', 'candidate'), ('fallback', 'fallback'), ('', 'nothing')], max_length=10)),
+                ('shadow_of', models.UUIDField(help_text='the request that this one repeats in shadow', null=True)),
+                ('protocol', models.CharField(help_text='extract or openai', max_length=12)),
+                ('status', models.PositiveSmallIntegerField(help_text='of the HTTP response; 499: the caller hung up')),
+                ('code', models.CharField(blank=True, help_text='of the error', max_length=40)),
+                ('valid', models.BooleanField(help_text='whether the output matches the schema', null=True)),
+                ('key_sha256', models.CharField(help_text='of the text, or of the idempotency key', max_length=64)),
+                ('caller', models.CharField(blank=True, help_text='whom the caller asked for, for erasure', max_length=80)),
+                ('prompt_tokens', models.PositiveIntegerField(default=0)),
+                ('output_tokens', models.PositiveIntegerField(default=0)),
+                ('total_ms', models.FloatField()),
+                ('queue_ms', models.FloatField(default=0)),
+                ('model_ms', models.FloatField(default=0)),
+                ('confidence', models.JSONField(default=dict, help_text='field -> [minimum, mean]')),
+                ('detail', models.TextField(blank=True)),
+                ('text', models.TextField(blank=True)),
+                ('output', models.TextField(blank=True)),
             ],
             options={
-                "db_table": "serving_requestlog",
-                "managed": False,
+                'db_table': 'serving_requestlog',
+                'managed': False,
             },
         ),
         migrations.CreateModel(
-            name="Package",
+            name='Package',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "status",
-                    models.CharField(
-                        choices=[
-                            ("queued", "queued"),
-                            ("running", "running"),
-                            ("done", "done"),
-                            ("failed", "failed"),
-                            ("cancelled", "cancelled"),
-                        ],
-                        db_index=True,
-                        default="queued",
-                        max_length=10,
-                    ),
-                ),
-                ("job_id", models.UUIDField(default=uuid.uuid4, editable=False)),
-                ("progress_done", models.PositiveIntegerField(default=0)),
-                ("progress_total", models.PositiveIntegerField(default=0)),
-                ("stage", models.CharField(blank=True, help_text="what it is doing now, in words", max_length=120)),
-                ("error", models.TextField(blank=True, help_text="why it failed, as a sentence")),
-                ("cancel_requested", models.BooleanField(default=False)),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
-                ("started_at", models.DateTimeField(blank=True, null=True)),
-                ("heartbeat_at", models.DateTimeField(blank=True, null=True)),
-                ("finished_at", models.DateTimeField(blank=True, null=True)),
-                ("number", models.PositiveIntegerField()),
-                (
-                    "engine",
-                    models.CharField(
-                        choices=[("llama_cpp", "llama.cpp"), ("transformers", "transformers")], max_length=20
-                    ),
-                ),
-                (
-                    "folder_key",
-                    models.CharField(
-                        blank=True, help_text="in the artifact store; empty until it is built", max_length=300
-                    ),
-                ),
-                ("sha256", models.CharField(blank=True, help_text="of the folder", max_length=64)),
-                ("files", models.JSONField(blank=True, default=list, help_text="{path, size, sha256} of the folder")),
-                ("parity", models.JSONField(blank=True, default=dict, help_text="see serving.packages.parity")),
-                (
-                    "created_by",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "eval_run",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="packages", to="evaluation.evalrun"
-                    ),
-                ),
-                (
-                    "export",
-                    models.ForeignKey(
-                        blank=True,
-                        help_text="the GGUF file",
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="packages",
-                        to="training.modelexport",
-                    ),
-                ),
-                (
-                    "project",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="packages", to="labeling.project"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('status', models.CharField(choices=[('queued', 'queued'), ('running', 'running'), ('done', 'done'), ('failed', 'failed'), ('cancelled', 'cancelled')], db_index=True, default='queued', max_length=10)),
+                ('job_id', models.UUIDField(default=uuid.uuid4, editable=False)),
+                ('progress_done', models.PositiveIntegerField(default=0)),
+                ('progress_total', models.PositiveIntegerField(default=0)),
+                ('stage', models.CharField(blank=True, help_text='what it is doing now, in words', max_length=120)),
+                ('error', models.TextField(blank=True, help_text='why it failed, as a sentence')),
+                ('cancel_requested', models.BooleanField(default=False)),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('started_at', models.DateTimeField(blank=True, null=True)),
+                ('heartbeat_at', models.DateTimeField(blank=True, null=True)),
+                ('finished_at', models.DateTimeField(blank=True, null=True)),
+                ('number', models.PositiveIntegerField()),
+                ('engine', models.CharField(choices=[('llama_cpp', 'llama.cpp'), ('transformers', 'transformers')], max_length=20)),
+                ('folder_key', models.CharField(blank=True, help_text='in the artifact store; empty until it is built', max_length=300)),
+                ('sha256', models.CharField(blank=True, help_text='of the folder', max_length=64)),
+                ('files', models.JSONField(blank=True, default=list, help_text='{path, size, sha256} of the folder')),
+                ('parity', models.JSONField(blank=True, default=dict, help_text='see serving.packages.parity')),
+                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('eval_run', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='packages', to='evaluation.evalrun')),
+                ('export', models.ForeignKey(blank=True, help_text='the GGUF file', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='packages', to='training.modelexport')),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='packages', to='labeling.project')),
             ],
         ),
         migrations.CreateModel(
-            name="Release",
+            name='Release',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("number", models.PositiveIntegerField(help_text="the version that callers see")),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "created_by",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "endpoint",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="releases",
-                        to="evaluation.endpoint",
-                    ),
-                ),
-                (
-                    "package",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="releases",
-                        to="serving.package",
-                    ),
-                ),
-                (
-                    "project",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="releases", to="labeling.project"
-                    ),
-                ),
-                (
-                    "report",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="releases",
-                        to="evaluation.gatereport",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('number', models.PositiveIntegerField(help_text='the version that callers see')),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('endpoint', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='releases', to='evaluation.endpoint')),
+                ('package', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='releases', to='serving.package')),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='releases', to='labeling.project')),
+                ('report', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='releases', to='evaluation.gatereport')),
             ],
         ),
         migrations.CreateModel(
-            name="DeploymentEvent",
+            name='DeploymentEvent',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "kind",
-                    models.CharField(
-                        choices=[
-                            ("deployed", "deployed"),
-                            ("promoted", "promoted"),
-                            ("aborted", "aborted"),
-                            ("rolled_back", "rolled back"),
-                            ("stopped", "stopped"),
-                        ],
-                        max_length=12,
-                    ),
-                ),
-                (
-                    "stage",
-                    models.CharField(
-                        blank=True,
-                        choices=[("shadow", "shadow"), ("canary", "canary"), ("full", "full")],
-                        max_length=10,
-                    ),
-                ),
-                ("share", models.FloatField(default=0)),
-                ("reason", models.TextField(blank=True)),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "project",
-                    models.ForeignKey(
-                        db_index=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="deployment_events",
-                        to="labeling.project",
-                    ),
-                ),
-                (
-                    "user",
-                    models.ForeignKey(
-                        blank=True,
-                        help_text="empty: the application",
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "release",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="events",
-                        to="serving.release",
-                    ),
-                ),
-                (
-                    "stable",
-                    models.ForeignKey(
-                        blank=True,
-                        help_text="afterwards",
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="serving.release",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('kind', models.CharField(choices=[('deployed', 'deployed'), ('promoted', 'promoted'), ('aborted', 'aborted'), ('rolled_back', 'rolled back'), ('stopped', 'stopped')], max_length=12)),
+                ('stage', models.CharField(blank=True, choices=[('shadow', 'shadow'), ('canary', 'canary'), ('full', 'full')], max_length=10)),
+                ('share', models.FloatField(default=0)),
+                ('reason', models.TextField(blank=True)),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('project', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='deployment_events', to='labeling.project')),
+                ('user', models.ForeignKey(blank=True, help_text='empty: the application', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('release', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='events', to='serving.release')),
+                ('stable', models.ForeignKey(blank=True, help_text='afterwards', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='serving.release')),
             ],
         ),
         migrations.CreateModel(
-            name="Deployment",
+            name='Deployment',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "stage",
-                    models.CharField(
-                        blank=True,
-                        choices=[("shadow", "shadow"), ("canary", "canary"), ("full", "full")],
-                        help_text="of the candidate",
-                        max_length=10,
-                    ),
-                ),
-                ("share", models.FloatField(default=0, help_text="of the requests that the candidate answers, 0 to 1")),
-                ("replicas", models.PositiveSmallIntegerField(default=1, help_text="of each release that serves")),
-                (
-                    "max_queue",
-                    models.PositiveSmallIntegerField(default=64, help_text="requests that wait for a replica"),
-                ),
-                (
-                    "retention_days",
-                    models.PositiveSmallIntegerField(
-                        default=30, help_text="days that texts and outputs of requests are stored; 0: never stored"
-                    ),
-                ),
-                ("revision", models.PositiveIntegerField(default=1)),
-                ("updated_at", models.DateTimeField(auto_now=True)),
-                (
-                    "project",
-                    models.OneToOneField(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="deployment", to="labeling.project"
-                    ),
-                ),
-                (
-                    "candidate",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="serving.release",
-                    ),
-                ),
-                (
-                    "stable",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="serving.release",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('stage', models.CharField(blank=True, choices=[('shadow', 'shadow'), ('canary', 'canary'), ('full', 'full')], help_text='of the candidate', max_length=10)),
+                ('share', models.FloatField(default=0, help_text='of the requests that the candidate answers, 0 to 1')),
+                ('replicas', models.PositiveSmallIntegerField(default=1, help_text='of each release that serves')),
+                ('max_queue', models.PositiveSmallIntegerField(default=64, help_text='requests that wait for a replica')),
+                ('retention_days', models.PositiveSmallIntegerField(default=30, help_text='days that texts and outputs of requests are stored; 0: never stored')),
+                ('revision', models.PositiveIntegerField(default=1)),
+                ('updated_at', models.DateTimeField(auto_now=True)),
+                ('project', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='deployment', to='labeling.project')),
+                ('candidate', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='serving.release')),
+                ('stable', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='serving.release')),
             ],
         ),
         migrations.CreateModel(
-            name="Replica",
+            name='Replica',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("host", models.CharField(max_length=200)),
-                ("slot", models.PositiveSmallIntegerField(help_text="its number on the host")),
-                (
-                    "state",
-                    models.CharField(
-                        choices=[
-                            ("starting", "starting"),
-                            ("ready", "ready"),
-                            ("draining", "draining"),
-                            ("failed", "failed"),
-                        ],
-                        default="starting",
-                        max_length=10,
-                    ),
-                ),
-                ("address", models.CharField(blank=True, help_text="unix:PATH or http://HOST:PORT", max_length=300)),
-                ("pid", models.PositiveIntegerField(default=0)),
-                (
-                    "identity",
-                    models.JSONField(blank=True, default=dict, help_text="hashes as the running process reports them"),
-                ),
-                ("error", models.TextField(blank=True, help_text="why it failed, as a sentence")),
-                ("starts", models.PositiveIntegerField(default=0)),
-                ("heartbeat_at", models.DateTimeField(blank=True, null=True)),
-                ("started_at", models.DateTimeField(blank=True, null=True)),
-                (
-                    "release",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="replicas", to="serving.release"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('host', models.CharField(max_length=200)),
+                ('slot', models.PositiveSmallIntegerField(help_text='its number on the host')),
+                ('state', models.CharField(choices=[('starting', 'starting'), ('ready', 'ready'), ('draining', 'draining'), ('failed', 'failed')], default='starting', max_length=10)),
+                ('address', models.CharField(blank=True, help_text='unix:PATH or http://HOST:PORT', max_length=300)),
+                ('pid', models.PositiveIntegerField(default=0)),
+                ('identity', models.JSONField(blank=True, default=dict, help_text='hashes as the running process reports them')),
+                ('error', models.TextField(blank=True, help_text='why it failed, as a sentence')),
+                ('starts', models.PositiveIntegerField(default=0)),
+                ('heartbeat_at', models.DateTimeField(blank=True, null=True)),
+                ('started_at', models.DateTimeField(blank=True, null=True)),
+                ('release', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='replicas', to='serving.release')),
             ],
         ),
         migrations.AddConstraint(
-            model_name="package",
-            constraint=models.UniqueConstraint(fields=("project", "number"), name="package_number_once"),
+            model_name='package',
+            constraint=models.UniqueConstraint(fields=('project', 'number'), name='package_number_once'),
         ),
         migrations.AddConstraint(
-            model_name="package",
-            constraint=models.UniqueConstraint(
-                fields=("eval_run", "engine", "export"), name="package_once", nulls_distinct=False
-            ),
+            model_name='package',
+            constraint=models.UniqueConstraint(fields=('eval_run', 'engine', 'export'), name='package_once', nulls_distinct=False),
         ),
         migrations.AddConstraint(
-            model_name="release",
-            constraint=models.UniqueConstraint(fields=("project", "number"), name="release_number_once"),
+            model_name='release',
+            constraint=models.UniqueConstraint(fields=('project', 'number'), name='release_number_once'),
         ),
         migrations.AddConstraint(
-            model_name="release",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("package__isnull", False)),
-                fields=("package", "report"),
-                name="release_once",
-                nulls_distinct=False,
-            ),
+            model_name='release',
+            constraint=models.UniqueConstraint(condition=models.Q(('package__isnull', False)), fields=('package', 'report'), name='release_once', nulls_distinct=False),
         ),
         migrations.AddConstraint(
-            model_name="release",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("endpoint__isnull", True), ("package__isnull", False)),
-                    models.Q(("endpoint__isnull", False), ("package__isnull", True), ("report__isnull", True)),
-                    _connector="OR",
-                ),
-                name="release_has_one_model",
-            ),
+            model_name='release',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('endpoint__isnull', True), ('package__isnull', False)), models.Q(('endpoint__isnull', False), ('package__isnull', True), ('report__isnull', True)), _connector='OR'), name='release_has_one_model'),
         ),
         migrations.AddIndex(
-            model_name="deploymentevent",
-            index=models.Index(fields=["project", "-id"], name="deployment_history"),
+            model_name='deploymentevent',
+            index=models.Index(fields=['project', '-id'], name='deployment_history'),
         ),
         migrations.AddConstraint(
-            model_name="deployment",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("share__gte", 0), ("share__lte", 1)), name="deployment_share"
-            ),
+            model_name='deployment',
+            constraint=models.CheckConstraint(condition=models.Q(('share__gte', 0), ('share__lte', 1)), name='deployment_share'),
         ),
         migrations.AddConstraint(
-            model_name="deployment",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("candidate__isnull", True), ("share", 0), ("stage", "")),
-                    ("candidate__isnull", False),
-                    _connector="OR",
-                ),
-                name="deployment_stage_of_candidate",
-            ),
+            model_name='deployment',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('candidate__isnull', True), ('share', 0), ('stage', '')), ('candidate__isnull', False), _connector='OR'), name='deployment_stage_of_candidate'),
         ),
         migrations.AddConstraint(
-            model_name="replica",
-            constraint=models.UniqueConstraint(fields=("release", "host", "slot"), name="replica_slot_once"),
+            model_name='replica',
+            constraint=models.UniqueConstraint(fields=('release', 'host', 'slot'), name='replica_slot_once'),
         ),
     ]

@@ -7,110 +7,44 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("serving", "0002_request_log"),
+        ('serving', '0002_request_log'),
     ]
 
     operations = [
         migrations.CreateModel(
-            name="RolloutPlan",
+            name='RolloutPlan',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("auto_promote", models.BooleanField(default=False)),
-                (
-                    "margin",
-                    models.FloatField(
-                        default=2.0,
-                        help_text="a candidate is non-inferior that fails less than so many times as often as the stable version",
-                        validators=[
-                            django.core.validators.MinValueValidator(1.05),
-                            django.core.validators.MaxValueValidator(10),
-                        ],
-                    ),
-                ),
-                (
-                    "max_failure_rate",
-                    models.FloatField(
-                        blank=True,
-                        default=0.02,
-                        help_text="of the candidate; empty: no limit",
-                        null=True,
-                        validators=[
-                            django.core.validators.MinValueValidator(0.0001),
-                            django.core.validators.MaxValueValidator(0.5),
-                        ],
-                    ),
-                ),
-                (
-                    "p95_ms",
-                    models.PositiveIntegerField(blank=True, help_text="of the candidate; empty: no limit", null=True),
-                ),
-                (
-                    "min_requests",
-                    models.PositiveIntegerField(default=200, help_text="that the candidate answers at each share"),
-                ),
-                (
-                    "deployment",
-                    models.OneToOneField(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="plan", to="serving.deployment"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('auto_promote', models.BooleanField(default=False)),
+                ('margin', models.FloatField(default=2.0, help_text='a candidate is non-inferior that fails less than so many times as often as the stable version', validators=[django.core.validators.MinValueValidator(1.05), django.core.validators.MaxValueValidator(10)])),
+                ('max_failure_rate', models.FloatField(blank=True, default=0.02, help_text='of the candidate; empty: no limit', null=True, validators=[django.core.validators.MinValueValidator(0.0001), django.core.validators.MaxValueValidator(0.5)])),
+                ('p95_ms', models.PositiveIntegerField(blank=True, help_text='of the candidate; empty: no limit', null=True)),
+                ('min_requests', models.PositiveIntegerField(default=200, help_text='that the candidate answers at each share')),
+                ('deployment', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='plan', to='serving.deployment')),
             ],
         ),
         migrations.CreateModel(
-            name="Rollout",
+            name='Rollout',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("began_at", models.DateTimeField(default=django.utils.timezone.now)),
-                ("ended_at", models.DateTimeField(blank=True, null=True)),
-                (
-                    "outcome",
-                    models.CharField(
-                        blank=True,
-                        choices=[("", "running"), ("promoted", "promoted"), ("aborted", "aborted")],
-                        max_length=10,
-                    ),
-                ),
-                ("steps", models.JSONField(blank=True, default=list)),
-                ("log_e", models.JSONField(blank=True, default=dict, help_text="question -> logarithm of the e-value")),
-                ("verdict", models.CharField(blank=True, help_text="see serving.rollouts.verdicts", max_length=10)),
-                ("code", models.CharField(blank=True, help_text="why, in one word", max_length=20)),
-                ("reason", models.TextField(blank=True, help_text="why, as a sentence")),
-                ("checked_at", models.DateTimeField(blank=True, null=True)),
-                (
-                    "candidate",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="rollouts", to="serving.release"
-                    ),
-                ),
-                (
-                    "deployment",
-                    models.ForeignKey(
-                        db_index=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="rollouts",
-                        to="serving.deployment",
-                    ),
-                ),
-                (
-                    "event",
-                    models.OneToOneField(
-                        help_text="that began it",
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="rollout",
-                        to="serving.deploymentevent",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('began_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('ended_at', models.DateTimeField(blank=True, null=True)),
+                ('outcome', models.CharField(blank=True, choices=[('', 'running'), ('promoted', 'promoted'), ('aborted', 'aborted')], max_length=10)),
+                ('steps', models.JSONField(blank=True, default=list)),
+                ('log_e', models.JSONField(blank=True, default=dict, help_text='question -> logarithm of the e-value')),
+                ('verdict', models.CharField(blank=True, help_text='see serving.rollouts.verdicts', max_length=10)),
+                ('code', models.CharField(blank=True, help_text='why, in one word', max_length=20)),
+                ('reason', models.TextField(blank=True, help_text='why, as a sentence')),
+                ('checked_at', models.DateTimeField(blank=True, null=True)),
+                ('candidate', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='rollouts', to='serving.release')),
+                ('deployment', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='rollouts', to='serving.deployment')),
+                ('event', models.OneToOneField(help_text='that began it', on_delete=django.db.models.deletion.CASCADE, related_name='rollout', to='serving.deploymentevent')),
             ],
             options={
-                "indexes": [models.Index(fields=["deployment", "-id"], name="rollout_history")],
-                "constraints": [
-                    models.UniqueConstraint(
-                        condition=models.Q(("ended_at__isnull", True)),
-                        fields=("deployment",),
-                        name="rollout_running_once",
-                    )
-                ],
+                'indexes': [models.Index(fields=['deployment', '-id'], name='rollout_history')],
+                'constraints': [models.UniqueConstraint(condition=models.Q(('ended_at__isnull', True)), fields=('deployment',), name='rollout_running_once')],
             },
         ),
         # Whether a document failed before is asked about each failure.

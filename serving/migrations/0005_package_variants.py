@@ -5,54 +5,40 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("evaluation", "0013_labels_of_benchmarks"),
-        ("labeling", "0008_field_texts"),
-        ("serving", "0004_request_content_index"),
+        ('evaluation', '0013_labels_of_benchmarks'),
+        ('labeling', '0008_field_texts'),
+        ('serving', '0004_request_content_index'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.RemoveConstraint(
-            model_name="package",
-            name="package_once",
+            model_name='package',
+            name='package_once',
         ),
         migrations.RemoveConstraint(
-            model_name="release",
-            name="release_once",
+            model_name='release',
+            name='release_once',
         ),
         migrations.AddField(
-            model_name="package",
-            name="variants",
-            field=models.JSONField(
-                blank=True, default=list, help_text="{key, engine, kind, export, gguf, parity, problem} of each"
-            ),
+            model_name='package',
+            name='variants',
+            field=models.JSONField(blank=True, default=list, help_text='{key, engine, kind, export, gguf, parity, problem} of each'),
         ),
         migrations.AddField(
-            model_name="release",
-            name="variant",
-            field=models.CharField(blank=True, help_text="of the package; empty: the first one", max_length=40),
+            model_name='release',
+            name='variant',
+            field=models.CharField(blank=True, help_text='of the package; empty: the first one', max_length=40),
         ),
         migrations.AlterField(
-            model_name="package",
-            name="engine",
-            field=models.CharField(
-                choices=[
-                    ("llama_cpp", "llama.cpp"),
-                    ("transformers", "transformers"),
-                    ("vllm", "vLLM"),
-                    ("ollama", "Ollama"),
-                ],
-                max_length=20,
-            ),
+            model_name='package',
+            name='engine',
+            field=models.CharField(choices=[('llama_cpp', 'llama.cpp'), ('transformers', 'transformers'), ('vllm', 'vLLM'), ('ollama', 'Ollama')], max_length=20),
         ),
         migrations.AddConstraint(
-            model_name="release",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("package__isnull", False)),
-                fields=("package", "report", "variant"),
-                name="release_once",
-                nulls_distinct=False,
-            ),
+            model_name='release',
+            constraint=models.UniqueConstraint(condition=models.Q(('package__isnull', False)), fields=('package', 'report', 'variant'), name='release_once', nulls_distinct=False),
         ),
     ]

@@ -9,359 +9,118 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("labeling", "0009_document_selection"),
-        ("serving", "0007_judgments"),
+        ('labeling', '0009_document_selection'),
+        ('serving', '0007_judgments'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name="ReviewItem",
+            name='ReviewItem',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("text_sha256", models.CharField(max_length=64)),
-                (
-                    "status",
-                    models.CharField(
-                        choices=[
-                            ("open", "open"),
-                            ("sent", "sent to labeling"),
-                            ("right", "marked right"),
-                            ("dismissed", "dismissed"),
-                        ],
-                        default="open",
-                        max_length=10,
-                    ),
-                ),
-                (
-                    "reason",
-                    models.CharField(
-                        choices=[
-                            ("feedback", "negative feedback"),
-                            ("failure", "invalid output"),
-                            ("shadow", "shadow disagrees"),
-                            ("fallback", "fallback"),
-                            ("confidence", "low confidence"),
-                            ("uniform", "uniform sample"),
-                        ],
-                        help_text="the most urgent one",
-                        max_length=10,
-                    ),
-                ),
-                (
-                    "reasons",
-                    django.contrib.postgres.fields.ArrayField(
-                        base_field=models.CharField(max_length=10), default=list, size=None
-                    ),
-                ),
-                ("severity", models.FloatField(default=0, help_text="0 to 1; the order of the queue, worst first")),
-                ("draws_count", models.PositiveIntegerField(default=0)),
-                ("members_count", models.PositiveIntegerField(default=0, help_text="near-duplicates that it leads")),
-                ("signature", models.BinaryField(help_text="MinHash of the text, a byte each, of leaders", null=True)),
-                ("request_id", models.UUIDField(help_text="the request that is shown")),
-                ("day", models.DateField(help_text="of that request")),
-                ("decided_at", models.DateTimeField(blank=True, null=True)),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "decided_by",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "document",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="review_items",
-                        to="labeling.document",
-                    ),
-                ),
-                (
-                    "judged_by",
-                    models.ForeignKey(
-                        blank=True,
-                        help_text="the gold label that judged its requests",
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to="labeling.annotationrevision",
-                    ),
-                ),
-                (
-                    "leader",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="members",
-                        to="serving.reviewitem",
-                    ),
-                ),
-                (
-                    "project",
-                    models.ForeignKey(
-                        db_index=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="review_items",
-                        to="labeling.project",
-                    ),
-                ),
-                (
-                    "release",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="+",
-                        to="serving.release",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('text_sha256', models.CharField(max_length=64)),
+                ('status', models.CharField(choices=[('open', 'open'), ('sent', 'sent to labeling'), ('right', 'marked right'), ('dismissed', 'dismissed')], default='open', max_length=10)),
+                ('reason', models.CharField(choices=[('feedback', 'negative feedback'), ('failure', 'invalid output'), ('shadow', 'shadow disagrees'), ('fallback', 'fallback'), ('confidence', 'low confidence'), ('uniform', 'uniform sample')], help_text='the most urgent one', max_length=10)),
+                ('reasons', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=10), default=list, size=None)),
+                ('severity', models.FloatField(default=0, help_text='0 to 1; the order of the queue, worst first')),
+                ('draws_count', models.PositiveIntegerField(default=0)),
+                ('members_count', models.PositiveIntegerField(default=0, help_text='near-duplicates that it leads')),
+                ('signature', models.BinaryField(help_text='MinHash of the text, a byte each, of leaders', null=True)),
+                ('request_id', models.UUIDField(help_text='the request that is shown')),
+                ('day', models.DateField(help_text='of that request')),
+                ('decided_at', models.DateTimeField(blank=True, null=True)),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('decided_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('document', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='review_items', to='labeling.document')),
+                ('judged_by', models.ForeignKey(blank=True, help_text='the gold label that judged its requests', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='labeling.annotationrevision')),
+                ('leader', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='members', to='serving.reviewitem')),
+                ('project', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='review_items', to='labeling.project')),
+                ('release', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='serving.release')),
             ],
         ),
         migrations.CreateModel(
-            name="Draw",
+            name='Draw',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("request_id", models.UUIDField(unique=True)),
-                ("day", models.DateField(help_text="of the request in UTC")),
-                ("created_at", models.DateTimeField(help_text="of the request")),
-                (
-                    "probabilities",
-                    models.JSONField(default=dict, help_text="reason -> probability of being drawn for it"),
-                ),
-                ("uniform_probability", models.FloatField(help_text="where it is in the uniform sample", null=True)),
-                (
-                    "predictor",
-                    models.FloatField(help_text="the expected probability that the output is right", null=True),
-                ),
-                (
-                    "project",
-                    models.ForeignKey(
-                        db_index=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="+",
-                        to="labeling.project",
-                    ),
-                ),
-                (
-                    "release",
-                    models.ForeignKey(
-                        db_index=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="+",
-                        to="serving.release",
-                    ),
-                ),
-                (
-                    "item",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="draws",
-                        to="serving.reviewitem",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('request_id', models.UUIDField(unique=True)),
+                ('day', models.DateField(help_text='of the request in UTC')),
+                ('created_at', models.DateTimeField(help_text='of the request')),
+                ('probabilities', models.JSONField(default=dict, help_text='reason -> probability of being drawn for it')),
+                ('uniform_probability', models.FloatField(help_text='where it is in the uniform sample', null=True)),
+                ('predictor', models.FloatField(help_text='the expected probability that the output is right', null=True)),
+                ('project', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='labeling.project')),
+                ('release', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='serving.release')),
+                ('item', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='draws', to='serving.reviewitem')),
             ],
         ),
         migrations.CreateModel(
-            name="SampleDay",
+            name='SampleDay',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("day", models.DateField(help_text="in UTC")),
-                ("requests", models.PositiveIntegerField(default=0)),
-                ("answered", models.PositiveIntegerField(default=0)),
-                ("predicted", models.PositiveIntegerField(default=0)),
-                ("predictor_sum", models.FloatField(default=0)),
-                ("predictor_squares", models.FloatField(default=0)),
-                ("reasons", models.JSONField(blank=True, default=dict, help_text="reason -> requests that had it")),
-                (
-                    "project",
-                    models.ForeignKey(
-                        db_index=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="+",
-                        to="labeling.project",
-                    ),
-                ),
-                (
-                    "release",
-                    models.ForeignKey(
-                        db_index=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="+",
-                        to="serving.release",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('day', models.DateField(help_text='in UTC')),
+                ('requests', models.PositiveIntegerField(default=0)),
+                ('answered', models.PositiveIntegerField(default=0)),
+                ('predicted', models.PositiveIntegerField(default=0)),
+                ('predictor_sum', models.FloatField(default=0)),
+                ('predictor_squares', models.FloatField(default=0)),
+                ('reasons', models.JSONField(blank=True, default=dict, help_text='reason -> requests that had it')),
+                ('project', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='labeling.project')),
+                ('release', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='serving.release')),
             ],
         ),
         migrations.CreateModel(
-            name="SamplePlan",
+            name='SamplePlan',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "share",
-                    models.FloatField(
-                        default=0.01,
-                        help_text="of the answered requests, for the uniform sample",
-                        validators=[
-                            django.core.validators.MinValueValidator(0),
-                            django.core.validators.MaxValueValidator(1),
-                        ],
-                    ),
-                ),
-                (
-                    "per_day",
-                    models.PositiveIntegerField(
-                        default=20, help_text="the uniform sample has about this many requests a day, at least"
-                    ),
-                ),
-                (
-                    "targeted_per_day",
-                    models.PositiveIntegerField(
-                        default=50, help_text="requests drawn for each other reason, about, at most"
-                    ),
-                ),
-                (
-                    "low_confidence",
-                    models.FloatField(
-                        blank=True,
-                        help_text="below it the confidence of a field is low; empty: that of the project's forms",
-                        null=True,
-                        validators=[
-                            django.core.validators.MinValueValidator(0),
-                            django.core.validators.MaxValueValidator(1),
-                        ],
-                    ),
-                ),
-                (
-                    "redact",
-                    django.contrib.postgres.fields.ArrayField(
-                        base_field=models.CharField(max_length=12),
-                        blank=True,
-                        default=list,
-                        help_text="kinds of values that the queue and documents do not show; see serving.feedback.redaction",
-                        size=None,
-                    ),
-                ),
-                (
-                    "drawn_until",
-                    models.DateTimeField(blank=True, help_text="requests before it were considered", null=True),
-                ),
-                (
-                    "retrain_labels",
-                    models.PositiveIntegerField(
-                        blank=True,
-                        help_text="new gold labels after which a training run is proposed; empty: never",
-                        null=True,
-                        validators=[django.core.validators.MinValueValidator(1)],
-                    ),
-                ),
-                (
-                    "retrain_tag",
-                    models.CharField(blank=True, help_text="only documents with this failure tag count", max_length=40),
-                ),
-                (
-                    "retrain_below",
-                    models.FloatField(
-                        blank=True,
-                        help_text="a training run is proposed once live accuracy is below it, with confidence; empty: never",
-                        null=True,
-                        validators=[
-                            django.core.validators.MinValueValidator(0),
-                            django.core.validators.MaxValueValidator(1),
-                        ],
-                    ),
-                ),
-                (
-                    "deployment",
-                    models.OneToOneField(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="sample_plan", to="serving.deployment"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('share', models.FloatField(default=0.01, help_text='of the answered requests, for the uniform sample', validators=[django.core.validators.MinValueValidator(0), django.core.validators.MaxValueValidator(1)])),
+                ('per_day', models.PositiveIntegerField(default=20, help_text='the uniform sample has about this many requests a day, at least')),
+                ('targeted_per_day', models.PositiveIntegerField(default=50, help_text='requests drawn for each other reason, about, at most')),
+                ('low_confidence', models.FloatField(blank=True, help_text="below it the confidence of a field is low; empty: that of the project's forms", null=True, validators=[django.core.validators.MinValueValidator(0), django.core.validators.MaxValueValidator(1)])),
+                ('redact', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=12), blank=True, default=list, help_text='kinds of values that the queue and documents do not show; see serving.feedback.redaction', size=None)),
+                ('drawn_until', models.DateTimeField(blank=True, help_text='requests before it were considered', null=True)),
+                ('retrain_labels', models.PositiveIntegerField(blank=True, help_text='new gold labels after which a training run is proposed; empty: never', null=True, validators=[django.core.validators.MinValueValidator(1)])),
+                ('retrain_tag', models.CharField(blank=True, help_text='only documents with this failure tag count', max_length=40)),
+                ('retrain_below', models.FloatField(blank=True, help_text='a training run is proposed once live accuracy is below it, with confidence; empty: never', null=True, validators=[django.core.validators.MinValueValidator(0), django.core.validators.MaxValueValidator(1)])),
+                ('deployment', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='sample_plan', to='serving.deployment')),
             ],
         ),
         migrations.CreateModel(
-            name="RetrainingProposal",
+            name='RetrainingProposal',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "rule",
-                    models.CharField(choices=[("labels", "new labels"), ("accuracy", "live accuracy")], max_length=10),
-                ),
-                ("key", models.CharField(max_length=40)),
-                ("facts", models.JSONField(default=dict, help_text="the figures at the time")),
-                (
-                    "state",
-                    models.CharField(
-                        choices=[("open", "open"), ("started", "training started"), ("dismissed", "dismissed")],
-                        default="open",
-                        max_length=10,
-                    ),
-                ),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "decided_by",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "project",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="retraining_proposals",
-                        to="labeling.project",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('rule', models.CharField(choices=[('labels', 'new labels'), ('accuracy', 'live accuracy')], max_length=10)),
+                ('key', models.CharField(max_length=40)),
+                ('facts', models.JSONField(default=dict, help_text='the figures at the time')),
+                ('state', models.CharField(choices=[('open', 'open'), ('started', 'training started'), ('dismissed', 'dismissed')], default='open', max_length=10)),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('decided_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='retraining_proposals', to='labeling.project')),
             ],
             options={
-                "constraints": [
-                    models.UniqueConstraint(fields=("project", "rule", "key"), name="retraining_proposed_once")
-                ],
+                'constraints': [models.UniqueConstraint(fields=('project', 'rule', 'key'), name='retraining_proposed_once')],
             },
         ),
         migrations.AddIndex(
-            model_name="reviewitem",
-            index=models.Index(
-                condition=models.Q(("leader__isnull", True), ("status", "open")),
-                fields=["project", "-id"],
-                name="review_newest_open",
-            ),
+            model_name='reviewitem',
+            index=models.Index(condition=models.Q(('leader__isnull', True), ('status', 'open')), fields=['project', '-id'], name='review_newest_open'),
         ),
         migrations.AddIndex(
-            model_name="reviewitem",
-            index=models.Index(
-                condition=models.Q(("leader__isnull", True), ("status", "open")),
-                fields=["project", "-severity", "-id"],
-                name="review_worst_open",
-            ),
+            model_name='reviewitem',
+            index=models.Index(condition=models.Q(('leader__isnull', True), ('status', 'open')), fields=['project', '-severity', '-id'], name='review_worst_open'),
         ),
         migrations.AddConstraint(
-            model_name="reviewitem",
-            constraint=models.UniqueConstraint(fields=("project", "text_sha256"), name="review_item_once"),
+            model_name='reviewitem',
+            constraint=models.UniqueConstraint(fields=('project', 'text_sha256'), name='review_item_once'),
         ),
         migrations.AddIndex(
-            model_name="draw",
-            index=models.Index(
-                condition=models.Q(("uniform_probability__isnull", False)),
-                fields=["project", "release", "day"],
-                name="draw_uniform",
-            ),
+            model_name='draw',
+            index=models.Index(condition=models.Q(('uniform_probability__isnull', False)), fields=['project', 'release', 'day'], name='draw_uniform'),
         ),
         migrations.AddConstraint(
-            model_name="sampleday",
-            constraint=models.UniqueConstraint(fields=("project", "day", "release"), name="sample_day_once"),
+            model_name='sampleday',
+            constraint=models.UniqueConstraint(fields=('project', 'day', 'release'), name='sample_day_once'),
         ),
     ]

@@ -9,290 +9,117 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("labeling", "0008_field_texts"),
-        ("serving", "0009_capture"),
+        ('labeling', '0008_field_texts'),
+        ('serving', '0009_capture'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name="Certificate",
+            name='Certificate',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("number", models.PositiveIntegerField()),
-                ("attempt", models.PositiveSmallIntegerField()),
-                (
-                    "measure",
-                    models.CharField(
-                        choices=[
-                            ("document", "document accuracy: every field is right"),
-                            ("field", "field accuracy: the share of fields that are right"),
-                        ],
-                        default="document",
-                        max_length=10,
-                    ),
-                ),
-                (
-                    "method",
-                    models.CharField(
-                        choices=[
-                            ("anytime", "at any time: may be read after every label"),
-                            ("fixed", "once: when the planned documents are labeled"),
-                        ],
-                        default="anytime",
-                        max_length=10,
-                    ),
-                ),
-                (
-                    "margin",
-                    models.FloatField(
-                        validators=[
-                            django.core.validators.MinValueValidator(0.001),
-                            django.core.validators.MaxValueValidator(0.5),
-                        ]
-                    ),
-                ),
-                ("alpha", models.FloatField()),
-                (
-                    "family",
-                    models.CharField(blank=True, help_text="source, metadata.<key>, caller, or empty", max_length=100),
-                ),
-                ("wanted", models.PositiveIntegerField(help_text="documents that were planned")),
-                (
-                    "outcome",
-                    models.CharField(
-                        blank=True,
-                        choices=[("", "not shown yet"), ("certified", "non-inferior"), ("not_shown", "not shown")],
-                        max_length=10,
-                    ),
-                ),
-                ("content", models.JSONField(blank=True, default=dict)),
-                ("sha256", models.CharField(blank=True, help_text="of the content", max_length=64)),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
-                ("issued_at", models.DateTimeField(blank=True, null=True)),
-                (
-                    "candidate",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="certificates", to="serving.release"
-                    ),
-                ),
-                (
-                    "created_by",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "project",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="certificates", to="labeling.project"
-                    ),
-                ),
-                (
-                    "stable",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="serving.release"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('number', models.PositiveIntegerField()),
+                ('attempt', models.PositiveSmallIntegerField()),
+                ('measure', models.CharField(choices=[('document', 'document accuracy: every field is right'), ('field', 'field accuracy: the share of fields that are right')], default='document', max_length=10)),
+                ('method', models.CharField(choices=[('anytime', 'at any time: may be read after every label'), ('fixed', 'once: when the planned documents are labeled')], default='anytime', max_length=10)),
+                ('margin', models.FloatField(validators=[django.core.validators.MinValueValidator(0.001), django.core.validators.MaxValueValidator(0.5)])),
+                ('alpha', models.FloatField()),
+                ('family', models.CharField(blank=True, help_text='source, metadata.<key>, caller, or empty', max_length=100)),
+                ('wanted', models.PositiveIntegerField(help_text='documents that were planned')),
+                ('outcome', models.CharField(blank=True, choices=[('', 'not shown yet'), ('certified', 'non-inferior'), ('not_shown', 'not shown')], max_length=10)),
+                ('content', models.JSONField(blank=True, default=dict)),
+                ('sha256', models.CharField(blank=True, help_text='of the content', max_length=64)),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('issued_at', models.DateTimeField(blank=True, null=True)),
+                ('candidate', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='certificates', to='serving.release')),
+                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='certificates', to='labeling.project')),
+                ('stable', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='serving.release')),
             ],
         ),
         migrations.CreateModel(
-            name="CertificatePair",
+            name='CertificatePair',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("request_id", models.UUIDField()),
-                ("shadow_id", models.UUIDField()),
-                ("family", models.CharField(blank=True, max_length=200)),
-                ("replayed", models.BooleanField(default=False, help_text="whether the candidate answered a replay")),
-                ("stable_output", models.TextField(blank=True)),
-                ("candidate_output", models.TextField(blank=True)),
-                ("stable_ms", models.FloatField()),
-                ("candidate_ms", models.FloatField()),
-                ("stable_tokens", models.JSONField(default=list, help_text="[prompt, output]")),
-                ("candidate_model_ms", models.FloatField(default=0)),
-                (
-                    "certificate",
-                    models.ForeignKey(
-                        db_index=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="pairs",
-                        to="serving.certificate",
-                    ),
-                ),
-                (
-                    "document",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="labeling.document"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('request_id', models.UUIDField()),
+                ('shadow_id', models.UUIDField()),
+                ('family', models.CharField(blank=True, max_length=200)),
+                ('replayed', models.BooleanField(default=False, help_text='whether the candidate answered a replay')),
+                ('stable_output', models.TextField(blank=True)),
+                ('candidate_output', models.TextField(blank=True)),
+                ('stable_ms', models.FloatField()),
+                ('candidate_ms', models.FloatField()),
+                ('stable_tokens', models.JSONField(default=list, help_text='[prompt, output]')),
+                ('candidate_model_ms', models.FloatField(default=0)),
+                ('certificate', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='pairs', to='serving.certificate')),
+                ('document', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='labeling.document')),
             ],
         ),
         migrations.CreateModel(
-            name="Experiment",
+            name='Experiment',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("share", models.FloatField(help_text="of the requests that B answers")),
-                (
-                    "question",
-                    models.CharField(
-                        choices=[
-                            ("failures", "failure rate"),
-                            ("latency", "latency"),
-                            ("accuracy", "accuracy judged by feedback"),
-                        ],
-                        max_length=10,
-                    ),
-                ),
-                (
-                    "limit_ms",
-                    models.FloatField(blank=True, help_text="slow: longer than A's median before the start", null=True),
-                ),
-                (
-                    "counts",
-                    models.JSONField(blank=True, default=dict, help_text="see serving.experiments.verdicts.Arms"),
-                ),
-                ("log_e", models.JSONField(blank=True, default=dict, help_text="a: that A is better, b: that B is")),
-                (
-                    "verdict",
-                    models.CharField(
-                        blank=True,
-                        choices=[("", "no difference shown yet"), ("a", "A is better"), ("b", "B is better")],
-                        max_length=1,
-                    ),
-                ),
-                ("decided_at", models.DateTimeField(blank=True, null=True)),
-                ("started_at", models.DateTimeField(default=django.utils.timezone.now)),
-                ("ended_at", models.DateTimeField(blank=True, null=True)),
-                (
-                    "a",
-                    models.ForeignKey(
-                        help_text="the stable version",
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="+",
-                        to="serving.release",
-                    ),
-                ),
-                (
-                    "b",
-                    models.ForeignKey(
-                        help_text="the candidate",
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="+",
-                        to="serving.release",
-                    ),
-                ),
-                (
-                    "created_by",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "deployment",
-                    models.ForeignKey(
-                        db_index=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="experiments",
-                        to="serving.deployment",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('share', models.FloatField(help_text='of the requests that B answers')),
+                ('question', models.CharField(choices=[('failures', 'failure rate'), ('latency', 'latency'), ('accuracy', 'accuracy judged by feedback')], max_length=10)),
+                ('limit_ms', models.FloatField(blank=True, help_text="slow: longer than A's median before the start", null=True)),
+                ('counts', models.JSONField(blank=True, default=dict, help_text='see serving.experiments.verdicts.Arms')),
+                ('log_e', models.JSONField(blank=True, default=dict, help_text='a: that A is better, b: that B is')),
+                ('verdict', models.CharField(blank=True, choices=[('', 'no difference shown yet'), ('a', 'A is better'), ('b', 'B is better')], max_length=1)),
+                ('decided_at', models.DateTimeField(blank=True, null=True)),
+                ('started_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('ended_at', models.DateTimeField(blank=True, null=True)),
+                ('a', models.ForeignKey(help_text='the stable version', on_delete=django.db.models.deletion.CASCADE, related_name='+', to='serving.release')),
+                ('b', models.ForeignKey(help_text='the candidate', on_delete=django.db.models.deletion.CASCADE, related_name='+', to='serving.release')),
+                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('deployment', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='experiments', to='serving.deployment')),
             ],
         ),
         migrations.CreateModel(
-            name="Replay",
+            name='Replay',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "status",
-                    models.CharField(
-                        choices=[
-                            ("queued", "queued"),
-                            ("running", "running"),
-                            ("done", "done"),
-                            ("failed", "failed"),
-                            ("cancelled", "cancelled"),
-                        ],
-                        db_index=True,
-                        default="queued",
-                        max_length=10,
-                    ),
-                ),
-                ("job_id", models.UUIDField(default=uuid.uuid4, editable=False)),
-                ("progress_done", models.PositiveIntegerField(default=0)),
-                ("progress_total", models.PositiveIntegerField(default=0)),
-                ("stage", models.CharField(blank=True, help_text="what it is doing now, in words", max_length=120)),
-                ("error", models.TextField(blank=True, help_text="why it failed, as a sentence")),
-                ("cancel_requested", models.BooleanField(default=False)),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
-                ("started_at", models.DateTimeField(blank=True, null=True)),
-                ("heartbeat_at", models.DateTimeField(blank=True, null=True)),
-                ("finished_at", models.DateTimeField(blank=True, null=True)),
-                ("number", models.PositiveIntegerField()),
-                ("failed", models.PositiveIntegerField(default=0)),
-                ("skipped", models.PositiveIntegerField(default=0)),
-                ("facts", models.JSONField(blank=True, default=dict)),
-                (
-                    "candidate",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="replays", to="serving.release"
-                    ),
-                ),
-                (
-                    "created_by",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "project",
-                    models.ForeignKey(
-                        db_index=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="replays",
-                        to="labeling.project",
-                    ),
-                ),
-                (
-                    "stable",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="serving.release"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('status', models.CharField(choices=[('queued', 'queued'), ('running', 'running'), ('done', 'done'), ('failed', 'failed'), ('cancelled', 'cancelled')], db_index=True, default='queued', max_length=10)),
+                ('job_id', models.UUIDField(default=uuid.uuid4, editable=False)),
+                ('progress_done', models.PositiveIntegerField(default=0)),
+                ('progress_total', models.PositiveIntegerField(default=0)),
+                ('stage', models.CharField(blank=True, help_text='what it is doing now, in words', max_length=120)),
+                ('error', models.TextField(blank=True, help_text='why it failed, as a sentence')),
+                ('cancel_requested', models.BooleanField(default=False)),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('started_at', models.DateTimeField(blank=True, null=True)),
+                ('heartbeat_at', models.DateTimeField(blank=True, null=True)),
+                ('finished_at', models.DateTimeField(blank=True, null=True)),
+                ('number', models.PositiveIntegerField()),
+                ('failed', models.PositiveIntegerField(default=0)),
+                ('skipped', models.PositiveIntegerField(default=0)),
+                ('facts', models.JSONField(blank=True, default=dict)),
+                ('candidate', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='replays', to='serving.release')),
+                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('project', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='replays', to='labeling.project')),
+                ('stable', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='serving.release')),
             ],
         ),
         migrations.AddConstraint(
-            model_name="certificate",
-            constraint=models.UniqueConstraint(fields=("project", "number"), name="certificate_number_once"),
+            model_name='certificate',
+            constraint=models.UniqueConstraint(fields=('project', 'number'), name='certificate_number_once'),
         ),
         migrations.AddConstraint(
-            model_name="certificatepair",
-            constraint=models.UniqueConstraint(fields=("certificate", "document"), name="certificate_pair_once"),
+            model_name='certificatepair',
+            constraint=models.UniqueConstraint(fields=('certificate', 'document'), name='certificate_pair_once'),
         ),
         migrations.AddIndex(
-            model_name="experiment",
-            index=models.Index(fields=["deployment", "-id"], name="experiment_history"),
+            model_name='experiment',
+            index=models.Index(fields=['deployment', '-id'], name='experiment_history'),
         ),
         migrations.AddConstraint(
-            model_name="experiment",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("ended_at__isnull", True)), fields=("deployment",), name="experiment_running_once"
-            ),
+            model_name='experiment',
+            constraint=models.UniqueConstraint(condition=models.Q(('ended_at__isnull', True)), fields=('deployment',), name='experiment_running_once'),
         ),
         migrations.AddConstraint(
-            model_name="replay",
-            constraint=models.UniqueConstraint(fields=("project", "number"), name="replay_number_once"),
+            model_name='replay',
+            constraint=models.UniqueConstraint(fields=('project', 'number'), name='replay_number_once'),
         ),
     ]

@@ -7,238 +7,134 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("labeling", "0009_document_selection"),
-        ("serving", "0010_certificates"),
+        ('labeling', '0009_document_selection'),
+        ('serving', '0010_certificates'),
     ]
 
     operations = [
         migrations.CreateModel(
-            name="AlertRecipients",
+            name='AlertRecipients',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("addresses", models.JSONField(blank=True, default=list)),
-                (
-                    "project",
-                    models.OneToOneField(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="alert_recipients",
-                        to="labeling.project",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('addresses', models.JSONField(blank=True, default=list)),
+                ('project', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='alert_recipients', to='labeling.project')),
             ],
         ),
         migrations.CreateModel(
-            name="HostSample",
+            name='HostSample',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("host", models.CharField(max_length=200)),
-                ("minute", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "gpus",
-                    models.JSONField(
-                        default=list, help_text="{name, load, memory_bytes, used_bytes}; load: 0 to 1 or null"
-                    ),
-                ),
-                ("replicas", models.JSONField(default=list, help_text="{project, release, slot, memory_bytes}")),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('host', models.CharField(max_length=200)),
+                ('minute', models.DateTimeField(default=django.utils.timezone.now)),
+                ('gpus', models.JSONField(default=list, help_text='{name, load, memory_bytes, used_bytes}; load: 0 to 1 or null')),
+                ('replicas', models.JSONField(default=list, help_text='{project, release, slot, memory_bytes}')),
             ],
             options={
-                "indexes": [models.Index(fields=["minute"], name="host_sample_age")],
-                "constraints": [models.UniqueConstraint(fields=("host", "minute"), name="host_sample_once")],
+                'indexes': [models.Index(fields=['minute'], name='host_sample_age')],
+                'constraints': [models.UniqueConstraint(fields=('host', 'minute'), name='host_sample_once')],
             },
         ),
         migrations.CreateModel(
-            name="Traffic",
+            name='Traffic',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("project_id", models.BigIntegerField()),
-                ("seconds", models.PositiveIntegerField(help_text="the length of the span")),
-                ("start", models.DateTimeField()),
-                ("release_id", models.BigIntegerField(default=0, help_text="0: no version was chosen")),
-                ("stage", models.CharField(blank=True, help_text="of the candidate at the time", max_length=10)),
-                ("source", models.CharField(blank=True, help_text="as in the log, or shadow", max_length=10)),
-                ("requests", models.PositiveIntegerField(default=0)),
-                ("answered", models.PositiveIntegerField(default=0)),
-                ("invalid", models.PositiveIntegerField(default=0, help_text="outputs that do not match the schema")),
-                (
-                    "validated",
-                    models.PositiveIntegerField(default=0, help_text="outputs that were compared with the schema"),
-                ),
-                ("errors", models.JSONField(blank=True, default=dict, help_text='"STATUS CODE" -> number')),
-                ("prompt_tokens", models.BigIntegerField(default=0)),
-                ("output_tokens", models.BigIntegerField(default=0)),
-                ("model_ms", models.FloatField(default=0, help_text="time of the model, summed")),
-                ("total", models.JSONField(blank=True, default=dict)),
-                ("queue", models.JSONField(blank=True, default=dict)),
-                ("model", models.JSONField(blank=True, default=dict)),
-                ("gateway", models.JSONField(blank=True, default=dict)),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('project_id', models.BigIntegerField()),
+                ('seconds', models.PositiveIntegerField(help_text='the length of the span')),
+                ('start', models.DateTimeField()),
+                ('release_id', models.BigIntegerField(default=0, help_text='0: no version was chosen')),
+                ('stage', models.CharField(blank=True, help_text='of the candidate at the time', max_length=10)),
+                ('source', models.CharField(blank=True, help_text='as in the log, or shadow', max_length=10)),
+                ('requests', models.PositiveIntegerField(default=0)),
+                ('answered', models.PositiveIntegerField(default=0)),
+                ('invalid', models.PositiveIntegerField(default=0, help_text='outputs that do not match the schema')),
+                ('validated', models.PositiveIntegerField(default=0, help_text='outputs that were compared with the schema')),
+                ('errors', models.JSONField(blank=True, default=dict, help_text='"STATUS CODE" -> number')),
+                ('prompt_tokens', models.BigIntegerField(default=0)),
+                ('output_tokens', models.BigIntegerField(default=0)),
+                ('model_ms', models.FloatField(default=0, help_text='time of the model, summed')),
+                ('total', models.JSONField(blank=True, default=dict)),
+                ('queue', models.JSONField(blank=True, default=dict)),
+                ('model', models.JSONField(blank=True, default=dict)),
+                ('gateway', models.JSONField(blank=True, default=dict)),
             ],
             options={
-                "indexes": [models.Index(fields=["seconds", "start"], name="traffic_age")],
-                "constraints": [
-                    models.UniqueConstraint(
-                        fields=("project_id", "seconds", "start", "release_id", "stage", "source"), name="traffic_once"
-                    )
-                ],
+                'indexes': [models.Index(fields=['seconds', 'start'], name='traffic_age')],
+                'constraints': [models.UniqueConstraint(fields=('project_id', 'seconds', 'start', 'release_id', 'stage', 'source'), name='traffic_once')],
             },
         ),
         migrations.CreateModel(
-            name="TrafficMark",
+            name='TrafficMark',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("project_id", models.BigIntegerField()),
-                ("minute", models.DateTimeField()),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('project_id', models.BigIntegerField()),
+                ('minute', models.DateTimeField()),
             ],
             options={
-                "indexes": [models.Index(fields=["minute", "project_id"], name="traffic_mark")],
+                'indexes': [models.Index(fields=['minute', 'project_id'], name='traffic_mark')],
             },
         ),
         migrations.CreateModel(
-            name="AlertEvent",
+            name='AlertEvent',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("metric", models.CharField(max_length=20)),
-                ("kind", models.CharField(choices=[("firing", "firing"), ("resolved", "resolved")], max_length=8)),
-                ("value", models.FloatField(blank=True, null=True)),
-                ("limit", models.FloatField()),
-                ("sentence", models.TextField()),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "mail",
-                    models.CharField(
-                        choices=[
-                            ("none", "not sent: no recipients"),
-                            ("waiting", "waiting"),
-                            ("sent", "sent"),
-                            ("failed", "failed"),
-                        ],
-                        default="none",
-                        max_length=8,
-                    ),
-                ),
-                ("mail_attempts", models.PositiveSmallIntegerField(default=0)),
-                ("mail_error", models.CharField(blank=True, max_length=300)),
-                (
-                    "project",
-                    models.ForeignKey(
-                        db_index=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="alert_events",
-                        to="labeling.project",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('metric', models.CharField(max_length=20)),
+                ('kind', models.CharField(choices=[('firing', 'firing'), ('resolved', 'resolved')], max_length=8)),
+                ('value', models.FloatField(blank=True, null=True)),
+                ('limit', models.FloatField()),
+                ('sentence', models.TextField()),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('mail', models.CharField(choices=[('none', 'not sent: no recipients'), ('waiting', 'waiting'), ('sent', 'sent'), ('failed', 'failed')], default='none', max_length=8)),
+                ('mail_attempts', models.PositiveSmallIntegerField(default=0)),
+                ('mail_error', models.CharField(blank=True, max_length=300)),
+                ('project', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='alert_events', to='labeling.project')),
             ],
             options={
-                "indexes": [
-                    models.Index(fields=["project", "-id"], name="alert_history"),
-                    models.Index(condition=models.Q(("mail", "waiting")), fields=["created_at"], name="alert_mail"),
-                ],
+                'indexes': [models.Index(fields=['project', '-id'], name='alert_history'), models.Index(condition=models.Q(('mail', 'waiting')), fields=['created_at'], name='alert_mail')],
             },
         ),
         migrations.CreateModel(
-            name="AlertRule",
+            name='AlertRule',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("metric", models.CharField(max_length=20)),
-                ("limit", models.FloatField(validators=[django.core.validators.MinValueValidator(0)])),
-                (
-                    "window_seconds",
-                    models.PositiveIntegerField(
-                        default=600,
-                        help_text="of which the metric is",
-                        validators=[
-                            django.core.validators.MinValueValidator(60),
-                            django.core.validators.MaxValueValidator(86400),
-                        ],
-                    ),
-                ),
-                (
-                    "for_seconds",
-                    models.PositiveIntegerField(
-                        default=300,
-                        help_text="that the limit has to be exceeded",
-                        validators=[django.core.validators.MaxValueValidator(86400)],
-                    ),
-                ),
-                (
-                    "min_requests",
-                    models.PositiveIntegerField(default=20, help_text="in the window; with fewer nothing is concluded"),
-                ),
-                (
-                    "missing_fires",
-                    models.BooleanField(default=False, help_text="no requests at all count as exceeding the limit"),
-                ),
-                ("enabled", models.BooleanField(default=True)),
-                (
-                    "state",
-                    models.CharField(
-                        choices=[("ok", "ok"), ("pending", "pending"), ("firing", "firing")], default="ok", max_length=8
-                    ),
-                ),
-                ("since", models.DateTimeField(default=django.utils.timezone.now, help_text="of the state")),
-                (
-                    "clear_since",
-                    models.DateTimeField(blank=True, help_text="firing, and below the limit since then", null=True),
-                ),
-                ("checked_at", models.DateTimeField(blank=True, null=True)),
-                (
-                    "measured_at",
-                    models.DateTimeField(blank=True, help_text="the last check with enough requests", null=True),
-                ),
-                (
-                    "value",
-                    models.FloatField(
-                        blank=True, help_text="when it was checked; empty: not enough requests", null=True
-                    ),
-                ),
-                ("note", models.CharField(blank=True, help_text="more about the value", max_length=300)),
-                (
-                    "project",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="alert_rules", to="labeling.project"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('metric', models.CharField(max_length=20)),
+                ('limit', models.FloatField(validators=[django.core.validators.MinValueValidator(0)])),
+                ('window_seconds', models.PositiveIntegerField(default=600, help_text='of which the metric is', validators=[django.core.validators.MinValueValidator(60), django.core.validators.MaxValueValidator(86400)])),
+                ('for_seconds', models.PositiveIntegerField(default=300, help_text='that the limit has to be exceeded', validators=[django.core.validators.MaxValueValidator(86400)])),
+                ('min_requests', models.PositiveIntegerField(default=20, help_text='in the window; with fewer nothing is concluded')),
+                ('missing_fires', models.BooleanField(default=False, help_text='no requests at all count as exceeding the limit')),
+                ('enabled', models.BooleanField(default=True)),
+                ('state', models.CharField(choices=[('ok', 'ok'), ('pending', 'pending'), ('firing', 'firing')], default='ok', max_length=8)),
+                ('since', models.DateTimeField(default=django.utils.timezone.now, help_text='of the state')),
+                ('clear_since', models.DateTimeField(blank=True, help_text='firing, and below the limit since then', null=True)),
+                ('checked_at', models.DateTimeField(blank=True, null=True)),
+                ('measured_at', models.DateTimeField(blank=True, help_text='the last check with enough requests', null=True)),
+                ('value', models.FloatField(blank=True, help_text='when it was checked; empty: not enough requests', null=True)),
+                ('note', models.CharField(blank=True, help_text='more about the value', max_length=300)),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='alert_rules', to='labeling.project')),
             ],
             options={
-                "constraints": [models.UniqueConstraint(fields=("project", "metric"), name="alert_rule_once")],
+                'constraints': [models.UniqueConstraint(fields=('project', 'metric'), name='alert_rule_once')],
             },
         ),
         migrations.CreateModel(
-            name="DriftCheck",
+            name='DriftCheck',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("day", models.DateField(help_text="in UTC")),
-                (
-                    "days",
-                    models.PositiveSmallIntegerField(default=1, help_text="up to this day, that requests are from"),
-                ),
-                ("reference_count", models.PositiveIntegerField(default=0)),
-                ("live_count", models.PositiveIntegerField(default=0)),
-                ("findings", models.JSONField(default=list)),
-                ("changed", models.PositiveSmallIntegerField(default=0, help_text="metrics that changed")),
-                (
-                    "problem",
-                    models.CharField(blank=True, help_text="why nothing was compared, as a code", max_length=30),
-                ),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "project",
-                    models.ForeignKey(
-                        db_index=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="drift_checks",
-                        to="labeling.project",
-                    ),
-                ),
-                (
-                    "release",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="drift_checks", to="serving.release"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('day', models.DateField(help_text='in UTC')),
+                ('days', models.PositiveSmallIntegerField(default=1, help_text='up to this day, that requests are from')),
+                ('reference_count', models.PositiveIntegerField(default=0)),
+                ('live_count', models.PositiveIntegerField(default=0)),
+                ('findings', models.JSONField(default=list)),
+                ('changed', models.PositiveSmallIntegerField(default=0, help_text='metrics that changed')),
+                ('problem', models.CharField(blank=True, help_text='why nothing was compared, as a code', max_length=30)),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('project', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='drift_checks', to='labeling.project')),
+                ('release', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='drift_checks', to='serving.release')),
             ],
             options={
-                "constraints": [models.UniqueConstraint(fields=("project", "day"), name="drift_check_once")],
+                'constraints': [models.UniqueConstraint(fields=('project', 'day'), name='drift_check_once')],
             },
         ),
     ]

@@ -21,171 +21,76 @@ class Migration(migrations.Migration):
     """The use of tokens, budgets and batches."""
 
     dependencies = [
-        ("labeling", "0008_field_texts"),
-        ("serving", "0014_traffic_of_fallbacks"),
+        ('labeling', '0008_field_texts'),
+        ('serving', '0014_traffic_of_fallbacks'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name="TokenUsage",
+            name='TokenUsage',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("project_id", models.BigIntegerField()),
-                ("token_id", models.BigIntegerField()),
-                ("day", models.DateField()),
-                ("requests", models.BigIntegerField(default=0)),
-                ("answered", models.BigIntegerField(default=0, help_text="with a valid output")),
-                ("prompt_tokens", models.BigIntegerField(default=0)),
-                ("output_tokens", models.BigIntegerField(default=0)),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('project_id', models.BigIntegerField()),
+                ('token_id', models.BigIntegerField()),
+                ('day', models.DateField()),
+                ('requests', models.BigIntegerField(default=0)),
+                ('answered', models.BigIntegerField(default=0, help_text='with a valid output')),
+                ('prompt_tokens', models.BigIntegerField(default=0)),
+                ('output_tokens', models.BigIntegerField(default=0)),
             ],
             options={
-                "constraints": [
-                    models.UniqueConstraint(fields=("project_id", "token_id", "day"), name="token_usage_once")
-                ],
+                'constraints': [models.UniqueConstraint(fields=('project_id', 'token_id', 'day'), name='token_usage_once')],
             },
         ),
         migrations.CreateModel(
-            name="BatchRun",
+            name='BatchRun',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "status",
-                    models.CharField(
-                        choices=[
-                            ("queued", "queued"),
-                            ("running", "running"),
-                            ("done", "done"),
-                            ("failed", "failed"),
-                            ("cancelled", "cancelled"),
-                        ],
-                        db_index=True,
-                        default="queued",
-                        max_length=10,
-                    ),
-                ),
-                ("job_id", models.UUIDField(default=uuid.uuid4, editable=False)),
-                ("progress_done", models.PositiveIntegerField(default=0)),
-                ("progress_total", models.PositiveIntegerField(default=0)),
-                ("stage", models.CharField(blank=True, help_text="what it is doing now, in words", max_length=120)),
-                ("error", models.TextField(blank=True, help_text="why it failed, as a sentence")),
-                ("cancel_requested", models.BooleanField(default=False)),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
-                ("started_at", models.DateTimeField(blank=True, null=True)),
-                ("heartbeat_at", models.DateTimeField(blank=True, null=True)),
-                ("finished_at", models.DateTimeField(blank=True, null=True)),
-                ("name", models.CharField(max_length=200)),
-                ("sha256", models.CharField(help_text="of the input as it was sent", max_length=64)),
-                ("idempotency_key", models.CharField(blank=True, max_length=200)),
-                ("evidence", models.BooleanField(default=True)),
-                (
-                    "input_key",
-                    models.CharField(blank=True, help_text="in the artifact store; empty once erased", max_length=300),
-                ),
-                ("result_key", models.CharField(blank=True, max_length=300)),
-                ("answered", models.PositiveIntegerField(default=0, help_text="lines with a valid output")),
-                ("failed", models.PositiveIntegerField(default=0, help_text="lines with an error")),
-                ("code", models.CharField(blank=True, help_text="why it stopped, for programs", max_length=40)),
-                ("facts", models.JSONField(blank=True, default=dict)),
-                ("erased_at", models.DateTimeField(blank=True, help_text="when the files were deleted", null=True)),
-                (
-                    "created_by",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "project",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="batches", to="labeling.project"
-                    ),
-                ),
-                (
-                    "token",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="batches",
-                        to="labeling.apitoken",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('status', models.CharField(choices=[('queued', 'queued'), ('running', 'running'), ('done', 'done'), ('failed', 'failed'), ('cancelled', 'cancelled')], db_index=True, default='queued', max_length=10)),
+                ('job_id', models.UUIDField(default=uuid.uuid4, editable=False)),
+                ('progress_done', models.PositiveIntegerField(default=0)),
+                ('progress_total', models.PositiveIntegerField(default=0)),
+                ('stage', models.CharField(blank=True, help_text='what it is doing now, in words', max_length=120)),
+                ('error', models.TextField(blank=True, help_text='why it failed, as a sentence')),
+                ('cancel_requested', models.BooleanField(default=False)),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('started_at', models.DateTimeField(blank=True, null=True)),
+                ('heartbeat_at', models.DateTimeField(blank=True, null=True)),
+                ('finished_at', models.DateTimeField(blank=True, null=True)),
+                ('name', models.CharField(max_length=200)),
+                ('sha256', models.CharField(help_text='of the input as it was sent', max_length=64)),
+                ('idempotency_key', models.CharField(blank=True, max_length=200)),
+                ('evidence', models.BooleanField(default=True)),
+                ('input_key', models.CharField(blank=True, help_text='in the artifact store; empty once erased', max_length=300)),
+                ('result_key', models.CharField(blank=True, max_length=300)),
+                ('answered', models.PositiveIntegerField(default=0, help_text='lines with a valid output')),
+                ('failed', models.PositiveIntegerField(default=0, help_text='lines with an error')),
+                ('code', models.CharField(blank=True, help_text='why it stopped, for programs', max_length=40)),
+                ('facts', models.JSONField(blank=True, default=dict)),
+                ('erased_at', models.DateTimeField(blank=True, help_text='when the files were deleted', null=True)),
+                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='batches', to='labeling.project')),
+                ('token', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='batches', to='labeling.apitoken')),
             ],
             options={
-                "indexes": [models.Index(fields=["project", "-id"], name="batch_history")],
-                "constraints": [
-                    models.UniqueConstraint(
-                        condition=models.Q(("idempotency_key", ""), _negated=True),
-                        fields=("project", "idempotency_key"),
-                        name="batch_key_once",
-                    )
-                ],
+                'indexes': [models.Index(fields=['project', '-id'], name='batch_history')],
+                'constraints': [models.UniqueConstraint(condition=models.Q(('idempotency_key', ''), _negated=True), fields=('project', 'idempotency_key'), name='batch_key_once')],
             },
         ),
         migrations.CreateModel(
-            name="Budget",
+            name='Budget',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "requests_per_month",
-                    models.PositiveBigIntegerField(
-                        blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)]
-                    ),
-                ),
-                (
-                    "tokens_per_month",
-                    models.PositiveBigIntegerField(
-                        blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)]
-                    ),
-                ),
-                (
-                    "tokens_per_minute",
-                    models.PositiveBigIntegerField(
-                        blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)]
-                    ),
-                ),
-                (
-                    "requests_per_minute",
-                    models.PositiveIntegerField(
-                        blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)]
-                    ),
-                ),
-                (
-                    "project",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="budgets", to="labeling.project"
-                    ),
-                ),
-                (
-                    "token",
-                    models.ForeignKey(
-                        blank=True,
-                        help_text="empty: all requests of the project together",
-                        null=True,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="budgets",
-                        to="labeling.apitoken",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('requests_per_month', models.PositiveBigIntegerField(blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)])),
+                ('tokens_per_month', models.PositiveBigIntegerField(blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)])),
+                ('tokens_per_minute', models.PositiveBigIntegerField(blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)])),
+                ('requests_per_minute', models.PositiveIntegerField(blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)])),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='budgets', to='labeling.project')),
+                ('token', models.ForeignKey(blank=True, help_text='empty: all requests of the project together', null=True, on_delete=django.db.models.deletion.CASCADE, related_name='budgets', to='labeling.apitoken')),
             ],
             options={
-                "constraints": [
-                    models.UniqueConstraint(fields=("project", "token"), name="budget_once", nulls_distinct=False),
-                    models.CheckConstraint(
-                        condition=models.Q(
-                            ("requests_per_month__isnull", False),
-                            ("tokens_per_month__isnull", False),
-                            ("tokens_per_minute__isnull", False),
-                            ("requests_per_minute__isnull", False),
-                            _connector="OR",
-                        ),
-                        name="budget_limits_something",
-                    ),
-                ],
+                'constraints': [models.UniqueConstraint(fields=('project', 'token'), name='budget_once', nulls_distinct=False), models.CheckConstraint(condition=models.Q(('requests_per_month__isnull', False), ('tokens_per_month__isnull', False), ('tokens_per_minute__isnull', False), ('requests_per_minute__isnull', False), _connector='OR'), name='budget_limits_something')],
             },
         ),
         migrations.RunSQL(FORWARD, migrations.RunSQL.noop),
