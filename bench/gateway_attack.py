@@ -3,7 +3,7 @@
 Real processes in a temporary SLM_HOME: PostgreSQL, Valkey, one gateway process, one replica that answers at once.
 Another process opens connections from addresses of 127.0.0.0/8: half of them send nothing, half a byte of a header each
 second, and each is made again when the gateway closes it. Others send 19 MB of JSON without a token, and one with a
-token of the project does so, too. Beside them, five times a second and each on a connection of its own: /healthz, and a
+token of the project does so, too. Five times a second and each on its own connection: /healthz, and a
 document with a token. Nothing outside this machine is reached, and everything ends after ``--seconds`` for each row.
 """
 
@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from bench.gateway_attack_clients import PATIENCE
 from bench.timing import percentile, table
 
-ROWS = ("nobody", "connections", "bodies", "both")
+ROWS = ("none", "connections", "bodies", "both")
 
 
 @dataclass
@@ -68,7 +68,7 @@ def main() -> None:
         for row in rows
         for probe in row.probes
     ]  # fmt: skip
-    print(table("Probes beside an attack, ms", heads, lines))
+    print(table("Probes during an attack, ms", heads, lines))
 
 
 @contextlib.contextmanager

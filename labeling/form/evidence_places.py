@@ -1,6 +1,6 @@
 """Which of its matches in the document is the evidence of each value. Pure.
 
-A value of a row belongs to the line of its row, beside the places of the other values of that row: the unit of
+A value of a row belongs to the line of its row, next to the places of the other values of that row: the unit of
 ``Letterhead, box   2   box`` is the last word.
 """
 
@@ -123,7 +123,7 @@ class _Search:
             self.take(cell.place)
 
     def _beside(self, matches: Matches, chosen: list[Place]) -> Place:
-        """The match beside the places of the same row: in a line of theirs and not in one of them, else the nearest."""
+        """The match next to the places of the same row: in a line of theirs, not in one of them; else the nearest."""
         lines = {self.line(place) for place in chosen}
 
         def rank(place: Place) -> tuple[bool, bool, bool, int, int]:

@@ -32,7 +32,7 @@ class _NotLabeled:
 NOT_LABELED: Final = _NotLabeled()
 
 Unit = Sequence[Hashable]
-#: compared places from which agreement by chance is told apart
+#: compared places from which agreement differs clearly from chance
 MIN_UNITS = 20
 
 

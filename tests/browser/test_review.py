@@ -159,7 +159,7 @@ def test_a_conflict_is_adjudicated_by_keys(desk: Desk, open_page: Open, watch: W
     page.locator('[data-question]:has(code:text-is("line_items[1].quantity"))').get_by_role("textbox").fill("1")
     total = page.locator('[data-question]:has(code:text-is("total_amount"))')
     total.get_by_role("radio").first.check()
-    # What the server said of the answers before is gone.
+    # The server's messages about earlier answers are gone.
     expect(page.locator(".has-problem, [data-question][aria-describedby]")).to_have_count(0)
     expect(page.locator("[data-question] [role=alert]")).to_have_count(0)
     page.locator("h1").click()

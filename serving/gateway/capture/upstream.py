@@ -112,7 +112,7 @@ def address(base: str, path: str, query: str) -> yarl.URL:
     """The address below ``base``, sent exactly as it was checked. ``query``: as the caller wrote it.
 
     Raises:
-        Problem: 404: the path leads out of ``base``, however often it is decoded and whoever resolves it.
+        Problem: 404: the path leads out of ``base``, however often it is decoded and by whichever program.
     """
     root = yarl.URL(base.rstrip("/") + "/")
     query = quote(query, safe="/?:@!$&'()*+,;=-._~%[]")

@@ -1,4 +1,4 @@
-"""Connections of callers: time-outs, and room for new ones, so that clients that are idle or slow stop nobody.
+"""Connections of callers: time-outs, and room for new ones, so that idle and slow clients do not block others.
 
 uvicorn itself waits for a header for ever, and answers everything with 503 above a number of connections, health checks
 included. Here a connection that costs its client least is closed instead, as the web server does it

@@ -1,7 +1,7 @@
 """Looks at JSON before it is parsed: how much work it is, and whether two members of an object have the same name.
 
-A parser keeps the lock of the interpreter from its first to its last byte, so that nobody else is answered, also where
-it runs in a thread. What it may cost is limited here, in steps that others can interrupt.
+A parser keeps the lock of the interpreter from its first to its last byte, so no other request is answered, even if it
+runs in a thread. What it may cost is limited here, in steps that others can interrupt.
 """
 
 import re

@@ -3,7 +3,7 @@
 Two-digit years follow POSIX: 69 to 99 are 19xx, 00 to 68 are 20xx. Digits are read in the declared order; if none is
 declared, by the locale (en_US: month first), else day first. If the declared order is impossible (14/01/2026 under
 MDY), the other one is used. Typed and imported values are never guessed: ``unambiguous_readings`` returns every
-possible reading; with dots (03.04.2026) only day, month, year, as nobody writes the month first with them. Month names
+possible reading; with dots (03.04.2026) only day, month, year, as the month is never first with dots. Month names
 are read in English and in the language of the declared locale; without one also by their full names in German, French,
 Spanish, Italian, Portuguese and Dutch.
 """

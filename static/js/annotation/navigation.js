@@ -79,7 +79,7 @@ export class Navigation {
     });
   }
 
-  /** Repeats a submit that did not reach the server. What is typed during it stays here, as nobody pressed a key for it. */
+  /** Repeats a submit that did not reach the server. What is typed during it stays here: the user did not ask to leave. */
   resubmit() {
     this.#leaving ??= this.#resubmit().finally(() => (this.#leaving = null));
   }

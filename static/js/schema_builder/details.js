@@ -185,7 +185,7 @@ function otherKeywords({ place, type, value }) {
   return found;
 }
 
-/** What is said about the document as a whole: its title, and keywords without a control. @param {Builder} builder */
+/** What describes the document as a whole: its title, and keywords without a control. @param {Builder} builder */
 export function documentBox(builder) {
   const box = make("div", { className: "builder-document" });
   box.append(text(builder, builder.tree, { key: "title", title: "Title of the document", placeholder: "None" }));

@@ -1,4 +1,4 @@
-"""Bodies are read once the caller is known, and one caller's bodies hold up nobody else."""
+"""Bodies are read once the caller is known, and one caller's bodies do not block others."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Tokens at the gateway: guesses cost little and harm nobody, and each subject has a counter of its own."""
+"""Tokens at the gateway: guesses cost little and affect no other caller, and each subject has a counter of its own."""
 
 import time
 from pathlib import Path
