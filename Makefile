@@ -55,15 +55,17 @@ lint: setup-dev imports templates ## ruff, import directions, templates, eslint
 	$(PYTHON_BIN) -m ruff format --check .
 	node_modules/.bin/eslint .
 
-format: setup-dev ## fix and format with ruff
+format: setup-dev ## fix and format with ruff and djangofmt
 	$(PYTHON_BIN) -m ruff check --fix .
 	$(PYTHON_BIN) -m ruff format .
+	.venv/bin/djangofmt --quiet templates
 
 imports: setup-dev
 	$(PYTHON_BIN) -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
 
 templates: setup-dev
 	$(PYTHON_BIN) -m djlint --lint --quiet templates
+	.venv/bin/djangofmt --quiet --check templates
 
 types: setup-dev ## mypy, and tsc for the scripts
 	node_modules/.bin/tsc --project .
