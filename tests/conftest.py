@@ -124,8 +124,9 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     from django.core.servers.basehttp import WSGIRequestHandler
 
-    from tests import static_files
+    from tests import html_whitespace, static_files
 
+    html_whitespace.collapse_responses()
     static_files.list_once()
     # It sends head and body apart, and the second waits 40 ms for the first to be acknowledged; waitress does not.
     WSGIRequestHandler.disable_nagle_algorithm = True
