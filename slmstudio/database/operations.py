@@ -9,7 +9,7 @@ from django.db.migrations.state import ProjectState
 
 
 class CreateModels(Operation):
-    """Creates models, each after those it refers to, and renders the model states once.
+    """Creates models and renders the model states once. Models may refer to later ones: foreign keys are added last.
 
     A ``CreateModel`` of its own for each renders all related models again, which takes most of the time of a migration
     that creates many.

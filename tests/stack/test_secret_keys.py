@@ -3,13 +3,11 @@
 import os
 import subprocess
 import sys
-from importlib import import_module
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.test import Client
-from django.utils.crypto import salted_hmac
 
 from labeling.integrations import deliveries
 from labeling.models import Webhook
@@ -19,7 +17,6 @@ from slmstudio.accounts.secret_keys import all_keys, require_strong_keys
 from slmstudio.env import EnvError
 from tests.conftest import ROOT
 
-MIGRATION = "labeling.migrations.0017_webhook_salts_name_a_key"
 FORMER, CURRENT = "the former key of this installation", "the current key of this installation"
 SERVERS = {"DATABASE_URL": "postgresql://none/none", "REDIS_URL": "redis://none"}
 
@@ -102,18 +99,6 @@ def test_webhook_secrets_survive_rotations(rotate: Any, settings: Any) -> None:
     assert secret != later_secret
     settings.SECRET_KEY_FALLBACKS = []
     assert deliveries.secret_of(hook) != secret
-
-
-def test_older_webhooks_keep_their_secret(rotate: Any) -> None:
-    """The migration adds the name of the key to a salt, which did not have one."""
-    migration = import_module(MIGRATION)
-    salt = "0123456789abcdef0123456789abcdef"
-    hook = Webhook(salt=migration.named(salt))
-    digest = salted_hmac("labeling.webhook", salt, algorithm="sha256").hexdigest()
-    assert deliveries.secret_of(hook) == f"whsec_{digest}"
-    assert migration.named(hook.salt) == hook.salt
-    rotate()
-    assert deliveries.secret_of(hook) == f"whsec_{digest}"
 
 
 def test_replicas_accept_the_secrets_of_both_keys(rotate: Any) -> None:

@@ -1,11 +1,9 @@
 """What counts as gold: one definition, and every place that reads, counts or exports it agrees."""
 
 import json
-from importlib import import_module
 from typing import Any
 
 import pytest
-from django.apps import apps
 
 from evaluation.approvals import decisions
 from labeling.annotation import challenges
@@ -212,18 +210,3 @@ def test_gold_stays_under_a_compatible_schema(desk: Desk) -> None:
     assert after == {pk: revision for pk, revision in before.items() if pk in after}
     assert APPROVED - {"relabelled"} <= in_list(desk.project)
     assert Annotation.objects.count() == count
-
-
-def test_database_migration_carries_gold_forward(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Installations from before have rows of gold under earlier versions alone."""
-    expected = in_list(desk.project)
-    version = desk.project.schema_version
-    Gold.objects.filter(schema_version=version, revision__annotation__schema_version__lt=version).delete()
-    assert in_list(desk.project) < expected
-    migration = import_module("labeling.migrations.0007_gold_under_newest_version")
-    assert not migration.Migration.atomic  # the tables stay free while all gold is validated
-    monkeypatch.setattr(migration, "BATCH", 2)
-    migration.carry_gold(apps, None)
-    assert in_list(desk.project) == expected
-    migration.carry_gold(apps, None)
-    assert in_list(desk.project) == expected
