@@ -1,4 +1,4 @@
-"""Error rates and power of the non-inferiority certificate (``evaluation.stats.noninferiority``).
+"""Error rates and power of the non-inferiority certificate (``evaluation.stats.sequential``).
 
     .venv/bin/python -m bench.certificate_simulation [--rounds 2000] [--seed 14]
 
@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from evaluation.stats import alpha_level, paired_loss, pairs_needed
-from evaluation.stats.noninferiority import BETS
+from evaluation.stats.sequential import BETS
 
 ALPHA = 0.05
 Draw = Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray | None]]

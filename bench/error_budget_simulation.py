@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from serving.confidence.sequence import ErrorRate
+from evaluation.stats.sequential import ErrorRate
 
 ALPHA = 0.05
 FIELDS = 4

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from serving.rollouts.evidence import FailureRatio, PairedFailures
+from evaluation.stats.sequential import FailureRatio, PairedFailures
 
 ALPHA = 0.05
 STABLE = 0.01

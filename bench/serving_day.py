@@ -204,7 +204,7 @@ def _checks() -> list[Callable[[datetime], Any]]:
 
     def settle(now: datetime) -> None:
         for deployment in Deployment.objects.all():
-            services.settle(deployment)
+            services.finish_promotion(deployment)
 
     return [settle, watch.check_all, count_marked, checks.check_all]
 

@@ -1,4 +1,4 @@
-"""False aborts and power of a canary whose callers always get the same version (``serving.rollouts.callers``).
+"""False aborts and power of a canary whose callers always get the same version (``evaluation.stats.sequential``).
 
     .venv/bin/python -m bench.sticky_simulation [--rounds 1000] [--seed 14]
 
@@ -11,13 +11,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serving.rollouts.callers import FIRST_LOOK, CallerCount, alpha_of, log_e
-from serving.rollouts.evidence import FailureRatio
+from evaluation.stats.sequential import (
+    FIRST_CHECKPOINT,
+    CallerCount,
+    FailureRatio,
+    checkpoint_alpha,
+    log_e_of_callers,
+)
 
 ALPHA = 0.05
 CALLERS = 20
 #: requests of the step, after which a round ends
-LOOKS = 8
+CHECKPOINTS = 8
 PAST = 5_000
 Array = np.ndarray
 
@@ -49,8 +54,8 @@ def aborted(rng: np.random.Generator, share: float, ratio: float, callers: int =
     seen, failed = np.zeros(callers, dtype=int), np.zeros(callers, dtype=int)
     by_callers = by_requests = False
     process = FailureRatio()
-    for look in range(1, LOOKS + 1):
-        total = FIRST_LOOK * 2 ** (look - 1)
+    for checkpoint in range(1, CHECKPOINTS + 1):
+        total = FIRST_CHECKPOINT * 2 ** (checkpoint - 1)
         more = rng.multinomial(total - seen.sum(), one.sizes)
         new = rng.binomial(more, rates)
         seen, failed = seen + more, failed + new
@@ -58,7 +63,7 @@ def aborted(rng: np.random.Generator, share: float, ratio: float, callers: int =
             CallerCount(bool(c), int(n), int(k), int(pn), int(pk))
             for c, n, k, pn, pk in zip(is_candidate, seen, failed, past, past_failed, strict=True)
         ]
-        by_callers = by_callers or log_e(counts, share) >= -np.log(alpha_of(look, ALPHA))
+        by_callers = by_callers or log_e_of_callers(counts, share) >= -np.log(checkpoint_alpha(checkpoint, ALPHA))
         process.add(candidate=float(new[is_candidate].sum()), stable=float(new[~is_candidate].sum()), share=share)
         by_requests = by_requests or process.decided(ALPHA)
     return by_callers, by_requests

@@ -18,7 +18,6 @@ from evaluation.stats.families import (
 )
 from evaluation.stats.losses import LossBound, mean_bound, paired_loss, share_interval, share_loss
 from evaluation.stats.multiple_testing import alpha_level, benjamini_hochberg, holm
-from evaluation.stats.noninferiority import NonInferiority, non_inferiority, pairs_needed
 from evaluation.stats.power import Outlook, documents_with_power, estimated_outlook, outlook, pass_chance
 from evaluation.stats.quantiles import distribution, percentile, quantile_lower, quantile_upper
 from evaluation.stats.rates import (
@@ -31,6 +30,7 @@ from evaluation.stats.rates import (
     wilson,
 )
 from evaluation.stats.sample_size import RequiredSample, additional_sample_size, sample_size_for
+from evaluation.stats.sequential import NonInferiority, non_inferiority, pairs_needed
 
 __all__ = [
     "ALPHA",

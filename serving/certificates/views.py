@@ -13,10 +13,10 @@ from serving.certificates.forms import CertificateForm
 from serving.deployments import gate_certificates
 from serving.deployments import queries as deployment_queries
 from serving.models import Certificate
-from serving.rollouts.verdicts import e_value
 from slmstudio.access import Action, project_for
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
+from slmstudio.text.formatting import e_value
 from slmstudio.web.markdown import render_markdown
 from slmstudio.web.requests import SignedInRequest, redirect_to
 

@@ -186,7 +186,7 @@ def promote(*, deployment: Deployment, user: User | None, share: float | None = 
     return deployment
 
 
-def settle(deployment: Deployment) -> bool:
+def finish_promotion(deployment: Deployment) -> bool:
     """Makes a candidate at stage full the stable release; called once its replicas answer. Whether it changed."""
     with transaction.atomic():
         deployment = _locked(deployment.project)

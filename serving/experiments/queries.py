@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from labeling.models import Project
 from serving.experiments.verdicts import ALPHA, Arms
 from serving.models import Experiment
-from serving.rollouts.verdicts import e_value
+from slmstudio.text.formatting import e_value
 
 MAX_SHOWN = 20
 _EVENTS = {

@@ -11,7 +11,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from serving.rollouts.evidence import FailureRatio, PairedFailures
+from evaluation.stats.sequential import FailureRatio, PairedFailures
 
 ALPHA = 0.05
 

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from evaluation.stats.sequential import ErrorRate
 from serving.confidence.budget import Budget, largest
-from serving.confidence.sequence import ErrorRate
 from serving.models import AnswerPolicy, Deployment, Judgment, RequestLog
 from serving.policies import routing
 

@@ -10,7 +10,7 @@ from django.db import DatabaseError
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from serving.deployments.services import settle
+from serving.deployments.services import finish_promotion
 from serving.models import Deployment, Release, Replica, ReplicaCrash
 from serving.packages.documents.manifest import verify_signature
 from serving.replicas.addresses import host_name, new_address
@@ -63,7 +63,7 @@ class HostSupervisor:
                 self._keep(slot)
             else:
                 self._drain(key, slot)
-        self._settle()
+        self._finish_promotions()
 
     def stop(self) -> None:
         """Drains and ends everything."""
@@ -175,11 +175,11 @@ class HostSupervisor:
         slot.row.delete()
         del self._slots[key]
 
-    def _settle(self) -> None:
+    def _finish_promotions(self) -> None:
         """Candidates at stage full whose replicas answer become the stable release."""
         ready = {slot.row.release_id for slot in self._slots.values() if slot.row.state == State.READY}
         for deployment in Deployment.objects.filter(stage="full", candidate__in=ready).select_related("project"):
-            settle(deployment)
+            finish_promotion(deployment)
             announce()
 
     def _store(self, slot: _Slot, **changes: object) -> None:

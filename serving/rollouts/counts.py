@@ -32,7 +32,7 @@ class Counts:
     disagreed: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
-        return Counts(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
+        return Counts(*(getattr(self, count.name) + getattr(other, count.name) for count in fields(self)))
 
 
 @dataclass
@@ -52,8 +52,8 @@ class Step:
     ended_at: datetime | None = None
     settled: Counts = field(default_factory=Counts)
     recent: Counts = field(default_factory=Counts)
-    #: with sticky callers, the newest look at them
-    look: int = 0
+    #: with sticky callers, the newest checkpoint
+    checkpoint: int = 0
 
     @property
     def counts(self) -> Counts:
@@ -71,13 +71,13 @@ class Step:
 
     def to_json(self) -> dict[str, Any]:
         """As ``Rollout.steps`` stores it."""
-        found = asdict(self)
+        values = asdict(self)
         for name in ("began_at", "settled_until", "ended_at"):
-            found[name] = found[name].isoformat() if found[name] else None
-        return found
+            values[name] = values[name].isoformat() if values[name] else None
+        return values
 
     @classmethod
-    def of_json(cls, value: Mapping[str, Any]) -> Self:
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
         """A stored step."""
         moments = {
             name: datetime.fromisoformat(value[name]) if value[name] else None

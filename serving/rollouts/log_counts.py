@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db import connection
 
-from serving.rollouts.callers import CallerCount
+from evaluation.stats.sequential import CallerCount
 from serving.rollouts.counts import Counts, Step
 
 #: a row that says something about the model: an answer, or a failure that is not the caller's. A document that is too
@@ -139,16 +139,16 @@ def count(
         "rollout": rollout_began_at, "rollout_day": _day(rollout_began_at),
         "p95": float("inf") if p95_ms is None else p95_ms,
     }  # fmt: skip
-    found = Counts()
+    counts = Counts()
     with connection.cursor() as cursor:
         for query in (_SHADOW, _REPLAY) if step.is_shadow else (_CANARY,):
             cursor.execute(query, values)
-            found += Counts(*(int(value) for value in cursor.fetchone()))
+            counts += Counts(*(int(value) for value in cursor.fetchone()))
         cursor.execute(_AGREEMENT, {**values, "stage": step.stage})
-        found.compared, found.disagreed = (int(value) for value in cursor.fetchone())
+        counts.compared, counts.disagreed = (int(value) for value in cursor.fetchone())
     if p95_ms is None:
-        found.candidate_timed = found.candidate_slow = 0
-    return found
+        counts.candidate_timed = counts.candidate_slow = 0
+    return counts
 
 
 def requests_per_hour(project_id: int, now: datetime, hours: int = 24) -> float:

@@ -59,8 +59,8 @@ def forecast(
     if not steps:
         return []
     current, before = steps[-1], list(steps)
-    found = []
-    for share in [current.share, *(one for one in shares if one > current.share)]:
+    forecasts = []
+    for share in [current.share, *(share for share in shares if share > current.share)]:
         stage = current.stage if share == current.share else "canary"
         fresh = replace(current, stage=stage, share=share, settled=Counts(), recent=Counts())
         begun = current.counts if share == current.share else Counts()
@@ -72,11 +72,13 @@ def forecast(
         def bad(number: int, fresh: Step = fresh) -> Step:
             return replace(fresh, settled=_expected(fresh, number, rate, min(1.0, BAD_RATIO * rate), plan))
 
-        requests = _first(lambda number: judge([*past, expected(number)], plan).action, Action.GO_ON)  # noqa: B023
+        requests = _first(lambda number: judge([*past, expected(number)], plan).action, Action.PROMOTE)  # noqa: B023
         stopped = _first(lambda number: judge([bad(number)], plan).action, Action.ABORT)
-        found.append(Forecast(stage, share, requests, _hours(requests, per_hour), stopped, _hours(stopped, per_hour)))
+        forecasts.append(
+            Forecast(stage, share, requests, _hours(requests, per_hour), stopped, _hours(stopped, per_hour))
+        )
         before = [*past, expected(requests or 0)]
-    return found
+    return forecasts
 
 
 def _expected(step: Step, number: int, stable: float, candidate: float, plan: Plan) -> Counts:

@@ -1,16 +1,16 @@
 """What the page of a deployment shows of its rollout."""
 
-import math
 from dataclasses import dataclass
 from datetime import datetime
 
+from evaluation.stats.sequential import needed
 from labeling.models import Project
 from serving.deployments import services
 from serving.models import Deployment, Replay, Rollout, RolloutPlan, Stage
 from serving.rollouts.counts import Counts, Step
 from serving.rollouts.log_counts import requests_per_hour
 from serving.rollouts.planner import Forecast, failure_rate, forecast
-from serving.rollouts.verdicts import ALPHA, Action, Code, e_value, meaning
+from serving.rollouts.verdicts import ALPHA, Action, Code, meaning
 
 _QUESTIONS = {
     "fails_more": "It fails more often",
@@ -28,7 +28,7 @@ class EvidenceLine:
     """A question about the candidate, with the evidence for it."""
 
     question: str
-    e_value: str
+    log_e: float
     meaning: str
     is_decided: bool
 
@@ -68,14 +68,14 @@ class RolloutStatus:
             return ("failed" if self.rollout.outcome == Rollout.Outcome.ABORTED else "done"), self.rollout.outcome
         if self.rollout.code == Code.ABSENT:
             return "failed", "on hold"
-        if self.rollout.verdict == Action.GO_ON:
+        if self.rollout.verdict == Action.PROMOTE:
             return "done", "ready for the next stage"
         return "running", "waiting for data"
 
     @property
-    def needed(self) -> str:
-        """The e-value that decides."""
-        return e_value(-math.log(ALPHA))
+    def needed(self) -> float:
+        """The evidence that decides."""
+        return needed(ALPHA)
 
 
 def status_of(project: Project, now: datetime) -> RolloutStatus | None:
@@ -91,7 +91,7 @@ def status_of(project: Project, now: datetime) -> RolloutStatus | None:
     if rollout is None and not is_running:
         return None
     plan = plan_of(deployment)
-    steps = [Step.of_json(one) for one in rollout.steps] if rollout is not None else []
+    steps = [Step.from_json(step) for step in rollout.steps] if rollout is not None else []
     per_hour = requests_per_hour(project.pk, now)
     sticky = deployment.sticky and deployment.stage == Stage.CANARY
     return RolloutStatus(
@@ -116,7 +116,7 @@ def plan_of(deployment: Deployment) -> RolloutPlan:
 def _lines(rollout: Rollout | None) -> list[EvidenceLine]:
     log_e = rollout.log_e if rollout is not None else {}
     return [
-        EvidenceLine(text, e_value(log_e[key]), meaning(key, log_e[key]), log_e[key] >= -math.log(ALPHA))
+        EvidenceLine(text, log_e[key], meaning(key, log_e[key]), log_e[key] >= needed(ALPHA))
         for key, text in _QUESTIONS.items()
         if key in log_e
     ]

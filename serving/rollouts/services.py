@@ -39,7 +39,7 @@ def set_plan(*, deployment: Deployment, user: User, **values: Any) -> RolloutPla
 def _forget_latencies(deployment: Deployment) -> None:
     """Answers that were counted against another limit say nothing about this one."""
     for rollout in Rollout.objects.running().filter(deployment=deployment):
-        steps = [Step.of_json(one) for one in rollout.steps]
+        steps = [Step.from_json(step) for step in rollout.steps]
         for step in steps:
             step.settled.candidate_timed = step.settled.candidate_slow = 0
         rollout.steps = [step.to_json() for step in steps]

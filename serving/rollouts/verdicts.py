@@ -1,4 +1,4 @@
-"""From counts to a verdict about a candidate: go on, abort, or wait for data. Pure: no rows here."""
+"""From counts to a verdict about a candidate: promote, abort, or wait for data. Pure: no rows here."""
 
 import math
 from collections.abc import Sequence
@@ -6,10 +6,19 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
-from serving.rollouts.callers import CallerCount, alpha_of, look_of
-from serving.rollouts.callers import log_e as log_e_of_callers
+from evaluation.stats.sequential import (
+    CallerCount,
+    FailureRatio,
+    PairedFailures,
+    RateLimit,
+    checkpoint_alpha,
+    checkpoint_at,
+    latency,
+    log_e_of_callers,
+    log_mean_exp,
+    needed,
+)
 from serving.rollouts.counts import Counts, Step
-from serving.rollouts.evidence import FailureRatio, PairedFailures, RateLimit, latency, log_mean_exp
 from slmstudio.text.formatting import exact_percent, milliseconds, percent
 
 #: each question is decided at E >= 1/ALPHA
@@ -31,7 +40,7 @@ class Plan(Protocol):
 class Action(StrEnum):
     """What to do with the candidate."""
 
-    GO_ON = "go_on"
+    PROMOTE = "promote"
     ABORT = "abort"
     WAIT = "wait"
 
@@ -54,7 +63,7 @@ class Code(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What to do, and why. ``log_e``: question -> logarithm of the evidence; ``ready`` is that for going on."""
+    """What to do, and why. ``log_e``: question -> logarithm of the evidence; ``ready`` is that for promotion."""
 
     action: Action
     code: Code
@@ -63,23 +72,23 @@ class Verdict:
 
 
 def judge(steps: Sequence[Step], plan: Plan) -> Verdict:
-    """The verdict about the last of the steps. Evidence of a canary carries over its shares, and that for going on over
-    all stages. Raises ValueError without a step."""
+    """The verdict about the last of the steps. Evidence of a canary carries over its shares, and that for promotion
+    over all stages. Raises ValueError without a step."""
     if not steps:
         raise ValueError("a rollout has at least one step")
     current = steps[-1]
     log_e = evidence(steps, plan)
-    limit = -math.log(ALPHA)
+    limit = needed(ALPHA)
     total = _total(steps)
     if log_e["fails_more"] >= limit and _fails_more(steps):
         return Verdict(Action.ABORT, Code.FAILS_MORE, _fails_more_sentence(current, steps), log_e)
     if log_e.get("over_limit", -math.inf) >= limit:
-        found = f"{_of(total.candidate_failures, total.candidate_requests)} of the candidate's requests failed"
-        sentence = f"{found}; the limit is {exact_percent(plan.max_failure_rate)}."
+        failed = f"{_of(total.candidate_failures, total.candidate_requests)} of the candidate's requests failed"
+        sentence = f"{failed}; the limit is {exact_percent(plan.max_failure_rate)}."
         return Verdict(Action.ABORT, Code.OVER_LIMIT, sentence, log_e)
     if log_e.get("slow", -math.inf) >= limit:
-        found = f"{_of(total.candidate_slow, total.candidate_timed)} of the candidate's answers took longer than"
-        return Verdict(Action.ABORT, Code.SLOW, f"{found} {milliseconds(plan.p95_ms)}; at most 5% may.", log_e)
+        slow = f"{_of(total.candidate_slow, total.candidate_timed)} of the candidate's answers took longer than"
+        return Verdict(Action.ABORT, Code.SLOW, f"{slow} {milliseconds(plan.p95_ms)}; at most 5% may.", log_e)
     if log_e.get("disagrees", -math.inf) >= limit:
         sentence = (
             f"On {_of(total.disagreed, total.compared)} of the documents that both versions answered, fewer than half "
@@ -98,35 +107,35 @@ def judge(steps: Sequence[Step], plan: Plan) -> Verdict:
         sentence = f"There is not enough evidence yet that 95% of the candidate's answers take at most {limit_ms}."
         return Verdict(Action.WAIT, Code.LATENCY_UNDECIDED, sentence, log_e)
     sentence = f"The candidate is non-inferior after {total.candidate_requests:,} requests."
-    return Verdict(Action.GO_ON, Code.READY, sentence, log_e)
+    return Verdict(Action.PROMOTE, Code.READY, sentence, log_e)
 
 
 def judge_callers(steps: Sequence[Step], callers: Sequence[CallerCount]) -> Verdict:
-    """The verdict where a caller always gets the same version. It is read at some numbers of requests only, aborts a
-    candidate whose callers fail more often, and leaves the next share to a person. Notes the look in the last step.
+    """The verdict where a caller always gets the same version. It is read at checkpoints only, aborts a candidate
+    whose callers fail more often, and leaves the next share to a person. Notes the checkpoint in the last step.
     """
     current = steps[-1]
-    look = look_of(sum(one.requests for one in callers))
-    mine = [one for one in callers if one.is_candidate and one.requests]
+    checkpoint = checkpoint_at(sum(caller.requests for caller in callers))
+    mine = [caller for caller in callers if caller.is_candidate and caller.requests]
+    active = sum(caller.requests > 0 for caller in callers)
     sentence = (
-        f"The evidence counts callers: {len(mine):,} of {sum(one.requests > 0 for one in callers):,} callers got the "
-        "candidate. Promote it manually."
+        f"The evidence counts callers: {len(mine):,} of {active:,} callers got the candidate. Promote it manually."
     )
-    if not look:
+    if not checkpoint:
         return Verdict(Action.WAIT, Code.CALLERS, sentence)
-    number = sum(step.look for step in steps[:-1]) + look
-    # Scaled, so that 1/ALPHA decides at each look.
-    found = log_e_of_callers(callers, current.share) + math.log(alpha_of(number, ALPHA) / ALPHA)
-    if look > current.look and found >= -math.log(ALPHA):
-        failed, total = sum(one.failures for one in mine), sum(one.requests for one in mine)
-        others = [one for one in callers if not one.is_candidate]
-        rest = _of(sum(one.failures for one in others), sum(one.requests for one in others))
+    number = sum(step.checkpoint for step in steps[:-1]) + checkpoint
+    # Scaled, so that 1/ALPHA decides at each checkpoint.
+    log_e = log_e_of_callers(callers, current.share) + math.log(checkpoint_alpha(number, ALPHA) / ALPHA)
+    if checkpoint > current.checkpoint and log_e >= needed(ALPHA):
+        failed, total = sum(caller.failures for caller in mine), sum(caller.requests for caller in mine)
+        others = [caller for caller in callers if not caller.is_candidate]
+        rest = _of(sum(caller.failures for caller in others), sum(caller.requests for caller in others))
         text = (
             f"Callers of the candidate fail more often: {_of(failed, total)} of their requests, {rest} of the others'."
         )
-        return Verdict(Action.ABORT, Code.FAILS_MORE, text, {"fails_more": found})
-    current.look = max(look, current.look)
-    return Verdict(Action.WAIT, Code.CALLERS, sentence, {"fails_more": found})
+        return Verdict(Action.ABORT, Code.FAILS_MORE, text, {"fails_more": log_e})
+    current.checkpoint = max(checkpoint, current.checkpoint)
+    return Verdict(Action.WAIT, Code.CALLERS, sentence, {"fails_more": log_e})
 
 
 @dataclass(frozen=True)
@@ -178,33 +187,25 @@ def evidence(steps: Sequence[Step], plan: Plan) -> dict[str, float]:
         else:
             ratio.add(candidate=candidate, stable=stable, share=step.share)
             mirror.add(candidate=candidate, stable=stable, share=step.share)
-    found = {"fails_more": (paired if steps[-1].is_shadow else ratio).log_e}
+    log_e = {"fails_more": (paired if steps[-1].is_shadow else ratio).log_e}
     ready = [mirror.log_e]
     total = _total(steps)
     if plan.max_failure_rate is not None:
         over, under = RateLimit(plan.max_failure_rate), RateLimit(plan.max_failure_rate, mirrored=True)
         for process in (over, under):
             process.add(hits=total.candidate_failures, total=total.candidate_requests)
-        found["over_limit"] = over.log_e
+        log_e["over_limit"] = over.log_e
         ready.append(under.log_e)
     if plan.p95_ms is not None:
         slow, fast = latency(), latency(mirrored=True)
         for process in (slow, fast):
             process.add(hits=total.candidate_slow, total=total.candidate_timed)
-        found |= {"slow": slow.log_e, "fast": fast.log_e}
+        log_e |= {"slow": slow.log_e, "fast": fast.log_e}
     if plan.max_disagreement is not None and total.compared:
         apart = RateLimit(plan.max_disagreement)
         apart.add(hits=total.disagreed, total=total.compared)
-        found["disagrees"] = apart.log_e
-    return {**found, "ready": log_mean_exp(ready)}
-
-
-def e_value(log_e: float) -> str:
-    """E for people: 3.2, 1,240 or 10^12."""
-    if log_e > math.log(1e6):
-        return f"10^{log_e / math.log(10):.0f}"
-    value = math.exp(log_e)
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}" if value < 10 else f"{value:.0f}"
+        log_e["disagrees"] = apart.log_e
+    return {**log_e, "ready": log_mean_exp(ready)}
 
 
 #: what the evidence of a question is against
@@ -241,20 +242,20 @@ def _same_stage(steps: Sequence[Step]) -> Counts:
 
 def _fails_more(steps: Sequence[Step]) -> bool:
     """The paired evidence is two-sided: it also grows where the candidate fails less often."""
-    found = _same_stage(steps)
-    return not steps[-1].is_shadow or found.candidate_documents_failed > found.stable_documents_failed
+    counts = _same_stage(steps)
+    return not steps[-1].is_shadow or counts.candidate_documents_failed > counts.stable_documents_failed
 
 
 def _fails_more_sentence(current: Step, steps: Sequence[Step]) -> str:
-    found = _same_stage(steps)
+    counts = _same_stage(steps)
     if current.is_shadow:
         return (
             "The candidate fails more often: only the candidate failed on "
-            f"{found.candidate_documents_failed:,} documents, "
-            f"only the stable version on {found.stable_documents_failed:,}, of {found.candidate_requests:,} requests."
+            f"{counts.candidate_documents_failed:,} documents, "
+            f"only the stable version on {counts.stable_documents_failed:,}, of {counts.candidate_requests:,} requests."
         )
-    candidate = f"{found.candidate_failures:,} of its {found.candidate_requests:,} requests"
-    stable = f"the stable version {found.stable_failures:,} of {found.stable_requests:,}"
+    candidate = f"{counts.candidate_failures:,} of its {counts.candidate_requests:,} requests"
+    stable = f"the stable version {counts.stable_failures:,} of {counts.stable_requests:,}"
     return f"The candidate fails more often: it failed {candidate}, {stable}."
 
 

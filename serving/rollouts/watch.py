@@ -131,15 +131,15 @@ def _note_step(rollout: Rollout, deployment: Deployment, changed_at: datetime) -
     """Begins a step where stage, share or a release changed."""
     assert deployment.candidate_id is not None
     assert deployment.stable_id is not None
-    found = (deployment.stage, deployment.share, deployment.candidate_id, deployment.stable_id)
-    steps = [Step.of_json(one) for one in rollout.steps]
-    if steps and (steps[-1].stage, steps[-1].share, steps[-1].release, steps[-1].stable) == found:
+    current = (deployment.stage, deployment.share, deployment.candidate_id, deployment.stable_id)
+    steps = [Step.from_json(step) for step in rollout.steps]
+    if steps and (steps[-1].stage, steps[-1].share, steps[-1].release, steps[-1].stable) == current:
         return
     if steps:
         steps[-1].ended_at = max(changed_at, steps[-1].began_at)
     if deployment.stage in (Stage.SHADOW, Stage.CANARY):
-        steps.append(Step(*found, began_at=changed_at, settled_until=changed_at))
-    rollout.steps = [one.to_json() for one in steps]
+        steps.append(Step(*current, began_at=changed_at, settled_until=changed_at))
+    rollout.steps = [step.to_json() for step in steps]
 
 
 def _close(rollout: Rollout, end: DeploymentEvent | None, now: datetime) -> None:
@@ -153,7 +153,7 @@ def _close(rollout: Rollout, end: DeploymentEvent | None, now: datetime) -> None
 
 def _judge(deployment: Deployment, rollout: Rollout, plan: RolloutPlan, now: datetime) -> Verdict | None:
     """None where the stable release does not answer: there is nothing to compare with, and nothing to go back to."""
-    steps = [Step.of_json(one) for one in rollout.steps]
+    steps = [Step.from_json(step) for step in rollout.steps]
     stable = deployment.stable
     assert stable is not None
     answers = _is_answering(stable)
@@ -166,7 +166,7 @@ def _judge(deployment: Deployment, rollout: Rollout, plan: RolloutPlan, now: dat
     else:
         verdict = _of_callers(deployment.project_id, rollout.began_at, steps, now) if sticky else judge(steps, plan)
         verdict = judge_replicas(verdict, _replicas(deployment, rollout))
-    rollout.steps, rollout.checked_at = [one.to_json() for one in steps], now
+    rollout.steps, rollout.checked_at = [step.to_json() for step in steps], now
     if verdict is not None:
         rollout.log_e = verdict.log_e
         rollout.verdict, rollout.code, rollout.reason = verdict.action, verdict.code, verdict.sentence
@@ -183,10 +183,10 @@ def _replicas(deployment: Deployment, rollout: Rollout) -> Replicas:
     assert deployment.candidate is not None
     assert deployment.stable is not None
     crashes = ReplicaCrash.objects.filter(release__in=deployment.serving, created_at__gte=rollout.began_at)
-    found = Counter(crashes.values_list("release_id", flat=True))
+    crashed = Counter(crashes.values_list("release_id", flat=True))
     return Replicas(
-        candidate_crashes=found[deployment.candidate.pk],
-        stable_crashes=found[deployment.stable.pk],
+        candidate_crashes=crashed[deployment.candidate.pk],
+        stable_crashes=crashed[deployment.stable.pk],
         is_answering=_is_answering(deployment.candidate),
     )
 
@@ -198,10 +198,10 @@ def _of_callers(project_id: int, rollout_began_at: datetime, steps: list[Step], 
     step.settled, step.recent = (
         Counts(),
         Counts(
-            stable_requests=sum(one.requests for one in callers if not one.is_candidate),
-            candidate_requests=sum(one.requests for one in callers if one.is_candidate),
-            stable_failures=sum(one.failures for one in callers if not one.is_candidate),
-            candidate_failures=sum(one.failures for one in callers if one.is_candidate),
+            stable_requests=sum(caller.requests for caller in callers if not caller.is_candidate),
+            candidate_requests=sum(caller.requests for caller in callers if caller.is_candidate),
+            stable_failures=sum(caller.failures for caller in callers if not caller.is_candidate),
+            candidate_failures=sum(caller.failures for caller in callers if caller.is_candidate),
         ),
     )
     return judge_callers(steps, callers)
@@ -239,7 +239,7 @@ def _act(deployment: Deployment, rollout: Rollout, plan: RolloutPlan, verdict: V
     # The share of an A/B test is fixed.
     fixed = Experiment.objects.running().filter(deployment=deployment).exists()
     may_promote = plan.auto_promote and not fixed
-    if verdict.action == Action.GO_ON and may_promote and deployment.candidate and deployment.candidate.report:
+    if verdict.action == Action.PROMOTE and may_promote and deployment.candidate and deployment.candidate.report:
         # Inside: a void approval leaves the counts as they are.
         with transaction.atomic():
             services.promote(deployment=deployment, user=None, share=next_share(deployment), reason=verdict.sentence)

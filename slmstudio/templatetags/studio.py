@@ -32,6 +32,7 @@ for _format in (
     formatting.percent,
     formatting.exact_percent,
     formatting.points,
+    formatting.e_value,
     formatting.duration,
     formatting.milliseconds,
     formatting.throughput,

@@ -4,6 +4,7 @@ Pure. Templates use the filters of ``slmstudio.templatetags.studio``; ``static/j
 scripts. Dates are written in the zone that they have: the caller converts to the viewer's.
 """
 
+import math
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -48,6 +49,14 @@ def points(difference: float | None, digits: int = 1) -> str:
         return NONE
     text = f"{100 * float(difference):+.{digits}f}"
     return _with_minus(text) if float(text) else text[1:]
+
+
+def e_value(log_e: float) -> str:
+    """Evidence by its natural logarithm: 3.2, 1,240 or 10^12."""
+    if log_e > math.log(1e6):
+        return f"10^{log_e / math.log(10):.0f}"
+    value = math.exp(log_e)
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}" if value < 10 else f"{value:.0f}"
 
 
 def duration(seconds: float | None) -> str:

@@ -36,7 +36,7 @@ def start(world: World) -> None:
     assert deployment.candidate.package is not None
     built(deployment.candidate.package)
     answering(deployment.candidate)
-    services.settle(deployment)
+    services.finish_promotion(deployment)
 
 
 def test_deploy_try_call_and_take_back(world: World, logged_in: As, monkeypatch: pytest.MonkeyPatch) -> None:

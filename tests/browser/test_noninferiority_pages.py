@@ -34,7 +34,7 @@ def world(transactional_db: None, queues: None, tmp_path: Path) -> World:
     assert deployment.candidate.package is not None
     built(deployment.candidate.package)
     answering(deployment.candidate)
-    services.settle(deployment)
+    services.finish_promotion(deployment)
     EvalRun.objects.update(opened_at=None)
     return world
 

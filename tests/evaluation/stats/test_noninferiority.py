@@ -10,7 +10,7 @@ import pytest
 from bench import noninferiority
 from evaluation.gates.verdicts import Gate, Measurement, Status, verdict_for
 from evaluation.stats import alpha_level, by_family, non_inferiority, paired_loss, pairs_needed
-from evaluation.stats.noninferiority import evidence
+from evaluation.stats.sequential import log_e_of_gains
 
 
 def expected(margin: float, chances: dict[float, float], sizes: tuple[int, ...]) -> float:
@@ -19,7 +19,7 @@ def expected(margin: float, chances: dict[float, float], sizes: tuple[int, ...])
     names = [number for number, size in enumerate(sizes) for _ in range(size)]
     for drawn in itertools.product(chances, repeat=len(sizes)):
         gains = [gain for gain, size in zip(drawn, sizes, strict=True) for _ in range(size)]
-        total += math.prod(chances[gain] for gain in drawn) * math.exp(evidence(gains, names, margin))
+        total += math.prod(chances[gain] for gain in drawn) * math.exp(log_e_of_gains(gains, names, margin))
     return total
 
 
@@ -36,7 +36,7 @@ def test_at_the_margin_the_mean_of_e_is_one(sizes: tuple[int, ...], churn: float
 def shown_at_any_time(gains: "np.ndarray", margin: float, alpha: float) -> bool:
     """Whether E suffices after any of the documents."""
     values = list(gains)
-    return any(evidence(values[:n], range(n), margin) >= -math.log(alpha) for n in range(10, len(values) + 1, 10))
+    return any(log_e_of_gains(values[:n], range(n), margin) >= -math.log(alpha) for n in range(10, len(values) + 1, 10))
 
 
 @pytest.mark.slow
@@ -72,7 +72,7 @@ def test_a_candidate_that_is_as_good_is_certified_at_the_planned_number() -> Non
     assert needed is not None
     rng = np.random.default_rng(3)
     found = [
-        evidence(list(rng.choice([-1.0, 0.0, 1.0], size=needed, p=[0.05, 0.9, 0.05])), range(needed), 0.05)
+        log_e_of_gains(list(rng.choice([-1.0, 0.0, 1.0], size=needed, p=[0.05, 0.9, 0.05])), range(needed), 0.05)
         for _ in range(300)
     ]
     assert 0.72 <= float(np.mean(np.array(found) >= math.log(20))) <= 0.88

@@ -35,7 +35,7 @@ def deployed(world: World) -> Deployment:
     assert found.candidate.package is not None
     built(found.candidate.package)
     answering(found.candidate)
-    deployments.settle(found)
+    deployments.finish_promotion(found)
     found.refresh_from_db()
     return found
 

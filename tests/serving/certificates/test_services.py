@@ -251,7 +251,7 @@ def test_the_gate_on_non_inferiority_compares_with_what_is_deployed(world: World
     assert deployment.candidate.package is not None
     built(deployment.candidate.package)
     answering(deployment.candidate)
-    deployment_services.settle(deployment)
+    deployment_services.finish_promotion(deployment)
     production = deployment_queries.production_model(world.project)
     assert production is not None
     assert (production.key, production.mode) == (first.eval_run.backend.key, first.eval_run.mode)

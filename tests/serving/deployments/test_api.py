@@ -26,7 +26,7 @@ def settled(deployment: Deployment) -> None:
     assert candidate.package is not None
     built(candidate.package)
     answering(candidate)
-    services.settle(deployment)
+    services.finish_promotion(deployment)
 
 
 def test_nothing_is_deployed_at_first(world: World) -> None:

@@ -40,7 +40,7 @@ def settled(world: World, deployment: Deployment) -> Deployment:
     assert deployment.candidate is not None
     assert deployment.candidate.package is not None
     built(deployment.candidate.package)
-    assert services.settle(deployment)
+    assert services.finish_promotion(deployment)
     found = queries.find(world.project)
     assert found is not None
     return found

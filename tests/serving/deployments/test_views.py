@@ -36,7 +36,7 @@ def deployed(world: World) -> Deployment:
     assert deployment.candidate.package is not None
     built(deployment.candidate.package)
     answering(deployment.candidate)
-    services.settle(deployment)
+    services.finish_promotion(deployment)
     found = queries.find(world.project)
     assert found is not None
     return found
@@ -216,7 +216,7 @@ def test_the_page_follows_a_candidate_until_it_is_stable(world: World, deployed:
     assert engineer.get("/p/invoices/deploy/").context["settling"] is False
     assert engineer.post("/p/invoices/deploy/promote/").status_code == 302
     assert engineer.get("/p/invoices/deploy/").context["settling"] is True
-    services.settle(Deployment.objects.get())
+    services.finish_promotion(Deployment.objects.get())
     page = engineer.get("/p/invoices/deploy/")
     assert (page.context["candidate"], page.context["settling"]) == (None, False)
 

@@ -85,7 +85,7 @@ def test_a_classical_model_is_packaged_deployed_and_answers(world: World, tmp_pa
     assert (answer["raw"], answer["finish_reason"], answer["output_tokens"]) == (document.raw, "stop", 0)
     assert set(answer["confidence"]) >= set(json.loads(document.raw)) - {"lines"}
 
-    services.settle(deployment)
+    services.finish_promotion(deployment)
     stable = Deployment.objects.with_releases().get().stable
     assert stable is not None
     sent = {sha256_text(row["text"]) for row in dataset_queries.rows(world.dataset, Split.TRAIN)}

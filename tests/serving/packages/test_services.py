@@ -103,7 +103,7 @@ def test_a_rebuilt_package_serves_after_the_next_deployment(world: World, report
     deployment = deployments.deploy(project=world.project, user=world.engineer, stage="full", report=report)
     assert deployment.candidate is not None
     first = built(deployment.candidate.package)  # type: ignore[arg-type]
-    deployments.settle(deployment)
+    deployments.finish_promotion(deployment)
     again = build_again(run=report.eval_run, user=world.engineer, variants=["transformers", *TWO])
     assert (again.number, again.status) == (first.number + 1, Status.QUEUED)
     field, code = code_of(lambda: build_again(run=report.eval_run, user=world.engineer, variants=TWO))

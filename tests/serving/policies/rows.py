@@ -28,7 +28,7 @@ def deployed(world: World) -> Deployment:
     assert found.candidate is not None
     assert found.candidate.package is not None
     calibrated(built(found.candidate.package))
-    deployment_services.settle(found)
+    deployment_services.finish_promotion(found)
     found = deployment_queries.find(world.project)
     assert found is not None
     return found

@@ -23,7 +23,7 @@ def deployed(world: World) -> Deployment:
     assert deployment.candidate.package is not None
     built(deployment.candidate.package)
     answering(deployment.candidate)
-    services.settle(deployment)
+    services.finish_promotion(deployment)
     return current(world)
 
 

@@ -91,8 +91,8 @@ def test_one_caller_with_bad_documents_is_no_reason(world: World, deployment: De
     found = current(world)
     assert found.candidate == deployment.candidate
     rollout = deployment.rollouts.get()
-    step = Step.of_json(rollout.steps[-1])
-    assert (step.counts.candidate_failures, step.look, rollout.code) == (80, 3, "callers")
+    step = Step.from_json(rollout.steps[-1])
+    assert (step.counts.candidate_failures, step.checkpoint, rollout.code) == (80, 3, "callers")
 
 
 def test_a_candidate_that_fails_all_its_callers_is_aborted(world: World, deployment: Deployment) -> None:

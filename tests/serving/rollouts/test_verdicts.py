@@ -7,7 +7,8 @@ import pytest
 
 from serving.models import RolloutPlan
 from serving.rollouts.counts import Counts, Step
-from serving.rollouts.verdicts import e_value, judge, meaning
+from serving.rollouts.verdicts import judge, meaning
+from slmstudio.text.formatting import e_value
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 
@@ -38,31 +39,31 @@ def shadow(requests: int, candidate: int, stable: int) -> Step:
         ([canary(0.05, (950, 9), (50, 9))], {}, "abort", "fails_more"),
         ([canary(0.05, (950, 9), (50, 1))], {}, "wait", "few_requests"),
         ([canary(0.25, (3_000, 30), (1_000, 10))], {}, "wait", "undecided"),
-        ([canary(0.25, (30_000, 300), (10_000, 100))], {}, "go_on", "ready"),
-        ([canary(0.25, (30_000, 300), (10_000, 100))], {"max_failure_rate": None}, "go_on", "ready"),
-        ([canary(0.25, (900, 0), (300, 0))], {}, "go_on", "ready"),
+        ([canary(0.25, (30_000, 300), (10_000, 100))], {}, "promote", "ready"),
+        ([canary(0.25, (30_000, 300), (10_000, 100))], {"max_failure_rate": None}, "promote", "ready"),
+        ([canary(0.25, (900, 0), (300, 0))], {}, "promote", "ready"),
         ([canary(0.25, (900, 0), (300, 0))], {"max_failure_rate": None}, "wait", "undecided"),
         ([canary(0.5, (500, 40), (500, 40))], {}, "abort", "over_limit"),
         ([canary(0.5, (250, 20), (250, 20))], {"max_failure_rate": None}, "wait", "undecided"),
         ([shadow(800, 24, 5)], {}, "abort", "fails_more"),
-        ([shadow(800, 5, 24)], {}, "go_on", "ready"),
+        ([shadow(800, 5, 24)], {}, "promote", "ready"),
         ([shadow(100, 0, 0)], {}, "wait", "few_requests"),
         # Evidence adds up over shares, and that of shadow counts for going on.
         ([canary(0.05, (950, 9), (50, 4)), canary(0.1, (900, 9), (100, 7))], {}, "abort", "fails_more"),
-        ([shadow(2_000, 2, 2), canary(0.05, (4_000, 4), (210, 0))], {}, "go_on", "ready"),
+        ([shadow(2_000, 2, 2), canary(0.05, (4_000, 4), (210, 0))], {}, "promote", "ready"),
         ([shadow(2_000, 2, 2), canary(0.05, (4_000, 4), (150, 0))], {}, "wait", "few_requests"),
         # Latency is decided in the canary alone.
         ([canary(0.5, (500, 0), (500, 0), candidate_timed=500, candidate_slow=60)], {"p95_ms": 900}, "abort", "slow"),
         ([canary(0.5, (500, 0), (500, 0), candidate_timed=500, candidate_slow=25)], {"p95_ms": 900}, "wait",
          "latency_undecided"),
-        ([canary(0.5, (500, 0), (500, 0), candidate_timed=500, candidate_slow=5)], {"p95_ms": 900}, "go_on", "ready"),
-        ([shadow(800, 0, 0)], {"p95_ms": 900}, "go_on", "ready"),
+        ([canary(0.5, (500, 0), (500, 0), candidate_timed=500, candidate_slow=5)], {"p95_ms": 900}, "promote", "ready"),
+        ([shadow(800, 0, 0)], {"p95_ms": 900}, "promote", "ready"),
     ],
 )  # fmt: skip
 def test_verdicts(steps: list[Step], plan: dict[str, Any], action: str, code: str) -> None:
-    found = judge(steps, RolloutPlan(**plan))
-    assert (found.action, found.code) == (action, code)
-    assert found.sentence
+    verdict = judge(steps, RolloutPlan(**plan))
+    assert (verdict.action, verdict.code) == (action, code)
+    assert verdict.sentence
 
 
 def test_without_a_step_there_is_no_verdict() -> None:
@@ -71,9 +72,9 @@ def test_without_a_step_there_is_no_verdict() -> None:
 
 
 def test_steps_are_stored_as_they_are() -> None:
-    found = canary(0.1, (10, 1), (5, 2))
-    found.ended_at = NOW
-    assert Step.of_json(found.to_json()) == found
+    ended = canary(0.1, (10, 1), (5, 2))
+    ended.ended_at = NOW
+    assert Step.from_json(ended.to_json()) == ended
 
 
 @pytest.mark.parametrize(("log_e", "shown"), [(0.0, "1"), (3.0, "20"), (-700, "9.9e-305"), (2_000.0, "10^869")])

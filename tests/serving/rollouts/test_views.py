@@ -92,9 +92,9 @@ def test_a_new_latency_limit_counts_from_now_on(world: World, canary: Deployment
     requests(canary, 2, candidate=True, at=at, total_ms=900.0)
     requests(canary, 18, candidate=True, at=at)
     check_all(at + timedelta(seconds=300))
-    assert Step.of_json(Rollout.objects.get().steps[0]).settled.candidate_slow == 2
+    assert Step.from_json(Rollout.objects.get().steps[0]).settled.candidate_slow == 2
     client(world.engineer).post("/p/invoices/deploy/plan/", {**PLAN, "auto_promote": "", "p95_ms": "850"})
     check_all(at + timedelta(seconds=310))
-    counts = Step.of_json(Rollout.objects.get().steps[0]).counts
+    counts = Step.from_json(Rollout.objects.get().steps[0]).counts
     assert (counts.candidate_requests, counts.candidate_timed, counts.candidate_slow) == (20, 0, 0)
     assert current(world).candidate == canary.candidate

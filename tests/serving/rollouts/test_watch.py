@@ -27,7 +27,7 @@ from tests.serving.rollouts.rows import current, pairs, requests, with_candidate
 
 def steps(rollout: Rollout | None = None) -> list[Step]:
     rollout = rollout or Rollout.objects.latest("pk")
-    return [Step.of_json(one) for one in rollout.steps]
+    return [Step.from_json(one) for one in rollout.steps]
 
 
 def soon(seconds: float = 1.0) -> datetime:
@@ -128,7 +128,7 @@ def test_a_good_canary_waits_for_a_person(world: World, canary: Deployment) -> N
     check_all(soon(5))
     assert current(world).share == 0.25
     rollout = Rollout.objects.get()
-    assert (rollout.verdict, rollout.code, rollout.outcome) == ("go_on", "ready", "")
+    assert (rollout.verdict, rollout.code, rollout.outcome) == ("promote", "ready", "")
 
 
 def test_a_plan_promotes_share_by_share_up_to_all_requests(world: World, canary: Deployment) -> None:
@@ -156,7 +156,7 @@ def test_a_plan_promotes_share_by_share_up_to_all_requests(world: World, canary:
     assert steps()[0].counts.stable_failures == 1
     found = current(world)
     assert (found.stage, found.share) == ("full", 1.0)
-    services.settle(found)
+    services.finish_promotion(found)
     check_all(at(20))
     rollout = Rollout.objects.get()
     assert (rollout.outcome, rollout.ended_at is not None) == ("promoted", True)
@@ -171,7 +171,7 @@ def test_an_unapproved_model_stays_in_shadow(world: World, deployment: Deploymen
     pairs(deployment, 500, at=soon())
     check_all(soon(5))
     assert current(world).stage == "shadow"
-    assert Rollout.objects.get().verdict == "go_on"
+    assert Rollout.objects.get().verdict == "promote"
 
 
 def test_shadow_compares_pairs(world: World, shadow: Deployment) -> None:
@@ -249,7 +249,7 @@ def test_a_rollout_waits_for_the_replicas_of_its_candidate(world: World, canary:
     assert status.badge == ("failed", "on hold")
     Replica.objects.filter(pk=replica.pk).update(heartbeat_at=timezone.now())
     check_all(soon(10))
-    assert (Rollout.objects.get().verdict, current(world).share) == ("go_on", 0.5)
+    assert (Rollout.objects.get().verdict, current(world).share) == ("promote", 0.5)
 
 
 @pytest.mark.parametrize(("candidate", "stable", "outcome"), [(6, 0, ""), (7, 0, "aborted"), (7, 6, ""), (0, 9, "")])

@@ -38,7 +38,7 @@ def deployed(world: World) -> Deployment:
     assert found.candidate.package is not None
     built(found.candidate.package)
     answering(found.candidate)
-    services.settle(found)
+    services.finish_promotion(found)
     found = queries.find(world.project)
     assert found is not None
     return found
