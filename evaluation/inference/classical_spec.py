@@ -6,7 +6,7 @@ an extractor. Fields in rows of a list are not predicted.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from evaluation.inference.spec import DocumentsRef, EvalSpec
 from slmstudio.contract.schema.compiled import CompiledSchema, Field
@@ -102,9 +102,3 @@ class ClassicalSpec:
     def from_yaml(cls, text: str) -> "ClassicalSpec":
         """Raises SpecError naming the field."""
         return strict_yaml.from_yaml(cls, text)
-
-
-def about(values: dict[str, Any]) -> str:
-    """What a trained model is, in a line: "9,003 labels, 77 classes"."""
-    labels, classes = int(values.get("labels") or 0), int(values.get("classes") or 0)
-    return f"{labels:,} labels, {classes:,} classes" if classes else f"{labels:,} labels"

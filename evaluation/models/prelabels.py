@@ -26,7 +26,6 @@ class PrelabelRun(RetryableRun):
     """Pre-labels for unlabeled documents, from a ModelVersion or an Endpoint."""
 
     job_name = "evaluation.prelabels.jobs.run_prelabels"
-    former_job_names = ("evaluation.prelabel_jobs.run_prelabels",)
     queue_name = "gpu"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="prelabel_runs")

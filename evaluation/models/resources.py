@@ -16,7 +16,6 @@ class ResourceMeasurement(RetryableRun):
     """
 
     job_name = "evaluation.runs.resource_jobs.run_measurement"
-    former_job_names = ("evaluation.resource_jobs.run_measurement",)
     queue_name = "gpu"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="resource_measurements")

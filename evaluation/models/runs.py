@@ -89,7 +89,6 @@ class EvalRun(RetryableRun):
         FREE = "free", "unconstrained"
 
     job_name = "evaluation.runs.jobs.run_evaluation"
-    former_job_names = ("evaluation.jobs.run_evaluation",)
     queue_name = "gpu"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="eval_runs")

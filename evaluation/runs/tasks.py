@@ -1,11 +1,9 @@
 """The task that a backend gets for an eval run, and how its outputs were generated."""
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 from evaluation.inference.backend import ModelUnavailable, Output, Task
-from evaluation.inference.local import LocalBackend
 from evaluation.models import EvalRun
 from evaluation.runs import few_shot, run_documents
 from labeling.datasets import queries as dataset_queries
@@ -77,17 +75,6 @@ def _documents_file(run: EvalRun) -> dict[str, Any]:
         "split": str(run.split),
         "ids": [] if run.benchmark is None else list(run_documents.documents(run)),
     }
-
-
-def write_spec(run: EvalRun) -> Path:
-    """Writes the spec of a run on this machine, as its job does, and stores it on the row; returns its path."""
-    backend = run.backend
-    assert isinstance(backend, LocalBackend)
-    task = evaluation_task(run, documents=lambda: (), on_output=lambda output: None, on_event=lambda event: None)
-    text = backend.spec(task).to_yaml()
-    artifacts.write_text(run.spec_key, text)
-    run.record(spec=text)
-    return artifacts.local_path(run.spec_key)
 
 
 def describe_setup(run: EvalRun) -> dict[str, str]:

@@ -47,15 +47,6 @@ def visible_prediction(document: Document, schema_version: SchemaVersion) -> Vis
     return VisiblePrediction(newest.pk, newest.model, schema_version.compiled.ordered(newest.value), newest.confidence)
 
 
-def reference_prediction(document: Document, schema_version: SchemaVersion) -> Prediction | None:
-    """The newest prediction with a value, shown or withheld, that submitted labels are compared with. One query."""
-    if document.holdout:
-        return None
-    rows = Prediction.objects.filter(document=document, schema_version=schema_version, value__isnull=False)
-    newest: Prediction | None = rows.order_by("-id").only("model", "value", "withheld").first()
-    return newest
-
-
 def difference(compiled: CompiledSchema, label_value: Any, predicted_value: Any) -> tuple[int, int]:
     """(changed, total): leaves that differ, and leaves that either of them fills.
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from labeling.api.schemas.base import ProblemOut
-from labeling.integrations.tokens import ACTIONS, SCOPES
+from labeling.integrations.tokens import ACTIONS
 
 _STATUS_TEXTS = {
     400: "The body is not valid JSON.",
@@ -50,8 +50,3 @@ def operation(
 def status_text(status: int) -> str:
     """The meaning of a status."""
     return _STATUS_TEXTS.get(status, "Done.")
-
-
-def scope_text(scope: str) -> str:
-    """What a scope is for."""
-    return SCOPES[scope]

@@ -75,11 +75,6 @@ class CorrectionRate:
         """Share of documents in which nothing differs."""
         return self.untouched / self.documents if self.documents else None
 
-    @property
-    def unchanged_interval(self) -> Interval | None:
-        """Its 95% interval."""
-        return wilson(self.untouched / self.documents, self.documents) if self.documents else None
-
     def _design_effect(self, share: float) -> float:
         """The number of fields that count as one independent field: from 1 to the fields of a document."""
         mean = self.fields / self.documents

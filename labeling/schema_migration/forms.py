@@ -35,7 +35,7 @@ class MappingForm(forms.Form):
     def __init__(self, old: CompiledSchema, new: CompiledSchema, steps: list[Step], data: Any = None) -> None:
         super().__init__(data)
         self.difference: Difference = difference(old, new)
-        self._old, self._new = old, new
+        self._new = new
         self._lines: list[tuple[str, str, list[str]]] = []
         by_field = {(step["do"], step["field"]): step for step in steps}
         for number, pattern in enumerate(self.difference.removed):

@@ -1,6 +1,5 @@
 """The metrics that alerts watch, with their defaults. A new one is an entry of ``METRICS``."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,8 +10,6 @@ from serving.drift.queries import newest_changes
 from serving.models import Deployment, Replica
 from serving.traffic.prices import CostOf
 from serving.traffic.series import Sums, recent
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Sends the lines of a batch to the gateway, as many at the same time as live traffic leaves room for."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,7 +11,6 @@ import aiohttp
 from serving.batches.lines import Line
 from slmstudio.contract.json_text import JsonError, dumps, loads
 
-logger = logging.getLogger(__name__)
 #: seconds that the gateway or the model may be away until the batch stops
 PATIENCE_SECONDS = 600.0
 #: seconds between two attempts of a line; of a full queue, and of a gateway that does not answer

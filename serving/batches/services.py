@@ -1,7 +1,6 @@
 """Starts, cancels, resumes and erases batches."""
 
 import hashlib
-import logging
 import uuid
 from collections.abc import Iterable
 from datetime import timedelta
@@ -20,7 +19,6 @@ from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE
 from slmstudio.storage.artifacts import local_path
 
-logger = logging.getLogger(__name__)
 EVENT = "batch.finished"
 MAX_KEY = 200
 #: of a project at the same time

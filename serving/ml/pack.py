@@ -223,10 +223,5 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def parity_line(document: ParityDocument) -> str:
-    """A document as a line of the parity file."""
-    return json.dumps({"id": document.id, "text": document.text, "raw": document.raw, "gold": document.gold})
-
-
 if __name__ == "__main__":
     sys.exit(run_child(sys.argv, PackSpec.from_yaml, main))

@@ -60,9 +60,3 @@ def of_project(project: Project) -> list[EvaluationPackages]:
         )
         for run, found in groups.items()
     ]
-
-
-def of_number(project: Project, number: int) -> Package | None:
-    """A package of a project."""
-    found: Package | None = Package.objects.with_content().filter(project=project, number=number).first()
-    return found

@@ -85,8 +85,6 @@ class BackgroundRun(models.Model):
 
     #: dotted name of the job function, called with the row's id; "" for a run that consists of other runs
     job_name: ClassVar[str] = ""
-    #: dotted names of the job in earlier releases; a job that was queued under one still runs
-    former_job_names: ClassVar[tuple[str, ...]] = ()
     queue_name: ClassVar[str] = "default"
     #: seconds until the queue ends the job, -1 for never, None for the queue's default
     job_timeout: ClassVar[int | None] = None

@@ -14,7 +14,6 @@ from typing import Any, NoReturn
 from slmstudio.runs.parent_death import die_with_parent
 from slmstudio.server.open_files import raise_open_files_limit
 
-logger = logging.getLogger(__name__)
 #: bytes of the largest body that is ever read; the application admits less almost everywhere
 MAX_BODY = 2 * 1024**3 + 2**22
 #: bytes of one response that may be buffered in a temporary file; a thread that writes more waits for the client

@@ -18,40 +18,31 @@ from rq.utils import import_attribute
 
 logger = logging.getLogger(__name__)
 
-#: registered dotted name -> the current name of the job
-_registered: dict[str, str] = {}
+#: dotted names of registered jobs
+_registered: set[str] = set()
 
 
 class JobRejected(Exception):
     """A rejected job; the message is a sentence."""
 
 
-def register(name: str, *former: str) -> None:
-    """Allows one more job by its dotted name, and by its ``former`` names: jobs queued before an update still run.
-
-    The job of a ``BackgroundRun`` is allowed by its ``job_name`` and ``former_job_names``.
-    """
-    _registered.update(dict.fromkeys((name, *former), name))
+def register(name: str) -> None:
+    """Allows one more job by its dotted name. The job of a ``BackgroundRun`` is allowed by its ``job_name``."""
+    _registered.add(name)
 
 
 def allowed() -> frozenset[str]:
     """The dotted names of all allowed jobs."""
-    return frozenset(_of_runs()) | frozenset(_registered)
-
-
-def current_name(name: str) -> str:
-    """The current name of a job whose name in an earlier release was ``name``; other names are returned unchanged."""
-    return _of_runs().get(name) or _registered.get(name) or name
+    return _of_runs() | _registered
 
 
 @cache
-def _of_runs() -> dict[str, str]:
-    """Allowed name -> current name, for the job of every kind of run."""
+def _of_runs() -> frozenset[str]:
+    """The names of the jobs of all kinds of runs."""
     from slmstudio.runs.reaper import run_models
 
     apps.check_models_ready()
-    models = [model for model in run_models() if model.job_name]
-    return {name: model.job_name for model in models for name in (model.job_name, *model.former_job_names)}
+    return frozenset(model.job_name for model in run_models() if model.job_name)
 
 
 class StudioJob(Job):
@@ -75,7 +66,7 @@ class StudioJob(Job):
         if reason:
             logger.warning("rejected job %s of the queue %s: %s", self.id, self.origin, reason)
             raise JobRejected(reason)
-        return import_attribute(current_name(str(self.func_name)))
+        return import_attribute(str(self.func_name))
 
     @property
     def success_callback(self) -> None:

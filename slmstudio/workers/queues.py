@@ -17,7 +17,7 @@ from rq.utils import utcparse
 from slmstudio.runs.models import BackgroundRun
 from slmstudio.runs.path_redaction import redact_paths
 from slmstudio.runs.reaper import run_models
-from slmstudio.workers.job_names import StudioJob, current_name
+from slmstudio.workers.job_names import StudioJob
 from slmstudio.workers.live_workers import LiveWorker
 
 #: maximum number of failed jobs shown, the newest ones
@@ -120,7 +120,7 @@ def read_failed(queue: str, job_id: str, row: dict[bytes, bytes], results: list[
     job.restore(row)
     function, subject = "", None
     try:
-        function = current_name(job.func_name or "")
+        function = job.func_name or ""
         subject = job.args[0] if job.args and isinstance(job.args[0], int) else None
     except Exception:  # a job of another version or another application: it is shown anyway
         function = job.description or ""

@@ -93,15 +93,22 @@ def test_a_label_by_touch(desk: Desk, phone: Callable[[str], Page], watch: Watch
     assert (value["currency"], value["total_amount"]) == ("EUR", 1100)
 
 
-def test_lines_selected_by_touch_become_rows(desk: Desk, phone: Callable[[str], Page]) -> None:
+def test_rows_by_touch(desk: Desk, phone: Callable[[str], Page]) -> None:
     page = phone(reverse("label_document", args=["desk", desk.document(LINES).pk]))
     control(page, "Invoice number").tap()
     page.locator("#document .line").first.tap()
     page.evaluate(SELECT, ["Widget, blue", "1,080.00"])
     page.locator("#take-selection").tap()
-    expect(page.locator("[data-body] tr")).to_have_count(2)
+    rows = page.locator("[data-body] tr")
+    expect(rows).to_have_count(2)
     expect(page.locator("#take-selection")).to_be_hidden()
     expect(control(page, "Invoice number")).to_have_value("")
+    page.locator("[data-add-row]").tap()
+    cell = rows.nth(2).locator("[data-control]").first
+    cell.tap()
+    page.keyboard.insert_text("Delivery")
+    expect(cell).to_have_value("Delivery")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_the_tools_of_a_page_fit_a_phone(desk: Desk, phone: Callable[[str], Page]) -> None:

@@ -16,6 +16,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from evaluation.inference.local import LocalBackend
 from evaluation.models import EvalRun
 from evaluation.runs import outputs, tasks
 from evaluation.runs import services as run_services
@@ -201,7 +202,7 @@ def complete(
     assert run.claim()
     if version is not None:
         run.record(model_version=version)
-    tasks.write_spec(run)
+    write_spec(run)
     store = outputs.OutputWriter(run)
     path = artifacts.local_path(run.outputs_key)
     with path.open("w", encoding="utf-8") as file:
@@ -220,6 +221,17 @@ def complete(
     store.flush()
     facts = {"docs_per_second": 2.8, "peak_memory_bytes": 812_000_000, "device": "cpu", "max_new_tokens": 160}
     outputs.complete(run, sha256=sha256_file(path), facts=facts)
+
+
+def write_spec(run: EvalRun) -> Path:
+    """Writes the spec of a run on this machine, as its job does, and stores it on the row; returns its path."""
+    backend = run.backend
+    assert isinstance(backend, LocalBackend)
+    task = tasks.evaluation_task(run, documents=lambda: (), on_output=lambda _: None, on_event=lambda _: None)
+    text = backend.spec(task).to_yaml()
+    artifacts.write_text(run.spec_key, text)
+    run.record(spec=text)
+    return artifacts.local_path(run.spec_key)
 
 
 def copied(world: World, *, vendor: str = "required") -> None:

@@ -120,10 +120,8 @@ def test_every_run_has_an_existing_job() -> None:
     assert named <= job_names.allowed()
     assert "labeling.jobs.deliver_webhook" in job_names.allowed()
     for name in job_names.allowed():
-        current = job_names.current_name(name)
-        module, _, function = current.rpartition(".")
-        found = import_attribute(current)
-        assert (found.__module__, found.__name__) == (module, function), name
+        function = import_attribute(name)
+        assert f"{function.__module__}.{function.__name__}" == name
 
 
 def test_enqueued_jobs_are_accepted_by_workers(queues: None) -> None:
@@ -147,37 +145,3 @@ def test_queue_data_is_never_unpickled(queues: None) -> None:
     assert Worker([queue], connection=connection).serializer is resolve_serializer("json")
     group = Group.create(connection=connection)
     assert group.get_jobs() == []
-
-
-#: names under which earlier releases queued jobs
-FORMER = (
-    "training.jobs.run_training",
-    "training.jobs.measure_lengths",
-    "training.model_jobs.pull_model",
-    "training.export_jobs.export_model",
-    "training.export_jobs.export_spec",
-    "evaluation.jobs.run_evaluation",
-    "evaluation.prelabel_jobs.run_prelabels",
-    "evaluation.resource_jobs.run_measurement",
-    "labeling.jobs.run_import",
-    "labeling.jobs.run_indexing",
-    "labeling.jobs.run_freeze",
-    "labeling.jobs.run_bulk_edit",
-    "labeling.jobs.run_schema_migration",
-    "labeling.jobs.deliver_webhook",
-)
-
-
-@pytest.mark.parametrize("name", FORMER)
-def test_a_job_that_was_queued_before_an_update_still_runs(queues: None, name: str) -> None:
-    function = from_bytes(call(name, 7)).func
-    assert callable(function)
-    assert function.__name__ == name.rpartition(".")[2]
-
-
-def test_a_run_is_found_by_its_former_job_name() -> None:
-    names = {former for model in apps.get_models() for former in getattr(model, "former_job_names", ())}
-    assert names
-    for former in names:
-        assert job_names.current_name(former) in {getattr(model, "job_name", "") for model in apps.get_models()}
-    assert job_names.current_name("os.system") == "os.system"

@@ -92,7 +92,6 @@ class ModelPull(BackgroundRun):
     """
 
     job_name = "training.base_models.jobs.pull_model"
-    former_job_names = ("training.model_jobs.pull_model",)
     queue_name = "imports"
     job_timeout = -1  # no limit: a download can take hours
 
@@ -118,7 +117,6 @@ class LengthReport(BackgroundRun):
     """Token lengths of every row of a dataset version under a base model's tokenizer."""
 
     job_name = "training.runs.jobs.measure_lengths"
-    former_job_names = ("training.jobs.measure_lengths",)
 
     dataset = models.ForeignKey(DatasetVersion, on_delete=models.CASCADE, related_name="length_reports")
     base_model = models.ForeignKey(BaseModel, on_delete=models.CASCADE, related_name="length_reports")

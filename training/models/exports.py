@@ -40,7 +40,6 @@ class ModelExport(Export):
     """
 
     job_name = "training.exports.jobs.export_model"
-    former_job_names = ("training.export_jobs.export_model",)
     queue_name = "gpu"
 
     class Kind(models.TextChoices):
@@ -66,7 +65,6 @@ class SpecExport(Export):
     """A run's settings and rows for another trainer."""
 
     job_name = "training.exports.jobs.export_spec"
-    former_job_names = ("training.export_jobs.export_spec",)
 
     class Trainer(models.TextChoices):
         """The other trainer."""

@@ -74,7 +74,6 @@ class TrainingRun(BackgroundRun):
     """One fine-tuning from a RunSpec. Its result is a model version."""
 
     job_name = "training.runs.jobs.run_training"
-    former_job_names = ("training.jobs.run_training",)
     queue_name = "gpu"
     gpu_columns = ("spec",)
     attempts_allowed = 3

@@ -29,11 +29,6 @@ class SharedPrompt:
         """All of it, as the instruction of a contract."""
         return "\n\n".join(filter(None, (part.strip() for part in (self.system, self.prefix, self.suffix))))
 
-    @property
-    def is_around(self) -> bool:
-        """Whether the documents have a fixed text around them."""
-        return bool(self.prefix or self.suffix)
-
     def document(self, text: str) -> str:
         """A prompt without the fixed text; the prompt itself if it lacks it."""
         if len(text) <= len(self.prefix) + len(self.suffix):

@@ -1,7 +1,6 @@
 """The text of a PDF, an image or a text file, by the readers of the imports: a child process with limits."""
 
 import asyncio
-import logging
 import shutil
 import tempfile
 import threading
@@ -21,7 +20,6 @@ from labeling.imports.rows import ParsedRow
 from serving.gateway.problems import Problem
 from slmstudio.contract.schema.compiled import CompiledSchema
 
-logger = logging.getLogger(__name__)
 #: files that wait for a reader; more are rejected
 MAX_WAITING = 8
 #: code of a file that cannot be read -> status of the response; others are 422

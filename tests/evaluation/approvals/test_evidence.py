@@ -13,10 +13,9 @@ from evaluation.gates.policy.services import set_policy
 from evaluation.gates.services import create_report
 from evaluation.inference.spec import EvalSpec
 from evaluation.models import GateReport
-from evaluation.runs.tasks import write_spec
 from labeling.models import Contract
 from slmstudio.contract.json_text import dumps
-from tests.evaluation.factories import World, broken, evaluated, right
+from tests.evaluation.factories import World, broken, evaluated, right, write_spec
 
 
 @pytest.fixture(autouse=True)

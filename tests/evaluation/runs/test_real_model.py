@@ -21,7 +21,7 @@ from slmstudio.runs.models import Status
 from slmstudio.runs.supervisor import ChildExit
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import folder_hash, sha256_file
-from tests.evaluation.factories import World, evaluated, right
+from tests.evaluation.factories import World, evaluated, right, write_spec
 from training.base_models.preparation import prepare
 from training.base_models.services import register_tiny
 from training.models import ModelVersion, TrainingRun
@@ -99,13 +99,13 @@ def test_a_run_cancelled_while_it_waited_is_not_started(world: World) -> None:
 def test_a_base_model_is_shown_the_schema_and_two_training_examples(world: World) -> None:
     run = started(world)
     run.claim()
-    path = tasks.write_spec(run)
+    path = write_spec(run)
     spec = yaml.safe_load(path.read_text())
     assert run.spec == path.read_text()
     assert (spec["include_schema"], len(spec["examples"]), spec["mode"]) == (True, 2, "constrained")
     training = {row["text"] for row in dataset_queries.rows(world.dataset, "train")}
     assert {example["text"] for example in spec["examples"]} <= training
-    assert spec["examples"] == yaml.safe_load(tasks.write_spec(run).read_text())["examples"], "drawn by the seed"
+    assert spec["examples"] == yaml.safe_load(write_spec(run).read_text())["examples"], "drawn by the seed"
     assert tasks.describe_setup(run)["Prompt"] == "instruction and schema, 2 few-shot examples (chat template)"
 
 
@@ -184,7 +184,7 @@ def test_a_tuned_model_is_shown_the_instruction_alone(world: World) -> None:
     run = started(world, model=world.training_run)
     run.claim()
     tasks.resolve_model_version(run)
-    spec = yaml.safe_load(tasks.write_spec(run).read_text())
+    spec = yaml.safe_load(write_spec(run).read_text())
     assert (spec["include_schema"], spec["examples"]) == (False, [])
     assert spec["model"]["sha256"] == world.version.sha256
     assert spec["contract"]["instruction"] == world.dataset.instruction

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-SLUG = "tiny-random"
 _SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 _WORDS = (
     "invoice", "total", "amount", "date", "vendor", "company", "address", "number", "null", "true", "false", "system",
