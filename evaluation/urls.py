@@ -5,6 +5,7 @@ from django.urls import path
 from evaluation.approvals import list_views as gate_list_views
 from evaluation.approvals import views as approval_views
 from evaluation.audit import views as audit_views
+from evaluation.benchmarks import services as benchmark_services
 from evaluation.benchmarks import views as benchmark_views
 from evaluation.bundles import views as bundle_views
 from evaluation.comparison import views as comparison_views
@@ -15,12 +16,16 @@ from evaluation.http import moved_to
 from evaluation.label_issues import label_check_views
 from evaluation.label_issues import views as label_issue_views
 from evaluation.learning_curves import views as learning_curve_views
+from evaluation.models import Benchmark, EvalRun, PrelabelRun
 from evaluation.pipeline import views as pipeline_views
+from evaluation.prelabels import services as prelabel_services
 from evaluation.prelabels import views as prelabel_views
 from evaluation.prompts import views as prompt_views
 from evaluation.regression_suite import views as regression_suite_views
 from evaluation.runs import list_views, resource_views
+from evaluation.runs import services as run_services
 from evaluation.runs import views as run_views
+from slmstudio.runs import controls
 
 urlpatterns = [
     path("benchmark/", benchmark_views.benchmarks, name="benchmarks"),
@@ -29,7 +34,12 @@ urlpatterns = [
     path("benchmark/prompts/<int:number>/", prompt_views.prompt_search, name="prompt_search"),
     path("benchmark/prompts/<int:number>/cancel/", prompt_views.cancel, name="prompt_search_cancel"),
     path("benchmark/<int:number>/", benchmark_views.benchmark, name="benchmark"),
-    path("benchmark/<int:number>/cancel/", benchmark_views.cancel, name="benchmark_cancel"),
+    path(
+        "benchmark/<int:number>/cancel/",
+        controls.cancel_run,
+        {"kind": Benchmark, "service": benchmark_services.cancel},
+        name="benchmark_cancel",
+    ),
     path("evaluation/", list_views.evaluations, name="evaluation"),
     path("evaluation/new/", list_views.new, name="eval_new"),
     path("evaluation/compare/", comparison_views.comparison, name="comparison"),
@@ -40,8 +50,18 @@ urlpatterns = [
     path("evaluation/suite/<int:document>/pin/", regression_suite_views.pin, name="eval_pin"),
     path("evaluation/suite/<int:document>/unpin/", regression_suite_views.unpin, name="eval_unpin"),
     path("evaluation/<int:number>/", run_views.run, name="eval_run"),
-    path("evaluation/<int:number>/cancel/", list_views.cancel, name="eval_cancel"),
-    path("evaluation/<int:number>/go-on/", list_views.resume, name="eval_go_on"),
+    path(
+        "evaluation/<int:number>/cancel/",
+        controls.cancel_run,
+        {"kind": EvalRun, "service": run_services.cancel},
+        name="eval_cancel",
+    ),
+    path(
+        "evaluation/<int:number>/go-on/",
+        controls.resume_run,
+        {"kind": EvalRun, "service": run_services.resume},
+        name="eval_go_on",
+    ),
     path("evaluation/<int:number>/outputs.jsonl", run_views.download, name="eval_outputs"),
     path("evaluation/<int:number>/outputs/<int:document>/", run_views.output, name="eval_output"),
     path("evaluation/<int:number>/outputs/<int:document>/challenge/", label_issue_views.challenge, name="challenge"),
@@ -72,7 +92,12 @@ urlpatterns = [
     path("prelabels/", prelabel_views.prelabel_list, name="prelabels"),
     path("prelabels/new/", prelabel_views.new, name="prelabel_new"),
     path("prelabels/<int:number>/", prelabel_views.run, name="prelabel_run"),
-    path("prelabels/<int:number>/cancel/", prelabel_views.cancel, name="prelabel_cancel"),
+    path(
+        "prelabels/<int:number>/cancel/",
+        controls.cancel_run,
+        {"kind": PrelabelRun, "service": prelabel_services.cancel},
+        name="prelabel_cancel",
+    ),
     path("prelabels/endpoints/new/", endpoint_views.new, name="endpoint_new"),
     path("prelabels/endpoints/<int:pk>/", endpoint_views.endpoint, name="endpoint"),
     path("prelabels/endpoints/<int:pk>/test/", endpoint_views.test, name="endpoint_test"),

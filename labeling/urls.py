@@ -6,9 +6,11 @@ from labeling.annotation import preference_views
 from labeling.api.app import addresses as api_addresses
 from labeling.imports import exchange_views
 from labeling.integrations import token_views, webhook_views
+from labeling.models import SchemaMigration
 from labeling.projects import contract_views, draft_views, json_editor_views, settings_views
 from labeling.projects import views as project_views
 from labeling.schema_migration import views as schema_migration_views
+from slmstudio.runs import controls
 
 below_project: list[URLPattern | URLResolver] = [
     path("", project_views.home, name="project"),
@@ -18,7 +20,12 @@ below_project: list[URLPattern | URLResolver] = [
     path("contract/versions/<int:number>/", contract_views.version, name="contract_version"),
     path("contract/migrations/plan/", contract_views.plan_migration, name="schema_migration_plan"),
     path("contract/migrations/<int:pk>/", schema_migration_views.migration, name="schema_migration"),
-    path("contract/migrations/<int:pk>/cancel/", schema_migration_views.cancel, name="schema_migration_cancel"),
+    path(
+        "contract/migrations/<int:pk>/cancel/",
+        controls.cancel_run,
+        {"kind": SchemaMigration},
+        name="schema_migration_cancel",
+    ),
     path("contract/migrations/<int:pk>/resume/", schema_migration_views.resume, name="schema_migration_resume"),
     path("", include("labeling.documents.urls")),
     path("", include("labeling.imports.urls")),

@@ -61,11 +61,31 @@ def may(role: str, action: Action) -> bool:
 
 
 class Forbidden(PermissionDenied):
-    """A member whose role does not allow the action; the message says what is denied and who is allowed."""
+    """A role ("": none) that does not allow the action; the message says what is denied and who is allowed."""
 
     def __init__(self, role: str, action: Action) -> None:
-        who = " or ".join(str(Role(r).label) for r in Role if r in TABLE[action])
-        super().__init__(f"As {Role(role).label} you cannot {action.label}. Required role: {who}.")
+        roles = " or ".join(str(Role(r).label) for r in Role if r in TABLE[action])
+        subject = f"As {Role(role).label} you" if role else "Without a role in this project you"
+        super().__init__(f"{subject} cannot {action.label}. Required role: {roles}.")
+
+
+def require(project: Any, user: User | None, *actions: Action) -> None:
+    """Checks the role of a user in a project: the first statement of every service that writes.
+
+    The role allows at least one of ``actions``. The user None is the studio itself: a job, a watch or an operator.
+
+    Raises:
+        Forbidden: it allows none of them, or the user is not a member.
+    """
+    if user is None:
+        return
+    checked: tuple[int, str] | None = getattr(project, "checked_role", None)  # by this request
+    if checked is not None and checked[0] == user.pk:
+        role = checked[1]
+    else:
+        role = user.memberships.filter(project=project.pk).values_list("role", flat=True).first() or ""
+    if not any(may(role, action) for action in actions):
+        raise Forbidden(role, actions[0])
 
 
 def project_for(user: User | AnonymousUser, slug: str, action: Action) -> Any:
@@ -77,21 +97,21 @@ def project_for(user: User | AnonymousUser, slug: str, action: Action) -> Any:
         Http404: no such project, or the user is not a member: outsiders do not learn that it exists.
         Forbidden: a member, but the role does not allow it.
     """
-    membership = next((found for found in hooks.membership.call(user, slug) if found is not None), None)
+    membership = next((member for member in hooks.membership.call(user, slug) if member is not None), None)
     if membership is None:
         raise Http404("No such project.")
-    return authorize(membership.project, membership.role, action)
+    return authorize(membership.project, user, membership.role, action)
 
 
-def authorize(project: Any, role: str, action: Action) -> Any:
-    """A project whose member's role is known, as ``project_for`` returns it.
+def authorize(project: Any, user: User | AnonymousUser, role: str, action: Action) -> Any:
+    """A project in which the user's role is known, as ``project_for`` returns it.
 
     Raises:
         Forbidden: the role does not allow the action.
     """
     if not may(role, action):
         raise Forbidden(role, action)
-    project.role = role
+    project.role, project.checked_role = role, (user.pk, role)
     project.can = {a.value for a in Action if may(role, a)}
     return project
 
@@ -105,6 +125,6 @@ def object_for(
 ) -> tuple[Any, Any]:
     """The project as ``project_for`` returns it, and one object of it found by ``lookup``; 404 if it is another's."""
     project = project_for(user, slug, action)
-    found = get_object_or_404(objects, project=project, **lookup)
-    found.project = project
-    return project, found
+    row = get_object_or_404(objects, project=project, **lookup)
+    row.project = project
+    return project, row

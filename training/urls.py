@@ -2,9 +2,12 @@
 
 from django.urls import path
 
+from slmstudio.runs import controls
 from training.exports import views as export_views
+from training.models import TrainingRun
 from training.run_table import views as table_views
 from training.runs import new_run_views, overlay_views, token_length_views
+from training.runs import services as run_services
 from training.runs import views as run_views
 from training.search import views as search_views
 
@@ -25,8 +28,13 @@ urlpatterns = [
     path("training/<int:number>/", run_views.run_page, name="training_run"),
     path("training/<int:number>/curves.json", run_views.curves, name="training_curves"),
     path("training/<int:number>/notes/", table_views.describe_run, name="training_notes"),
-    path("training/<int:number>/cancel/", run_views.cancel_run, name="training_cancel"),
-    path("training/<int:number>/resume/", run_views.resume_run, name="training_resume"),
+    path("training/<int:number>/cancel/", controls.cancel_run, {"kind": TrainingRun}, name="training_cancel"),
+    path(
+        "training/<int:number>/resume/",
+        controls.resume_run,
+        {"kind": TrainingRun, "service": run_services.resume},
+        name="training_resume",
+    ),
     path(
         "training/<int:number>/weights/<int:version>/delete/", run_views.delete_weights, name="training_weights_delete"
     ),

@@ -81,7 +81,7 @@ def benchmark(request: HttpRequest, slug: Slug, number: int) -> HttpResponse:
 def cancel(request: HttpRequest, slug: Slug, number: int) -> HttpResponse:
     """Cancels a benchmark with its evaluations; existing results are kept. No effect on one that has ended."""
     row = object_of(request, _rows(), number=number)
-    services.cancel(benchmark=row, user=caller(request).user)
+    services.cancel(run=row, user=caller(request).user)
     row.refresh_from_db()
     return answer(_out(row))
 

@@ -18,8 +18,8 @@ from evaluation.gates.policy.services import current_policy
 from evaluation.gates.services import event_payload
 from evaluation.models import Approval, AuditEntry, GatePolicy, GateReport
 from labeling.integrations import events
-from labeling.models import DatasetItem, DatasetVersion, Gold, Membership, Project, SchemaVersion, Split
-from slmstudio.access import Action, Forbidden, may
+from labeling.models import DatasetItem, DatasetVersion, Gold, Project, SchemaVersion, Split
+from slmstudio.access import Action, require
 from slmstudio.contract.scoring.scorer import SCORER_VERSION
 from slmstudio.database.validation import validate_fields
 from slmstudio.errors import Refused
@@ -63,7 +63,7 @@ def decide(
         Forbidden: the user's role does not permit it.
         Refused: ``field`` is decision, reason, or that of ``waivers.validated``.
     """
-    _check_role(report, user)
+    require(report.project, user, Action.APPROVE)
     obstacle = decision_obstacle(report, user)
     if obstacle:
         raise Refused(obstacle, field="decision", code="own_involvement")
@@ -115,7 +115,7 @@ def withdraw(*, report: GateReport, user: User, reason: str) -> None:
         Forbidden: the user's role does not permit it.
         Refused: ``field`` is withdrawal or reason.
     """
-    _check_role(report, user)
+    require(report.project, user, Action.APPROVE)
     report = GateReport.objects.select_for_update().get(pk=report.pk)
     if not Approval.objects.filter(report=report, decision=Approval.Decision.APPROVED).exists():
         raise Refused(f"The {report} is not approved.", field="withdrawal", code="not_approved")
@@ -137,12 +137,6 @@ def _emit(report: GateReport, event: str, user: User, **more: Any) -> None:
     """Notifies the project's webhooks, in the transaction of the decision."""
     by = {"by": user.get_username(), "manifest_sha256": manifest.report_manifest_hash(report.packet)}
     events.emit(report.project, f"gate_report.{event}", {**event_payload(report), **by, **more})
-
-
-def _check_role(report: GateReport, user: User) -> None:
-    membership = Membership.objects.filter(project_id=report.project_id, user=user).first()
-    if membership is None or not may(membership.role, Action.APPROVE):
-        raise Forbidden(membership.role if membership else "annotator", Action.APPROVE)
 
 
 def decision_obstacle(report: GateReport, user: User) -> str:

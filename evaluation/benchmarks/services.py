@@ -24,11 +24,12 @@ from evaluation.inference.endpoint_keys import endpoint_config
 from evaluation.models import Benchmark, Endpoint, EvalRun, PromptSearch
 from evaluation.prompts.services import searched_documents
 from evaluation.runs import few_shot
-from evaluation.runs.services import Model, next_number, start_evaluation
+from evaluation.runs.services import Model, start_evaluation
 from labeling.datasets import near_duplicates, splits
 from labeling.datasets import queries as dataset_queries
 from labeling.documents.list.counts import gold_count
 from labeling.models import DatasetItem, DatasetVersion, Document, Project, Split
+from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE, Status
 from training.base_models.downloads import download_required
@@ -186,6 +187,7 @@ def start_benchmark(
     Raises:
         Refused: ``field`` is one of models, modes, documents. Nothing is queued then.
     """
+    require(project, user, Action.RUN)
     order = [mode for mode in EvalRun.Mode.values if mode in modes]
     _check(project, candidates, order, modes, documents)
     dataset = newest_dataset(project)
@@ -203,7 +205,7 @@ def start_benchmark(
         raise Refused(_too_few(drawn, dataset, bool(trained)), field="documents")
     row = Benchmark(
         project=project,
-        number=next_number(Benchmark, project),
+        number=project.next_number(Benchmark),
         dataset=dataset,
         seed=dataset.seed,
         documents=drawn.documents,
@@ -319,14 +321,15 @@ def _too_few(drawn: BenchmarkSample, dataset: DatasetVersion, trained: bool) -> 
     )
 
 
-def cancel(*, benchmark: Benchmark, user: User | None) -> bool:
+def cancel(*, run: Benchmark, user: User | None) -> bool:
     """Cancels queued evaluations and asks running ones to stop. False if it had ended before."""
-    if not benchmark.cancel():
+    require(run.project, user, Action.RUN)
+    if not run.cancel():
         return False
-    audit_services.record(project=benchmark.project, user=user, action="cancelled", about=str(benchmark))
-    for run in EvalRun.objects.filter(benchmark=benchmark).live():
-        run.cancel()
-    advance(benchmark.pk)
+    audit_services.record(project=run.project, user=user, action="cancelled", about=str(run))
+    for evaluation in EvalRun.objects.filter(benchmark=run).live():
+        evaluation.cancel()
+    advance(run.pk)
     return True
 
 

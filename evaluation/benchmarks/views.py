@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Prefetch
 from django.http import HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.template.loader import render_to_string
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from evaluation.benchmarks import results
 from evaluation.benchmarks import services as service
@@ -137,12 +136,3 @@ def _counts(items: Any) -> dict[str, int]:
         counts[split] = counts.get(split, 0) + 1
         counts[origin] = counts.get(origin, 0) + 1
     return counts
-
-
-@require_POST
-def cancel(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
-    """Cancels a benchmark with all its evaluations; existing results are kept."""
-    project, found = object_for(request.user, slug, Action.RUN, Benchmark, number=number)
-    if not service.cancel(benchmark=found, user=request.user):
-        messages.info(request, f"Benchmark {found.number} has already ended.")
-    return redirect("benchmark", project.slug, found.number)

@@ -12,9 +12,9 @@ from django.db import transaction
 from evaluation.inference.classical_model import ClassicalKind
 from evaluation.inference.classical_spec import EMBEDDINGS_INSTALL, EMBEDDINGS_MODULE, kinds_for
 from evaluation.models import ClassicalModel
-from evaluation.runs.services import next_number
 from labeling.datasets import near_duplicates
 from labeling.models import DatasetVersion, Document, Project, SchemaVersion, Split
+from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 
 #: the fewest training labels; below, it says nothing about the method
@@ -56,6 +56,7 @@ def get_or_create(
     Raises:
         Refused: ``field`` is models or labels.
     """
+    require(project, user, Action.RUN)
     if kind not in kinds(dataset.schema_version):
         raise Refused(f"{kind.label} predicts no field of this schema.", field="models")
     if problem := obstacle(kind):
@@ -67,7 +68,7 @@ def get_or_create(
             f"{kind.label} needs at least {MIN_LABELS} training labels; {dataset} has {available:,} that can be used.",
             field="models" if not labels else "labels",
         )
-    number = next_number(ClassicalModel, project)  # locks the project
+    number = project.next_number(ClassicalModel)  # locks the project
     same = ClassicalModel.objects.filter(project=project, dataset=dataset, kind=kind, labels=labels, seed=dataset.seed)
     found: ClassicalModel | None = same.filter(excluded=sorted(excluded)).first()
     if found is not None:

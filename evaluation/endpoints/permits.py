@@ -11,12 +11,14 @@ from django.contrib.auth.models import User
 from evaluation.audit import services as audit_services
 from evaluation.models import AuditEntry, Endpoint
 from labeling.models import Project
+from slmstudio.access import Action, require
 
 GIVEN, WITHDRAWN = "allowed", "withdrew"
 
 
 def grant(*, endpoint: Endpoint, user: User) -> bool:
     """Permits hold-out documents for the current endpoint. False if it is permitted already."""
+    require(endpoint.project, user, Action.ADMINISTER)
     if permit_for(endpoint) is not None:
         return False
     _record(endpoint, user, GIVEN)
@@ -25,6 +27,7 @@ def grant(*, endpoint: Endpoint, user: User) -> bool:
 
 def withdraw(*, endpoint: Endpoint, user: User) -> bool:
     """Revokes the permit, for running evaluations too. False if there is none."""
+    require(endpoint.project, user, Action.ADMINISTER, Action.RUN)  # removing the endpoint ends it too
     if permit_for(endpoint) is None:
         return False
     _record(endpoint, user, WITHDRAWN)

@@ -16,6 +16,7 @@ from evaluation.inference.response_status import STATUS_LABELS, ResponseStatus
 from evaluation.models import Endpoint
 from labeling.annotation import predictions
 from labeling.models import Document, Project
+from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 from slmstudio.web import outbound
 
@@ -43,6 +44,7 @@ def save_endpoint(*, project: Project, user: User, endpoint: Endpoint | None = N
     Raises:
         Refused: ``field`` is the column whose value cannot be used.
     """
+    require(project, user, Action.RUN)
     optional = {name: values[name] for name in _OPTIONAL if name in values}
     values = {name: values[name].strip() if isinstance(values[name], str) else values[name] for name in _CHANGEABLE}
     _check(project, endpoint, {**optional, **values})
@@ -84,12 +86,13 @@ def _check(project: Project, endpoint: Endpoint | None, values: dict[str, Any]) 
         api_key(values["key_variable"], values["url"], project)
 
 
-def test_endpoint(*, endpoint: Endpoint) -> dict[str, Any]:
+def test_endpoint(*, endpoint: Endpoint, user: User) -> dict[str, Any]:
     """Sends one document and stores the result. Never raises for what the endpoint does.
 
     The document is the first outside the hold-out without withheld pre-labels, because the output is shown; a sample
     text if none of the first hundred qualifies.
     """
+    require(endpoint.project, user, Action.RUN)
     project = endpoint.project
     compiled = project.schema_version.compiled
     text = _test_text(project)
@@ -135,6 +138,7 @@ def retire(*, endpoint: Endpoint, user: User) -> bool:
     """Removes an endpoint: no more requests are sent, running evaluations stop, and its hold-out permission ends.
     Existing outputs are kept. False if it was removed before.
     """
+    require(endpoint.project, user, Action.RUN)
     done = Endpoint.objects.filter(pk=endpoint.pk, retired_at__isnull=True).update(retired_at=timezone.now())
     if done:
         audit_services.record(project=endpoint.project, user=user, action="removed", about=f"endpoint {endpoint.name}")

@@ -71,7 +71,7 @@ def _saved(request: SignedInRequest, project: Any, form: EndpointForm, found: En
 def test(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Tests the endpoint with one document; its page then shows the result."""
     _, found = object_for(request.user, slug, Action.RUN, _in_use(), pk=pk)
-    services.test_endpoint(endpoint=found)
+    services.test_endpoint(endpoint=found, user=request.user)
     return redirect("endpoint", found.project.slug, found.pk)
 
 

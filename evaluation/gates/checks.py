@@ -23,6 +23,7 @@ from evaluation.gates.verdicts import summary_sentence, verdict_for
 from evaluation.models import EvalRun, GateReport
 from evaluation.runs import resources
 from labeling.models import Split
+from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 
@@ -82,6 +83,7 @@ def run_gates(
     Raises:
         Refused: ``field`` is eval_run, baseline or gates.
     """
+    require(eval_run.project, user, Action.RUN, Action.APPROVE)
     if eval_run.split == Split.VALIDATION:
         return _check(eval_run, baseline, gates)
     if gates is not None and changes(gates_of(current_policy(project=eval_run.project)), gates):

@@ -25,9 +25,9 @@ from evaluation.gates.provenance import provenance_of
 from evaluation.gates.verdicts import all_passed, summary_sentence, verdicts_for
 from evaluation.models import EvalRun, GatePolicy, GateReport, ResourceMeasurement
 from evaluation.runs import resources
-from evaluation.runs.services import next_number
 from labeling.integrations import events
 from labeling.models import Project, Split
+from slmstudio.access import Action, require
 from slmstudio.database.validation import validate_fields
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
@@ -72,6 +72,7 @@ def create_report(*, eval_run: EvalRun, baseline: EvalRun | None, user: User | N
     Raises:
         Refused: ``field`` is eval_run or baseline.
     """
+    require(eval_run.project, user, Action.RUN, Action.APPROVE)
     for _ in range(ATTEMPTS):
         report = _create(eval_run, baseline, user)
         if report is not None:
@@ -156,7 +157,7 @@ def _judge(basis: Basis, eval_run: EvalRun, baseline: EvalRun | None, user: User
 
 def _store(report: GateReport, user: User | None) -> GateReport:
     """Numbers and saves a report; its policy is frozen and the audit log records it. Only under the project's lock."""
-    report.number = next_number(GateReport, report.project)
+    report.number = report.project.next_number(GateReport)
     report.created_at = timezone.now()
     validate_fields(report)
     report.save()

@@ -19,6 +19,7 @@ from labeling.annotation import challenges
 from labeling.annotation.challenges import LabelChallenge
 from labeling.form.merge import same
 from labeling.models import AnnotationRevision, DatasetItem, Document, Gold, Project
+from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 from slmstudio.text.formatting import percent
 
@@ -35,6 +36,7 @@ def create_challenge(*, output: EvalOutput, user: User, path: str = "", reason: 
     Raises:
         Refused: ``field`` is field, reason or form.
     """
+    require(output.eval_run.project, user, Action.LABEL)
     run = output.eval_run
     reason = reason.replace("\0", "").strip()
     if len(reason) > MAX_REASON_LENGTH:
@@ -76,6 +78,7 @@ def challenge_suspect(*, suspect: SuspectLabel, user: User) -> bool:
     Raises:
         Refused: the label changed since the check, or cannot be adjudicated.
     """
+    require(suspect.run.project, user, Action.CURATE)
     run = suspect.run
     Project.objects.select_for_update(no_key=True).get(pk=run.project_id)
     document = Document.objects.select_for_update(of=("self",), no_key=True).get(pk=suspect.document_id)

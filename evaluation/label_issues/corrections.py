@@ -11,6 +11,7 @@ from evaluation.runs import rescoring
 from labeling.datasets import freeze as freeze_module
 from labeling.datasets.freeze_rules import rules_of
 from labeling.models import DatasetItem, DatasetVersion, FreezeRun, Gold, Project, Review
+from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 
 __all__ = ["CorrectionStatus", "correction_status", "freeze", "rescore_all"]
@@ -60,6 +61,7 @@ def freeze(*, project: Project, user: User) -> DatasetVersion | FreezeRun:
     Raises:
         Refused: there is no version, or none can be frozen.
     """
+    require(project, user, Action.CURATE)
     newest = DatasetVersion.objects.filter(project=project).order_by("-number").first()
     if newest is None:
         raise Refused("The project has no dataset version. Freeze one.", field="form")
@@ -85,6 +87,7 @@ def rescore_all(
     Raises:
         Refused: there is no such evaluation, or none can be re-scored.
     """
+    require(project, user, Action.RUN)
     newest = DatasetVersion.objects.filter(project=project).order_by("-number").first()
     requested = sorted(set(numbers))
     runs = EvalRun.objects.filter(project=project, number__in=requested).with_model().order_by("number")

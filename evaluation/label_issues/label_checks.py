@@ -17,12 +17,12 @@ from evaluation.label_issues import suspects
 from evaluation.label_issues.challenges import challenge_suspect
 from evaluation.label_issues.suspects import CheckedLabel, Suspect
 from evaluation.models import EvalOutput, EvalRun, GoldQuestion, LabelCheckRun, PrelabelRun, SuspectLabel
-from evaluation.runs.services import next_number
 from evaluation.scores.label_noise import candidate_label
 from labeling.datasets.freeze_candidates import TextIndex, class_fields, no_progress
 from labeling.datasets.near_duplicates import THRESHOLD
 from labeling.form.merge import MISSING, value_at
 from labeling.models import AnnotationRevision, DatasetItem, Document, Gold, Prediction, Project, Split
+from slmstudio.access import Action, require
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.contract.schema.compiled import CompiledSchema, split
 from slmstudio.contract.scoring.pairing import pair
@@ -54,6 +54,7 @@ def start_label_check(*, project: Project, user: User, source: str, eval_run: Ev
     Raises:
         Refused: ``field`` is source; there is nothing to compare with.
     """
+    require(project, user, Action.CURATE)
     if source not in Source.values:
         raise Refused(f"Choose a source: {', '.join(Source.values)}.", field="source")
     if (source == Source.EVALUATION) != (eval_run is not None):
@@ -69,7 +70,7 @@ def start_label_check(*, project: Project, user: User, source: str, eval_run: Ev
         raise Refused("A label check is already running.", field="source")
     run: LabelCheckRun = LabelCheckRun.objects.create(
         project=project,
-        number=next_number(LabelCheckRun, project),
+        number=project.next_number(LabelCheckRun),
         source=source,
         schema_version=version,
         eval_run=eval_run,
@@ -291,6 +292,7 @@ def challenge_first(*, run: LabelCheckRun, user: User, count: int) -> tuple[int,
     Returns how many documents were sent to adjudication, and how many were skipped: challenged already, changed or
     removed since.
     """
+    require(run.project, user, Action.CURATE)
     sent = 0
     seen: set[int] = set()
     rows = SuspectLabel.objects.filter(run=run, place__lte=count).select_related("document", "revision")

@@ -25,6 +25,7 @@ from labeling.annotation import assignment
 from labeling.datasets.near_duplicates import THRESHOLD
 from labeling.documents.list.field_filters import like
 from labeling.models import DatasetItem, Document, DocumentSearch, DocumentState, Project, Split
+from slmstudio.access import Action, require
 from slmstudio.contract.scoring.scorer import ERROR_LABELS
 from slmstudio.database.statement_timeout import StatementTimeout, statement_timeout
 from slmstudio.errors import Refused
@@ -121,6 +122,7 @@ def queue_lookalikes(*, run: EvalRun, part: OutputFilter, count: int, people: Se
     Raises:
         Refused: ``field`` is count, people or form; code ``holdout`` for an evaluation of the hold-out.
     """
+    require(run.project, user, Action.CURATE)
     if run.split == Split.HOLDOUT:
         raise Refused(
             "Lookalikes of hold-out documents would fit the training data to the hold-out. Evaluate the model on "

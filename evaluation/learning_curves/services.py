@@ -12,11 +12,12 @@ from django.utils import timezone
 
 from evaluation.audit import services as audit_services
 from evaluation.models import EvalRun, LearningCurve, LearningPoint
-from evaluation.runs.services import next_number, start_evaluation
+from evaluation.runs.services import start_evaluation
 from labeling.datasets import queries as dataset_queries
 from labeling.datasets.freeze_candidates import class_fields
 from labeling.form.merge import MISSING, value_at
 from labeling.models import DatasetVersion, Project, Split
+from slmstudio.access import Action, require
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE, Status
@@ -62,10 +63,11 @@ def start_learning_curve(
         Refused: ``field`` is dataset, model, seeds, max_hours; too few documents, nothing to classify, over the budget,
             or what a training run refuses.
     """
+    require(project, user, Action.RUN)
     _check(project, dataset, base_model, seeds)
     curve: LearningCurve = LearningCurve(
         project=project,
-        number=next_number(LearningCurve, project),
+        number=project.next_number(LearningCurve),
         dataset=dataset,
         base_model=base_model,
         shares=list(SHARES),
@@ -261,6 +263,7 @@ def scores_by_field(scores: Mapping[str, Any]) -> dict[str, list[int]]:
 
 def cancel(*, curve: LearningCurve, user: User) -> bool:
     """Cancels a curve with its training runs and evaluations. False if it had ended."""
+    require(curve.project, user, Action.RUN)
     if not curve.cancel():
         return False
     for point in curve.points.select_related("training_run", "eval_run"):

@@ -23,6 +23,7 @@ from evaluation.models import EvalRun, LoopRun
 from evaluation.runs.services import start_evaluation
 from labeling.datasets import queries
 from labeling.models import DatasetVersion, Project, Split
+from slmstudio.access import Action, Forbidden, require
 from slmstudio.contract.decoding.grounding import build_plan, candidates
 from slmstudio.errors import Refused
 from slmstudio.runs.models import BackgroundRun, Status
@@ -62,6 +63,7 @@ def start_pipeline(
     Raises:
         Refused: from ``start_training`` or ``start_evaluation``; nothing is queued then.
     """
+    require(project, user, Action.RUN)
 
     has_validation = dataset.items.filter(split=Split.VALIDATION).exists()
     default = default_mode(dataset)
@@ -204,7 +206,7 @@ def _conclude(pipeline: LoopRun) -> None:
             report = create_report(
                 eval_run=pipeline.tuned, baseline=default_baseline(pipeline.tuned), user=pipeline.created_by
             )
-    except (Refused, GateError) as error:
+    except (Refused, Forbidden, GateError) as error:
         pipeline.fail(f"All stages completed, but the gate report failed: {error}")
         return
     pipeline.finish(progress_done=pipeline.progress_total, comparison=comparison, gate_report=report)

@@ -20,7 +20,6 @@ from evaluation.inference.endpoint_keys import endpoint_config
 from evaluation.inference.response_status import ANSWERED, STATUS_LABELS, USABLE, ResponseStatus
 from evaluation.models import Endpoint, PrelabelItem, PrelabelRun
 from evaluation.runs.batch_writer import BatchWriter
-from evaluation.runs.services import next_number
 from labeling.annotation import predictions
 from labeling.datasets import queries as dataset_queries
 from labeling.documents.list import filters as listed
@@ -31,6 +30,7 @@ from labeling.integrations import events
 from labeling.models import DatasetVersion, Document, DocumentState, Prediction, Project, SchemaVersion, Split
 from labeling.models.documents import LABELED_STATES
 from slmstudio import quotas
+from slmstudio.access import Action, require
 from slmstudio.contract.scoring.scorer import wilson
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
@@ -100,6 +100,7 @@ def start_prelabels(
     Raises:
         Refused: ``field`` is one of model, query, limit, examples, token_budget. Nothing is queued then.
     """
+    require(project, user, Action.RUN)
     _check_model(project, model_version, endpoint)
     if problem := quotas.compute_problem(project):
         raise Refused(problem, field="model", code="quota")
@@ -113,7 +114,7 @@ def start_prelabels(
         raise Refused(f"There are no {selection.description} outside the hold-out.", field="query")
     run = PrelabelRun(
         project=project,
-        number=next_number(PrelabelRun, project),
+        number=project.next_number(PrelabelRun),
         schema_version=project.schema_version,
         instruction=_instruction(project, model_version),
         model_version=model_version,
@@ -193,6 +194,7 @@ def _examples(project: Project, count: int) -> list[dict[str, Any]]:
 
 def cancel(*, run: PrelabelRun, user: User) -> bool:
     """Cancels a queued run at once and asks a running one to stop. False if it has already ended."""
+    require(run.project, user, Action.RUN)
     with transaction.atomic():
         if not run.cancel():
             return False

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpResponse
-from django.shortcuts import redirect, render
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.shortcuts import render
+from django.views.decorators.http import require_http_methods, require_safe
 
 from evaluation.inference.response_status import STATUS_LABELS, USABLE, ResponseStatus
 from evaluation.models import Endpoint, PrelabelRun
@@ -108,12 +107,3 @@ def _items(request: SignedInRequest, found: PrelabelRun) -> dict[str, Any]:
         "outcome_words": STATUS_LABELS[ResponseStatus(outcome)] if outcome else "",
         "good": [str(one) for one in USABLE],
     }
-
-
-@require_POST
-def cancel(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
-    """Cancels a queued or running run."""
-    project, found = object_for(request.user, slug, Action.RUN, PrelabelRun, number=number)
-    if not services.cancel(run=found, user=request.user):
-        messages.info(request, f"Run {found.number} has already ended.")
-    return redirect("prelabel_run", project.slug, found.number)

@@ -10,11 +10,11 @@ from evaluation.inference.backends import backend_class_of
 from evaluation.models import Endpoint, PromptSearch
 from evaluation.prompts import search
 from evaluation.runs import few_shot
-from evaluation.runs.services import next_number
 from labeling.datasets import queries as dataset_queries
 from labeling.datasets import splits
 from labeling.models import DatasetVersion, Project, Split
 from slmstudio import quotas
+from slmstudio.access import Action, require
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
 from training.models import BaseModel
@@ -44,6 +44,7 @@ def start_search(
     Raises:
         Refused: ``field`` is model, dataset, documents, max_trials, max_minutes or max_cost.
     """
+    require(project, user, Action.RUN)
     _check_model(project, model)
     if problem := quotas.compute_problem(project):
         raise Refused(problem, field="model", code="quota")
@@ -67,7 +68,7 @@ def start_search(
         )
     made = PromptSearch(
         project=project,
-        number=next_number(PromptSearch, project),
+        number=project.next_number(PromptSearch),
         dataset=dataset,
         documents=drawn,
         seed=dataset.seed,
@@ -117,6 +118,7 @@ def validation_documents(dataset: DatasetVersion, count: int) -> list[int]:
 
 def cancel(*, run: PromptSearch, user: User | None) -> bool:
     """Cancels a queued search at once and asks a running one to stop. False if it had ended before."""
+    require(run.project, user, Action.RUN)
     if not run.cancel():
         return False
     audit_services.record(project=run.project, user=user, action="cancelled", about=f"prompt search {run.number}")

@@ -16,6 +16,7 @@ from django.utils import timezone
 from evaluation.audit import services as audit_services
 from evaluation.models import EvalOutput, EvalRun, Pin
 from labeling.models import Document, Project
+from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 
 MAX_REASON_LENGTH = 300
@@ -61,6 +62,7 @@ def pin(*, project: Project, document: Document, user: User, reason: str = "") -
         Refused: the document belongs to another project, its outputs on the hold-out are not open, or the reason is too
             long.
     """
+    require(project, user, Action.PROPOSE_POLICY)
     if document.project_id != project.pk:
         raise Refused("That document belongs to another project.", field="document")
     reason = reason.replace("\0", "").strip()
@@ -99,6 +101,7 @@ def pin_all(*, project: Project, names: Sequence[str], user: User, reason: str =
     Raises:
         Refused: there are none, or more than ``MAX_PINS``.
     """
+    require(project, user, Action.PROPOSE_POLICY)
     if not 0 < len(names) <= MAX_PINS:
         raise Refused(f"Select 1 to {MAX_PINS} documents; {len(names):,} are selected.", field="documents")
     before = pinned_documents(project)
@@ -113,6 +116,7 @@ def pin_all(*, project: Project, names: Sequence[str], user: User, reason: str =
 
 def unpin(*, project: Project, document: Document, user: User, reason: str = "") -> bool:
     """Unpins a document; its pin stays as history. False where it was not pinned."""
+    require(project, user, Action.SET_POLICY)
     with transaction.atomic():
         rows = Pin.objects.select_for_update(of=("self",)).select_related("document")
         row = rows.filter(project=project, document=document, removed_at=None).first()

@@ -1,16 +1,15 @@
 """The list of evaluations; start, cancel and resume one."""
 
-from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpResponse
-from django.shortcuts import redirect, render
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.shortcuts import render
+from django.views.decorators.http import require_http_methods, require_safe
 
 from evaluation.models import EvalRun
 from evaluation.runs import services
 from evaluation.runs.forms import EvaluationForm
 from labeling.models import DatasetVersion, Split
-from slmstudio.access import Action, object_for, project_for
+from slmstudio.access import Action, project_for
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment, redirect_to
 
@@ -66,23 +65,3 @@ def new(request: SignedInRequest, slug: str) -> HttpResponse:
         else:
             return redirect_to(request, run.get_absolute_url())
     return page_or_fragment(request, "evaluation/runs/new.html", "form", {"project": project, "form": form}, status=422)
-
-
-@require_POST
-def cancel(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
-    """Cancels a queued or running evaluation."""
-    project, run = object_for(request.user, slug, Action.RUN, EvalRun, number=number)
-    if not services.cancel(run=run, user=request.user):
-        messages.info(request, f"Evaluation {run.number} has already ended.")
-    return redirect("eval_run", project.slug, run.number)
-
-
-@require_POST
-def resume(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
-    """Resumes a failed evaluation over an endpoint, with its existing answers."""
-    project, run = object_for(request.user, slug, Action.RUN, EvalRun, number=number)
-    try:
-        services.resume(run=run, user=request.user)
-    except Refused as refusal:
-        messages.error(request, refusal.message)
-    return redirect("eval_run", project.slug, run.number)

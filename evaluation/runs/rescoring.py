@@ -16,13 +16,14 @@ from django.db import transaction
 from evaluation.audit import services as audit_services
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import outputs, run_documents, summary
-from evaluation.runs.services import check_price, next_number
+from evaluation.runs.services import check_price
 from evaluation.runs.slices import current_slices
 from evaluation.scores.label_noise import LabelNoise
 from evaluation.stats import distribution
 from labeling.datasets.families import families_of
 from labeling.form.merge import same
 from labeling.models import DatasetVersion, Project, Split
+from slmstudio.access import Action, require
 from slmstudio.contract.scoring.scorer import SCORER_VERSION
 from slmstudio.database.validation import validate_fields
 from slmstudio.errors import Refused
@@ -48,11 +49,12 @@ def rescore(*, run: EvalRun, dataset: DatasetVersion, user: User | None, confirm
         Refused: ``field`` is run, dataset or confirmed (code ``holdout_not_confirmed``, with the price); nothing is
             queued then.
     """
+    require(run.project, user, Action.RUN)
     source = run.rescored_from or run
     _check(source, dataset)
     with transaction.atomic():
         # Locks the project, so that two who ask at once get one evaluation.
-        number = next_number(EvalRun, source.project)
+        number = source.project.next_number(EvalRun)
         ended_badly = (Status.FAILED, Status.CANCELLED)
         made: Any = EvalRun.objects.filter(rescored_from=source, dataset=dataset)
         made = made.filter(scorer_version__in=("", SCORER_VERSION))

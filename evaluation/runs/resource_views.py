@@ -11,6 +11,7 @@ from evaluation.models import EvalRun, GateReport
 from evaluation.runs import resources
 from slmstudio.access import Action, object_for
 from slmstudio.errors import Refused
+from slmstudio.runs import controls
 from slmstudio.runs.models import Status
 from slmstudio.web.requests import SignedInRequest, is_htmx, positive_int, redirect_to
 
@@ -53,6 +54,6 @@ def cancel(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     project, run = object_for(request.user, slug, Action.RUN, EvalRun, number=number)
     run.project = project
     live = resources.page(run)["live"]
-    if live is None or not live.cancel():
+    if live is None or not controls.cancel(run=live, user=request.user):
         messages.info(request, "The measurement has already ended.")
     return redirect(f"{run.get_absolute_url()}#resources")

@@ -13,6 +13,7 @@ from evaluation.runs.summary import latencies
 from evaluation.stats import distribution
 from labeling.models import Project
 from slmstudio import quotas
+from slmstudio.access import Action, require
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
@@ -29,6 +30,7 @@ def start_measurement(*, run: EvalRun, user: User) -> ResourceMeasurement:
     Raises:
         Refused: ``field`` is run; nothing is queued then.
     """
+    require(run.project, user, Action.RUN)
     Project.objects.select_for_update(no_key=True).get(pk=run.project_id)
     live: ResourceMeasurement | None = ResourceMeasurement.objects.filter(eval_run=run).live().first()
     if live is not None:

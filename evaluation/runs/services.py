@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Max, Q
+from django.db.models import Q
 
 from evaluation.audit import services as audit_services
 from evaluation.endpoints import permits
@@ -26,6 +26,7 @@ from evaluation.runs import run_documents
 from labeling.integrations import events
 from labeling.models import DatasetVersion, Project, SchemaVersion, Split
 from slmstudio import quotas
+from slmstudio.access import Action, require
 from slmstudio.contract.decoding.grounding import candidates
 from slmstudio.database.validation import validate_fields
 from slmstudio.errors import Refused
@@ -57,13 +58,6 @@ holdout_price: Hook[[DatasetVersion, Model], EvaluationPrice] = Hook()
 evaluation_ended: Hook[[EvalRun], object] = Hook()
 
 
-def next_number(model: Any, project: Project) -> int:
-    """The next number of a kind of row in a project. Call it in a transaction: it locks the project's row."""
-    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
-    newest = model.objects.filter(project=project).aggregate(newest=Max("number"))["newest"]
-    return int(newest or 0) + 1
-
-
 @transaction.atomic
 def start_evaluation(
     *,
@@ -91,6 +85,7 @@ def start_evaluation(
         Refused: ``field`` is one of model, dataset, split, mode, at_once, confirmed (code
             ``holdout_not_confirmed``, with the price). Nothing is queued then.
     """
+    require(project, user, Action.RUN)
     prompt = model if isinstance(model, PromptSearch) else None
     if prompt is not None:
         _check_prompt(project, prompt, dataset)
@@ -122,7 +117,7 @@ def start_evaluation(
         check_price(dataset, model)
     run = EvalRun(
         project=project,
-        number=next_number(EvalRun, project),
+        number=project.next_number(EvalRun),
         dataset=dataset,
         split=split,
         mode=mode,
@@ -229,6 +224,7 @@ def waits_for_training(run: EvalRun) -> bool:
 
 def cancel(*, run: EvalRun, user: User) -> bool:
     """Cancels a queued run at once and asks a running one to stop. False if it had ended before."""
+    require(run.project, user, Action.RUN)
     if not run.cancel():
         return False
     audit_services.record(project=run.project, user=user, action="cancelled", about=f"evaluation {run.number}")
@@ -267,6 +263,7 @@ def resume(*, run: EvalRun, user: User) -> None:
     Raises:
         Refused: it cannot be resumed; nothing is queued then, and nothing is lost.
     """
+    require(run.project, user, Action.RUN)
     rows = EvalRun.objects.select_for_update(of=("self",))
     locked: EvalRun = rows.select_related("endpoint", "project").get(pk=run.pk)
     endpoint = locked.endpoint

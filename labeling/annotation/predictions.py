@@ -9,9 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import transaction
 
 from labeling.models import Document, Prediction, Project, SchemaVersion
+from slmstudio.access import Action, require
 from slmstudio.contract.json_text import text_fits
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.scoring.scorer import count_differences
@@ -88,6 +90,20 @@ class RecordResult:
     held_out: int = 0
     gone: int = 0
     unusable: int = 0
+
+
+def receive(
+    *,
+    project: Project,
+    user: User,
+    schema_version: SchemaVersion,
+    proposals: Iterable[PredictionInput],
+    model: str,
+    source: str,
+) -> RecordResult:
+    """Stores predictions that a member sends, as ``record`` does."""
+    require(project, user, Action.CURATE)
+    return record(project=project, schema_version=schema_version, proposals=proposals, model=model, source=source)
 
 
 @transaction.atomic

@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from labeling.models import Document, Presence
+from slmstudio.access import Action, require
 
 #: how long a report is valid: a few intervals of ``PRESENCE_MS`` in static/js/annotation/queue.js
 PRESENCE_DURATION = timedelta(seconds=45)
@@ -19,6 +20,7 @@ MAX_TAB_LENGTH = 64
 
 def open_tab(*, document: Document, user: User, tab: str) -> None:
     """Stores that a user's tab shows this document and no other. ``tab`` is a name that the tab chose."""
+    require(document.project, user, Action.LABEL)
     now = timezone.now()
     Presence.objects.bulk_create(
         [Presence(user=user, tab=tab[:MAX_TAB_LENGTH], document_id=document.pk, seen_at=now)],

@@ -22,6 +22,7 @@ from labeling.failure_tags import tags_of
 from labeling.integrations.events import emit_document_event
 from labeling.models import Annotation, Document, DocumentPlace, DocumentState, Project
 from labeling.models.documents import QUEUE
+from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 
 #: how long a lock lasts without a renewal; an open tab renews it
@@ -49,6 +50,7 @@ def next_document(
     Without ``after``, the user's own drafts follow their rejected labels. With it, the queue continues after that
     document, which is not returned again, and wraps around at the end. Two users never lock the same document.
     """
+    require(project, user, Action.LABEL)
     for _ in range(_ATTEMPTS):
         empty = True
         for candidates in _candidates(project, user, after):
@@ -204,6 +206,7 @@ def acquire_lock(*, document: Document, user: User, shared: bool = False) -> Use
 
     ``shared``: several annotators label it independently, so locks do not block.
     """
+    require(document.project, user, Action.LABEL)
     mine = Document.objects.filter(unlocked_for(user), pk=document.pk).update(
         locked_by=user, locked_until=timezone.now() + LOCK
     )
@@ -215,6 +218,7 @@ def acquire_lock(*, document: Document, user: User, shared: bool = False) -> Use
 
 def release_lock(*, document: Document, user: User) -> None:
     """Releases the lock, where this user has it."""
+    require(document.project, user, Action.LABEL)
     Document.objects.filter(pk=document.pk, locked_by=user).update(locked_by=None, locked_until=None)
 
 
@@ -321,6 +325,7 @@ def skip(*, document: Document, user: User, reason: str) -> None:
     Raises:
         Refused: no reason, or the document is already submitted.
     """
+    require(document.project, user, Action.LABEL)
     reason = " ".join(reason.replace("\x00", "").split())[:300]
     if not reason:
         raise Refused("Enter a reason for skipping this document.", code="reason")
@@ -335,6 +340,7 @@ def flag(*, document: Document, user: User, tags: Iterable[str]) -> list[str]:
     Raises:
         Refused: a tag that is neither in the project's vocabulary nor on the document.
     """
+    require(document.project, user, Action.LABEL)
     with transaction.atomic():
         row = Document.objects.select_for_update(of=("self",)).select_related("project").get(pk=document.pk)
         known = list(dict.fromkeys([*tags_of(row.project), *row.tags]))

@@ -69,7 +69,7 @@ from labeling.models import (
     Review,
     SchemaVersion,
 )
-from slmstudio.access import Action, may
+from slmstudio.access import Action, may, require
 from slmstudio.contract.schema.compiled import Problem
 from slmstudio.errors import Refused
 
@@ -248,6 +248,7 @@ def save_draft(
     focus in each field, by pattern. ``prediction``: the one that filled the form; ignored if it is not visible for this
     document.
     """
+    require(document.project, user, Action.LABEL)
     with transaction.atomic():
         changes = _draft_changes(user, timezone.now())
         locked = lock_document(document, user, changes, prediction=prediction, whole=False)
@@ -281,6 +282,7 @@ def submit(
         InvalidLabel: the schema rejects the value, a warning (a value that is not in the document, a broken invariant)
             is not confirmed, or there are optional fields to ask about. The value is saved as a draft.
     """
+    require(document.project, user, Action.LABEL)
     problems: list[Problem] = []
     changes = state.before_submit(may_review=_expects_approval(document))
     try:
@@ -372,6 +374,7 @@ def restore(*, document: Document, user: User, revision_id: int, base_version: i
     Raises:
         Refused: there is no such revision, or it is another annotator's while labels are independent.
     """
+    require(document.project, user, Action.LABEL)
     revision = (
         AnnotationRevision.objects.select_related("annotation")
         .annotate(decision=newest_decision(OuterRef("annotation__document")))

@@ -110,7 +110,7 @@ def _authorize_early(request: HttpRequest, who: RequestContext) -> RequestContex
     if slug is not None and token is not None:
         if token.project.slug != slug or token.role is None:
             raise Http404("No such project.")
-        who.project = authorize(token.project, token.role, ACTIONS[scope])
+        who.project = authorize(token.project, token.user, token.role, ACTIONS[scope])
     elif slug is not None:
         who.project = project_for(who.user, slug, ACTIONS[scope])
     if token is not None and scope not in token.scopes:

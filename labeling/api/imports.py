@@ -23,6 +23,7 @@ from labeling.imports.formats.registry import FORMATS, describe_options
 from labeling.models import ImportRun, Project
 from slmstudio.contract.json_text import JsonError, dumps, loads
 from slmstudio.errors import Refused
+from slmstudio.runs import controls
 from slmstudio.storage import artifacts
 from slmstudio.web.paging import page
 
@@ -206,7 +207,7 @@ def import_run(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
 def cancel_import(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
     """Cancels an import; imported documents stay. No effect on one that has ended."""
     run = object_of(request, ImportRun, pk=pk)
-    run.cancel()
+    controls.cancel(run=run, user=caller(request).user)
     run.refresh_from_db()
     return answer(_run(run))
 

@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Router
 
 from labeling.annotation import predictions as service
-from labeling.api.access import Slug, project_of
+from labeling.api.access import Slug, caller, project_of
 from labeling.api.operations import operation
 from labeling.api.problems import Problem, field_problem
 from labeling.api.schemas.predictions import PredictedOut, PredictionIn, PredictionsIn
@@ -37,8 +37,9 @@ def add_predictions(request: HttpRequest, slug: Slug, body: PredictionsIn) -> Ht
         for row, (item, key) in enumerate(zip(body.predictions, keys, strict=True), 1)
         if key is None
     ]
-    recorded = service.record(
+    recorded = service.receive(
         project=project,
+        user=caller(request).user,
         schema_version=version,
         proposals=[
             service.PredictionInput(key, _raw(item), item.confidence, item.seconds)

@@ -111,7 +111,7 @@ def redeliver(request: HttpRequest, slug: Slug, pk: int, delivery: int) -> HttpR
     if row is None:
         raise Problem(404, "This webhook has no such delivery.")
     try:
-        return answer(_delivery(delivery_service.redeliver(delivery=row)), 202)
+        return answer(_delivery(delivery_service.redeliver(delivery=row, user=caller(request).user)), 202)
     except Refused as refusal:
         raise Problem(409, refusal.message) from refusal
 

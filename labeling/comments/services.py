@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from labeling.integrations.events import emit_document_event
 from labeling.models import Comment, Document, Membership, Mention, Project
+from slmstudio.access import Action, require
 from slmstudio.contract.schema.structure import split
 from slmstudio.errors import Refused
 
@@ -27,6 +28,7 @@ def add(*, document: Document, user: User, text: str, path: str = "") -> Comment
     Raises:
         Refused: the text is empty or too long, or ``path`` is invalid.
     """
+    require(document.project, user, Action.LABEL)
     text = text.replace("\x00", "").strip()
     if not text:
         raise Refused("Enter a comment.")
@@ -76,6 +78,7 @@ def _mentioned_members(project_id: int, text: str) -> list[int]:
 @transaction.atomic
 def resolve(*, comment: Comment, user: User) -> Comment:
     """Resolves a comment, and marks its mentions as read. The first user to resolve it is stored."""
+    require(comment.document.project, user, Action.LABEL)
     now = timezone.now()
     if Comment.objects.filter(pk=comment.pk, resolved_at=None).update(resolved_at=now, resolved_by=user):
         Mention.objects.filter(comment=comment, read_at=None).update(read_at=now)

@@ -48,6 +48,7 @@ from labeling.models import (
     SchemaVersion,
 )
 from labeling.models.annotations import EXCLUDED_STATES
+from slmstudio.access import Action, Forbidden, require
 from slmstudio.audit import note
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.database.validation import validate_fields
@@ -87,6 +88,7 @@ def freeze(
         Refused: a setting is invalid, there is nothing to freeze or to train on, a label migration is incomplete, or
             the schema or the hold-out changed during the freeze.
     """
+    require(project, user, Action.CURATE)
     rules = rules or Rules()
     _check_change(project)
     version = project.schema_version
@@ -385,6 +387,7 @@ def start_freeze(*, project: Project, user: User | None, rules: Rules, **setting
     Raises:
         Refused: a setting is invalid, or a label migration is incomplete.
     """
+    require(project, user, Action.CURATE)
     _check_change(project)
     compiled = project.schema_version.compiled
     validate_settings(settings["seed"], settings["validation_share"], settings["holdout_share"], rules, compiled)
@@ -414,7 +417,7 @@ def process(run: FreezeRun) -> None:
         dataset = freeze(project=run.project, user=run.created_by, rules=rules, progress=beat, **settings)
     except _FreezeCancelled:
         run.cancelled()
-    except Refused as refusal:
-        run.fail(refusal.message)
+    except (Refused, Forbidden) as refusal:
+        run.fail(str(refusal))
     else:
         run.finish(dataset=dataset, unchanged=dataset.number <= before)

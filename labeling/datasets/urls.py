@@ -3,11 +3,13 @@
 from django.urls import path
 
 from labeling.datasets import export_views, version_views, views
+from labeling.models import FreezeRun
+from slmstudio.runs import controls
 
 urlpatterns = [
     path("datasets/", views.datasets, name="datasets"),
     path("datasets/runs/<int:pk>/", views.freeze_run, name="freeze_run"),
-    path("datasets/runs/<int:pk>/cancel/", views.cancel_freeze, name="freeze_cancel"),
+    path("datasets/runs/<int:pk>/cancel/", controls.cancel_run, {"kind": FreezeRun}, name="freeze_cancel"),
     path("datasets/diff/", version_views.diff, name="dataset_diff"),
     path("datasets/<int:number>/", version_views.dataset, name="dataset"),
     path("datasets/<int:number>/near-duplicates/", version_views.near_duplicates, name="dataset_twins"),

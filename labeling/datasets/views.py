@@ -6,7 +6,7 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import ngettext
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from labeling.datasets import freeze, freeze_candidates
 from labeling.datasets.forms import NAMES, FreezeForm
@@ -69,12 +69,3 @@ def freeze_run(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     project, run = object_for(request.user, slug, Action.READ, runs, pk=pk)
     fragment = "#progress" if request.htmx else ""  # type: ignore[attr-defined]
     return render(request, f"labeling/datasets/freeze_run.html{fragment}", {"project": project, "run": run})
-
-
-@require_POST
-def cancel_freeze(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Cancels a freeze; no version is created."""
-    _, run = object_for(request.user, slug, Action.CURATE, FreezeRun, pk=pk)
-    if not run.cancel():
-        messages.info(request, "The freeze has already ended.")
-    return redirect("freeze_run", slug, pk)

@@ -25,7 +25,7 @@ from labeling.documents.list.filters import read_query
 from labeling.documents.list.search import matching_documents
 from labeling.failure_tags import tags_of
 from labeling.models import Annotation, BulkEdit, DatasetItem, Document, Membership, Project, SilverItem
-from slmstudio import audit
+from slmstudio import access, audit
 from slmstudio.errors import Refused
 from slmstudio.storage import artifacts
 
@@ -56,6 +56,7 @@ def start(
     Raises:
         Refused: the action, the filters or the value is invalid, or no document is selected.
     """
+    access.require(project, user, access.Action.CURATE)
     clean = clean_params(project, action, params)
     if query is not None:
         filters = read_query(query, project.schema_version.compiled)
@@ -86,6 +87,7 @@ def undo(*, edit: BulkEdit, user: User) -> BulkEdit:
     Raises:
         Refused: the edit is running, was undone, is an undo, or did not store the previous values.
     """
+    access.require(edit.project, user, access.Action.CURATE)
     if not can_undo(edit):
         raise Refused("This change cannot be undone: it is running, was undone, or changed nothing.")
     with transaction.atomic():
@@ -117,6 +119,7 @@ def change_one(*, document: Document, user: User, action: str, params: Mapping[s
     Raises:
         Refused: the document or the value does not allow it.
     """
+    access.require(document.project, user, access.Action.CURATE)
     project = document.project
     clean = clean_params(project, action, params)
     with transaction.atomic():

@@ -102,15 +102,6 @@ def edit(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_POST
-def cancel(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Cancels an edit. The documents that it changed stay changed; it can be undone."""
-    _, row = object_for(request.user, slug, Action.CURATE, BulkEdit, pk=pk)
-    if not row.cancel():
-        messages.info(request, "The change has already ended.")
-    return redirect("bulk_edit", slug, pk)
-
-
-@require_POST
 def undo(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Queues the undo of an edit."""
     _, row = object_for(request.user, slug, Action.CURATE, BulkEdit, pk=pk)

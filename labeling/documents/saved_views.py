@@ -9,6 +9,7 @@ from django.db.models import Q
 
 from labeling.documents.list.filters import read_query
 from labeling.models import Project, SavedView
+from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 
 MAX_VIEWS = 50
@@ -29,6 +30,7 @@ def save_view(*, project: Project, user: User, name: str, query: str, shared: bo
     Raises:
         Refused: the name is missing or too long, the query is too long, or the user has fifty views.
     """
+    require(project, user, Action.READ)
     name = " ".join(name.replace("\0", "").split())
     if not name:
         raise Refused("Enter a name for the view.")
@@ -60,6 +62,7 @@ def delete_view(*, view: SavedView, user: User, can_delete_shared: bool = False)
     Raises:
         Refused: the user may not delete it.
     """
+    require(view.project, user, Action.READ)
     if view.user_id != user.pk and not (can_delete_shared and view.shared):
         raise Refused("Only its creator or an engineer or owner of the project can delete this view.")
     view.delete()

@@ -30,6 +30,7 @@ from labeling.imports.uploads import Upload
 from labeling.integrations import events
 from labeling.models import ImportRun, Project
 from slmstudio import quotas
+from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
@@ -68,6 +69,7 @@ def start_import(
     Raises:
         Refused: the file is empty, too large, or its format is not supported; an option is invalid.
     """
+    require(project, user, Action.CURATE)
     if kind and kind not in FORMATS:
         raise Refused(f"Unknown format {kind}. The formats are {', '.join(FORMATS)}.")
     if file is None:
@@ -100,6 +102,7 @@ def start_upload(
     Raises:
         Refused: the project's storage is full. The upload stays: another import may use it.
     """
+    require(project, user, Action.CURATE)
     if problem := quotas.storage_problem(project):
         raise Refused(problem, code="quota")
     run = ImportRun(
@@ -125,6 +128,7 @@ def restart(*, run: ImportRun, user: User) -> ImportRun | None:
     Raises:
         Refused: the project's storage is full; the file stays.
     """
+    require(run.project, user, Action.CURATE)
     if run.status not in (Status.FAILED, Status.CANCELLED) or not artifacts.store().exists(run.upload_key):
         return None
     return start_upload(
@@ -150,6 +154,7 @@ def insert_rows(
 
     For up to some thousands; import a file for more. Every row is counted; the result names the first hundred rejects.
     """
+    require(project, user, Action.CURATE, Action.DEPLOY, Action.REVIEW)
     parsed = (row if isinstance(row, ParsedRow) else ParsedRow(number, row) for number, row in enumerate(rows, 1))
     result = import_rows(
         project=project, rows=parsed, source=source, as_holdout=as_holdout, synthetic=synthetic, user=user

@@ -141,15 +141,6 @@ def import_run(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_POST
-def cancel(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Cancels an import. Documents that it imported stay."""
-    _, run = object_for(request.user, slug, Action.CURATE, ImportRun, pk=pk)
-    if not run.cancel():
-        messages.info(request, "The import has already ended.")
-    return redirect("import_run", slug, pk)
-
-
-@require_POST
 def restart(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Queues a failed or cancelled import again. Documents that exist are skipped."""
     _, run = object_for(request.user, slug, Action.CURATE, ImportRun.objects.select_related("project"), pk=pk)

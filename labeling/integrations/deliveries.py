@@ -28,6 +28,7 @@ from redis.exceptions import RedisError
 from rq.job import JobStatus
 
 from labeling.models import Webhook, WebhookDelivery
+from slmstudio.access import Action, require
 from slmstudio.accounts.secret_keys import key_named, name_of
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
@@ -60,15 +61,17 @@ Status = WebhookDelivery.Status
 
 def send_test(*, webhook: Webhook, user: User) -> WebhookDelivery:
     """Sends a test event, also to an inactive webhook."""
+    require(webhook.project, user, Action.ADMINISTER)
     return send([webhook.pk], TEST, {"message": "This is a test of this webhook.", "by": user.get_username()})[0]
 
 
-def redeliver(*, delivery: WebhookDelivery) -> WebhookDelivery:
+def redeliver(*, delivery: WebhookDelivery, user: User | None) -> WebhookDelivery:
     """Sends a delivery again with the same id and new attempts.
 
     Raises:
         Refused: it is still being tried.
     """
+    require(delivery.webhook.project, user, Action.ADMINISTER)
     if delivery.status == Status.WAITING:
         raise Refused("This delivery is still in progress.", field="form")
     changed = WebhookDelivery.objects.filter(pk=delivery.pk).exclude(status=Status.WAITING)

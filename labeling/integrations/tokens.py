@@ -17,7 +17,7 @@ from django.db.models import OuterRef, Q, Subquery
 from django.utils import timezone
 
 from labeling.models import ApiToken, Membership, Project
-from slmstudio.access import Action, may
+from slmstudio.access import Action, may, require
 from slmstudio.audit import note
 from slmstudio.errors import Refused
 from slmstudio.hooks import access_changed
@@ -74,6 +74,7 @@ def create(*, project: Project, user: User, name: str, scopes: Iterable[str], da
     Raises:
         Refused: the name, scopes or lifetime are invalid, or the member has too many tokens.
     """
+    require(project, user, Action.READ)
     membership = Membership.objects.get(project=project, user=user)
     name, chosen = " ".join(name.split()), set(scopes)
     if not name or len(name) > 80 or not name.isprintable():
@@ -141,6 +142,7 @@ def is_valid_header(authorization: str) -> bool:
 
 def revoke(*, token: ApiToken, user: User) -> bool:
     """Revokes a token; False if it was revoked."""
+    require(token.project, user, Action.READ)
     with transaction.atomic():
         _lock_project(token.project_id)
         revoked = ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now()) == 1

@@ -105,7 +105,7 @@ def redeliver(request: SignedInRequest, slug: str, pk: int, delivery: int) -> Ht
     _, hook = object_for(request.user, slug, Action.ADMINISTER, Webhook, pk=pk)
     row = get_object_or_404(WebhookDelivery, webhook=hook, pk=delivery)
     try:
-        deliveries.redeliver(delivery=row)
+        deliveries.redeliver(delivery=row, user=request.user)
         messages.info(request, "The delivery was queued again with the same ID.")
     except Refused as refusal:
         messages.warning(request, refusal.message)

@@ -11,6 +11,7 @@ from django.db import transaction
 from labeling.integrations.deliveries import count_timeout, new_salt, secret_of
 from labeling.integrations.events import EVENTS
 from labeling.models import Project, Webhook
+from slmstudio.access import Action, require
 from slmstudio.audit import note
 from slmstudio.errors import Refused
 from slmstudio.web import outbound
@@ -24,6 +25,7 @@ def create(*, project: Project, user: User, url: str, events: Iterable[str], act
     Raises:
         Refused: the URL or an event is invalid, or the project has too many webhooks.
     """
+    require(project, user, Action.ADMINISTER)
     hook = Webhook(project=project, salt=new_salt(), created_by=user)
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=project.pk)
@@ -49,6 +51,7 @@ def change(
     Raises:
         Refused: see ``create``.
     """
+    require(webhook.project, user, Action.ADMINISTER)
     with transaction.atomic():
         project = Project.objects.select_for_update(no_key=True).get(pk=webhook.project_id)
         hook = Webhook.objects.select_for_update().get(pk=webhook.pk)
@@ -71,6 +74,7 @@ def change(
 
 def rotate_secret(*, webhook: Webhook, user: User) -> str:
     """Replaces the secret of a webhook."""
+    require(webhook.project, user, Action.ADMINISTER)
     webhook.salt = new_salt()
     with transaction.atomic():
         webhook.save(update_fields=["salt"])
@@ -80,6 +84,7 @@ def rotate_secret(*, webhook: Webhook, user: User) -> str:
 
 def delete(*, webhook: Webhook, user: User) -> None:
     """Deletes a webhook with its log and pending deliveries."""
+    require(webhook.project, user, Action.ADMINISTER)
     with transaction.atomic():
         project = Project.objects.select_for_update(no_key=True).get(pk=webhook.project_id)
         note(project=project, user=user, action="removed", about=f"webhook {webhook.pk}", details=_details(webhook))

@@ -10,6 +10,7 @@ from django.utils import timezone
 from labeling.models.annotations import AnnotationRevision
 from labeling.models.documents import Document, Origin
 from labeling.models.projects import Project, SchemaVersion
+from slmstudio.access import Action
 from slmstudio.runs.models import BackgroundRun
 
 
@@ -127,6 +128,7 @@ class FreezeRun(BackgroundRun):
     """
 
     job_name = "labeling.jobs.run_freeze"
+    required_action = Action.CURATE
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="freezes")
     knobs = models.JSONField(default=dict)

@@ -1,8 +1,10 @@
 """Imports of files, and the search index of their documents."""
 
 from django.db import models
+from django.urls import reverse
 
 from labeling.models.projects import Project
+from slmstudio.access import Action
 from slmstudio.runs.models import BackgroundRun
 
 
@@ -13,6 +15,7 @@ class ImportRun(BackgroundRun):
     """
 
     job_name = "labeling.jobs.run_import"
+    required_action = Action.CURATE
     queue_name = "imports"
     job_timeout = -1  # scans take hours; each page has a limit of its own
     attempts_allowed = 3
@@ -36,6 +39,10 @@ class ImportRun(BackgroundRun):
 
     def __str__(self) -> str:
         return f"import of {self.file_name}"
+
+    def get_absolute_url(self) -> str:
+        """The page of the import."""
+        return reverse("import_run", args=[self.project.slug, self.pk])
 
     @property
     def attempts_since_restart(self) -> int:

@@ -89,6 +89,12 @@ class Project(models.Model):
         """The project's home."""
         return reverse("project", args=[self.slug])
 
+    def next_number(self, kind: type[models.Model]) -> int:
+        """The next number of a kind of row in this project. Call it in a transaction: it locks the project's row."""
+        Project.objects.select_for_update(no_key=True).get(pk=self.pk)
+        rows = kind._default_manager.filter(project=self)
+        return int(rows.aggregate(newest=models.Max("number"))["newest"] or 0) + 1
+
     @property
     def currency(self) -> str:
         """The currency of costs, from the contract; "" means the default one."""

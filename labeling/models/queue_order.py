@@ -4,6 +4,7 @@ from django.db import models
 
 from labeling.models.documents import Document
 from labeling.models.projects import Project
+from slmstudio.access import Action
 from slmstudio.runs.models import BackgroundRun
 
 
@@ -15,6 +16,7 @@ class QueueOrderRun(BackgroundRun):
     """
 
     job_name = "labeling.jobs.run_queue_order"
+    required_action = Action.ORDER_QUEUE
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="order_runs")
     method = models.CharField(max_length=12, choices=Project.QueueOrder.choices)

@@ -10,6 +10,7 @@ from django.utils import timezone
 from labeling.models.annotations import Annotation, AnnotationRevision
 from labeling.models.documents import Document
 from labeling.models.projects import Project, SchemaVersion
+from slmstudio import access
 from slmstudio.runs.models import BackgroundRun, Status
 
 
@@ -142,6 +143,7 @@ class BulkEdit(BackgroundRun):
         UNDO = "undo", "undo"
 
     job_name = "labeling.jobs.run_bulk_edit"
+    required_action = access.Action.CURATE
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="bulk_edits")
     action = models.CharField(max_length=10, choices=Action.choices)
@@ -165,6 +167,7 @@ class SchemaMigration(BackgroundRun):
     """
 
     job_name = "labeling.jobs.run_schema_migration"
+    required_action = access.Action.CONTRACT
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="migrations")
     from_version = models.ForeignKey(SchemaVersion, on_delete=models.PROTECT, related_name="+")
@@ -179,6 +182,10 @@ class SchemaMigration(BackgroundRun):
 
     def __str__(self) -> str:
         return "schema migration"
+
+    def get_absolute_url(self) -> str:
+        """The page of the migration."""
+        return reverse("schema_migration", args=[self.project.slug, self.pk])
 
     @classmethod
     def unfinished(cls, project: Project) -> "SchemaMigration | None":

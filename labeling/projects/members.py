@@ -13,7 +13,7 @@ from django.utils import timezone
 from labeling.annotation import gold
 from labeling.failure_tags import MAX_OWN_TAGS, vocabulary_of
 from labeling.models import ApiToken, Document, Membership, Presence, Project
-from slmstudio.access import Action, Role, may
+from slmstudio.access import Action, Role, may, require
 from slmstudio.audit import note
 from slmstudio.errors import Refused
 from slmstudio.hooks import access_changed
@@ -38,6 +38,7 @@ def add(*, project: Project, by: User | None, username: str, role: str) -> Membe
     Raises:
         Refused: the user name or role does not exist, or the user is a member.
     """
+    require(project, by, Action.ADMINISTER)
     _lock_project(project)
     user = get_user_model().objects.filter(username=username.strip(), is_active=True).first()
     if user is None:
@@ -62,6 +63,7 @@ def change_role(*, membership: Membership, by: User | None, role: str) -> Member
         Refused: the role does not exist, the project would have no owner, the user would extend their own role, or the
             membership has ended.
     """
+    require(membership.project, by, Action.ADMINISTER)
     _lock_project(membership.project)
     _check_role(role)
     row = _row(membership)
@@ -103,6 +105,7 @@ def remove(*, membership: Membership, by: User | None) -> None:
     Raises:
         Refused: it is the last owner, or the membership has ended.
     """
+    require(membership.project, by, Action.ADMINISTER)
     project = membership.project
     _lock_project(project)
     row = _row(membership)
@@ -125,6 +128,7 @@ def change_settings(*, project: Project, by: User, values: Mapping[str, Any]) ->
     Raises:
         Refused: a name is unknown or a value out of range; nothing was changed.
     """
+    require(project, by, Action.ADMINISTER)
     unknown = sorted(set(values).difference(SETTINGS))
     if unknown:
         raise Refused(f"Unknown setting {unknown[0]}.", field="form")

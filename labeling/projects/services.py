@@ -33,7 +33,7 @@ from labeling.schema_migration import label_migration
 from labeling.schema_migration.mapping import check, in_words, mapper, reason, suggest_mapping
 from labeling.schema_migration.services import start_dry_run
 from slmstudio import quotas
-from slmstudio.access import Role
+from slmstudio.access import Action, Role, require
 from slmstudio.accounts import permissions
 from slmstudio.contract.schema.compiled import (
     CompiledSchema,
@@ -157,6 +157,7 @@ def save_contract(
     Raises:
         ContractError: a field is invalid, or the contract was saved since; nothing was saved.
     """
+    require(project, user, Action.CONTRACT)
     Project.objects.select_for_update(no_key=True).get(pk=project.pk)  # serializes import batches and freezes
     contract = Contract.objects.select_for_update().get(project=project)
     errors: dict[str, str] = {}
@@ -211,6 +212,7 @@ def save_instruction(*, project: Project, user: User, instruction: str) -> None:
     Raises:
         ContractError: it is empty or too long.
     """
+    require(project, user, Action.CONTRACT)
     save_contract(
         project=project,
         user=user,
@@ -256,6 +258,7 @@ def start_contract_dry_run(
         ContractError: with a message per field; nothing was saved.
         Refused: the schema is unchanged, or another migration of this project is running.
     """
+    require(project, user, Action.CONTRACT)
     with transaction.atomic():
         newest = project.schema_version
         compiled = read_schema(schema_text).compiled

@@ -13,6 +13,7 @@ from django.db.models import Max, Q
 from labeling.models import Document, DocumentPlace, Gold, Project, QueueOrderRun
 from labeling.models.documents import QUEUE
 from labeling.queue_order.computation import rank_documents
+from slmstudio.access import Action, require
 from slmstudio.audit import note
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
@@ -33,6 +34,7 @@ def set_order(*, project: Project, user: User, order: str, control_share: float)
     Raises:
         Refused: ``field`` is order or control_share.
     """
+    require(project, user, Action.ORDER_QUEUE)
     if order not in Order.values:
         raise Refused("Choose an order from the list.", field="order")
     if not 0 <= control_share <= 1:
@@ -44,11 +46,12 @@ def set_order(*, project: Project, user: User, order: str, control_share: float)
     row.save(update_fields=["queue_order", "order_control", "order_run"])
     details = {"order": order or "import order", "control": control_share}
     note(project=row, user=user, action="set the queue order", about="queue", details=details)
-    return start(row, user) if order != Order.IMPORT else None
+    return start(project=row, user=user) if order != Order.IMPORT else None
 
 
-def start(project: Project, user: User | None = None) -> QueueOrderRun:
+def start(*, project: Project, user: User | None) -> QueueOrderRun:
     """Queues a computation of the project's order; queued ones are replaced, and a running one is cancelled."""
+    require(project, user, Action.ORDER_QUEUE)
     for other in QueueOrderRun.objects.live().filter(project=project):
         other.cancel()
     run: QueueOrderRun = QueueOrderRun.objects.create(
@@ -111,7 +114,7 @@ def sweep() -> None:
     """Computes orders again that new labels or documents have outdated; called after each pass of the reaper."""
     for project in Project.objects.exclude(queue_order=Order.IMPORT).select_related("order_run"):
         if not QueueOrderRun.objects.live().filter(project=project).exists() and is_outdated(project):
-            start(project)
+            start(project=project, user=None)
 
 
 def is_outdated(project: Project) -> bool:

@@ -37,6 +37,6 @@ def update(request: SignedInRequest, slug: str) -> HttpResponse:
     """Computes the order again."""
     project = project_for(request.user, slug, Action.ORDER_QUEUE)
     if project.queue_order:
-        services.start(project, request.user)
+        services.start(project=project, user=request.user)
         messages.success(request, "The order is being computed.")
     return redirect("queue_order", slug)

@@ -35,6 +35,7 @@ from labeling.models import (
 from labeling.review import queries
 from labeling.review.conflicts import ConflictSet, evidence_of, resolve_conflicts
 from labeling.review.services import ConflictingChange, InvalidLabel, lock_for_decision
+from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 
 OWN_LABEL = "One of these labels is your own. Four-eyes review is on: another reviewer must decide."
@@ -163,6 +164,7 @@ def adjudicate(*, document: Document, user: User, value: Any, evidence: Mapping[
         InvalidLabel: the schema rejects the value, or a value is neither in the document nor confirmed.
         Refused: the user cannot decide.
     """
+    require(document.project, user, Action.REVIEW)
     labels = Annotation.objects.filter(document=document).order_by("pk")
     began = labels.filter(prediction__isnull=False, submitted=True)
     prediction = began.values_list("prediction", flat=True).first()

@@ -49,6 +49,7 @@ from labeling.models import (
     SchemaVersion,
 )
 from labeling.review import queries
+from slmstudio.access import Action, require
 from slmstudio.contract.schema.compiled import Problem
 from slmstudio.errors import Refused
 
@@ -184,6 +185,7 @@ def approve(
         InvalidLabel: the schema rejects it, or a value is neither in the document nor confirmed.
         Refused: the user cannot decide, or there is no label to review.
     """
+    require(document.project, user, Action.REVIEW)
     with transaction.atomic():
         locked = lock_for_decision(document, user, state.approve(), base_version)
         found = locked.document
@@ -222,6 +224,7 @@ def undo_approval(*, review: Review, user: User) -> Document:
     Raises:
         Refused: it is another user's, too old, a fix, or the document was changed since.
     """
+    require(review.document.project, user, Action.REVIEW)
     if not can_undo(review, user):
         raise Refused("This decision can no longer be undone. Return the document to the queue instead.")
     newer = Review.objects.filter(document=review.document_id, pk__gt=review.pk)
@@ -231,8 +234,6 @@ def undo_approval(*, review: Review, user: User) -> Document:
             locked = lock_document(review.document, user, state.undo_approval(), only_if=unchanged)
         except Document.DoesNotExist as gone:
             raise Refused("The document has changed since the approval, so the approval was not undone.") from gone
-        if not locked.may_review:
-            raise Refused("You do not have permission to review in this project.", code="permission")
         if locked.document.label_pk != review.revision_id:
             raise Refused("The document has changed since the approval, so the approval was not undone.")
         restore_gold(locked, review.replaced_gold or {})
@@ -262,6 +263,7 @@ def reject(*, document: Document, user: User, reason: str, base_version: int | N
         ConflictingChange: a newer label was submitted, or another reviewer decided.
         Refused: no reason, the user cannot decide, or there is no label to review.
     """
+    require(document.project, user, Action.REVIEW)
     reason = _normalize_text(reason)
     if not reason:
         raise Refused(NO_REASON)
@@ -319,8 +321,6 @@ def lock_for_decision(
     except Document.DoesNotExist as gone:
         raise ConflictingChange(_conflict_message(document)) from gone
     found = locked.document
-    if not locked.may_review:
-        raise Refused("You do not have permission to review in this project.", code="permission")
     if found.label_pk is None:
         raise Refused(NO_LABEL, code="no_label")
     if base_version is not None and base_version != found.label_number:

@@ -30,6 +30,7 @@ from labeling.models import (
 from labeling.models.documents import LABELED_STATES
 from labeling.schema_migration import label_migration
 from labeling.schema_migration.mapping import Step, check, mapper
+from slmstudio.access import Action, require
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps, loads, sha256
 from slmstudio.database import transactions
 from slmstudio.errors import Refused
@@ -58,6 +59,7 @@ def start_dry_run(
         MappingError: a step of the mapping is invalid.
         Refused: the schema is unchanged, or another migration of this project is running.
     """
+    require(project, user, Action.CONTRACT)
     schema = read_schema(schema_text)
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=project.pk)
@@ -82,11 +84,12 @@ def start_dry_run(
     return run
 
 
-def resume(*, run: SchemaMigration) -> SchemaMigration | None:
+def resume(*, run: SchemaMigration, user: User | None) -> SchemaMigration | None:
     """Queues the rest of a migration that failed or was cancelled after creating its version; None: nothing to resume.
 
     The new run has the same old and new versions.
     """
+    require(run.project, user, Action.CONTRACT)
     if run.dry_run or run.to_version is None or run.status not in (Status.FAILED, Status.CANCELLED):
         return None
     with transaction.atomic():

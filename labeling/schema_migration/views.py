@@ -73,18 +73,10 @@ def _start(request: SignedInRequest, run: SchemaMigration, form: MappingForm) ->
 
 
 @require_POST
-def cancel(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Cancels a run; migrated labels stay."""
-    _, run = object_for(request.user, slug, Action.CONTRACT, SchemaMigration, pk=pk)
-    run.cancel()
-    return redirect("schema_migration", slug, pk)
-
-
-@require_POST
 def resume(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Resumes a migration that stopped after creating its version."""
     _, run = object_for(request.user, slug, Action.CONTRACT, SchemaMigration, pk=pk)
-    again = services.resume(run=run)
+    again = services.resume(run=run, user=request.user)
     if again is None:
         messages.info(request, "The migration has nothing to resume.")
     return redirect("schema_migration", slug, (again or run).pk)

@@ -13,6 +13,7 @@ from evaluation.audit import services as audit_services
 from labeling.models import Contract, Project
 from serving.alerts.metrics import METRICS
 from serving.models import AlertRecipients, AlertRule
+from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 
 MAX_RECIPIENTS = 20
@@ -52,6 +53,7 @@ def change(*, project: Project, user: User, metric: str, values: Mapping[str, An
     Raises:
         Refused: there is no such metric, or a value is out of range; ``field`` names it.
     """
+    require(project, user, Action.DEPLOY)
     if metric not in METRICS:
         raise Refused("There is no such alert.", field="form", code="metric")
     ensure_rules(project)
@@ -81,6 +83,7 @@ def set_recipients(*, project: Project, user: User, addresses: Iterable[str]) ->
     Raises:
         Refused: an address is invalid, or there are too many.
     """
+    require(project, user, Action.DEPLOY)
     found = list(dict.fromkeys(one.strip() for one in addresses if one.strip()))
     if len(found) > MAX_RECIPIENTS:
         raise Refused(f"Enter at most {MAX_RECIPIENTS} addresses.", field="addresses", code="too_many")

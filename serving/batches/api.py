@@ -160,7 +160,7 @@ def result(request: HttpRequest, slug: Slug, pk: int) -> HttpResponseBase:
 def cancel(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
     """Cancels a batch; lines that were answered stay in the result. No effect on one that has ended."""
     run = object_of(request, BatchRun, pk=pk)
-    services.cancel(run)
+    services.cancel(run=run, user=caller(request).user)
     run.refresh_from_db()
     return answer(_out(run))
 

@@ -15,6 +15,7 @@ from labeling.models import ApiToken, Project
 from serving.batches import lines
 from serving.models import BatchRun, Deployment
 from slmstudio import quotas
+from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE
 from slmstudio.storage.artifacts import local_path
@@ -43,6 +44,7 @@ def start(
     Raises:
         Refused: nothing is deployed, the input cannot be read, or the key was used for another one.
     """
+    require(project, user, Action.DEPLOY)
     if len(key) > MAX_KEY or not (key.isprintable() or not key):
         raise Refused(f"Idempotency-Key can have at most {MAX_KEY} printable characters.", field="key", code="key")
     sha256 = _hash(source)
@@ -106,8 +108,9 @@ def _same(found: BatchRun, sha256: str) -> BatchRun:
     return found
 
 
-def cancel(run: BatchRun) -> None:
+def cancel(*, run: BatchRun, user: User) -> None:
     """Cancels a batch; what was answered stays in its result."""
+    require(run.project, user, Action.DEPLOY)
     with transaction.atomic():
         if run.cancel() and not run.is_live:
             emit(run)
@@ -115,6 +118,7 @@ def cancel(run: BatchRun) -> None:
 
 def resume(*, run: BatchRun, user: User | None) -> None:
     """Queues a batch again that stopped before its last line. Raises Refused."""
+    require(run.project, user, Action.DEPLOY)
     with transaction.atomic():
         locked = BatchRun.objects.select_for_update().get(pk=run.pk)
         if not locked.can_resume:

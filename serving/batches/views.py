@@ -74,7 +74,7 @@ def cancel(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Cancels a batch."""
     project, run = object_for(request.user, slug, Action.DEPLOY, BatchRun, pk=pk)
     run.project = project
-    services.cancel(run)
+    services.cancel(run=run, user=request.user)
     return _back(request, project)
 
 

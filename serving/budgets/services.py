@@ -6,6 +6,7 @@ from django.db import transaction
 from labeling.models import ApiToken, Project
 from serving.models import Budget
 from serving.replicas.changes import announce
+from slmstudio.access import Action, require
 from slmstudio.audit import note
 from slmstudio.errors import Refused
 
@@ -19,6 +20,7 @@ def set_budget(*, project: Project, user: User, token: ApiToken | None = None, *
     Raises:
         Refused: a limit is not a positive number; ``field`` names it.
     """
+    require(project, user, Action.ADMINISTER)
     for name, limit in limits.items():
         if name not in FIELDS or (limit is not None and not 1 <= limit <= MAX_LIMIT):
             raise Refused("Enter a whole number of at least 1.", field=name, code="limit")

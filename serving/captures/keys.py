@@ -11,10 +11,10 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from labeling.integrations.tokens import PREFIX
-from labeling.models import Membership, Project
+from labeling.models import Project
 from serving.models import CaptureKey
 from serving.replicas.changes import announce
-from slmstudio.access import Action, Forbidden, may
+from slmstudio.access import Action, require
 from slmstudio.audit import note
 from slmstudio.errors import Refused
 
@@ -36,7 +36,7 @@ def register(*, project: Project, user: User, key: str) -> CaptureKey:
         Forbidden: the user's role does not permit it.
         Refused: ``field`` is key: it is no key, is registered already, or there are too many.
     """
-    _check_role(project, user)
+    require(project, user, Action.DEPLOY)
     key = key.strip()
     if not MIN_LENGTH <= len(key) <= MAX_LENGTH or not key.isascii() or not key.isprintable() or " " in key:
         raise Refused(
@@ -66,15 +66,9 @@ def register(*, project: Project, user: User, key: str) -> CaptureKey:
 
 def remove(*, row: CaptureKey, user: User) -> None:
     """Lets callers with a key in no longer. Raises Forbidden."""
-    _check_role(row.project, user)
+    require(row.project, user, Action.DEPLOY)
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=row.project_id)
         if CaptureKey.objects.filter(pk=row.pk).in_use().update(removed_at=timezone.now()):
             note(project=row.project, user=user, action="removed", about=f"caller key {row.prefix}")
             transaction.on_commit(announce)
-
-
-def _check_role(project: Project, user: User) -> None:
-    membership = Membership.objects.filter(project=project, user=user).first()
-    if membership is None or not may(membership.role, Action.DEPLOY):
-        raise Forbidden(membership.role if membership else "annotator", Action.DEPLOY)

@@ -13,11 +13,11 @@ from labeling.annotation import predictions
 from labeling.annotation.predictions import PredictionInput
 from labeling.contract.errors import ContractError
 from labeling.imports.services import insert_rows
-from labeling.models import Comment, Document, Membership, Prediction, Project
+from labeling.models import Comment, Document, Prediction, Project
 from labeling.projects.services import save_instruction
 from serving.captures import queries
 from slmstudio import quotas
-from slmstudio.access import Action, Forbidden, may
+from slmstudio.access import Action, require
 from slmstudio.contract.output_json import extract_json
 from slmstudio.database.storable import storable_text
 from slmstudio.errors import Refused
@@ -67,7 +67,7 @@ def collect(*, project: Project, user: User, share: float = 1.0, limit: int = MA
         Forbidden: the user's role does not permit it.
         Refused: ``field`` is share or limit.
     """
-    _check_role(project, user, Action.CURATE)
+    require(project, user, Action.CURATE)
     if not 0 < share <= 1:
         raise Refused("Enter a share above 0% and at most 100%.", field="share", code="share")
     if not 1 <= limit <= MAX_DOCUMENTS:
@@ -163,14 +163,8 @@ def use_instruction(*, project: Project, user: User, instruction: str) -> None:
         Forbidden: the user's role does not permit it.
         Refused: it is no instruction.
     """
-    _check_role(project, user, Action.CONTRACT)
+    require(project, user, Action.CONTRACT)
     try:
         save_instruction(project=project, user=user, instruction=instruction)
     except ContractError as error:
         raise Refused(" ".join(error.errors.values()), field="instruction", code="instruction") from error
-
-
-def _check_role(project: Project, user: User, action: Action) -> None:
-    membership = Membership.objects.filter(project=project, user=user).first()
-    if membership is None or not may(membership.role, action):
-        raise Forbidden(membership.role if membership else "annotator", action)

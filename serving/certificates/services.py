@@ -4,18 +4,17 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Max
 from django.utils import timezone
 
 from evaluation.audit import services as audit_services
 from evaluation.stats import alpha_level, pairs_needed
 from labeling.imports.services import insert_rows
-from labeling.models import Document, Membership, Prediction, Project
+from labeling.models import Document, Prediction
 from serving.captures.services import withhold
 from serving.certificates import content, traffic
 from serving.certificates.content import Comparison, compare
 from serving.models import Certificate, CertificatePair, Deployment
-from slmstudio.access import Action, Forbidden, may
+from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import sha256_text
 
@@ -44,7 +43,7 @@ def plan(
         Forbidden: the user's role does not permit it.
         Refused: there is no candidate, or ``field`` is out of range.
     """
-    _check_role(deployment.project, user)
+    require(deployment.project, user, Action.DEPLOY)
     if deployment.candidate is None or deployment.stable is None:
         raise Refused(
             "A certificate needs a stable version and a candidate. Deploy a candidate to shadow first.",
@@ -67,9 +66,9 @@ def plan(
                 )
         if not 1 <= wanted <= MAX_PAIRS:
             raise Refused(f"Enter 1 to {MAX_PAIRS:,} documents.", field="wanted", code="wanted")
-        last = Certificate.objects.filter(project=project).aggregate(last=Max("number"))["last"] or 0
         certificate = Certificate(
-            project=project, number=last + 1, stable=deployment.stable, candidate=deployment.candidate, attempt=attempt,
+            project=project, number=project.next_number(Certificate), attempt=attempt,
+            stable=deployment.stable, candidate=deployment.candidate,
             measure=measure, method=method, margin=margin, alpha=alpha_level(attempt), family=family, wanted=wanted,
             created_by=user,
         )  # fmt: skip
@@ -110,7 +109,7 @@ def draw(*, certificate: Certificate, user: User) -> int:
         Forbidden: the user's role does not permit it.
         Refused: it is issued already.
     """
-    _check_role(certificate.project, user)
+    require(certificate.project, user, Action.DEPLOY)
     if certificate.outcome:
         raise Refused("The certificate was already issued.", field="form", code="issued")
     project = certificate.project
@@ -173,7 +172,7 @@ def issue(*, certificate: Certificate, user: User) -> Certificate:
         Forbidden: the user's role does not permit it.
         Refused: it is not shown yet, or at a fixed number: not every document is labeled.
     """
-    _check_role(certificate.project, user)
+    require(certificate.project, user, Action.DEPLOY)
     with transaction.atomic():
         certificate = Certificate.objects.select_for_update(of=("self",)).get(pk=certificate.pk)
         if certificate.outcome:
@@ -201,12 +200,6 @@ def outcome_of(certificate: Certificate, found: Comparison) -> str:
     if found.result.pairs < certificate.wanted:
         return Outcome.OPEN
     return Outcome.CERTIFIED if found.result.is_bounded else Outcome.NOT_SHOWN
-
-
-def _check_role(project: Project, user: User) -> None:
-    membership = Membership.objects.filter(project=project, user=user).first()
-    if membership is None or not may(membership.role, Action.DEPLOY):
-        raise Forbidden(membership.role if membership else "annotator", Action.DEPLOY)
 
 
 def _record(certificate: Certificate, user: User, action: str, **details: Any) -> None:

@@ -4,15 +4,14 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Max
 
 from evaluation.approvals.decisions import void_reasons
 from evaluation.audit import services as audit_services
 from evaluation.models import Approval, Endpoint, EvalRun, GateReport
-from labeling.models import Membership, Project
+from labeling.models import Project
 from serving.models import Capture, Deployment, DeploymentEvent, Package, Release, Stage
 from serving.packages.services import request_package, wanted_key
-from slmstudio.access import Action, Forbidden, may
+from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 
@@ -42,7 +41,7 @@ def deploy(
         Forbidden: the user's role does not permit it.
         Refused: ``field`` is stage, report, run, share or engine.
     """
-    _check_role(project, user)
+    require(project, user, Action.DEPLOY)
     if stage not in Stage.values:
         raise Refused(f"Select a stage: {', '.join(Stage.values)}.", field="stage", code="stage")
     share = _checked_share(stage, share)
@@ -119,7 +118,7 @@ def deploy_endpoint(*, project: Project, user: User, endpoint: Endpoint, capture
         Forbidden: the user's role does not permit it.
         Refused: something is deployed already, or the endpoint is of another project.
     """
-    _check_role(project, user)
+    require(project, user, Action.DEPLOY)
     _check_capture(capture)
     if endpoint.project_id != project.pk or endpoint.retired_at is not None:
         raise Refused("Select an external model of this project.", field="endpoint", code="endpoint")
@@ -128,7 +127,7 @@ def deploy_endpoint(*, project: Project, user: User, endpoint: Endpoint, capture
         if deployment.stable_id is not None:
             raise Refused("Another version is already deployed.", field="endpoint", code="busy")
         release = Release.objects.filter(project=project, endpoint=endpoint).first() or Release.objects.create(
-            project=project, number=_next_number(project), endpoint=endpoint, created_by=user
+            project=project, number=project.next_number(Release), endpoint=endpoint, created_by=user
         )
         deployment.stable, deployment.capture = release, capture
         _save(deployment)
@@ -143,7 +142,7 @@ def set_options(*, deployment: Deployment, user: User, capture: str, sticky: boo
         Forbidden: the user's role does not permit it.
         Refused: ``field`` is capture, or sticky: a canary runs.
     """
-    _check_role(deployment.project, user)
+    require(deployment.project, user, Action.DEPLOY)
     _check_capture(capture)
     with transaction.atomic():
         deployment = _locked(deployment.project)
@@ -171,8 +170,7 @@ def promote(*, deployment: Deployment, user: User | None, share: float | None = 
 
     ``user`` None: the application. Raises Forbidden, or Refused where there is no candidate or it is not approved.
     """
-    if user is not None:
-        _check_role(deployment.project, user)
+    require(deployment.project, user, Action.DEPLOY)
     with transaction.atomic():
         deployment = _locked(deployment.project)
         candidate = _candidate(deployment)
@@ -201,8 +199,7 @@ def finish_promotion(deployment: Deployment) -> bool:
 
 def abort(*, deployment: Deployment, user: User | None, reason: str) -> Deployment:
     """Takes the candidate out: everything goes to the stable release. ``user`` None: the application."""
-    if user is not None:
-        _check_role(deployment.project, user)
+    require(deployment.project, user, Action.DEPLOY)
     with transaction.atomic():
         deployment = _locked(deployment.project)
         candidate = _candidate(deployment)
@@ -219,7 +216,7 @@ def roll_back(*, deployment: Deployment, user: User, reason: str = "") -> Deploy
         Forbidden: the user's role does not permit it.
         Refused: there is no earlier release, or its approval is void.
     """
-    _check_role(deployment.project, user)
+    require(deployment.project, user, Action.DEPLOY)
     with transaction.atomic():
         deployment = _locked(deployment.project)
         if deployment.candidate is not None:
@@ -246,7 +243,7 @@ def roll_back(*, deployment: Deployment, user: User, reason: str = "") -> Deploy
 
 def stop(*, deployment: Deployment, user: User, reason: str = "") -> Deployment:
     """Nothing answers any more."""
-    _check_role(deployment.project, user)
+    require(deployment.project, user, Action.DEPLOY)
     with transaction.atomic():
         deployment = _locked(deployment.project)
         release = deployment.stable
@@ -277,7 +274,7 @@ def is_waiting_for_package(release: Release) -> bool:
 def record_change(deployment: Deployment, kind: str, user: User | None, reason: str = "") -> None:
     """Records a change of how a deployment answers that changes no release; gateways notice the new revision.
 
-    Within a transaction; the caller has checked the role.
+    Within the transaction of the service that checked the role.
     """
     deployment = _locked(deployment.project)
     _save(deployment)
@@ -285,12 +282,6 @@ def record_change(deployment: Deployment, kind: str, user: User | None, reason: 
 
 
 # -- helpers ----------------------------------------------------------------------------------------------------------
-
-
-def _check_role(project: Project, user: User) -> None:
-    membership = Membership.objects.filter(project=project, user=user).first()
-    if membership is None or not may(membership.role, Action.DEPLOY):
-        raise Forbidden(membership.role if membership else "annotator", Action.DEPLOY)
 
 
 def _locked(project: Project) -> Deployment:
@@ -304,12 +295,13 @@ def _locked(project: Project) -> Deployment:
 def _release(project: Project, package: Package, variant: str, report: GateReport | None, user: User) -> Release:
     found = Release.objects.filter(package=package, variant=variant, report=report).first()
     return found or Release.objects.create(
-        project=project, number=_next_number(project), package=package, variant=variant, report=report, created_by=user
+        project=project,
+        number=project.next_number(Release),
+        package=package,
+        variant=variant,
+        report=report,
+        created_by=user,
     )
-
-
-def _next_number(project: Project) -> int:
-    return (Release.objects.filter(project=project).aggregate(last=Max("number"))["last"] or 0) + 1
 
 
 def _candidate(deployment: Deployment) -> Release:

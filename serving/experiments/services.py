@@ -11,13 +11,13 @@ from django.utils import timezone
 
 from evaluation.audit import services as audit_services
 from evaluation.models import GateReport
-from labeling.models import Membership, Project
+from labeling.models import Project
 from serving.deployments import queries as deployment_queries
 from serving.deployments import services as deployment_services
 from serving.experiments.counts import arms, median_ms
 from serving.experiments.verdicts import evidence, verdict
 from serving.models import Deployment, Experiment, Stage
-from slmstudio.access import Action, Forbidden, may
+from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ def start(
         Forbidden: the user's role does not permit it.
         Refused: ``field`` is question, share, report or stage: a test runs, callers are sticky, nothing is stable.
     """
+    require(project, user, Action.DEPLOY)
     if question not in Question.values:
         raise Refused(f"Select a question: {', '.join(Question.values)}.", field="question", code="question")
     found = deployment_queries.find(project)
@@ -81,10 +82,8 @@ def stop(*, experiment: Experiment, user: User, keep_b: bool = False) -> Experim
         Forbidden: the user's role does not permit it.
         Refused: it has ended.
     """
+    require(experiment.deployment.project, user, Action.DEPLOY)
     project = experiment.deployment.project
-    membership = Membership.objects.filter(project=project, user=user).first()
-    if membership is None or not may(membership.role, Action.DEPLOY):
-        raise Forbidden(membership.role if membership else "annotator", Action.DEPLOY)
     check(experiment.pk, timezone.now())
     with transaction.atomic():
         experiment = Experiment.objects.select_for_update(of=("self",)).get(pk=experiment.pk)

@@ -20,6 +20,7 @@ from serving.feedback.redaction import redact, redact_value
 from serving.feedback.selection import INDEPENDENT
 from serving.models import Judgment, RequestLog, SamplePlan
 from serving.models.review import Draw, Reason, ReviewItem
+from slmstudio.access import Action, require
 from slmstudio.contract.json_text import JsonError, dumps, loads
 from slmstudio.contract.schema.dialect import identity
 from slmstudio.errors import Refused
@@ -43,6 +44,7 @@ class Decided:
 @transaction.atomic
 def dismiss(*, project: Project, user: User, items: Iterable[int]) -> Decided:
     """Takes items out of the queue with their near-duplicates; nothing is judged."""
+    require(project, user, Action.REVIEW)
     rows = _locked(project, items)
     _decide([*rows, *_members(rows)], Status.DISMISSED, user)
     return Decided(len(rows))
@@ -57,6 +59,7 @@ def mark_right(*, project: Project, user: User, items: Iterable[int]) -> Decided
     Raises:
         Refused: an item has no output that could be right.
     """
+    require(project, user, Action.REVIEW)
     rows = _locked(project, items)
     requests = _shown(rows)
     done = [row for row in rows if row.request_id in requests]
@@ -87,6 +90,7 @@ def send(*, project: Project, user: User, items: Iterable[int], wrong: bool, tag
     Raises:
         Refused: the project has no such failure tag.
     """
+    require(project, user, Action.REVIEW)
     if tag and tag not in tags_of(project):
         raise Refused("Select a tag of the project.", field="tag", code="tag")
     rows = _locked(project, items)

@@ -7,6 +7,7 @@ from django.db import transaction
 
 from evaluation.audit import services as audit_services
 from serving.models import Deployment, SamplePlan
+from slmstudio.access import Action, require
 
 FIELDS = (
     "share", "per_day", "targeted_per_day", "low_confidence", "redact", "retrain_labels", "retrain_tag",
@@ -16,11 +17,12 @@ FIELDS = (
 
 @transaction.atomic
 def set_plan(*, deployment: Deployment, user: User, **values: Any) -> SamplePlan:
-    """Stores the plan; the caller has checked the role. It is in effect for requests from now on.
+    """Stores the plan. It is in effect for requests from now on.
 
     Raises:
         ValidationError: a value is out of range.
     """
+    require(deployment.project, user, Action.DEPLOY)
     SamplePlan.objects.get_or_create(deployment=deployment)
     # The draw holds the same lock.
     plan = SamplePlan.objects.select_for_update(of=("self",)).get(deployment=deployment)

@@ -20,7 +20,7 @@ class Pass:
 
 
 def issue(slug: str, *, token_id: int | None = None, is_batch: bool = False) -> str:
-    """A pass, valid for five minutes; the caller has checked the member's role."""
+    """A pass to a project that the member may use, valid for five minutes."""
     return PREFIX + signing.TimestampSigner(salt=_SALT).sign_object([slug, token_id, is_batch])
 
 

@@ -6,6 +6,7 @@ from django.db import models
 from django.urls import reverse
 
 from labeling.models import ApiToken, Project
+from slmstudio.access import Action
 from slmstudio.runs.models import RetryableRun, RunQuerySet
 
 
@@ -20,6 +21,7 @@ class BatchRun(RetryableRun):
     """
 
     job_name = "serving.batches.jobs.run_batch"
+    required_action = Action.DEPLOY
     job_timeout = -1  # it returns to the queue by itself after some seconds
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="batches")

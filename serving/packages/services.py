@@ -7,7 +7,6 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Max
 
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import run_documents
@@ -17,6 +16,7 @@ from serving.packages.calibrations import calibration_documents
 from serving.packages.parity import DOCUMENTS
 from serving.packages.spec import GGUF_ENGINES, PackSpec, PackVariant, ParityDocument
 from slmstudio import quotas
+from slmstudio.access import Action, require
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE, Status
@@ -98,6 +98,7 @@ def request_package(*, run: EvalRun, user: User, engine: str = "", export: Model
     Raises:
         Refused: ``field`` is run or engine; the model cannot be served like this.
     """
+    require(run.project, user, Action.RUN, Action.DEPLOY)
     project = _locked(run)
     wanted = _choice(run, engine, export)
     for package in Package.objects.filter(eval_run=run).order_by("-number"):
@@ -132,6 +133,7 @@ def build_again(*, run: EvalRun, user: User, variants: Sequence[str]) -> Package
     Raises:
         Refused: ``field`` is variants; a variant cannot be built, or a package of the evaluation is being built.
     """
+    require(run.project, user, Action.RUN, Action.DEPLOY)
     project = _locked(run)
     if not variants:
         raise Refused("Select an engine.", field="variants", code="variants")
@@ -152,10 +154,9 @@ def _check_quota(project: Project) -> None:
 
 
 def _create(project: Project, run: EvalRun, user: User, wanted: Sequence[Choice]) -> Package:
-    last = Package.objects.filter(project=project).aggregate(last=Max("number"))["last"] or 0
     package = Package.objects.create(
-        project=project, number=last + 1, eval_run=run, engine=wanted[0].engine, export=wanted[0].export,
-        variants=[one.as_row() for one in wanted], created_by=user,
+        project=project, number=project.next_number(Package), eval_run=run,
+        engine=wanted[0].engine, export=wanted[0].export, variants=[one.as_row() for one in wanted], created_by=user,
     )  # fmt: skip
     package.enqueue()
     return package

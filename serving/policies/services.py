@@ -1,4 +1,4 @@
-"""Changes of answer policies. The caller has checked the role."""
+"""Changes of answer policies."""
 
 from typing import Any
 
@@ -11,6 +11,7 @@ from evaluation.audit import services as audit_services
 from serving.deployments import services as deployment_services
 from serving.models import AnswerPolicy, Deployment, DeploymentEvent
 from serving.replicas.changes import announce
+from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 
 Kind = DeploymentEvent.Kind
@@ -34,6 +35,7 @@ def set_policy(*, deployment: Deployment, user: User, **values: Any) -> AnswerPo
     Raises:
         Refused: ``field`` is the member that is not valid.
     """
+    require(deployment.project, user, Action.DEPLOY)
     with transaction.atomic():
         policy = policy_of(Deployment.objects.select_for_update(of=("self",)).get(pk=deployment.pk))
         before = {name: getattr(policy, name) for name in _BUDGET}
@@ -111,6 +113,7 @@ def resume(*, deployment: Deployment, user: User, reason: str) -> AnswerPolicy:
     Raises:
         Refused: the budget is not broken, or there is no reason.
     """
+    require(deployment.project, user, Action.DEPLOY)
     if not reason.strip():
         raise Refused("Enter a reason.", field="reason", code="reason")
     with transaction.atomic():

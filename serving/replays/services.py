@@ -4,12 +4,11 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Max
 
 from evaluation.audit import services as audit_services
-from labeling.models import Membership, Project
+from labeling.models import Project
 from serving.models import Deployment, Release, Replay, RequestLog, Stage
-from slmstudio.access import Action, Forbidden, may
+from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 
 MAX_REQUESTS = 20_000
@@ -22,7 +21,7 @@ def start(*, deployment: Deployment, user: User, limit: int) -> Replay:
         Forbidden: the user's role does not permit it.
         Refused: there is no candidate in shadow, a replay runs, or no stored request is left; ``field`` may be limit.
     """
-    _check_role(deployment.project, user)
+    require(deployment.project, user, Action.DEPLOY)
     candidate, stable = deployment.candidate, deployment.stable
     if deployment.stage != Stage.SHADOW or candidate is None or stable is None:
         raise Refused("Only a candidate in shadow can answer a replay.", field="form", code="no_candidate")
@@ -35,9 +34,9 @@ def start(*, deployment: Deployment, user: User, limit: int) -> Replay:
         left = pending(deployment.project, stable, candidate, limit)
         if not left:
             raise Refused("The candidate has already answered every stored request.", field="limit", code="nothing")
-        last = Replay.objects.filter(project=deployment.project).aggregate(last=Max("number"))["last"] or 0
         replay = Replay(
-            project=deployment.project, number=last + 1, candidate=candidate, stable=stable, created_by=user,
+            project=deployment.project, number=deployment.project.next_number(Replay),
+            candidate=candidate, stable=stable, created_by=user,
             progress_total=len(left), facts={"limit": limit},
         )  # fmt: skip
         replay.full_clean()
@@ -51,7 +50,7 @@ def start(*, deployment: Deployment, user: User, limit: int) -> Replay:
 
 def cancel(*, replay: Replay, user: User) -> bool:
     """Cancels it; what was answered counts. False if it has ended."""
-    _check_role(replay.project, user)
+    require(replay.project, user, Action.DEPLOY)
     return replay.cancel()
 
 
@@ -72,9 +71,3 @@ def pending(project: Project, stable: Release, candidate: Release, limit: int) -
             if len(found) == limit:
                 break
     return found
-
-
-def _check_role(project: Project, user: User) -> None:
-    membership = Membership.objects.filter(project=project, user=user).first()
-    if membership is None or not may(membership.role, Action.DEPLOY):
-        raise Forbidden(membership.role if membership else "annotator", Action.DEPLOY)

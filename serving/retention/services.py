@@ -21,14 +21,14 @@ from redis.exceptions import RedisError
 
 from evaluation.audit import services as audit_services
 from labeling.documents.erasure import Erased
-from labeling.models import Membership, Project
+from labeling.models import Project
 from serving.batches.erasure import erase_documents
 from serving.feedback import erasure
 from serving.gateway.log_store.process import log_folder
 from serving.gateway.log_store.store import erase_rejected
 from serving.models import Deployment, RequestLog
 from serving.retention import documents, packages
-from slmstudio.access import Action, Forbidden, may
+from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 
 logger = logging.getLogger(__name__)
@@ -134,8 +134,7 @@ def erase(
         Forbidden: the user's role does not permit it.
         Refused: ``field`` is caller or ids: neither or both are given, or an id is invalid.
     """
-    if user is not None:
-        _check_role(project, user)
+    require(project, user, Action.ADMINISTER)
     caller, wanted = caller.strip(), [_parsed(one) for one in ids]
     if bool(caller) == bool(wanted):
         raise Refused("Enter a caller or request IDs.", field="caller", code="what")
@@ -165,12 +164,6 @@ def _parsed(text: str) -> uuid.UUID:
         return uuid.UUID(str(text).removeprefix("chatcmpl-"))
     except ValueError:
         raise Refused(f"{str(text)[:80]!r} is not a request ID.", field="ids", code="id") from None
-
-
-def _check_role(project: Project, user: User) -> None:
-    membership = Membership.objects.filter(project=project, user=user).first()
-    if membership is None or not may(membership.role, Action.ADMINISTER):
-        raise Forbidden(membership.role if membership else "annotator", Action.ADMINISTER)
 
 
 def _with_content() -> QuerySet[RequestLog]:

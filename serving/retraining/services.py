@@ -15,6 +15,7 @@ from labeling.integrations import events
 from labeling.models import DatasetItem, DatasetVersion, Gold, Project
 from serving.feedback.live import live_accuracies, recent
 from serving.models import Deployment, Release, RetrainingProposal, SamplePlan
+from slmstudio.access import Action, require
 from training.models import TrainingRun
 
 logger = logging.getLogger(__name__)
@@ -124,7 +125,8 @@ def settle(project: Project) -> int:
 
 
 def dismiss(*, project: Project, user: User, pk: int) -> bool:
-    """Closes a proposal without a training run; the caller has checked the role. False where it is not open."""
+    """Closes a proposal without a training run. False where it is not open."""
+    require(project, user, Action.RUN)
     with transaction.atomic():
         rows = RetrainingProposal.objects.filter(project=project, pk=pk, state=State.OPEN)
         changed = rows.update(state=State.DISMISSED, decided_by=user) == 1

@@ -8,16 +8,18 @@ from django.db import transaction
 from evaluation.audit import services as audit_services
 from serving.models import Deployment, Rollout, RolloutPlan
 from serving.rollouts.counts import Step
+from slmstudio.access import Action, require
 
 FIELDS = ("auto_promote", "margin", "max_failure_rate", "p95_ms", "min_requests", "max_disagreement")
 
 
 def set_plan(*, deployment: Deployment, user: User, **values: Any) -> RolloutPlan:
-    """Stores the plan; the caller has checked the role. A new p95 limit counts slow answers from now on.
+    """Stores the plan. A new p95 limit counts slow answers from now on.
 
     Raises:
         ValidationError: a value is out of range.
     """
+    require(deployment.project, user, Action.DEPLOY)
     with transaction.atomic():
         # The watch holds the same lock while it counts.
         Deployment.objects.select_for_update(of=("self",)).get(pk=deployment.pk)

@@ -21,6 +21,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from redis.exceptions import RedisError
 
+from slmstudio.access import Action
 from slmstudio.hooks import run_ended
 from slmstudio.runs.path_redaction import redact_paths
 
@@ -90,6 +91,8 @@ class BackgroundRun(models.Model):
     job_timeout: ClassVar[int | None] = None
     #: maximum number of attempts before a lost run fails
     attempts_allowed: ClassVar[int] = 1
+    #: what a member may do who cancels or resumes it
+    required_action: ClassVar[Action] = Action.RUN
     #: the columns that ``gpus`` reads
     gpu_columns: ClassVar[tuple[str, ...]] = ()
 

@@ -6,7 +6,8 @@ them. It enters the way a child's events do, so scoring, storing and summing up 
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,7 +26,7 @@ from labeling.datasets import queries as dataset_queries
 from labeling.demo.samples import Sample, generate
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
-from labeling.models import DatasetVersion, Document, Project, Split
+from labeling.models import DatasetVersion, Document, Membership, Project, Split
 from labeling.projects.services import create_project, save_contract
 from slmstudio.access import Role
 from slmstudio.contract.json_text import dumps, loads
@@ -156,6 +157,16 @@ def make_version(
         files=folder_manifest(folder),
     )
     return run, version
+
+
+@contextmanager
+def as_engineer(world: World, user: User) -> Iterator[User]:
+    """The user, who is an engineer of the project within the block."""
+    rows = Membership.objects.filter(project=world.project, user=user)
+    role = rows.get().role
+    rows.update(role=Role.ENGINEER)
+    yield user
+    rows.update(role=role)
 
 
 def evaluated(

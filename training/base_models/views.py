@@ -15,7 +15,7 @@ from slmstudio.accounts.permissions import may_download_models, permission_grant
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest, is_htmx
 from slmstudio.workers.warnings import no_worker_message
-from training.base_models.downloads import can_view_models, no_permission_message, request_download
+from training.base_models.downloads import can_view_models, cancel_download, no_permission_message, request_download
 from training.base_models.forms import FolderForm, HubForm
 from training.base_models.services import add_hub_model, register_folder, sync_catalog
 from training.base_models.table import model_rows
@@ -112,7 +112,7 @@ def stop(request: SignedInRequest, model: str) -> HttpResponse:
     """Cancels a queued or running preparation."""
     _check_view_permission(request)
     base_model = get_object_or_404(BaseModel.objects.select_related("pull"), slug=model, pull__isnull=False)
-    base_model.pull.cancel()
+    cancel_download(base_model)
     return _render(request) if is_htmx(request) else redirect(_page_url(request))
 
 

@@ -10,6 +10,7 @@ from django.utils.text import slugify
 
 from labeling.datasets.queries import file_path
 from slmstudio import quotas
+from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE, Status
 from slmstudio.storage.artifacts import local_path
@@ -32,6 +33,7 @@ def request_export(*, run: TrainingRun, key: str, user: User) -> Export:
     Raises:
         Refused: no such export, or a GGUF file of a run without a model.
     """
+    require(run.project, user, Action.RUN)
     if key in TRAINERS:
         return _request(SpecExport, {"training_run": run, "kind": key}, user)
     if not is_key(run, key):

@@ -9,6 +9,7 @@ from django.views.decorators.http import require_POST, require_safe
 from labeling.models import Project
 from slmstudio.access import Action, object_for
 from slmstudio.errors import Refused
+from slmstudio.runs import controls
 from slmstudio.web.requests import SignedInRequest, is_htmx
 from slmstudio.workers.warnings import no_worker_message
 from training.exports import downloads, services
@@ -65,7 +66,7 @@ def cancel_export(request: SignedInRequest, slug: str, number: int, kind: str) -
     export = services.find(run, kind)
     if export is None:
         raise Http404("Export not found.")
-    export.cancel()
+    controls.cancel(run=export, user=request.user)
     return _render_section(request, project, run)
 
 

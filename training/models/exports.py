@@ -4,6 +4,7 @@ from typing import Any
 
 from django.db import models
 
+from labeling.models import Project
 from slmstudio.runs.models import BackgroundRun, Status
 from training.models.runs import ModelVersion, TrainingRun
 
@@ -57,6 +58,11 @@ class ModelExport(Export):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["model_version", "kind"], name="model_export_once")]
 
+    @property
+    def project(self) -> Project:
+        """The project of the model."""
+        return self.model_version.project
+
     def __str__(self) -> str:
         return f"{self.model_version} as {self.get_kind_display()}"
 
@@ -78,6 +84,11 @@ class SpecExport(Export):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["training_run", "kind"], name="spec_export_once")]
+
+    @property
+    def project(self) -> Project:
+        """The project of the run."""
+        return self.training_run.project
 
     def __str__(self) -> str:
         return f"{self.training_run} for {self.get_kind_display()}"

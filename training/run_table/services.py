@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
 from labeling.models import Project
+from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE
 from training.models import TrainingRun
@@ -32,12 +34,13 @@ def parse_tags(text: str) -> list[str]:
     return tags
 
 
-def describe_run(run: TrainingRun, *, name: str, tags: str, notes: str) -> None:
+def describe_run(*, run: TrainingRun, user: User, name: str, tags: str, notes: str) -> None:
     """Sets name, tags (with commas between them) and notes of a run.
 
     Raises:
         Refused: a text is too long.
     """
+    require(run.project, user, Action.RUN)
     if len(name.strip()) > MAX_NAME_LENGTH:
         raise Refused(f"A name can have at most {MAX_NAME_LENGTH} characters.", field="name")
     if len(notes) > MAX_NOTES_LENGTH:
@@ -46,24 +49,27 @@ def describe_run(run: TrainingRun, *, name: str, tags: str, notes: str) -> None:
     run.save(update_fields=["name", "tags", "notes"])
 
 
-def archive(project: Project, numbers: Iterable[int]) -> int:
+def archive(*, project: Project, user: User, numbers: Iterable[int]) -> int:
     """Hides ended runs in lists; returns how many. A live run is not archived."""
+    require(project, user, Action.RUN)
     runs = TrainingRun.objects.filter(project=project, number__in=list(numbers)[:MAX_RUNS], archived_at__isnull=True)
     return runs.exclude(status__in=ACTIVE).update(archived_at=timezone.now())
 
 
-def restore(project: Project, numbers: Iterable[int]) -> int:
+def restore(*, project: Project, user: User, numbers: Iterable[int]) -> int:
     """Shows archived runs in lists again; returns how many."""
+    require(project, user, Action.RUN)
     runs = TrainingRun.objects.filter(project=project, number__in=list(numbers)[:MAX_RUNS])
     return runs.filter(archived_at__isnull=False).update(archived_at=None)
 
 
-def change_tags(project: Project, numbers: Iterable[int], *, add: str = "", remove: str = "") -> int:
+def change_tags(*, project: Project, user: User, numbers: Iterable[int], add: str = "", remove: str = "") -> int:
     """Adds and removes tags of several runs; returns how many runs have changed.
 
     Raises:
         Refused: a tag is too long, or a run would have too many.
     """
+    require(project, user, Action.RUN)
     added, removed = parse_tags(add), set(parse_tags(remove))
     with transaction.atomic():
         rows = TrainingRun.objects.filter(project=project, number__in=list(numbers)[:MAX_RUNS])

@@ -72,16 +72,16 @@ def change_runs(request: SignedInRequest, slug: str) -> HttpResponse:
     try:
         match request.POST.get("action"):
             case "archive":
-                changed = services.archive(project, numbers)
+                changed = services.archive(project=project, user=request.user, numbers=numbers)
                 text = ngettext("%d run archived.", "%d runs archived.", changed)
             case "restore":
-                changed = services.restore(project, numbers)
+                changed = services.restore(project=project, user=request.user, numbers=numbers)
                 text = ngettext("%d run restored.", "%d runs restored.", changed)
             case "tag":
-                changed = services.change_tags(project, numbers, add=tags)
+                changed = services.change_tags(project=project, user=request.user, numbers=numbers, add=tags)
                 text = ngettext("%d run tagged.", "%d runs tagged.", changed)
             case "untag":
-                changed = services.change_tags(project, numbers, remove=tags)
+                changed = services.change_tags(project=project, user=request.user, numbers=numbers, remove=tags)
                 text = ngettext("Tags of %d run removed.", "Tags of %d runs removed.", changed)
             case _:
                 raise Refused("Choose what to do with the selected runs.")
@@ -101,12 +101,12 @@ def describe_run(request: SignedInRequest, slug: str, number: int) -> HttpRespon
     texts = {name: request.POST.get(name, "").replace("\0", "") for name in ("name", "tags", "notes")}
     try:
         if "archive" in request.POST:
-            if not services.archive(project, [run.number]):
+            if not services.archive(project=project, user=request.user, numbers=[run.number]):
                 raise Refused("A run that is queued or running cannot be archived. Cancel it first.")
         elif "restore" in request.POST:
-            services.restore(project, [run.number])
+            services.restore(project=project, user=request.user, numbers=[run.number])
         else:
-            services.describe_run(run, **texts)
+            services.describe_run(run=run, user=request.user, **texts)
             messages.success(request, "Saved.")
     except Refused as refusal:
         messages.error(request, refusal.message)

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Max
 
-from labeling.models import Project
 from slmstudio.database.storable import storable
 from slmstudio.hooks import Hook
 from slmstudio.runs.cpu_contention import OtherProcessLoad
@@ -239,14 +237,13 @@ def _model_version(run: TrainingRun, versions: list[dict[str, Any]]) -> tuple[Mo
     the run.
     """
     with transaction.atomic():
-        Project.objects.select_for_update().get(pk=run.project_id)  # one number at a time
+        first = run.project.next_number(ModelVersion)  # locks the project: one number at a time
         existing = ModelVersion.objects.chosen().filter(training_run=run).first()
         if existing is not None:  # the database failed right after the commit, before its response arrived
             return existing, True
-        last = ModelVersion.objects.filter(project_id=run.project_id).aggregate(last=Max("number"))["last"] or 0
         model, *_ = [
             ModelVersion.objects.create(project_id=run.project_id, number=number, training_run=run, **values)
-            for number, values in enumerate(versions, start=last + 1)
+            for number, values in enumerate(versions, start=first)
         ]
         finished = run.finish(progress_done=run.progress_total, checkpoint_step=0)
         if not finished:

@@ -7,6 +7,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from slmstudio import audit
+from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 from slmstudio.hooks import Hook
 from slmstudio.runs.models import ACTIVE
@@ -24,6 +25,7 @@ def delete_weights(*, version: ModelVersion, user: User | None, reason: str = ""
     Raises:
         Refused: something needs them; nothing is deleted then.
     """
+    require(version.project, user, Action.RUN)
     rows = ModelVersion.objects.select_for_update(of=("self",)).select_related("project")
     locked = rows.get(pk=version.pk)
     if locked.weights_deleted_at is not None:

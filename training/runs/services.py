@@ -4,11 +4,11 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Max
 
 from labeling.integrations import events
 from labeling.models import DatasetVersion, Project
 from slmstudio import quotas
+from slmstudio.access import Action, require
 from slmstudio.database.validation import validate_fields
 from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE, Status, requeued_columns, resumed_by
@@ -40,6 +40,7 @@ def measure_lengths(*, dataset: DatasetVersion, base_model: BaseModel, user: Use
     Raises:
         Refused: the dataset has no training documents, or the base model must be downloaded first.
     """
+    require(dataset.project, user, Action.RUN)
     check_not_empty(dataset)
     if not base_model.is_local:
         raise download_required(base_model)
@@ -71,6 +72,7 @@ def start_training(
             documents are over the limit (with their ids); a hyperparameter is invalid; early stopping has no validation
             documents; the run needs more memory or disk than available (with a value that fits); a quota is used up.
     """
+    require(project, user, Action.RUN)
     if dataset.project_id != project.pk:
         raise Refused("That dataset version belongs to another project.", field="dataset")
     if problem := quotas.compute_problem(project) or quotas.storage_problem(project):
@@ -91,7 +93,7 @@ def start_training(
         raise refused_by_field(estimate.problems, code="does_not_fit")
     run: TrainingRun = TrainingRun.objects.create(
         project=project,
-        number=_next_number(project),
+        number=project.next_number(TrainingRun),
         name=name.strip(),
         dataset=dataset,
         base_model=base_model,
@@ -118,12 +120,6 @@ def refused_by_field(errors: dict[str, str], *, code: str = "") -> Refused:
     return Refused(errors[field], field=field, code=code, errors=errors)
 
 
-def _next_number(project: Project) -> int:
-    """The number of a project's next run, under a lock on the project."""
-    Project.objects.select_for_update().get(pk=project.pk)
-    return (TrainingRun.objects.filter(project=project).aggregate(last=Max("number"))["last"] or 0) + 1
-
-
 def file_keys(project: Project) -> list[str]:
     """Keys of the folders of a project's training runs in the artifact store, exports included."""
     return [run.folder_key for run in TrainingRun.objects.of_project(project).only("pk")]
@@ -146,14 +142,6 @@ def notify_webhooks(run: TrainingRun) -> None:
     events.emit_run_ended("training", run, run.project_id, payload)
 
 
-def cancel(run: TrainingRun) -> bool:
-    """Cancels a run: immediately while it is queued, else after its process has saved a checkpoint to resume from.
-
-    Returns False where the run had already ended.
-    """
-    return run.cancel()
-
-
 @transaction.atomic
 def resume(*, run: TrainingRun, user: User) -> None:
     """Queues a failed or cancelled run again, to resume from its checkpoint with the same spec.
@@ -161,6 +149,7 @@ def resume(*, run: TrainingRun, user: User) -> None:
     Raises:
         Refused: it is active or done, it has no checkpoint, a quota is used up, or its base model is missing.
     """
+    require(run.project, user, Action.RUN)
     ended = _locked_ended_run(run)
     if not ended.checkpoint_step:
         raise Refused(

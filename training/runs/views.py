@@ -22,7 +22,7 @@ from slmstudio.workers.warnings import no_worker_message
 from training.hyperparameters.defaults import default_hyperparameters
 from training.hyperparameters.display import describe
 from training.models import TrainingEvent, TrainingRun, Trial
-from training.runs import queries, retention, services
+from training.runs import queries, retention
 from training.runs.curves import checkpoints, curve_points, spec_of
 from training.runs.difference_queries import differences_of
 from training.runs.run_spec import hyperparameters_of, reproducible_spec_text
@@ -168,25 +168,6 @@ def curves(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     if not after:
         state["order"] = [field.pattern for field in run.dataset.schema_version.compiled.fields]
     return JsonResponse({**state, **curve_points(run, after)})
-
-
-@require_POST
-def cancel_run(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
-    """Cancels a run; nothing happens where it has already ended."""
-    _, run = object_for(request.user, slug, Action.RUN, TrainingRun, number=number)
-    services.cancel(run)
-    return HttpResponseClientRefresh() if is_htmx(request) else redirect(run.get_absolute_url())
-
-
-@require_POST
-def resume_run(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
-    """Resumes a failed or cancelled run from its last checkpoint."""
-    _, run = object_for(request.user, slug, Action.RUN, TrainingRun, number=number)
-    try:
-        services.resume(run=run, user=request.user)
-    except Refused as refusal:
-        messages.error(request, refusal.message)
-    return HttpResponseClientRefresh() if is_htmx(request) else redirect(run.get_absolute_url())
 
 
 @require_POST

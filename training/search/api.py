@@ -125,7 +125,7 @@ def read(request: HttpRequest, slug: Slug, number: int) -> HttpResponse:
 def stop(request: HttpRequest, slug: Slug, number: int) -> HttpResponse:
     """Stops a search: its live runs are cancelled, the best trial so far is kept. Idempotent."""
     search = object_of(request, _rows(), number=number)
-    services.stop(search)
+    services.stop(search=search, user=caller(request).user)
     return answer(_out(_rows().get(pk=search.pk)))
 
 

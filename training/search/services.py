@@ -12,11 +12,11 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Max
 from django.utils import timezone
 
 from labeling.models import DatasetVersion, Project, Split
 from slmstudio import quotas
+from slmstudio.access import Action, Forbidden, require
 from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE, Status
 from training.estimates.advice import recommended_method
@@ -46,6 +46,7 @@ def start_search(*, project: Project, user: User, spec: SearchSpec, name: str = 
         Refused: an unknown dataset or base model, token lengths that are not measured, no validation documents, a
             setting that no worker supports, or a quota that is used up.
     """
+    require(project, user, Action.RUN)
     if len(name) > MAX_NAME_LENGTH:
         raise Refused(f"A name can have at most {MAX_NAME_LENGTH} characters.", field="name")
     dataset, base_model = inputs_of(project, spec)
@@ -58,11 +59,9 @@ def start_search(*, project: Project, user: User, spec: SearchSpec, name: str = 
         )
     if problem := quotas.compute_problem(project):
         raise Refused(problem, field="hours", code="quota")
-    Project.objects.select_for_update().get(pk=project.pk)
-    last = Search.objects.filter(project=project).aggregate(last=Max("number"))["last"] or 0
     search: Search = Search.objects.create(
         project=project,
-        number=last + 1,
+        number=project.next_number(Search),
         name=name.strip(),
         dataset=dataset,
         base_model=base_model,
@@ -201,8 +200,9 @@ def on_run_changed(run: TrainingRun) -> None:
 
 
 @transaction.atomic
-def stop(search: Search) -> bool:
+def stop(*, search: Search, user: User | None) -> bool:
     """Stops a search: its live runs are cancelled, and the best trial so far is kept. False where it had ended."""
+    require(search.project, user, Action.RUN)
     locked: Search = Search.objects.select_for_update(of=("self",)).get(pk=search.pk)
     if not locked.is_live:
         return False
@@ -346,8 +346,8 @@ def _start_trial(search: Search, spec: SearchSpec, parameters: dict[str, Any]) -
                 name=f"search {search.number}, trial {number}",
             )
             TrainingRun.objects.filter(pk=trial.run.pk).update(tags=[f"search {search.number}"])
-    except Refused as refusal:
-        trial.run, trial.state, trial.error = None, Trial.State.FAILED, refusal.message
+    except (Refused, Forbidden) as refusal:
+        trial.run, trial.state, trial.error = None, Trial.State.FAILED, str(refusal)
     trial.save()
     return trial
 

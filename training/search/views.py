@@ -199,7 +199,7 @@ def _chart_trials(trials: list[Trial]) -> list[ChartTrial]:
 def stop_search(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Stops a search; nothing happens where it has already ended."""
     _, search = object_for(request.user, slug, Action.RUN, Search, number=number)
-    if services.stop(search):
+    if services.stop(search=search, user=request.user):
         messages.success(request, "The search stops. The model of the best trial so far is kept.")
     return HttpResponseClientRefresh() if is_htmx(request) else redirect(search.get_absolute_url())
 

@@ -17,6 +17,7 @@ from django.utils import timezone
 from evaluation.audit import services as audit_services
 from evaluation.models import AuditEntry, EvalOutput, EvalRun
 from labeling.models import Project, Split
+from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 
@@ -33,6 +34,7 @@ def open_outputs(*, run: EvalRun, user: User | None, reason: str) -> None:
     Raises:
         Refused: ``field`` is run or reason; nothing is opened then.
     """
+    require(run.project, user, Action.PROPOSE_POLICY)
     reason = reason.replace("\0", "").strip()
     if run.split != Split.HOLDOUT or run.status != Status.DONE:
         raise Refused(f"Evaluation {run.number} is not a finished hold-out evaluation.", field="run")

@@ -22,7 +22,7 @@ from evaluation.stats import Outlook, alpha_level, estimated_outlook, outlook
 from labeling.datasets import holdout_sampling
 from labeling.models import DatasetItem, Document, DocumentState, Membership, Project, Split
 from labeling.models.documents import LABELED_STATES
-from slmstudio.access import Role
+from slmstudio.access import Action, Role, require
 from slmstudio.errors import Refused
 
 #: more labels than this cannot be queued at once
@@ -171,6 +171,7 @@ def queue_labels(
     Raises:
         Refused: ``field`` is key or who.
     """
+    require(report.project, user, Action.CURATE)
     _missing_labels(report, key)  # before texts are read
     people = _people(report, who)
     known = holdout_sampling.TrainingTexts(report.project).read()

@@ -18,9 +18,9 @@ from evaluation.gates.policy.changes import Change, changes, rebased
 from evaluation.gates.policy.definition import GatePolicy as Gates
 from evaluation.gates.policy.services import current_policy, from_contract, gates_of, is_frozen, read, set_policy
 from evaluation.models import GatePolicy, PolicyProposal
-from evaluation.runs.services import next_number
 from labeling.contract.changes import ContractState as Contract
 from labeling.models import Project
+from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 
 State = PolicyProposal.State
@@ -70,8 +70,9 @@ def propose(
         GateError: the policy is invalid.
         Refused: ``field`` is reason, where none is given; or policy, where nothing would change.
     """
+    require(project, user, Action.PROPOSE_POLICY)
     wanted, reason = read(gates), _checked_text(reason, "reason", "Enter a reason. It is shown to the approver.")
-    number = next_number(PolicyProposal, project)
+    number = project.next_number(PolicyProposal)
     policy = current_policy(project=project)
     proposed = changes(gates_of(policy), wanted)
     if not proposed:
@@ -114,6 +115,7 @@ def accept(*, proposal: PolicyProposal, user: User, answer: str = "", seen: int 
     Raises:
         Refused: the policy changed since, or the proposal is not open.
     """
+    require(proposal.project, user, Action.SET_POLICY)
     proposal = _locked(proposal)
     policy = current_policy(project=proposal.project)
     if seen is not None and seen != policy.number:
@@ -135,6 +137,7 @@ def decline(*, proposal: PolicyProposal, user: User, answer: str) -> None:
     Raises:
         Refused: there is no reason (``field`` is answer), or the proposal is not open.
     """
+    require(proposal.project, user, Action.SET_POLICY)
     answer = _checked_text(answer, "answer", "Enter a reason. It is shown to the author of the proposal.")
     proposal = _locked(proposal)
     _answer(proposal, user, State.DECLINED, answer)
@@ -144,6 +147,7 @@ def decline(*, proposal: PolicyProposal, user: User, answer: str) -> None:
 @transaction.atomic
 def withdraw(*, proposal: PolicyProposal, user: User) -> None:
     """Withdraws a proposal. Raises Refused for other users than its author, and where it is not open."""
+    require(proposal.project, user, Action.PROPOSE_POLICY)
     if proposal.created_by_id != user.pk:
         raise Refused(f"Only {proposal.created_by.get_username()} can withdraw this proposal.", code="not_author")
     proposal = _locked(proposal)
@@ -159,7 +163,7 @@ def _proposed(proposal: PolicyProposal, policy: GatePolicy) -> OpenProposal:
 
 def _locked(proposal: PolicyProposal) -> PolicyProposal:
     """The current proposal, locked; and its project first, in the same order as ``set_policy``."""
-    next_number(PolicyProposal, proposal.project)
+    proposal.project.next_number(PolicyProposal)
     rows = PolicyProposal.objects.select_for_update(of=("self",))
     now: PolicyProposal = rows.select_related("created_by", "answered_by", "project", "based_on").get(pk=proposal.pk)
     if now.state != State.OPEN:

@@ -13,11 +13,11 @@ from evaluation.gates.policy.changes import Change, changes
 from evaluation.gates.policy.defaults import default_policy
 from evaluation.gates.policy.definition import GatePolicy as Gates
 from evaluation.models import GatePolicy, GateReport
-from evaluation.runs.services import next_number
 from evaluation.scores.slice_selector import KNOWN, NEW, Slice
 from labeling.datasets.families import group_rule
 from labeling.failure_tags import tags_of
 from labeling.models import Contract, Project
+from slmstudio.access import Action, require
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.rules import invariants
 from slmstudio.contract.schema.compiled import CompiledSchema
@@ -81,6 +81,7 @@ def set_policy(*, project: Project, user: User, gates: Gates | Mapping[str, Any]
     Raises:
         GateError: the policy is invalid; ``field`` is like ``gates[2].threshold``.
     """
+    require(project, user, Action.SET_POLICY)
     wanted = read(gates)
     newest = current_policy(project=project)
     if not changes(gates_of(newest), wanted):
@@ -94,7 +95,7 @@ def read(data: Gates | Mapping[str, Any] | list[Any]) -> Gates:
 
 
 def _add_policy(project: Project, user: User | None, policy: Gates) -> GatePolicy:
-    number = next_number(GatePolicy, project)
+    number = project.next_number(GatePolicy)
     # next_number locks the project: another process may have added the same default before.
     newest = GatePolicy.objects.filter(project=project).order_by("-number").first()
     if newest is not None and newest.sha256 == policy_hash(policy):

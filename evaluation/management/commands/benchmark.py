@@ -96,7 +96,7 @@ class Command(BaseCommand):
                     self._print(line)
                     shown = line
         except BaseException:
-            cancel(benchmark=benchmark, user=benchmark.created_by)
+            cancel(run=benchmark, user=benchmark.created_by)
             raise
 
     def _print_result(self, benchmark: Benchmark, report: Path | None) -> None:

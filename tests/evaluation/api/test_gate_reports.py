@@ -12,7 +12,7 @@ from evaluation.gates.policy.services import current_policy, gates_of, set_polic
 from evaluation.gates.services import create_report
 from evaluation.models import Approval, EvalRun, GateReport
 from labeling.models import Split
-from tests.evaluation.factories import World, broken, evaluated, pretend, right
+from tests.evaluation.factories import World, as_engineer, broken, evaluated, pretend, right
 from tests.labeling.api_client import Api, api_of
 from tests.shared_rows import shared_fixture
 
@@ -223,7 +223,8 @@ def test_only_a_manager_decides(world: World, report: GateReport, role: str) -> 
 
 
 def test_four_eyes(world: World, manager: Api) -> None:
-    run = evaluated(world, right, user=world.manager)
+    with as_engineer(world, world.manager) as author:
+        run = evaluated(world, right, user=author)
     create_report(eval_run=run, baseline=None, user=world.engineer)
     answer = decided(manager, waivers=[waiver()])
     assert (answer.status, answer.json["code"]) == (403, "own_involvement")

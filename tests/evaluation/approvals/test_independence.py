@@ -18,7 +18,7 @@ from labeling.models import Membership
 from labeling.projects import members
 from slmstudio.access import Role
 from slmstudio.errors import Refused
-from tests.evaluation.factories import World, evaluated, pretend
+from tests.evaluation.factories import World, as_engineer, evaluated, pretend
 from tests.evaluation.runs.test_resources import measured
 from tests.shared_rows import shared_fixture
 from training.models import TrainingRun
@@ -121,7 +121,8 @@ def test_who_resumed_a_run_counts_as_one_who_started_it(world: World, report: Ga
 
 
 def test_the_author_of_a_measurement_is_involved(world: World, report: GateReport) -> None:
-    measured(report.eval_run, world, 300.0, user=world.manager)
+    with as_engineer(world, world.manager) as manager:
+        measured(report.eval_run, world, 300.0, user=manager)
     again = create_report(eval_run=report.eval_run, baseline=None, user=world.engineer)
     with pytest.raises(Refused, match="measurement"):
         approve(again, world.manager)

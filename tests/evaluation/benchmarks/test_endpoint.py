@@ -138,7 +138,7 @@ def test_it_stops_where_the_benchmark_is_cancelled(wide: World, fake: Fake) -> N
     made.refresh_from_db()
     assert (run.status, made.status) == (Status.CANCELLED, Status.CANCELLED)
     assert len(fake.asked) == 2
-    assert not cancel(benchmark=made, user=wide.engineer)
+    assert not cancel(run=made, user=wide.engineer)
 
 
 @pytest.mark.real_model

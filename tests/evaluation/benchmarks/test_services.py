@@ -167,19 +167,19 @@ def test_a_cancelled_one_stops_what_waits_and_keeps_what_was_measured(wide: Worl
     first, second = made.runs.order_by("number")
     answered(first, right)
     made.refresh_from_db()
-    assert cancel(benchmark=made, user=wide.engineer)
+    assert cancel(run=made, user=wide.engineer)
     made.refresh_from_db()
     second.refresh_from_db()
     assert (made.status, second.status) == (Status.CANCELLED, Status.CANCELLED)
     assert made.result["run"] == first.number
-    assert not cancel(benchmark=made, user=wide.engineer)
+    assert not cancel(run=made, user=wide.engineer)
 
 
 def test_a_running_one_is_cancelled_once_its_child_has_stopped(wide: World) -> None:
     made = started(wide)
     run = made.runs.get()
     assert run.claim()
-    cancel(benchmark=made, user=wide.engineer)
+    cancel(run=made, user=wide.engineer)
     made.refresh_from_db()
     run.refresh_from_db()
     assert (made.status, made.cancel_requested, run.cancel_requested) == (Status.RUNNING, True, True)

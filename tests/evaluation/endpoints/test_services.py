@@ -172,7 +172,7 @@ def test_a_key_that_would_break_the_header_is_refused(world: World, key: str, mo
 
 def test_a_test_asks_about_one_document_that_is_not_held_out(world: World, fake: Fake) -> None:
     row = save(world, url=fake.url)
-    result = endpoint_services.test_endpoint(endpoint=row)
+    result = endpoint_services.test_endpoint(endpoint=row, user=world.engineer)
     assert (result["outcome"], result["ok"], result["response_format"]) == ("valid", True, "json_schema")
     row.refresh_from_db()
     assert row.test_result == result
@@ -183,26 +183,26 @@ def test_a_test_asks_about_one_document_that_is_not_held_out(world: World, fake:
 
 def test_without_documents_it_asks_about_one_of_its_own(world: World, fake: Fake) -> None:
     Document.objects.update(holdout=True)
-    endpoint_services.test_endpoint(endpoint=save(world, url=fake.url))
+    endpoint_services.test_endpoint(endpoint=save(world, url=fake.url), user=world.engineer)
     assert fake.asked[0]["messages"][-1]["content"] == endpoint_services._SAMPLE_TEXT
 
 
 def test_what_is_withheld_is_not_shown_by_a_test_either(world: World, fake: Fake) -> None:
     world.project.withheld_share = 0.5
     world.project.save()
-    endpoint_services.test_endpoint(endpoint=save(world, url=fake.url))
+    endpoint_services.test_endpoint(endpoint=save(world, url=fake.url), user=world.engineer)
     open_to_all = Document.objects.filter(project=world.project, holdout=False).order_by("pk")
     first = next(one for one in open_to_all if not predictions.is_withheld(world.project, one.pk))
     assert fake.asked[0]["messages"][-1]["content"] == first.text
     world.project.withheld_share = 1
     world.project.save()
-    endpoint_services.test_endpoint(endpoint=save(world, url=fake.url, name="another"))
+    endpoint_services.test_endpoint(endpoint=save(world, url=fake.url, name="another"), user=world.engineer)
     assert fake.asked[1]["messages"][-1]["content"] == endpoint_services._SAMPLE_TEXT
 
 
 def test_a_test_that_fails_says_why_at_once(world: World, fake: Fake) -> None:
     fake.replies = [error(503, "loading the model")]
-    result = endpoint_services.test_endpoint(endpoint=save(world, url=fake.url))
+    result = endpoint_services.test_endpoint(endpoint=save(world, url=fake.url), user=world.engineer)
     assert (result["ok"], result["detail"]) == (False, "HTTP 503: loading the model")
     assert len(fake.asked) == 1, "a person waits: it is not tried again"
 
@@ -210,7 +210,9 @@ def test_a_test_that_fails_says_why_at_once(world: World, fake: Fake) -> None:
 def test_a_test_does_not_wait_for_ever(world: World, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoint_services, "TEST_SECONDS", 0.5)
     fake.replies = [hangs]
-    assert endpoint_services.test_endpoint(endpoint=save(world, url=fake.url))["outcome"] == "timeout"
+    assert (
+        endpoint_services.test_endpoint(endpoint=save(world, url=fake.url), user=world.engineer)["outcome"] == "timeout"
+    )
 
 
 def test_a_test_whose_key_may_not_be_sent_sends_nothing(
@@ -219,6 +221,6 @@ def test_a_test_whose_key_may_not_be_sent_sends_nothing(
     monkeypatch.setenv("SLM_KEY_LARGE_HOSTS", "127.0.0.1")
     row = save(world, url=fake.url, key_variable=key)
     monkeypatch.setenv("SLM_KEY_LARGE_HOSTS", "elsewhere.example.com")
-    result = endpoint_services.test_endpoint(endpoint=row)
+    result = endpoint_services.test_endpoint(endpoint=row, user=world.engineer)
     assert (result["ok"], result["outcome"]) == (False, "refused")
     assert not fake.asked

@@ -93,7 +93,7 @@ def test_pressed_by_two_at_once_it_is_paid_once(world: World, monkeypatch: pytes
 
     def slowly(known: holdout_sampling.TrainingTexts) -> holdout_sampling.TrainingTexts:
         monkeypatch.setattr(holdout_sampling.TrainingTexts, "read", read)
-        queue_labels(report=report, key="valid", user=world.manager)
+        queue_labels(report=report, key="valid", user=world.owner)
         return read(known)
 
     monkeypatch.setattr(holdout_sampling.TrainingTexts, "read", slowly)

@@ -31,7 +31,10 @@ def confused(row: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def routing(world: World) -> EvalRun:
-    project = create_project(owner=world.owner, name="Routing", slug="routing", template="ticket-routing")
+    members = {world.engineer: "engineer"}
+    project = create_project(
+        owner=world.owner, name="Routing", slug="routing", template="ticket-routing", members=members
+    )
     rows = []
     for index in range(12):
         words = " ".join(f"{WORDS[(index * 3 + step) % 10]}{index}{step}" for step in range(30))

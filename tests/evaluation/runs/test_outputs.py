@@ -158,7 +158,8 @@ def test_errors_lead_to_exactly_their_documents(world: World) -> None:
 
 
 def test_sroie_figures_come_with_its_four_fields(world: World) -> None:
-    project = create_project(owner=world.owner, name="Receipts", slug="receipts", template="receipt")
+    members = {world.engineer: "engineer"}
+    project = create_project(owner=world.owner, name="Receipts", slug="receipts", template="receipt", members=members)
     patterns = {field.pattern for field in project.schema_version.compiled.fields}
     assert {"company", "date", "address", "total"} <= patterns
     gold = {"company": "ACME SDN BHD", "date": "25/12/2018", "address": "1 JALAN SATU", "total": "9.00"}

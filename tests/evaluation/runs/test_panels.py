@@ -14,7 +14,7 @@ from evaluation.approvals.decisions import Waiver, decide
 from evaluation.gates.services import create_report
 from labeling.models import Document
 from slmstudio.access import Action, project_for
-from tests.evaluation.factories import World, evaluated, make_version, right
+from tests.evaluation.factories import World, as_engineer, evaluated, make_version, right
 from training.models import TrainingRun
 
 
@@ -69,7 +69,9 @@ def test_manager_is_notified_of_a_void_or_expiring_approval(world: World, monkey
 
 
 def test_a_report_that_a_manager_may_not_decide_on_is_no_step_for_them(world: World) -> None:
-    create_report(eval_run=evaluated(world, right, user=world.manager), baseline=None, user=world.engineer)
+    with as_engineer(world, world.manager) as manager:
+        run = evaluated(world, right, user=manager)
+    create_report(eval_run=run, baseline=None, user=world.engineer)
     assert step(world, world.manager, panels.decision_step) is None
 
 

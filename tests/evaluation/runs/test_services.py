@@ -46,8 +46,9 @@ def test_default_split_is_validation(world: World) -> None:
 
 def test_numbers_are_counted_per_project(world: World) -> None:
     start(world)
-    other = create_project(owner=world.owner, name="Other", slug="other", template="invoice")
-    assert run_services.next_number(EvalRun, other) == 1
+    members = {world.engineer: "engineer"}
+    other = create_project(owner=world.owner, name="Other", slug="other", template="invoice", members=members)
+    assert other.next_number(EvalRun) == 1
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,8 @@ def test_an_empty_split_is_refused(world: World) -> None:
 
 
 def test_another_projects_dataset_and_training_are_refused(world: World) -> None:
-    other = create_project(owner=world.owner, name="Other", slug="other", template="invoice")
+    members = {world.engineer: "engineer"}
+    other = create_project(owner=world.owner, name="Other", slug="other", template="invoice", members=members)
     with pytest.raises(Refused, match="another project") as refusal:
         start(world, project=other)
     assert refusal.value.field == "dataset"

@@ -336,7 +336,10 @@ def test_slices_are_counted_without_an_interval(world: World, engineer: Client) 
 
 
 def test_fields_of_lists_are_counted_without_an_interval(world: World, client: Client) -> None:
-    project = create_project(owner=world.owner, name="Redaction", slug="redaction", template="pii-redaction")
+    members = {world.engineer: "engineer"}
+    project = create_project(
+        owner=world.owner, name="Redaction", slug="redaction", template="pii-redaction", members=members
+    )
     rows = []
     for index in range(6):
         people = [f"Kim{index} Lee{index}", f"Jo{index} Ray{index}"]

@@ -122,7 +122,10 @@ THINGS = ["kettle", "anchor", "violin", "ladder", "candle", "saddle", "mirror", 
 
 def redaction(world: World) -> Project:
     """Ten texts with two to four stretches of personal data each; half of them are held out."""
-    project = create_project(owner=world.owner, name="Redaction", slug="redaction", template="pii-redaction")
+    members = {world.engineer: "engineer"}
+    project = create_project(
+        owner=world.owner, name="Redaction", slug="redaction", template="pii-redaction", members=members
+    )
     rows = []
     for index, person in enumerate(PEOPLE):
         mail = f"{person.split()[0].lower()}{index}@{THINGS[index]}.example"

@@ -9,7 +9,7 @@ from django.db import connection
 from django.utils import timezone
 
 from labeling.annotation import services as annotation_services
-from labeling.models import Document, DocumentState
+from labeling.models import Document, DocumentState, Membership
 from slmstudio.errors import Refused
 from tests.labeling.label_desk import Desk, gold, make_desk
 
@@ -70,6 +70,7 @@ def test_concurrent_users_get_different_documents(desk: Desk) -> None:
     for number in range(12):
         desk.document(f"text {number}")
     users = [make_desk(slug=f"more-{number}").ana for number in range(10)]
+    Membership.objects.bulk_create(Membership(project=desk.project, user=user, role="annotator") for user in users)
     start = threading.Barrier(len(users))
     taken: list[int] = []
 

@@ -145,7 +145,7 @@ def test_failed_delivery_is_retried(desk: Desk, receiver: Receiver, queues: None
     assert delivery.response_code == 500
     # The button in the log.
     receiver.statuses = []
-    deliveries.redeliver(delivery=delivery)
+    deliveries.redeliver(delivery=delivery, user=None)
     assert deliveries.deliver(delivery.pk)
 
 

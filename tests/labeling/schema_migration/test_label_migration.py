@@ -216,7 +216,7 @@ def test_draft_before_resume_hides_no_label(desk: Desk, monkeypatch: pytest.Monk
         run = plan(desk, schema(desk, renamed=True), RENAME)
         jobs.run_schema_migration(run.pk)
     run.refresh_from_db()
-    rest = schema_migration_services.resume(run=run)
+    rest = schema_migration_services.resume(run=run, user=None)
     assert rest is not None
     jobs.run_schema_migration(rest.pk)
     assert Gold.objects.newest_of(desk.project).get().schema_version.number == 2
@@ -282,4 +282,4 @@ def test_superseded_migration_cannot_resume(desk: Desk) -> None:
     SchemaMigration.objects.filter(pk=run.pk).update(status="cancelled")
     run.refresh_from_db()
     contract(desk, schema(desk, shortest=2))
-    assert schema_migration_services.resume(run=run) is None
+    assert schema_migration_services.resume(run=run, user=None) is None

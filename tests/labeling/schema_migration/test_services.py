@@ -180,7 +180,7 @@ def test_interrupted_migration_resumes(desk: Desk, monkeypatch: pytest.MonkeyPat
     for page in ("datasets/", "export/"):
         assert f"contract/migrations/{stopped.pk}/" in client.get(desk.url(page)).content.decode()
     monkeypatch.setattr(schema_migration_services, "_migrate_batch", whole)
-    again = schema_migration_services.resume(run=stopped)
+    again = schema_migration_services.resume(run=stopped, user=None)
     assert again is not None
     jobs.run_schema_migration(again.pk)
     assert Gold.objects.filter(schema_version__number=2).count() == 7

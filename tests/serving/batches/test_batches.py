@@ -225,7 +225,7 @@ def test_a_cancelled_batch_keeps_what_it_has(
 
     def cancel(run: BatchRun) -> bool:
         if stand_in.asked:
-            services.cancel(BatchRun.objects.get(pk=batch.pk))
+            services.cancel(run=BatchRun.objects.get(pk=batch.pk), user=world.engineer)
         return False
 
     monkeypatch.setattr(jobs, "SLICE_SECONDS", 0.0)
@@ -327,7 +327,7 @@ def test_a_batch_that_stopped_goes_on_without_what_was_erased(
     world: World, deployed: Deployment, stand_in: Gateway
 ) -> None:
     batch = start(world, *[{"id": str(number), "text": f"text {number}", "caller": "jane"} for number in range(3)])
-    services.cancel(batch)
+    services.cancel(run=batch, user=world.engineer)
     batch.refresh_from_db()
     assert retention.erase(project=world.project, user=world.owner, caller="jane").lines == 3
     assert [one["error"]["code"] for one in result(batch)] == ["erased"] * 3

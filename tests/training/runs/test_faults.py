@@ -18,6 +18,7 @@ from psycopg import sql
 
 from labeling.models import DatasetVersion, Project
 from slmstudio import stack
+from slmstudio.runs.controls import cancel
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.runs.supervisor import STOP_SIGNAL
@@ -30,7 +31,7 @@ from tests.training.fake_trainer import loss
 from tests.training.fakes import WORKER, attempts, curve, plan
 from training.hyperparameters.values import Hyperparameters
 from training.models import LengthReport, ModelVersion, TrainingRun
-from training.runs.services import cancel, start_training
+from training.runs.services import start_training
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 STEPS = 60
@@ -251,7 +252,7 @@ def test_two_workers_of_one_host_run_one_after_the_other(
 
     wait_for(waits, message=idle_workers.text)
     assert attempts(second) == []
-    cancel(TrainingRun.objects.get(pk=first.pk))
+    cancel(run=TrainingRun.objects.get(pk=first.pk), user=first.created_by)
     settled(first)
     settled(second)
     assert (first.status, second.status) == (Status.CANCELLED, Status.DONE)

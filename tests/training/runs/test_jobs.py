@@ -14,6 +14,7 @@ from django.db import connection
 
 from labeling.datasets.queries import file_path
 from labeling.models import DatasetVersion, Project
+from slmstudio.runs.controls import cancel
 from slmstudio.runs.models import Status
 from slmstudio.runs.supervisor import ChildExit
 from slmstudio.stack.processes import command
@@ -25,7 +26,7 @@ from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingR
 from training.runs import jobs as run_jobs
 from training.runs.event_recorder import EventRecorder
 from training.runs.jobs import run_training
-from training.runs.services import cancel, start_training
+from training.runs.services import start_training
 
 pytestmark = pytest.mark.django_db(transaction=True)
 QUICK = Hyperparameters(max_length=1024, epochs=3, batch_size=4)
@@ -179,7 +180,7 @@ def test_cancelled_and_deleted_runs_are_skipped(
     queued: Callable[[Hyperparameters], TrainingRun],
 ) -> None:
     run = queued(QUICK)
-    cancel(run)
+    cancel(run=run, user=run.created_by)
     run_training(run.pk)
     run.refresh_from_db()
     assert (run.status, run.started_at) == (Status.CANCELLED, None)

@@ -16,6 +16,7 @@ from django.db import connection
 from labeling.models import DatasetVersion, Project
 from slmstudio.errors import Refused
 from slmstudio.runs import supervisor
+from slmstudio.runs.controls import cancel
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import requeue_interrupted
 from slmstudio.storage.artifacts import local_path
@@ -24,7 +25,7 @@ from tests.training.fakes import attempts, curve, plan
 from training.hyperparameters.values import Hyperparameters
 from training.models import LengthReport, ModelVersion, TrainingRun
 from training.runs import jobs as run_jobs
-from training.runs.services import cancel, resume, start_training
+from training.runs.services import resume, start_training
 
 pytestmark = pytest.mark.django_db(transaction=True)
 WHOLE = [(step, loss(step)) for step in range(1, 21)]
@@ -153,7 +154,7 @@ def test_cancelled_run_keeps_its_work_and_can_be_resumed(
     settings.RUN_HEARTBEAT_SECONDS = 0.1
     plan(run, steps=400, slow_save=0.5, save_every=1000)
     stages: set[str] = set()
-    once_at_step(7, lambda: cancel(TrainingRun.objects.get(pk=run.pk)))
+    once_at_step(7, lambda: cancel(run=TrainingRun.objects.get(pk=run.pk), user=run.created_by))
 
     def check() -> None:
         while not (stage := TrainingRun.objects.get(pk=run.pk)).finished_at:

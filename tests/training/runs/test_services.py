@@ -9,14 +9,16 @@ import pytest
 from labeling.datasets.queries import file_path
 from labeling.models import DatasetVersion, Project, Split
 from labeling.projects.services import create_project
+from slmstudio.access import Role
 from slmstudio.errors import Refused
+from slmstudio.runs.controls import cancel
 from slmstudio.runs.models import Status
 from training.base_models.services import find_base_model
 from training.estimates.estimate import Estimate
 from training.hyperparameters.defaults import default_hyperparameters
 from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel, LengthReport, TrainingRun
-from training.runs.services import cancel, start_training
+from training.runs.services import start_training
 from training.spec import RunSpec
 
 
@@ -152,7 +154,8 @@ def test_unknown_model_is_rejected_with_the_available_ones(tiny_base_model: Base
 
 
 def test_dataset_of_another_project_is_rejected(start: Any, lengths: LengthReport, people: dict[str, Any]) -> None:
-    other = create_project(owner=people["owner"], name="Other", slug="other", template="receipt")
+    members = {people["engineer"]: Role.ENGINEER}
+    other = create_project(owner=people["owner"], name="Other", slug="other", template="receipt", members=members)
     assert refusal(start, project=other).field == "dataset"
 
 
@@ -178,10 +181,10 @@ def test_default_hyperparameters_fit_any_lengths(
 
 def test_queued_run_is_cancelled_once(start: Any, lengths: LengthReport) -> None:
     run = start()
-    assert cancel(run)
+    assert cancel(run=run, user=run.created_by)
     run.refresh_from_db()
     assert run.status == Status.CANCELLED
-    assert not cancel(run)
+    assert not cancel(run=run, user=run.created_by)
     assert not run.claim()
 
 

@@ -157,7 +157,7 @@ def test_stop_cancels_the_runs_and_keeps_the_best(start_search: Start) -> None:
     complete(search, 1, 0.6)
     run = trial_run(search, 2)
     evaluate(run, 0.7)
-    assert services.stop(search)
+    assert services.stop(search=search, user=search.created_by)
     run.refresh_from_db()
     assert run.cancel_requested
     assert search.status == Status.RUNNING  # until its run has saved a checkpoint
@@ -165,7 +165,7 @@ def test_stop_cancels_the_runs_and_keeps_the_best(start_search: Start) -> None:
     services.advance(search.pk)
     search.refresh_from_db()
     assert (search.status, states(search)) == (Status.CANCELLED, ["complete", "cancelled"])
-    assert not services.stop(search)
+    assert not services.stop(search=search, user=search.created_by)
 
 
 def test_only_the_best_models_stay(
