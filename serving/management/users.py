@@ -11,4 +11,4 @@ __all__ = ["member_who_deploys", "member_who_may"]
 
 def member_who_deploys(project: Project, name: str | None) -> Any:
     """The account with this name; None: the first member who may deploy. Raises CommandError."""
-    return member_who_may(project, Action.DEPLOY, name)
+    return member_who_may(project, name, Action.DEPLOY)

@@ -81,7 +81,7 @@ class Command(BaseCommand):
             baseline = _evaluation(project, options["baseline"])
         elif not options["no_baseline"]:
             baseline = default_baseline(run)
-        user = member_who_may(project, Action.RUN, options["user"], returncode=ExitCode.NO_VERDICT)
+        user = member_who_may(project, options["user"], Action.RUN, Action.APPROVE, returncode=ExitCode.NO_VERDICT)
         try:
             project_for(user, project.slug, Action.RUN)
             outcome = run_gates(eval_run=run, baseline=baseline, user=user, gates=gates)

@@ -47,7 +47,7 @@ class Command(BaseCommand):
     def _change(self, project: Project, options: dict[str, Any]) -> None:
         if not options["report"] and not options["stop"]:
             return
-        user = member_who_may(project, Action.DEPLOY, options["user"])
+        user = member_who_may(project, options["user"], Action.DEPLOY)
         if options["stop"]:
             running = queries.running(project)
             if running is None:

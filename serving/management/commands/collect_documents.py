@@ -33,7 +33,7 @@ class Command(BaseCommand):
         if project is None:
             raise CommandError(f"There is no project {options['project']!r}.")
         try:
-            user = member_who_may(project, Action.CURATE, options["user"])
+            user = member_who_may(project, options["user"], Action.CURATE)
             found = services.collect(project=project, user=user, share=options["share"], limit=options["limit"])
         except (Refused, Forbidden) as error:
             raise CommandError(str(error)) from error

@@ -31,7 +31,7 @@ class Command(BaseCommand):
         if project is None or deployment is None:
             raise CommandError(f"Nothing is deployed in {options['project']!r}.")
         try:
-            user = member_who_may(project, Action.DEPLOY, options["user"])
+            user = member_who_may(project, options["user"], Action.DEPLOY)
             replay = services.start(deployment=deployment, user=user, limit=options["limit"])
         except (Refused, Forbidden) as error:
             raise CommandError(str(error)) from error
