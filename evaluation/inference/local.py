@@ -84,8 +84,8 @@ class LocalBackend(Backend):
             return f"prompt-{run.prompt.number}"
         if run.base_model is not None:
             return f"base-{run.base_model.slug}"
-        if run.model_version is not None and run.model_version.is_alternative:
-            return f"version-{run.model_version.number}"
+        if run.model_version is not None:
+            return run.model_version.choice_key
         return f"run-{run.training_run.number}" if run.training_run is not None else ""
 
     @property

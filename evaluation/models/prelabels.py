@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from evaluation.inference.backend import Backend
 from evaluation.inference.backends import backend_of
-from evaluation.inference.response_status import STATUS_LABELS, ResponseStatus
+from evaluation.inference.response_status import STATUS_LABELS, USABLE, ResponseStatus
 from evaluation.models.endpoints import Endpoint
 from labeling.models import Document, Project, SchemaVersion
 from slmstudio.runs.models import RetryableRun, RunQuerySet
@@ -126,3 +126,11 @@ class PrelabelItem(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_outcome_display()}, document {self.document_id}"
+
+    @property
+    def badge(self) -> str:
+        """The style of its outcome."""
+        outcome = ResponseStatus(self.outcome)
+        if outcome in (*USABLE, ResponseStatus.HELD_OUT, ResponseStatus.GONE):
+            return "done" if outcome == ResponseStatus.VALID else "skipped"
+        return "queued" if outcome == ResponseStatus.WAITING else "failed"

@@ -7,7 +7,7 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods, require_safe
 
-from evaluation.inference.response_status import STATUS_LABELS, USABLE, ResponseStatus
+from evaluation.inference.response_status import STATUS_LABELS, ResponseStatus
 from evaluation.models import Endpoint, PrelabelRun
 from evaluation.prelabels import services
 from evaluation.prelabels.forms import PrelabelForm
@@ -105,5 +105,4 @@ def _items(request: SignedInRequest, found: PrelabelRun) -> dict[str, Any]:
         "page": Paginator(rows, PAGE).get_page(request.GET.get("page")),
         "outcome": outcome,
         "outcome_words": STATUS_LABELS[ResponseStatus(outcome)] if outcome else "",
-        "good": [str(one) for one in USABLE],
     }

@@ -83,7 +83,7 @@ def _trained(run: TrainingRun) -> list[ModelChoice]:
     for one in sorted(run.model_versions.all(), key=lambda version: version.is_alternative):
         if one.weights_deleted_at is None:
             model: Model = one if one.is_alternative else run
-            key = f"version-{one.number}" if one.is_alternative else f"run-{run.number}"
+            key = one.choice_key
             choices.append(ModelChoice(key, f"{one} ({one.origin})", model))
     return choices
 

@@ -25,3 +25,16 @@ def money_range(amount: Any, currency: str = "") -> str:
     if not amount or amount.low == amount.high:
         return ""
     return f"{format_money(amount.low, currency)} to {format_money(amount.high, currency)}"
+
+
+_VERDICT_ICONS = {
+    "PASS": "check-circle-fill pip-pass",
+    "FAIL": "x-octagon-fill pip-fail",
+    "INAPPLICABLE": "dash-circle",
+}
+
+
+@register.filter
+def verdict_icon(status: str) -> str:
+    """Icon and color of a gate's verdict in a row of them."""
+    return _VERDICT_ICONS.get(status, "question-diamond-fill pip-open")

@@ -27,10 +27,21 @@ class FreezeForm(forms.Form):
         decimal_places=1,
     )
     holdout = forms.DecimalField(
-        label="Hold-out (% of all)", initial=20, min_value=0, max_value=90, decimal_places=1, required=False
+        label="Hold-out (% of all)",
+        initial=20,
+        min_value=0,
+        max_value=90,
+        decimal_places=1,
+        required=False,
+        help_text="Selected once and permanently excluded from training. "
+        "Uses real documents labeled by people if there are any.",
     )
     seed = forms.IntegerField(initial=17, min_value=0, max_value=2**31 - 1)
-    group_by = forms.ChoiceField(label="Group by", required=False)
+    group_by = forms.ChoiceField(
+        label="Group by",
+        required=False,
+        help_text="Documents in a group go to the same split and count together in intervals and gates.",
+    )
     large_families = forms.ChoiceField(
         label="Large groups",
         choices=[
@@ -39,14 +50,19 @@ class FreezeForm(forms.Form):
             (SPREAD, "spread across the splits"),
         ],
         required=False,
+        help_text="Groups with 10% or more of all documents are usually too large for the hold-out. Hold out one whole "
+        "group to test models on new groups, or spread large groups to test on known ones.",
     )
-    stratify = forms.ChoiceField(label="Stratify by", required=False)
+    stratify = forms.ChoiceField(
+        label="Stratify by", required=False, help_text="Gives every split the same class distribution."
+    )
     similarity = forms.IntegerField(
         label="Near-duplicate threshold (%)",
         initial=round(THRESHOLD * 100),
         min_value=round(LOWEST * 100),
         max_value=round(HIGHEST * 100),
         required=False,
+        help_text="Near-duplicates go to the same split, or are excluded if one is in the hold-out.",
     )
     states = forms.MultipleChoiceField(label="States", choices=STATES, required=False)
     origins = forms.MultipleChoiceField(label="Origins", choices=Origin.choices, required=False)
@@ -64,9 +80,16 @@ class FreezeForm(forms.Form):
             ("confidence", "pre-labels with high confidence"),
         ],
         required=False,
+        help_text="Pre-labels of unlabeled documents that are valid, satisfy all rules and have evidence in the text. "
+        "Used for training only, in runs that include them.",
     )
     silver_confidence = forms.IntegerField(
-        label="Minimum confidence of silver labels (%)", initial=95, min_value=0, max_value=100, required=False
+        label="Minimum confidence of silver labels (%)",
+        initial=95,
+        min_value=0,
+        max_value=100,
+        required=False,
+        help_text="The lowest confidence of any field.",
     )
 
     rare = (

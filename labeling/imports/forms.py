@@ -164,7 +164,13 @@ class ExchangesForm(OptionsForm):
 class NewProjectForm(ProjectNameForm):
     """A project that begins with files of exchanges."""
 
-    file = _FilesField(required=False, label="Files", widget=_Files(attrs={"class": "form-control"}))
+    file = _FilesField(
+        required=False,
+        label="Files",
+        widget=_Files(attrs={"class": "form-control"}),
+        help_text="Fine-tuning files (OpenAI, Anthropic, Gemini, Alpaca, ShareGPT, prompt and completion), both "
+        "files of a batch, stored completions, request logs, and traces from Langfuse, LangSmith and OpenTelemetry.",
+    )
 
     def __init__(self, data: Any = None, files: Any = None) -> None:
         super().__init__(data, files)

@@ -56,7 +56,10 @@ class ContractForm(forms.Form):
     """The contract as typed. The service validates the schema."""
 
     instruction = forms.CharField(
-        required=False, strip=False, widget=forms.Textarea(attrs={**CONTROL, "rows": 3, "id": "id_instruction"})
+        required=False,
+        strip=False,
+        widget=forms.Textarea(attrs={**CONTROL, "rows": 3, "id": "id_instruction"}),
+        help_text="The model's task, in one sentence. It precedes every document in the prompt.",
     )
     schema = forms.CharField(
         required=False,

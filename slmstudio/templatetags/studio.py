@@ -4,9 +4,10 @@ from collections.abc import Callable
 from datetime import date, datetime
 from functools import wraps
 from typing import Any
+from urllib.parse import urlencode
 
 from django import template
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 from django.utils.timezone import localtime
@@ -184,3 +185,49 @@ def query(context: dict[str, Any], **changes: Any) -> str:
         else:
             parameters[name] = value
     return f"?{parameters.urlencode()}" if parameters else "?"
+
+
+@register.simple_tag
+def query_only(**parameters: Any) -> str:
+    """The query string of these parameters alone, whatever the page's are."""
+    return f"?{urlencode(parameters)}"
+
+
+_DIFF_STYLES = {"+": "diff-new", "-": "diff-old", "@": "diff-gap"}
+
+
+@register.simple_tag
+def diff_lines(lines: list[Any]) -> SafeString:
+    """The lines of a diff (objects with ``mark`` and ``text``) as spans, for a ``<pre>``."""
+    return format_html_join(
+        "\n",
+        '<span class="{}">{}</span>',
+        ((_DIFF_STYLES.get(line.mark, ""), "⋯" if line.mark == "@" else f"{line.mark} {line.text}") for line in lines),
+    )
+
+
+@register.simple_tag
+def marked_differences(parts: list[Any]) -> SafeString:
+    """Parts of a text (objects with ``text`` and ``differs``), those that differ marked, for a ``<pre>``."""
+    markup = {True: "<mark>{}</mark>", False: "{}"}
+    return format_html_join("", "{}", ((format_html(markup[bool(part.differs)], part.text),) for part in parts))
+
+
+@register.simple_tag
+def marked_pieces(pieces: list[Any]) -> SafeString:
+    """Pieces of a text (objects with ``text``, ``path``, ``title``, ``color``), those of a field marked, for a ``<pre>``."""
+    markup = '<mark class="mark ev-{}" data-path="{}" title="{}">{}</mark>'
+    return format_html_join(
+        "",
+        "{}",
+        (
+            (format_html(markup, piece.color, piece.path, piece.title, piece.text) if piece.path else piece.text,)
+            for piece in pieces
+        ),
+    )
+
+
+@register.filter
+def alert_style(tags: str) -> str:
+    """The style of a message by its tags."""
+    return "danger" if tags == "error" else tags or "info"

@@ -238,6 +238,11 @@ class ModelVersion(models.Model):
         return f"model v{self.number}"
 
     @property
+    def choice_key(self) -> str:
+        """Its key in the form of evaluations."""
+        return f"version-{self.number}" if self.is_alternative else f"run-{self.training_run.number}"
+
+    @property
     def origin(self) -> str:
         """Its run, and which checkpoint of it where the run kept two: ``run 2, best, step 40``."""
         step = f", {self.get_checkpoint_display()}, step {self.step:,}" if self.checkpoint and self.step else ""
