@@ -16,6 +16,7 @@ _BLOCK = (
 _STEPS = (
     (re.compile(r"\s+"), " "),
     (re.compile(r" (/?>)"), r"\1"),  # the end of a tag
+    (re.compile(r'(class=") ?([^"]*?) ?"'), r'\1\2"'),
     (re.compile(rf"(<(?:{_BLOCK})(?: [^<>]*)?>) "), r"\1"),  # the first of a block
     (re.compile(rf" (</(?:{_BLOCK})>)"), r"\1"),  # the last of a block
 )
@@ -41,4 +42,4 @@ def collapse_responses() -> None:
             response.content = collapse(response.content.decode()).encode()
         return response
 
-    Client.request = collapsed  # type: ignore[method-assign]
+    Client.request = collapsed

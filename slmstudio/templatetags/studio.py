@@ -215,7 +215,7 @@ def marked_differences(parts: list[Any]) -> SafeString:
 
 @register.simple_tag
 def marked_pieces(pieces: list[Any]) -> SafeString:
-    """Pieces of a text (objects with ``text``, ``path``, ``title``, ``color``), those of a field marked, for a ``<pre>``."""
+    """Pieces of a text (``text``, ``path``, ``title``, ``color``), those of a field marked, for a ``<pre>``."""
     markup = '<mark class="mark ev-{}" data-path="{}" title="{}">{}</mark>'
     return format_html_join(
         "",

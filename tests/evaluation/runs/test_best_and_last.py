@@ -98,7 +98,7 @@ def test_page_of_the_run_shows_and_deletes_both(world: World, last: ModelVersion
         (world.version, 4),
         (last, 9),
     ]
-    assert f"?model=version-{last.number}&amp;dataset={world.dataset.number}" in page.content.decode()
+    assert f"?dataset={world.dataset.number}&amp;model=version-{last.number}" in page.content.decode()
     url = reverse("training_weights_delete", args=[world.project.slug, world.training_run.number, last.number])
     client.force_login(world.annotator)
     assert client.post(url).status_code == 403
