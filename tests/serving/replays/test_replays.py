@@ -87,7 +87,7 @@ def test_logged_requests_become_pairs(world: World, deployment: Deployment, monk
     assert (done.status, done.progress_done, done.failed) == (Status.DONE, 4, 1)
     assert gateway.asked == [f"Invoice {number}" for number in (3, 2, 1, 0)]
     watch.check(deployment.pk, timezone.now())
-    counts = Step.of_json(deployment.rollouts.get().steps[-1]).counts
+    counts = Step.from_json(deployment.rollouts.get().steps[-1]).counts
     assert (counts.candidate_requests, counts.candidate_failures, counts.candidate_documents_failed) == (4, 1, 1)
     # A replay waits for others, so its latency says nothing.
     assert counts.candidate_timed == 0
