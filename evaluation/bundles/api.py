@@ -21,8 +21,9 @@ router = Router(tags=["gates"])
     **operation("read", None, 409, files=("application/zip",)),
 )
 def bundle(request: HttpRequest, slug: Slug, number: int) -> HttpResponseBase:
-    """Gold labels, outputs, schema, gates, verdicts and hashes of the hold-out as a zip file with `verify.py`, which
-    checks it without the studio. The header `Bundle-SHA256` is the hash that `verify.py --sha256` takes."""
+    """Gold labels, outputs, schema, gates, verdicts and hashes of the hold-out as a zip file, which
+    `manage.py verify_bundle` verifies without a database. The header `Bundle-SHA256` is the hash that its option
+    `--sha256` takes."""
     report = object_of(request, GateReport.objects.with_content(), number=number)
     try:
         return bundle_response(report)

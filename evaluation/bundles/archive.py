@@ -6,7 +6,8 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from evaluation.bundles.contents import LIST, SIGNATURE, BundleFile, bundle_files
+from evaluation.bundles.contents import BundleFile, bundle_files
+from evaluation.bundles.verification import LIST, SIGNATURE
 from evaluation.models import GateReport
 from slmstudio.errors import Refused
 from slmstudio.storage import signatures
@@ -27,13 +28,13 @@ def checked_files(report: GateReport) -> list[BundleFile]:
     """
     files = bundle_files(report)
     for file in files:
-        found = hashlib.sha256()
+        digest = hashlib.sha256()
         try:
             for piece in file.read():
-                found.update(piece)
+                digest.update(piece)
         except OSError as error:
             raise Refused(f"{file.path} is missing on disk. Restore a backup.", code="changed") from error
-        if found.hexdigest() != file.sha256 or (file.part and report.packet.get(file.part) != file.sha256):
+        if digest.hexdigest() != file.sha256 or (file.part and report.packet.get(file.part) != file.sha256):
             raise Refused(
                 f"{file.path} changed after the report was created, so the evidence bundle cannot be created. The "
                 "manifest below shows what changed.",

@@ -6,12 +6,11 @@
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from django.core.cache import cache as shared_cache
 
+from evaluation.bundles.verification import LIST, score_line
 from evaluation.gates import manifest
 from evaluation.gates.gather import gather, suite_answers, surroundings
 from evaluation.gates.policy.services import gates_of
@@ -19,22 +18,13 @@ from evaluation.gates.production import common_scores, production_then
 from evaluation.models import EvalOutput, EvalRun, GateReport
 from evaluation.runs import resources
 from labeling.datasets import queries as dataset_queries
+from labeling.datasets.families import families_of
 from labeling.models import Split
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.runs.application import application
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import sha256_text
 
-LIST, SIGNATURE = "bundle.json", "bundle.json.sig"
-_VERIFIER = Path(__file__).resolve().parent / "verifier"
-_LAUNCHER = """# Checks this bundle: python verify.py --help
-import sys
-
-from verifier.main import main
-
-sys.exit(main())
-"""
-_FIELD = ("path", "field", "outcome", "gold", "output")
 _WEEK = 7 * 24 * 3600
 
 
@@ -57,16 +47,16 @@ def _text_file(path: str, text: str, part: str = "") -> BundleFile:
 
 def bundle_files(report: GateReport) -> list[BundleFile]:
     """Every file of the bundle of a report of ``GateReport.objects.with_content``, ``bundle.json`` last."""
-    files = [*_parts(report), *_evidence(report), *_program(), _text_file("README.md", _readme(report))]
+    files = [*_parts(report), *_evidence(report), _text_file("README.md", _readme(report))]
     listed = {
-        "version": 1,
+        "version": 2,
         "project": report.project.slug,
         "report": report.number,
         "manifest_sha256": manifest.report_manifest_hash(report.packet),
         "external": report.eval_run.backend.is_external,
         "baseline_external": report.baseline is not None and report.baseline.backend.is_external,
         "production_external": report.production_run is not None and report.production_run.backend.is_external,
-        "files": [{"path": one.path, "sha256": one.sha256, "part": one.part} for one in files],
+        "files": [{"path": file.path, "sha256": file.sha256, "part": file.part} for file in files],
     }
     files.append(_text_file(LIST, _indented(listed)))
     shared_cache.set(_hash_key(report), files[-1].sha256, _WEEK)
@@ -81,8 +71,8 @@ def bundle_hash(report: GateReport) -> str:
 
 def known_bundle_hash(report: GateReport) -> str:
     """The hash where it is kept already, else ""."""
-    found: str | None = shared_cache.get(_hash_key(report))
-    return found or ""
+    sha256: str | None = shared_cache.get(_hash_key(report))
+    return sha256 or ""
 
 
 def _hash_key(report: GateReport) -> str:
@@ -158,8 +148,12 @@ def _evidence(report: GateReport) -> Iterator[BundleFile]:
             "removed": [names[row.document] for row in removed],
             "by_family": bool(facts.families_of(gate)),
         }
-    families = {names[document]: family for document, family in facts.families.of.items() if document in names}
-    yield _text_file("gates.json", dumps({"number": report.look, "gates": gates, "families": families}))
+    resources_of_run = {
+        "is_fresh": facts.resources.is_fresh,
+        "time_share": facts.resources.time_share,
+        "peak_memory_bytes": facts.resources.facts.get("peak_memory_bytes"),
+    }
+    yield _text_file("gates.json", dumps({"number": report.look, "gates": gates, "resources": resources_of_run}))
     yield _text_file("decision.json", _indented(_decision(report)))
 
 
@@ -168,17 +162,13 @@ def _score_lines(run: EvalRun, removed: list[EvalOutput], only: set[int] | None 
     rows = EvalOutput.objects.filter(eval_run=run).select_related("document").order_by("document_id")
     rows = rows if only is None else rows.filter(document__in=only)
     rows = rows.defer("gold", "raw", "error", "document__text")
-    for left, group in ((False, rows.iterator(chunk_size=500)), (True, iter(removed))):
+    families = families_of(run.dataset, run.split)
+    for is_removed, group in ((False, rows.iterator(chunk_size=500)), (True, iter(removed))):
         for row in group:
-            score = row.score
-            line = {
-                "id": row.document.external_id,
-                "document": row.document_id,
-                "removed": left,
-                **{name: score.get(name) for name in ("valid_json", "schema_valid", "exact", "invariants_hold")},
-                "fields": [{name: one[name] for name in _FIELD} for one in score["fields"]],
-                "free": [one["path"] for one in score.get("free", ())],
-            }
+            line = score_line(
+                row.document.external_id, row.score, document=row.document_id, removed=is_removed,
+                family=None if is_removed else families.get(row.document_id),
+            )  # fmt: skip
             yield dumps(line) + "\n"
 
 
@@ -200,27 +190,17 @@ def _decision(report: GateReport) -> dict[str, Any]:
     }
 
 
-@cache
-def _program() -> tuple[BundleFile, ...]:
-    modules = sorted(_VERIFIER.glob("*.py"))
-    return (
-        _text_file("verify.py", _LAUNCHER),
-        *(_text_file(f"verifier/{path.name}", path.read_text(encoding="utf-8")) for path in modules),
-    )
-
-
 def _readme(report: GateReport) -> str:
     return f"""# Evidence of gate report {report.number} of {report.project.slug}
 
-Gold labels and outputs of the hold-out, the schema, the gates, the verdicts and the hashes of the report. Check them
-with Python 3.11 or newer; nothing else is needed:
+Gold labels and outputs of the hold-out, the schema, the gates, the verdicts and the hashes of the report. Verify them
+with an installation of SLM Studio that you trust, best of the version that created the report
+({application()["version"]}). No database and no network are needed:
 
-    python verify.py --sha256 HASH
+    python manage.py verify_bundle FILE --sha256 HASH
 
-HASH is on the page of the report (*Provenance*). Where bundles are signed, `--public-key FILE` checks the signature of
-`bundle.json`. A program proves nothing about the archive that it came in: take `verify.py` and the folder `verifier`
-from a source that you trust, such as the repository of the studio (`evaluation/bundles/verifier`), and give it the zip
-file.
+HASH is on the page of the report (*Provenance*). Where bundles are signed, `--public-key FILE` verifies the signature
+of `bundle.json`.
 
 The hold-out must stay unknown to those who train models. Do not publish this folder.
 """

@@ -6,7 +6,8 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_safe
 
 from evaluation.bundles.archive import bundle_name, checked_files, zipped
-from evaluation.bundles.contents import LIST, bundle_hash
+from evaluation.bundles.contents import bundle_hash
+from evaluation.bundles.verification import LIST
 from evaluation.models import GateReport
 from slmstudio.access import Action, object_for
 from slmstudio.errors import Refused
@@ -40,5 +41,5 @@ def bundle_response(report: GateReport) -> StreamingHttpResponse:
     files = checked_files(report)
     response = StreamingHttpResponse(zipped(files), content_type="application/zip")
     response["Content-Disposition"] = f'attachment; filename="{bundle_name(report)}.zip"'
-    response["Bundle-SHA256"] = next(one.sha256 for one in files if one.path == LIST)
+    response["Bundle-SHA256"] = next(file.sha256 for file in files if file.path == LIST)
     return response

@@ -17,8 +17,8 @@ from evaluation.inference.endpoint_keys import endpoint_config
 from evaluation.inference.external_model import ExternalModel
 from evaluation.inference.prices import Price, TokenPrice
 from evaluation.inference.response_status import ANSWERED, STATUS_LABELS, ResponseStatus
-from slmstudio.contract.json_text import JsonError, dumps, loads
-from slmstudio.contract.output_json import extract_json, strip_reasoning
+from slmstudio.contract.json_text import dumps
+from slmstudio.contract.output_json import scorable_json, strip_reasoning
 from slmstudio.database.retries import with_retries
 from slmstudio.database.storable import storable_text
 from slmstudio.errors import Refused
@@ -189,13 +189,7 @@ class ExternalBackend(Backend):
         benchmark all candidates are scored as they write, except for reasoning: servers differ in whether they separate
         it.
         """
-        if benchmark:
-            return strip_reasoning(raw)
-        try:
-            loads(raw)
-        except JsonError:
-            return extract_json(raw)[1]
-        return raw
+        return strip_reasoning(raw) if benchmark else scorable_json(raw)
 
     # -- price and identity -----------------------------------------------------------------------------------------
 

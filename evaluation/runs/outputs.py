@@ -1,7 +1,7 @@
 """Outputs of an eval run: scored as they come, stored once each, and completed with a summary."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from django.db import transaction
@@ -76,13 +76,25 @@ def scored_output(
     row: dict[str, Any],
     event: dict[str, Any],
 ) -> EvalOutput:
-    """One output as an unsaved row. A document that failed is scored as invalid, with its error."""
+    """One output as an unsaved row."""
+    is_benchmark = run.benchmark_id is not None
+    output = score_event(
+        compiled, row=row, event=event, scorable_text=lambda raw: backend.scorable_text(raw, benchmark=is_benchmark)
+    )
+    output.eval_run, output.document_id = run, document_id
+    return output
+
+
+def score_event(
+    compiled: CompiledSchema, *, row: dict[str, Any], event: dict[str, Any], scorable_text: Callable[[str], str]
+) -> EvalOutput:
+    """The scored output of an event without its run and document. A document that failed is scored as invalid, with its
+    error. ``row``: text, gold and tags of the document. ``scorable_text``: the part of an output that is scored."""
     raw, finish_reason, latency_ms = _stored_columns(event)
-    text = backend.scorable_text(raw, benchmark=run.benchmark_id is not None)
-    score = score_document(compiled, text=row["text"], gold=row["gold"], raw=text, finish_reason=finish_reason)
+    score = score_document(
+        compiled, text=row["text"], gold=row["gold"], raw=scorable_text(raw), finish_reason=finish_reason
+    )
     return EvalOutput(
-        eval_run=run,
-        document_id=document_id,
         gold=row["gold"],
         raw=raw,
         finish_reason=finish_reason,

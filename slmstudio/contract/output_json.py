@@ -2,6 +2,8 @@
 
 import re
 
+from slmstudio.contract.json_text import JsonError, loads
+
 _REASONING = re.compile(r"\s*<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL)
 #: of reasoning that began in the prompt
 _REASONING_END = re.compile(r"</think(?:ing)?>")
@@ -33,3 +35,12 @@ def extract_json(content: str) -> tuple[int, str]:
     if first < 0:
         first = start
     return first, content[first : last + 1 if last >= first else end].rstrip()
+
+
+def scorable_json(content: str) -> str:
+    """The text of an external model that is scored: as it is where it is JSON, else the JSON in it."""
+    try:
+        loads(content)
+    except JsonError:
+        return extract_json(content)[1]
+    return content

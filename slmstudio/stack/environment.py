@@ -19,7 +19,7 @@ VARIABLES = {"DATABASE_URL": "postgres", "REDIS_URL": "valkey"}
 _WITHOUT = frozenset(
     {
         *("help", "version", "check", "diffsettings", "startapp", "startproject"),
-        *("collectstatic", "findstatic", "makemessages", "compilemessages"),
+        *("collectstatic", "findstatic", "makemessages", "compilemessages", "verify_bundle"),
     }
 )
 

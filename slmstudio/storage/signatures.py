@@ -36,8 +36,8 @@ def sign(file: Path, signature: Path, *, what: str) -> None:
         raise Refused(f"{what} cannot be signed with PACKAGE_SIGNING_KEY: {error}", code="signing") from error
 
 
-def verify(file: Path, signature: Path, *, what: str) -> None:
-    """Verifies the signature of a file. ``what``: for the message.
+def verify(file: Path, signature: Path, *, what: str, public_key: Path | None = None) -> None:
+    """Verifies the signature of a file. ``what``: for the message. ``public_key``: default: of the settings.
 
     Raises:
         Refused: (code ``signature``) it is not valid for this key.
@@ -46,7 +46,7 @@ def verify(file: Path, signature: Path, *, what: str) -> None:
 
     try:
         with tempfile.TemporaryDirectory() as made:
-            key = Path(settings.PACKAGE_PUBLIC_KEY) if settings.PACKAGE_PUBLIC_KEY else _public_key(Path(made))
+            key = public_key or _own_public_key(Path(made))
             verifier = verifying.Config().use_elliptic_key_verifier(public_key=key)  # type: ignore[no-untyped-call]
             verifier.verify(file, signature)
     except Exception as error:  # whatever the library raises, the file is not verified
@@ -55,8 +55,10 @@ def verify(file: Path, signature: Path, *, what: str) -> None:
         ) from error
 
 
-def _public_key(folder: Path) -> Path:
-    """The public half of PACKAGE_SIGNING_KEY as a file."""
+def _own_public_key(folder: Path) -> Path:
+    """PACKAGE_PUBLIC_KEY, or the public half of PACKAGE_SIGNING_KEY as a file in a folder."""
+    if settings.PACKAGE_PUBLIC_KEY:
+        return Path(settings.PACKAGE_PUBLIC_KEY)
     from cryptography.hazmat.primitives import serialization as formats
 
     private = formats.load_pem_private_key(Path(settings.PACKAGE_SIGNING_KEY).read_bytes(), None)

@@ -9,14 +9,13 @@ from django.conf import settings
 
 ROOT = Path(settings.BASE_DIR)
 APPS = ("evaluation", "labeling", "serving", "slmstudio", "training")
-#: where formats are defined, sample documents, and the verifier, which has the standard library only
+#: where formats are defined, and sample documents
 ALLOWED = (
     "slmstudio/text/formatting.py",
     "static/js/site/format.js",
     "labeling/demo/sample_layouts.py",
     "labeling/demo/sample_words.py",
     "training/ml/llama_cpp/runtime.py",
-    "evaluation/bundles/verifier/",
 )
 _SPACED_PERCENT = re.compile(r"(?<=[\d}])(?:[ \u00a0\u202f]|&nbsp;)%(?![%(\w}])")
 _OWN_PERCENT = re.compile(r"[{(]100 \* [^{}]*\}%|:\.?\d?%\}")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from playwright.sync_api import Page, expect
 
-from evaluation.bundles.verifier.main import main
 from evaluation.gates.services import create_report
 from labeling.models import Contract, Document
 from tests.browser.accessibility import check
@@ -86,4 +86,4 @@ def test_provenance_and_the_evidence_bundle(world: World, owner: Page) -> None:
     with page.expect_download() as started:
         fold.get_by_role("link", name="Download").click()
     shown = fold.locator("code.hash").first.inner_text()
-    assert main([str(started.value.path()), "--sha256", shown]) == 0
+    call_command("verify_bundle", str(started.value.path()), "--sha256", shown)

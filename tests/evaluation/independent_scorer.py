@@ -33,7 +33,8 @@ from scipy.optimize import linear_sum_assignment
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from evaluation.bundles.verifier.values import (
+from tests.evaluation.independent_protocols import SROIE_FIELDS, cord, prf, sroie
+from tests.evaluation.independent_values import (
     as_date,
     kind_of,
     misread,
@@ -43,7 +44,6 @@ from evaluation.bundles.verifier.values import (
     stands_in,
     types,
 )
-from tests.evaluation.independent_protocols import SROIE_FIELDS, cord, prf, sroie
 
 CORRECT, WRONG, MISSING, EXTRA = "correct", "wrong", "missing", "extra"
 HALLUCINATED, ABSENT, UNSCORABLE = "hallucinated", "both_absent", "unscorable"

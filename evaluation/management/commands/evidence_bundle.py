@@ -1,4 +1,4 @@
-"""``manage.py evidence_bundle``: writes the evidence bundle of a gate report, which is checked without the studio."""
+"""``manage.py evidence_bundle``: writes the evidence bundle of a gate report, for ``manage.py verify_bundle``."""
 
 from argparse import ArgumentParser
 from pathlib import Path
@@ -7,14 +7,14 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from evaluation.bundles.archive import checked_files, zipped
-from evaluation.bundles.contents import LIST
+from evaluation.bundles.verification import LIST
 from evaluation.models import GateReport
 from slmstudio.errors import Refused
 from slmstudio.storage.whole_files import write_whole
 
 
 class Command(BaseCommand):
-    """Writes the evidence bundle of a gate report, and prints the hash for ``verify.py --sha256``."""
+    """Writes the evidence bundle of a gate report, and prints the hash for ``manage.py verify_bundle --sha256``."""
 
     help = __doc__ or ""
 
@@ -33,4 +33,4 @@ class Command(BaseCommand):
             write_whole(options["output"], zipped(files))
         except Refused as refused:
             raise CommandError(refused.message) from refused
-        self.stdout.write(next(one.sha256 for one in files if one.path == LIST))
+        self.stdout.write(next(file.sha256 for file in files if file.path == LIST))
