@@ -1,13 +1,12 @@
 """The container of a package: ``python -m bench.package_image PACKAGE --base IMAGE.tar [--wheels FOLDER] [--compose]``.
 
-PACKAGE is a folder with ``extract.py`` and its files, for example of ``bench.serving_backends_model``. IMAGE.tar is a
+PACKAGE is a folder with ``extract.pyz`` and its files, for example of ``bench.serving_backends_model``. IMAGE.tar is a
 Debian root file system (``mmdebstrap --variant=apt trixie IMAGE.tar``), which gets this machine's Python and stands in
 for the base image of the Dockerfile: no image registry is asked. The image is built with the wheels alone, runs as in
 compose.yaml (without a network, a read-only root file system, no capabilities), and answers a document.
 """
 
 import argparse
-import json
 import platform
 import secrets
 import shutil
@@ -23,7 +22,8 @@ import httpx
 
 from serving.packages.documents import recipes
 from serving.packages.documents.facts import PackageFacts
-from serving.packages.spec import FILE, PROMPT, ServeSpec
+from serving.packages.spec import FILE, ServeSpec
+from serving.packages.standalone import REQUIREMENTS
 
 TEXT = "Invoice A-17 of 2026-01-14\nBradley Ltd\nTotal: 12.50"
 PREFIX = "/usr/local"
@@ -46,8 +46,7 @@ def facts_of(folder: Path) -> PackageFacts:
     return PackageFacts(
         **nothing, slug="bench", number=1, engine="llama_cpp", dataset=1, evaluation=1, metrics=(), parity={},
         context=spec.context or 0, max_output_tokens=spec.output_tokens.maximum, seed=spec.seed,
-        python=platform.python_version(), versions={"xllamacpp": metadata.version("xllamacpp")}, files=(),
-        prompt=json.loads((folder / PROMPT).read_text(encoding="utf-8")),
+        python=platform.python_version(), versions={name: metadata.version(name) for name in REQUIREMENTS}, files=(),
     )  # fmt: skip
 
 
@@ -117,7 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("package", type=Path)
     parser.add_argument("--base", type=Path, required=True)
-    parser.add_argument("--wheels", type=Path, required=True, help="a folder with the wheel of xllamacpp")
+    parser.add_argument("--wheels", type=Path, required=True, help="a folder with the wheels of requirements.txt")
     parser.add_argument("--compose", action="store_true", help="run it with docker compose")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="slm-package-") as temporary:

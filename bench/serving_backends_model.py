@@ -18,7 +18,7 @@ from bench.training import child_events, prepared
 from evaluation.inference.spec import DocumentsRef, EvalSpec
 from labeling.demo.samples import generate
 from labeling.demo.templates import template
-from serving.packages.backends import VLLM_COMMAND
+from serving.packages.external_engines import VLLM_COMMAND
 from serving.packages.spec import PackSpec, PackVariant
 from slmstudio.contract.json_text import dumps
 from slmstudio.runs.child_environment import cpu_settings

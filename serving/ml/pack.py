@@ -2,9 +2,9 @@
 
 Files are linked where the disk allows it, else copied. Then the package is loaded as a replica would load it, and
 answers documents of its evaluation again, with each of its variants. Events: ``progress`` {stage, done, total},
-``parity`` (``variant``, the fields of ``Parity``, ``engine``, and ``offline_problem``: why ``extract.py`` is left out;
-the package is complete even where parity is bad: services decide), ``variant_failed`` {variant, message}: it is left
-out of the deployment. Labeled documents calibrate the confidence of each variant: ``calibration`` {variant, file}.
+``parity`` (``variant``, the fields of ``Parity``, ``engine``; the package is complete even where parity is bad:
+services decide), ``variant_failed`` {variant, message}: it is left out of the deployment. Labeled documents calibrate
+the confidence of each variant: ``calibration`` {variant, file}.
 """
 
 import asyncio
@@ -19,14 +19,13 @@ from evaluation.ml.prompts import PromptBuilder
 from serving.ml.calibrate import calibrate_package, read_documents
 from serving.ml.engines.llama_cpp import LlamaCppEngine
 from serving.ml.fingerprint import fingerprint
-from serving.ml.loading import LoadedPackage, load_package
-from serving.ml.offline import write_offline_files
+from serving.ml.loading import load_package
+from serving.ml.prompt_template import write_template
 from serving.packages.parity import AnsweredDocument, compare
 from serving.packages.spec import (
     FILE,
     FINGERPRINTS,
     GGUF_ENGINES,
-    SCRIPT,
     CalibrationDocument,
     Grounding,
     OutputTokens,
@@ -36,6 +35,7 @@ from serving.packages.spec import (
     ServeSpec,
     VariantFile,
 )
+from serving.packages.standalone import PROGRAM, write_program
 from slmstudio.contract.json_text import loads
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash, sha256_file
@@ -60,7 +60,7 @@ def main(spec: PackSpec, emitter: Emitter) -> None:
     shutil.rmtree(target, ignore_errors=True)
     (target / "model").mkdir(parents=True)
     emitter.emit("progress", stage="copying the model", done=0, total=0)
-    weights = any(one.engine not in GGUF_ENGINES for one in spec.all_variants)
+    weights = any(variant.engine not in GGUF_ENGINES for variant in spec.all_variants)
     _copy_folder(Path(spec.model.path), target / "model", weights=weights)
     for variant in spec.all_variants:
         _copy_gguf(variant, target)
@@ -125,8 +125,8 @@ def _serve_spec(spec: PackSpec, known_context: int | None) -> ServeSpec:
         name=spec.name,
         key=spec.key,
         variants=tuple(
-            VariantFile(key=one.key, engine=one.engine, gguf="" if one.gguf is None else one.name)
-            for one in spec.variants
+            VariantFile(key=variant.key, engine=variant.engine, gguf="" if variant.gguf is None else variant.name)
+            for variant in spec.variants
         ),
         prompt=evaluation.prompt,
         include_schema=evaluation.include_schema,
@@ -165,7 +165,6 @@ async def _check(
     labeled: list[CalibrationDocument],
 ) -> None:
     package = load_package(folder, variant=key)
-    problem = ""
     try:
         await package.start()
         answered = []
@@ -177,34 +176,19 @@ async def _check(
             answered.append(AnsweredDocument(document.text, document.gold, document.raw, answer.raw))
         if hasattr(package.engine, "is_remote"):
             fingerprints[key] = await fingerprint(package)
-        if not (folder / SCRIPT).exists():
-            problem = await _write_offline(folder, package, documents)
+        engine, builder = package.engine, package.builder
+        if isinstance(engine, LlamaCppEngine) and builder is not None and not (folder / PROGRAM).exists():
+            write_program(folder)
+            await write_template(folder, package.spec, builder, engine, [document.text for document in documents])
         await calibrate_package(folder, package, labeled, emitter, variant=key)
     finally:
         await package.engine.close()
-    emitter.emit(
-        "parity",
-        variant=key,
-        **compare(package.schema, answered).as_dict(),
-        engine=package.engine.version,
-        offline_problem=problem,
-    )
+    parity = compare(package.schema, answered).as_dict()
+    emitter.emit("parity", variant=key, **parity, engine=package.engine.version)
 
 
 def _stage(spec: ServeSpec) -> str:
     return f"checking parity of {spec.key}" if spec.key else "checking parity"
-
-
-async def _write_offline(folder: Path, package: LoadedPackage, documents: list[ParityDocument]) -> str:
-    """Writes the files for use without the studio; gives the reason where that is not possible."""
-    if not isinstance(package.engine, LlamaCppEngine) or package.builder is None:
-        return "It needs llama.cpp."
-    texts = [document.text for document in documents]
-    try:
-        await write_offline_files(folder, package.spec, package.builder, package.engine, texts)
-    except Refused as refused:
-        return refused.message
-    return ""
 
 
 def _copy_folder(source: Path, target: Path, *, weights: bool) -> None:

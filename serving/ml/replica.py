@@ -19,7 +19,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -79,12 +79,12 @@ class Replica:
             return _json({"detail": f"Send an object with a text of at most {MAX_TEXT:,} characters."}, 422)
         self._active += 1
         try:
-            found = await self._unless_disconnected(request, text)
+            answer = await self._unless_disconnected(request, text)
         finally:
             self._active -= 1
             if self._draining and not self._active:
                 self.drained.set()
-        return _json(asdict(found)) if found is not None else Response(status_code=499)
+        return _json(asdict(answer)) if answer is not None else Response(status_code=499)
 
     async def _unless_disconnected(self, request: Request, text: str) -> Answer | None:
         work = asyncio.ensure_future(self.package.engine.answer(text))
@@ -156,14 +156,25 @@ async def serve(folder: Path, address: str, *, sha256: str, slots: int, emitter:
     try:
         await package.start()
         await check_fingerprint(folder, package)
-        replica = Replica(package, os.environ.get(SECRET_VARIABLE, "").split())
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, replica.start_draining)
-        async with _listening(replica.app, address):
-            emitter.emit("ready", address=address, identity=replica.identity)
-            await replica.drained.wait()
+        await answer_requests(
+            package, address, lambda identity: emitter.emit("ready", address=address, identity=identity)
+        )
     finally:
         await package.engine.close()
+
+
+async def answer_requests(package: LoadedPackage, address: str, on_ready: Callable[[dict[str, str]], None]) -> None:
+    """Answers with a started package until it is drained. ``on_ready``: called with its identity once it answers.
+
+    Raises:
+        Refused: (code ``address``) the address cannot be used.
+    """
+    replica = Replica(package, os.environ.get(SECRET_VARIABLE, "").split())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, replica.start_draining)
+    async with _listening(replica.app, address):
+        on_ready(replica.identity)
+        await replica.drained.wait()
 
 
 @contextlib.asynccontextmanager

@@ -1,7 +1,7 @@
-"""The bundle of a release: its package as one archive that answers with ``extract.py``, without the studio."""
+"""The bundle of a release: its package as one archive that answers with ``extract.pyz``, without the studio."""
 
 from serving.models import Package, Release
-from serving.packages.spec import SCRIPT
+from serving.packages.standalone import PROGRAM
 from slmstudio.errors import Refused
 from slmstudio.storage.artifacts import local_path
 from training.exports.downloads import Folder
@@ -9,7 +9,7 @@ from training.exports.downloads import Folder
 
 def has_bundle(package: Package) -> bool:
     """Whether a package can be downloaded for use without the studio."""
-    return package.is_ready and any(entry["path"] == SCRIPT for entry in package.files)
+    return package.is_ready and any(entry["path"] == PROGRAM for entry in package.files)
 
 
 def bundle_folder(release: Release) -> Folder:
@@ -22,11 +22,7 @@ def bundle_folder(release: Release) -> Folder:
     if package is None or not package.is_ready:
         raise Refused(f"{str(release).capitalize()} has no built package.", code="bundle")
     if not has_bundle(package):
-        problem = (
-            package.parity.get("offline_problem")
-            or "The package was built before bundles were available. Build it again."
-        )
-        raise Refused(f"{str(package).capitalize()} has no bundle. {problem}", code="bundle")
+        raise Refused(f"{str(package).capitalize()} has no bundle. Build it again with llama.cpp.", code="bundle")
     folder = Folder(local_path(package.folder_key), tuple(str(entry["path"]) for entry in package.files))
     if folder.missing:
         raise Refused(f"{folder.missing[0]} is missing on disk. Restore a backup.", code="missing")

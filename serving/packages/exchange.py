@@ -15,9 +15,8 @@ from typing import Any
 from django.conf import settings
 
 from serving.packages.documents.manifest import MANIFEST, SIGNATURE, check_signature, requires_signature
-from serving.packages.extract import verify
 from slmstudio.errors import Refused
-from slmstudio.storage.hashing import folder_hash
+from slmstudio.storage.hashing import changed_files, folder_hash
 
 HUB = "hf:"
 #: what a hub or its client adds to a repository
@@ -97,7 +96,7 @@ def _check(folder: Path) -> str:
     if any(path.is_symlink() for path in folder.rglob("*")):
         raise Refused("The package has links instead of files.", code="changed")
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    changed = sorted({*verify(folder), *(there - listed - {MANIFEST, SIGNATURE})})
+    changed = sorted({*changed_files(folder), *(there - listed - {MANIFEST, SIGNATURE})})
     if changed:
         raise Refused(f"Files differ from the manifest: {', '.join(changed[:5])}.", code="changed")
     if requires_signature():

@@ -23,7 +23,7 @@ CPU_MEMORY = "0.2"
 def urls(variable: str, environment: Mapping[str, str] | None = None) -> list[str]:
     """The addresses of a variable, separated by spaces or commas."""
     text = (os.environ if environment is None else environment).get(variable, "")
-    return [one.rstrip("/") for one in re.split(r"[\s,]+", text) if one]
+    return [address.rstrip("/") for address in re.split(r"[\s,]+", text) if address]
 
 
 def vllm_serve(command: str, model: str, options: list[str]) -> list[str]:

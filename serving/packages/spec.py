@@ -10,8 +10,8 @@ from training.spec import ContractRef, ModelRef, Problems, PromptStyle, WindowPl
 
 #: its name in the folder of a package
 FILE = "serve.yaml"
-#: files of a package that answers without the studio
-SCRIPT, PROMPT, SCHEMA, GRAMMAR = "extract.py", "prompt.json", "schema.json", "grammar.lark"
+#: files of a package for Ollama
+PROMPT, SCHEMA = "prompt.json", "schema.json"
 #: the file with the outputs of servers whose weights cannot be hashed, from the build
 FINGERPRINTS = "evidence/fingerprints.json"
 EngineName = Literal["llama_cpp", "transformers", "vllm", "ollama", "sklearn"]
@@ -88,9 +88,9 @@ class ServeSpec:
         """
         if key in ("", self.key):
             return self
-        for one in self.variants:
-            if one.key == key:
-                return replace(self, engine=one.engine, gguf=one.gguf, key=one.key)
+        for variant in self.variants:
+            if variant.key == key:
+                return replace(self, engine=variant.engine, gguf=variant.gguf, key=variant.key)
         raise Refused(f"The package has no variant {key!r}.", code="variant")
 
     def to_yaml(self) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.conf import settings
 
-from serving.packages.backends import VARIABLES
+from serving.packages.external_engines import VARIABLES
 from serving.replicas.addresses import accepted_secrets
 from serving.replicas.protocol import SECRET_VARIABLE
 from slmstudio.runs.child_environment import child_environment

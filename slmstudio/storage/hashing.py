@@ -1,6 +1,7 @@
 """Hashes of files and folders, which tell whether the files on the disk are the approved ones."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import TypedDict
 
@@ -40,3 +41,13 @@ def manifest_hash(manifest: list[FileEntry]) -> str:
 def folder_hash(folder: Path | str) -> str:
     """The hash of a folder: that of its manifest."""
     return manifest_hash(folder_manifest(folder))
+
+
+def changed_files(folder: Path) -> list[str]:
+    """The files of a package that differ from its manifest ``package.json``, or are missing."""
+    changed = []
+    for entry in json.loads((folder / "package.json").read_text(encoding="utf-8"))["files"]:
+        path = folder / entry["path"]
+        if not path.is_file() or sha256_file(path) != entry["sha256"]:
+            changed.append(str(entry["path"]))
+    return changed

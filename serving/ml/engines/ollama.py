@@ -16,7 +16,7 @@ from evaluation.ml.prompts import PromptBuilder
 from serving.ml.engines.http import ModelServer, ServerError
 from serving.ml.engines.slots import Slots, Turn
 from serving.ml.engines.token_confidence import of_ends
-from serving.packages.backends import OLLAMA_API_KEY, OLLAMA_URL, urls
+from serving.packages.external_engines import OLLAMA_API_KEY, OLLAMA_URL, urls
 from serving.packages.spec import ServeSpec
 from serving.replicas.protocol import Answer, Confidence
 from slmstudio.contract.decoding.grammar import decoder_schema

@@ -19,7 +19,7 @@ from serving.ml.engines.http import ModelServer, ServerError
 from serving.ml.engines.slots import Slots, Turn, prepare, violates
 from serving.ml.engines.token_confidence import of_ends
 from serving.ml.engines.vllm_server import VllmServer
-from serving.packages.backends import (
+from serving.packages.external_engines import (
     MIN_VLLM,
     SEQUENCES,
     VLLM_API_KEY,

@@ -14,7 +14,7 @@ from collections import deque
 from pathlib import Path
 
 from serving.ml.engines.http import ModelServer, ServerError
-from serving.packages.backends import VLLM_API_KEY, vllm_options, vllm_serve
+from serving.packages.external_engines import VLLM_API_KEY, vllm_options, vllm_serve
 from serving.packages.spec import ServeSpec
 from slmstudio.errors import Refused
 from slmstudio.runs.parent_death import die_with_parent

@@ -39,7 +39,7 @@ def _metadata(facts: PackageFacts) -> dict[str, Any]:
 def _library(facts: PackageFacts) -> str:
     if facts.is_classical:
         return "sklearn"
-    return "transformers" if facts.prompt is None else "gguf"
+    return "gguf" if facts.has_program else "transformers"
 
 
 def _usage(facts: PackageFacts) -> str:
@@ -49,32 +49,26 @@ def _usage(facts: PackageFacts) -> str:
             "## Usage\n\nThe studio contains the code of the model. In its folder, run with this package:\n\n"
             + fenced(command, "sh")
         )
-    if facts.prompt is None:
+    if not facts.has_program:
         return "## Usage\n\nWith vLLM:\n\n" + fenced("sh vllm.sh", "sh")
     commands = (
         "pip install -r requirements.txt\n"
-        "python extract.py --verify\n"
-        "python extract.py < document.txt\n"
-        "python extract.py --input documents.jsonl --output outputs.jsonl\n"
+        "python extract.pyz --verify\n"
+        "python extract.pyz < document.txt\n"
+        "python extract.pyz --input documents.jsonl --output outputs.jsonl\n"
         "docker compose up"
     )
     parts = [
         "## Usage",
-        "Once xllamacpp is installed, neither a network nor the studio is needed:",
+        "Once the packages of requirements.txt are installed, neither a network nor the studio is needed:",
         fenced(commands, "sh"),
     ]
     parts.append(
-        "Every output is checked for types, names, enums, lengths, ranges and alternatives of schema.json. Formats and "
-        "rules between fields are not checked here."
+        "extract.pyz contains the code of a replica, so its outputs are those of a replica. Every output is checked "
+        "against the JSON Schema of serve.yaml."
     )
-    if grounded := facts.prompt["grounded"]:
-        fields = ", ".join(f"`{one['pattern']}`" for one in grounded)
-        parts.append(
-            f"The evaluation restricted {fields} to text of the document during decoding. extract.py does not: it "
-            "rejects an output with a value that the document does not contain (code `ungrounded`), so fewer documents "
-            "have an output than on a replica."
-        )
-    parts.append("Ollama reads the Modelfile; send schema.json as `format` with every request.")
+    if facts.prompt is not None:
+        parts.append("Ollama reads the Modelfile; send schema.json as `format` with every request.")
     return "\n\n".join(parts)
 
 
@@ -109,11 +103,10 @@ def _parity(facts: PackageFacts) -> str:
 
 def _files(facts: PackageFacts) -> str:
     about = {
-        "serve.yaml": "how the studio serves it",
-        "extract.py": "answers without the studio",
-        "prompt.json": "the prompt around the document, and the token limits",
-        "grammar.lark": "the grammar of the output for llguidance",
-        "schema.json": "the JSON Schema of the output",
+        "serve.yaml": "how it is served: prompt, schema, limits",
+        "extract.pyz": "answers without the studio",
+        "prompt.json": "the prompt around the document, for other servers",
+        "schema.json": "the JSON Schema of the output, for other servers",
         "package.json": "every file with its SHA-256; package.json.sig is its signature",
         "bom.json": "bill of materials, CycloneDX 1.6",
         "evidence/": "parity, evaluation, hashes, approval",

@@ -15,6 +15,7 @@ from evaluation.models import Approval, EvalRun
 from serving.models import Package
 from serving.packages.documents.facts import Metric, PackageFacts
 from serving.packages.spec import FILE, PROMPT, ServeSpec
+from serving.packages.standalone import REQUIREMENTS
 from slmstudio.storage.hashing import folder_manifest, sha256_file, sha256_text
 from training.model_cards import card
 from training.model_cards.facts import facts_of
@@ -25,7 +26,7 @@ _METRICS = {
     "hallucinated": "Documents with a hallucinated value",
 }  # fmt: skip
 _LIBRARIES = {
-    "llama_cpp": ("xllamacpp",), "transformers": ("transformers", "torch", "tokenizers", "llguidance"), "vllm": (),
+    "llama_cpp": REQUIREMENTS, "transformers": ("transformers", "torch", "tokenizers", "llguidance"), "vllm": (),
     "ollama": (), "sklearn": ("scikit-learn", "numpy", "scipy"),
 }  # fmt: skip
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from serving.packages.standalone import PROGRAM
 from slmstudio.storage.hashing import FileEntry
 
 
@@ -64,9 +65,14 @@ class PackageFacts:
         return self.engine == "sklearn"
 
     @property
+    def has_program(self) -> bool:
+        """Whether the package has the program that answers without the studio."""
+        return any(entry["path"] == PROGRAM for entry in self.files)
+
+    @property
     def has_weights(self) -> bool:
         """Whether the package has the weights of a language model as well as, or instead of, GGUF files."""
-        return not self.is_classical and any(str(one["path"]).endswith(".safetensors") for one in self.files)
+        return not self.is_classical and any(str(entry["path"]).endswith(".safetensors") for entry in self.files)
 
     @property
     def name(self) -> str:

@@ -4,8 +4,9 @@ import shlex
 
 import yaml
 
-from serving.packages.backends import MIN_VLLM, vllm_options
 from serving.packages.documents.facts import PackageFacts
+from serving.packages.external_engines import MIN_VLLM, vllm_options
+from serving.packages.standalone import REQUIREMENTS
 
 #: the port of the container
 PORT = 8080
@@ -52,26 +53,27 @@ def vllm(facts: PackageFacts) -> str:
 
 
 def requirements(facts: PackageFacts) -> str:
-    """The pinned packages that extract.py needs."""
-    return f"xllamacpp=={facts.versions['xllamacpp']}\n"
+    """The pinned packages that extract.pyz imports."""
+    return "".join(f"{name}=={facts.versions[name]}\n" for name in REQUIREMENTS)
 
 
 def dockerfile(facts: PackageFacts) -> str:
     """A container that answers for the package on a port, without the studio."""
     return (
         f"FROM python:{facts.python}-slim-{_RELEASE}\n"
-        "# Without a network: put the wheel of requirements.txt into a folder wheels, and build with\n"
+        "# Without a network: pip download -r requirements.txt -d wheels on another machine, and build with\n"
         "# --build-arg PIP_OPTIONS=--no-index.\n"
         'ARG PIP_OPTIONS=""\n'
         "RUN ldconfig -p | grep -q libgomp.so.1 || (apt-get update \\\n"
         "    && apt-get install -y --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*)\n"
         "COPY requirements.txt wheels* /build/\n"
-        "RUN pip install --no-cache-dir --no-deps --find-links /build ${PIP_OPTIONS} -r /build/requirements.txt \\\n"
+        "RUN pip install --no-cache-dir --find-links /build ${PIP_OPTIONS} -r /build/requirements.txt \\\n"
         "    && rm -r /build\n"
         "COPY . /package/\n"
+        "ENV HF_HOME=/tmp\n"
         "USER 65534:65534\n"
         f"EXPOSE {PORT}\n"
-        f'CMD ["python", "/package/extract.py", "--listen", "0.0.0.0:{PORT}"]\n'
+        f'CMD ["python", "/package/extract.pyz", "--listen", "0.0.0.0:{PORT}"]\n'
     )
 
 

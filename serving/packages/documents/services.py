@@ -22,22 +22,23 @@ def write_documents(package: Package, folder: Path, parity: dict[str, Any]) -> N
     (folder / EVIDENCE).mkdir(exist_ok=True)
     for name, value in evidence(package, folder, parity).items():
         _write_json(folder / EVIDENCE / name, value)
-    found = facts(package, folder, parity)
-    texts = {"README.md": card.text(found)}
-    if found.prompt is not None:
+    about = facts(package, folder, parity)
+    texts = {"README.md": card.text(about)}
+    if about.has_program:
         texts |= {
-            "Modelfile": recipes.modelfile(found),
-            "requirements.txt": recipes.requirements(found),
-            "Dockerfile": recipes.dockerfile(found),
-            "compose.yaml": recipes.compose(found),
+            "requirements.txt": recipes.requirements(about),
+            "Dockerfile": recipes.dockerfile(about),
+            "compose.yaml": recipes.compose(about),
         }
-    if found.has_weights:
-        texts["vllm.sh"] = recipes.vllm(found)
+    if about.prompt is not None:
+        texts["Modelfile"] = recipes.modelfile(about)
+    if about.has_weights:
+        texts["vllm.sh"] = recipes.vllm(about)
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-    _write_json(folder / "bom.json", bill_of_materials(found))
+    _write_json(folder / "bom.json", bill_of_materials(about))
     write_manifest(
-        folder, project=package.project.slug, package=package.number, engine=package.engine, built_at=found.built_at
+        folder, project=package.project.slug, package=package.number, engine=package.engine, built_at=about.built_at
     )
 
 

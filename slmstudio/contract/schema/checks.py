@@ -8,7 +8,7 @@ to more than 20,000 places.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, lru_cache
-from pathlib import Path as FilePath
+from importlib.resources import files
 from typing import Any
 
 from jsonschema import Draft202012Validator, ValidationError
@@ -81,7 +81,7 @@ def _meta_validator() -> Any:
 
 @cache
 def _x_slm_validator() -> Any:
-    schema = loads(FilePath(__file__).with_name("x_slm.schema.json").read_text("utf-8"))
+    schema = loads(files(__package__).joinpath("x_slm.schema.json").read_text("utf-8"))
     schema["properties"]["kind"]["enum"] = list(KINDS)
     return ExactValidator(schema)
 

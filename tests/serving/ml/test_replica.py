@@ -190,7 +190,7 @@ def test_a_package_with_several_engines(tmp_path: Path, monkeypatch: pytest.Monk
         spec.of_variant("vllm")
     assert caught.value.code == "variant"
     assert (tmp_path / "package/model/model.safetensors").exists()
-    assert (tmp_path / "package/extract.py").exists()
+    assert (tmp_path / "package/extract.pyz").exists()
     with replica(tmp_path, variant="llama_cpp-f16"), client(tmp_path) as caller:
         identity = caller.get("/health").json()["identity"]
         assert identity["variant"] == "llama_cpp-f16"

@@ -18,7 +18,7 @@ from serving.ml.engines.vllm_server import VllmServer
 from serving.ml.fingerprint import check_fingerprint, fingerprint
 from serving.ml.loading import LoadedPackage
 from serving.ml.probe import check_enforcement
-from serving.packages.backends import vllm_options, vllm_serve
+from serving.packages.external_engines import vllm_options, vllm_serve
 from serving.packages.spec import FINGERPRINTS
 from serving.replicas.protocol import Answer
 from slmstudio.contract.schema.compiled import compile_schema

@@ -18,7 +18,7 @@ from tests.serving.factories import approved_report, built
 from tests.shared_rows import shared_fixture
 
 URL = "/p/invoices/deploy/releases/1/bundle.zip"
-FILES = {"extract.py": b"print(1)\n", "model.gguf": b"GGUF", "prompt.json": b"{}\n", "model/tokenizer.json": b"{}"}
+FILES = {"extract.pyz": b"PK", "model.gguf": b"GGUF", "prompt.json": b"{}\n", "model/tokenizer.json": b"{}"}
 
 
 @shared_fixture
@@ -66,7 +66,7 @@ def test_members_who_may_deploy_download_it(world: World, release: Release, who:
     assert get(getattr(world, who)).status_code == status
 
 
-def test_a_package_without_the_script_has_no_bundle(world: World, release: Release) -> None:
+def test_a_package_without_the_program_has_no_bundle(world: World, release: Release) -> None:
     found = queries.find(world.project)
     assert found is not None
     assert queries.status_of(found, found.candidate).has_bundle  # type: ignore[union-attr]

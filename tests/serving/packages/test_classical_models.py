@@ -71,7 +71,7 @@ def test_a_classical_model_is_packaged_deployed_and_answers(world: World, tmp_pa
     folder = local_path(package.folder_key)
     names = {entry["path"] for entry in package.files}
     assert {"model/model.json", "model/arrays.safetensors", "serve.yaml", "evidence/approval.json"} <= names
-    assert not {"vllm.sh", "extract.py", "Modelfile"} & names
+    assert not {"vllm.sh", "extract.pyz", "Modelfile"} & names
     card = (folder / "README.md").read_text()
     assert ("library_name: sklearn" in card, "vllm" in card) == (True, False)
     bom = json.loads((folder / "bom.json").read_text())
