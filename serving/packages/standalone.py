@@ -53,7 +53,8 @@ def write_program(folder: Path) -> None:
     """Writes the program into a package: this module and every module of the studio that it imports."""
     finder = ModuleFinder([str(_ROOT)])
     finder.run_script(__file__)
-    sources = {Path(module.__file__) for module in finder.modules.values() if module.__file__}
+    files = (getattr(module, "__file__", None) for module in finder.modules.values())
+    sources = {Path(file) for file in files if file}
     sources |= {file for source in sources for file in source.parent.glob("*.json")}
     with zipfile.ZipFile(folder / PROGRAM, "w") as archive:
         for source in sorted(sources):
