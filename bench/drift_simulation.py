@@ -11,8 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from bench.timing import table
-from serving.drift.comparison import LEVEL, PERIOD_DAYS, PERIOD_LEVEL, compare
-from serving.drift.profiles import Profile, Value
+from serving.monitoring.drift import LEVEL, PERIOD_DAYS, PERIOD_LEVEL, Profile, Value, compare
 
 Rng = np.random.Generator
 
@@ -33,7 +32,7 @@ def population(rng: Rng, number: int, **changes: float) -> list[Profile]:
         }  # fmt: skip
         values |= {f"null {name}": bool(one[at]) for name, one in zip("abcd", nulls, strict=True)}
         values |= {f"confidence {name}": float(one[at]) for name, one in zip("abcd", confidences, strict=True)}
-        found.append(Profile(values))
+        found.append(values)
     return found
 
 

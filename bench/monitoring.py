@@ -41,8 +41,7 @@ def main() -> None:
 
         from serving.gateway.request_log import ensure_partition
         from serving.models import Traffic
-        from serving.traffic.counting import count_marked
-        from serving.traffic.series import WINDOWS
+        from serving.monitoring.figures import WINDOWS, count_marked
 
         _, release = deployed()
         now = timezone.now()

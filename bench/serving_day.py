@@ -196,17 +196,17 @@ def _live(home: Path, per_hour: float, seed: int) -> list[str]:
 
 def _checks() -> list[Callable[[datetime], Any]]:
     """What ``manage.py serve`` does again and again."""
-    from serving.alerts import checks
     from serving.deployments import services
     from serving.models import Deployment
+    from serving.monitoring.alerts import check_all
+    from serving.monitoring.figures import count_marked
     from serving.rollouts import watch
-    from serving.traffic.counting import count_marked
 
     def settle(now: datetime) -> None:
         for deployment in Deployment.objects.all():
             services.finish_promotion(deployment)
 
-    return [settle, watch.check_all, count_marked, checks.check_all]
+    return [settle, watch.check_all, count_marked, check_all]
 
 
 def _candidate(day: Day, stage: str, model: Model, title: str) -> None:

@@ -6,10 +6,10 @@ from django.contrib.auth.models import User
 from django.urls import reverse
 from django.utils.translation import ngettext
 
-from serving.alerts.queries import firing
 from serving.deployments import queries
 from serving.feedback.queries import judged_requests, urgent_items
 from serving.models import Deployment
+from serving.monitoring.alerts import firing
 from serving.retraining.queries import ShownProposal, open_proposals
 from slmstudio.access import Action
 from slmstudio.panels import NextStep, PanelContent, next_step, register
@@ -90,7 +90,7 @@ def review_step(project: Any, user: User) -> NextStep | None:
 def alert_panel(project: Any, user: User) -> PanelContent | None:
     """The alerts that fire; no query where nothing is deployed."""
     found = firing(project) if _deployment(project) is not None else []
-    return PanelContent("serving/alerts/home_panel.html", {"firing": found}) if found else None
+    return PanelContent("serving/monitoring/firing_panel.html", {"firing": found}) if found else None
 
 
 @next_step(24)

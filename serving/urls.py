@@ -2,13 +2,12 @@
 
 from django.urls import path
 
-from serving.alerts import views as alert_views
+from evaluation.http import moved_to
 from serving.batches import views as batch_views
 from serving.budgets import views as budget_views
 from serving.captures import views as capture_views
 from serving.certificates import views as certificate_views
 from serving.deployments import views
-from serving.drift import views as drift_views
 from serving.experiments import views as experiment_views
 from serving.feedback import views as feedback_views
 from serving.monitoring import views as monitoring_views
@@ -37,10 +36,10 @@ urlpatterns = [
     path("deploy/versions/", version_views.versions, name="deploy_versions"),
     path("deploy/retraining/dismiss/", version_views.dismiss, name="deploy_retraining_dismiss"),
     path("deploy/monitoring/", monitoring_views.monitoring, name="deploy_monitoring"),
-    path("deploy/alerts/", alert_views.alerts, name="deploy_alerts"),
-    path("deploy/alerts/recipients/", alert_views.recipients, name="deploy_alert_recipients"),
-    path("deploy/alerts/rules/<slug:metric>/", alert_views.alert_rule, name="deploy_alert_rule"),
-    path("deploy/drift/", drift_views.drift, name="deploy_drift"),
+    path("deploy/monitoring/recipients/", monitoring_views.recipients, name="deploy_alert_recipients"),
+    path("deploy/monitoring/rules/<slug:metric>/", monitoring_views.alert_rule, name="deploy_alert_rule"),
+    path("deploy/alerts/", moved_to("deploy_monitoring"), name="former_alerts"),
+    path("deploy/drift/", moved_to("deploy_monitoring"), name="former_drift"),
     path("deploy/try/", views.try_document, name="deploy_try"),
     path("deploy/packages/", package_views.packages, name="packages"),
     path("deploy/packages/<int:number>/build/", package_views.build_again, name="package_build"),
@@ -72,7 +71,7 @@ urlpatterns = [
     path("deploy/batches/<int:pk>/result.jsonl", batch_views.result, name="batch_result"),
     path("deploy/batches/<int:pk>/cancel/", batch_views.cancel, name="batch_cancel"),
     path("deploy/batches/<int:pk>/resume/", batch_views.resume, name="batch_resume"),
-    path("deploy/usage/", budget_views.usage, name="usage"),
+    path("deploy/usage/", moved_to("deploy_monitoring"), name="former_usage"),
     path("deploy/usage/<int:pk>/", budget_views.budget, name="budget"),
     path("deploy/releases/<int:number>/bundle.zip", package_views.bundle, name="release_bundle"),
 ]

@@ -4,7 +4,7 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods
 
 from labeling.integrations.tokens import active_tokens
 from labeling.models import ApiToken, Project
@@ -13,19 +13,6 @@ from serving.budgets.forms import BudgetForm
 from slmstudio.access import Action, project_for
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest, redirect_to
-
-
-@require_safe
-def usage(request: SignedInRequest, slug: str) -> HttpResponse:
-    """The use of this month: the project, and its tokens (owners see all, others their own)."""
-    project = project_for(request.user, slug, Action.READ)
-    context = {
-        "project": project,
-        "uses": queries.use_of_project(project, request.user),
-        "days": queries.days(project, None),
-        "resets_on": queries.resets_on(timezone.now().date()),
-    }
-    return render(request, "serving/budgets/usage.html", context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -42,7 +29,7 @@ def budget(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         except Refused as error:
             form.add_error(error.field if error.field in form.fields else None, error.message)
         else:
-            return redirect_to(request, reverse("usage", args=[slug]))
+            return redirect_to(request, f"{reverse('deploy_monitoring', args=[slug])}#usage")
     context = {
         "project": project, "token": token, "use": use, "form": form, "pk": pk,
         "days": queries.days(project, token), "resets_on": queries.resets_on(timezone.now().date()),

@@ -20,7 +20,7 @@ class AlertRuleQuerySet(models.QuerySet["AlertRule"]):
 
 
 class AlertRule(models.Model):
-    """A limit of one metric of a project, and where it stands. See ``serving.alerts.metrics`` and ``states``."""
+    """A limit of one metric of a project, and where it stands. See ``serving.monitoring.alerts``."""
 
     class State(models.TextChoices):
         """Where it stands."""

@@ -8,7 +8,7 @@ from serving.models.deployments import Release
 
 
 class DriftCheck(models.Model):
-    """The check of one day; rows are only added. ``findings``: see ``serving.drift.comparison.Finding``."""
+    """The check of one day; rows are only added. ``findings``: see ``serving.monitoring.drift.Finding``."""
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="drift_checks", db_index=False)
     release = models.ForeignKey(Release, on_delete=models.CASCADE, related_name="drift_checks")

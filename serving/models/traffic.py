@@ -20,8 +20,8 @@ class TrafficMark(models.Model):
 class Traffic(models.Model):
     """What one version answered in one span of time. Counted again from the log whenever the log gets rows of it.
 
-    ``project_id`` and ``release_id`` are no foreign keys, as in the log. Histograms: see ``serving.traffic.histogram``;
-    they contain requests that were answered.
+    ``project_id`` and ``release_id`` are no foreign keys, as in the log. Histograms contain answered requests: see
+    ``serving.monitoring.figures``.
     """
 
     project_id = models.BigIntegerField()

@@ -1,1 +1,1 @@
-"""The monitoring page of a deployment, and the loop that keeps its figures."""
+"""Monitoring of a deployment: figures of the request log, alerts on them, and drift."""

@@ -7,27 +7,19 @@ from dataclasses import dataclass
 WIDTH, HEIGHT = 600, 120
 _TOP = 4
 Value = float | None
+Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line: a name, the number of its color, its newest value and its drawn pieces (gaps have no data)."""
+    """One line: a name, the number of its color, its newest value, its drawn pieces (gaps have no data), and points
+    without a neighbor, which a line would not show."""
 
     name: str
     color: int
     newest: str
     pieces: list[str]
-    #: points without a neighbor, which a line would not show
-    dots: list[tuple[float, float]]
-
-
-@dataclass(frozen=True)
-class Hover:
-    """What is shown over one point."""
-
-    x: float
-    width: float
-    text: str
+    dots: list[Point]
 
 
 @dataclass(frozen=True)
@@ -41,24 +33,18 @@ class Mark:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart of several lines over the same points."""
+    """A chart of several lines over the same points. ``hovers``: place, width and text over each point; ``ends``: what
+    the first and the last point are called."""
 
     title: str
     top: str
     lines: list[Line]
-    hovers: list[Hover]
-    marks: list[Mark]
+    hovers: list[tuple[float, float, str]]
+    marks: Sequence[Mark]
     summary: str
-    #: the first time on the axis
-    first: str = ""
-
-    @property
-    def width(self) -> int:
-        return WIDTH
-
-    @property
-    def height(self) -> int:
-        return HEIGHT
+    ends: tuple[str, str]
+    width: int = WIDTH
+    height: int = HEIGHT
 
     @property
     def is_empty(self) -> bool:
@@ -68,39 +54,35 @@ class Chart:
 def chart(
     title: str,
     lines: Sequence[tuple[str, Sequence[Value]]],
-    times: Sequence[str],
+    names: Sequence[str],
     show: Callable[[float], str],
     *,
     marks: Sequence[Mark] = (),
     top: float | None = None,
+    last: str = "now",
 ) -> Chart:
-    """A chart. ``times``: what each point is called; ``show``: a value as text; ``top``: the end of the value axis."""
+    """A chart. ``names``: what each point is called; ``show``: a value as text; ``top``: the end of the value axis;
+    ``last``: what is below its right end."""
     highest = max((value for _, values in lines for value in values if value is not None), default=0.0)
     end = top if top is not None else nice(highest)
-    step = WIDTH / max(1, len(times))
-    drawn = [
-        Line(name, number, _newest(values, show), *_pieces(values, step, end))
-        for number, (name, values) in enumerate(lines, start=1)
-    ]
+    step = WIDTH / max(1, len(names))
+    drawn = []
+    for number, (name, values) in enumerate(lines, start=1):
+        newest = next((show(value) for value in reversed(values) if value is not None), "–")
+        drawn.append(Line(name, number, newest, *_pieces(values, step, end)))
     hovers = []
-    for index, time in enumerate(times):
-        parts = [f"{name} {show(found)}" for name, values in lines if (found := values[index]) is not None]
-        hovers.append(Hover(round(index * step, 2), round(step, 2), f"{time}: {', '.join(parts) or 'no data'}"))
+    for index, point in enumerate(names):
+        parts = [f"{name} {show(value)}" for name, values in lines if (value := values[index]) is not None]
+        hovers.append((round(index * step, 2), round(step, 2), f"{point}: {', '.join(parts) or 'no data'}"))
     summary = "; ".join(f"{line.name} {line.newest}" for line in drawn)
-    return Chart(
-        title, show(end), drawn, hovers, list(marks), f"{title}. Newest: {summary}.", times[0] if times else ""
-    )
+    ends = (names[0] if names else "", last)
+    return Chart(title, show(end), drawn, hovers, marks, f"{title}. Newest: {summary}.", ends)
 
 
-def _newest(values: Sequence[Value], show: Callable[[float], str]) -> str:
-    found = next((value for value in reversed(values) if value is not None), None)
-    return "–" if found is None else show(found)
-
-
-def _pieces(values: Sequence[Value], step: float, end: float) -> tuple[list[str], list[tuple[float, float]]]:
+def _pieces(values: Sequence[Value], step: float, end: float) -> tuple[list[str], list[Point]]:
     pieces: list[str] = []
-    dots: list[tuple[float, float]] = []
-    current: list[tuple[float, float]] = []
+    dots: list[Point] = []
+    current: list[Point] = []
     for index, value in enumerate([*values, None]):
         if value is not None:
             share = min(1.0, value / end) if end else 0.0

@@ -28,9 +28,7 @@ GROUPS: dict[str, tuple[Tab, ...]] = {
         Tab("confidence", "deploy_confidence", "Confidence"),
     ),
     "Monitoring": (
-        Tab("monitoring", "deploy_monitoring", "Traffic"),
-        Tab("alerts", "deploy_alerts", "Alerts"),
-        Tab("drift", "deploy_drift", "Drift"),
+        Tab("monitoring", "deploy_monitoring", "Monitoring"),
         Tab("accuracy", "deploy_accuracy", "Live accuracy"),
     ),
     "Review": (
@@ -42,10 +40,7 @@ GROUPS: dict[str, tuple[Tab, ...]] = {
         Tab("experiments", "experiments", "A/B tests"),
         Tab("certificates", "certificates", "Certificates"),
     ),
-    "Usage": (
-        Tab("usage", "usage", "Usage"),
-        Tab("batches", "batches", "Batches", "deploy"),
-    ),
+    "Batches": (Tab("batches", "batches", "Batches", "deploy"),),
 }
 
 

@@ -122,12 +122,11 @@ NEEDS: dict[str | tuple[str, str], Action] = {
     "captures_key_new": Action.DEPLOY,
     "captures_key_remove": Action.DEPLOY,
     "captures_instruction": Action.CONTRACT,
-    **dict.fromkeys(
-        ("deployment", "deploy_rollout", "deploy_monitoring", "deploy_alerts", "deploy_drift"), Action.READ
-    ),
+    **dict.fromkeys(("deployment", "deploy_rollout", "deploy_monitoring"), Action.READ),
+    **dict.fromkeys(("former_alerts", "former_drift", "former_usage"), Action.READ),
     **dict.fromkeys(("deploy_plan", "deploy_alert_rule", "deploy_alert_recipients"), Action.DEPLOY),
     **dict.fromkeys(("batches", "batch_result", "batch_cancel", "batch_resume"), Action.DEPLOY),
-    **dict.fromkeys(("usage", "budget"), Action.READ),
+    "budget": Action.READ,
     ("budget", "post"): Action.ADMINISTER,
     **dict.fromkeys(("deploy_new", "deploy_promote", "deploy_abort", "deploy_roll_back"), Action.DEPLOY),
     **dict.fromkeys(("deploy_stop", "deploy_try", "deploy_endpoint", "release_bundle"), Action.DEPLOY),

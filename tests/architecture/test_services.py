@@ -74,7 +74,7 @@ EXCEPTIONS = {
         evaluation.comparison.services: get_or_create_comparison
         evaluation.gates.policy.services: current_policy
         evaluation.label_issues.challenges: resolve_project
-        serving.alerts.rules: rules_of
+        serving.monitoring.alerts: lines rules_of
         slmstudio.database.statement_timeout: statement_timeout
     """,
 }

@@ -31,7 +31,6 @@ def test_a_batch_and_a_budget(world: World, logged_in: As, settings: Any) -> Non
     deployed(world)
     erik = logged_in(world.engineer)
     erik.goto("/p/invoices/deploy/")
-    erik.get_by_role("link", name="Usage").click()
     erik.get_by_role("link", name="Batches").click()
     lines = b'{"id": "a", "text": "1"}\n{"id": "b"}\n'
     erik.get_by_label("File").set_input_files({"name": "a.jsonl", "mimeType": "text/plain", "buffer": lines})
@@ -56,8 +55,8 @@ def test_a_batch_and_a_budget(world: World, logged_in: As, settings: Any) -> Non
         prompt_tokens=9_000, output_tokens=900,
     )  # fmt: skip
     olga = logged_in(world.owner)
-    olga.goto("/p/invoices/deploy/usage/")
-    olga.get_by_role("link", name="app").click()
+    olga.goto("/p/invoices/deploy/monitoring/")
+    olga.get_by_role("link", name="app", exact=True).click()
     olga.get_by_label("Requests per month").fill("100")
     check(olga, "budget")
     olga.get_by_role("button", name="Save").click()
@@ -65,6 +64,6 @@ def test_a_batch_and_a_budget(world: World, logged_in: As, settings: Any) -> Non
     check(olga, "usage")
     olga.set_viewport_size(PHONE)
     check(olga, "usage-phone")
-    olga.get_by_role("link", name="app").click()
+    olga.get_by_role("link", name="app", exact=True).click()
     check(olga, "budget-phone")
     assert Budget.objects.get().requests_per_month == 100

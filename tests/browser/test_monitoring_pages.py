@@ -1,4 +1,4 @@
-"""The pages of monitoring, alerts and drift."""
+"""The monitoring page: figures, alerts, drift."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -9,13 +9,13 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from serving.alerts import rules
 from serving.models import AlertRule, DriftCheck, HostSample
-from serving.traffic.counting import count_marked, floor
+from serving.monitoring import alerts
+from serving.monitoring.figures import count_marked, floor
 from tests.browser.accessibility import check
 from tests.evaluation.factories import World, make_world
+from tests.serving.monitoring.rows import logged
 from tests.serving.rollouts.rows import with_candidate
-from tests.serving.traffic.rows import logged
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +43,7 @@ def test_watch_a_deployment(world: World, logged_in: As) -> None:
     )  # fmt: skip
     while count_marked(now):
         pass
-    rules.ensure_rules(world.project)
+    alerts.rules_of(world.project)
     AlertRule.objects.filter(metric="failures").update(state="firing", value=0.081, checked_at=now, since=now)
     erik = logged_in(world.engineer)
     erik.goto("/p/invoices/deploy/")
@@ -58,8 +58,6 @@ def test_watch_a_deployment(world: World, logged_in: As) -> None:
     count_marked(timezone.now())
     expect(first).to_contain_text(str(before + 5))  # the page reads itself again
 
-    erik.get_by_role("navigation", name="Monitoring").get_by_role("link", name="Alerts").click()
-    check(erik, "alerts")
     erik.get_by_role("link", name="Change p95 latency").click()
     form = erik.get_by_role("form", name="p95 latency")
     form.get_by_label("Limit (ms)").fill("1200")
@@ -78,11 +76,10 @@ def test_watch_a_deployment(world: World, logged_in: As) -> None:
         DriftCheck.objects.create(
             day=day, findings=[finding, {**share, "reference": 0.05, "live": 0.06}], changed=1, **values
         )
-    erik.get_by_role("navigation", name="Monitoring").get_by_role("link", name="Drift").click()
+    erik.reload()
     expect(erik.get_by_text("median 1,540 (812 in the evaluation)")).to_be_visible()
     check(erik, "drift")
 
     erik.set_viewport_size({"width": 390, "height": 844})
-    for page in ("drift", "alerts", "monitoring"):
-        erik.goto(f"/p/invoices/deploy/{page}/")
-        check(erik, f"{page}-narrow")
+    erik.goto("/p/invoices/deploy/monitoring/")
+    check(erik, "monitoring-narrow")

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand
 from django.db import DatabaseError, connection
 
 from serving.experiments.services import ExperimentWatch
-from serving.monitoring.watch import MonitoringLoop
+from serving.monitoring.loop import MonitoringLoop
 from serving.policies.watch import BudgetWatch
 from serving.replicas.supervisor import HostSupervisor
 from serving.rollouts.watch import RolloutWatch

@@ -64,12 +64,12 @@ def test_every_member_sees_the_page(world: World, deployed: Deployment, who: str
 
 def test_tabs_come_with_the_first_deployment(world: World, report: GateReport) -> None:
     engineer = client(world.engineer)
-    addresses = ("/p/invoices/deploy/", "/p/invoices/deploy/alerts/", "/p/invoices/deploy/usage/")
+    addresses = ("/p/invoices/deploy/", "/p/invoices/deploy/monitoring/")
     assert not any(b"page-tabs" in engineer.get(address).content for address in addresses)
-    assert engineer.get("/p/invoices/deploy/alerts/").context["lines"] == []
+    assert engineer.get("/p/invoices/deploy/monitoring/").context["lines"] == []
     services.deploy(project=world.project, user=world.engineer, stage="full", report=report)
     assert all(b"page-tabs" in engineer.get(address).content for address in addresses)
-    assert engineer.get("/p/invoices/deploy/alerts/").context["lines"]
+    assert engineer.get("/p/invoices/deploy/monitoring/").context["lines"]
 
 
 def test_a_share_counts_for_a_canary_only(world: World, report: GateReport) -> None:

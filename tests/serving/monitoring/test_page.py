@@ -1,21 +1,23 @@
-"""The monitoring page: figures, charts and marks of a window."""
+"""The monitoring page: figures, charts and marks of a window; the loop behind it."""
 
-from datetime import timedelta
+import threading
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
 
 from labeling.models import Contract
 from serving.deployments import services
-from serving.models import Deployment, HostSample
-from serving.monitoring import queries
+from serving.models import AlertRule, Deployment, HostSample, Traffic
 from serving.monitoring.charts import HEIGHT, WIDTH, chart, nice
-from serving.traffic.counting import count_marked, floor
-from serving.traffic.series import WINDOWS
+from serving.monitoring.figures import WINDOWS, count_marked, floor
+from serving.monitoring.loop import MonitoringLoop
+from serving.monitoring.page import page as page_of
 from tests.evaluation.factories import World
-from tests.serving.traffic.rows import logged
+from tests.serving.monitoring.rows import logged
 
 ADDRESS = "/p/invoices/deploy/monitoring/"
 
@@ -39,9 +41,9 @@ def test_figures_are_those_of_the_log(world: World, canary: Deployment) -> None:
     logged(project, now - timedelta(hours=30), 3, release=stable)
     while count_marked(now):
         pass
-    page = queries.page(world.project, WINDOWS["24h"], now)
-    total = page.total
-    assert (total.requests, total.answered, total.failed, total.turned_away) == (100, 80, 15, 5)
+    page = page_of(world.project, WINDOWS["24h"], now)
+    total = page.view.total
+    assert (total.requests, total.answered, total.failed) == (100, 80, 15)
     assert (total.failure_share, total.rejected_share) == (0.15, 0.05)
     assert total.valid_share == pytest.approx(80 / 95)
     assert total.time("total", 0.5) == pytest.approx(100, rel=0.025)
@@ -50,16 +52,16 @@ def test_figures_are_those_of_the_log(world: World, canary: Deployment) -> None:
     assert total.frequent_errors == [("502 invalid_output", 15), ("429 queue_full", 5)]
     # 60 + 15 + 5 requests of 90 ms and 20 of 800 ms, at 3.60 an hour.
     assert total.cost_per_thousand == pytest.approx(1_000 * (80 * 0.09 + 20 * 0.8) / 3_600 * 3.6 / 100)
-    lines = {(line.number, line.role, line.stage): line.sums.requests for line in page.view.lines}
+    lines = {(line.number, line.role, line.stage): line.figures.requests for line in page.view.lines}
     assert stable is not None
     assert candidate is not None
     assert lines == {
         (stable.number, "stable", "canary"): 75, (stable.number, "stable", ""): 5,
         (candidate.number, "candidate", "canary"): 20, (candidate.number, "shadow", "shadow"): 7,
     }  # fmt: skip
-    assert queries.page(world.project, WINDOWS["7d"], now).total.requests == 103
-    own = queries.page(world.project, WINDOWS["1h"], now, version=candidate.number)
-    assert own.total.requests == 27
+    assert page_of(world.project, WINDOWS["7d"], now).view.total.requests == 103
+    own = page_of(world.project, WINDOWS["1h"], now, version=candidate.number)
+    assert own.view.total.requests == 27
     # The changes of the rollout are marked.
     assert len(page.happened) >= 2
     assert all(0 <= mark.x <= WIDTH for one in page.charts for mark in one.marks)
@@ -73,11 +75,11 @@ def test_fallbacks_have_their_share(world: World, deployment: Deployment) -> Non
     logged(world.project.pk, now, 1, release=deployment.stable, **asked)
     Contract.objects.filter(project=world.project).update(constraints={"hardware_price_per_hour": 3.6})
     count_marked(now)
-    page = queries.page(world.project, WINDOWS["1h"], now)
-    assert page.total.fallback_share == 0.25
-    assert page.total.time("fallback", 0.5) == pytest.approx(300, rel=0.025)
-    assert page.total.time("gateway", 1.0) == pytest.approx(5, rel=0.025)
-    assert page.total.cost_per_thousand == pytest.approx(1_000 * (0.5 + 4 * 0.09 / 3_600 * 3.6) / 4)
+    page = page_of(world.project, WINDOWS["1h"], now)
+    assert page.view.total.fallback_share == 0.25
+    assert page.view.total.time("fallback", 0.5) == pytest.approx(300, rel=0.025)
+    assert page.view.total.time("gateway", 1.0) == pytest.approx(5, rel=0.025)
+    assert page.view.total.cost_per_thousand == pytest.approx(1_000 * (0.5 + 4 * 0.09 / 3_600 * 3.6) / 4)
     assert "Fallback" in [one.title for one in page.charts]
 
 
@@ -86,9 +88,9 @@ def test_every_window_has_its_points(world: World, deployment: Deployment, windo
     now = timezone.now()
     logged(world.project.pk, now - timedelta(minutes=3), 4, release=deployment.stable)
     count_marked(now)
-    page = queries.page(world.project, WINDOWS[window], now)
-    assert len(page.view.points) == WINDOWS[window].points == len(page.charts[0].hovers)
-    assert page.total.requests == sum(point.requests for point in page.view.points) == 4
+    page = page_of(world.project, WINDOWS[window], now)
+    assert len(page.view.points) == len(WINDOWS[window].starts(now)) == len(page.charts[0].hovers)
+    assert page.view.total.requests == sum(point.requests for point in page.view.points) == 4
     assert client(world.annotator).get(f"{ADDRESS}?window={window}").status_code == 200
 
 
@@ -111,7 +113,7 @@ def test_the_page_takes_as_many_queries_with_more_requests(
         logged(world.project.pk, now - timedelta(minutes=minute), 2, release=deployment.stable)
     count_marked(now)
     with django_assert_max_num_queries(12):
-        queries.page(world.project, WINDOWS["1h"], now)
+        page_of(world.project, WINDOWS["1h"], now)
 
 
 def test_hosts_show_gpus_and_the_replicas_of_the_project(world: World, deployment: Deployment) -> None:
@@ -123,16 +125,17 @@ def test_hosts_show_gpus_and_the_replicas_of_the_project(world: World, deploymen
         host="gpu-1", minute=floor(now, 60), replicas=[own, {**own, "project": 0}],
         gpus=[{"name": "H100", "load": 0.5, "memory_bytes": 80, "used_bytes": 20}],
     )  # fmt: skip
-    page = queries.page(world.project, WINDOWS["1h"], now)
-    [line] = page.hosts
-    assert (line.host, line.replicas) == ("gpu-1", [(release.number, 1, 3_000)])
+    page = page_of(world.project, WINDOWS["1h"], now)
+    assert [(host, load, memory) for host, _, load, memory in page.hosts] == [
+        ("gpu-1", "50%", "20 bytes of 80 bytes"), ("gpu-1", "–", "3 KB"),
+    ]  # fmt: skip
     assert [one.title for one in page.charts][-3:] == ["GPU load", "GPU memory", "Memory of replicas"]
     assert not page.charts[-1].is_empty
 
 
 def test_a_rollback_is_a_mark(world: World, canary: Deployment) -> None:
     services.abort(deployment=canary, user=world.engineer, reason="Slow.")
-    page = queries.page(world.project, WINDOWS["1h"], timezone.now())
+    page = page_of(world.project, WINDOWS["1h"], timezone.now())
     assert (page.happened[0].detail, page.happened[0].tone) == ("Slow.", "bad")
 
 
@@ -141,9 +144,36 @@ def test_lines_have_gaps_where_there_are_no_data() -> None:
     [line] = found.lines
     assert (len(line.pieces), len(line.dots), line.newest, found.top) == (1, 1, "4", "5")
     assert line.pieces[0] == f"60.0,{HEIGHT - 116 / 5:.1f} 180.0,{HEIGHT - 2 * 116 / 5:.1f}"
-    assert found.hovers[2].text == "x: no data"
+    assert found.hovers[2][2] == "x: no data"
 
 
 @pytest.mark.parametrize(("highest", "end"), [(0, 1), (0.03, 0.05), (1, 1), (1.2, 2), (240, 250), (900, 1_000)])
 def test_the_axis_ends_at_a_round_number(highest: float, end: float) -> None:
     assert nice(highest) == pytest.approx(end)
+
+
+@pytest.mark.parametrize("part", ["alerts", "drift", "usage"])
+def test_former_pages_lead_to_it(world: World, part: str) -> None:
+    assert client(world.engineer).get(f"/p/invoices/deploy/{part}/")["Location"] == ADDRESS
+
+
+def test_the_loop_counts_and_checks(world: World, deployment: Deployment) -> None:
+    logged(world.project.pk, timezone.now(), 3, release=deployment.stable)
+    MonitoringLoop(threading.Event()).step()
+    assert Traffic.objects.filter(seconds=60).get().requests == 3
+    assert AlertRule.objects.filter(project=world.project, checked_at__isnull=False).exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("error", [OperationalError("away"), RuntimeError("a mistake")])
+def test_an_error_does_not_end_the_loop(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.monitoring.loop.connection.close", lambda: None)
+    done: list[datetime] = []
+
+    def fails(now: datetime) -> None:
+        raise error
+
+    loop = MonitoringLoop(threading.Event(), ((fails, 60.0), (done.append, 0.0)))
+    for _ in range(3):
+        loop.step()
+    assert len(done) == 3

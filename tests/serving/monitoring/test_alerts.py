@@ -1,4 +1,4 @@
-"""Alerts fire and resolve on figures of the log, with a clock that the tests hand in."""
+"""Alerts fire and resolve on figures of the log, with a clock that the tests hand in; their forms."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -7,19 +7,22 @@ from typing import Any
 
 import pytest
 from django.core import mail
+from django.test import Client
+from django.utils import timezone
 
+from evaluation.models import AuditEntry
 from labeling.integrations import deliveries, webhooks
-from labeling.models import WebhookDelivery
-from serving.alerts import checks, rules
-from serving.alerts.mail import send_waiting
+from labeling.models import Contract, WebhookDelivery
 from serving.deployments import services
-from serving.models import AlertEvent, AlertRule, Deployment, DriftCheck, Package, Replica
-from serving.traffic.counting import count_marked
+from serving.models import AlertEvent, AlertRecipients, AlertRule, Deployment, DriftCheck, Package, Replica
+from serving.monitoring import alerts
+from serving.monitoring.alerts import METRICS, Measured, check_all, send_waiting
+from serving.monitoring.figures import count_marked
 from slmstudio.runs.models import Status
 from tests.evaluation.factories import World
 from tests.servers import in_thread
+from tests.serving.monitoring.rows import logged
 from tests.serving.rollouts.rows import deployed
-from tests.serving.traffic.rows import logged
 from tests.shared_rows import shared_fixture
 
 START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -29,10 +32,10 @@ Kind = AlertEvent.Kind
 @shared_fixture
 def deployment(world: World) -> Deployment:
     """A stable version; only the alert on failures is on."""
-    found = deployed(world)
-    rules.ensure_rules(found.project)
+    row = deployed(world)
+    alerts.rules_of(row.project)
     AlertRule.objects.exclude(metric="failures").update(enabled=False)
-    return found
+    return row
 
 
 def rule_of(metric: str = "failures", **changes: Any) -> AlertRule:
@@ -49,7 +52,7 @@ def pass_minutes(deployment: Deployment, first: int, last: int, *, failed: int, 
         for seconds in (0, 15, 30, 45):
             now = at + timedelta(seconds=seconds)
             count_marked(now)
-            checks.check_all(now)
+            check_all(now)
 
 
 def kinds() -> list[tuple[str, datetime]]:
@@ -85,8 +88,8 @@ def test_a_short_spike_does_not_fire(deployment: Deployment) -> None:
 
 def test_few_requests_conclude_nothing(deployment: Deployment) -> None:
     pass_minutes(deployment, 0, 9, failed=1, good=0)
-    found = rule_of()
-    assert (found.state, found.value) == ("ok", None)
+    rule = rule_of()
+    assert (rule.state, rule.value) == ("ok", None)
 
 
 @pytest.mark.parametrize(("missing_fires", "expected"), [(False, []), (True, [Kind.FIRING])])
@@ -103,7 +106,7 @@ def test_shadow_requests_do_not_count(deployment: Deployment) -> None:
         at = START + timedelta(minutes=minute)
         logged(deployment.project_id, at, 30, status=502, shadow_of="0" * 32, release=deployment.stable)
         count_marked(at)
-        checks.check_all(at)
+        check_all(at)
     assert kinds() == []
 
 
@@ -117,18 +120,18 @@ def test_each_metric_fires(deployment: Deployment, metric: str, changes: dict[st
     rule_of(metric, limit=limit, for_seconds=0, min_requests=20)
     logged(deployment.project_id, START, 40, release=deployment.stable, **changes)
     count_marked(START)
-    checks.check_all(START)
+    check_all(START)
     assert list(AlertEvent.objects.values_list("metric", "kind")) == [(metric, Kind.FIRING)]
 
 
 def test_a_version_without_replicas_fires(deployment: Deployment) -> None:
     AlertRule.objects.update(enabled=False)
     rule_of("replicas")
-    checks.check_all(START)
+    check_all(START)
     assert kinds() == []
     Replica.objects.all().delete()
     for seconds in range(0, 150, 15):
-        checks.check_all(START + timedelta(seconds=30 + seconds))
+        check_all(START + timedelta(seconds=30 + seconds))
     assert kinds() == [(Kind.FIRING, START + timedelta(seconds=150))]
     assert AlertEvent.objects.get().sentence.endswith(f"{deployment.stable}.")
 
@@ -138,10 +141,10 @@ def test_a_version_whose_package_is_being_built_does_not_fire(deployment: Deploy
     rule_of("replicas", for_seconds=0)
     Replica.objects.all().delete()
     Package.objects.update(status=Status.RUNNING)
-    checks.check_all(START)
+    check_all(START)
     assert kinds() == []
     Package.objects.update(status=Status.DONE)
-    checks.check_all(START + timedelta(seconds=15))
+    check_all(START + timedelta(seconds=15))
     assert [kind for kind, _ in kinds()] == [Kind.FIRING]
 
 
@@ -150,9 +153,9 @@ def test_little_traffic_fires_below_a_limit(deployment: Deployment) -> None:
     rule_of("traffic", limit=1.0, for_seconds=0, window_seconds=600)
     logged(deployment.project_id, START, 30, release=deployment.stable)
     count_marked(START)
-    checks.check_all(START)
+    check_all(START)
     assert kinds() == []
-    checks.check_all(START + timedelta(minutes=30))
+    check_all(START + timedelta(minutes=30))
     assert [kind for kind, _ in kinds()] == [Kind.FIRING]
 
 
@@ -165,12 +168,12 @@ def test_drift_fires_and_resolves_with_the_daily_check(deployment: Deployment) -
     }  # fmt: skip
     values: dict[str, Any] = {"project": deployment.project, "release": deployment.stable}
     DriftCheck.objects.create(day=START.date() - timedelta(days=1), findings=[finding], changed=1, **values)
-    checks.check_all(START)
+    check_all(START)
     assert [kind for kind, _ in kinds()] == [Kind.FIRING]
     assert "900" in AlertEvent.objects.get().sentence
     DriftCheck.objects.create(day=START.date(), findings=[{**finding, "changed": False}], changed=0, **values)
     for minute in range(7):
-        checks.check_all(START + timedelta(hours=13, minutes=minute))
+        check_all(START + timedelta(hours=13, minutes=minute))
     assert [kind for kind, _ in kinds()] == [Kind.FIRING, Kind.RESOLVED]
 
 
@@ -178,7 +181,7 @@ def test_stopping_the_deployment_resolves(world: World, deployment: Deployment) 
     pass_minutes(deployment, 0, 7, failed=10, good=20)
     assert rule_of().state == "firing"
     services.stop(deployment=deployment, user=world.engineer, reason="Done.")
-    checks.check_all(START + timedelta(minutes=8))
+    check_all(START + timedelta(minutes=8))
     assert [kind for kind, _ in kinds()] == [Kind.FIRING, Kind.RESOLVED]
 
 
@@ -186,7 +189,7 @@ def test_two_hosts_inform_once(deployment: Deployment) -> None:
     rule_of(for_seconds=0)
     logged(deployment.project_id, START, 40, status=503, release=deployment.stable)
     count_marked(START)
-    assert [checks.check_all(START), checks.check_all(START + timedelta(seconds=2))] == [1, 0]
+    assert [check_all(START), check_all(START + timedelta(seconds=2))] == [1, 0]
     assert len(kinds()) == 1
 
 
@@ -194,12 +197,12 @@ def fire(deployment: Deployment) -> AlertEvent:
     rule_of(for_seconds=0)
     logged(deployment.project_id, START, 40, status=503, release=deployment.stable)
     count_marked(START)
-    checks.check_all(START)
+    check_all(START)
     return AlertEvent.objects.get()
 
 
 def test_mail_goes_to_the_recipients_once(world: World, deployment: Deployment, settings: Any) -> None:
-    rules.set_recipients(project=world.project, user=world.engineer, addresses=["a@example.com", "b@example.com"])
+    alerts.set_recipients(project=world.project, user=world.engineer, addresses=["a@example.com", "b@example.com"])
     event = fire(deployment)
     assert event.mail == AlertEvent.Mail.WAITING
     assert [send_waiting(START), send_waiting(START)] == [1, 0]
@@ -211,7 +214,7 @@ def test_mail_goes_to_the_recipients_once(world: World, deployment: Deployment, 
 
 
 def test_mail_is_tried_again(world: World, deployment: Deployment, settings: Any) -> None:
-    rules.set_recipients(project=world.project, user=world.engineer, addresses=["a@example.com"])
+    alerts.set_recipients(project=world.project, user=world.engineer, addresses=["a@example.com"])
     event = fire(deployment)
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT, settings.EMAIL_USE_TLS = "127.0.0.1", 1, False
@@ -256,3 +259,138 @@ def test_a_webhook_gets_a_signed_event(world: World, deployment: Deployment, set
     assert (payload["data"]["value"], payload["data"]["event"]) == (1.0, event.pk)
     sent_at = int(headers["SLM-Signature"].split(",")[0].removeprefix("t="))
     assert headers["SLM-Signature"] == deliveries.signature(deliveries.secret_of(hook), body, sent_at)
+
+
+# -- states -----------------------------------------------------------------------------------------------------------
+
+OVER, NEAR, CLEAR, UNKNOWN = 0.06, 0.048, 0.01, None
+
+
+def history(values: list[float | None], *, every: int = 60, **changes: Any) -> list[str]:
+    """The state of the rule on failures, with a limit of 5%, after each check."""
+    rule = AlertRule(**{"metric": "failures", "limit": 0.05, "since": START, **changes})
+    states = []
+    for index, value in enumerate(values):
+        measured = Measured(value, requests=0 if value is None else 50)
+        metric = METRICS["failures"]
+        is_over, clear = alerts.exceeds(rule, metric, measured), alerts.is_clear(rule, metric, measured)
+        alerts.step(rule, is_over, clear, START + timedelta(seconds=every * index))
+        states.append(rule.state)
+    return states
+
+
+FIRED = [OVER] * 6
+_HOURS = int(alerts.FORGET.total_seconds() // 60)
+
+
+@pytest.mark.parametrize(("values", "states"), [
+    (FIRED, ["pending"] * 5 + ["firing"]),
+    ([OVER] * 4 + [NEAR] + [OVER] * 5, ["pending"] * 4 + ["ok"] + ["pending"] * 5),
+    (FIRED + [CLEAR] * 6, ["pending"] * 5 + ["firing"] * 6 + ["ok"]),
+    ([NEAR] * 20, ["ok"] * 20),
+    (FIRED + [NEAR, CLEAR, CLEAR] * 10, ["pending"] * 5 + ["firing"] * 31),
+    (FIRED + [CLEAR, OVER] * 30, ["pending"] * 5 + ["firing"] * 61),
+    ([UNKNOWN] * 50, ["ok"] * 50),
+    ([OVER] * 3 + [UNKNOWN] + [OVER] * 3, ["pending"] * 3 + ["ok"] + ["pending"] * 3),
+    (FIRED + [UNKNOWN] * (_HOURS + 1), ["pending"] * 5 + ["firing"] * _HOURS + ["ok"] * 2),
+])  # fmt: skip
+def test_states(values: list[float | None], states: list[str]) -> None:
+    assert history(values) == states
+
+
+def test_checks_that_were_missed_prove_nothing() -> None:
+    assert history([OVER, OVER], every=7_200) == ["pending", "pending"]
+    firing = {"state": "firing", "clear_since": START, "checked_at": START - timedelta(hours=2), "measured_at": START}
+    assert history([CLEAR], **firing) == ["firing"]
+    assert history([OVER], for_seconds=0) == ["firing"]
+
+
+@pytest.mark.parametrize(("metric", "value", "limit", "over", "clear"), [
+    ("failures", 0.05, 0.05, False, False), ("failures", 0.045, 0.05, False, True), ("replicas", 1.0, 0, True, False),
+    ("replicas", 0.0, 0, False, True), ("traffic", 0.049, 0.05, True, False), ("traffic", 0.05, 0.05, False, False),
+    ("traffic", 0.056, 0.05, False, True), ("traffic", None, 0.05, None, False),
+])  # fmt: skip
+def test_limits(metric: str, value: float | None, limit: float, over: bool | None, clear: bool) -> None:
+    rule, measured = AlertRule(metric=metric, limit=limit, min_requests=1), Measured(value, requests=9)
+    assert alerts.exceeds(rule, METRICS[metric], measured) is over
+    assert alerts.is_clear(rule, METRICS[metric], measured) is clear
+
+
+# -- forms ------------------------------------------------------------------------------------------------------------
+
+ADDRESS = "/p/invoices/deploy/monitoring/"
+RULE = {
+    "limit": "2.5", "window_seconds": "30", "for_seconds": "10", "min_requests": "100", "missing_fires": "on",
+    "enabled": "on",
+}  # fmt: skip
+
+
+def client(user: Any) -> Client:
+    signed_in = Client()
+    signed_in.force_login(user)
+    return signed_in
+
+
+def test_a_new_rule_has_the_limit_of_the_contract(world: World, deployment: Deployment) -> None:
+    Contract.objects.filter(project=world.project).update(constraints={"latency_p95_ms": 800})
+    AlertRule.objects.all().delete()
+    lines = {line.rule.metric: line for line in client(world.annotator).get(ADDRESS).context["lines"]}
+    assert (lines["p95"].rule.limit, lines["failures"].badge[0], lines["traffic"].badge[0]) == (800, "new", "cancelled")
+    check_all(timezone.now())
+    page = client(world.annotator).get(ADDRESS)
+    assert {line.badge[0] for line in page.context["lines"]} == {"done", "cancelled"}
+
+
+def test_a_rule_is_changed_in_percent_and_minutes(world: World, deployment: Deployment) -> None:
+    engineer = client(world.engineer)
+    form = engineer.get(f"{ADDRESS}?edit=failures").context["form"]
+    assert (form.initial["limit"], form.initial["for_seconds"]) == (5, 5)
+    AlertRule.objects.filter(metric="failures").update(state="firing")
+    assert engineer.post(f"{ADDRESS}rules/failures/", RULE).status_code == 302
+    rule = AlertRule.objects.get(metric="failures")
+    assert (rule.limit, rule.window_seconds, rule.for_seconds) == (0.025, 1_800, 600)
+    assert (rule.min_requests, rule.missing_fires, rule.enabled, rule.state) == (100, True, True, "ok")
+    assert AuditEntry.objects.filter(about="alerts").count() == 1
+    assert list(engineer.get(f"{ADDRESS}?edit=drift").context["form"].fields) == ["enabled"]
+    assert engineer.post(f"{ADDRESS}rules/drift/", {}).status_code == 302
+    assert not AlertRule.objects.get(metric="drift").enabled
+
+
+@pytest.mark.parametrize(("field", "value"), [
+    ("limit", "-1"), ("limit", ""), ("window_seconds", "0"), ("for_seconds", "2000"), ("min_requests", "x"),
+])  # fmt: skip
+def test_errors_name_their_field(world: World, field: str, value: str) -> None:
+    answer = client(world.engineer).post(f"{ADDRESS}rules/failures/", {**RULE, field: value})
+    assert (answer.status_code, list(answer.context["form"].errors)) == (422, [field])
+    assert AlertRule.objects.get(metric="failures").limit == 0.05
+
+
+def test_recipients_are_stored(world: World) -> None:
+    engineer = client(world.engineer)
+    answer = engineer.post(f"{ADDRESS}recipients/", {"addresses": "a@example.com\nb@example.com, a@example.com"})
+    assert answer.status_code == 302
+    assert AlertRecipients.objects.get().addresses == ["a@example.com", "b@example.com"]
+    answer = engineer.post(f"{ADDRESS}recipients/", {"addresses": "no address"})
+    assert (answer.status_code, list(answer.context["recipients_form"].errors)) == (422, ["addresses"])
+
+
+def test_annotators_change_nothing(world: World) -> None:
+    annotator = client(world.annotator)
+    assert annotator.post(f"{ADDRESS}rules/failures/", RULE).status_code == 403
+    assert annotator.post(f"{ADDRESS}recipients/", {"addresses": ""}).status_code == 403
+    assert client(world.engineer).post(f"{ADDRESS}rules/none/", RULE).status_code == 404
+
+
+def test_firing_alerts_lead_to_what_they_are_about(world: World, deployment: Deployment) -> None:
+    assert b"firing-alerts" not in client(world.annotator).get("/p/invoices/").content
+    AlertRule.objects.filter(metric__in=["invalid", "p95", "replicas"]).update(enabled=True, state="firing", value=0.2)
+    assert b"firing-alerts" in client(world.annotator).get("/p/invoices/").content
+
+    def urls(user: Any) -> dict[str, str]:
+        return {line.rule.metric: line.url for line in client(user).get(ADDRESS).context["firing"]}
+
+    assert urls(world.engineer) == {
+        "invalid": "/p/invoices/deploy/review/?reason=failure", "p95": f"{ADDRESS}#figures",
+        "replicas": "/p/invoices/deploy/",
+    }  # fmt: skip
+    assert urls(world.manager)["invalid"] == f"{ADDRESS}#figures"  # who may not review

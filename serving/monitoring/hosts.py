@@ -1,27 +1,24 @@
 """GPUs and the memory of replicas on this host, sampled once a minute by ``manage.py serve``."""
 
 import contextlib
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import psutil
 from django.db.models import QuerySet
 
 from serving.models import HostSample, Replica
+from serving.monitoring.figures import Window, floor
 from serving.replicas.addresses import host_name
-from serving.traffic.counting import floor
-from serving.traffic.series import Window
 from slmstudio.workers.gpu_loads import gpus
 
 
 def sample(now: datetime) -> None:
     """Stores what this host uses now; nothing where it has neither replicas nor GPUs."""
     host = host_name()
+    rows = Replica.objects.alive().filter(host=host, pid__gt=0).order_by("release", "slot")
     replicas = [
         {"project": project, "release": release, "slot": slot, "memory_bytes": memory}
-        for project, release, slot, pid in Replica.objects.alive()
-        .filter(host=host, pid__gt=0)
-        .order_by("release", "slot")
-        .values_list("release__project_id", "release_id", "slot", "pid")
+        for project, release, slot, pid in rows.values_list("release__project_id", "release_id", "slot", "pid")
         if (memory := resident_bytes(pid))
     ]
     cards = gpus()
@@ -33,27 +30,23 @@ def sample(now: datetime) -> None:
 
 def resident_bytes(pid: int) -> int:
     """The resident memory of a process with its children; 0 where it has ended."""
-    found = 0
+    total = 0
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(pid)
-        found = process.memory_info().rss
+        total = process.memory_info().rss
         for child in process.children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                found += child.memory_info().rss
-    return int(found)
+                total += child.memory_info().rss
+    return int(total)
 
 
-def samples(project_id: int, window: Window, now: datetime) -> QuerySet[HostSample]:
-    """One sample a point of the window, of hosts; the newest minute that began before the point's end is close enough.
-
-    ``replicas`` of other projects are in it too.
-    """
+def samples(window: Window, now: datetime) -> QuerySet[HostSample]:
+    """One sample a point of the window, of each host, with the replicas of all projects."""
     minutes = [floor(start, 60) for start in window.starts(now)] + [floor(now, 60)]
     return HostSample.objects.filter(minute__in=minutes).order_by("host", "minute")
 
 
-def newest(now: datetime) -> list[HostSample]:
+def newest(now: datetime) -> QuerySet[HostSample]:
     """The newest sample of each host, if it is from the last three minutes."""
-    since = floor(now, 60).timestamp() - 180
-    rows = HostSample.objects.filter(minute__gte=datetime.fromtimestamp(since, now.tzinfo)).order_by("host", "-minute")
-    return list(rows.distinct("host"))
+    rows = HostSample.objects.filter(minute__gte=floor(now, 60) - timedelta(minutes=3))
+    return rows.order_by("host", "-minute").distinct("host")

@@ -8,8 +8,8 @@ import pytest
 from django.utils import timezone
 
 from serving.models import Deployment, HostSample
+from serving.monitoring import hosts
 from serving.replicas.addresses import host_name
-from serving.traffic import hosts
 from slmstudio.workers.gpu_loads import gpus
 from tests.evaluation.factories import World
 from tests.serving.factories import answering

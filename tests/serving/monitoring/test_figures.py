@@ -1,5 +1,6 @@
 """Figures of the log: marked by a trigger, counted once, also late ones."""
 
+import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,10 +8,9 @@ from django.db import connection
 from django.utils import timezone
 
 from serving.models import HostSample, RequestLog, Traffic, TrafficMark
-from serving.traffic import counting
-from serving.traffic.counting import SPANS, count_marked, delete_old, floor
-from serving.traffic.histogram import quantile
-from tests.serving.traffic.rows import logged
+from serving.monitoring import figures
+from serving.monitoring.figures import SPANS, count_marked, delete_old, floor, quantile, recent
+from tests.serving.monitoring.rows import logged
 
 pytestmark = pytest.mark.django_db
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -41,8 +41,8 @@ def test_requests_are_counted_by_version_and_stage_at_every_span() -> None:
         assert sum(row.requests for row in rows) == 10
         assert {row.start for row in rows} == {floor(NOON, seconds), floor(NOON + timedelta(minutes=20), seconds)}
     candidate = all_of(21_600)[NOON, 8, "candidate"]
-    found = quantile({int(key): number for key, number in candidate.total.items()}, 0.5)
-    assert found == pytest.approx(500, rel=0.025)
+    median = quantile({int(key): number for key, number in candidate.total.items()}, 0.5)
+    assert median == pytest.approx(500, rel=0.025)
 
 
 def test_counting_again_changes_nothing() -> None:
@@ -75,7 +75,7 @@ def test_late_rows_of_a_minute_whose_neighbors_were_deleted() -> None:
     first = floor(old, 21_600)
     logged(1, first, 4)
     logged(1, first + timedelta(minutes=90), 3)
-    while count_marked(NOW) >= counting.MAX_MINUTES:
+    while count_marked(NOW) >= figures.MAX_MINUTES:
         pass
     delete_old(NOW)
     assert not Traffic.objects.filter(seconds=60).exists()
@@ -86,7 +86,7 @@ def test_late_rows_of_a_minute_whose_neighbors_were_deleted() -> None:
 
 
 def test_many_minutes_take_several_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counting, "MAX_MINUTES", 3)
+    monkeypatch.setattr(figures, "MAX_MINUTES", 3)
     for minute in range(7):
         logged(1, NOON + timedelta(minutes=minute))
     assert [count_marked(NOW) for _ in range(4)] == [3, 3, 1, 0]
@@ -114,9 +114,22 @@ def test_another_process_counts() -> None:
         if key in ("dbname", "user", "password", "host", "port")
     })  # fmt: skip
     with other:
-        other.execute("SELECT pg_advisory_lock(%s)", [counting._LOCK])
+        other.execute("SELECT pg_advisory_lock(%s)", [figures._LOCK])
         assert count_marked(NOW) == 0
         # closing the connection releases the lock some time later
-        other.execute("SELECT pg_advisory_unlock(%s)", [counting._LOCK])
+        other.execute("SELECT pg_advisory_unlock(%s)", [figures._LOCK])
     assert TrafficMark.objects.exists()
     assert count_marked(NOW) == 1
+
+
+def test_quantiles_are_those_of_the_log() -> None:
+    rng = random.Random(3)
+    values = sorted(rng.lognormvariate(5, 1.5) for _ in range(400))
+    for number, milliseconds in enumerate(values):
+        logged(1, NOON + timedelta(minutes=number % 3), total_ms=milliseconds)
+    while count_marked(NOW):
+        pass
+    sums = recent(1, 60, NOON + timedelta(minutes=5))
+    for share in (0.0, 0.5, 0.95, 1.0):
+        assert sums.time("total", share) == pytest.approx(values[int(share * 399)], rel=0.026)
+    assert sums.time("fallback", 0.5) is None

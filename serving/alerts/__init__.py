@@ -1,1 +1,0 @@
-"""Alerts on a deployment: rules, their states, webhooks and mail."""

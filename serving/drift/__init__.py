@@ -1,1 +1,0 @@
-"""Drift: whether live requests differ from the documents of the evaluation."""

@@ -1,1 +1,0 @@
-"""Figures of the request log: counted per minute, read per window."""
