@@ -4,6 +4,7 @@
 ``python -m bench.classical sroie RECEIPTS.jsonl`` for extraction rules on receipts, with 126 held out.
 """
 
+import csv
 import json
 import os
 import random
@@ -14,7 +15,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import banking77
 from slmstudio.stack import environment
 
 SEED = 17
@@ -24,9 +24,15 @@ HELD_OUT = {"banking77": 1000, "sroie": 126}
 
 def messages(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The contract and the documents of BANKING77."""
-    schema, rows = banking77.read(path)
-    documents = [{"id": row.id, "text": row.text, "gold": row.gold} for row in rows]
-    return {"instruction": banking77.INSTRUCTION, "schema": schema}, documents
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    intent = {"type": "string", "enum": sorted({line["category"] for line in lines}), "x-slm": {"kind": "class"}}
+    schema = {"type": "object", "additionalProperties": False, "required": ["intent"], "properties": {"intent": intent}}
+    documents = [
+        {"id": f"m{at:05d}", "text": line["text"], "gold": {"intent": line["category"]}}
+        for at, line in enumerate(lines)
+    ]
+    return {"instruction": "Name the intent of the message.", "schema": schema}, documents
 
 
 def sroie(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:

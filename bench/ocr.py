@@ -1,4 +1,4 @@
-"""The share of gold values found in OCR text of scans: ``python bench/ocr.py [FOLDER]``.
+"""The share of gold values found in OCR text of scans: ``python -m bench.ocr [FOLDER]``.
 
 FOLDER holds images and ``gold.json`` (file name -> fields of the receipt template); by default the receipts in
 ``../shared/data/sroie/images``. Each image goes through the reader of imports. Per field: found verbatim (except
@@ -12,14 +12,12 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from labeling.demo.templates import template  # noqa: E402
-from labeling.imports.formats.base import Context  # noqa: E402
-from labeling.imports.formats.scans import IMAGE, Scanner  # noqa: E402
-from slmstudio.contract.schema.compiled import compile_schema  # noqa: E402
-from slmstudio.contract.values import evidence  # noqa: E402
+from labeling.demo.templates import template
+from labeling.imports.formats.base import Context
+from labeling.imports.formats.scans import IMAGE, Scanner
+from slmstudio.contract.schema.compiled import compile_schema
+from slmstudio.contract.values import evidence
+from slmstudio.stack.environment import ROOT
 
 
 def main() -> None:

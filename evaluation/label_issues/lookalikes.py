@@ -2,7 +2,7 @@
 
 They are assigned to annotators, and so go to the front of their queues. Hold-out documents are neither queued nor
 searched for: labels chosen by what a model gets wrong on the hold-out make its gates pass without a better model
-(``bench.correction``).
+(``bench.gate_workflow``).
 """
 
 import random

@@ -1,6 +1,6 @@
 """Ranks gold labels by how likely they are wrong, from predictions of models that did not see them. Pure.
 
-The ranking is by the ratio of the probabilities of gold and prediction, lowest first. In ``bench.suspect_labels`` it is
+The ranking is by the ratio of the probabilities of gold and prediction, lowest first. In docs/benchmarks.md it is
 about as good as the probability of gold alone where labels were changed to any class, and better where they were
 changed to a similar class.
 

@@ -2,7 +2,7 @@
 
 The accuracy is a scaled logistic function of the logarithm of the labels, ``top / (1 + exp(-(a + b * ln n)))``: the
 Morgan-Mercer-Flodin curve, one of the best of those that Viering and Loog compare (2023, arXiv:2103.10948). A power law
-of the error misses the steep start of tasks with many classes (``bench.learning_curve``). It is fitted by weighted
+of the error misses the steep start of tasks with many classes (docs/benchmarks.md). It is fitted by weighted
 least squares of the logits, for a grid of tops. The band comes from a parametric bootstrap: every measurement is drawn
 again with the variance of its documents and the spread between subsets of its size.
 """

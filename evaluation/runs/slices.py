@@ -8,7 +8,7 @@ from labeling.models import Document
 from slmstudio.contract.scoring.scorer import DocumentScore, metadata_slices, slices
 
 #: documents of a slice of a hold-out evaluation that is not open: with fewer, labels chosen by its figures fit
-#: the training data to the examination (``bench.correction``)
+#: the training data to the examination (``bench.gate_workflow``)
 MIN_HOLDOUT_DOCUMENTS = 20
 
 

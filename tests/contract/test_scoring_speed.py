@@ -40,5 +40,5 @@ def test_ten_thousand_documents() -> None:
         assert 0.9 < figures["field_exact"]["rate"] < 1
         if seconds < 6:
             break
-    # Measured: 1.5 s on one core (bench/evaluation.py); the rest is slack for slower and shared ones.
+    # Measured: 1.5 s on one core (docs/evaluation.md); the rest is slack for slower and shared ones.
     assert seconds < 6

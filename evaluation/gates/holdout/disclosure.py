@@ -1,7 +1,7 @@
 """Disclosure: the single outputs of a hold-out evaluation are opened on purpose, with a reason.
 
 What is known of single documents can be trained on: a team that corrects what it sees on the hold-out passes every
-gate at a true rate far below it (``bench.correction``). Therefore a hold-out evaluation shows figures over at least
+gate at a true rate far below it (``bench.gate_workflow``). Therefore a hold-out evaluation shows figures over at least
 ``MIN_SLICE_DOCUMENTS`` documents and no single output. Once its outputs are opened, its documents count in no gate on
 answers of a model that is made afterward; gates on that model need other hold-out documents.
 """

@@ -6,7 +6,6 @@ What is simulated here quickly, ``bench.gate_simulation`` simulates at length; i
 import numpy as np
 import pytest
 
-from bench import correction
 from bench import gate_workflow as workflow
 from bench.gate_workflow import Plan, counted, naive
 from evaluation.gates.verdicts import Gate, Measurement, Status, verdict_for
@@ -60,25 +59,25 @@ def test_candidates_that_are_worse_by_the_limit_pass_at_most_at_the_level() -> N
 TEAMS = 600
 
 
-def teams(plan: correction.Correction, level: workflow.Level = counted) -> correction.Outcome:
-    return correction.simulate(np.random.default_rng(5), TEAMS, plan, level=level)
+def teams(plan: workflow.Correction, level: workflow.Level = counted) -> workflow.Outcome:
+    return workflow.simulate(np.random.default_rng(5), TEAMS, plan, level=level)
 
 
-@pytest.mark.parametrize("words", [words for words, _ in correction.PLANS if "not possible" not in words])
+@pytest.mark.parametrize("words", [words for words, _ in workflow.TEAMS if "not possible" not in words])
 def test_ten_rounds_of_mending_pass_wrongly_at_most_one_time_in_twenty(words: str) -> None:
-    assert teams(dict(correction.PLANS)[words]).false <= 0.05
+    assert teams(dict(workflow.TEAMS)[words]).false <= 0.05
 
 
 def test_mending_what_fails_on_the_hold_out_would_always_pass() -> None:
     """Why lookalikes of the hold-out and its small slices are not offered."""
     for seen in ("holdout", "slices"):
-        found = teams(correction.Correction(seen=seen))
+        found = teams(workflow.Correction(seen=seen))
         assert found.false == 1.0
         assert 0.88 < found.rate < 0.9
 
 
 def test_following_the_rate_of_the_hold_out_without_alpha_spending_passes_too_often() -> None:
-    plan = next(plan for _, plan in correction.PLANS if plan.keeps_better)
+    plan = next(plan for _, plan in workflow.TEAMS if plan.keeps_better)
     assert teams(plan, naive).false > 0.15
 
 

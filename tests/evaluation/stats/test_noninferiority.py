@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench import noninferiority
+from bench import gate_simulation
 from evaluation.gates.verdicts import Gate, Measurement, Status, verdict_for
 from evaluation.stats import alpha_level, by_family, non_inferiority, paired_loss, pairs_needed
 from evaluation.stats.sequential import log_e_of_gains
@@ -121,28 +121,30 @@ def test_other_values_are_rejected(before: list[float], after: list[float], marg
         non_inferiority(before, after, margin=margin)
 
 
-@pytest.mark.parametrize("plan", noninferiority.PLANS[:3], ids=str)
-@pytest.mark.parametrize("draw", noninferiority.DRAWS.values(), ids=lambda draw: draw.__name__)
+@pytest.mark.parametrize("plan", gate_simulation.FAMILIES[:3], ids=str)
+@pytest.mark.parametrize("draw", gate_simulation.DRAWS.values(), ids=lambda draw: draw.__name__)
 def test_a_model_worse_by_the_margin_passes_the_gate_at_most_one_time_in_twenty(
-    plan: noninferiority.Plan, draw: noninferiority.Draw
+    plan: gate_simulation.Families, draw: gate_simulation.Draw
 ) -> None:
-    by_documents, by_families = noninferiority.share(draw, plan, margin=0.1, loss=0.1, gain=0.02, rounds=400, seed=15)
+    by_documents, by_families = gate_simulation.passing(
+        draw, plan, margin=0.1, loss=0.1, gain=0.02, rounds=400, seed=15
+    )
     assert by_families <= 0.05
     assert plan.documents == 1 or by_documents > 0.08  # what counting families is for
 
 
 def test_a_model_that_is_as_good_passes_with_enough_families() -> None:
-    draw, plan = noninferiority.whole_families, noninferiority.Plan(100, 5)
-    _, power = noninferiority.share(draw, plan, margin=0.1, loss=0.0, gain=0.02, rounds=100, seed=15)
+    draw, plan = gate_simulation.whole_families, gate_simulation.Families(100, 5)
+    _, power = gate_simulation.passing(draw, plan, margin=0.1, loss=0.0, gain=0.02, rounds=100, seed=15)
     assert power > 0.8
 
 
 def test_the_simulation_decides_as_the_gate_does() -> None:
     rng = np.random.default_rng(2)
     gate = Gate("margin", "non_inferiority", ">=", 0.1, compared_with="production")
-    for plan in (noninferiority.Plan(60, 1), noninferiority.Plan(60, 5)):
+    for plan in (gate_simulation.Families(60, 1), gate_simulation.Families(60, 5)):
         for _ in range(4):
-            losses = noninferiority.whole_families(rng, plan, 0.01, 0.02)
+            losses = gate_simulation.whole_families(rng, plan, 0.01, 0.02)
             of = {at: at // plan.documents for at in range(losses.size)}
             pairs = [(max(0.0, loss), max(0.0, -loss)) for loss in losses.flat]
             families = by_family((of[at], b - a, 1.0) for at, (b, a) in enumerate(pairs)) if plan.documents > 1 else ()
@@ -150,4 +152,4 @@ def test_the_simulation_decides_as_the_gate_does() -> None:
                 Measurement.paired([b for b, _ in pairs], [a for _, a in pairs], "it"), families=families
             )
             is_passed = verdict_for(gate, measured).status is Status.PASS
-            assert is_passed == noninferiority.passes(losses, 0.1)[1]
+            assert is_passed == gate_simulation.passes(losses, 0.1)[1]

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.contention import Cell, broken
 from slmstudio.runs.child_environment import cpu_settings
 from slmstudio.workers.hardware import allowed_cores
 from tests.training.ml_data import REPO
@@ -163,11 +162,3 @@ def test_child_of_a_confined_process_has_all_cores() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", child], cwd=REPO, check=True, stdout=subprocess.PIPE, text=True)
     assert int(shown.stdout) == len(allowed_cores())
-
-
-@pytest.mark.parametrize(
-    ("one", "two", "before", "count"), [(2.0, 2.5, 0.91, 0), (2.1, 2.5, 1.0, 1), (2.0, 2.6, 1.0, 1), (1.0, 1.0, 0.9, 1)]
-)
-def test_bench_fails_above_its_limits(one: float, two: float, before: float, count: int) -> None:
-    seconds = {Cell("training", "now", busy): times for busy, times in enumerate((1.0, one, two))}
-    assert len(broken({**seconds, Cell("training", "before", 0): before})) == count

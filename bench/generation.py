@@ -7,18 +7,18 @@ child:
 - ``generate, batches``: sorted by length, left-padded, in batches;
 - ``studio, one`` and ``studio, batches``: as in an evaluation, with 500 outputs of other receipts known, like those of
   the training documents;
-- ``llama.cpp``: the same weights as a GGUF file, where one is given.
+- ``llama.cpp``: the same weights as a GGUF file (``--gguf``).
 
 Reports documents and tokens per second, the number of outputs equal to ``generate, one`` (constrained: to ``studio,
 one``), field accuracy, the cost per token of constrained decoding, and the gain of speculative decoding.
 
-    SLM_BENCH_MODEL=folder [SLM_BENCH_GGUF=file] [SLM_BENCH_PRECISION=fp32] [SLM_BENCH_DOCUMENTS=32] \\
-        [SLM_BENCH_BATCH=8] python bench/evaluation.py generation
+    .venv/bin/python -m bench.generation FOLDER [--gguf FILE] [--precision fp32] [--documents 32] [--batch 8]
 
-The model is a prepared folder, for example var/models/smollm2-135m-instruct or the merged folder of a training run; a
+FOLDER is a prepared model, for example var/models/smollm2-135m-instruct or the merged folder of a training run; a
 fine-tuned one ends its outputs, others generate up to the limit.
 """
 
+import argparse
 import json
 import os
 import sys
@@ -49,7 +49,7 @@ class Measurement:
 class Bench:
     """A model, its encoder and the receipts."""
 
-    def __init__(self, folder: str, precision: str, documents: int, batch: int) -> None:
+    def __init__(self, options: argparse.Namespace) -> None:
         from labeling.demo.templates import template
         from slmstudio.contract.decoding.grammar import grammar
         from slmstudio.contract.schema.compiled import compile_schema
@@ -59,15 +59,14 @@ class Bench:
         from training.ml.hardware import device as machine
 
         machine.set_threads()
-        self.loaded = load(folder, precision=precision)
+        self.loaded = load(str(options.folder), precision=options.precision)
         style = "chat" if self.loaded.tokenizer.chat_template else "plain"
         self.encoder = Encoder(self.loaded.tokenizer, style, self.loaded.model.generation_config)
-        self.batch = batch
+        self.batch = options.batch
         receipt = template("receipt")
         self.compiled = compile_schema(receipt.schema)
-        with RECEIPTS.open(encoding="utf-8") as file:
-            rows = [json.loads(line) for line in file]
-        self.rows, others = rows[:documents], rows[documents:][:KNOWN]
+        rows = [json.loads(line) for line in options.receipts.read_text(encoding="utf-8").splitlines()]
+        self.rows, others = rows[: options.documents], rows[options.documents :][:KNOWN]
         self.known = [self.encoder.completion(self.compiled.canonical(row["gold"])) for row in others]
         self.prompts = [self.encoder.prompt(instruction=receipt.instruction, document=row["text"]) for row in self.rows]
         self.grammar = Grammar(
@@ -100,7 +99,7 @@ class Bench:
             padded = [[pad] * (width - len(self.prompts[place])) + self.prompts[place] for place in places]
             mask = [[0] * (width - len(self.prompts[p])) + [1] * len(self.prompts[p]) for p in places]
             with torch.inference_mode():
-                found = self.loaded.model.generate(
+                generated = self.loaded.model.generate(
                     torch.tensor(padded, device=self.loaded.device),
                     attention_mask=torch.tensor(mask, device=self.loaded.device),
                     max_new_tokens=MAX_TOKENS,
@@ -111,7 +110,7 @@ class Bench:
                     eos_token_id=list(self.encoder.stop_ids),
                     pad_token_id=pad,
                 )
-            for place, tokens in zip(places, found[:, width:].tolist(), strict=True):
+            for place, tokens in zip(places, generated[:, width:].tolist(), strict=True):
                 written[place] = self._ended(tokens)
         return [written[place] for place in range(len(self.prompts))]
 
@@ -152,10 +151,10 @@ class Bench:
         )
         batches.warm(self.prompts, max(map(len, self.prompts)) + MAX_TOKENS)
         asked = [BatchItem(prompt, MAX_TOKENS, self.grammar.constraint() if held else None) for prompt in self.prompts]
-        ordered = sorted(asked, key=lambda one: -len(one.prompt))
+        ordered = sorted(asked, key=lambda item: -len(item.prompt))
         for at in range(0, len(ordered), self.batch):
             batches.answer(ordered[at : at + self.batch], time.perf_counter())
-        return [one.tokens for one in asked]
+        return [item.tokens for item in asked]
 
     def llama(self, file: Path, at_once: int, *, held: bool) -> Measurement:
         """llama.cpp with a GGUF file; loading it is no part of the time."""
@@ -180,10 +179,10 @@ class Bench:
         from slmstudio.contract.scoring.scorer import score_document, summarize
 
         pairs = zip(self.rows, outputs, strict=True)
-        found = summarize(
+        exact = summarize(
             [score_document(self.compiled, text=row["text"], gold=row["gold"], raw=raw) for row, raw in pairs]
         )["field_exact"]
-        return f"{found['k']} of {found['n']}"
+        return f"{exact['k']} of {exact['n']}"
 
 
 def _line(bench: Bench, way: Measurement, reference: Measurement) -> list[str]:
@@ -198,39 +197,41 @@ def _line(bench: Bench, way: Measurement, reference: Measurement) -> list[str]:
     ]
 
 
-def _told(bench: Bench, title: str, ways: Sequence[Measurement], reference: Measurement) -> None:
+def _print(bench: Bench, title: str, ways: Sequence[Measurement], reference: Measurement) -> None:
     heads = ["", "documents/s", "tokens/s", "against the first", "equal outputs", "fields right"]
     print(table(title, heads, [_line(bench, way, reference) for way in ways]))
 
 
 def main() -> None:
     """Measures and prints."""
-    folder = os.environ.get("SLM_BENCH_MODEL")
-    if not folder:
-        print("generation: SLM_BENCH_MODEL names no prepared model folder, so nothing is measured.")
-        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="a prepared model")
+    parser.add_argument("--gguf", type=Path, help="the same weights for llama.cpp")
+    parser.add_argument("--receipts", type=Path, default=RECEIPTS)
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--documents", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=8)
+    options = parser.parse_args()
     if "GOMP_SPINCOUNT" not in os.environ:  # read when a process starts, so it is started again
         os.execve(sys.executable, sys.orig_argv, {**cpu_settings(), **os.environ})
-    size = int(os.environ.get("SLM_BENCH_BATCH", "8"))
-    precision = os.environ.get("SLM_BENCH_PRECISION", "fp32")
-    bench = Bench(folder, precision, int(os.environ.get("SLM_BENCH_DOCUMENTS", "32")), size)
-    file = os.environ.get("SLM_BENCH_GGUF")
-    print(f"\n{folder}, {len(bench.rows)} receipts, at most {MAX_TOKENS} tokens")
-    print(f"{precision} on {bench.loaded.device.type}\n")
+    size, file = options.batch, options.gguf
+    bench = Bench(options)
+    print(f"\n{options.folder}, {len(bench.rows)} receipts, at most {MAX_TOKENS} tokens")
+    print(f"{options.precision} on {bench.loaded.device.type}\n")
     free = [
         bench.timed("generate, one", lambda: bench.by_hand(1)),
         bench.timed(f"generate, batches of {size}", lambda: bench.by_hand(size)),
         bench.timed("studio, one", lambda: bench.one(held=False)),
         bench.timed(f"studio, batches of {size}", lambda: bench.batches(held=False)),
-        *([bench.llama(Path(file), many, held=False) for many in (1, size)] if file else []),
+        *([bench.llama(file, many, held=False) for many in (1, size)] if file else []),
     ]
-    _told(bench, "unconstrained", free, free[0])
+    _print(bench, "unconstrained", free, free[0])
     held = [
         bench.timed("studio, one", lambda: bench.one(held=True)),
         bench.timed(f"studio, batches of {size}", lambda: bench.batches(held=True)),
-        *([bench.llama(Path(file), many, held=True) for many in (1, size)] if file else []),
+        *([bench.llama(file, many, held=True) for many in (1, size)] if file else []),
     ]
-    _told(bench, "constrained", held, held[0])
+    _print(bench, "constrained", held, held[0])
     plain = bench.timed("unconstrained, no speculation", lambda: bench.one(held=False, speculate=False))
     slow = bench.timed("constrained, no speculation", lambda: bench.one(held=True, speculate=False))
     lean = bench.timed("constrained, batches, no speculation", lambda: bench.batches(held=True, fed=0))
@@ -240,3 +241,7 @@ def main() -> None:
         f"Speculative decoding: {slow.seconds / held[0].seconds:.2f} times as fast one at a time, "
         f"{lean.seconds / held[1].seconds:.2f} times in batches."
     )
+
+
+if __name__ == "__main__":
+    main()
