@@ -39,7 +39,7 @@ class ServingConfig(AppConfig):
         more_routers.register(_policy_router)
         for work in (retention.pass_if_due, sampling.draw_all, gold_labels.judge_all, retraining.propose_all):
             hooks.reaper_passed.register(work)
-        more_routers.register(_experiment_router)
+        more_routers.register(_comparison_router)
         post_save.connect(_announce, sender=Deployment)
         more_routers.register(_batch_router)
         FILES_AT.add("/projects/{slug}/extract/batch")
@@ -68,10 +68,10 @@ def _packages_router() -> "tuple[str, Router]":
     return "/projects/{slug:slug}/packages", router
 
 
-def _experiment_router() -> "tuple[str, Router]":
-    from serving.experiments.api import router
+def _comparison_router() -> "tuple[str, Router]":
+    from serving.comparisons.api import router
 
-    return "/projects/{slug:slug}/deployment/ab-tests", router
+    return "/projects/{slug:slug}/deployment/comparisons", router
 
 
 def _announce(**values: Any) -> None:

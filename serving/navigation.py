@@ -4,7 +4,7 @@ from slmstudio.access import TABLE, Action
 from slmstudio.navigation import Section, register
 
 #: the beginnings of the names of its pages
-PAGES = ("deploy", "captures", "certificate", "experiment", "replay", "package")
+PAGES = ("deploy", "captures", "traffic_comparison", "package")
 
 #: reviewers judge the requests that were drawn
 ROLES = TABLE[Action.DEPLOY] | TABLE[Action.REVIEW]

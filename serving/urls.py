@@ -6,14 +6,12 @@ from evaluation.http import moved_to
 from serving.batches import views as batch_views
 from serving.budgets import views as budget_views
 from serving.captures import views as capture_views
-from serving.certificates import views as certificate_views
+from serving.comparisons import views as comparison_views
 from serving.deployments import views
-from serving.experiments import views as experiment_views
 from serving.feedback import views as feedback_views
 from serving.monitoring import views as monitoring_views
 from serving.packages import views as package_views
 from serving.policies import views as policy_views
-from serving.replays import views as replay_views
 from serving.rollouts import views as rollout_views
 from serving.versions import views as version_views
 
@@ -49,24 +47,17 @@ urlpatterns = [
     path("deploy/captured/keys/", capture_views.register_key, name="captures_key_new"),
     path("deploy/captured/keys/<int:pk>/remove/", capture_views.remove_key, name="captures_key_remove"),
     path("deploy/captured/instruction/", capture_views.instruction, name="captures_instruction"),
-    path("deploy/certificates/", certificate_views.certificates, name="certificates"),
-    path("deploy/certificates/new/", certificate_views.certificate_new, name="certificate_new"),
-    path("deploy/certificates/<int:number>/", certificate_views.certificate, name="certificate"),
-    path("deploy/certificates/<int:number>/draw/", certificate_views.certificate_draw, name="certificate_draw"),
-    path("deploy/certificates/<int:number>/issue/", certificate_views.certificate_issue, name="certificate_issue"),
+    path("deploy/comparisons/", comparison_views.comparisons, name="traffic_comparisons"),
+    path("deploy/comparisons/new/<slug:kind>/", comparison_views.comparison_new, name="traffic_comparison_new"),
+    path("deploy/comparisons/<int:number>/", comparison_views.comparison, name="traffic_comparison"),
+    path("deploy/comparisons/<int:number>/stop/", comparison_views.comparison_stop, name="traffic_comparison_stop"),
+    path("deploy/comparisons/<int:number>/draw/", comparison_views.comparison_draw, name="traffic_comparison_draw"),
+    path("deploy/comparisons/<int:number>/issue/", comparison_views.comparison_issue, name="traffic_comparison_issue"),
     path(
-        "deploy/certificates/<int:number>/certificate.json", certificate_views.certificate_json, name="certificate_json"
+        "deploy/comparisons/<int:number>/certificate.<slug:ending>",
+        comparison_views.certificate,
+        name="traffic_comparison_certificate",
     ),
-    path(
-        "deploy/certificates/<int:number>/certificate.md",
-        certificate_views.certificate_markdown,
-        name="certificate_markdown",
-    ),
-    path("deploy/ab-tests/", experiment_views.experiments, name="experiments"),
-    path("deploy/ab-tests/new/", experiment_views.experiment_new, name="experiment_new"),
-    path("deploy/ab-tests/stop/", experiment_views.experiment_stop, name="experiment_stop"),
-    path("deploy/replay/", replay_views.replay_new, name="replay_new"),
-    path("deploy/replay/cancel/", replay_views.replay_cancel, name="replay_cancel"),
     path("deploy/batches/", batch_views.batches, name="batches"),
     path("deploy/batches/<int:pk>/result.jsonl", batch_views.result, name="batch_result"),
     path("deploy/batches/<int:pk>/cancel/", batch_views.cancel, name="batch_cancel"),
@@ -74,4 +65,7 @@ urlpatterns = [
     path("deploy/usage/", moved_to("deploy_monitoring"), name="former_usage"),
     path("deploy/usage/<int:pk>/", budget_views.budget, name="budget"),
     path("deploy/releases/<int:number>/bundle.zip", package_views.bundle, name="release_bundle"),
+    path("deploy/ab-tests/", moved_to("traffic_comparisons"), name="former_ab_tests"),
+    path("deploy/certificates/", moved_to("traffic_comparisons"), name="former_certificates"),
+    path("deploy/certificates/<int:number>/", moved_to("traffic_comparison"), name="former_certificate"),
 ]

@@ -3,14 +3,12 @@
 from serving.models.alerts import AlertEvent, AlertRecipients, AlertRule
 from serving.models.batches import BatchRun
 from serving.models.capture_keys import CaptureKey
-from serving.models.certificates import Certificate, CertificatePair
+from serving.models.comparisons import ComparisonPair, TrafficComparison
 from serving.models.deployments import Capture, Deployment, DeploymentEvent, Release, Replica, ReplicaCrash, Stage
 from serving.models.drift import DriftCheck
-from serving.models.experiments import Experiment
 from serving.models.feedback import Judgment
 from serving.models.packages import Package, Variant
 from serving.models.policies import AnswerPolicy, PackageCalibration
-from serving.models.replays import Replay
 from serving.models.requests import RequestLog
 from serving.models.review import Draw, RetrainingProposal, ReviewItem, SampleDay, SamplePlan
 from serving.models.rollouts import Rollout, RolloutPlan
@@ -26,19 +24,16 @@ __all__ = [
     "Budget",
     "Capture",
     "CaptureKey",
-    "Certificate",
-    "CertificatePair",
+    "ComparisonPair",
     "Deployment",
     "DeploymentEvent",
     "Draw",
     "DriftCheck",
-    "Experiment",
     "HostSample",
     "Judgment",
     "Package",
     "PackageCalibration",
     "Release",
-    "Replay",
     "Replica",
     "ReplicaCrash",
     "RequestLog",
@@ -51,6 +46,7 @@ __all__ = [
     "Stage",
     "TokenUsage",
     "Traffic",
+    "TrafficComparison",
     "TrafficMark",
     "Variant",
 ]

@@ -10,7 +10,7 @@ from labeling.models import Document, Project
 from serving.captures.services import SOURCE as CAPTURED
 from serving.captures.services import caller_group
 from serving.feedback.decisions import SOURCE as REVIEWED
-from serving.models import CertificatePair, ReviewItem
+from serving.models import ComparisonPair, ReviewItem
 
 
 def erase(
@@ -18,7 +18,7 @@ def erase(
 ) -> Erased:
     """Erases the documents of requests, of items of the review queue, and of a caller ("": of none).
 
-    The documents of a caller are found also where the log no longer has their requests. Documents of certificates stay.
+    The documents of a caller are found also where the log no longer has their requests. Documents of comparisons stay.
     """
     ids = [str(one) for one in requests]
     captured = Q(source=CAPTURED, metadata__request_id__in=ids)
@@ -28,9 +28,7 @@ def erase(
         Q(metadata__request__in=ids) | Q(pk__in=ReviewItem.objects.filter(pk__in=list(items)).values("document"))
     )
     rows = Document.objects.filter(captured | reviewed, project=project)
-    certified = set(CertificatePair.objects.filter(document__in=rows).values_list("document", flat=True))
-    found = erase_documents(
-        [pk for pk in rows.values_list("pk", flat=True) if pk not in certified], with_gold=with_gold
-    )
-    found.in_use.extend(Document.objects.filter(pk__in=certified).values_list("external_id", flat=True))
+    compared = set(ComparisonPair.objects.filter(document__in=rows).values_list("document", flat=True))
+    found = erase_documents([pk for pk in rows.values_list("pk", flat=True) if pk not in compared], with_gold=with_gold)
+    found.in_use.extend(Document.objects.filter(pk__in=compared).values_list("external_id", flat=True))
     return found

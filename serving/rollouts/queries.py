@@ -5,8 +5,9 @@ from datetime import datetime
 
 from evaluation.stats.sequential import needed
 from labeling.models import Project
+from serving.comparisons.queries import newest_replay
 from serving.deployments import services
-from serving.models import Deployment, Replay, Rollout, RolloutPlan, Stage
+from serving.models import Deployment, Rollout, RolloutPlan, Stage, TrafficComparison
 from serving.rollouts.counts import Counts, Step
 from serving.rollouts.log_counts import requests_per_hour
 from serving.rollouts.planner import Forecast, failure_rate, forecast
@@ -44,7 +45,7 @@ class RolloutStatus:
     evidence: list[EvidenceLine]
     forecasts: list[Forecast]
     per_hour: float
-    replay: Replay | None = None
+    replay: TrafficComparison | None = None
     #: with sticky callers nothing is forecast: callers count, and how they fail is not known
     sticky: bool = False
 
@@ -97,15 +98,8 @@ def status_of(project: Project, now: datetime) -> RolloutStatus | None:
     return RolloutStatus(
         deployment=deployment, rollout=rollout, plan=plan, steps=steps, evidence=_lines(rollout),
         forecasts=_forecasts(deployment, steps, plan, per_hour, now) if is_running and not sticky else [],
-        per_hour=per_hour, replay=_replay(deployment), sticky=sticky,
+        per_hour=per_hour, replay=newest_replay(deployment), sticky=sticky,
     )  # fmt: skip
-
-
-def _replay(deployment: Deployment) -> Replay | None:
-    """The newest replay for the candidate."""
-    rows = Replay.objects.filter(project=deployment.project_id, candidate=deployment.candidate_id)
-    found: Replay | None = rows.order_by("-pk").first()
-    return found
 
 
 def plan_of(deployment: Deployment) -> RolloutPlan:

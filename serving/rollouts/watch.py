@@ -19,13 +19,13 @@ from serving.deployments import services
 from serving.models import (
     Deployment,
     DeploymentEvent,
-    Experiment,
     Release,
     Replica,
     ReplicaCrash,
     Rollout,
     RolloutPlan,
     Stage,
+    TrafficComparison,
 )
 from serving.replicas.changes import announce
 from serving.rollouts.counts import Counts, Step
@@ -236,8 +236,8 @@ def _act(deployment: Deployment, rollout: Rollout, plan: RolloutPlan, verdict: V
         rollout.ended_at, rollout.outcome = timezone.now(), Outcome.ABORTED
         rollout.save(update_fields=["ended_at", "outcome"])
         return True
-    # The share of an A/B test is fixed.
-    fixed = Experiment.objects.running().filter(deployment=deployment).exists()
+    # The share of a live split is fixed.
+    fixed = TrafficComparison.objects.splits().filter(project=deployment.project_id).exists()
     may_promote = plan.auto_promote and not fixed
     if verdict.action == Action.PROMOTE and may_promote and deployment.candidate and deployment.candidate.report:
         # Inside: a void approval leaves the counts as they are.

@@ -37,8 +37,7 @@ GROUPS: dict[str, tuple[Tab, ...]] = {
     ),
     "Versions": (
         Tab("versions", "deploy_versions", "Versions"),
-        Tab("experiments", "experiments", "A/B tests"),
-        Tab("certificates", "certificates", "Certificates"),
+        Tab("comparisons", "traffic_comparisons", "Comparisons"),
     ),
     "Batches": (Tab("batches", "batches", "Batches", "deploy"),),
 }

@@ -10,11 +10,11 @@ from playwright.sync_api import Page, expect
 from evaluation.models import Endpoint
 from labeling.models import Document, Prediction
 from serving.deployments import services as deployment_services
-from serving.models import Certificate, Deployment, Experiment
+from serving.models import Deployment, TrafficComparison
 from tests.browser.accessibility import check
 from tests.evaluation.factories import World, make_world
 from tests.serving.captures.test_services import captured
-from tests.serving.certificates.test_services import label, traffic
+from tests.serving.comparisons.test_labels import label, traffic
 from tests.serving.factories import answering, approved_report
 from tests.serving.rollouts.rows import current, deployed
 
@@ -57,14 +57,15 @@ def test_move_in_an_afternoon(world: World, logged_in: As) -> None:
     assert deployment.candidate is not None
     answering(deployment.candidate)
     traffic(deployment, range(60))
-    erik.goto("/p/invoices/deploy/certificates/")
-    check(erik, "certificate-plan")
+    erik.goto("/p/invoices/deploy/comparisons/")
+    erik.locator("#labels summary").click()
+    check(erik, "comparison-plan")
     erik.get_by_label("Margin (points)").fill("10")
     erik.get_by_label("Documents to label").fill("60")
     erik.get_by_role("button", name="Plan and draw documents").click()
     expect(erik.get_by_text("0 of 60 planned documents are labeled")).to_be_visible()
     check(erik, "certificate-open")
-    certificate = Certificate.objects.get()
+    certificate = TrafficComparison.objects.get()
     label(world, certificate)
     erik.reload()
     erik.get_by_role("button", name="Issue certificate").click()
@@ -72,23 +73,24 @@ def test_move_in_an_afternoon(world: World, logged_in: As) -> None:
     check(erik, "certificate-issued")
     assert Document.objects.filter(source="certificate").count() == 60
     erik.set_viewport_size({"width": 390, "height": 800})
-    for name, address in (("captured", "captured/"), ("certificates", "certificates/1/")):
+    for name, address in (("captured", "captured/"), ("comparisons", "comparisons/"), ("comparison", "comparisons/1/")):
         erik.goto(f"/p/invoices/deploy/{address}")
         check(erik, f"narrow-{name}")
 
 
-def test_an_ab_test_is_started_and_stopped(world: World, logged_in: As) -> None:
+def test_a_live_split_is_started_and_stopped(world: World, logged_in: As) -> None:
     deployed(world)
     report = approved_report(world)
     erik = logged_in(world.engineer)
-    erik.goto("/p/invoices/deploy/ab-tests/")
+    erik.goto("/p/invoices/deploy/comparisons/")
+    erik.locator("#split summary").click()
     erik.get_by_label("Share of B (%)").fill("30")
     erik.get_by_role("button", name="Start").click()
-    expect(erik.locator(".badge").first).to_have_text("no difference shown yet")
-    check(erik, "ab-test")
-    assert Experiment.objects.get().b.report == report
+    expect(erik.locator(".badge").first).to_have_text("not shown yet")
+    check(erik, "live-split")
+    assert TrafficComparison.objects.get().b.report == report
     erik.get_by_role("button", name="Stop and keep A").click()
-    expect(erik.get_by_text(", ended")).to_be_visible()
+    expect(erik.get_by_text("Ended")).to_be_visible()
     assert current(world).candidate is None
 
 

@@ -54,7 +54,7 @@ def test_a_margin_is_set_tested_and_shown(world: World, logged_in: Callable[[Any
     for name, address in (
         ("report", report.get_absolute_url()),
         ("deployment", "/p/invoices/deploy/"),
-        ("certificates", "/p/invoices/deploy/certificates/"),
+        ("comparisons", "/p/invoices/deploy/comparisons/"),
     ):
         page.set_viewport_size({"width": 1280, "height": 900})
         page.goto(address)

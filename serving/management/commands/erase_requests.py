@@ -55,5 +55,5 @@ class Command(BaseCommand):
         if documents.in_use:
             self.stdout.write(
                 f"{len(documents.in_use)} documents kept because dataset versions, evaluations, the regression suite "
-                f"or certificates use them: {', '.join(documents.in_use)}"
+                f"or comparisons use them: {', '.join(documents.in_use)}"
             )

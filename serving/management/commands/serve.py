@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import DatabaseError, connection
 
-from serving.experiments.services import ExperimentWatch
+from serving.comparisons.split import SplitWatch
 from serving.monitoring.loop import MonitoringLoop
 from serving.policies.watch import BudgetWatch
 from serving.replicas.supervisor import HostSupervisor
@@ -29,14 +29,14 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopped.set())
         supervisor, watch = HostSupervisor(), RolloutWatch()
-        experiments, budgets = ExperimentWatch(), BudgetWatch()
+        splits, budgets = SplitWatch(), BudgetWatch()
         monitoring = MonitoringLoop(stopped).start()
         self.stdout.write(f"serving on {supervisor.host}")
         while not stopped.wait(STEP_SECONDS):
             try:
                 supervisor.step()
                 watch.step()
-                experiments.step()
+                splits.step()
                 budgets.step()
             except DatabaseError as error:  # replicas keep answering
                 logger.warning("the database does not respond: %s", str(error).splitlines()[0] if str(error) else error)

@@ -15,7 +15,7 @@ from evaluation.runs.jobs import run_evaluation
 from evaluation.runs.services import start_evaluation
 from labeling.datasets import queries as dataset_queries
 from labeling.models import Split
-from serving.certificates.traffic import training_texts
+from serving.comparisons.labels import training_texts
 from serving.deployments import queries, services
 from serving.models import Deployment, Package, Stage
 from serving.packages.jobs import build_package

@@ -1,1 +1,0 @@
-"""Certificates of non-inferiority of a candidate to what answers today."""

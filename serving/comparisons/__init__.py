@@ -1,0 +1,1 @@
+"""Comparisons of two versions on traffic, and the certificates of what they show."""

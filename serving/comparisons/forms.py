@@ -1,0 +1,112 @@
+"""The forms that start a comparison, one for each kind."""
+
+from typing import Any
+
+from django import forms
+
+from evaluation.models import GateReport
+from labeling.models import Document, Project
+from serving.comparisons.labels import MAX_DOCUMENTS, Measure, Method
+from serving.comparisons.replay import MAX_REQUESTS
+from serving.comparisons.split import Question
+from serving.deployments.queries import approved_reports
+
+_INPUT, _SELECT = {"class": "form-control"}, {"class": "form-select"}
+
+
+class SplitForm(forms.Form):
+    """An approved version, the question, and the share."""
+
+    report = forms.ChoiceField(label="Version B: approved report", widget=forms.Select(attrs=_SELECT))
+    question = forms.ChoiceField(
+        label="Question",
+        choices=Question.choices,
+        help_text="Chosen before the first request; it cannot be changed later.",
+        widget=forms.Select(attrs=_SELECT),
+    )
+    share = forms.IntegerField(
+        label="Share of B (%)", min_value=1, max_value=99, initial=50, widget=forms.NumberInput(attrs=_INPUT)
+    )
+
+    def __init__(self, data: Any = None, *, project: Project) -> None:
+        super().__init__(data)
+        self.reports: dict[str, GateReport] = {str(report.number): report for report in approved_reports(project)}
+        self.fields["report"].choices = [  # type: ignore[attr-defined]
+            (number, f"Report {number}: {report.eval_run.model_label}") for number, report in self.reports.items()
+        ]
+
+    def values(self) -> dict[str, Any]:
+        """What ``services.start_split`` takes."""
+        return {
+            "report": self.reports[self.cleaned_data["report"]],
+            "question": self.cleaned_data["question"],
+            "share": self.cleaned_data["share"] / 100,
+        }
+
+
+class LabelsForm(forms.Form):
+    """What is to be shown, decided before documents are labeled."""
+
+    margin = forms.FloatField(
+        label="Margin (points)",
+        min_value=0.1,
+        max_value=50,
+        initial=3,
+        help_text="The acceptable loss of accuracy. For example, 3 means at most 3 documents in 100.",
+        widget=forms.NumberInput(attrs={**_INPUT, "step": "any"}),
+    )
+    measure = forms.ChoiceField(label="Measure", choices=Measure.choices, widget=forms.Select(attrs=_SELECT))
+    method = forms.ChoiceField(
+        label="Verdict",
+        choices=Method.choices,
+        help_text="A verdict at any time needs more documents, but stays valid no matter how often you read it.",
+        widget=forms.Select(attrs=_SELECT),
+    )
+    family = forms.ChoiceField(
+        label="Families",
+        required=False,
+        help_text="Documents of one family are not independent, so families are counted instead of documents.",
+        widget=forms.Select(attrs=_SELECT),
+    )
+    documents = forms.IntegerField(
+        label="Documents to label",
+        required=False,
+        min_value=1,
+        max_value=MAX_DOCUMENTS,
+        help_text="Leave empty to use the calculated number.",
+        widget=forms.NumberInput(attrs=_INPUT),
+    )
+
+    def __init__(self, data: Any = None, *, project: Project) -> None:
+        super().__init__(data)
+        rows: Any = Document.objects.filter(project=project).order_by("-pk").values_list("metadata", flat=True)[:200]
+        keys = sorted({str(key) for metadata in rows for key in metadata if key != "request_id"})
+        self.fields["family"].choices = [  # type: ignore[attr-defined]
+            ("", "None: every document counts"),
+            ("caller", "Caller"),
+            *((f"metadata.{key}"[:100], key) for key in keys),
+        ]
+
+    def values(self) -> dict[str, Any]:
+        """What ``services.start_labels`` takes."""
+        return {**self.cleaned_data, "margin": self.cleaned_data["margin"] / 100}
+
+
+class ReplayForm(forms.Form):
+    """How many logged requests."""
+
+    limit = forms.IntegerField(
+        label="Requests",
+        min_value=1,
+        max_value=MAX_REQUESTS,
+        initial=1_000,
+        help_text="The newest stored requests, each document once.",
+        widget=forms.NumberInput(attrs=_INPUT),
+    )
+
+    def __init__(self, data: Any = None, *, project: Project) -> None:
+        super().__init__(data)
+
+    def values(self) -> dict[str, Any]:
+        """What ``services.start_replay`` takes."""
+        return dict(self.cleaned_data)

@@ -1,1 +1,0 @@
-"""A/B tests of two approved versions, with the evidence of rollouts."""

@@ -1,1 +1,0 @@
-"""Replays of logged requests for a candidate in shadow, where the traffic is too small."""
