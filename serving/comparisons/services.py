@@ -144,8 +144,8 @@ def _create(deployment: Deployment, user: User, kind: str, plan: dict[str, Any],
     assert deployment.stable is not None
     assert deployment.candidate is not None
     comparison = TrafficComparison(
-        project=project, number=project.next_number(TrafficComparison), kind=kind, a=deployment.stable, b=deployment.candidate,
-        plan=plan, created_by=user, **values,
+        project=project, number=project.next_number(TrafficComparison), kind=kind, a=deployment.stable,
+        b=deployment.candidate, plan=plan, created_by=user, **values,
     )  # fmt: skip
     comparison.full_clean()
     comparison.save()
@@ -176,8 +176,8 @@ def stop(*, comparison: TrafficComparison, user: User, keep_b: bool = False) -> 
         Forbidden: the user's role does not permit it.
         Refused: it has ended, or is of another kind.
     """
+    require(comparison.project, user, Action.DEPLOY)
     project = comparison.project
-    require(project, user, Action.DEPLOY)
     if comparison.kind == Kind.SHADOW:
         raise Refused("This comparison ends when its certificate is issued.", field="form", code="kind")
     if comparison.kind == Kind.REPLAY:
@@ -208,8 +208,8 @@ def issue(*, comparison: TrafficComparison, user: User) -> TrafficComparison:
         Forbidden: the user's role does not permit it.
         Refused: nothing is shown yet, a split still runs, or it was issued already.
     """
+    require(comparison.project, user, Action.DEPLOY)
     project = comparison.project
-    require(project, user, Action.DEPLOY)
     with transaction.atomic():
         comparison = TrafficComparison.objects.select_for_update(of=("self",)).get(pk=comparison.pk)
         comparison.project = project

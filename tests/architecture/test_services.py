@@ -32,7 +32,6 @@ EXCEPTIONS = {
         labeling.schema_migration.services: process
         serving.batches.services: erase erase_expired
         serving.deployments.services: finish_promotion
-        serving.experiments.services: check
         serving.policies.services: break_budget
         serving.retention.services: drop_old_partitions erase_expired pass_if_due
         serving.retraining.services: propose propose_all settle
@@ -50,6 +49,7 @@ EXCEPTIONS = {
         labeling.annotation.revisions: record_review write_revision
         labeling.imports.bulk_copy: import_rows
         serving.captures.services: withhold
+        serving.comparisons.labels: draw_documents
         serving.deployments.services: record_change
         serving.feedback.judgments: store
     """,
