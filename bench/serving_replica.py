@@ -17,7 +17,7 @@ from typing import Any
 
 from serving.ml import replica
 from serving.ml.loading import LoadedPackage
-from serving.replicas.protocol import Answer
+from serving.replicas.protocol import ModelOutput
 
 MODEL_SECONDS = 0.02
 SLOW_SECONDS = 60.0
@@ -35,7 +35,7 @@ class NoModel:
     async def close(self) -> None:
         """There is nothing to free."""
 
-    async def answer(self, text: str) -> Answer:
+    async def answer(self, text: str) -> ModelOutput:
         """The number of the document, as an invoice."""
         is_slow = "slow" in text
         self.slow += is_slow
@@ -45,7 +45,7 @@ class NoModel:
             self.slow -= is_slow
         number = re.search(r"\d+", text)
         found = {"invoice_id": number[0] if number else None, "date": None, "vendor": None, "total_amount": None}
-        return Answer(json.dumps(found), "stop", 0.0, 1_000 * MODEL_SECONDS, 300, 40, {"invoice_id": (0.9, 0.95)})
+        return ModelOutput(json.dumps(found), "stop", 0.0, 1_000 * MODEL_SECONDS, 300, 40, {"invoice_id": (0.9, 0.95)})
 
     @property
     def version(self) -> str:

@@ -29,7 +29,7 @@ from serving.gateway.context import Gateway  # noqa: E402
 from serving.gateway.intake.bodies import HungUp  # noqa: E402
 from serving.gateway.metrics import CONTENT_TYPE  # noqa: E402
 from serving.gateway.problems import Problem  # noqa: E402
-from serving.gateway.replays.requests import replay  # noqa: E402
+from serving.gateway.replay import replay  # noqa: E402
 from serving.gateway.tracing import timeline  # noqa: E402
 from slmstudio.runs.parent_death import die_with_parent  # noqa: E402
 
@@ -42,7 +42,7 @@ def _endpoint(handler: Handler, *, openai: bool = False) -> Callable[[Request], 
 
     async def endpoint(request: Request) -> Response:
         request_id = str(uuid.uuid4())
-        if request.app.state.gateway.answerer.tracer is not None:
+        if request.app.state.gateway.responder.tracer is not None:
             timeline.begin(request.headers.get("traceparent", ""))
         try:
             return await handler(request, request.app.state.gateway, request_id)

@@ -13,11 +13,11 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from serving.gateway.answers import Answered, Question
 from serving.gateway.context import Gateway
 from serving.gateway.extract import policy_members
 from serving.gateway.idempotency import HEADER
 from serving.gateway.intake.bodies import check_length
+from serving.gateway.pipeline import ExtractionRequest, ExtractionResponse
 from serving.gateway.problems import Problem
 from serving.gateway.routes import Route
 from serving.gateway.tokens import Caller
@@ -49,7 +49,7 @@ async def model(request: Request, gateway: Gateway) -> Response:
     return _json(_model(name))
 
 
-async def chat_completions(request: Request, gateway: Gateway, question_id: str) -> Response:
+async def chat_completions(request: Request, gateway: Gateway, request_id: str) -> Response:
     """Answers the last user message. Raises Problem."""
     caller = await gateway.authorize(request)
     body = await gateway.bodies.read_object(request, caller.slug)
@@ -60,7 +60,7 @@ async def chat_completions(request: Request, gateway: Gateway, question_id: str)
     route = gateway.route(slug, number)
     if body.get("n") not in (None, 1):
         raise Problem(422, "field", "n must be 1: the output is deterministic.", field="n")
-    question = Question(
+    extraction = ExtractionRequest(
         text=document_of(body.get("messages")),
         protocol="openai",
         token_id=caller.token_id,
@@ -68,30 +68,35 @@ async def chat_completions(request: Request, gateway: Gateway, question_id: str)
         key=request.headers.get(HEADER, ""),
         caller=str(body.get("user") or "")[:80],
         number=number,
-        id=question_id,
+        id=request_id,
     )
-    return await respond(request, gateway, route, body, question, caller)
+    return await respond(request, gateway, route, body, extraction, caller)
 
 
 async def respond(
-    request: Request, gateway: Gateway, route: Route, body: dict[str, Any], question: Question, caller: Caller | None
+    request: Request,
+    gateway: Gateway,
+    route: Route,
+    body: dict[str, Any],
+    extraction: ExtractionRequest,
+    caller: Caller | None,
 ) -> Response:
-    """Answers a question in the form of a chat completion. ``caller`` None: without idempotency keys."""
+    """Answers a document in the form of a chat completion. ``caller`` None: without idempotency keys."""
     if body.get("stream") is True:
-        answered = await gateway.answer(request, route, question)
+        answered = await gateway.answer(request, route, extraction)
         options = body.get("stream_options")
         with_usage = isinstance(options, dict) and options.get("include_usage") is True
         # The output was validated as a whole before its first character is sent.
         events = _stream(route.slug, answered, content_of(answered, body), with_usage=with_usage)
-        return StreamingResponse(events, media_type="text/event-stream", headers={"X-Request-Id": question.id})
+        return StreamingResponse(events, media_type="text/event-stream", headers={"X-Request-Id": extraction.id})
 
-    def render(answered: Answered) -> bytes:
+    def render(answered: ExtractionResponse) -> bytes:
         return orjson.dumps(_completion(route.slug, answered, content_of(answered, body)))
 
-    return await gateway.respond(request, caller, route, body, question, render)
+    return await gateway.respond(request, caller, route, body, extraction, render)
 
 
-def content_of(answered: Answered, body: dict[str, Any]) -> str:
+def content_of(answered: ExtractionResponse, body: dict[str, Any]) -> str:
     """The content of the message: the object as the model wrote it, or where the schema is a single choice and the
     caller asks for text, the class alone."""
     wanted = body.get("response_format")
@@ -103,7 +108,7 @@ def content_of(answered: Answered, body: dict[str, Any]) -> str:
     return answered.raw if value is None else value if isinstance(value, str) else dumps(value)
 
 
-def _decision(answered: Answered) -> dict[str, Any]:
+def _decision(answered: ExtractionResponse) -> dict[str, Any]:
     """What our own interface says about an answer, as a member that OpenAI clients ignore."""
     return {
         "answered_by": answered.source,
@@ -114,7 +119,7 @@ def _decision(answered: Answered) -> dict[str, Any]:
     }
 
 
-def _completion(slug: str, answered: Answered, content: str) -> dict[str, Any]:
+def _completion(slug: str, answered: ExtractionResponse, content: str) -> dict[str, Any]:
     message = {"role": "assistant", "content": content, "refusal": None}
     return {
         **_head(slug, answered, "chat.completion"),
@@ -152,7 +157,7 @@ def document_of(messages: Any) -> str:
     return content
 
 
-async def _stream(slug: str, answered: Answered, content: str, *, with_usage: bool) -> AsyncIterator[bytes]:
+async def _stream(slug: str, answered: ExtractionResponse, content: str, *, with_usage: bool) -> AsyncIterator[bytes]:
     head = _head(slug, answered, "chat.completion.chunk")
     usage = {"usage": None} if with_usage else {}
 
@@ -171,7 +176,7 @@ async def _stream(slug: str, answered: Answered, content: str, *, with_usage: bo
     yield b"data: [DONE]\n\n"
 
 
-def _head(slug: str, answered: Answered, kind: str) -> dict[str, Any]:
+def _head(slug: str, answered: ExtractionResponse, kind: str) -> dict[str, Any]:
     return {
         "id": f"chatcmpl-{answered.request_id}",
         "object": kind,
@@ -181,7 +186,7 @@ def _head(slug: str, answered: Answered, kind: str) -> dict[str, Any]:
     }
 
 
-def _usage(answered: Answered) -> dict[str, int]:
+def _usage(answered: ExtractionResponse) -> dict[str, int]:
     return {
         "prompt_tokens": answered.prompt_tokens,
         "completion_tokens": answered.output_tokens,

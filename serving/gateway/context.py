@@ -15,7 +15,6 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from serving.gateway import idempotency
-from serving.gateway.answers import Answered, Answerer, Question
 from serving.gateway.capture.upstream import Upstream
 from serving.gateway.external import ExternalModels
 from serving.gateway.files.reader import FileReader
@@ -24,6 +23,7 @@ from serving.gateway.intake.bodies import BodyReader, unless_disconnected
 from serving.gateway.limits.rate_limits import RateLimiter, Reservation, project_subject, token_subject
 from serving.gateway.log_store.process import log_folder
 from serving.gateway.metrics import Metrics
+from serving.gateway.pipeline import ExtractionRequest, ExtractionResponse, Responder
 from serving.gateway.pool import ReplicaPool
 from serving.gateway.problems import Problem
 from serving.gateway.request_log import RequestLogWriter
@@ -48,7 +48,7 @@ class Gateway:
     limits: RateLimiter
     pool: ReplicaPool
     log: RequestLogWriter
-    answerer: Answerer
+    responder: Responder
     keys: IdempotencyKeys
     metrics: Metrics
     files: FileReader
@@ -74,10 +74,10 @@ class Gateway:
         log = RequestLogWriter(log_folder(), on_write=metrics.record, on_failure=metrics.log_failed)
         limits = RateLimiter(settings.REDIS_URL, per_minute=settings.API_REQUESTS_PER_MINUTE)
         keys = IdempotencyKeys(settings.REDIS_URL)
-        answerer = Answerer(pool, log, ExternalModels(float(settings.GATEWAY_TIMEOUT_SECONDS)))
-        answerer.tracer = tracer_of_environment(table)
+        responder = Responder(pool, log, ExternalModels(float(settings.GATEWAY_TIMEOUT_SECONDS)))
+        responder.tracer = tracer_of_environment(table)
         files = FileReader(readers=settings.GATEWAY_FILE_READERS, seconds=float(settings.GATEWAY_FILE_SECONDS))
-        return cls(tokens, table, limits, pool, log, answerer, keys, metrics, files)
+        return cls(tokens, table, limits, pool, log, responder, keys, metrics, files)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -90,17 +90,17 @@ class Gateway:
         finally:
             for task in self._tasks:
                 task.cancel()
-            await asyncio.gather(*self._tasks, *self.answerer.shadows, return_exceptions=True)
+            await asyncio.gather(*self._tasks, *self.responder.shadows, return_exceptions=True)
             await self.pool.close()
             await self.upstream.close()
-            self.answerer.external.close()
+            self.responder.external.close()
             self.files.close()
             self.bodies.close()
             await self.limits.close()
             await self.keys.close()
             self.log.complete()
-            if self.answerer.tracer is not None:
-                await asyncio.to_thread(self.answerer.tracer.close)
+            if self.responder.tracer is not None:
+                await asyncio.to_thread(self.responder.tracer.close)
 
     async def authorize(self, request: Request, slug: str = "", *, scope: str = SCOPE, also: str = "") -> Caller:
         """The caller of a request, by its header alone: nothing of its body is read before.
@@ -172,30 +172,30 @@ class Gateway:
                 422, "field", f"{unknown[0]} is unknown. Known: {', '.join(sorted(known))}.", field=unknown[0]
             )
 
-    async def answer(self, request: Request, route: Route, question: Question) -> Answered:
-        """Answers a question, unless the caller hangs up: then the generation is cancelled.
+    async def answer(self, request: Request, route: Route, extraction: ExtractionRequest) -> ExtractionResponse:
+        """Answers a request, unless the caller hangs up: then the generation is cancelled.
 
         Raises:
-            Problem: as ``Answerer.answer``.
+            Problem: as ``Responder.answer``.
             HungUp: the caller closed the connection.
         """
-        if question.is_batch:
-            self.answerer.check_idle(route, question)
-        reserved = await self.reserve(route, question)
+        if extraction.is_batch:
+            self.responder.check_idle(route, extraction)
+        reserved = await self.reserve(route, extraction)
         answered = False
         try:
             with self.metrics.in_flight(route.slug):
-                found = await unless_disconnected(request, self.answerer.answer(route, question))
+                found = await unless_disconnected(request, self.responder.answer(route, extraction))
             answered = True
             return found
         finally:
-            reserved.settle(answered=answered, tokens=question.used_tokens)
+            reserved.settle(answered=answered, tokens=extraction.used_tokens)
 
-    async def reserve(self, route: Route, question: Question) -> Reservation:
+    async def reserve(self, route: Route, extraction: ExtractionRequest) -> Reservation:
         """Counts a request against the budgets of its project and token. Raises Problem 429."""
         subjects = [project_subject(route.project_id, route.limits)]
-        if question.token_id is not None:
-            subjects.append(token_subject(question.token_id, question.limits))
+        if extraction.token_id is not None:
+            subjects.append(token_subject(extraction.token_id, extraction.limits))
         return await self.limits.reserve(*subjects)
 
     async def respond(
@@ -204,17 +204,17 @@ class Gateway:
         caller: Caller | None,
         route: Route,
         body: dict[str, Any],
-        question: Question,
-        render: Callable[[Answered], bytes],
+        extraction: ExtractionRequest,
+        render: Callable[[ExtractionResponse], bytes],
     ) -> Response:
-        """The response to a question as JSON, or that of an earlier request with the same idempotency key.
+        """The response to a request as JSON, or that of an earlier request with the same idempotency key.
 
         ``caller`` None: without idempotency keys.
         """
         key = request.headers.get(idempotency.HEADER, "") if caller is not None else ""
-        headers = {"X-Request-Id": question.id}
+        headers = {"X-Request-Id": extraction.id}
         if caller is None or not key:
-            content = render(await self.answer(request, route, question))
+            content = render(await self.answer(request, route, extraction))
             return Response(content, media_type="application/json", headers=headers)
         if not route.retention_days:
             raise Problem(
@@ -228,13 +228,13 @@ class Gateway:
         if isinstance(claim, idempotency.Known):
             content = await idempotency.response_of(claim, route.project_id, complete=self.log.complete)
             return Response(content, media_type="application/json", headers={"Idempotent-Replayed": "true"})
-        question.render = render
+        extraction.render = render
         try:
-            content = (await self.answer(request, route, question)).response
+            content = (await self.answer(request, route, extraction)).response
         except BaseException:
             if claim is not None:
                 await self.keys.release(claim)
             raise
         if claim is not None:
-            await self.keys.store(claim, question.id)
+            await self.keys.store(claim, extraction.id)
         return Response(content, media_type="application/json", headers=headers)

@@ -13,7 +13,7 @@ from evaluation.inference.clients.endpoint_config import EndpointConfig
 from evaluation.inference.completion import Completion
 from evaluation.inference.response_status import ANSWERED, STATUS_LABELS, ResponseStatus
 from serving.gateway.problems import Problem
-from serving.replicas.protocol import Answer
+from serving.replicas.protocol import ModelOutput
 from slmstudio.contract.schema.compiled import CompiledSchema
 
 #: requests for one document: the first and one more, because a caller waits
@@ -60,7 +60,9 @@ class ExternalModels:
     #: those with former settings that still have requests
     _replaced: list[tuple[_Key, _Connection]] = field(default_factory=list)
 
-    async def answer(self, route: ExternalRoute, text: str, *, max_queue: int, attempts: int = MAX_ATTEMPTS) -> Answer:
+    async def answer(
+        self, route: ExternalRoute, text: str, *, max_queue: int, attempts: int = MAX_ATTEMPTS
+    ) -> ModelOutput:
         """The answer of an external model. ``attempts``: requests that it may take.
 
         Raises:
@@ -148,7 +150,7 @@ def _key(route: ExternalRoute, attempts: int) -> _Key:
     return route.endpoint_id, attempts, route.schema.hash
 
 
-def answer_of(completion: Completion, *, elapsed_ms: float) -> Answer:
+def answer_of(completion: Completion, *, elapsed_ms: float) -> ModelOutput:
     """A completion as the answer of a replica; what is no output becomes an error with a code."""
     model_ms = round(completion.seconds * 1000, 2)
     queue_ms = round(max(0.0, elapsed_ms - model_ms), 2)
@@ -157,11 +159,11 @@ def answer_of(completion: Completion, *, elapsed_ms: float) -> Answer:
         code = "too_long" if completion.status == ResponseStatus.TOO_LONG else "engine"
         label = STATUS_LABELS[completion.status]
         detail = f"{label[:1].upper()}{label[1:]}. {completion.detail}".strip()
-        failed = Answer.failed(code, detail, queue_ms=queue_ms, model_ms=model_ms)
+        failed = ModelOutput.failed(code, detail, queue_ms=queue_ms, model_ms=model_ms)
         return replace(failed, prompt_tokens=prompt_tokens, output_tokens=completion.output_tokens)
     cut_off = completion.status == ResponseStatus.CUT_OFF
     return replace(
-        Answer(completion.text or completion.content, "length" if cut_off else "stop", queue_ms, model_ms),
+        ModelOutput(completion.text or completion.content, "length" if cut_off else "stop", queue_ms, model_ms),
         prompt_tokens=prompt_tokens,
         output_tokens=completion.output_tokens,
         confidence={path: (low, low) for path, low in completion.confidence.items()},

@@ -12,12 +12,12 @@ from starlette.responses import Response
 
 from labeling.imports.formats.page_layout import laid_out
 from labeling.imports.formats.page_text import matching_pages
-from serving.gateway.answers import Answered, Question
 from serving.gateway.context import Gateway
 from serving.gateway.files.reader import FileText, document_of
 from serving.gateway.files.upload import KIND, read_upload
 from serving.gateway.idempotency import HEADER
 from serving.gateway.intake.bodies import kind_of, text_field, unless_disconnected
+from serving.gateway.pipeline import ExtractionRequest, ExtractionResponse
 from serving.gateway.problems import Problem
 from serving.gateway.routes import Route
 from slmstudio.contract.json_text import loads
@@ -30,7 +30,7 @@ _FIELDS = {"text", "page", "evidence", "caller"}
 _FILE_FIELDS = {"evidence", "caller", "ocr", "layout"}
 
 
-async def extract(request: Request, gateway: Gateway, question_id: str) -> Response:
+async def extract(request: Request, gateway: Gateway, request_id: str) -> Response:
     """Answers one document: ``{"text", "page"?, "evidence"?, "caller"?}``, or a file with its fields. Raises Problem.
 
     With ``page``, the boxes of the text's lines, the model reads the text with the layout of its page.
@@ -51,7 +51,7 @@ async def extract(request: Request, gateway: Gateway, question_id: str) -> Respo
             document = {"text": body["text"]}
     else:
         raise Problem(415, "content_type", f"Send application/json, or a file as {KIND}.")
-    question = Question(
+    extraction = ExtractionRequest(
         text=text_field(body, "text"),
         protocol="batch" if caller.is_batch else "extract",
         token_id=caller.token_id,
@@ -59,19 +59,19 @@ async def extract(request: Request, gateway: Gateway, question_id: str) -> Respo
         is_batch=caller.is_batch,
         key=request.headers.get(HEADER, ""),
         caller=str(body.get("caller") or "")[:80],
-        id=question_id,
+        id=request_id,
     )
     with_evidence = body.get("evidence", True) is True
 
-    def render(answered: Answered) -> bytes:
-        found = response_of(slug, answered, question.text if with_evidence else None)
+    def render(answered: ExtractionResponse) -> bytes:
+        found = response_of(slug, answered, extraction.text if with_evidence else None)
         if document is not None:
             found["document"] = document
         if file is not None:
             found["latency_ms"]["file"] = file.milliseconds
         return orjson.dumps(found)
 
-    return await gateway.respond(request, caller, route, body, question, render)
+    return await gateway.respond(request, caller, route, body, extraction, render)
 
 
 async def _read_file(request: Request, gateway: Gateway, route: Route) -> tuple[dict[str, Any], FileText]:
@@ -105,7 +105,7 @@ def laid_out_text(text: str, page: Any) -> str:
         raise Problem(422, "field", f"page: {error}.", field="page") from error
 
 
-def response_of(slug: str, answered: Answered, text: str | None) -> dict[str, Any]:
+def response_of(slug: str, answered: ExtractionResponse, text: str | None) -> dict[str, Any]:
     """The body of a response. ``text``: the document, for evidence; None: without."""
     entry = answered.entry
     found: dict[str, Any] = {
@@ -139,7 +139,7 @@ def response_of(slug: str, answered: Answered, text: str | None) -> dict[str, An
     return found
 
 
-def policy_members(answered: Answered) -> dict[str, Any]:
+def policy_members(answered: ExtractionResponse) -> dict[str, Any]:
     """What the answer policy did: why a person should check the answer, and the larger model where it was asked."""
     entry, found = answered.entry, dict[str, Any]()
     if answered.outcome.needs_review:

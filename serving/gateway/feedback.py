@@ -23,7 +23,7 @@ SCOPE = "feedback"
 WAITS = (0.3, 0.6, 1.2)
 
 
-async def feedback(request: Request, gateway: Gateway, question_id: str) -> Response:
+async def feedback(request: Request, gateway: Gateway, request_id: str) -> Response:
     """Stores what a caller knows about an answer: ``{"request_id", "right"}`` or ``{"request_id", "output"}``.
 
     Raises Problem: 404 for a request that the project's log does not have, 422 with ``errors`` by field.

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from serving.gateway.answer_policy import RetryBudget
 from serving.gateway.connections.client import ReplicaClient, Unavailable
-from serving.gateway.fallback.retries import RetryBudget
 from serving.gateway.problems import Problem
 from serving.gateway.routes import ReleaseRoute
-from serving.replicas.protocol import Answer
+from serving.replicas.protocol import ModelOutput
 
 #: consecutive failures that open a breaker, and the longest time that it stays open
 FAILURES_TO_OPEN = 3
@@ -18,7 +18,7 @@ MAX_OPEN_SECONDS = 30.0
 
 
 @dataclass
-class _Backend:
+class _ReplicaState:
     """One replica as this gateway sees it."""
 
     address: str
@@ -77,21 +77,21 @@ class ReplicaPool:
     secret: str
     slots: int
     timeout: float
-    _backends: dict[str, _Backend] = field(default_factory=dict)
+    _states: dict[str, _ReplicaState] = field(default_factory=dict)
     retries: RetryBudget = field(default_factory=RetryBudget)
 
-    async def answer(self, release: ReleaseRoute, text: str, *, max_queue: int) -> Answer:
+    async def answer(self, release: ReleaseRoute, text: str, *, max_queue: int) -> ModelOutput:
         """The answer of a replica.
 
         Raises:
             Problem: 429 where too many requests wait, 503 without a replica, 502 where it responds with something else,
                 504 where it takes too long.
         """
-        backends = [self._backend(address) for address in release.addresses]
-        if not backends:
+        replicas = [self._state(address) for address in release.addresses]
+        if not replicas:
             raise Problem(503, NO_REPLICA, "The model is not running.", headers={"Retry-After": "5"})
-        waiting = sum(backend.outstanding for backend in backends)
-        if waiting >= len(backends) * self.slots + max_queue:
+        waiting = sum(replica.outstanding for replica in replicas)
+        if waiting >= len(replicas) * self.slots + max_queue:
             raise Problem(
                 429,
                 "queue_full",
@@ -101,10 +101,10 @@ class ReplicaPool:
         self.retries.request()
         tried: set[str] = set()
         failure = ReplicaUnavailable("no replica is asked now")
-        while (backend := self._pick(backends, tried)) is not None:
-            tried.add(backend.address)
+        while (replica := self._pick(replicas, tried)) is not None:
+            tried.add(replica.address)
             try:
-                return await self._ask(backend, text)
+                return await self._ask(replica, text)
             except ReplicaUnavailable as error:
                 failure = error
                 if not self.retries.take():
@@ -113,72 +113,74 @@ class ReplicaPool:
 
     def has_free_slot(self, release: ReleaseRoute) -> bool:
         """Whether a replica of the release would answer at once, as far as this process knows."""
-        backends = [self._backend(address) for address in release.addresses]
-        return any(one.outstanding < self.slots and not one.is_open for one in backends)
+        replicas = [self._state(address) for address in release.addresses]
+        return any(replica.outstanding < self.slots and not replica.is_open for replica in replicas)
 
     def is_busy(self, release: ReleaseRoute) -> bool:
         """Whether one more request would take the last free slot, or wait where there is only one."""
         places = len(release.addresses) * self.slots
-        taken = sum(one.outstanding for address in release.addresses if (one := self._backends.get(address)))
+        states = (self._states.get(address) for address in release.addresses)
+        taken = sum(state.outstanding for state in states if state is not None)
         return taken >= max(1, places - 1)
 
-    def _pick(self, backends: list[_Backend], tried: set[str]) -> _Backend | None:
-        # A backend that was forgotten while the request waited for another one is closed.
-        left = [one for one in backends if one.address not in tried and not one.is_open and not one.client.is_closed]
-        return min(left, key=lambda backend: backend.outstanding, default=None)
+    def _pick(self, replicas: list[_ReplicaState], tried: set[str]) -> _ReplicaState | None:
+        # A replica that was forgotten while the request waited for another one is closed.
+        left = (replica for replica in replicas if replica.address not in tried)
+        asked = [replica for replica in left if not replica.is_open and not replica.client.is_closed]
+        return min(asked, key=lambda replica: replica.outstanding, default=None)
 
-    async def _ask(self, backend: _Backend, text: str) -> Answer:
-        backend.outstanding += 1
-        tries = backend.failures >= FAILURES_TO_OPEN
-        backend.is_tried = tries or backend.is_tried
+    async def _ask(self, replica: _ReplicaState, text: str) -> ModelOutput:
+        replica.outstanding += 1
+        tries = replica.failures >= FAILURES_TO_OPEN
+        replica.is_tried = tries or replica.is_tried
         try:
             body = orjson.dumps({"text": text})
             async with asyncio.timeout(self.timeout):
-                status, read = await backend.client.ask(body)
+                status, read = await replica.client.ask(body)
             if status != 200:
                 raise ReplicaUnavailable(f"status {status}", is_fault=status not in _CLOSED)
-            answer = Answer.of(orjson.loads(read))
+            answer = ModelOutput.parse(orjson.loads(read))
         except ReplicaUnavailable:
-            backend.failed()
+            replica.failed()
             raise
         except ValueError as error:
-            backend.failed()
+            replica.failed()
             raise ReplicaUnavailable(str(error), is_fault=True) from error
         except TimeoutError:
-            backend.failed()
+            replica.failed()
             raise Problem(504, "timeout", f"The model did not respond within {self.timeout:g} s.") from None
         except (Unavailable, OSError) as error:
-            backend.failed()
+            replica.failed()
             raise ReplicaUnavailable(str(error)) from error
         finally:
-            backend.outstanding -= 1
+            replica.outstanding -= 1
             if tries:
-                backend.is_tried = False
-        backend.succeeded()
+                replica.is_tried = False
+        replica.succeeded()
         return answer
 
-    def _backend(self, address: str) -> _Backend:
-        found = self._backends.get(address)
-        if found is None:
-            found = self._backends[address] = _Backend(address, ReplicaClient(address, self.secret))
-        return found
+    def _state(self, address: str) -> _ReplicaState:
+        state = self._states.get(address)
+        if state is None:
+            state = self._states[address] = _ReplicaState(address, ReplicaClient(address, self.secret))
+        return state
 
     @property
     def open_addresses(self) -> set[str]:
         """Replicas that are not asked now."""
-        return {address for address, backend in self._backends.items() if backend.is_open}
+        return {address for address, replica in self._states.items() if replica.is_open}
 
     def forget_others(self, addresses: set[str]) -> None:
         """Closes connections to replicas that no route names any more, and forgets their failures: one that has the
         same address later was started again.
         """
-        for address in [one for one in self._backends if one not in addresses]:
-            self._backends[address].succeeded()
-            if not self._backends[address].outstanding:
-                self._backends.pop(address).client.close()
+        for address in self._states.keys() - addresses:
+            self._states[address].succeeded()
+            if not self._states[address].outstanding:
+                self._states.pop(address).client.close()
 
     async def close(self) -> None:
         """Closes all connections."""
-        for backend in self._backends.values():
-            backend.client.close()
-        self._backends.clear()
+        for replica in self._states.values():
+            replica.client.close()
+        self._states.clear()

@@ -20,9 +20,9 @@ from evaluation.models import Endpoint
 from labeling.models import Project
 from serving.budgets.limits import NO_LIMITS, Limits, limits_of_projects
 from serving.confidence.decisions import Policy
+from serving.gateway.answer_policy import NO_POLICY, FallbackRoute
 from serving.gateway.database import in_database
 from serving.gateway.external import ExternalRoute
-from serving.gateway.fallback.models import NO_POLICY, FallbackRoute
 from serving.models import AnswerPolicy, CaptureKey, Deployment, Release, Replica, Stage
 from serving.policies import routing
 from serving.policies.routing import ReleaseConfidence

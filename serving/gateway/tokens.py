@@ -25,7 +25,7 @@ T = TypeVar("T")
 FRESH_SECONDS = 10.0
 #: seconds that it is still accepted while the database does not answer: longer than the switch to a standby takes
 STALE_SECONDS = 120.0
-#: seconds between two questions to a database that does not answer
+#: seconds between two queries of a database that does not answer
 RETRY_SECONDS = 2.0
 #: tokens that are known to be valid, and to be invalid
 _MAX_CACHED = 10_000

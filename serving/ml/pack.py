@@ -21,11 +21,13 @@ from serving.ml.engines.llama_cpp import LlamaCppEngine
 from serving.ml.fingerprint import fingerprint
 from serving.ml.loading import load_package
 from serving.ml.prompt_template import write_template
+from serving.ml.standalone import write_program
 from serving.packages.parity import AnsweredDocument, compare
 from serving.packages.spec import (
     FILE,
     FINGERPRINTS,
     GGUF_ENGINES,
+    PROGRAM,
     CalibrationDocument,
     Grounding,
     OutputTokens,
@@ -35,7 +37,6 @@ from serving.packages.spec import (
     ServeSpec,
     VariantFile,
 )
-from serving.packages.standalone import PROGRAM, write_program
 from slmstudio.contract.json_text import loads
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash, sha256_file
@@ -178,7 +179,7 @@ async def _check(
             fingerprints[key] = await fingerprint(package)
         engine, builder = package.engine, package.builder
         if isinstance(engine, LlamaCppEngine) and builder is not None and not (folder / PROGRAM).exists():
-            write_program(folder)
+            write_program(folder / PROGRAM)
             await write_template(folder, package.spec, builder, engine, [document.text for document in documents])
         await calibrate_package(folder, package, labeled, emitter, variant=key)
     finally:

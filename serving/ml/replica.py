@@ -3,7 +3,7 @@
 HTTP on a UNIX socket (``unix:PATH``) or a port (``http://HOST:PORT``), with the secret of the environment variable
 ``REPLICA_SECRET`` as bearer token where it is set (several, separated by blanks: any of them):
 
-- ``POST /answer`` {"text"} -> the fields of ``Answer``. Closing the connection cancels the generation.
+- ``POST /answer`` {"text"} -> the fields of ``ModelOutput``. Closing the connection cancels the generation.
 - ``GET /health`` -> {"state": "ready" | "draining"}, and with the secret {"active", "identity"}: the hashes of what
   runs.
 - ``POST /drain``: finishes what it has, rejects more with 503, and ends.
@@ -33,7 +33,7 @@ from starlette.routing import Route
 
 from serving.ml.fingerprint import check_fingerprint
 from serving.ml.loading import LoadedPackage, load_package
-from serving.replicas.protocol import MAX_TEXT, SECRET_VARIABLE, Answer
+from serving.replicas.protocol import MAX_TEXT, SECRET_VARIABLE, ModelOutput
 from slmstudio.errors import Refused
 from slmstudio.runs.parent_death import die_with_parent
 from slmstudio.storage.hashing import sha256_text
@@ -86,7 +86,7 @@ class Replica:
                 self.drained.set()
         return _json(asdict(answer)) if answer is not None else Response(status_code=499)
 
-    async def _unless_disconnected(self, request: Request, text: str) -> Answer | None:
+    async def _unless_disconnected(self, request: Request, text: str) -> ModelOutput | None:
         work = asyncio.ensure_future(self.package.engine.answer(text))
         gone = asyncio.ensure_future(_disconnected(request))
         try:

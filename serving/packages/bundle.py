@@ -1,7 +1,7 @@
 """The bundle of a release: its package as one archive that answers with ``extract.pyz``, without the studio."""
 
 from serving.models import Package, Release
-from serving.packages.standalone import PROGRAM
+from serving.packages.spec import PROGRAM
 from slmstudio.errors import Refused
 from slmstudio.storage.artifacts import local_path
 from training.exports.downloads import Folder

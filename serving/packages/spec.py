@@ -10,6 +10,13 @@ from training.spec import ContractRef, ModelRef, Problems, PromptStyle, WindowPl
 
 #: its name in the folder of a package
 FILE = "serve.yaml"
+#: the program of a package that answers without the studio, and the distributions that it imports with llama.cpp
+PROGRAM = "extract.pyz"
+REQUIREMENTS = (
+    "aiohttp", "babel", "google-re2", "httpx", "jinja2", "jsonschema", "llguidance", "numpy", "orjson", "psutil",
+    "pyyaml", "rapidfuzz", "regex", "rfc3339-validator", "scipy", "simplejson", "starlette", "tokenizers",
+    "transformers", "uvicorn", "xllamacpp",
+)  # fmt: skip
 #: files of a package for Ollama
 PROMPT, SCHEMA = "prompt.json", "schema.json"
 #: the file with the outputs of servers whose weights cannot be hashed, from the build

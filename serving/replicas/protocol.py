@@ -11,7 +11,7 @@ Confidence = dict[str, tuple[float, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ModelOutput:
     """The output for one document.
 
     ``finish_reason``: stop, length (the token limit), or error; then ``code`` (too_long, grammar, engine) and ``error``
@@ -31,15 +31,15 @@ class Answer:
     code: str = ""
 
     @classmethod
-    def failed(cls, code: str, error: str, *, queue_ms: float = 0.0, model_ms: float = 0.0) -> "Answer":
+    def failed(cls, code: str, error: str, *, queue_ms: float = 0.0, model_ms: float = 0.0) -> "ModelOutput":
         """A document without an output."""
         return cls("", "error", queue_ms, model_ms, error=error, code=code)
 
     @classmethod
-    def of(cls, value: Any) -> "Answer":
+    def parse(cls, value: Any) -> "ModelOutput":
         """Reads what a replica sent. Raises ValueError where it is no answer."""
         try:
-            confidence = {str(path): _numbers(found) for path, found in value["confidence"].items()}
+            confidence = {str(path): _numbers(numbers) for path, numbers in value["confidence"].items()}
             if value["finish_reason"] not in ("stop", "length", "error"):
                 raise ValueError(f"the finish reason {value['finish_reason']!r}")
             return cls(
@@ -51,7 +51,7 @@ class Answer:
             raise ValueError(f"no answer of a replica: {error}") from error
 
 
-def _numbers(found: Any) -> tuple[float, ...]:
-    if not 2 <= len(found) <= 3:
+def _numbers(values: Any) -> tuple[float, ...]:
+    if not 2 <= len(values) <= 3:
         raise ValueError("the confidence of a field has two or three numbers")
-    return tuple(float(one) for one in found)
+    return tuple(map(float, values))

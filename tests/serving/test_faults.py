@@ -15,9 +15,9 @@ from slmstudio.stack.processes import ended
 from tests.conftest import ROOT
 
 #: the faults that a suite has time for; ``bench.serving_faults`` makes all
-FAULTS = ["replicas", "worker", "gateway", "log_store", "serve", "valkey", "postgres", "disk"]
+FAULTS = ["replicas", "gateway", "log_store", "valkey", "postgres", "disk"]
 #: faults during which requests fail. Of the others none fails on an idle machine; on a busy one a few are rejected.
-FAILING = {"replicas", "worker", "gateway", "serve", "disk"}
+FAILING = {"replicas", "gateway", "disk"}
 #: 503 from the gateway, 0: no response
 STATUSES = {0, 503}
 
@@ -40,11 +40,11 @@ def measured() -> dict[str, dict[str, Any]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_nothing_is_lost_or_answered_wrongly(fault: str) -> None:
-    found = measured()[fault]
-    assert found["requests"] > 0
-    assert (found["wrong"], found["missing"]) == (0, 0)
-    assert {int(status) for status in found["statuses"]} <= STATUSES, found
-    assert fault in FAILING or found["failed"] <= found["requests"] / 10, found
+    result = measured()[fault]
+    assert result["requests"] > 0
+    assert (result["wrong"], result["missing"]) == (0, 0)
+    assert {int(status) for status in result["statuses"]} <= STATUSES, result
+    assert fault in FAILING or result["failed"] <= result["requests"] / 10, result
 
 
 _PARENT = """

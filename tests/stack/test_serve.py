@@ -127,18 +127,6 @@ def test_start_and_ctrl_c(home: Path, tmp_path: Path) -> None:
     finally:
         end(process)
 
-    # A second time the database is not made again.
-    version = Paths.of(home).postgres / "data" / "PG_VERSION"
-    made = version.stat()
-    again = demo(home, port, tmp_path / "again")
-    try:
-        until(f"ready at http://127.0.0.1:{port}/", again, tmp_path / "again")
-        assert (version.stat().st_ino, version.stat().st_mtime_ns) == (made.st_ino, made.st_mtime_ns)
-        again.send_signal(signal.SIGTERM)
-        assert again.wait(60) == 0, (tmp_path / "again").read_text()
-    finally:
-        end(again)
-
 
 @pytest.mark.parametrize(
     ("found", "preloaded", "missing"),

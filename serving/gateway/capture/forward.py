@@ -13,12 +13,12 @@ from starlette.types import Receive, Scope, Send
 
 from evaluation.inference.output_text import classify_output
 from evaluation.inference.response_status import ResponseStatus
-from serving.gateway.answers import CLIENT_CLOSED, Answerer, Question, Source
 from serving.gateway.capture import exchange
 from serving.gateway.capture.exchange import Asked, ModelResponse
 from serving.gateway.capture.upstream import response_headers
 from serving.gateway.intake.bodies import SMALL
 from serving.gateway.limits.rate_limits import Reservation
+from serving.gateway.pipeline import CLIENT_CLOSED, ExtractionRequest, Responder, Source
 from serving.gateway.problems import Problem
 from serving.gateway.request_log import LogEntry, now
 from serving.gateway.routes import Route
@@ -40,9 +40,9 @@ _TOO_LONG = ("context_length_exceeded", "string_above_max_length")
 class Forwarded:
     """A request on its way: what is asked, the row of the log, and when it was sent."""
 
-    answerer: Answerer
+    responder: Responder
     route: Route
-    question: Question
+    extraction: ExtractionRequest
     asked: Asked
     path: str
     entry: LogEntry
@@ -52,15 +52,17 @@ class Forwarded:
     reserved: Reservation | None = None
 
     @classmethod
-    def of(cls, answerer: Answerer, route: Route, question: Question, asked: Asked, path: str) -> "Forwarded":
+    def of(
+        cls, responder: Responder, route: Route, extraction: ExtractionRequest, asked: Asked, path: str
+    ) -> "Forwarded":
         """The row has the stage only where the split of the traffic could have chosen the candidate."""
         assert route.stable is not None
         entry = LogEntry(
-            id=question.id, created_at=now(), project_id=route.project_id, protocol=question.protocol,
-            token_id=question.token_id, key_sha256=question.key_sha256, caller=question.caller,
+            id=extraction.id, created_at=now(), project_id=route.project_id, protocol=extraction.protocol,
+            token_id=extraction.token_id, key_sha256=extraction.key_sha256, caller=extraction.caller,
             release_id=route.stable.id, source=Source.STABLE, stage=route.stage if asked.is_document else "",
         )  # fmt: skip
-        return cls(answerer, route, question, asked, path, entry)
+        return cls(responder, route, extraction, asked, path, entry)
 
     def log(self, status: int, response: ModelResponse, *, code: str = "") -> None:
         """Writes the row, once. Raises Problem 503 where the row of an answer cannot be stored."""
@@ -78,19 +80,19 @@ class Forwarded:
             entry.text, entry.output = self.asked.text, response.content or ""
             entry.exchange = exchange.stored(self.path, self.asked, response)
         try:
-            self.answerer.write(entry, self.question)
+            self.responder.write(entry, self.extraction)
         except Problem:
             self.settle(answered=False)
             raise
         self.settle(answered=status == 200)
         if self.asked.is_document and (status == 200 or status >= 500):
             valid = extract_json(response.content)[1] if entry.valid and response.content is not None else ""
-            self.answerer.repeat(self.route, self.question, entry, raw=valid)
+            self.responder.repeat(self.route, self.extraction, entry, raw=valid)
 
     def settle(self, *, answered: bool) -> None:
         """Counts its tokens, once; a request without an answer is given back to the budgets."""
         if self.reserved is not None:
-            self.reserved.settle(answered=answered, tokens=self.question.used_tokens)
+            self.reserved.settle(answered=answered, tokens=self.extraction.used_tokens)
             self.reserved = None
 
 
@@ -125,7 +127,7 @@ async def whole(work: Forwarded, upstream: aiohttp.ClientResponse) -> Response:
     finally:
         upstream.release()
     work.log(upstream.status, await _understood(body, is_stream=False))
-    return _Unchanged(upstream, body, request_id=work.question.id)
+    return _Unchanged(upstream, body, request_id=work.extraction.id)
 
 
 async def _read(upstream: aiohttp.ClientResponse) -> bytes:
@@ -162,7 +164,7 @@ class Relayed(_Unchanged):
     """A stream: every piece is sent on as it arrives. The row is in the log before the last event is sent."""
 
     def __init__(self, work: Forwarded, upstream: aiohttp.ClientResponse) -> None:
-        super().__init__(upstream, None, request_id=work.question.id)
+        super().__init__(upstream, None, request_id=work.extraction.id)
         self._work, self._upstream = work, upstream
         #: entered while the stream is sent
         self.in_flight: AbstractContextManager[None] = contextlib.nullcontext()

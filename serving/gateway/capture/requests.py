@@ -17,7 +17,6 @@ from labeling.integrations.tokens import PREFIX
 from serving.budgets.limits import NO_LIMITS, Limits
 from serving.captures.keys import key_sha256
 from serving.gateway import chat_completions
-from serving.gateway.answers import CLIENT_CLOSED, Question
 from serving.gateway.capture import exchange, forward
 from serving.gateway.capture.exchange import Asked
 from serving.gateway.capture.forward import Forwarded
@@ -25,6 +24,7 @@ from serving.gateway.capture.upstream import KEYS, Upstream
 from serving.gateway.context import Gateway
 from serving.gateway.idempotency import HEADER
 from serving.gateway.intake.bodies import HungUp, check_length, unless_disconnected
+from serving.gateway.pipeline import CLIENT_CLOSED, ExtractionRequest
 from serving.gateway.problems import Problem
 from serving.gateway.routes import Route
 from serving.gateway.tokens import Caller
@@ -63,24 +63,24 @@ async def capture(request: Request, gateway: Gateway, request_id: str) -> Respon
     if not (request.method == "POST" and path in POSTS) and not (request.method == "GET" and _is_models(path)):
         raise Problem(404, "address", "This URL is not forwarded.")
 
-    def understood(raw: bytes) -> tuple[bytes, Asked, Question]:
+    def understood(raw: bytes) -> tuple[bytes, Asked, ExtractionRequest]:
         asked = exchange.asked(path, raw) if raw else Asked()
-        question = Question(
+        extraction = ExtractionRequest(
             text=asked.text, protocol=PROTOCOL, token_id=who.token_id, limits=who.limits,
             key=request.headers.get(HEADER, "") or forward.key_of(asked.text, raw),
             caller=asked.caller, id=request_id,
         )  # fmt: skip
-        _ = question.key_sha256  # the hash of a large document is made here, in a thread
-        return raw, asked, question
+        _ = extraction.key_sha256  # the hash of a large document is made here, in a thread
+        return raw, asked, extraction
 
     if request.method == "POST":
-        raw, asked, question = await gateway.bodies.read(request, slug, understood)
+        raw, asked, extraction = await gateway.bodies.read(request, slug, understood)
     else:
-        raw, asked, question = understood(b"")
-    if asked.body is not None and _is_answered_here(route, question, asked, path):
-        check_length(question.text)
-        return await chat_completions.respond(request, gateway, route, asked.body, question, who.caller)
-    return await _forward(request, gateway, route, who, raw, path, question, asked)
+        raw, asked, extraction = understood(b"")
+    if asked.body is not None and _is_answered_here(route, extraction, asked, path):
+        check_length(extraction.text)
+        return await chat_completions.respond(request, gateway, route, asked.body, extraction, who.caller)
+    return await _forward(request, gateway, route, who, raw, path, extraction, asked)
 
 
 async def _asking(request: Request, gateway: Gateway, route: Route) -> _Asking:
@@ -108,9 +108,9 @@ def _is_models(path: str) -> bool:
     return bool(_MODELS.fullmatch(path)) and not {".", ".."} & set(path.split("/"))
 
 
-def _is_answered_here(route: Route, question: Question, asked: Asked, path: str) -> bool:
+def _is_answered_here(route: Route, extraction: ExtractionRequest, asked: Asked, path: str) -> bool:
     """Whether a small model answers: by the split of the traffic, and where it can do what is asked."""
-    release, _ = route.choose(question.split_sha256(route))
+    release, _ = route.choose(extraction.split_sha256(route))
     if release is None or release.external is not None:
         return False
     if asked.is_document and path == exchange.CHAT:
@@ -121,8 +121,8 @@ def _is_answered_here(route: Route, question: Question, asked: Asked, path: str)
 
 
 async def _forward(
-    request: Request, gateway: Gateway, route: Route, who: _Asking, raw: bytes, path: str, question: Question,
-    asked: Asked,
+    request: Request, gateway: Gateway, route: Route, who: _Asking, raw: bytes, path: str,
+    extraction: ExtractionRequest, asked: Asked,
 ) -> Response:  # fmt: skip
     external = route.stable.external if route.stable is not None else None
     if external is None:
@@ -130,12 +130,12 @@ async def _forward(
     if external.config is None:
         raise Problem(503, "endpoint", f"{external.name} cannot be called: {external.problem}")
     # The small model could have been chosen, but may not answer this caller or this request yet.
-    _, is_candidate = route.choose(question.split_sha256(route))
-    work = Forwarded.of(gateway.answerer, route, question, asked, path)
+    _, is_candidate = route.choose(extraction.split_sha256(route))
+    work = Forwarded.of(gateway.responder, route, extraction, asked, path)
     if is_candidate:
         work.entry.stage = ""
     if request.method == "POST":
-        work.reserved = await gateway.reserve(route, question)
+        work.reserved = await gateway.reserve(route, extraction)
     key = None if who.own_key else external.config.key
     with gateway.metrics.in_flight(route.slug):
         try:
@@ -168,7 +168,7 @@ async def _ask(
         key=key,
     )  # fmt: skip
     if request.method != "POST":
-        who = f"token {work.question.token_id}" if work.question.token_id is not None else "a key of its own"
+        who = f"token {work.extraction.token_id}" if work.extraction.token_id is not None else "a key of its own"
         logger.info("%s: read %s of the external model with %s: %d", work.route.slug, path, who, found.status)
     if forward.is_stream(found):
         return forward.Relayed(work, found)

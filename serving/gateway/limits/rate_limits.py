@@ -44,7 +44,7 @@ def project_subject(project_id: int, limits: Limits) -> Subject:
 
 
 async def used_of(subject: Subject) -> tuple[int, int]:
-    """Answered requests and tokens of the month by the database; nothing where it does not answer."""
+    """ExtractionResponse requests and tokens of the month by the database; nothing where it does not answer."""
     try:
         return await in_database(lambda: used_this_month(**{f"{subject.kind}_id": subject.id}))
     except DatabaseError:

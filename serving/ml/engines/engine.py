@@ -2,7 +2,7 @@
 
 from typing import Protocol, runtime_checkable
 
-from serving.replicas.protocol import Answer
+from serving.replicas.protocol import ModelOutput
 
 
 class Engine(Protocol):
@@ -11,7 +11,7 @@ class Engine(Protocol):
     async def start(self) -> None:
         """Loads the model. Raises Refused."""
 
-    async def answer(self, text: str) -> Answer:
+    async def answer(self, text: str) -> ModelOutput:
         """The output for one document. Never raises but CancelledError."""
 
     async def metrics(self) -> str:

@@ -20,7 +20,7 @@ import aiohttp
 from evaluation.inference.confidence import first_tokens, per_field
 from evaluation.ml.prompts import PromptBuilder
 from serving.ml.engines.slots import Slots, Turn, prepare, violates
-from serving.replicas.protocol import Answer, Confidence
+from serving.replicas.protocol import Confidence, ModelOutput
 from slmstudio.errors import Refused
 from slmstudio.workers.hardware import allowed_cores
 from training.ml.data.encoder import Encoder
@@ -86,10 +86,10 @@ class LlamaCppEngine:
             except Exception as error:
                 raise Refused(f"llama.cpp cannot load {self._file.name}: {error}", code="engine") from error
 
-    async def answer(self, text: str) -> Answer:
+    async def answer(self, text: str) -> ModelOutput:
         return await self._slots.answer(self._builder, text, prepare, self._ask)
 
-    async def _ask(self, prepared: tuple[list[int], str], turn: Turn) -> Answer:
+    async def _ask(self, prepared: tuple[list[int], str], turn: Turn) -> ModelOutput:
         prompt, grammar = prepared
         constraint = {"grammar": grammar} if grammar else {}
         limit = self._builder.max_output_tokens(prompt)
@@ -99,7 +99,7 @@ class LlamaCppEngine:
             return turn.failed("engine", f"llama.cpp does not respond: {error}")
         return await asyncio.to_thread(self._read, response, grammar, len(prompt), turn)
 
-    def _read(self, response: dict[str, Any], grammar: str, prompt: int, turn: Turn) -> Answer:
+    def _read(self, response: dict[str, Any], grammar: str, prompt: int, turn: Turn) -> ModelOutput:
         model_ms = turn.model_ms
         tokens = [int(token) for token in response["tokens"]]
         raw = self._encoder.decode(tokens)
@@ -107,7 +107,7 @@ class LlamaCppEngine:
         if violates(grammar, raw, finish):
             return turn.failed("grammar", "The output violates its grammar: llama.cpp did not apply it.")
         confidence = self._confidence(raw, response.get("completion_probabilities") or [])
-        return Answer(raw, finish, turn.queue_ms, model_ms, prompt, len(tokens), confidence)
+        return ModelOutput(raw, finish, turn.queue_ms, model_ms, prompt, len(tokens), confidence)
 
     def _confidence(self, raw: str, probabilities: list[dict[str, Any]]) -> Confidence:
         tokens = [int(one["id"]) for one in probabilities]

@@ -18,7 +18,7 @@ from serving.ml.engines.slots import Slots, Turn
 from serving.ml.engines.token_confidence import of_ends
 from serving.packages.external_engines import OLLAMA_API_KEY, OLLAMA_URL, urls
 from serving.packages.spec import ServeSpec
-from serving.replicas.protocol import Answer, Confidence
+from serving.replicas.protocol import Confidence, ModelOutput
 from slmstudio.contract.decoding.grammar import decoder_schema
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.errors import Refused
@@ -86,7 +86,7 @@ class OllamaEngine:
         if not _names_file(await server.post("/api/show", {"model": self._name}), digest):
             raise Refused(f"The model {self._name} on the Ollama server has another file.", code="package")
 
-    async def answer(self, text: str) -> Answer:
+    async def answer(self, text: str) -> ModelOutput:
         return await self._slots.answer(self._builder, text, self._prepare, self._ask)
 
     def _prepare(self, builder: PromptBuilder, text: str) -> tuple[list[int], str, dict[str, Any] | None]:
@@ -97,7 +97,7 @@ class OllamaEngine:
             return None
         return _inlined(json.loads(dumps(decoder_schema(builder.schema.schema))))
 
-    async def _ask(self, prepared: tuple[list[int], str, dict[str, Any] | None], turn: Turn) -> Answer:
+    async def _ask(self, prepared: tuple[list[int], str, dict[str, Any] | None], turn: Turn) -> ModelOutput:
         tokens, prompt, schema = prepared
         try:
             response = await self._generate(prompt, self._builder.max_output_tokens(tokens), schema)
@@ -132,12 +132,12 @@ class OllamaEngine:
             await self._server.close()
 
 
-def _read(response: dict[str, Any], turn: Turn) -> Answer:
+def _read(response: dict[str, Any], turn: Turn) -> ModelOutput:
     raw = response.get("response")
     if not isinstance(raw, str) or not response.get("done"):
         return turn.failed("engine", "Ollama sent no output.")
     finish = "length" if response.get("done_reason") == "length" else "stop"
-    return Answer(
+    return ModelOutput(
         raw, finish, turn.queue_ms, turn.model_ms, int(response.get("prompt_eval_count") or 0),
         int(response.get("eval_count") or 0), _confidence(raw, response.get("logprobs")),
     )  # fmt: skip

@@ -6,7 +6,7 @@ from pathlib import Path
 from evaluation.ml.classical.answer import TOO_LONG, answer
 from evaluation.ml.classical.model import ClassicalModel
 from serving.ml.engines.single_thread import SingleThread
-from serving.replicas.protocol import Answer
+from serving.replicas.protocol import ModelOutput
 from slmstudio.contract.schema.compiled import CompiledSchema
 from training.ml.data.rows import Row
 
@@ -31,16 +31,16 @@ class SklearnEngine:
         self._model = ClassicalModel.load(self._folder, self._schema)
         self._model.predict("")  # the first call imports and allocates
 
-    async def answer(self, text: str) -> Answer:
+    async def answer(self, text: str) -> ModelOutput:
         return await self._thread.run(lambda queue_ms: self._answer(text, queue_ms))
 
-    def _answer(self, text: str, queue_ms: float) -> Answer:
+    def _answer(self, text: str, queue_ms: float) -> ModelOutput:
         assert self._model is not None, "the engine is not started"
         output = answer(self._model, Row(id="request", split="", text=text, gold=None))
         if output.finish_reason == "error":
             code = "too_long" if output.error.startswith(TOO_LONG) else "engine"
-            return Answer.failed(code, output.error, queue_ms=queue_ms, model_ms=output.latency_ms)
-        return Answer(output.raw, "stop", queue_ms, output.latency_ms, confidence=dict(output.confidence or {}))
+            return ModelOutput.failed(code, output.error, queue_ms=queue_ms, model_ms=output.latency_ms)
+        return ModelOutput(output.raw, "stop", queue_ms, output.latency_ms, confidence=dict(output.confidence or {}))
 
     async def metrics(self) -> str:
         return ""

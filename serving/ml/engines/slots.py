@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from evaluation.ml.prompts import PromptBuilder
-from serving.replicas.protocol import Answer
+from serving.replicas.protocol import ModelOutput
 from slmstudio.contract.decoding.grounded_grammar import is_accepted
 from slmstudio.contract.windows.merge import merge_outputs
 from slmstudio.contract.windows.windows import Window
@@ -28,9 +28,9 @@ class Turn:
         """Milliseconds since it has its slot."""
         return round((time.perf_counter() - self.started) * 1000, 2)
 
-    def failed(self, code: str, error: str) -> Answer:
+    def failed(self, code: str, error: str) -> ModelOutput:
         """A document without an output."""
-        return Answer.failed(code, error, queue_ms=self.queue_ms, model_ms=self.model_ms)
+        return ModelOutput.failed(code, error, queue_ms=self.queue_ms, model_ms=self.model_ms)
 
 
 class Slots:
@@ -44,8 +44,8 @@ class Slots:
         builder: PromptBuilder,
         text: str,
         prepare: Callable[[PromptBuilder, str], Prompt],
-        ask: Callable[[Prompt, Turn], Awaitable[Answer]],
-    ) -> Answer:
+        ask: Callable[[Prompt, Turn], Awaitable[ModelOutput]],
+    ) -> ModelOutput:
         """The answer of ``ask`` to the prompt of ``prepare``, which runs in a thread and may raise Refused.
 
         A document that is too long for one prompt is asked for window by window, and its answers are merged.
@@ -53,7 +53,7 @@ class Slots:
         arrived = time.perf_counter()
         async with self._free:
             turn = Turn(round((time.perf_counter() - arrived) * 1000, 2))
-            answers: list[Answer] = []
+            answers: list[ModelOutput] = []
             try:
                 windows = await asyncio.to_thread(builder.split, text)
                 for window in windows:
@@ -68,7 +68,9 @@ class Slots:
             return await asyncio.to_thread(_merged, builder, text, windows, answers, turn)
 
 
-def _merged(builder: PromptBuilder, text: str, windows: list[Window], answers: list[Answer], turn: Turn) -> Answer:
+def _merged(
+    builder: PromptBuilder, text: str, windows: list[Window], answers: list[ModelOutput], turn: Turn
+) -> ModelOutput:
     """The answer for a document from those of its windows; that of the last one where it is truncated."""
     prompt, output = sum(one.prompt_tokens for one in answers), sum(one.output_tokens for one in answers)
     last = replace(answers[-1], prompt_tokens=prompt, output_tokens=output)

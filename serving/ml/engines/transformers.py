@@ -7,7 +7,7 @@ from typing import Any
 from evaluation.ml.generate import Generator
 from evaluation.ml.prompts import PromptBuilder
 from serving.ml.engines.single_thread import SingleThread
-from serving.replicas.protocol import Answer
+from serving.replicas.protocol import ModelOutput
 from slmstudio.contract.decoding import grammar
 from slmstudio.contract.json_text import loads
 from training.ml.data.encoder import Encoder
@@ -45,16 +45,16 @@ class TransformersEngine:
         # Two documents that share nothing: what their prompts share is the instruction with its examples.
         self._generator.warm([Row(id=name, split="", text=name, gold=None) for name in ("0", "a")])
 
-    async def answer(self, text: str) -> Answer:
+    async def answer(self, text: str) -> ModelOutput:
         return await self._thread.run(lambda queue_ms: self._answer(text, queue_ms))
 
-    def _answer(self, text: str, queue_ms: float) -> Answer:
+    def _answer(self, text: str, queue_ms: float) -> ModelOutput:
         assert self._generator is not None, "the engine is not started"
         output = self._generator.answer(Row(id="request", split="", text=text, gold=None))
         if output.finish_reason == "error":
             code = "too_long" if output.error.startswith("The prompt has ") else "engine"
-            return Answer.failed(code, output.error, queue_ms=queue_ms, model_ms=output.latency_ms)
-        return Answer(
+            return ModelOutput.failed(code, output.error, queue_ms=queue_ms, model_ms=output.latency_ms)
+        return ModelOutput(
             output.raw, output.finish_reason, queue_ms, output.latency_ms, output.prompt_tokens, output.output_tokens,
             dict(output.confidence or {}),
         )  # fmt: skip

@@ -28,7 +28,7 @@ from serving.packages.external_engines import (
     urls,
 )
 from serving.packages.spec import ServeSpec
-from serving.replicas.protocol import Answer, Confidence
+from serving.replicas.protocol import Confidence, ModelOutput
 from slmstudio.errors import Refused
 from training.ml.data.encoder import Encoder
 from training.ml.llama_cpp.runtime import TEXTS
@@ -128,10 +128,10 @@ class VllmEngine:
         assert self._server is not None, "the engine is not started"
         return self._server
 
-    async def answer(self, text: str) -> Answer:
+    async def answer(self, text: str) -> ModelOutput:
         return await self._slots.answer(self._builder, text, prepare, self._ask)
 
-    async def _ask(self, prepared: tuple[list[int], str], turn: Turn) -> Answer:
+    async def _ask(self, prepared: tuple[list[int], str], turn: Turn) -> ModelOutput:
         prompt, grammar = prepared
         constraint = {"structured_outputs": {"grammar": grammar}} if grammar else {}
         try:
@@ -153,7 +153,7 @@ class VllmEngine:
         choice: dict[str, Any] = choices[0]
         return choice
 
-    def _read(self, choice: dict[str, Any], grammar: str, prompt: int, turn: Turn) -> Answer:
+    def _read(self, choice: dict[str, Any], grammar: str, prompt: int, turn: Turn) -> ModelOutput:
         model_ms = turn.model_ms
         tokens = choice.get("token_ids")
         if not isinstance(tokens, list):
@@ -163,7 +163,7 @@ class VllmEngine:
         if violates(grammar, raw, finish):
             return turn.failed("grammar", "The output violates its grammar: vLLM did not apply it.")
         confidence = self._confidence(raw, tokens, choice.get("logprobs") or {})
-        return Answer(raw, finish, turn.queue_ms, model_ms, prompt, len(tokens), confidence)
+        return ModelOutput(raw, finish, turn.queue_ms, model_ms, prompt, len(tokens), confidence)
 
     def _confidence(self, raw: str, tokens: list[int], found: dict[str, Any]) -> Confidence:
         """From ``{tokens, token_logprobs, top_logprobs: [{text: logprob}]}``; {} where the server sends none."""

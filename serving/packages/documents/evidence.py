@@ -14,8 +14,7 @@ from evaluation.inference.classical_spec import EMBEDDINGS_PACKAGE
 from evaluation.models import Approval, EvalRun
 from serving.models import Package
 from serving.packages.documents.facts import Metric, PackageFacts
-from serving.packages.spec import FILE, PROMPT, ServeSpec
-from serving.packages.standalone import REQUIREMENTS
+from serving.packages.spec import FILE, PROMPT, REQUIREMENTS, ServeSpec
 from slmstudio.storage.hashing import folder_manifest, sha256_file, sha256_text
 from training.model_cards import card
 from training.model_cards.facts import facts_of

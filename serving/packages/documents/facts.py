@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from serving.packages.standalone import PROGRAM
+from serving.packages.spec import PROGRAM
 from slmstudio.storage.hashing import FileEntry
 
 

@@ -6,7 +6,7 @@ import yaml
 
 from serving.packages.documents.facts import PackageFacts
 from serving.packages.external_engines import MIN_VLLM, vllm_options
-from serving.packages.standalone import REQUIREMENTS
+from serving.packages.spec import REQUIREMENTS
 
 #: the port of the container
 PORT = 8080

@@ -212,7 +212,7 @@ def test_it_yields_to_callers(tmp_path: Path) -> None:
                 assert (await ask(found)).status_code == 429
                 go_on.set()
                 assert (await caller).status_code == 200
-                await asyncio.gather(*found.gateway.answerer.shadows)
+                await asyncio.gather(*found.gateway.responder.shadows)
                 assert (await ask(found)).status_code == 200
 
     event_loop.run(work())

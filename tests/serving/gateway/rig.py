@@ -16,7 +16,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as Path_
 
 from serving.captures.keys import key_sha256
-from serving.gateway.answers import Answerer
 from serving.gateway.app import create_app
 from serving.gateway.context import Gateway
 from serving.gateway.database import in_database
@@ -26,6 +25,7 @@ from serving.gateway.idempotency import IdempotencyKeys
 from serving.gateway.limits.rate_limits import RateLimiter, Used, used_of
 from serving.gateway.log_store.store import LogStore
 from serving.gateway.metrics import Metrics
+from serving.gateway.pipeline import Responder
 from serving.gateway.pool import ReplicaPool
 from serving.gateway.request_log import RequestLogWriter
 from serving.gateway.routes import ReleaseRoute, ReplicaCounts, Route, RouteTable
@@ -175,9 +175,9 @@ async def rig(
     log = Log(folder / "log", on_write=metrics.record, on_failure=metrics.log_failed)
     limits = RateLimiter(redis, per_minute=per_minute, used=used)
     keys = IdempotencyKeys(redis)
-    answerer = Answerer(pool, log, ExternalModels(timeout))
+    responder = Responder(pool, log, ExternalModels(timeout))
     files = FileReader(readers=1, seconds=file_seconds)
-    gateway = Gateway(Tokens(), table, limits, pool, log, answerer, keys, metrics, files)
+    gateway = Gateway(Tokens(), table, limits, pool, log, responder, keys, metrics, files)
     app = create_app(lambda: gateway)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with (

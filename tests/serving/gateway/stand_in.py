@@ -133,7 +133,7 @@ class Listening:
         return self.rig.log.rows()
 
     async def _settled(self, number: int) -> None:
-        while len(self.rig.log.rows()) < number or self.rig.gateway.answerer.shadows:
+        while len(self.rig.log.rows()) < number or self.rig.gateway.responder.shadows:
             await asyncio.sleep(0.01)
 
 

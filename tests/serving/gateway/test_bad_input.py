@@ -145,7 +145,7 @@ def test_a_caller_may_hang_up_at_any_point(tmp_path: Path) -> None:
                 assert (status, json.loads(body)["output"]) == (200, {"number": "A-17", "total": 12.5})
                 await wire.hang_up(port, wire.HEAD + length, BODY, after=lambda: len(found.log.rows()) == 3)
                 assert found.log.rows()[2]["status"] == 200
-                assert all(backend_.outstanding == 0 for backend_ in found.gateway.pool._backends.values())
+                assert all(backend_.outstanding == 0 for backend_ in found.gateway.pool._states.values())
 
     event_loop.run(work())
 

@@ -80,7 +80,7 @@ def test_a_small_model_runs_in_shadow_of_the_external_one(tmp_path: Path) -> Non
             deployed = route(external(fake.url), release(2, small.address), stage="shadow")
             async with rig(tmp_path, deployed) as found:
                 assert (await found.extract()).json()["version"] == 9
-                await asyncio.gather(*found.gateway.answerer.shadows)
+                await asyncio.gather(*found.gateway.responder.shadows)
                 answered, shadow = found.log.rows()
                 assert (answered["release_id"], shadow["release_id"]) == (9, 2)
                 assert shadow["shadow_of"] == answered["id"]

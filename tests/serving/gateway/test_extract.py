@@ -266,7 +266,7 @@ def test_shadow_repeats_requests_unseen(tmp_path: Path) -> None:
             async with rig(tmp_path, deployed) as found:
                 response = await found.extract()
                 assert response.json()["version"] == 1
-                await asyncio.gather(*found.gateway.answerer.shadows)
+                await asyncio.gather(*found.gateway.responder.shadows)
                 answered, shadow = found.log.rows()
                 assert candidate.asked == [TEXT]
                 assert shadow["shadow_of"] == answered["id"]
@@ -286,7 +286,7 @@ def test_shadow_repeats_failed_requests_too(tmp_path: Path) -> None:
             deployed = route(release(1, stable.address), release(2, candidate.address), stage="shadow")
             async with rig(tmp_path, deployed) as found:
                 assert (await found.extract()).status_code == 502
-                await asyncio.gather(*found.gateway.answerer.shadows)
+                await asyncio.gather(*found.gateway.responder.shadows)
                 answered, shadow = found.log.rows()
                 assert (answered["status"], shadow["status"]) == (502, 200)
                 assert shadow["shadow_of"] == answered["id"]
@@ -300,7 +300,7 @@ def test_a_broken_shadow_harms_no_caller(tmp_path: Path) -> None:
             deployed = route(release(1, stable.address), release(2, "unix:/none"), stage="shadow")
             async with rig(tmp_path, deployed) as found:
                 assert (await found.extract()).status_code == 200
-                await asyncio.gather(*found.gateway.answerer.shadows)
+                await asyncio.gather(*found.gateway.responder.shadows)
                 assert [row["status"] for row in found.log.rows()] == [200, 503]
 
     run(work())

@@ -13,8 +13,8 @@ from evaluation.inference.clients.endpoint_config import EndpointConfig
 from serving.budgets.limits import Limits
 from serving.confidence.calibration import Calibration, Fit, Kind
 from serving.confidence.decisions import Policy
+from serving.gateway.answer_policy import FallbackRoute
 from serving.gateway.external import ExternalRoute
-from serving.gateway.fallback.models import FallbackRoute
 from serving.gateway.limits.rate_limits import Subject
 from serving.gateway.routes import ReleaseRoute
 from serving.policies.routing import ReleaseConfidence
@@ -337,7 +337,7 @@ def test_a_shadow_is_calibrated_too(tmp_path: Path) -> None:
             candidate = replace(release(2, other.address), confidence=ReleaseConfidence(HALF, None))
             async with rig(tmp_path, route(release(1, one.address), candidate, stage="shadow")) as found:
                 await found.extract()
-                await asyncio.gather(*found.gateway.answerer.shadows)
+                await asyncio.gather(*found.gateway.responder.shadows)
                 answered, shadow = found.log.rows()
                 assert (answered["calibrated"], answered["lowest"]) == ({}, 0.8)
                 assert (shadow["calibrated"], shadow["lowest"]) == ({"number": 0.75, "total": 0.6667}, 0.6667)

@@ -70,8 +70,8 @@ def test_requests_are_counted_by_release_status_and_code(tmp_path: Path) -> None
                 for _ in range(3):
                     assert (await found.extract()).status_code == 200
                 assert (await found.extract(5)).status_code == 422
-                while found.gateway.answerer.shadows:
-                    await asyncio.gather(*found.gateway.answerer.shadows)
+                while found.gateway.responder.shadows:
+                    await asyncio.gather(*found.gateway.responder.shadows)
                 got = samples((await metrics(found, "operator")).text)
         assert value(got, "slm_requests_total", **stable, status="200", code="") == 3
         assert value(got, "slm_outputs_total", **stable, valid="true") == 3

@@ -62,7 +62,7 @@ def test_requests_that_fail_together_open_the_breaker_once(tmp_path: Path, clock
     async def work(pool: ReplicaPool) -> None:
         async with backend(tmp_path / "a", broken) as one:
             await codes(pool, one.address, 20)
-            assert pool._backends[one.address].opened_until == pytest.approx(clock[0] + 1)
+            assert pool._states[one.address].opened_until == pytest.approx(clock[0] + 1)
             assert (await codes(pool, one.address), asked) == (["no_replica"], 20)
             clock[0] += 1.1
             assert sorted(await codes(pool, one.address, 20)) == ["engine"] + ["no_replica"] * 19
@@ -102,7 +102,7 @@ def test_a_replica_that_was_forgotten_is_not_asked(tmp_path: Path) -> None:
     async def work(pool: ReplicaPool) -> None:
         async with backend(there, reply()) as found:
             # The request has its list of replicas; then the route of one of them ends.
-            forgotten = pool._backend(gone)
+            forgotten = pool._state(gone)
             forgotten.client.close()
             answer = await pool.answer(release(1, gone, found.address), "a", max_queue=8)
             assert (answer.finish_reason, len(found.asked)) == ("stop", 1)
@@ -115,7 +115,7 @@ def test_a_host_that_cannot_be_reached_is_no_time_out_of_the_model(monkeypatch: 
 
     async def work(pool: ReplicaPool) -> None:
         with pytest.raises(ReplicaUnavailable):
-            await pool._ask(pool._backend("http://192.0.2.1:1"), "a")
+            await pool._ask(pool._state("http://192.0.2.1:1"), "a")
 
     with_pool(work)
 

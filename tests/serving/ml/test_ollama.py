@@ -12,7 +12,7 @@ from aiohttp import web
 
 from serving.ml.engines.ollama import OllamaEngine
 from serving.ml.probe import check_enforcement
-from serving.replicas.protocol import Answer
+from serving.replicas.protocol import ModelOutput
 from slmstudio.errors import Refused
 from tests.serving import event_loop
 from tests.serving.ml.engine_rig import RAW, TEXT, listening, nonce_of, served
@@ -119,7 +119,7 @@ def code_of(work: Callable[[], Any]) -> str:
 
 def test_the_file_is_uploaded_once_and_the_request_is_raw(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     stand_in = StandIn()
-    answer: Answer = asked(stand_in, monkeypatch, tmp_path, lambda engine: engine.answer(TEXT))
+    answer: ModelOutput = asked(stand_in, monkeypatch, tmp_path, lambda engine: engine.answer(TEXT))
     assert (answer.raw, answer.finish_reason, answer.prompt_tokens, answer.output_tokens) == (RAW, "stop", 30, 12)
     assert answer.confidence["total"] == (0.9048, 0.9048, 0.8551)
     name = f"invoices-1-{DIGEST[:12]}"
@@ -155,7 +155,7 @@ def test_another_file_under_the_name_is_not_served(monkeypatch: pytest.MonkeyPat
 
 
 def test_errors_have_codes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    async def work(engine: OllamaEngine) -> Answer:
+    async def work(engine: OllamaEngine) -> ModelOutput:
         return await engine.answer(TEXT)
 
     too_long = StandIn(error="the input length exceeds the context length")

@@ -20,7 +20,7 @@ from serving.ml import pack
 from serving.ml.engines.engine import DecodingEngine
 from serving.ml.probe import check_enforcement
 from serving.packages.spec import FILE, PackSpec, PackVariant, ServeSpec
-from serving.replicas.protocol import SECRET_VARIABLE, Answer
+from serving.replicas.protocol import SECRET_VARIABLE, ModelOutput
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.errors import Refused
@@ -153,14 +153,14 @@ def test_a_replica_answers_over_a_socket(tmp_path: Path, engine: Any) -> None:
         assert health["identity"]["package"] == sha256
         for row in rows():
             if row["id"] in expected:
-                answer = Answer.of(caller.post("/answer", json={"text": row["text"]}).json())
+                answer = ModelOutput.parse(caller.post("/answer", json={"text": row["text"]}).json())
                 assert answer.finish_reason == "stop"
                 assert compile_schema(SCHEMA).check(answer.raw)[1] == []
                 assert engine == "llama_cpp" or answer.raw == expected[row["id"]]["raw"]
                 assert set(answer.confidence) <= {"invoice_id", "total"}
                 assert {len(known) for known in answer.confidence.values()} == {3 if engine == "llama_cpp" else 2}
                 assert answer.model_ms > 0
-        long = Answer.of(caller.post("/answer", json={"text": "again and again " * 200}).json())
+        long = ModelOutput.parse(caller.post("/answer", json={"text": "again and again " * 200}).json())
         assert (long.code, long.error) == ("", ""), "it is read in windows"
         assert caller.post("/answer", json={"text": 5}).status_code == 422
         assert caller.post("/answer", content=b"{").status_code == 422
@@ -195,7 +195,7 @@ def test_a_package_with_several_engines(tmp_path: Path, monkeypatch: pytest.Monk
         identity = caller.get("/health").json()["identity"]
         assert identity["variant"] == "llama_cpp-f16"
         assert identity["engine"].startswith("llama.cpp")
-        assert Answer.of(caller.post("/answer", json={"text": "Invoice A-1"}).json()).finish_reason == "stop"
+        assert ModelOutput.parse(caller.post("/answer", json={"text": "Invoice A-1"}).json()).finish_reason == "stop"
 
 
 def test_a_changed_package_is_not_served(tmp_path: Path) -> None:

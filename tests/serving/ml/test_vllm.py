@@ -20,7 +20,7 @@ from serving.ml.loading import LoadedPackage
 from serving.ml.probe import check_enforcement
 from serving.packages.external_engines import vllm_options, vllm_serve
 from serving.packages.spec import FINGERPRINTS
-from serving.replicas.protocol import Answer
+from serving.replicas.protocol import ModelOutput
 from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.errors import Refused
 from tests.serving import event_loop
@@ -117,7 +117,7 @@ def code_of(work: Callable[[], Any]) -> str:
 
 def test_the_request_has_token_ids_and_the_grammar(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in = StandIn()
-    answer: Answer = asked(stand_in, monkeypatch, lambda engine: engine.answer(TEXT))
+    answer: ModelOutput = asked(stand_in, monkeypatch, lambda engine: engine.answer(TEXT))
     assert (answer.raw, answer.finish_reason) == (RAW, "stop")
     assert answer.confidence["invoice_id"] == pytest.approx((0.6065, 0.6065, 0.3834), abs=1e-3)
     [body] = stand_in.asked
@@ -132,7 +132,7 @@ def test_the_request_has_token_ids_and_the_grammar(monkeypatch: pytest.MonkeyPat
 
 def test_an_output_that_violates_the_grammar_is_no_output(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in = StandIn(write=lambda body: "Here you are: {}")
-    answer: Answer = asked(stand_in, monkeypatch, lambda engine: engine.answer(TEXT))
+    answer: ModelOutput = asked(stand_in, monkeypatch, lambda engine: engine.answer(TEXT))
     assert (answer.finish_reason, answer.code) == ("error", "grammar")
 
 
@@ -211,10 +211,10 @@ def test_a_cancelled_request_closes_its_connection(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_long_document_and_a_server_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    answer: Answer = asked(StandIn(), monkeypatch, lambda engine: engine.answer("again and again " * 2_000))
+    answer: ModelOutput = asked(StandIn(), monkeypatch, lambda engine: engine.answer("again and again " * 2_000))
     assert (answer.finish_reason, answer.code) == ("error", "too_long")
 
-    async def away(engine: VllmEngine) -> Answer:
+    async def away(engine: VllmEngine) -> ModelOutput:
         assert engine._server is not None
         engine._server.url = "http://127.0.0.1:1"
         return await engine.answer(TEXT)
@@ -236,7 +236,7 @@ def test_the_real_vllm_answers_and_is_ended(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("VLLM_COMMAND", REAL)
     folder = smollm2()
 
-    async def main() -> list[Answer]:
+    async def main() -> list[ModelOutput]:
         spec, _, _ = served("vllm", context=1024)
         from evaluation.ml.prompts import PromptBuilder, TokenLimit
         from training.ml.lengths import load_encoder

@@ -5,7 +5,7 @@ from typing import Any
 from evaluation.ml.prompts import PromptBuilder
 from serving.ml.engines.slots import Slots, Turn, prepare
 from serving.packages.spec import ServeSpec
-from serving.replicas.protocol import Answer, Confidence
+from serving.replicas.protocol import Confidence, ModelOutput
 from tests.serving import event_loop
 from tests.serving.ml.engine_rig import RAW, served
 from training.spec import WindowPlan
@@ -19,20 +19,20 @@ def builder_with_windows() -> PromptBuilder:
     return PromptBuilder(plain.spec, plain.schema, plain.encoder, plain.context, plain.limit, None, windows=PLAN)
 
 
-def answered(text: str, output: Any) -> tuple[Answer, int]:
+def answered(text: str, output: Any) -> tuple[ModelOutput, int]:
     """The answer of an engine whose model writes ``output(prompt text)``, and how often it was asked."""
     builder, asked = builder_with_windows(), []
 
-    async def ask(prepared: tuple[list[int], str], turn: Turn) -> Answer:
+    async def ask(prepared: tuple[list[int], str], turn: Turn) -> ModelOutput:
         prompt = builder.encoder.text_with_special_tokens(prepared[0])
         asked.append(prompt)
         found = output(prompt)
-        if isinstance(found, Answer):
+        if isinstance(found, ModelOutput):
             return found
         confidence: Confidence = {"invoice_id": (0.8, 0.9)} if "A-100" in found else {}
-        return Answer(found, "stop", turn.queue_ms, turn.model_ms, len(prepared[0]), 7, confidence)
+        return ModelOutput(found, "stop", turn.queue_ms, turn.model_ms, len(prepared[0]), 7, confidence)
 
-    async def work() -> Answer:
+    async def work() -> ModelOutput:
         return await Slots(1).answer(builder, text, prepare, ask)
 
     return event_loop.run(work()), len(asked)
@@ -54,9 +54,9 @@ def test_the_answers_of_windows_are_merged() -> None:
 
 
 def test_a_window_without_an_output_is_the_answer() -> None:
-    failed, asked = answered(TEXT, lambda prompt: Answer.failed("engine", "It is away."))
+    failed, asked = answered(TEXT, lambda prompt: ModelOutput.failed("engine", "It is away."))
     assert (failed.code, asked) == ("engine", 1)
-    cut, asked = answered(TEXT, lambda prompt: read(prompt) if "A-100" in prompt else Answer('{"tot', "length"))
+    cut, asked = answered(TEXT, lambda prompt: read(prompt) if "A-100" in prompt else ModelOutput('{"tot', "length"))
     assert (cut.finish_reason, cut.raw, asked) == ("length", '{"tot', 2)
 
 

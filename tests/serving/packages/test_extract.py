@@ -13,8 +13,8 @@ import httpx
 import pytest
 from packaging.requirements import Requirement
 
-from serving.packages.standalone import PROGRAM, REQUIREMENTS
-from serving.replicas.protocol import Answer
+from serving.packages.spec import PROGRAM, REQUIREMENTS
+from serving.replicas.protocol import ModelOutput
 from tests.evaluation.ml.test_backends import COPIED
 from tests.serving.ml.test_replica import client, packed, replica
 from tests.stack.test_serve import free_port
@@ -67,9 +67,9 @@ def run_program(folder: Path, *arguments: str, text: str = "") -> "subprocess.Co
     )  # fmt: skip
 
 
-def replica_outputs(folder: Path, texts: list[str]) -> list[Answer]:
+def replica_outputs(folder: Path, texts: list[str]) -> list[ModelOutput]:
     with replica(folder, slots=1) as _, client(folder) as caller:
-        return [Answer.of(caller.post("/answer", json={"text": text}).json()) for text in texts]
+        return [ModelOutput.parse(caller.post("/answer", json={"text": text}).json()) for text in texts]
 
 
 def test_the_program_answers_as_the_replica_does(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_the_program_listens(tmp_path: Path) -> None:
             assert caller.get("/health").json() == {"state": "ready"}
             assert caller.post("/answer", json={"text": text}).status_code == 401
             caller.headers["Authorization"] = "Bearer s3cret"
-            answer = Answer.of(caller.post("/answer", json={"text": text}).json())
+            answer = ModelOutput.parse(caller.post("/answer", json={"text": text}).json())
             assert (answer.raw, answer.finish_reason) == (expected.raw, "stop")
             assert answer.prompt_tokens == expected.prompt_tokens
     finally:

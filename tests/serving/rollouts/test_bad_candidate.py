@@ -30,7 +30,7 @@ def answered(folder: Path, deployment: Deployment, number: int, **candidate: Any
                 for at in range(number):
                     answer = await found.extract(f"Invoice {at}")
                     assert answer.status_code == 200 or candidate
-                    for shadow in list(found.gateway.answerer.shadows):
+                    for shadow in list(found.gateway.responder.shadows):
                         await shadow
                 return found.log.rows()
 

@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 
 from serving.deployments import services
-from serving.gateway.answers import Question, caller_name
+from serving.gateway.pipeline import ExtractionRequest, caller_name
 from serving.gateway.routes import position
 from serving.models import Deployment, DeploymentEvent, RequestLog
 from serving.rollouts import watch
@@ -72,11 +72,11 @@ def test_a_caller_always_gets_the_same_version(tmp_path: Path) -> None:
 
 def test_without_a_name_the_token_is_the_caller() -> None:
     sticky = route(None, None, sticky=True)
-    one, same, other = (
-        Question("a", "extract", token_id=7), Question("b", "extract", token_id=7), Question("b", "extract", token_id=8)
-    )  # fmt: skip
-    assert one.split_sha256(sticky) == same.split_sha256(sticky) != other.split_sha256(sticky)
-    assert one.split_sha256(route(None)) != same.split_sha256(route(None))
+    first, same, other = (
+        ExtractionRequest(text, "extract", token_id=token) for text, token in (("a", 7), ("b", 7), ("b", 8))
+    )
+    assert first.split_sha256(sticky) == same.split_sha256(sticky) != other.split_sha256(sticky)
+    assert first.split_sha256(route(None)) != same.split_sha256(route(None))
 
 
 def test_one_caller_with_bad_documents_is_no_reason(world: World, deployment: Deployment) -> None:

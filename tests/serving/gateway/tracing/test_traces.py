@@ -43,10 +43,10 @@ def traced(
                 candidate = release(4, one.address) if stage else None
                 where = route(release(3, one.address), candidate, stage=stage, retention_days=days)
                 async with rig(folder, where) as running:
-                    running.gateway.answerer.tracer = tracer_of_environment(running.gateway.table)
+                    running.gateway.responder.tracer = tracer_of_environment(running.gateway.table)
                     response = await running.extract(headers={"traceparent": header} if header else {})
-                    while running.gateway.answerer.shadows:
-                        await asyncio.gather(*running.gateway.answerer.shadows)
+                    while running.gateway.responder.shadows:
+                        await asyncio.gather(*running.gateway.responder.shadows)
                     return response
 
         return found, run(work())
@@ -173,7 +173,7 @@ def test_a_collector_that_hangs_costs_a_request_nothing(tmp_path: Path, monkeypa
 
     async def work() -> None:
         async with backend(tmp_path / "a", reply()) as one, rig(tmp_path, route(release(3, one.address))) as running:
-            tracer = running.gateway.answerer.tracer = traces.Tracer(exporter, running.gateway.table)
+            tracer = running.gateway.responder.tracer = traces.Tracer(exporter, running.gateway.table)
             await running.extract()
             while tracer._waiting:  # the thread has it, and waits for the collector
                 await asyncio.sleep(0.01)

@@ -9,16 +9,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.gateway import passes
-from serving.gateway.answers import Question
 from serving.gateway.context import Gateway
 from serving.gateway.intake.bodies import text_field
+from serving.gateway.pipeline import ExtractionRequest
 from serving.gateway.problems import Problem
 
 PROTOCOL = "replay"
 _FIELDS = {"text", "request_id", "version", "key", "output"}
 
 
-async def replay(request: Request, gateway: Gateway, question_id: str) -> Response:
+async def replay(request: Request, gateway: Gateway, request_id: str) -> Response:
     """Answers ``{"status", "code"}``: how the candidate answered. Raises Problem: 401, 404, 409 or 429."""
     slug = request.path_params["slug"]
     given = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
@@ -31,11 +31,11 @@ async def replay(request: Request, gateway: Gateway, question_id: str) -> Respon
     release = route.shadow
     if release is None or release.number != body.get("version"):
         raise Problem(409, "no_candidate", "This version is not in shadow, or has no replica.")
-    if gateway.metrics.live[slug] or gateway.answerer.shadows or not gateway.pool.has_free_slot(release):
+    if gateway.metrics.live[slug] or gateway.responder.shadows or not gateway.pool.has_free_slot(release):
         raise Problem(429, "busy", "Callers are being answered.", headers={"Retry-After": "1"})
-    question = Question(text=text_field(body, "text"), protocol=PROTOCOL, id=str(body.get("request_id")))
-    entry = await gateway.answerer.replay(
-        route, release, question, key_sha256=str(body.get("key"))[:64], raw=str(body.get("output") or "")
+    extraction = ExtractionRequest(text=text_field(body, "text"), protocol=PROTOCOL, id=str(body.get("request_id")))
+    entry = await gateway.responder.replay(
+        route, release, extraction, key_sha256=str(body.get("key"))[:64], raw=str(body.get("output") or "")
     )
     content = orjson.dumps({"status": entry.status, "code": entry.code})
     return Response(content, media_type="application/json")

@@ -33,30 +33,23 @@ from slmstudio.storage.hashing import changed_files
 if TYPE_CHECKING:
     from serving.ml.engines.engine import Engine
     from serving.ml.loading import LoadedPackage
-    from serving.replicas.protocol import Answer
+    from serving.replicas.protocol import ModelOutput
     from slmstudio.contract.schema.compiled import CompiledSchema
 
-#: its name in a package, and the distributions that it imports with llama.cpp
-PROGRAM = "extract.pyz"
-REQUIREMENTS = (
-    "aiohttp", "babel", "google-re2", "httpx", "jinja2", "jsonschema", "llguidance", "numpy", "orjson", "psutil",
-    "pyyaml", "rapidfuzz", "regex", "rfc3339-validator", "scipy", "simplejson", "starlette", "tokenizers",
-    "transformers", "uvicorn", "xllamacpp",
-)  # fmt: skip
 _ROOT = Path(__file__).resolve().parents[2]
-_START = "import sys\n\nfrom serving.packages.standalone import main\n\nsys.exit(main())\n"
+_START = "import sys\n\nfrom serving.ml.standalone import main\n\nsys.exit(main())\n"
 #: a fixed time, so that equal sources give an equal file
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 
 
-def write_program(folder: Path) -> None:
-    """Writes the program into a package: this module and every module of the studio that it imports."""
+def write_program(file: Path) -> None:
+    """Writes the program of a package: this module and every module of the studio that it imports."""
     finder = ModuleFinder([str(_ROOT)])
     finder.run_script(__file__)
     files = (getattr(module, "__file__", None) for module in finder.modules.values())
     sources = {Path(file) for file in files if file}
     sources |= {file for source in sources for file in source.parent.glob("*.json")}
-    with zipfile.ZipFile(folder / PROGRAM, "w") as archive:
+    with zipfile.ZipFile(file, "w") as archive:
         for source in sorted(sources):
             archive.writestr(
                 zipfile.ZipInfo(str(source.relative_to(_ROOT)), _TIMESTAMP), source.read_bytes(), zipfile.ZIP_DEFLATED
@@ -71,11 +64,11 @@ class CheckedEngine:
         self._engine, self._schema = engine, schema
         self.start, self.metrics, self.close, self.version = engine.start, engine.metrics, engine.close, engine.version
 
-    async def answer(self, text: str) -> "Answer":
+    async def answer(self, text: str) -> "ModelOutput":
         """The answer of the engine; one with the code ``invalid_output`` where its output is not valid."""
         from evaluation.inference.output_text import classify_output
         from evaluation.inference.response_status import ResponseStatus
-        from serving.replicas.protocol import Answer
+        from serving.replicas.protocol import ModelOutput
 
         answer = await self._engine.answer(text)
         if answer.finish_reason == "error":
@@ -84,7 +77,7 @@ class CheckedEngine:
         if status == ResponseStatus.VALID:
             return answer
         error = f"The output is not valid: {detail or str(status)}"
-        return Answer.failed("invalid_output", error, queue_ms=answer.queue_ms, model_ms=answer.model_ms)
+        return ModelOutput.failed("invalid_output", error, queue_ms=answer.queue_ms, model_ms=answer.model_ms)
 
 
 async def extract_lines(package: "LoadedPackage", source: TextIO, target: TextIO) -> int:

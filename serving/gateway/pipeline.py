@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from evaluation.inference.output_text import classify_output
 from evaluation.inference.response_status import ResponseStatus
 from serving.budgets.limits import NO_LIMITS, Limits
+from serving.gateway.answer_policy import AnswerPolicyEvaluator, Outcome, assess, note_confidence
 from serving.gateway.external import ExternalModels
-from serving.gateway.fallback.models import FallbackModels, Outcome, assess, note_confidence
 from serving.gateway.idempotency import MAX_RESPONSE
 from serving.gateway.pool import NO_REPLICA, ReplicaPool
 from serving.gateway.problems import Problem
@@ -22,7 +22,7 @@ from serving.gateway.routes import ReleaseRoute, Route
 from serving.gateway.tracing import timeline
 from serving.gateway.tracing.names import MODEL, VALIDATION
 from serving.models import RequestLog, Stage
-from serving.replicas.protocol import Answer, Confidence
+from serving.replicas.protocol import Confidence, ModelOutput
 from slmstudio.contract.scoring.scorer import count_differences
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def caller_name(caller: str, token_id: int | None) -> str:
 
 
 @dataclass(slots=True)
-class Question:
+class ExtractionRequest:
     """A document to answer. ``key``: what the split of the traffic depends on; "" for the text itself."""
 
     text: str
@@ -65,7 +65,7 @@ class Question:
     #: of both models, for the budgets; known once it is in the log
     used_tokens: int = 0
     #: makes the response, of a request with an idempotency key: the log then stores it
-    render: "Callable[[Answered], bytes] | None" = None
+    render: "Callable[[ExtractionResponse], bytes] | None" = None
     _sha256: str = ""
 
     @property
@@ -82,7 +82,7 @@ class Question:
 
 
 @dataclass(slots=True)
-class Answered:
+class ExtractionResponse:
     """A valid output with what is known about it. Times in milliseconds."""
 
     request_id: str
@@ -98,13 +98,13 @@ class Answered:
     total_ms: float
     queue_ms: float
     model_ms: float
-    #: where the question says how it is made
+    #: where the request says how it is made
     response: bytes = b""
 
 
 @dataclass
-class Answerer:
-    """Answers questions with the deployed releases."""
+class Responder:
+    """Answers requests with the deployed releases."""
 
     pool: ReplicaPool
     log: RequestLogWriter
@@ -113,52 +113,52 @@ class Answerer:
     tracer: "Tracer | None" = None
 
     def __post_init__(self) -> None:
-        self.fallbacks = FallbackModels(self.external, self.pool.retries)
+        self.policies = AnswerPolicyEvaluator(self.external, self.pool.retries)
 
-    async def answer(self, route: Route, question: Question) -> Answered:
-        """The output for a question; it is in the log when this returns or raises.
+    async def answer(self, route: Route, extraction: ExtractionRequest) -> ExtractionResponse:
+        """The output for a request; it is in the log when this returns or raises.
 
         Raises:
             Problem: there is no output that matches the schema, with the reason.
         """
-        key = question.key_sha256
+        key = extraction.key_sha256
         entry = LogEntry(
-            id=question.id, created_at=now(), project_id=route.project_id, protocol=question.protocol,
-            token_id=question.token_id, key_sha256=key, caller=question.caller,
+            id=extraction.id, created_at=now(), project_id=route.project_id, protocol=extraction.protocol,
+            token_id=extraction.token_id, key_sha256=key, caller=extraction.caller,
             # A request that names its version is no part of the split, nor of a rollout's evidence.
-            stage="" if question.number is not None else route.stage,
+            stage="" if extraction.number is not None else route.stage,
         )  # fmt: skip
         if route.retention_days:
-            entry.text = question.text
+            entry.text = extraction.text
         try:
-            answered = await self._answer(route, question, entry)
+            answered = await self._answer(route, extraction, entry)
         except Problem as problem:
             entry.status, entry.code = problem.status, problem.code
             entry.detail = problem.detail if route.retention_days else ""  # it may quote the output
-            self.write(entry, question)
+            self.write(entry, extraction)
             if entry.release_id is not None:
-                self.repeat(route, question, entry)
+                self.repeat(route, extraction, entry)
             problem.is_logged = True
             raise
         except asyncio.CancelledError:
             entry.status, entry.code = CLIENT_CLOSED, "client_closed"
-            self.write(entry, question)
+            self.write(entry, extraction)
             raise
         except Exception:
             entry.status, entry.code = 500, "internal"
-            self.write(entry, question)
+            self.write(entry, extraction)
             raise
         entry.status = 200
-        answered.total_ms = milliseconds_since(question.started)
-        if question.render is not None:
-            answered.response = question.render(answered)
+        answered.total_ms = milliseconds_since(extraction.started)
+        if extraction.render is not None:
+            answered.response = extraction.render(answered)
             if route.retention_days and len(answered.response) <= MAX_RESPONSE:
                 entry.response = answered.response.decode()
-        self.write(entry, question)
-        self.repeat(route, question, entry, raw="" if entry.source == Source.FALLBACK else answered.raw)
+        self.write(entry, extraction)
+        self.repeat(route, extraction, entry, raw="" if entry.source == Source.FALLBACK else answered.raw)
         return answered
 
-    def repeat(self, route: Route, question: Question, entry: LogEntry, *, raw: str = "") -> None:
+    def repeat(self, route: Route, extraction: ExtractionRequest, entry: LogEntry, *, raw: str = "") -> None:
         """Starts the shadow of a request; also of one that failed, so that failures of both releases are pairs.
 
         In a canary the stable release repeats what the candidate answered, so that their outputs are compared there,
@@ -169,47 +169,52 @@ class Answerer:
         if is_split and route.stable is not None and route.stable.addresses:
             shadow = route.stable
         if shadow is not None and entry.status != 429 and len(self.shadows) < MAX_SHADOWS:
-            self._spawn(self._shadow(route, shadow, question, entry, raw=raw))
+            self._spawn(self._shadow(route, shadow, extraction, entry, raw=raw))
 
-    async def _answer(self, route: Route, question: Question, entry: LogEntry) -> Answered:
-        release, _ = route.choose(question.split_sha256(route), question.number)
+    async def _answer(self, route: Route, extraction: ExtractionRequest, entry: LogEntry) -> ExtractionResponse:
+        release, _ = route.choose(extraction.split_sha256(route), extraction.number)
         if release is None:
             raise Problem(404, "not_deployed", "No model of this project is deployed.")
-        return await self._answer_with(release, route, question, entry)
+        return await self._respond_with(release, route, extraction, entry)
 
-    async def _answer_with(
-        self, release: ReleaseRoute, route: Route, question: Question, entry: LogEntry, *, is_chosen: bool = True
-    ) -> Answered:
+    async def _respond_with(
+        self,
+        release: ReleaseRoute,
+        route: Route,
+        extraction: ExtractionRequest,
+        entry: LogEntry,
+        *,
+        is_chosen: bool = True,
+    ) -> ExtractionResponse:
         """``is_chosen``: by the split of the traffic; False: in place of a release without a replica."""
         entry.release_id = release.id
         entry.source = Source.CANDIDATE if release is route.candidate else Source.STABLE
-        found: Answer | None = None
-        problem: Problem | None = None
+        output: ModelOutput | None = None
+        result: ModelOutput | Problem
         try:
-            found = await self._ask(release, question.text, route.max_queue)
-            _note(entry, found, store=bool(route.retention_days))
-            check(release, found, entry)
-        except Problem as error:
-            problem = error
+            result = output = await self._ask(release, extraction.text, route.max_queue)
+            _note(entry, output, store=bool(route.retention_days))
+            check(release, output, entry)
+        except Problem as problem:
+            result = problem
         # An absent replica says nothing about its model, and callers need an answer.
-        is_absent = problem is not None and problem.code == NO_REPLICA
-        if is_absent and is_chosen and question.number is None and (other := route.other(release)) is not None:
-            return await self._answer_with(other, route, question, entry, is_chosen=False)
-        outcome = await self.fallbacks.complete(
-            entry, text=question.text, schema=release.schema, found=found, problem=problem, known=release.confidence,
-            policy=route.policy, route=release.fallback, max_queue=route.max_queue,
-            deadline=question.started + self.external.timeout, store=bool(route.retention_days),
-        )  # fmt: skip
-        return Answered(
-            request_id=question.id, release=release, source=entry.source, raw=outcome.raw,
-            confidence=found.confidence if found is not None else {}, outcome=outcome, entry=entry,
+        is_absent = isinstance(result, Problem) and result.code == NO_REPLICA
+        if is_absent and is_chosen and extraction.number is None and (other := route.other(release)) is not None:
+            return await self._respond_with(other, route, extraction, entry, is_chosen=False)
+        deadline = extraction.started + self.external.timeout
+        outcome = await self.policies.decide(
+            entry, extraction.text, result, route=route, release=release, deadline=deadline
+        )
+        return ExtractionResponse(
+            request_id=extraction.id, release=release, source=entry.source, raw=outcome.raw,
+            confidence=output.confidence if output is not None else {}, outcome=outcome, entry=entry,
             prompt_tokens=entry.prompt_tokens, output_tokens=entry.output_tokens, total_ms=0.0,
             queue_ms=entry.queue_ms, model_ms=entry.model_ms,
         )  # fmt: skip
 
-    def check_idle(self, route: Route, question: Question) -> None:
+    def check_idle(self, route: Route, extraction: ExtractionRequest) -> None:
         """Raises Problem 429 ``busy`` where a batch would take the last free place of a live request."""
-        release, _ = route.choose(question.key_sha256, question.number)
+        release, _ = route.choose(extraction.key_sha256, extraction.number)
         if release is not None and release.external is not None:
             is_busy = self.external.is_busy(release.external)
         else:
@@ -218,16 +223,16 @@ class Answerer:
             raise Problem(429, "busy", "Live requests have priority. Try again later.", headers={"Retry-After": "1"})
 
     @timeline.timed(MODEL)
-    async def _ask(self, release: ReleaseRoute, text: str, max_queue: int) -> Answer:
+    async def _ask(self, release: ReleaseRoute, text: str, max_queue: int) -> ModelOutput:
         if release.external is not None:
             return await self.external.answer(release.external, text, max_queue=max_queue)
         return await self.pool.answer(release, text, max_queue=max_queue)
 
-    def write(self, entry: LogEntry, question: Question) -> None:
+    def write(self, entry: LogEntry, extraction: ExtractionRequest) -> None:
         """Logs a request that has ended. Raises Problem 503 where the entry of a success cannot be stored."""
-        entry.total_ms = milliseconds_since(question.started)
-        question.used_tokens = entry.used_tokens
-        self._trace(entry, question.started)
+        entry.total_ms = milliseconds_since(extraction.started)
+        extraction.used_tokens = entry.used_tokens
+        self._trace(entry, extraction.started)
         try:
             self.log.write(entry)
         except OSError as error:
@@ -241,37 +246,39 @@ class Answerer:
                 ) from error
 
     async def replay(
-        self, route: Route, release: ReleaseRoute, question: Question, *, key_sha256: str, raw: str
+        self, route: Route, release: ReleaseRoute, extraction: ExtractionRequest, *, key_sha256: str, raw: str
     ) -> LogEntry:
-        """Repeats a logged request, whose id ``question`` has, with the candidate; returns the row of the log.
+        """Repeats a logged request, whose id ``extraction`` has, with the candidate; returns the row of the log.
 
         ``raw``: the output that the stable release had, "" without a valid one.
         """
         of = LogEntry(
-            id=question.id, created_at="", project_id=route.project_id, protocol=question.protocol,
+            id=extraction.id, created_at="", project_id=route.project_id, protocol=extraction.protocol,
             key_sha256=key_sha256,
         )  # fmt: skip
-        return await self._shadow(route, release, question, of, raw=raw)
+        return await self._shadow(route, release, extraction, of, raw=raw)
 
     async def _shadow(
-        self, route: Route, release: ReleaseRoute, question: Question, of: LogEntry, *, raw: str = ""
+        self, route: Route, release: ReleaseRoute, extraction: ExtractionRequest, of: LogEntry, *, raw: str = ""
     ) -> LogEntry:
-        """Repeats a question with another release; only the log sees its output. ``raw``: the output of the first."""
+        """Repeats a request with another release; only the log sees its output. ``raw``: the output of the first."""
         started = time.perf_counter()
         timeline.begin_shadow()
         entry = LogEntry(
-            id=str(uuid.uuid4()), created_at=now(), project_id=route.project_id, protocol=question.protocol,
-            token_id=question.token_id, stage=route.stage, key_sha256=of.key_sha256, caller=of.caller,
-            shadow_of=question.id, release_id=release.id,
+            id=str(uuid.uuid4()), created_at=now(), project_id=route.project_id, protocol=extraction.protocol,
+            token_id=extraction.token_id, stage=route.stage, key_sha256=of.key_sha256, caller=of.caller,
+            shadow_of=extraction.id, release_id=release.id,
             source=Source.STABLE if release is route.stable else Source.CANDIDATE,
         )  # fmt: skip
         try:
-            found = await self._ask(release, question.text, route.max_queue)
-            _note(entry, found, store=bool(route.retention_days))
-            check(release, found, entry)
-            note_confidence(entry, assess(release.schema, found, question.text, release.confidence), release.confidence)
+            output = await self._ask(release, extraction.text, route.max_queue)
+            _note(entry, output, store=bool(route.retention_days))
+            check(release, output, entry)
+            note_confidence(
+                entry, assess(release.schema, output, extraction.text, release.confidence), release.confidence
+            )
             entry.status = 200
-            entry.agreement = agreement(release, raw, found.raw) if raw else None
+            entry.agreement = agreement(release, raw, output.raw) if raw else None
         except Problem as problem:
             entry.status, entry.code = problem.status, problem.code
             entry.detail = problem.detail if route.retention_days else ""
@@ -300,36 +307,36 @@ def milliseconds_since(started: float) -> float:
 
 def agreement(release: ReleaseRoute, left: str, right: str) -> float | None:
     """The share of fields on which two outputs agree after normalization; None where one cannot be read."""
-    one, other = release.schema.check(left)[0], release.schema.check(right)[0]
-    if not isinstance(one, dict) or not isinstance(other, dict):
+    outputs = [release.schema.check(raw)[0] for raw in (left, right)]
+    if not all(isinstance(output, dict) for output in outputs):
         return None
-    changed, total = count_differences(release.schema, one, other)
+    changed, total = count_differences(release.schema, *outputs)
     return round(1 - changed / total, 4) if total else 1.0
 
 
-def check(release: ReleaseRoute, found: Answer, entry: LogEntry) -> None:
+def check(release: ReleaseRoute, output: ModelOutput, entry: LogEntry) -> None:
     """Raises Problem where a replica's answer is no output that matches the schema; notes that in ``entry``."""
     with timeline.step(VALIDATION):
-        _check(release, found, entry)
+        _check(release, output, entry)
 
 
-def _check(release: ReleaseRoute, found: Answer, entry: LogEntry) -> None:
-    if found.finish_reason == "error":
-        entry.valid = False if found.code == "grammar" else None
-        status, sentence = _CODES.get(found.code, _CODES["engine"])
-        raise Problem(status, found.code or "engine", f"{sentence} {found.error}".strip())
-    outcome, detail = classify_output(release.schema, found.raw, truncated=found.finish_reason == "length")
+def _check(release: ReleaseRoute, output: ModelOutput, entry: LogEntry) -> None:
+    if output.finish_reason == "error":
+        entry.valid = False if output.code == "grammar" else None
+        status, sentence = _CODES.get(output.code, _CODES["engine"])
+        raise Problem(status, output.code or "engine", f"{sentence} {output.error}".strip())
+    outcome, detail = classify_output(release.schema, output.raw, truncated=output.finish_reason == "length")
     entry.valid = outcome == ResponseStatus.VALID
     if not entry.valid:
         if outcome == ResponseStatus.CUT_OFF:
-            limit = f"its limit of {found.output_tokens:,} tokens" if found.output_tokens else "its token limit"
+            limit = f"its limit of {output.output_tokens:,} tokens" if output.output_tokens else "its token limit"
             raise Problem(502, "invalid_output", f"The model's output reached {limit} before it was complete.")
         raise Problem(502, "invalid_output", f"The model's output does not match the schema: {detail or outcome}")
 
 
-def _note(entry: LogEntry, found: Answer, *, store: bool) -> None:
-    entry.prompt_tokens, entry.output_tokens = found.prompt_tokens, found.output_tokens
-    entry.queue_ms, entry.model_ms = found.queue_ms, found.model_ms
-    entry.confidence = found.confidence
+def _note(entry: LogEntry, output: ModelOutput, *, store: bool) -> None:
+    entry.prompt_tokens, entry.output_tokens = output.prompt_tokens, output.output_tokens
+    entry.queue_ms, entry.model_ms = output.queue_ms, output.model_ms
+    entry.confidence = output.confidence
     if store:
-        entry.output = found.raw
+        entry.output = output.raw

@@ -1,9 +1,10 @@
-"""Small first, large as fallback: assesses the answer of a release, and asks the larger model where the policy of the
-deployment says so."""
+"""The answer policy of a deployment: assesses the output of a release, and asks the larger model where the policy says
+so."""
 
 import asyncio
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from evaluation.inference.output_text import classify_output
 from evaluation.inference.prices import cost_of_tokens
@@ -19,17 +20,19 @@ from serving.confidence.decisions import (
 )
 from serving.confidence.signals import field_signals
 from serving.gateway.external import ExternalModels, ExternalRoute
-from serving.gateway.fallback.retries import RetryBudget
 from serving.gateway.problems import Problem
 from serving.gateway.request_log import LogEntry
 from serving.gateway.tracing import timeline
 from serving.gateway.tracing.names import FALLBACK
 from serving.policies.routing import ReleaseConfidence
-from serving.replicas.protocol import Answer
+from serving.replicas.protocol import ModelOutput
 from slmstudio.contract.json_text import loads
 from slmstudio.contract.rules import invariants
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.schema.structure import pattern_of
+
+if TYPE_CHECKING:
+    from serving.gateway.routes import ReleaseRoute, Route
 
 #: codes of the small model's errors by what the policy calls them; others are the caller's, or a full queue
 _REASONS = {
@@ -42,7 +45,9 @@ _RETRIED = ("engine",)
 _ATTEMPTS = 2
 #: without a policy
 NO_POLICY = Policy(on_invariant=False)
-_NOTHING = Assessment()
+#: retries may be this share of the requests, so that a failing model is not asked twice as often
+RETRY_SHARE = 0.1
+_BURST = 10.0
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class FallbackRoute:
     price_in: float | None = None
     price_out: float | None = None
 
-    def cost(self, answer: Answer) -> float | None:
+    def cost(self, answer: ModelOutput) -> float | None:
         """What an answer cost, in the currency of the contract."""
         if self.price_in is None or self.price_out is None:
             return None
@@ -77,64 +82,84 @@ class Outcome:
 
 
 @dataclass
-class FallbackModels:
-    """Asks larger models. ``retries``: shared with the replicas."""
+class RetryBudget:
+    """The retries of a gateway process, of replicas and larger models: a bucket that each request fills a little and
+    each retry empties by one."""
+
+    left: float = _BURST
+
+    def request(self) -> None:
+        """A request begins."""
+        self.left = min(_BURST, self.left + RETRY_SHARE)
+
+    def take(self) -> bool:
+        """Whether one more attempt is allowed."""
+        if self.left < 1:
+            return False
+        self.left -= 1
+        return True
+
+
+@dataclass
+class AnswerPolicyEvaluator:
+    """Decides what a caller gets, and asks larger models for it. ``retries``: shared with the replicas."""
 
     external: ExternalModels
     retries: RetryBudget
 
-    async def complete(
+    async def decide(
         self,
         entry: LogEntry,
-        *,
         text: str,
-        schema: CompiledSchema,
-        found: Answer | None,
-        problem: Problem | None,
-        known: ReleaseConfidence | None,
-        policy: Policy,
-        route: FallbackRoute | None,
-        max_queue: int,
+        result: "ModelOutput | Problem",
+        *,
+        route: "Route",
+        release: "ReleaseRoute",
         deadline: float,
-        store: bool,
     ) -> Outcome:
-        """The outcome of a request whose release answered ``found``, or failed with ``problem``; noted in ``entry``.
+        """What the caller of a request gets, noted in ``entry``.
 
-        ``deadline``: of ``time.perf_counter``, for the larger model.
+        Args:
+            entry: of the request.
+            text: the document.
+            result: the valid output of the release, or why it has none.
+            route: of the project, with the policy.
+            release: that was asked, with its calibration and its larger model.
+            deadline: of ``time.perf_counter``, for the larger model.
 
         Raises:
             Problem: neither model has a valid output; that of the small one.
         """
-        assessment = None
-        if problem is None:
-            assert found is not None
-            assessment = assess(schema, found, text, known, with_invariants=policy.on_invariant)
+        policy, schema, known = route.policy, release.schema, release.confidence
+        assessment = Assessment()
+        if isinstance(result, Problem):
+            why = _REASONS.get(result.code, Reason.NONE)
+        else:
+            assessment = assess(schema, result, text, known, with_invariants=policy.on_invariant)
             note_confidence(entry, assessment, known)
-        why = _REASONS.get(problem.code, Reason.NONE) if problem is not None else doubt(policy, assessment or _NOTHING)
-        asked = route is not None and asks_fallback(policy, why)
+            why = doubt(policy, assessment)
+        fallback = release.fallback if asks_fallback(policy, why) else None
         larger = None
-        if asked and route is not None:
-            entry.fallback_reason, entry.fallback_endpoint_id = why, route.external.endpoint_id
+        if fallback is not None:
+            entry.fallback_reason, entry.fallback_endpoint_id = why, fallback.external.endpoint_id
             started = time.perf_counter()
             try:
                 with timeline.step(FALLBACK):
                     async with asyncio.timeout(max(0.0, deadline - started)):
-                        larger = await self._ask(entry, route, schema, text, max_queue)
+                        larger = await self._ask(entry, fallback, schema, text, route.max_queue)
             except TimeoutError:
                 entry.fallback_code = "timeout"
             finally:
                 entry.fallback_ms = round((time.perf_counter() - started) * 1000, 2)
         if larger is not None:
-            if store:
+            if route.retention_days:
                 entry.first_output, entry.output = entry.output, larger.raw
             outcome = self._by_fallback(entry, schema, larger, policy)
-        elif problem is not None:
-            raise problem
+        elif isinstance(result, Problem):
+            raise result
         else:
-            assert found is not None
-            assert assessment is not None
-            outcome = _by_release(entry, found, assessment, policy, why, fallback_failed=asked)
-        outcome.fallback = route.external.name if asked and route is not None else ""
+            outcome = _by_release(entry, result, assessment, policy, why, fallback_failed=fallback is not None)
+        outcome.fallback = fallback.external.name if fallback is not None else ""
         outcome.is_calibrated = known is not None and not outcome.by_fallback
         if policy.has_budget and not outcome.needs_review:
             entry.automatic, entry.audit_probability = True, policy.audit_share
@@ -143,7 +168,7 @@ class FallbackModels:
 
     async def _ask(
         self, entry: LogEntry, route: FallbackRoute, schema: CompiledSchema, text: str, max_queue: int
-    ) -> Answer | None:
+    ) -> ModelOutput | None:
         """The valid answer of the larger model, None where there is none. One more attempt takes from the budget."""
         for attempt in range(_ATTEMPTS):
             try:
@@ -163,7 +188,7 @@ class FallbackModels:
         return None
 
     @staticmethod
-    def _by_fallback(entry: LogEntry, schema: CompiledSchema, larger: Answer, policy: Policy) -> Outcome:
+    def _by_fallback(entry: LogEntry, schema: CompiledSchema, larger: ModelOutput, policy: Policy) -> Outcome:
         entry.source, entry.valid = "fallback", True
         outcome = Outcome(larger.raw, {path: known[0] for path, known in larger.confidence.items()}, by_fallback=True)
         # The larger model is not calibrated; what it is asked for is checked as far as the contract can.
@@ -173,10 +198,10 @@ class FallbackModels:
 
 
 def _by_release(
-    entry: LogEntry, found: Answer, assessment: Assessment, policy: Policy, why: Reason, *, fallback_failed: bool
+    entry: LogEntry, output: ModelOutput, assessment: Assessment, policy: Policy, why: Reason, *, fallback_failed: bool
 ) -> Outcome:
     """The answer of the small model; below its limits a person should check it."""
-    outcome = Outcome(found.raw, dict(assessment.confidence))
+    outcome = Outcome(output.raw, dict(assessment.confidence))
     if why != Reason.NONE:
         outcome.needs_review, outcome.review_fields = True, doubtful_fields(policy, assessment)
         entry.needs_review = True
@@ -191,25 +216,30 @@ def note_confidence(entry: LogEntry, assessment: Assessment, known: ReleaseConfi
 
 
 def assess(
-    schema: CompiledSchema, found: Answer, text: str, known: ReleaseConfidence | None, *, with_invariants: bool = False
+    schema: CompiledSchema,
+    output: ModelOutput,
+    text: str,
+    known: ReleaseConfidence | None,
+    *,
+    with_invariants: bool = False,
 ) -> Assessment:
     """The confidence of the fields of a valid output: calibrated, or the lowest token probability."""
     has_rules = with_invariants and invariants.declared(schema)
     if known is None:
-        confidence = {path: round(values[0], 4) for path, values in found.confidence.items()}
-        holds = not (has_rules and invariants.check(schema, loads(found.raw)))
+        confidence = {path: round(values[0], 4) for path, values in output.confidence.items()}
+        holds = not (has_rules and invariants.check(schema, loads(output.raw)))
         return Assessment(confidence, {path: pattern_of(path) for path in confidence}, holds)
-    output = loads(found.raw)
-    fields = field_signals(schema, output, text, found.confidence)
+    value = loads(output.raw)
+    fields = field_signals(schema, value, text, output.confidence)
     return Assessment(
-        {one.path: round(known.calibration.probability(one.pattern, one.signals), 4) for one in fields},
-        {one.path: one.pattern for one in fields},
-        not (has_rules and invariants.check(schema, output)),
+        {field.path: round(known.calibration.probability(field.pattern, field.signals), 4) for field in fields},
+        {field.path: field.pattern for field in fields},
+        not (has_rules and invariants.check(schema, value)),
         known.limit,
     )
 
 
-def _code_of(answer: Answer, schema: CompiledSchema) -> str:
+def _code_of(answer: ModelOutput, schema: CompiledSchema) -> str:
     """Why an answer is no valid output; "" if it is one."""
     if answer.finish_reason == "error":
         return answer.code or "engine"

@@ -1,1 +1,0 @@
-"""The larger model that is asked where the answer of a release is not good enough."""

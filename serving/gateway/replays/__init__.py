@@ -1,1 +1,0 @@
-"""Logged requests for a candidate in shadow, sent by the studio."""
