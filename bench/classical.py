@@ -39,7 +39,7 @@ def sroie(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The contract of the template for receipts, and the documents of SROIE."""
     from labeling.demo import templates
 
-    template = json.loads((Path(templates.__file__).parent / "catalogue" / "receipt.json").read_text(encoding="utf-8"))
+    template = json.loads((Path(templates.__file__).parent / "catalog" / "receipt.json").read_text(encoding="utf-8"))
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     documents = [{"id": row["id"], "text": row["text"], "gold": row["gold"]} for row in rows]
     return {"instruction": template["instruction"], "schema": template["schema"]}, documents

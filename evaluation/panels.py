@@ -38,13 +38,13 @@ def last_evaluation(project: Any, user: User) -> PanelContent | None:
     key = newest.values_list("pk", flat=True).first()
     run = EvalRun.objects.with_model().get(pk=key) if key is not None else None
     address = reverse("evaluation", args=[project.slug])
-    cell = {"title": "Last evaluation", "value": "–", "note": "none yet", "url": address}
+    cell = {"title": "Last evaluation", "value": "–", "note": "None yet", "url": address}
     if run is None:
         return PanelContent("", {"strip": [cell]})
     if run.scores:
         cell |= {"value": percent(run.scores["field_exact"]["rate"]), "note": f"field accuracy, {run.model_label}"}
     else:
-        cell |= {"note": run.get_status_display()}
+        cell |= {"note": run.get_status_display().lower()}
     return PanelContent("evaluation/home_panel.html", {"project": project, "run": run, "strip": [cell]})
 
 
@@ -52,7 +52,7 @@ def last_evaluation(project: Any, user: User) -> PanelContent | None:
 def last_report(project: Any, user: User) -> PanelContent | None:
     """The newest gate report and its decision."""
     report = _newest_report(project)
-    cell = {"title": "Gates", "value": "–", "note": "no gate report", "url": reverse("gates", args=[project.slug])}
+    cell = {"title": "Gates", "value": "–", "note": "No gate report", "url": reverse("gates", args=[project.slug])}
     if report is None:
         return PanelContent("", {"strip": [cell]})
     passed = sum(verdict["status"] == "PASS" for verdict in report.verdicts)

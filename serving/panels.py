@@ -37,10 +37,10 @@ def _proposals(project: Any) -> list[ShownProposal]:
 def deployment_panel(project: Any, user: User) -> PanelContent | None:
     """What answers for the project."""
     address = reverse("deployment", args=[project.slug])
-    cell = {"title": "Deployed", "value": "–", "note": "nothing yet", "url": address}
+    cell = {"title": "Deployed", "value": "–", "note": "Nothing yet", "url": address}
     found = _deployment(project)
     if found is not None and found.stable is not None:
-        note = f"{found.get_stage_display()}: version {found.candidate.number}" if found.candidate else "all traffic"
+        note = f"{found.get_stage_display()}: version {found.candidate.number}" if found.candidate else "All traffic"
         cell |= {"value": f"v{found.stable.number}", "note": note}
     elif found is not None and found.candidate is not None:
         cell |= {"note": f"version {found.candidate.number} is starting"}

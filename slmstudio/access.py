@@ -14,11 +14,11 @@ from slmstudio import hooks
 class Role(TextChoices):
     """Roles in a project."""
 
-    ANNOTATOR = "annotator", "annotator"
-    REVIEWER = "reviewer", "reviewer"
-    ENGINEER = "engineer", "engineer"
-    MANAGER = "manager", "manager"
-    OWNER = "owner", "owner"
+    ANNOTATOR = "annotator", "Annotator"
+    REVIEWER = "reviewer", "Reviewer"
+    ENGINEER = "engineer", "Engineer"
+    MANAGER = "manager", "Manager"
+    OWNER = "owner", "Owner"
 
 
 class Action(TextChoices):
@@ -64,8 +64,8 @@ class Forbidden(PermissionDenied):
     """A role ("": none) that does not allow the action; the message says what is denied and who is allowed."""
 
     def __init__(self, role: str, action: Action) -> None:
-        roles = " or ".join(str(Role(r).label) for r in Role if r in TABLE[action])
-        subject = f"As {Role(role).label} you" if role else "Without a role in this project you"
+        roles = " or ".join(str(Role(r).label).lower() for r in Role if r in TABLE[action])
+        subject = f"As {Role(role).label.lower()} you" if role else "Without a role in this project you"
         super().__init__(f"{subject} cannot {action.label}. Required role: {roles}.")
 
 

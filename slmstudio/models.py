@@ -11,10 +11,10 @@ class SignInEvent(models.Model):
     class Kind(models.TextChoices):
         """The type of an event."""
 
-        SIGNED_IN = "signed in", "signed in"
-        FAILED = "failed to sign in", "failed to sign in"
-        SIGNED_OUT = "signed out", "signed out"
-        LOCKED_OUT = "locked out", "locked out"
+        SIGNED_IN = "signed in", "Signed in"
+        FAILED = "failed to sign in", "Failed to sign in"
+        SIGNED_OUT = "signed out", "Signed out"
+        LOCKED_OUT = "locked out", "Locked out"
 
     kind = models.CharField(max_length=20, choices=Kind)
     #: as typed, even if there is no such account

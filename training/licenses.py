@@ -72,7 +72,7 @@ class LicenseRecord:
             ("Attribution", self.attribution),
             ("Restricted use", self.use_policy or "none"),
             ("Fine-tuned models", self.derivatives),
-            ("Remote code", "needed" if self.remote_code else "not needed"),
+            ("Remote code", "needed" if self.remote_code else "Not needed"),
         ]
 
 

@@ -15,10 +15,10 @@ from training.runs.token_length_views import lengths_context
 def last_run(project: Project, user: User) -> PanelContent | None:
     """The newest run with its status and metrics."""
     run = TrainingRun.objects.for_table(project).first()
-    cell = {"title": "Runs", "value": "0", "note": "none yet", "url": reverse("training", args=[project.slug])}
+    cell = {"title": "Runs", "value": "0", "note": "None yet", "url": reverse("training", args=[project.slug])}
     if run is None:
         return PanelContent("", {"strip": [cell]})
-    cell |= {"value": str(run.number), "note": f"newest {run.get_status_display()}"}
+    cell |= {"value": str(run.number), "note": f"newest {run.get_status_display().lower()}"}
     return PanelContent("training/runs/panel.html", {"run": run, "project": project, "strip": [cell]})
 
 

@@ -84,7 +84,7 @@ def _unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, str):
-            raise SpecError(str(key), "is used as a key; keys must be text (put it in quotes)")
+            raise SpecError(str(key), "is used as a key; keys must be strings (use quotes)")
         if key in mapping:
             raise SpecError(key, "is a duplicate key")
         mapping[key] = loader.construct_object(value_node, deep=True)

@@ -41,7 +41,7 @@ def models(request: HttpRequest, slug: Slug) -> HttpResponse:
 
 @router.post(
     "",
-    summary="Start a benchmark",
+    summary="Create a benchmark",
     operation_id="start_benchmark",
     **operation("evaluate", BenchmarkOut, 400, status=202),
 )
@@ -66,7 +66,7 @@ def start(request: HttpRequest, slug: Slug, body: BenchmarkIn) -> HttpResponse:
     return answer(_out(made), 202)
 
 
-@router.get("/{int:number}", summary="Read a benchmark", operation_id="benchmark", **operation("read", BenchmarkOut))
+@router.get("/{int:number}", summary="Get a benchmark", operation_id="benchmark", **operation("read", BenchmarkOut))
 def benchmark(request: HttpRequest, slug: Slug, number: int) -> HttpResponse:
     """The state of a benchmark; its recommendation once it is done, and the figures of each run that is."""
     return answer(_out(object_of(request, _rows(), number=number)))

@@ -32,7 +32,7 @@ def endpoints(request: HttpRequest, slug: Slug) -> HttpResponse:
 
 @router.post(
     "",
-    summary="Add an external model",
+    summary="Create an external model",
     operation_id="add_endpoint",
     **operation("endpoints", EndpointOut, 400, status=201),
 )
@@ -52,7 +52,7 @@ def add(request: HttpRequest, slug: Slug, body: EndpointIn) -> HttpResponse:
 
 @router.delete(
     "/{int:pk}",
-    summary="Remove an external model",
+    summary="Delete an external model",
     operation_id="remove_endpoint",
     **operation("endpoints", None, status=204),
 )

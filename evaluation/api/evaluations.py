@@ -33,7 +33,7 @@ _MAX_KEY = 200
 def evaluations(
     request: HttpRequest,
     slug: Slug,
-    split: Text = Query("", description="of this split only"),  # type: ignore[type-arg]
+    split: Text = Query("", description="only evaluations of this split"),  # type: ignore[type-arg]
     before: int | None = Query(None, ge=1, lt=2**63),  # type: ignore[type-arg]
 ) -> HttpResponse:
     """The evaluations of the project, newest first, fifty per page."""
@@ -52,7 +52,7 @@ def models(request: HttpRequest, slug: Slug) -> HttpResponse:
 
 @router.post(
     "",
-    summary="Start an evaluation",
+    summary="Create an evaluation",
     operation_id="start_evaluation",
     **operation("evaluate", EvaluationOut, 400, status=202, also={200: EvaluationOut, 409: UnconfirmedOut}),
 )
@@ -125,9 +125,7 @@ def _same(run: EvalRun, body: EvaluationIn) -> EvalRun:
     return run
 
 
-@router.get(
-    "/{int:number}", summary="Read an evaluation", operation_id="evaluation", **operation("read", EvaluationOut)
-)
+@router.get("/{int:number}", summary="Get an evaluation", operation_id="evaluation", **operation("read", EvaluationOut))
 def evaluation(request: HttpRequest, slug: Slug, number: int) -> HttpResponse:
     """The state of an evaluation, and its figures once it is done."""
     return answer(_out(object_of(request, _rows(), number=number)))

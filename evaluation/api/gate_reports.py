@@ -102,7 +102,7 @@ def _evaluation(project: Project, number: int, field: str) -> EvalRun:
 
 @router.get(
     "/{int:number}",
-    summary="Read a gate report",
+    summary="Get a gate report",
     operation_id="gate_report",
     **operation("read", GateReportOut, files=(XML,)),
 )

@@ -60,7 +60,7 @@ class EvaluationOut(Out):
 
     number: int
     model: str
-    key: str = Field(description="of its model")
+    key: str = Field(description="key of the model, as in `evaluations/models`")
     dataset: int
     split: str
     mode: str
@@ -120,7 +120,7 @@ class BenchmarkIn(In):
 class BenchmarkOut(Out):
     """A benchmark. ``recommendation``: once it is done; ``fine_tuning`` in it says whether fine-tuning is needed,
     ``gates`` has the verdict on answers by number of the run. ``runs``: one for each model and mode, with accuracy,
-    interval, labels, latency and cost of 1,000 documents once it is done."""
+    interval, labels, latency and cost per 1,000 documents once it is done."""
 
     number: int
     dataset: int
@@ -176,7 +176,7 @@ class GateOut(Out):
     threshold: Number
     low: Number | None = Field(description="one-sided lower bound")
     high: Number | None = Field(description="one-sided upper bound")
-    confidence: Number = Field(description="of the bounds")
+    confidence: Number = Field(description="confidence level of the bounds")
     count: int | None = Field(description="documents that are right or wrong, or requests within the limit")
     documents: int
     needed: int | None = Field(description="further documents that would prove the gate")
@@ -221,7 +221,7 @@ class GateReportOut(Out):
     gates: list[GateOut]
     state: str = Field(description="pending, approved, rejected or void; empty for a check")
     decision: DecisionOut | None
-    evidence: str | None = Field(description="where the evidence bundle is")
+    evidence: str | None = Field(description="URL of the evidence bundle")
     url: str
     created_at: str | None
 
@@ -252,7 +252,7 @@ class WaiverIn(In):
 
     gate: Text | None = Field(None, description="key of the gate; null: every gate that does not pass", max_length=200)
     reason: Reason
-    expires: Day = Field(description="its last day, such as 2026-12-31")
+    expires: Day = Field(description="last valid day, such as 2026-12-31")
     owner: Text = Field("", description="username of a member; default: the member who decides", max_length=150)
 
 
@@ -284,18 +284,20 @@ class EndpointIn(In):
     logprobs: bool = Field(True, description="request token probabilities")
     timeout_seconds: Whole = 60
     at_once: Whole = Field(4, description="concurrent requests")
-    max_tokens: Whole = Field(1024, description="of one output, including reasoning")
-    window_tokens: Whole | None = Field(None, description="a longer document is read in windows of this size")
+    max_tokens: Whole = Field(1024, description="maximum tokens of one output, including reasoning")
+    window_tokens: Whole | None = Field(
+        None, description="window size; a longer document is read in windows of this size"
+    )
     reasoning_effort: Literal[("", *ExternalModel.Effort.values)] = ""  # type: ignore[valid-type]
-    price_in: Annotated[Number | None, Field(ge=0, le=1_000_000, description="per million input tokens")] = None
-    price_out: Annotated[Number | None, Field(ge=0, le=1_000_000, description="per million output tokens")] = None
+    price_in: Annotated[Number | None, Field(ge=0, le=1_000_000, description="price per million input tokens")] = None
+    price_out: Annotated[Number | None, Field(ge=0, le=1_000_000, description="price per million output tokens")] = None
 
 
 class EndpointOut(Out):
     """An external model."""
 
     id: int
-    key: str = Field(description="with which it is evaluated")
+    key: str = Field(description="key of the model in `evaluations/models`")
     name: str
     url: str
     model: str

@@ -44,6 +44,8 @@ __all__ = [
 
 #: ids of documents that a sentence lists
 MAX_LISTED = 5
+#: actions of decisions in the audit log, which keeps the words of earlier versions
+APPROVED, REJECTED = "approved", ("rejected", "sent back")
 
 
 @transaction.atomic
@@ -93,7 +95,7 @@ def decide(
     audit_services.record(
         project=report.project,
         user=user,
-        action=str(Approval.Decision(decision).label),
+        action=Approval.Decision(decision).value,
         about=str(report),
         details={
             "reason": approval.reason,
@@ -165,7 +167,7 @@ class CurrentState:
     @cached_property
     def decided(self) -> dict[str, dict[str, Any]]:
         """Approvals in the audit log: ``str()`` of the report -> details, with the user's key in ``user``."""
-        return audit_services.details_by_subject(self.project, str(Approval.Decision.APPROVED.label))
+        return audit_services.details_by_subject(self.project, APPROVED)
 
     @cached_property
     def withdrawn(self) -> dict[str, AuditEntry]:
@@ -214,9 +216,7 @@ def decision_circumstances(approval: Approval, current: CurrentState) -> dict[st
     if approval.decision == approval.Decision.APPROVED:
         logged = current.decided.get(str(report), {})
     else:
-        logged = audit_services.details_by_subject(report.project, str(approval.Decision.REJECTED.label)).get(
-            str(report), {}
-        )
+        logged = audit_services.details_by_subject(report.project, *REJECTED).get(str(report), {})
     return {"four_eyes": True, "own_part": "", "fresh_role": "", **logged}
 
 

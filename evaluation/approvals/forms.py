@@ -76,7 +76,7 @@ class DecisionForm(forms.Form):
         self.fields["waiver_expires"] = _day()
         for place in range(len(self.gates) if len(self.gates) > 1 else 0):
             self.fields[f"reason_{place}"] = _reason("Reason")
-            self.fields[f"owner_{place}"] = _owner([("", "same as above"), *people])
+            self.fields[f"owner_{place}"] = _owner([("", "Same as above"), *people])
             self.fields[f"expires_{place}"] = _day()
 
     def own_waivers(self) -> list[dict[str, Any]]:

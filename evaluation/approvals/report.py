@@ -265,7 +265,8 @@ def _origins(run: EvalRun) -> Origins:
         "documents": sum(counts.values()),
         "human": counts.get(Origin.HUMAN, 0),
         "others": [
-            (str(Origin(name).label), count) for name, count in sorted(others.items(), key=lambda item: -item[1])
+            (str(Origin(name).label).lower(), count)
+            for name, count in sorted(others.items(), key=lambda item: -item[1])
         ],
     }
 

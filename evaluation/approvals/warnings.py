@@ -129,7 +129,7 @@ def _other_in_production(report: GateReport) -> Iterator[str]:
     known = {report.eval_run.backend.key, compared.backend.key if compared is not None else None}
     if now is not None and now.key not in known:
         against = f"with {report.production['model']}" if compared is not None else "with none"
-        yield f"The current production model is {now.label} ({now.source}) now; this report compares {against}."
+        yield f"The current production model is {now.label} ({now.source}); this report compares {against}."
 
 
 def _thresholds_set_late(report: GateReport) -> Iterator[str]:

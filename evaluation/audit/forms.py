@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.utils.text import capfirst
 
 from evaluation.audit.services import ACTION_LABELS, AuditFilter, action_names, user_names
 from evaluation.widgets import select, text_input
@@ -35,11 +36,12 @@ class AuditForm(forms.Form):
     def __init__(self, data: Any, *, project: Project) -> None:
         super().__init__(data)
         actions, users = action_names(project), user_names(project)
-        self.fields["action"].choices = [("", "any"), *((name, ACTION_LABELS.get(name, name)) for name in actions)]  # type: ignore[attr-defined]
+        labels = sorted({ACTION_LABELS.get(name, name) for name in actions})
+        self.fields["action"].choices = [("", "Any action"), *((name, capfirst(name)) for name in labels)]  # type: ignore[attr-defined]
         self.fields["user"].choices = [  # type: ignore[attr-defined]
-            ("", "anyone"),
+            ("", "Any user"),
             *zip(users, users, strict=True),
-            ("-", "the application"),
+            ("-", "The application"),
         ]
 
     def filters(self) -> AuditFilter:

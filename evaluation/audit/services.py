@@ -20,12 +20,14 @@ from slmstudio.database.validation import validate_fields
 
 #: stored actions that a page shows in other words
 ACTION_LABELS = {
-    "answered": "decided on",
+    "answered": "decided",
     "doubted": "challenged",
     "fixed": "set",
     "judged": "created",
     "made": "issued",
     "scored again": "re-scored",
+    "sent back": "rejected",
+    "took back": "withdrew",
     "went on with": "resumed",
 }
 #: the action of withdrawing an approval
@@ -53,7 +55,7 @@ def record(
 
 @dataclass(frozen=True)
 class AuditFilter:
-    """A filter of entries; empty values match all. ``user`` "-" is the application."""
+    """A filter of entries; empty values match all. ``action`` is a label, ``user`` "-" is the application."""
 
     action: str = ""
     user: str = ""
@@ -65,7 +67,8 @@ class AuditFilter:
         """The filter as a condition. Days are in the viewer's time zone, the last one included."""
         condition = Q()
         if self.action:
-            condition &= Q(action=self.action)
+            former = [stored for stored, label in ACTION_LABELS.items() if label == self.action]
+            condition &= Q(action__in=[self.action, *former])
         if self.user == "-":
             condition &= Q(user=None)
         elif self.user:
@@ -102,13 +105,13 @@ def user_names(project: Project) -> list[str]:
     return sorted(rows.values_list("user__username", flat=True).distinct())
 
 
-def details_by_subject(project: Project, action: str) -> dict[str, dict[str, Any]]:
-    """The entries of one action: about -> details, with the user's key in ``user``.
+def details_by_subject(project: Project, *actions: str) -> dict[str, dict[str, Any]]:
+    """The entries of these actions: about -> details, with the user's key in ``user``.
 
     Of several entries about the same object the first one counts: a report is decided once.
     """
     details_of: dict[str, dict[str, Any]] = {}
-    rows = AuditEntry.objects.filter(project=project, action=action).order_by("pk")
+    rows = AuditEntry.objects.filter(project=project, action__in=actions).order_by("pk")
     for about, details, user in rows.values_list("about", "details", "user_id"):
         details_of.setdefault(about, {**details, "user": user})
     return details_of

@@ -155,10 +155,10 @@ def _none_right(
 ) -> Recommendation:
     small = min(fitting, key=lambda one: (one.size or float("inf"), one.p50_ms or float("inf")))
     if len(fitting) == 1:
-        sentence = f"{small.name} gets no field right before fine-tuning. It is within the contract's limits."
+        sentence = f"{small.name} has no correct field before fine-tuning. It is within the contract's limits."
     else:
         sentence = (
-            f"No model gets any field right before fine-tuning. {small.name} is the smallest within the contract's "
+            f"No model has a correct field before fine-tuning. {small.name} is the smallest within the contract's "
             "limits."
         )
     return Recommendation(small.run, sentence, tuple(notes), False, pairs, alone=alone)

@@ -97,7 +97,7 @@ def _candidate(
         run=run.number,
         model=str(run.backend.key),
         name=run.model_label,
-        mode=run.get_mode_display() if run.backend.decodes else "",
+        mode=run.get_mode_display().lower() if run.backend.decodes else "",
         right=fields["k"],
         fields=fields["n"],
         valid=run.scores["schema_valid"]["rate"] or 0.0,

@@ -54,7 +54,7 @@ def _show_progress(row: Benchmark, runs: Any) -> None:
     if row.cancel_requested:
         row.stage = "stopping"
     elif working is not None:
-        row.stage = f"{working.model_label}, {working.get_mode_display()}: {working.stage}"
+        row.stage = f"{working.model_label}, {working.get_mode_display().lower()}: {working.stage}"
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -138,7 +138,7 @@ def lines(project: Project, runs: Sequence[EvalRun], tokens: Sequence[Mapping[st
         values = tuple(
             cost.reason if cost.per_thousand is None else format_money(cost.per_thousand, currency) for cost in costs
         )
-        found.append(TextLine("Cost of 1,000 documents", values, _change([cost.per_thousand for cost in costs])))
+        found.append(TextLine("Cost per 1,000 documents", values, _change([cost.per_thousand for cost in costs])))
     return found
 
 

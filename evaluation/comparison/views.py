@@ -32,10 +32,10 @@ from slmstudio.web.requests import SignedInRequest, is_htmx, query_param
 
 FILTERS = ("state", "field", "error", "in", "tag", "slice", "gold")
 WORDS = {
-    "broken": ("broken", "right in A, wrong in B"),
-    "fixed": ("fixed", "wrong in A, right in B"),
-    "still_wrong": ("both wrong", "wrong in A and B"),
-    "still_right": ("both right", "right in A and B"),
+    "broken": ("Regressed", "Correct in A, wrong in B"),
+    "fixed": ("Improved", "Wrong in A, correct in B"),
+    "still_wrong": ("Wrong in both", "Wrong in A and B"),
+    "still_right": ("Correct in both", "Correct in A and B"),
 }
 
 

@@ -61,7 +61,7 @@ class EndpointForm(forms.Form):
     )
     reasoning_effort = forms.ChoiceField(
         label="Reasoning effort",
-        choices=[("", "not sent"), *Endpoint.Effort.choices],
+        choices=[("", "Not sent"), *Endpoint.Effort.choices],
         widget=select(),
         required=False,
         help_text="For reasoning models only. Reasoning is removed from the output and billed as output tokens.",

@@ -29,7 +29,7 @@ def check_baseline(eval_run: EvalRun, baseline: EvalRun) -> None:
         raise Refused("An evaluation cannot be its own baseline.", field="baseline", code="same_evaluation")
     if baseline.project_id != eval_run.project_id:
         raise Refused("The baseline belongs to another project.", field="baseline", code="other_project")
-    split = eval_run.get_split_display()
+    split = eval_run.get_split_display().lower()
     if baseline.status != Status.DONE or baseline.split != eval_run.split:
         raise Refused(
             f"Evaluation {baseline.number} is not a finished {split} evaluation.", field="baseline", code="not_finished"
@@ -43,8 +43,8 @@ def check_baseline(eval_run: EvalRun, baseline: EvalRun) -> None:
         )
     if baseline.mode != eval_run.mode:
         raise Refused(
-            f"Evaluation {baseline.number} is {baseline.get_mode_display()}, evaluation {eval_run.number} is "
-            f"{eval_run.get_mode_display()}. Both must use the same decoding mode.",
+            f"Evaluation {baseline.number} is {baseline.get_mode_display().lower()}, evaluation {eval_run.number} is "
+            f"{eval_run.get_mode_display().lower()}. Both must use the same decoding mode.",
             field="baseline",
             code="other_mode",
         )

@@ -57,7 +57,7 @@ class RunFacts:
         requests: what resources are measured on: the outputs, or the requests of the newest measurement.
         resources: what is known of the run that the requests belong to.
         removed: outputs for documents that left the hold-out after they were evaluated.
-        disclosed: documents whose outputs were open before the model was made.
+        disclosed: documents with outputs that were open before the model was made.
         slice_samples: document -> the slice that it was sampled for.
         metadata: document -> its metadata; only needed where a gate has a slice of metadata.
         families: the families of the hold-out.
@@ -116,7 +116,7 @@ class RunFacts:
             return self._measure_resources(gate, kept, notes)
         counted = [row for row in kept if row.document not in self.disclosed]
         if opened := len(kept) - len(counted):
-            notes = [*notes, f"without {opened:,} documents whose outputs were open before this model was created"]
+            notes = [*notes, f"without {opened:,} documents with outputs that were open before this model was created"]
         return self._measure_answers(gate, counted, notes)
 
     def _measure_answers(self, gate: Gate, rows: Sequence[Answer], notes: list[str]) -> Measurement:

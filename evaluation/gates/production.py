@@ -89,7 +89,7 @@ def production_of(run: EvalRun) -> Production:
     if found is None:
         reason = (
             f"the current production model {model.label} ({model.source}) has no evaluation on these documents; "
-            f"evaluate it on the {run.get_split_display()} of {run.dataset}"
+            f"evaluate it on the {run.get_split_display().lower()} of {run.dataset}"
         )
         return Production(model, reason=reason)
     return Production(model, found)
@@ -160,7 +160,7 @@ def comparison_facts(production: Production, run: EvalRun, measurement: Resource
 def _side(
     title: str, run: EvalRun, measurement: ResourceMeasurement | None, constraints: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Cost of 1,000 documents, latency in ms and hardware of one model, of its newest measurement."""
+    """Cost per 1,000 documents, latency in ms and hardware of one model, of its newest measurement."""
     facts = run.facts if measurement is None else {**run.facts, **measurement.facts}
     latency = run.latency if measurement is None else measurement.latency
     documents = int(run.scores.get("documents") or 0)

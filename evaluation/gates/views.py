@@ -34,7 +34,7 @@ def new_report(request: SignedInRequest, slug: str) -> HttpResponse:
     """Creates a gate report. ``?eval_run=3&baseline=1`` preselect the evaluations."""
     project = project_for(request.user, slug, Action.READ)
     if not can_create_report(project):
-        role = Role(project.role).label
+        role = Role(project.role).label.lower()
         roles = ", ".join(str(role.label) for role in (Role.ENGINEER, Role.MANAGER, Role.OWNER))
         raise PermissionDenied(f"Your role, {role}, cannot create gate reports. Required role: {roles}.")
     if request.method != "POST":

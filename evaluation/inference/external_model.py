@@ -17,20 +17,20 @@ class ExternalModel(models.Model):
     class Structured(models.TextChoices):
         """How JSON is requested."""
 
-        AUTO = "auto", "automatic"
+        AUTO = "auto", "Automatic"
         SCHEMA = "json_schema", "JSON Schema"
-        OBJECT = "json_object", "any JSON object"
-        FREE = "free", "prompt only"
+        OBJECT = "json_object", "Any JSON object"
+        FREE = "free", "Prompt only"
 
     class Effort(models.TextChoices):
         """How much a reasoning model reasons (OpenAI's ``reasoning_effort``)."""
 
-        NONE = "none", "none"
-        MINIMAL = "minimal", "minimal"
-        LOW = "low", "low"
-        MEDIUM = "medium", "medium"
-        HIGH = "high", "high"
-        XHIGH = "xhigh", "extra high"
+        NONE = "none", "None"
+        MINIMAL = "minimal", "Minimal"
+        LOW = "low", "Low"
+        MEDIUM = "medium", "Medium"
+        HIGH = "high", "High"
+        XHIGH = "xhigh", "Extra high"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="endpoints")
     name = models.CharField(max_length=80)

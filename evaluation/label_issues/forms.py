@@ -40,7 +40,7 @@ class ChallengeForm(forms.Form):
         paths = challengeable_fields(output)
         super().__init__(data, initial={"field": paths[0] if paths else "", **(initial or {})})
         rows = {row["path"]: row for row in (output.score or {}).get("fields", [])}
-        choices = [("", "the whole label"), *((path, _preview(path, rows[path])) for path in paths)]
+        choices = [("", "The whole label"), *((path, _preview(path, rows[path])) for path in paths)]
         self.fields["field"].choices = choices  # type: ignore[attr-defined]
 
 
@@ -106,7 +106,9 @@ class LookalikeForm(forms.Form):
         self.members = {str(row.user_id): row.user for row in members}
         annotators = [str(row.user_id) for row in members if row.role == "annotator"]
         super().__init__(data, initial={"people": annotators or [str(user.pk)]})
-        choices = [(str(row.user_id), f"{row.user.get_username()} ({row.get_role_display()})") for row in members]
+        choices = [
+            (str(row.user_id), f"{row.user.get_username()} ({row.get_role_display().lower()})") for row in members
+        ]
         self.fields["people"].choices = choices  # type: ignore[attr-defined]
 
     def options(self) -> dict[str, Any]:

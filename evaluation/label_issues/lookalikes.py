@@ -125,7 +125,7 @@ def queue_lookalikes(*, run: EvalRun, part: OutputFilter, count: int, people: Se
     require(run.project, user, Action.CURATE)
     if run.split == Split.HOLDOUT:
         raise Refused(
-            "Lookalikes of hold-out documents would fit the training data to the hold-out. Evaluate the model on "
+            "Lookalikes of hold-out documents would tune the training data to the hold-out. Evaluate the model on "
             "the validation split and queue lookalikes there.",
             field="form",
             code="holdout",

@@ -13,8 +13,8 @@ class Approval(models.Model):
     class Decision(models.TextChoices):
         """The decision. The labels are the actions in the audit log, so they stay."""
 
-        APPROVED = "approved", "approved"
-        REJECTED = "rejected", "sent back"
+        APPROVED = "approved", "Approved"
+        REJECTED = "rejected", "Rejected"
 
     report = models.OneToOneField(GateReport, on_delete=models.PROTECT, related_name="approval")
     decision = models.CharField(max_length=10, choices=Decision.choices)
@@ -26,4 +26,4 @@ class Approval(models.Model):
     decided_at = models.DateTimeField(default=timezone.now)
 
     def __str__(self) -> str:
-        return f"{self.report} {self.get_decision_display()}"
+        return f"{self.report} {self.get_decision_display().lower()}"

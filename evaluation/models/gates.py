@@ -36,10 +36,10 @@ class PolicyProposal(models.Model):
     class State(models.TextChoices):
         """The state of a proposal."""
 
-        OPEN = "open", "open"
-        TAKEN = "taken", "accepted"
-        DECLINED = "declined", "declined"
-        WITHDRAWN = "withdrawn", "withdrawn"
+        OPEN = "open", "Open"
+        TAKEN = "taken", "Accepted"
+        DECLINED = "declined", "Declined"
+        WITHDRAWN = "withdrawn", "Withdrawn"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="policy_proposals")
     number = models.PositiveIntegerField()

@@ -43,9 +43,9 @@ class GoldQuestion(models.Model):
     class Answer(models.TextChoices):
         """The result of the adjudication."""
 
-        OPEN = "open", "open"
-        CORRECTED = "corrected", "upheld"
-        CONFIRMED = "confirmed", "rejected"
+        OPEN = "open", "Open"
+        CORRECTED = "corrected", "Upheld"
+        CONFIRMED = "confirmed", "Rejected"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="gold_questions")
     document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="gold_questions")
@@ -94,9 +94,9 @@ class LabelCheckRun(BackgroundRun):
     class Source(models.TextChoices):
         """Where the predictions come from."""
 
-        CLASSIFIER = "classifier", "out-of-fold classifier"
-        PREDICTIONS = "predictions", "pre-labels"
-        EVALUATION = "evaluation", "evaluation on validation"
+        CLASSIFIER = "classifier", "Out-of-fold classifier"
+        PREDICTIONS = "predictions", "Pre-labels"
+        EVALUATION = "evaluation", "Evaluation on validation"
 
     job_name = "evaluation.label_issues.label_checks.run_label_check"
 

@@ -84,9 +84,9 @@ class EvalRun(RetryableRun):
     class Mode(models.TextChoices):
         """The decoding mode."""
 
-        CONSTRAINED = "constrained", "constrained"
-        GROUNDED = "grounded", "grounded"
-        FREE = "free", "unconstrained"
+        CONSTRAINED = "constrained", "Constrained"
+        GROUNDED = "grounded", "Grounded"
+        FREE = "free", "Unconstrained"
 
     job_name = "evaluation.runs.jobs.run_evaluation"
     queue_name = "gpu"
@@ -178,7 +178,7 @@ class EvalRun(RetryableRun):
         ]
 
     def __str__(self) -> str:
-        return f"evaluation {self.number}: {self.model_label}, {self.get_mode_display()}"
+        return f"evaluation {self.number}: {self.model_label}, {self.get_mode_display().lower()}"
 
     def get_absolute_url(self) -> str:
         """The run's page."""

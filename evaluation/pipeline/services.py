@@ -170,7 +170,9 @@ def advance(pk: int) -> LoopRun | None:
         failed = [part for part in parts if part.run.status in (Status.FAILED, Status.CANCELLED)]
         if failed:
             first = failed[0]
-            pipeline.fail(f"The {first.name} {first.run.get_status_display()}: {first.run.error or 'by request'}")
+            pipeline.fail(
+                f"The {first.name} {first.run.get_status_display().lower()}: {first.run.error or 'by request'}"
+            )
             _cancel_stages(parts)
             return pipeline
         live_stages = [part for part in parts if part.run.status != Status.DONE]

@@ -123,7 +123,10 @@ class EvaluationForm(forms.Form):
 
 def _dataset_label(dataset: DatasetVersion) -> str:
     counts = dataset.counts.get("splits", {})
-    parts = [f"{counts.get(split, 0)} {Split(split).label}" for split in (Split.HOLDOUT, Split.VALIDATION, Split.TRAIN)]
+    parts = [
+        f"{counts.get(split, 0)} {Split(split).label.lower()}"
+        for split in (Split.HOLDOUT, Split.VALIDATION, Split.TRAIN)
+    ]
     return f"v{dataset.number} · {', '.join(parts)}"
 
 

@@ -87,7 +87,7 @@ def rescore(*, run: EvalRun, dataset: DatasetVersion, user: User | None, confirm
         audit_services.record(
             project=source.project,
             user=user,
-            action="scored again",
+            action="re-scored",
             about=f"evaluation {fresh.number}",
             details={"outputs": source.outputs_sha256, "of": source.number, "dataset": dataset.sha256},
         )
@@ -107,7 +107,8 @@ def _check(source: EvalRun, dataset: DatasetVersion) -> None:
     wanted = dataset.items.filter(split=source.split).values("document")
     if not EvalOutput.objects.filter(eval_run=source, document__in=wanted).exists():
         raise Refused(
-            f"None of the documents of evaluation {source.number} is in the {source.get_split_display()} of {dataset}.",
+            f"None of the documents of evaluation {source.number} is in the "
+            f"{source.get_split_display().lower()} of {dataset}.",
             field="dataset",
         )
 

@@ -109,7 +109,7 @@ def start_evaluation(
     if obstacle := holdout_obstacle(model, split):
         raise Refused(obstacle, field="split")
     if benchmark is None and not dataset.items.filter(split=split).exists():
-        label = Split(split).label
+        label = Split(split).label.lower()
         raise Refused(
             f"The {label} split of {dataset} is empty. Choose another or freeze a new version.", field="split"
         )
@@ -168,7 +168,9 @@ def _check_model(project: Project, model: BareModel, benchmark: Benchmark | None
     if owner.project_id != project.pk:
         raise Refused("That model belongs to another project.", field="model")
     if isinstance(model, TrainingRun) and model.status in (Status.FAILED, Status.CANCELLED):
-        raise Refused(f"{model} {model.get_status_display()} and did not produce a model to evaluate.", field="model")
+        raise Refused(
+            f"{model} {model.get_status_display().lower()} and did not produce a model to evaluate.", field="model"
+        )
     if isinstance(model, ModelExport) and model.status != Status.DONE:
         raise Refused(f"{model} is not exported yet. Export it on the page of its training run first.", field="model")
     version = owner.model_version if isinstance(owner, TrainingRun) else owner
@@ -285,7 +287,7 @@ def resume(*, run: EvalRun, user: User) -> None:
     }
     locked.save(update_fields=["facts"])
     locked.requeue_by(locked.created_by)
-    audit_services.record(project=locked.project, user=user, action="went on with", about=f"evaluation {locked.number}")
+    audit_services.record(project=locked.project, user=user, action="resumed", about=f"evaluation {locked.number}")
 
 
 def resume_conflict(run: EvalRun, now: Mapping[str, Any]) -> str:

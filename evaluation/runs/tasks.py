@@ -25,7 +25,7 @@ def resolve_model_version(run: EvalRun) -> None:
     if training.status != Status.DONE or version is None:
         reason = f": {training.error}" if training.error else "."
         raise ModelUnavailable(
-            f"Training run “{training}” {training.get_status_display()} and did not produce a model{reason}"
+            f"Training run “{training}” {training.get_status_display().lower()} and did not produce a model{reason}"
         )
     run.record(model_version=version)
 
@@ -82,7 +82,7 @@ def describe_setup(run: EvalRun) -> dict[str, str]:
     backend = run.backend
     return {
         "Model": backend.label,
-        "Decoding": run.get_mode_display(),
-        "Dataset": f"{run.dataset}, {run.get_split_display()}",
+        "Decoding": run.get_mode_display().lower(),
+        "Dataset": f"{run.dataset}, {run.get_split_display().lower()}",
         **backend.describe(run.facts, run.spec),
     }

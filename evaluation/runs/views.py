@@ -29,16 +29,16 @@ PAGE = 25
 #: characters of a raw output that a page shows; all of it is in the file
 MAX_SHOWN_CHARACTERS = 20_000
 STATES = [
-    ("exact", "exact match"),
-    ("inexact", "not an exact match"),
-    ("valid", "schema-valid"),
-    ("invalid", "invalid"),
-    ("failed", "no response"),
-    ("no_json", "not a JSON object"),
-    ("missing_required", "missing required field"),
-    ("extra_keys", "extra field"),
-    ("rules", "violated rule"),
-    ("hallucinated", "hallucinated value"),
+    ("exact", "Exact match"),
+    ("inexact", "Not an exact match"),
+    ("valid", "Schema-valid"),
+    ("invalid", "Invalid"),
+    ("failed", "No response"),
+    ("no_json", "Not a JSON object"),
+    ("missing_required", "Missing required field"),
+    ("extra_keys", "Extra field"),
+    ("rules", "Violated rule"),
+    ("hallucinated", "Hallucinated value"),
 ]
 FILTERS = ("state", "field", "outcome", "error", "tag", "q", "gold", "predicted", "where")
 

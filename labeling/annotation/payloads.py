@@ -113,7 +113,7 @@ def _typed_texts(payload: dict[str, Any]) -> dict[str, str]:
     """Texts typed into the form before the JSON view was opened, by path."""
     texts = payload.get("typed", {})
     if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
-        raise PayloadError("typed is not an object of texts.")
+        raise PayloadError("typed is not an object of strings.")
     return texts
 
 

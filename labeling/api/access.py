@@ -14,7 +14,7 @@ from ninja.security.apikey import APIKeyCookie
 from ninja.utils import check_csrf
 
 from labeling.api.problems import Problem, authentication_required
-from labeling.integrations.tokens import ACTIONS, SCOPES, authenticate
+from labeling.integrations.tokens import ACTIONS, authenticate
 from labeling.models import ApiToken
 from slmstudio.access import authorize, project_for
 from slmstudio.accounts import rate_limits
@@ -114,7 +114,7 @@ def _authorize_early(request: HttpRequest, who: RequestContext) -> RequestContex
     elif slug is not None:
         who.project = project_for(who.user, slug, ACTIONS[scope])
     if token is not None and scope not in token.scopes:
-        raise Problem(403, f"The token does not have the scope {scope} ({SCOPES[scope]}). Create a token with it.")
+        raise Problem(403, f"The token does not have the scope {scope}. Create a token with it.")
     return who
 
 

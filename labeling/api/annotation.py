@@ -140,7 +140,9 @@ def skip(request: HttpRequest, slug: Slug, pk: int, body: SkipIn) -> HttpRespons
     return nothing()
 
 
-@router.put("/documents/{int:pk}/tags", summary="Tag a document", **operation("label", TagsOut, 400, 422))
+@router.put(
+    "/documents/{int:pk}/tags", summary="Update the tags of a document", **operation("label", TagsOut, 400, 422)
+)
 def flag(request: HttpRequest, slug: Slug, pk: int, body: TagsIn) -> HttpResponse:
     """Sets the failure tags of a document."""
     document = object_of(request, Document.objects.without_text(), pk=pk)
@@ -166,7 +168,7 @@ def restore(request: HttpRequest, slug: Slug, pk: int, body: RestoreIn) -> HttpR
     return answer(saved_row(saved))
 
 
-@router.get("/documents/{int:pk}/comments", summary="Read comments", **operation("read", CommentsOut))
+@router.get("/documents/{int:pk}/comments", summary="List comments", **operation("read", CommentsOut))
 def comments(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
     """The comments on a document, open and resolved."""
     document = object_of(request, Document.objects.only_key(), pk=pk)
@@ -176,7 +178,7 @@ def comments(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
 
 @router.post(
     "/documents/{int:pk}/comments",
-    summary="Comment on a document",
+    summary="Create a comment",
     **operation("label", CommentOut, 400, 422, status=201),
 )
 def add_comment(request: HttpRequest, slug: Slug, pk: int, body: CommentIn) -> HttpResponse:

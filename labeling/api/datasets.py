@@ -54,14 +54,14 @@ def freeze(request: HttpRequest, slug: Slug, body: FreezeIn) -> HttpResponse:
     return answer(_run(run), 202)
 
 
-@router.get("/freezes/{int:pk}", summary="Read a freeze", **operation("read", FreezeRunOut))
+@router.get("/freezes/{int:pk}", summary="Get a freeze", **operation("read", FreezeRunOut))
 def freeze_run(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
     """The state of a freeze; `dataset` is the version number when it is done."""
     run = object_of(request, FreezeRun.objects.select_related("dataset"), pk=pk)
     return answer(_run(run))
 
 
-@router.get("/{int:number}", summary="Read a dataset version", **operation("read", DatasetOut))
+@router.get("/{int:number}", summary="Get a dataset version", **operation("read", DatasetOut))
 def dataset(request: HttpRequest, slug: Slug, number: int) -> HttpResponse:
     """A version: its hashes, counts and rules."""
     version = object_of(request, DatasetVersion.objects.for_page(), number=number)
@@ -118,7 +118,7 @@ def export(
     return _file(pieces, (project.slug, part, shape), FORMATS[shape])
 
 
-@project_router.get("/progress", summary="Read the progress", **operation("read", ProgressOut))
+@project_router.get("/progress", summary="Get the progress", **operation("read", ProgressOut))
 def progress(request: HttpRequest, slug: Slug) -> HttpResponse:
     """Counts of documents by state, and of gold labels, hold-out documents and conflicts."""
     project = project_of(request)

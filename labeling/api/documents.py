@@ -32,7 +32,7 @@ def documents(
     slug: Slug,
     filters: DocumentFilters = Query(...),
     order: Literal["", "newest", "saved", "worst", "best", "slowest"] = Query(
-        "", description="as in the document list"
+        "", description="order, as in the document list"
     ),
     after: Position = Query("", description="next_after of the previous response"),
     limit: int = Query(PER_PAGE, ge=1, le=MAX_PAGE_SIZE),
@@ -55,7 +55,7 @@ def documents(
     return answer({"items": items, "next_after": matches.after or None})
 
 
-@router.get("/{int:pk}", summary="Read a document", **operation("read", DocumentOut))
+@router.get("/{int:pk}", summary="Get a document", **operation("read", DocumentOut))
 def document(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
     """A document with its text, gold label, labels and predictions."""
     row = object_of(request, Document.objects.with_assignee(), pk=pk)
@@ -63,7 +63,7 @@ def document(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
     return answer(document_detail(project, row, caller(request).user))
 
 
-@router.get("/{int:pk}/history", summary="Read a document's history", **operation("read", HistoryOut))
+@router.get("/{int:pk}/history", summary="Get the history of a document", **operation("read", HistoryOut))
 def history(
     request: HttpRequest, slug: Slug, pk: int, before: int | None = Query(None, ge=1, lt=2**63)
 ) -> HttpResponse:

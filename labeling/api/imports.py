@@ -196,7 +196,7 @@ def file_options(request: HttpRequest, kind: str, options: str, names: Sequence[
     return parsed
 
 
-@router.get("/{int:pk}", summary="Read an import", **operation("read", ImportRunOut))
+@router.get("/{int:pk}", summary="Get an import", **operation("read", ImportRunOut))
 def import_run(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
     """The state of an import, and its first hundred rejected rows."""
     run = object_of(request, ImportRun, pk=pk)

@@ -22,7 +22,7 @@ from slmstudio.contract.sources.drafts import Draft, SourceError
 router = Router(tags=["projects"])
 
 
-@router.get("", summary="List my projects", **operation("read", ProjectsOut))
+@router.get("", summary="List projects", **operation("read", ProjectsOut))
 def projects(request: HttpRequest) -> HttpResponse:
     """The projects of the user; with a token, its project."""
     who = caller(request)
@@ -32,7 +32,7 @@ def projects(request: HttpRequest) -> HttpResponse:
     return answer({"items": [_out(request, row.project, row.role) for row in rows]})
 
 
-@router.get("/{slug:slug}", summary="Read a project", **operation("read", ProjectOut))
+@router.get("/{slug:slug}", summary="Get a project", **operation("read", ProjectOut))
 def project(request: HttpRequest, slug: Slug) -> HttpResponse:
     """A project with its number of documents by state."""
     current = project_of(request)
@@ -41,7 +41,7 @@ def project(request: HttpRequest, slug: Slug) -> HttpResponse:
     return answer({**_out(request, current, current.role), **more})
 
 
-@router.get("/{slug:slug}/contract", summary="Read the contract", **operation("read", ContractOut, 422))
+@router.get("/{slug:slug}/contract", summary="Get the contract", **operation("read", ContractOut, 422))
 def contract(
     request: HttpRequest, slug: Slug, version: int | None = Query(None, ge=1, lt=2**31, description="a schema version")
 ) -> HttpResponse:

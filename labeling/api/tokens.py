@@ -14,7 +14,7 @@ from labeling.models import ApiToken
 router = Router(tags=["tokens"])
 
 
-@router.get("", summary="List my tokens", **operation("read", TokensOut))
+@router.get("", summary="List tokens", **operation("read", TokensOut))
 def tokens(request: HttpRequest, slug: Slug) -> HttpResponse:
     """The user's active tokens of this project, newest first."""
     project = project_of(request)
@@ -41,6 +41,6 @@ def revoke_token(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
     who = caller(request)
     token = object_of(request, ApiToken.objects.filter(user=who.user), pk=pk)
     if who.token is not None and who.token.pk != token.pk:
-        raise Problem(403, "With a token you can only revoke that token. Revoke others on the project's token page.")
+        raise Problem(403, "A token can only revoke itself. Revoke others on the project's token page.")
     service.revoke(token=token, user=who.user)
     return nothing()

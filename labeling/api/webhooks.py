@@ -28,7 +28,7 @@ def webhooks(request: HttpRequest, slug: Slug) -> HttpResponse:
     return answer({"items": [_out(hook) for hook in project.webhooks.order_by("pk")], "events": events.EVENTS})
 
 
-@router.post("", summary="Add a webhook", **operation("webhooks", WebhookOut, 400, 422, status=201))
+@router.post("", summary="Create a webhook", **operation("webhooks", WebhookOut, 400, 422, status=201))
 def add_webhook(request: HttpRequest, slug: Slug, body: WebhookIn) -> HttpResponse:
     """Adds a webhook. The response has its signing secret."""
     project = project_of(request)
@@ -41,14 +41,14 @@ def add_webhook(request: HttpRequest, slug: Slug, body: WebhookIn) -> HttpRespon
     return answer(_out(hook, secret=delivery_service.secret_of(hook)), 201)
 
 
-@router.get("/{int:pk}", summary="Read a webhook", **operation("webhooks", WebhookOut))
+@router.get("/{int:pk}", summary="Get a webhook", **operation("webhooks", WebhookOut))
 def webhook(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
     """A webhook."""
     hook = object_of(request, Webhook, pk=pk)
     return answer(_out(hook))
 
 
-@router.patch("/{int:pk}", summary="Change a webhook", **operation("webhooks", WebhookOut, 400, 422))
+@router.patch("/{int:pk}", summary="Update a webhook", **operation("webhooks", WebhookOut, 400, 422))
 def change_webhook(request: HttpRequest, slug: Slug, pk: int, body: WebhookChange) -> HttpResponse:
     """Changes URL, events or active state."""
     hook = object_of(request, Webhook, pk=pk)
@@ -67,7 +67,7 @@ def remove_webhook(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
     return nothing()
 
 
-@router.get("/{int:pk}/secret", summary="Read the secret", **operation("webhooks", WebhookOut))
+@router.get("/{int:pk}/secret", summary="Get the secret", **operation("webhooks", WebhookOut))
 def webhook_secret(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
     """The webhook with its signing secret."""
     hook = object_of(request, Webhook, pk=pk)
@@ -82,14 +82,14 @@ def new_webhook_secret(request: HttpRequest, slug: Slug, pk: int) -> HttpRespons
     return answer(_out(hook, secret=secret))
 
 
-@router.post("/{int:pk}/test", summary="Send a test", **operation("webhooks", DeliveryOut, status=202))
+@router.post("/{int:pk}/test", summary="Send a test event", **operation("webhooks", DeliveryOut, status=202))
 def test_webhook(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
     """Sends a ``test`` event. The delivery shows the result."""
     hook = object_of(request, Webhook, pk=pk)
     return answer(_delivery(delivery_service.send_test(webhook=hook, user=caller(request).user)), 202)
 
 
-@router.get("/{int:pk}/deliveries", summary="Read the delivery log", **operation("webhooks", DeliveriesOut, 422))
+@router.get("/{int:pk}/deliveries", summary="List deliveries", **operation("webhooks", DeliveriesOut, 422))
 def deliveries(
     request: HttpRequest, slug: Slug, pk: int, before: int | None = Query(None, ge=1, lt=2**63)
 ) -> HttpResponse:
@@ -101,7 +101,7 @@ def deliveries(
 
 @router.post(
     "/{int:pk}/deliveries/{int:delivery}/redeliver",
-    summary="Deliver again",
+    summary="Send a delivery again",
     **operation("webhooks", DeliveryOut, 409, status=202),
 )
 def redeliver(request: HttpRequest, slug: Slug, pk: int, delivery: int) -> HttpResponse:

@@ -24,9 +24,9 @@ from slmstudio.errors import Refused
 CHUNK = 1_000
 #: which documents of a project are exported
 PARTS = {
-    "gold": "documents with a gold label",
-    "labels": "documents with any submitted label",
-    "all": "all documents, labeled or not",
+    "gold": "Documents with a gold label",
+    "labels": "Documents with any submitted label",
+    "all": "All documents, labeled or not",
 }
 # The gold label, else the newest submitted label that was not rejected. ``seen``: the user can see it.
 _ROWS = """

@@ -24,9 +24,9 @@ COUNT_MS = 1_500
 FIND_MS = 30_000
 #: what of a dataset version is exported: words, and its splits
 DATASET_PARTS = {
-    "training": ("train and validation", (Split.TRAIN, Split.VALIDATION)),
+    "training": ("Train and validation", (Split.TRAIN, Split.VALIDATION)),
     "holdout": ("hold-out", (Split.HOLDOUT,)),
-    "all": ("all splits in one file", tuple(Split)),
+    "all": ("All splits in one file", tuple(Split)),
 }
 
 

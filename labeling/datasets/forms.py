@@ -34,7 +34,7 @@ class FreezeForm(forms.Form):
         decimal_places=1,
         required=False,
         help_text="Selected once and permanently excluded from training. "
-        "Uses real documents labeled by people if there are any.",
+        "Uses real documents labeled by annotators, if available.",
     )
     seed = forms.IntegerField(initial=17, min_value=0, max_value=2**31 - 1)
     group_by = forms.ChoiceField(
@@ -45,9 +45,9 @@ class FreezeForm(forms.Form):
     large_families = forms.ChoiceField(
         label="Large groups",
         choices=[
-            ("", "same as other groups"),
-            (WHOLE, "hold out one whole group"),
-            (SPREAD, "spread across the splits"),
+            ("", "Same as other groups"),
+            (WHOLE, "Hold out one whole group"),
+            (SPREAD, "Spread across the splits"),
         ],
         required=False,
         help_text="Groups with 10% or more of all documents are usually too large for the hold-out. Hold out one whole "
@@ -75,9 +75,9 @@ class FreezeForm(forms.Form):
     silver = forms.ChoiceField(
         label="Silver labels",
         choices=[
-            ("", "none"),
-            ("agreement", "pre-labels that a second model or sample agrees with"),
-            ("confidence", "pre-labels with high confidence"),
+            ("", "None"),
+            ("agreement", "Pre-labels that a second model or sample agrees with"),
+            ("confidence", "Pre-labels with high confidence"),
         ],
         required=False,
         help_text="Pre-labels of unlabeled documents that are valid, satisfy all rules and have evidence in the text. "
@@ -107,10 +107,10 @@ class FreezeForm(forms.Form):
     def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         keys = [(f"metadata.{key}", key) for key in metadata_keys(project) if key]
-        self._offer("group_by", [("", "near-duplicates only"), ("source", "source file"), *keys])
+        self._offer("group_by", [("", "Near-duplicates only"), ("source", "Source file"), *keys])
         classes = class_fields(project.schema_version.compiled)
         tags = used_tags(project)
-        self._offer("stratify", [("", "nothing"), *([("tags", "tags")] if tags else []), *classes])
+        self._offer("stratify", [("", "Nothing"), *([("tags", "Tags")] if tags else []), *classes])
         for name in ("tags", "without_tags"):
             self._offer(name, tags)
             if not tags:

@@ -56,12 +56,12 @@ from slmstudio.errors import Refused
 from slmstudio.text.formatting import exact_percent
 
 EXCLUSION_REASONS = {
-    "near_duplicate_of_holdout": "near-duplicate of a hold-out document",
-    "related_to_holdout": "in the same group as a hold-out document",
-    "holdout_not_by_people": "hold-out document that is generated or labeled from a pre-label",
-    "does_not_fit_schema": "label invalid under the schema",
-    "not_chosen": "excluded by the rules",
-    "over_the_most": "over the maximum number",
+    "near_duplicate_of_holdout": "Near-duplicate of a hold-out document",
+    "related_to_holdout": "In the same group as a hold-out document",
+    "holdout_not_by_people": "Hold-out document that is generated or labeled from a pre-label",
+    "does_not_fit_schema": "Label invalid under the schema",
+    "not_chosen": "Excluded by the rules",
+    "over_the_most": "Over the maximum number",
 }
 #: a freeze that reads more documents than this runs in a job
 BACKGROUND_THRESHOLD = 2_000

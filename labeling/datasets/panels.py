@@ -35,7 +35,7 @@ def datasets_panel(project: Project, user: User) -> PanelContent:
                 {
                     "title": "Dataset versions",
                     "value": str(newest.number if newest else 0),
-                    "note": f"newest {size:,} {ngettext('document', 'documents', size)}" if newest else "none yet",
+                    "note": f"newest {size:,} {ngettext('document', 'documents', size)}" if newest else "None yet",
                     "url": reverse("datasets", args=[project.slug]),
                 }
             ],

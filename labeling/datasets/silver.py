@@ -37,15 +37,15 @@ from slmstudio.errors import Refused
 AGREEMENT, CONFIDENCE = "agreement", "confidence"
 METHODS = (AGREEMENT, CONFIDENCE)
 SILVER_REASONS = {
-    "one_prediction": "only one model or sample",
-    "disagree": "two models or samples disagree",
-    "no_confidence": "no confidence",
-    "low_confidence": "confidence below the limit",
-    "schema": "invalid under the schema",
-    "invariants": "violates a rule",
-    "evidence": "a value is not in the document",
-    "near_duplicate": "near-duplicate of a validation or hold-out document",
-    "related": "in the same group as a validation or hold-out document",
+    "one_prediction": "Only one model or sample",
+    "disagree": "Two models or samples disagree",
+    "no_confidence": "No confidence",
+    "low_confidence": "Confidence below the limit",
+    "schema": "Invalid under the schema",
+    "invariants": "Violates a rule",
+    "evidence": "A value is not in the document",
+    "near_duplicate": "Near-duplicate of a validation or hold-out document",
+    "related": "In the same group as a validation or hold-out document",
 }
 
 

@@ -28,6 +28,6 @@ def dataset_warnings(dataset: DatasetVersion, least: Mapping[Split, int]) -> lis
         count = dataset.counts.get("splits", {}).get(split, 0)
         if count < minimum:
             documents = ngettext("document", "documents", count)
-            name = "training" if split == Split.TRAIN else split.label
+            name = "training" if split == Split.TRAIN else split.label.lower()
             warnings.append(f"{count} {name} {documents}: too few for reliable results. Label at least {minimum}.")
     return warnings

@@ -10,7 +10,7 @@ from typing import Any
 
 from slmstudio.contract.schema.compiled import loads
 
-FOLDER = Path(__file__).parent / "catalogue"
+FOLDER = Path(__file__).parent / "catalog"
 BLANK = "blank"
 ORDER = (
     BLANK,

@@ -73,4 +73,4 @@ class BulkForm(forms.Form):
                 return f"{'add' if data['action'] == Action.TAG else 'remove'} the tag {data['tags']}"
             case Action.OVERLAP:
                 return f"set an overlap of {data['wanted']} for"
-        return dict(ACTIONS)[data["action"]]
+        return dict(ACTIONS)[data["action"]].lower()

@@ -33,13 +33,13 @@ def documents_panel(project: Project, user: User) -> PanelContent:
                 {
                     "title": "Labeled",
                     "value": _short(done),
-                    "note": exact_percent(done.number * 100 // total.number / 100) if total.number else "none yet",
+                    "note": exact_percent(done.number * 100 // total.number / 100) if total.number else "None yet",
                     "url": f"{url}?state=submitted",
                 },
                 {
                     "title": "Gold",
                     "value": _short(gold),
-                    "note": "approved labels" if project.review_required else "submitted labels",
+                    "note": "Approved labels" if project.review_required else "Submitted labels",
                     "url": reverse("datasets", args=[project.slug]),
                 },
             ],

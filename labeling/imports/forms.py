@@ -86,7 +86,7 @@ class ImportForm(OptionsForm):
                 "rows": 6,
                 "spellcheck": "false",
                 "wrap": "off",
-                "placeholder": 'A text, a table, or rows: {"id": "a-1", "text": "Invoice A-1029 ...", "gold": {...}}',
+                "placeholder": 'Text, a table, or rows: {"id": "a-1", "text": "Invoice A-1029 ...", "gold": {...}}',
             }
         ),
     )

@@ -196,7 +196,7 @@ def _tags(value: Any) -> list[str]:
         raise RowError('"tags" must be a list of strings')
     tags = list(dict.fromkeys(tag.strip() for tag in value))
     if len(tags) > MAX_TAGS or any(not tag.isprintable() or not 0 < len(tag) <= MAX_TAG for tag in tags):
-        raise RowError(f'"tags" can hold at most {MAX_TAGS} strings of 1 to {MAX_TAG} characters')
+        raise RowError(f'"tags" can have at most {MAX_TAGS} strings of 1 to {MAX_TAG} characters')
     return tags
 
 

@@ -25,7 +25,7 @@ class TokenForm(forms.Form):
         min_value=1,
         max_value=MAX_DAYS,
         label="Valid for (days)",
-        help_text="If empty, it does not expire.",
+        help_text="Leave empty for no expiration.",
         widget=forms.NumberInput(attrs={**CONTROL, "autocomplete": "off"}),
     )
 

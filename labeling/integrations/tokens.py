@@ -23,20 +23,20 @@ from slmstudio.errors import Refused
 from slmstudio.hooks import access_changed
 
 SCOPES: dict[str, str] = {
-    "read": "read the project: contract, documents, labels, dataset versions, exports",
-    "label": "open, save, submit, skip, tag and comment on documents",
-    "review": "approve and reject labels",
-    "import": "import documents and predictions",
-    "contract": "draft schemas from examples",
-    "curate": "freeze dataset versions",
-    "webhooks": "manage webhooks",
-    "train": "start and stop hyperparameter searches",
-    "evaluate": "start evaluations and create gate reports",
-    "approve": "approve and reject gate reports",
-    "endpoints": "add and remove external models",
-    "extract": "send documents to the deployed model",
-    "feedback": "report whether answers of the deployed model are right",
-    "deploy": "deploy and roll back",
+    "read": "Read the project: contract, documents, labels, dataset versions, exports",
+    "label": "Open, save, submit, skip, tag and comment on documents",
+    "review": "Approve and reject labels",
+    "import": "Import documents and predictions",
+    "contract": "Draft schemas from examples",
+    "curate": "Freeze dataset versions",
+    "webhooks": "Manage webhooks",
+    "train": "Create and cancel hyperparameter searches",
+    "evaluate": "Start evaluations and create gate reports",
+    "approve": "Approve and reject gate reports",
+    "endpoints": "Add and remove external models",
+    "extract": "Send documents to the deployed model",
+    "feedback": "Report whether answers of the deployed model are correct",
+    "deploy": "Deploy and roll back",
 }
 #: the permission that each scope requires
 ACTIONS: dict[str, Action] = {
@@ -86,7 +86,9 @@ def create(*, project: Project, user: User, name: str, scopes: Iterable[str], da
         raise Refused("Select at least one scope.", field="scopes")
     forbidden = [scope for scope in SCOPES if scope in chosen and not may(membership.role, ACTIONS[scope])]
     if forbidden:
-        raise Refused(f"The role {membership.get_role_display()} cannot use the scope {forbidden[0]}.", field="scopes")
+        raise Refused(
+            f"The role {membership.get_role_display().lower()} cannot use the scope {forbidden[0]}.", field="scopes"
+        )
     if days is not None and not 1 <= days <= MAX_DAYS:
         raise Refused(f"A token can be valid for 1 to {MAX_DAYS:,} days, or have no expiration date.", field="days")
     text = f"{PREFIX}{secrets.token_urlsafe(32)}"
@@ -159,7 +161,7 @@ def revoke_on_password_change(*, instance: Any, created: bool, **_: Any) -> None
     """
     if created or (instance._password is None and instance.is_active):
         return
-    reason = "password changed" if instance.is_active else "account switched off"
+    reason = "password changed" if instance.is_active else "account disabled"
     for token in ApiToken.objects.filter(user=instance, revoked_at=None).select_related("project").order_by("project"):
         with transaction.atomic():
             _lock_project(token.project_id)

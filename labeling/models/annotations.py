@@ -111,13 +111,13 @@ class AnnotationRevision(models.Model):
     class Action(models.TextChoices):
         """The kind of save."""
 
-        DRAFT = "draft", "draft saved"
-        SUBMIT = "submit", "submitted"
-        IMPORT = "import", "imported"
-        APPROVE = "approve", "approved"
-        ADJUDICATE = "adjudicate", "adjudicated"
-        RESTORE = "restore", "restored"
-        MIGRATE = "migrate", "migrated to another schema"
+        DRAFT = "draft", "Draft saved"
+        SUBMIT = "submit", "Submitted"
+        IMPORT = "import", "Imported"
+        APPROVE = "approve", "Approved"
+        ADJUDICATE = "adjudicate", "Adjudicated"
+        RESTORE = "restore", "Restored"
+        MIGRATE = "migrate", "Migrated to another schema"
 
     annotation = models.ForeignKey(Annotation, on_delete=models.CASCADE, related_name="revisions", db_index=False)
     number = models.PositiveIntegerField()

@@ -17,9 +17,9 @@ from slmstudio.runs.models import BackgroundRun
 class Split(models.TextChoices):
     """The use of an example."""
 
-    TRAIN = "train", "train"
-    VALIDATION = "validation", "validation"
-    HOLDOUT = "holdout", "hold-out"
+    TRAIN = "train", "Train"
+    VALIDATION = "validation", "Validation"
+    HOLDOUT = "holdout", "Hold-out"
 
 
 class DatasetVersionQuerySet(models.QuerySet["DatasetVersion"]):

@@ -19,12 +19,12 @@ from slmstudio.text.formatting import percent
 class DocumentState(models.TextChoices):
     """The state of a document; ``labeling.annotation.state`` has the transitions."""
 
-    NEW = "new", "new"
-    IN_PROGRESS = "in_progress", "in progress"
-    SUBMITTED = "submitted", "submitted"
-    APPROVED = "approved", "approved"
-    REJECTED = "rejected", "rejected"
-    SKIPPED = "skipped", "skipped"
+    NEW = "new", "New"
+    IN_PROGRESS = "in_progress", "In progress"
+    SUBMITTED = "submitted", "Submitted"
+    APPROVED = "approved", "Approved"
+    REJECTED = "rejected", "Rejected"
+    SKIPPED = "skipped", "Skipped"
 
 
 #: states in which a document is in the queue
@@ -36,18 +36,18 @@ LABELED_STATES = (DocumentState.SUBMITTED, DocumentState.APPROVED)
 class Origin(models.TextChoices):
     """The origin of a label."""
 
-    HUMAN = "human", "human"
-    PRELABELLED = "prelabelled", "pre-labeled"
-    IMPORTED = "imported", "imported"
-    SYNTHETIC = "synthetic", "synthetic"
+    HUMAN = "human", "Human"
+    PRELABELLED = "prelabelled", "Pre-labeled"
+    IMPORTED = "imported", "Imported"
+    SYNTHETIC = "synthetic", "Synthetic"
 
 
 class Selection(models.TextChoices):
     """How a document came out of the requests to a deployed model."""
 
-    NONE = "", "not from requests"
-    UNIFORM = "uniform", "uniform sample of requests"
-    TARGETED = "targeted", "request chosen for review"
+    NONE = "", "Not from requests"
+    UNIFORM = "uniform", "Uniform sample of requests"
+    TARGETED = "targeted", "Request chosen for review"
 
 
 class DocumentQuerySet(models.QuerySet["Document"]):
@@ -143,7 +143,7 @@ class Document(models.Model):
     )
     selection = models.CharField(
         max_length=8, choices=Selection.choices, blank=True, default="", db_default="",
-        help_text="targeted documents are never drawn into the hold-out: they do not represent the requests",
+        help_text="targeted documents are never sampled into the hold-out: they do not represent the requests",
     )  # fmt: skip
     page_count = models.PositiveSmallIntegerField(default=0, help_text="pages with an image; 0 for plain text")
     skip_reason = models.CharField(max_length=300, blank=True)

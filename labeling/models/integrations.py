@@ -62,9 +62,9 @@ class WebhookDelivery(models.Model):
     class Status(models.TextChoices):
         """The status of a delivery."""
 
-        WAITING = "waiting", "pending"
-        DELIVERED = "delivered", "delivered"
-        GIVEN_UP = "given_up", "failed"
+        WAITING = "waiting", "Pending"
+        DELIVERED = "delivered", "Delivered"
+        GIVEN_UP = "given_up", "Failed"
 
     webhook = models.ForeignKey(Webhook, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
     event = models.CharField(max_length=40)

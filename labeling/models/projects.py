@@ -28,12 +28,12 @@ class Project(models.Model):
     class QueueOrder(models.TextChoices):
         """The order in which unassigned documents are labeled."""
 
-        IMPORT = "", "import order"
-        COMBINED = "combined", "uncertain and different from each other"
-        CONFIDENCE = "confidence", "lowest confidence first"
-        DISAGREEMENT = "disagreement", "disagreement of two models"
-        DIVERSITY = "diversity", "least similar to labeled documents"
-        RANDOM = "random", "random order"
+        IMPORT = "", "Import order"
+        COMBINED = "combined", "Uncertain and different from each other"
+        CONFIDENCE = "confidence", "Lowest confidence first"
+        DISAGREEMENT = "disagreement", "Disagreement of two models"
+        DIVERSITY = "diversity", "Least similar to labeled documents"
+        RANDOM = "random", "Random order"
 
     slug = models.SlugField(max_length=60, unique=True)
     name = models.CharField(max_length=120)
@@ -64,7 +64,7 @@ class Project(models.Model):
     )
     queue_order = models.CharField(max_length=12, choices=QueueOrder.choices, blank=True, default=QueueOrder.IMPORT)
     order_control = models.FloatField(
-        default=0.2, help_text="share of the places that are drawn at random, 0 to 1; see labeling.queue_order"
+        default=0.2, help_text="share of the random places, 0 to 1; see labeling.queue_order"
     )
     order_run = models.ForeignKey(
         "labeling.QueueOrderRun",

@@ -25,7 +25,7 @@ class QueueOrderRun(BackgroundRun):
     facts = models.JSONField(default=dict, blank=True)
 
     def __str__(self) -> str:
-        return f"queue order: {self.get_method_display()}"
+        return f"queue order: {self.get_method_display().lower()}"
 
 
 class DocumentPlace(models.Model):

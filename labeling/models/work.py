@@ -20,10 +20,10 @@ class Review(models.Model):
     class Decision(models.TextChoices):
         """The decision."""
 
-        APPROVE = "approve", "approved"
-        FIX = "fix", "fixed and approved"
-        REJECT = "reject", "rejected"
-        ADJUDICATE = "adjudicate", "adjudicated"
+        APPROVE = "approve", "Approved"
+        FIX = "fix", "Fixed and approved"
+        REJECT = "reject", "Rejected"
+        ADJUDICATE = "adjudicate", "Adjudicated"
 
     document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="reviews", db_index=False)
     annotation = models.ForeignKey(Annotation, on_delete=models.CASCADE, related_name="reviews")
@@ -133,14 +133,14 @@ class BulkEdit(BackgroundRun):
     class Action(models.TextChoices):
         """The kind of change."""
 
-        ASSIGN = "assign", "assign"
-        TAG = "tag", "add tags"
-        UNTAG = "untag", "remove tags"
-        HOLDOUT = "holdout", "move to the hold-out"
-        TRAIN = "train", "move out of the hold-out"
-        REQUEUE = "requeue", "requeue"
-        OVERLAP = "overlap", "set overlap"
-        UNDO = "undo", "undo"
+        ASSIGN = "assign", "Assign"
+        TAG = "tag", "Add tags"
+        UNTAG = "untag", "Remove tags"
+        HOLDOUT = "holdout", "Move to the hold-out"
+        TRAIN = "train", "Move out of the hold-out"
+        REQUEUE = "requeue", "Requeue"
+        OVERLAP = "overlap", "Set overlap"
+        UNDO = "undo", "Undo"
 
     job_name = "labeling.jobs.run_bulk_edit"
     required_action = access.Action.CURATE

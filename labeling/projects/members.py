@@ -74,7 +74,7 @@ def change_role(*, membership: Membership, by: User | None, role: str) -> Member
         _require_owner(row)
     if by is not None and row.user_id == by.pk and role not in self_assignable_roles(before):
         raise Refused(
-            f"You cannot extend your own role: {Role(role).label} has permissions that you do not have. "
+            f"You cannot promote yourself: the role {Role(role).label.lower()} has permissions that you do not have. "
             "Another owner can give you this role.",
             field="role",
         )

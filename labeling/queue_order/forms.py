@@ -26,7 +26,7 @@ class QueueOrderForm(forms.Form):
         max_digits=5,
         decimal_places=1,
         widget=forms.TextInput(attrs={**CONTROL, "inputmode": "decimal", "autocomplete": "off"}),
-        help_text="Random places represent the project, so a new hold-out is drawn from them only.",
+        help_text="Random places represent the project, so a new hold-out is sampled from them only.",
     )
 
     @classmethod

@@ -72,7 +72,7 @@ class ConflictField:
     def options(self) -> list[tuple[str, str]]:
         """The options of an enum for "another value"; empty for free text."""
         if self.node.shape == "boolean":
-            return [("true", "yes"), ("false", "no")]
+            return [("true", "Yes"), ("false", "No")]
         return [(option.code, option.label) for option in self.node.options]
 
 
@@ -159,12 +159,12 @@ class ConflictForm:
             else []
         )
         people = tuple(person for vote in having for person in vote.labels)
-        keep = ValueChoice(KEEP, "keep row" if cells else _text(row), self._people(people), cells=cells)
-        return [keep, ValueChoice(LEAVE_OUT, "remove row", self._people(lacking.labels), is_absent=True)]
+        keep = ValueChoice(KEEP, "Keep row" if cells else _text(row), self._people(people), cells=cells)
+        return [keep, ValueChoice(LEAVE_OUT, "Remove row", self._people(lacking.labels), is_absent=True)]
 
     def _choice(self, code: str, vote: ValueVote, node: FormNode) -> ValueChoice:
         nothing = vote.value is MISSING or vote.value is None
-        words = "not in the document" if nothing else _display(node, vote.value)
+        words = "Not in the document" if nothing else _display(node, vote.value)
         return ValueChoice(code, words, self._people(vote.labels), nothing, span=self._place(vote))
 
     def _place(self, vote: ValueVote) -> tuple[int, int] | None:

@@ -162,8 +162,8 @@ def _decided_message(document: Document, last: Review | None) -> str:
     """Why a document that is not submitted cannot be decided."""
     if last is not None and document.state in (DocumentState.APPROVED, DocumentState.REJECTED):
         name = last.reviewer.get_username() if last.reviewer is not None else "a former member"
-        return f"Already {last.get_decision_display()} by {name}."
-    return f"There is no label to review: the document is {document.get_state_display()}."
+        return f"Already {last.get_decision_display().lower()} by {name}."
+    return f"There is no label to review: the document is {document.get_state_display().lower()}."
 
 
 # -- decisions ---------------------------------------------------------------------------------------------------------

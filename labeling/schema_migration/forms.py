@@ -74,9 +74,9 @@ class MappingForm(forms.Form):
     def _add_removed(self, number: int, pattern: str, by_field: dict[tuple[str, str], Step]) -> None:
         targets = [name for name in self.difference.added if rows_of(name) == rows_of(pattern)]
         rename, cut = by_field.get(("rename", pattern)), by_field.get(("split", pattern))
-        choices = [("drop", "remove"), *((f"to:{name}", f"rename to {name}") for name in targets)]
+        choices = [("drop", "Remove"), *((f"to:{name}", f"Rename to {name}") for name in targets)]
         if targets:
-            choices.append(("split", "split by an expression"))
+            choices.append(("split", "Split by an expression"))
         initial = f"to:{rename['to']}" if rename else "split" if cut else "drop"
         what = forms.ChoiceField(
             choices=choices,
@@ -111,7 +111,7 @@ class MappingForm(forms.Form):
                 name = f"choice-{number}-{place}"
                 self.fields[name] = forms.ChoiceField(
                     required=False,
-                    choices=[("", "label again"), *options],
+                    choices=[("", "Label again"), *options],
                     label=f"{pattern}: {_text(loads(code))} becomes",
                     initial=step["values"].get(code, "") if step else "",
                     widget=forms.Select(attrs=SELECT),
@@ -187,7 +187,7 @@ def _value(text: str, node: Node) -> Any:
 
 
 def _kind(node: Node) -> str:
-    words = {"string": "a text", "number": "a number", "integer": "a whole number", "boolean": "yes or no"}
+    words = {"string": "a string", "number": "a number", "integer": "a whole number", "boolean": "yes or no"}
     if node.field is None:
         return "an object" if node.shape == "object" else "a list"
     if node.field.enum:

@@ -70,7 +70,7 @@ class BatchesOut(Out):
 
 @router.post(
     "",
-    summary="Start a batch",
+    summary="Create a batch",
     operation_id="start_batch",
     **operation("extract", BatchOut, 400, 409, 413, 415, status=202, also={200: BatchOut}, requestBody=_BODY),
 )
@@ -131,7 +131,7 @@ def batches(
     return answer({"items": [_out(run) for run in found.rows], "next_before": found.after})
 
 
-@router.get("/{int:pk}", summary="Read a batch", operation_id="batch", **operation("extract", BatchOut))
+@router.get("/{int:pk}", summary="Get a batch", operation_id="batch", **operation("extract", BatchOut))
 def batch(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
     """The state of a batch."""
     return answer(_out(object_of(request, BatchRun, pk=pk)))

@@ -36,7 +36,7 @@ class CollectForm(forms.Form):
 
 
 class OptionsForm(forms.Form):
-    """Who may send requests that are forwarded, and whether a caller always gets the same version."""
+    """Who may send requests that are forwarded, and whether a client always gets the same version."""
 
     capture = forms.ChoiceField(
         label="Forward requests unchanged",
@@ -50,9 +50,9 @@ class OptionsForm(forms.Form):
         widget=forms.Select(attrs={"class": "form-select"}),
     )
     sticky = forms.BooleanField(
-        label="Always send a caller to the same version",
+        label="Always send a client to the same version",
         required=False,
-        help_text="Applies to canaries. Evidence then counts callers instead of requests and takes much longer.",
+        help_text="Applies to canaries. Evidence then counts clients instead of requests, which takes much longer.",
         widget=forms.CheckboxInput(attrs={"class": "form-check-input"}),
     )
 

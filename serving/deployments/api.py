@@ -93,7 +93,7 @@ class DeploymentOut(Out):
     stage: str
     share: float
     capture: str = Field(description="who can send requests that are forwarded unchanged; empty: no one")
-    sticky: bool = Field(description="whether a caller always gets the same version")
+    sticky: bool = Field(description="whether a client always gets the same version")
     previous: int | None = Field(description="the version that a rollback returns to")
     events: list[EventOut]
 
@@ -101,13 +101,13 @@ class DeploymentOut(Out):
 _CHANGE = operation("deploy", DeploymentOut, 400, 409)
 
 
-@router.get("", summary="Read the deployment", operation_id="deployment", **operation("deploy", DeploymentOut))
+@router.get("", summary="Get the deployment", operation_id="deployment", **operation("deploy", DeploymentOut))
 def deployment(request: HttpRequest, slug: Slug) -> HttpResponse:
     """What answers for the project, its replicas, and the newest changes."""
     return answer(_out(project_of(request)))
 
 
-@router.post("", summary="Deploy", operation_id="deploy", **_CHANGE)
+@router.post("", summary="Deploy a version", operation_id="deploy", **_CHANGE)
 def deploy(request: HttpRequest, slug: Slug, body: DeployIn) -> HttpResponse:
     """Deploys the model of an approved gate report; in shadow also of one that is not approved.
 

@@ -26,7 +26,7 @@ class DeployForm(forms.Form):
     stage = forms.ChoiceField(
         label="Stage",
         choices=[
-            (Stage.SHADOW, "Shadow: repeats requests; callers do not see its answers"),
+            (Stage.SHADOW, "Shadow: repeats requests; clients do not see its answers"),
             (Stage.CANARY, "Canary: answers a share of the requests"),
             (Stage.FULL, "Full: answers all requests"),
         ],
@@ -53,7 +53,7 @@ class DeployForm(forms.Form):
         groups = {
             "Approved": [(key, f"Report {key}: {one.eval_run.model_label}") for key, one in self.reports.items()],
             "Not approved (shadow only)": [
-                (key, f"Evaluation {one.number}: {one.model_label}, {one.get_split_display()}")
+                (key, f"Evaluation {one.number}: {one.model_label}, {one.get_split_display().lower()}")
                 for key, one in self.runs.items()
             ],
         }
@@ -101,12 +101,12 @@ class EndpointForm(forms.Form):
         label="Existing requests",
         required=False,
         choices=[
-            (Capture.TOKEN, "Forward unchanged: callers send a token for this project"),
-            (Capture.OWN_KEY, "Forward unchanged: callers keep their current key, once it is registered"),
+            (Capture.TOKEN, "Forward unchanged: clients send a token for this project"),
+            (Capture.OWN_KEY, "Forward unchanged: clients keep their current key after its registration"),
             ("", "Do not forward: every document is sent with the contract's instruction and schema"),
         ],
         initial=Capture.TOKEN,
-        help_text="Callers only change the base URL of their client. Requests and answers are logged.",
+        help_text="Clients only change their base URL. Requests and answers are logged.",
         widget=forms.Select(attrs=_SELECT),
     )
 

@@ -52,7 +52,7 @@ def deploy(
     approved = report is not None and _check_approval(report, required=stage != Stage.SHADOW)
     if stage != Stage.SHADOW and report is None:
         raise Refused(
-            "Only an approved model can answer callers. Deploy this one to shadow.", field="stage", code="not_approved"
+            "Only an approved model can answer clients. Deploy this one to shadow.", field="stage", code="not_approved"
         )
     package = request_package(run=run, user=user, engine=engine)
     variant = package.variant(wanted_key(run, engine))
@@ -136,7 +136,7 @@ def deploy_endpoint(*, project: Project, user: User, endpoint: Endpoint, capture
 
 
 def set_options(*, deployment: Deployment, user: User, capture: str, sticky: bool) -> Deployment:
-    """Sets who may send requests that are forwarded unchanged, and whether a caller always gets the same version.
+    """Sets who may send requests that are forwarded unchanged, and whether a client always gets the same version.
 
     Raises:
         Forbidden: the user's role does not permit it.
@@ -148,7 +148,7 @@ def set_options(*, deployment: Deployment, user: User, capture: str, sticky: boo
         deployment = _locked(deployment.project)
         if sticky != deployment.sticky and deployment.stage == Stage.CANARY:
             raise Refused(
-                "A canary is running. Change this before it starts or after it ends.", field="sticky", code="busy"
+                "A canary is running. Change this setting before or after a canary.", field="sticky", code="busy"
             )
         if (capture, sticky) != (deployment.capture, deployment.sticky):
             deployment.capture, deployment.sticky = capture, sticky
@@ -329,6 +329,6 @@ def _record(deployment: Deployment, kind: str, release: Release | None, user: Us
     if release is not None and release.package is not None:
         details["package_sha256"] = release.package.sha256
     audit_services.record(
-        project=deployment.project, user=user, action=str(Kind(kind).label), about=str(release or "deployment"),
+        project=deployment.project, user=user, action=str(Kind(kind).label).lower(), about=str(release or "deployment"),
         details=details,
     )  # fmt: skip

@@ -64,7 +64,9 @@ def mark_right(*, project: Project, user: User, items: Iterable[int]) -> Decided
     requests = _shown(rows)
     done = [row for row in rows if row.request_id in requests]
     if any(requests[row.request_id].status != 200 for row in done):
-        raise Refused("A failed request has no output, so it cannot be marked right.", field="items", code="no_output")
+        raise Refused(
+            "A failed request has no output, so it cannot be marked correct.", field="items", code="no_output"
+        )
     gone = _drop_gone(rows, requests)
     decided = []
     for row in done:

@@ -23,7 +23,7 @@ from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest, query_param
 
 _DONE = {
-    RIGHT: ("request marked right", "requests marked right"),
+    RIGHT: ("request marked correct", "requests marked correct"),
     WRONG: ("request sent to labeling as wrong", "requests sent to labeling as wrong"),
     LABEL: ("request sent to labeling", "requests sent to labeling"),
     DISMISS: ("request dismissed", "requests dismissed"),

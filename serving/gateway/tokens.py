@@ -107,7 +107,7 @@ class TokenCache:
                 headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
             )  # fmt: skip
         if caller.scopes.isdisjoint({scope, also}):
-            raise Problem(403, "scope", f"The token does not have the scope {scope} ({tokens.SCOPES[scope]}).")
+            raise Problem(403, "scope", f"The token does not have the scope {scope}.")
         return caller
 
     async def _lookup(self, text: str, before_query: Callable[[], None]) -> Caller | None:

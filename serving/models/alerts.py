@@ -25,9 +25,9 @@ class AlertRule(models.Model):
     class State(models.TextChoices):
         """Where it stands."""
 
-        OK = "ok", "ok"
-        PENDING = "pending", "pending"
-        FIRING = "firing", "firing"
+        OK = "ok", "OK"
+        PENDING = "pending", "Pending"
+        FIRING = "firing", "Firing"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="alert_rules")
     metric = models.CharField(max_length=20)
@@ -38,7 +38,7 @@ class AlertRule(models.Model):
     for_seconds = models.PositiveIntegerField(
         default=300, validators=[MaxValueValidator(_DAY)], help_text="that the limit has to be exceeded"
     )
-    min_requests = models.PositiveIntegerField(default=20, help_text="in the window; with fewer nothing is concluded")
+    min_requests = models.PositiveIntegerField(default=20, help_text="minimum number in the window for a conclusion")
     missing_fires = models.BooleanField(default=False, help_text="no requests at all count as exceeding the limit")
     enabled = models.BooleanField(default=True)
 
@@ -65,16 +65,16 @@ class AlertEvent(models.Model):
     class Kind(models.TextChoices):
         """What happened."""
 
-        FIRING = "firing", "firing"
-        RESOLVED = "resolved", "resolved"
+        FIRING = "firing", "Firing"
+        RESOLVED = "resolved", "Resolved"
 
     class Mail(models.TextChoices):
         """What became of the message."""
 
-        NONE = "none", "not sent: no recipients"
-        WAITING = "waiting", "waiting"
-        SENT = "sent", "sent"
-        FAILED = "failed", "failed"
+        NONE = "none", "Not sent (no recipients)"
+        WAITING = "waiting", "Waiting"
+        SENT = "sent", "Sent"
+        FAILED = "failed", "Failed"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="alert_events", db_index=False)
     metric = models.CharField(max_length=20)

@@ -17,16 +17,16 @@ from serving.models.packages import Package
 class Stage(models.TextChoices):
     """How a candidate receives traffic."""
 
-    SHADOW = "shadow", "shadow"
-    CANARY = "canary", "canary"
-    FULL = "full", "full"
+    SHADOW = "shadow", "Shadow"
+    CANARY = "canary", "Canary"
+    FULL = "full", "Full"
 
 
 class Capture(models.TextChoices):
     """Who may send requests that are forwarded to the external model as they are."""
 
-    TOKEN = "token", "with a token of this project"
-    OWN_KEY = "own_key", "with a token, or with a registered key of the external model"
+    TOKEN = "token", "With a project token"
+    OWN_KEY = "own_key", "With a project token or a registered key of the external model"
 
 
 class Release(models.Model):
@@ -36,7 +36,7 @@ class Release(models.Model):
     """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="releases")
-    number = models.PositiveIntegerField(help_text="the version that callers see")
+    number = models.PositiveIntegerField(help_text="the version that clients see")
     package = models.ForeignKey(Package, null=True, blank=True, on_delete=models.PROTECT, related_name="releases")
     variant = models.CharField(max_length=40, blank=True, help_text="of the package; empty: the first one")
     endpoint = models.ForeignKey(Endpoint, null=True, blank=True, on_delete=models.PROTECT, related_name="releases")
@@ -110,7 +110,7 @@ class Deployment(models.Model):
     capture = models.CharField(
         max_length=8, choices=Capture.choices, blank=True, help_text="whether requests are forwarded unchanged"
     )
-    sticky = models.BooleanField(default=False, help_text="whether a caller always gets the same version")
+    sticky = models.BooleanField(default=False, help_text="whether a client always gets the same version")
     revision = models.PositiveIntegerField(default=1)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -144,20 +144,25 @@ class DeploymentEvent(models.Model):
     class Kind(models.TextChoices):
         """What happened."""
 
-        DEPLOYED = "deployed", "deployed"
-        PROMOTED = "promoted", "promoted"
-        ABORTED = "aborted", "aborted"
-        ROLLED_BACK = "rolled_back", "rolled back"
-        STOPPED = "stopped", "stopped"
-        POLICY = "policy", "answer policy changed"
-        BROKEN = "broken", "error budget exceeded"
-        RESUMED = "resumed", "error budget resumed"
+        DEPLOYED = "deployed", "Deployed"
+        PROMOTED = "promoted", "Promoted"
+        ABORTED = "aborted", "Aborted"
+        ROLLED_BACK = "rolled_back", "Rolled back"
+        STOPPED = "stopped", "Stopped"
+        POLICY = "policy", "Answer policy changed"
+        BROKEN = "broken", "Error budget exceeded"
+        RESUMED = "resumed", "Error budget resumed"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="deployment_events", db_index=False)
     kind = models.CharField(max_length=12, choices=Kind.choices)
     release = models.ForeignKey(Release, null=True, blank=True, on_delete=models.PROTECT, related_name="events")
     stable = models.ForeignKey(
-        Release, null=True, blank=True, on_delete=models.PROTECT, related_name="+", help_text="afterwards"
+        Release,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="stable version after the event",
     )
     stage = models.CharField(max_length=10, choices=Stage.choices, blank=True)
     share = models.FloatField(default=0)
@@ -193,10 +198,10 @@ class Replica(models.Model):
     class State(models.TextChoices):
         """Where it stands."""
 
-        STARTING = "starting", "starting"
-        READY = "ready", "ready"
-        DRAINING = "draining", "draining"
-        FAILED = "failed", "failed"
+        STARTING = "starting", "Starting"
+        READY = "ready", "Ready"
+        DRAINING = "draining", "Draining"
+        FAILED = "failed", "Failed"
 
     release = models.ForeignKey(Release, on_delete=models.CASCADE, related_name="replicas")
     host = models.CharField(max_length=200)

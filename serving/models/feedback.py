@@ -32,9 +32,9 @@ class Judgment(models.Model):
     class Source(models.TextChoices):
         """Who judged, the least reliable first."""
 
-        CALLER = "caller", "caller"
-        REVIEWER = "reviewer", "reviewer"
-        GOLD = "gold", "gold label"
+        CALLER = "caller", "Client"
+        REVIEWER = "reviewer", "Reviewer"
+        GOLD = "gold", "Gold label"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="judgments", db_index=False)
     request_id = models.UUIDField()
@@ -66,4 +66,4 @@ class Judgment(models.Model):
         indexes = [models.Index(fields=["project", "day"], name="judgment_day")]
 
     def __str__(self) -> str:
-        return f"judgment of request {self.request_id} by {self.get_source_display()}"
+        return f"judgment of request {self.request_id} by {self.get_source_display().lower()}"

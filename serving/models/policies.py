@@ -22,20 +22,20 @@ class AnswerPolicy(models.Model):
     class Unit(models.TextChoices):
         """What the budget counts."""
 
-        FIELD = "field", "fields"
-        DOCUMENT = "document", "documents"
+        FIELD = "field", "Fields"
+        DOCUMENT = "document", "Documents"
 
     class Basis(models.TextChoices):
         """What the limit of the budget rests on."""
 
-        PROVEN = "proven", "proven with 95% confidence"
-        EXPECTED = "expected", "expected by the calibration"
+        PROVEN = "proven", "Proven with 95% confidence"
+        EXPECTED = "expected", "Expected by the calibration"
 
     class Rest(models.TextChoices):
         """Where answers below the limit go."""
 
-        PEOPLE = "people", "people"
-        FALLBACK = "fallback", "the larger model"
+        PEOPLE = "people", "Human review"
+        FALLBACK = "fallback", "The larger model"
 
     deployment = models.OneToOneField(Deployment, on_delete=models.CASCADE, related_name="policy")
     endpoint = models.ForeignKey(Endpoint, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
@@ -53,7 +53,7 @@ class AnswerPolicy(models.Model):
     rest = models.CharField(max_length=10, choices=Rest.choices, default=Rest.PEOPLE)
     audit_share = models.FloatField(
         default=DEFAULT_AUDIT_SHARE, validators=[MinValueValidator(0.001), MaxValueValidator(1)],
-        help_text="of the automatic answers that people check",
+        help_text="share of the automatic answers in the audit",
     )  # fmt: skip
     audit_since = models.DateTimeField(null=True, blank=True, help_text="requests from then on count")
     broken_at = models.DateTimeField(null=True, blank=True)

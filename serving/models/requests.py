@@ -15,14 +15,14 @@ class RequestLog(models.Model):
     class Source(models.TextChoices):
         """What answered."""
 
-        STABLE = "stable", "stable"
-        CANDIDATE = "candidate", "candidate"
-        FALLBACK = "fallback", "fallback"
-        NONE = "", "nothing"
+        STABLE = "stable", "Stable"
+        CANDIDATE = "candidate", "Candidate"
+        FALLBACK = "fallback", "Fallback"
+        NONE = "", "Nothing"
 
     pk = models.CompositePrimaryKey("day", "id")
     day = models.DateField(help_text="the day of the request in UTC, by which the table is partitioned")
-    id = models.UUIDField(help_text="the request id that the caller got")
+    id = models.UUIDField(help_text="the request ID that the client received")
     created_at = models.DateTimeField()
     project_id = models.BigIntegerField()
     release = models.ForeignKey(Release, null=True, on_delete=models.DO_NOTHING, related_name="+", db_constraint=False)
@@ -31,11 +31,11 @@ class RequestLog(models.Model):
     source = models.CharField(max_length=10, choices=Source.choices, blank=True)
     shadow_of = models.UUIDField(null=True, help_text="the request that this one repeats in shadow")
     protocol = models.CharField(max_length=12, help_text="extract, batch, openai, capture or replay")
-    status = models.PositiveSmallIntegerField(help_text="of the HTTP response; 499: the caller hung up")
+    status = models.PositiveSmallIntegerField(help_text="of the HTTP response; 499: the client disconnected")
     code = models.CharField(max_length=40, blank=True, help_text="of the error")
     valid = models.BooleanField(null=True, help_text="whether the output matches the schema")
     key_sha256 = models.CharField(max_length=64, help_text="of the text, or of the idempotency key")
-    caller = models.CharField(max_length=80, blank=True, help_text="whom the caller asked for, for erasure")
+    caller = models.CharField(max_length=80, blank=True, help_text="end user of the request, for erasure")
     prompt_tokens = models.PositiveIntegerField(default=0)
     output_tokens = models.PositiveIntegerField(default=0)
     total_ms = models.FloatField()
@@ -46,13 +46,13 @@ class RequestLog(models.Model):
     )
     calibrated = models.JSONField(default=dict, help_text="field -> probability that it is correct; {}: not calibrated")
     lowest = models.FloatField(null=True, help_text="the lowest confidence of a field, calibrated where it can be")
-    needs_review = models.BooleanField(default=False, help_text="by the answer policy, a person should check it")
+    needs_review = models.BooleanField(default=False, help_text="needs human review by the answer policy")
     review_reason = models.CharField(
         max_length=20, blank=True, help_text="see serving.confidence.decisions.Reason; of the review"
     )
-    automatic = models.BooleanField(default=False, help_text="answered without a person under an error budget")
-    audit_probability = models.FloatField(null=True, help_text="with which it was drawn for the audit")
-    audited = models.BooleanField(default=False, help_text="whether it was drawn for the audit of the error budget")
+    automatic = models.BooleanField(default=False, help_text="answered without human review under an error budget")
+    audit_probability = models.FloatField(null=True, help_text="probability of the audit sample")
+    audited = models.BooleanField(default=False, help_text="whether it is in the audit sample of the error budget")
     fallback_reason = models.CharField(
         max_length=20, blank=True, help_text="why the larger model was asked; empty: it was not"
     )

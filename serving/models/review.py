@@ -28,7 +28,7 @@ class SamplePlan(models.Model):
         default=DEFAULT_PER_DAY, help_text="the uniform sample has about this many requests a day, at least"
     )
     targeted_per_day = models.PositiveIntegerField(
-        default=DEFAULT_TARGETED_PER_DAY, help_text="requests drawn for each other reason, about, at most"
+        default=DEFAULT_TARGETED_PER_DAY, help_text="approximate maximum of sampled requests for each other reason"
     )
     low_confidence = models.FloatField(
         null=True, blank=True, validators=[MinValueValidator(0), MaxValueValidator(1)],
@@ -79,14 +79,14 @@ class SampleDay(models.Model):
 class Reason(models.TextChoices):
     """Why a request is in the queue, the most urgent first."""
 
-    FEEDBACK = "feedback", "negative feedback"
-    FAILURE = "failure", "invalid output"
-    REVIEW = "review", "needs review"
-    SHADOW = "shadow", "shadow disagrees"
-    FALLBACK = "fallback", "fallback"
-    LOW_CONFIDENCE = "confidence", "low confidence"
-    AUDIT = "audit", "audit sample"
-    UNIFORM = "uniform", "uniform sample"
+    FEEDBACK = "feedback", "Negative feedback"
+    FAILURE = "failure", "Invalid output"
+    REVIEW = "review", "Needs review"
+    SHADOW = "shadow", "Shadow disagrees"
+    FALLBACK = "fallback", "Fallback"
+    LOW_CONFIDENCE = "confidence", "Low confidence"
+    AUDIT = "audit", "Audit sample"
+    UNIFORM = "uniform", "Uniform sample"
 
 
 class ReviewItemQuerySet(models.QuerySet["ReviewItem"]):
@@ -108,10 +108,10 @@ class ReviewItem(models.Model):
     class Status(models.TextChoices):
         """What was decided."""
 
-        OPEN = "open", "open"
-        SENT = "sent", "sent to labeling"
-        RIGHT = "right", "marked right"
-        DISMISSED = "dismissed", "dismissed"
+        OPEN = "open", "Open"
+        SENT = "sent", "Sent to labeling"
+        RIGHT = "right", "Marked correct"
+        DISMISSED = "dismissed", "Dismissed"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="review_items", db_index=False)
     text_sha256 = models.CharField(max_length=64)
@@ -170,7 +170,7 @@ class Draw(models.Model):
     day = models.DateField(help_text="of the request in UTC")
     created_at = models.DateTimeField(help_text="of the request")
     release = models.ForeignKey(Release, on_delete=models.CASCADE, related_name="+", db_index=False)
-    probabilities = models.JSONField(default=dict, help_text="reason -> probability of being drawn for it")
+    probabilities = models.JSONField(default=dict, help_text="reason -> sampling probability")
     uniform_probability = models.FloatField(null=True, help_text="where it is in the uniform sample")
     predictor = models.FloatField(null=True, help_text="the expected probability that the output is right")
 
@@ -195,15 +195,15 @@ class RetrainingProposal(models.Model):
     class Rule(models.TextChoices):
         """Which rule."""
 
-        LABELS = "labels", "new labels"
-        ACCURACY = "accuracy", "live accuracy"
+        LABELS = "labels", "New labels"
+        ACCURACY = "accuracy", "Live accuracy"
 
     class State(models.TextChoices):
         """What became of it."""
 
-        OPEN = "open", "open"
-        STARTED = "started", "training started"
-        DISMISSED = "dismissed", "dismissed"
+        OPEN = "open", "Open"
+        STARTED = "started", "Training started"
+        DISMISSED = "dismissed", "Dismissed"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="retraining_proposals")
     rule = models.CharField(max_length=10, choices=Rule.choices)
@@ -219,4 +219,4 @@ class RetrainingProposal(models.Model):
         constraints = [models.UniqueConstraint(fields=["project", "rule", "key"], name="retraining_proposed_once")]
 
     def __str__(self) -> str:
-        return f"retraining by {self.get_rule_display()}"
+        return f"retraining by {self.get_rule_display().lower()}"

@@ -59,9 +59,9 @@ class Rollout(models.Model):
     class Outcome(models.TextChoices):
         """How it ended."""
 
-        RUNNING = "", "running"
-        PROMOTED = "promoted", "promoted"
-        ABORTED = "aborted", "aborted"
+        RUNNING = "", "Running"
+        PROMOTED = "promoted", "Promoted"
+        ABORTED = "aborted", "Aborted"
 
     deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="rollouts", db_index=False)
     candidate = models.ForeignKey(Release, on_delete=models.CASCADE, related_name="rollouts")

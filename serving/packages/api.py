@@ -34,12 +34,12 @@ class VariantOut(Out):
 
     key: str
     engine: str
-    quantization: str = Field(description="of the GGUF file; empty for weights")
+    quantization: str = Field(description="quantization of the GGUF file; empty for weights")
     error: str = Field(description="why it cannot be deployed")
     outputs_equal: int | None
     documents: int | None
     field_accuracy: Number | None
-    difference: Number | None = Field(description="of the field accuracy from that of the evaluation")
+    difference: Number | None = Field(description="difference from the field accuracy of the evaluation")
     difference_low: Number | None = Field(description="95% interval")
     difference_high: Number | None
 
@@ -74,7 +74,7 @@ def packages(request: HttpRequest, slug: Slug) -> HttpResponse:
     return answer({"packages": [_out(one.package, [release.number for release in one.releases]) for one in found]})
 
 
-@router.post("", summary="Build a package", operation_id="build_package", **operation("deploy", PackageOut, 400, 409))
+@router.post("", summary="Create a package", operation_id="build_package", **operation("deploy", PackageOut, 400, 409))
 def build(request: HttpRequest, slug: Slug, body: BuildIn) -> HttpResponse:
     """Builds another package of the evaluation of a gate report. Poll until its ``status`` is done.
 

@@ -71,8 +71,10 @@ class PolicyOut(Out):
     basis: str
     rest: str
     audit_share: float
-    limit: float | None = Field(description="of the budget, for calibrated confidence; null: nothing is automatic")
-    automatic_share: float | None = Field(description="on the validation documents")
+    limit: float | None = Field(
+        description="limit of calibrated confidence that meets the budget; null: nothing is automatic"
+    )
+    automatic_share: float | None = Field(description="share of automatic answers on the validation documents")
     broken_at: str | None
     broken_reason: str
     audit: AuditOut | None
@@ -83,14 +85,14 @@ class PolicyOut(Out):
 _NULLABLE = {"larger_model", "min_confidence", "budget_wrong"}
 
 
-@router.get("", summary="Read the answer policy", operation_id="answer_policy", **operation("deploy", PolicyOut, 409))
+@router.get("", summary="Get the answer policy", operation_id="answer_policy", **operation("deploy", PolicyOut, 409))
 def policy(request: HttpRequest, slug: Slug) -> HttpResponse:
     """When the larger model is asked, the error budget, and its audit."""
     return answer(_out(_status(project_of(request))))
 
 
 @router.put(
-    "", summary="Change the answer policy", operation_id="set_answer_policy", **operation("deploy", PolicyOut, 400, 409)
+    "", summary="Update the answer policy", operation_id="set_answer_policy", **operation("deploy", PolicyOut, 400, 409)
 )
 def set_policy(request: HttpRequest, slug: Slug, body: PolicyIn) -> HttpResponse:
     """Changes the members that are sent. A changed budget starts a new audit."""

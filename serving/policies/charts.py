@@ -142,5 +142,5 @@ def what_if(curve: Sequence[WhatIf], current: float | None) -> SafeString:
         place = _nines(current)
         marks.append(format_html('<path class="chart-limit" d="{}"/>', frame.path([(place, 0), (place, 1)])))
     ticks = [(_nines(limit), f"{100 * limit:g}") for limit in _LIMITS]
-    label = "What-if curve: accuracy, and the share of answers sent on, by confidence limit."
+    label = "What-if curve: accuracy, and the share of answers that are not automatic, by confidence limit."
     return frame.draw(label, "limit (%)", ticks, marks)

@@ -26,20 +26,20 @@ class PolicyForm(forms.Form):
     )  # fmt: skip
     budget_of = forms.IntegerField(label="Out of", min_value=2, max_value=100_000_000, widget=_number())
     budget_unit = forms.ChoiceField(
-        label="Counted in", choices=AnswerPolicy.Unit.choices, widget=forms.Select(attrs=_SELECT)
+        label="Budget unit", choices=AnswerPolicy.Unit.choices, widget=forms.Select(attrs=_SELECT)
     )
     basis = forms.ChoiceField(
-        label="The limit is", choices=AnswerPolicy.Basis.choices, widget=forms.Select(attrs=_SELECT)
+        label="Confidence limit", choices=AnswerPolicy.Basis.choices, widget=forms.Select(attrs=_SELECT)
     )
     rest = forms.ChoiceField(
-        label="The rest goes to", choices=AnswerPolicy.Rest.choices, widget=forms.Select(attrs=_SELECT)
+        label="All other answers go to", choices=AnswerPolicy.Rest.choices, widget=forms.Select(attrs=_SELECT)
     )
     audit_share = forms.FloatField(
         label="Audited share of the automatic answers (%)", min_value=0.1, max_value=100, widget=_number(step="0.1"),
-        help_text="Drawn at random for the review queue.",
+        help_text="Sampled at random for the review queue.",
     )  # fmt: skip
     endpoint = forms.ModelChoiceField(
-        queryset=Endpoint.objects.none(), label="Larger model", required=False, empty_label="none",
+        queryset=Endpoint.objects.none(), label="Larger model", required=False, empty_label="None",
         widget=forms.Select(attrs=_SELECT),
     )  # fmt: skip
     on_invalid = forms.BooleanField(

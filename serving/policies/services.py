@@ -68,7 +68,7 @@ def _check(deployment: Deployment, policy: AnswerPolicy) -> None:
         if not 0 <= minimum <= 1:
             raise Refused(f"The minimum of {pattern} must be between 0 and 1.", field="field_confidence", code="range")
     if policy.rest == AnswerPolicy.Rest.FALLBACK and endpoint is None and policy.budget_wrong is not None:
-        raise Refused("Select a larger model, or send the rest to people.", field="rest", code="no_endpoint")
+        raise Refused("Select a larger model, or choose human review.", field="rest", code="no_endpoint")
     if policy.budget_wrong is not None and policy.budget_wrong >= policy.budget_of:
         raise Refused("The number of errors must be less than the total.", field="budget_wrong", code="range")
     try:
@@ -84,13 +84,15 @@ def describe(policy: AnswerPolicy) -> str:
     if policy.endpoint is not None:
         parts.append(f"{policy.endpoint} is asked when the answer is not good enough.")
     if policy.budget_wrong is not None:
-        parts.append(f"{budget_text(policy)} may be wrong; the rest goes to {policy.get_rest_display()}.")
+        parts.append(
+            f"{budget_text(policy)} may be wrong; all other answers go to {policy.get_rest_display().lower()}."
+        )
     return " ".join(parts) or "No larger model and no error budget."
 
 
 def budget_text(policy: AnswerPolicy) -> str:
     """The budget: "1 of 200 fields"."""
-    return f"{policy.budget_wrong:,} of {policy.budget_of:,} {policy.get_budget_unit_display()}"
+    return f"{policy.budget_wrong:,} of {policy.budget_of:,} {policy.get_budget_unit_display().lower()}"
 
 
 def break_budget(*, deployment: Deployment, reason: str) -> bool:

@@ -68,6 +68,6 @@ def sentence(policy: AnswerPolicy, audit: Audit) -> str:
     """What the audit found."""
     low, _ = audit.interval
     return (
-        f"The audit found {audit.wrong:,} of {audit.counted:,} {policy.get_budget_unit_display()} wrong: "
+        f"The audit found {audit.wrong:,} of {audit.counted:,} {policy.get_budget_unit_display().lower()} wrong: "
         f"at least {percent(low, 2)}; the budget is {budget_text(policy)}."
     )

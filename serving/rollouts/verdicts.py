@@ -119,7 +119,7 @@ def judge_callers(steps: Sequence[Step], callers: Sequence[CallerCount]) -> Verd
     mine = [caller for caller in callers if caller.is_candidate and caller.requests]
     active = sum(caller.requests > 0 for caller in callers)
     sentence = (
-        f"The evidence counts callers: {len(mine):,} of {active:,} callers got the candidate. Promote it manually."
+        f"The evidence counts clients: {len(mine):,} of {active:,} clients used the candidate. Promote it manually."
     )
     if not checkpoint:
         return Verdict(Action.WAIT, Code.CALLERS, sentence)
@@ -131,7 +131,7 @@ def judge_callers(steps: Sequence[Step], callers: Sequence[CallerCount]) -> Verd
         others = [caller for caller in callers if not caller.is_candidate]
         rest = _of(sum(caller.failures for caller in others), sum(caller.requests for caller in others))
         text = (
-            f"Callers of the candidate fail more often: {_of(failed, total)} of their requests, {rest} of the others'."
+            f"Clients of the candidate fail more often: {_of(failed, total)} of their requests, {rest} of the others'."
         )
         return Verdict(Action.ABORT, Code.FAILS_MORE, text, {"fails_more": log_e})
     current.checkpoint = max(checkpoint, current.checkpoint)

@@ -56,7 +56,7 @@ class TooManyAttempts(Exception):
     """Sign-in is limited for now. ``seconds``: until the next attempt is allowed."""
 
     def __init__(self, seconds: int, *, busy: bool = False) -> None:
-        super().__init__(f"too many attempts; again in {seconds} s")
+        super().__init__(f"too many attempts; try again in {seconds} s")
         self.seconds, self.busy = seconds, busy
 
 

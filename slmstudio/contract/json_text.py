@@ -21,8 +21,8 @@ _MESSAGES = {
     "Expecting ',' delimiter": "a comma or a closing bracket is missing here",
     "Expecting ':' delimiter": "a colon is missing here",
     "Expecting property name enclosed in double quotes": "a name in double quotes is expected here",
-    "Unterminated string starting at": "the text that starts here is never closed with a double quote",
-    "Invalid control character at": "a line break or control character inside a text must be written as an escape",
+    "Unterminated string starting at": "the string that starts here has no closing double quote",
+    "Invalid control character at": "a line break or control character inside a string must be written as an escape",
     "Invalid \\escape": "a backslash here is not followed by a valid JSON escape",
     "Invalid \\uXXXX escape": "\\u must be followed by four hexadecimal digits",
     "Extra data": "there is unexpected text after the end of the JSON value",
@@ -122,16 +122,16 @@ def _check_string(text: str, position: int, token: str) -> str | None:
         return None  # unterminated: the parser reports it
     if "\\" not in token:
         if "\0" in token:
-            raise _error(text, position, "a text must not contain the NUL character")
+            raise _error(text, position, "a string must not contain the NUL character")
         return token[1:-1]
     try:
         value = json.loads(token, strict=False)
     except ValueError:
         return None
     if "\0" in value:
-        raise _error(text, position, "a text must not contain the NUL character")
+        raise _error(text, position, "a string must not contain the NUL character")
     if _SURROGATE.search(value):
-        raise _error(text, position, "a text must not contain a lone surrogate")
+        raise _error(text, position, "a string must not contain a lone surrogate")
     return str(value)
 
 
@@ -186,7 +186,7 @@ def loads(text: str | bytes, *, max_characters: int | None = MAX_CHARACTERS) -> 
         raise JsonError(f"the text is longer than {max_characters:,} characters")
     lone = None if text.isascii() else _SURROGATE.search(text)
     if lone:
-        raise _error(text, lone.start(), "a text must not contain a lone surrogate")
+        raise _error(text, lone.start(), "a string must not contain a lone surrogate")
     doubtful = "\\u" in text and _SUSPECT_ESCAPE.search(text)
     if doubtful or text.count("{") + text.count("[") > MAX_DEPTH:
         _locate(text)
@@ -194,7 +194,7 @@ def loads(text: str | bytes, *, max_characters: int | None = MAX_CHARACTERS) -> 
         return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         if text[error.pos : error.pos + 1] == "\0":
-            raise _error(text, error.pos, "a text must not contain the NUL character") from None
+            raise _error(text, error.pos, "a string must not contain the NUL character") from None
         raise _error(text, error.pos, _MESSAGES.get(error.msg, error.msg)) from None
     except (_RejectedError, ArithmeticError):
         _locate(text)

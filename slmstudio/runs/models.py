@@ -32,11 +32,11 @@ Run = TypeVar("Run", bound="BackgroundRun", covariant=True)
 class Status(models.TextChoices):
     """The state of a run."""
 
-    QUEUED = "queued", "queued"
-    RUNNING = "running", "running"
-    DONE = "done", "done"
-    FAILED = "failed", "failed"
-    CANCELLED = "cancelled", "cancelled"
+    QUEUED = "queued", "Queued"
+    RUNNING = "running", "Running"
+    DONE = "done", "Done"
+    FAILED = "failed", "Failed"
+    CANCELLED = "cancelled", "Cancelled"
 
 
 ACTIVE = (Status.QUEUED, Status.RUNNING)
@@ -100,7 +100,7 @@ class BackgroundRun(models.Model):
     job_id = models.UUIDField(default=uuid.uuid4, editable=False)
     progress_done = models.PositiveIntegerField(default=0)
     progress_total = models.PositiveIntegerField(default=0)
-    stage = models.CharField(max_length=120, blank=True, help_text="what it is doing now, in words")
+    stage = models.CharField(max_length=120, blank=True, help_text="current step, in words")
     error = models.TextField(blank=True, help_text="why it failed, as a sentence")
     cancel_requested = models.BooleanField(default=False)
     created_by = models.ForeignKey(

@@ -58,7 +58,7 @@ def _port_sentence(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"Port {port} on {host} is used by another program; stop it or choose another with PORT={port + 1}."
     if error.errno == errno.EACCES:
-        return f"This account may not use port {port} on {host}; choose one above 1023, such as PORT=8000."
+        return f"This account cannot use port {port} on {host}; choose one above 1023, such as PORT=8000."
     return f"Port {port} on {host} cannot be used: {error.strerror or error}."
 
 

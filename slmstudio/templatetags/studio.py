@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from django import template
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from django.utils.timesince import timesince
 from django.utils.timezone import localtime
 
@@ -171,7 +172,10 @@ def badge(state: str, words: str = "") -> SafeString:
     """A state as an icon and a word, never by color alone."""
     tone, icon = _BADGE_STYLES.get(str(state), ("secondary", "circle"))
     return format_html(
-        '<span class="badge badge-{}"><i class="bi bi-{}" aria-hidden="true"></i> {}</span>', tone, icon, words or state
+        '<span class="badge badge-{}"><i class="bi bi-{}" aria-hidden="true"></i> {}</span>',
+        tone,
+        icon,
+        capfirst(words or state),
     )
 
 

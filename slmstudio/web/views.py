@@ -57,9 +57,9 @@ def insufficient_storage(request: HttpRequest) -> HttpResponse:
 def sign_in_first(request: HttpRequest, most: str) -> HttpResponse:
     """413 (REST: 401) for a large body from a client that is not signed in."""
     if request.path.startswith("/api/"):
-        detail = f"Without a token, the limit is {most}. Send a token: Authorization: Bearer slm_..."
+        detail = f"The limit without a token is {most}. Send a token: Authorization: Bearer slm_..."
         return problem(401, detail, headers={"WWW-Authenticate": "Bearer"})
-    text = f"Without signing in, the limit is {most}. Sign in and send it again. Nothing was stored."
+    text = f"The limit without signing in is {most}. Sign in and send it again. Nothing was stored."
     return _error(request, 413, "Sign in first", text)
 
 

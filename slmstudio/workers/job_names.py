@@ -85,11 +85,11 @@ class StudioJob(Job):
         try:
             name, instance, args, kwargs = self.func_name, self.instance, self.args, self.kwargs
         except DeserializationError:
-            return "Its data are not valid JSON of a job."
+            return "The data is not valid JSON."
         if not isinstance(name, str) or name not in allowed():
             return f"{str(name)[:200]!r} is not a job of this application."
         if instance is not None or kwargs or not isinstance(args, list | tuple) or len(args) != 1:
-            return f"{name} takes the id of one row and nothing else."
+            return f"{name} takes only the ID of one row."
         if type(args[0]) is not int or args[0] < 0:
             return f"{name} takes the id of a row, not {str(args[0])[:80]!r}."
         if self._success_callback_name or self._failure_callback_name or self._stopped_callback_name:

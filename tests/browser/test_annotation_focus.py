@@ -45,7 +45,7 @@ def test_messages_are_not_tab_stops(desk: Desk, open_label: Open) -> None:
     # They are reached by a key, one after another, and left by it.
     control(page, "Vendor").focus()
     page.keyboard.press("Alt+m")
-    expect(page.get_by_role("button", name="use theirs")).to_be_focused()
+    expect(page.get_by_role("button", name="Use theirs")).to_be_focused()
     page.keyboard.press("Enter")
     expect(control(page, "Vendor")).to_be_focused()
     expect(control(page, "Vendor")).to_have_value("ACME SUPPLIES")
@@ -393,7 +393,7 @@ def test_a_concurrent_change_of_the_focused_field_conflicts(desk: Desk, open_lab
     expect(page.get_by_text('ben-desk wrote "ACME SUPPLIES"')).to_be_visible()
     all_saved(page)
     expect(control(page, "Vendor")).to_have_value("Globex")
-    page.get_by_role("button", name="use theirs").click()
+    page.get_by_role("button", name="Use theirs").click()
     expect(control(page, "Vendor")).to_have_value("ACME SUPPLIES")
 
 

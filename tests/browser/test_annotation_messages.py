@@ -90,7 +90,7 @@ def test_unchanged_messages_are_not_announced_again(broken: Page) -> None:
 def test_a_value_not_in_the_document_is_confirmed_by_a_key(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, desk.document(LINES))
     control(page, "Vendor").fill("Globex")
-    expect(page.locator("#focus-facts")).to_contain_text("confirm value")
+    expect(page.locator("#focus-facts")).to_contain_text("Confirm value")
     page.keyboard.press("Alt+y")
     expect(page.locator('[data-confirm="vendor"]')).to_be_checked()
     saved(page, 2)
@@ -195,7 +195,7 @@ def test_shortcuts_are_shown_while_typing(desk: Desk, open_label: Open) -> None:
     vendor = control(page, "Vendor")
     vendor.focus()
     page.keyboard.press("Alt+k")
-    expect(page.locator("#keys")).to_contain_text("submit and open the next")
+    expect(page.locator("#keys")).to_contain_text("Submit and open the next")
     caps = page.locator("#keys tr", has_text="redo").locator("kbd")
     expect(caps).to_have_text(["Ctrl Z", "Ctrl Shift Z"])
     page.keyboard.press("Escape")

@@ -40,9 +40,9 @@ def test_concurrent_edits_are_merged_with_conflicts(desk: Desk, open_label: Open
     expect(control(ana, "Invoice number")).to_have_value("A-1029")
     ana.keyboard.press("Tab")
     expect(ana.get_by_text(f'{desk.ben.username} wrote "ACME SUPPLIES"')).to_be_visible()
-    ana.get_by_role("button", name="use theirs").click()
+    ana.get_by_role("button", name="Use theirs").click()
     expect(control(ana, "Vendor")).to_have_value("ACME SUPPLIES")
-    expect(ana.get_by_text("use theirs")).to_have_count(0)
+    expect(ana.get_by_text("Use theirs")).to_have_count(0)
 
 
 def hold_answers(page: Page) -> None:
@@ -106,7 +106,7 @@ def test_a_conflict_while_typing_stays_visible(desk: Desk, open_label: Open) -> 
     expect(clash).to_have_count(0)
     ana.keyboard.press("Tab")
     expect(clash).to_be_visible()
-    ana.get_by_role("button", name="use theirs").click()
+    ana.get_by_role("button", name="Use theirs").click()
     expect(control(ana, "Vendor")).to_have_value("ACME SUPPLIES")
     let_go(ana)
     saved(ana, 4)

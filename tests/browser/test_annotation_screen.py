@@ -155,7 +155,7 @@ def test_the_json_view_round_trips(desk: Desk, open_label: Open, watch: Watch) -
     page.keyboard.press("Alt+j")
     expect(control(page, "Total amount")).to_have_value("1100.000")
     expect(page.get_by_text("stray: is not a field of this schema")).to_be_visible()
-    page.get_by_role("button", name="remove it").click()
+    page.get_by_role("button", name="Remove it").click()
     expect(page.get_by_text("stray: is not a field of this schema")).to_have_count(0)
 
 

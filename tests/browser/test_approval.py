@@ -62,7 +62,7 @@ def test_approval_on_a_phone_and_void_after_a_correction(
     mona.get_by_role("button", name="Decide").click()
     expect(decision).to_contain_text("by mona")
     expect(decision).to_contain_text("owner erik")
-    expect(mona.locator(".page-head .badge")).to_have_text("approved with a waiver")
+    expect(mona.locator(".page-head .badge")).to_have_text("Approved with a waiver")
     check(mona, "report-approved-phone")
     printed = words(mona.pdf(prefer_css_page_size=True))
     for text in (

@@ -36,11 +36,11 @@ def test_a_batch_and_a_budget(world: World, logged_in: As, settings: Any) -> Non
     erik.get_by_label("File").set_input_files({"name": "a.jsonl", "mimeType": "text/plain", "buffer": lines})
     erik.get_by_role("button", name="Start").click()
     row = erik.locator("#batches tbody tr")
-    expect(row).to_contain_text("queued")
+    expect(row).to_contain_text("Queued")
     with gateway() as found:
         settings.GATEWAY_URL = found.url
         jobs.run_batch(BatchRun.objects.get().pk)
-    expect(row.locator(".badge")).to_have_text("done")  # the page asks by itself
+    expect(row.locator(".badge")).to_have_text("Done")  # the page asks by itself
     expect(row).to_contain_text("2 of 2")
     check(erik, "batches")
     erik.set_viewport_size(PHONE)

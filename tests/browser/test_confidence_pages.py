@@ -42,7 +42,7 @@ def test_a_budget_is_set_exceeded_and_resumed(world: World, logged_in: As) -> No
     form.get_by_label("Larger model", exact=True).select_option(label="Big")
     form.get_by_label("Minimum confidence of every field (%)").fill("60")
     form.get_by_role("button", name="Save policy").click()
-    expect(budget.locator(".badge")).to_have_text("in effect")
+    expect(budget.locator(".badge")).to_have_text("In effect")
     expect(budget).to_contain_text("80%")
     expect(erik.locator("svg.chart")).to_have_count(3)
     assert AnswerPolicy.objects.get().min_confidence == 0.6
@@ -61,5 +61,5 @@ def test_a_budget_is_set_exceeded_and_resumed(world: World, logged_in: As) -> No
     check(erik, "confidence-exceeded")
     alert.get_by_label("Reason").fill("A new version.")
     alert.get_by_role("button", name="Resume automatic answers").click()
-    expect(budget.locator(".badge")).to_have_text("in effect")
+    expect(budget.locator(".badge")).to_have_text("In effect")
     assert AnswerPolicy.objects.get().broken_at is None

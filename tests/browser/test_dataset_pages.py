@@ -59,7 +59,7 @@ def test_an_engineer_freezes_by_rules(desk: Desk, open_as: As) -> None:
     check(page, "freeze")
     page.get_by_role("button", name="Freeze", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("v1")
-    expect(page.get_by_text("excluded by the rules")).to_be_visible()
+    expect(page.get_by_text("Excluded by the rules")).to_be_visible()
     page.get_by_text("Details", exact=True).click()
     expect(page.get_by_text("metadata.company")).to_be_visible()
     check(page, "details")

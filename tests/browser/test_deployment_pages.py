@@ -58,7 +58,7 @@ def test_deploy_try_call_and_take_back(world: World, logged_in: As, monkeypatch:
     stable = erik.locator(".release")
     expect(stable).to_contain_text("package is being built")
     start(world)
-    expect(stable.locator(".badge")).to_have_text("answering")  # the page asks by itself
+    expect(stable.locator(".badge")).to_have_text("Answering")  # the page asks by itself
     expect(erik.get_by_role("heading", name="Stable")).to_be_visible()
     erik.reload()
     check(erik, "deploy-answering")
@@ -140,10 +140,10 @@ def test_requests_and_history_arrive_by_themselves(world: World, logged_in: As) 
 
     erik.goto("/p/invoices/")
     deployed = erik.locator(".loop-cell", has_text="Deployed")
-    expect(deployed).to_contain_text("canary")
+    expect(deployed).to_contain_text("Canary")
     services.abort(deployment=current(world), user=world.engineer, reason="Again.")
     refresh(erik, 10)
-    expect(deployed).to_contain_text("all traffic")
+    expect(deployed).to_contain_text("All traffic")
 
 
 def refresh(page: Page, seconds: int) -> None:

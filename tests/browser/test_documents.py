@@ -93,7 +93,7 @@ def test_rows_are_selected_by_keys_and_bulk_edited(open_page: Open, desk: Desk) 
     expect(page.locator("[data-value]:visible")).to_have_count(1)
     check(page, "documents-keys")
     page.get_by_role("button", name="Apply").click()
-    expect(page.locator("#progress")).to_contain_text("queued")
+    expect(page.locator("#progress")).to_contain_text("Queued")
     run_bulk_edit(BulkEdit.objects.get().pk)
     expect(page.locator("#progress")).to_contain_text("Back to documents")
     assert Document.objects.filter(tags=["ocr_noise"]).count() == 3

@@ -69,7 +69,7 @@ def test_a_table_is_mapped_and_imported(engineer: Page, tmp_path: Path) -> None:
     page.reload()
     expect(page.get_by_label("Role of the column category")).to_have_value("beside")
     page.get_by_label("Role of the column text").select_option("beside")
-    expect(page.get_by_role("alert")).to_have_text("Choose the column that holds the document text.")
+    expect(page.get_by_role("alert")).to_have_text("Choose the column that contains the document text.")
     expect(page.get_by_role("button", name="Import", exact=True)).to_be_disabled()
     page.get_by_label("Role of the column text").select_option("text")
     page.get_by_label("Role of the column category").select_option("gold:queue")

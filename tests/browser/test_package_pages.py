@@ -62,11 +62,11 @@ def test_build_again_and_deploy_an_engine(world: World, logged_in: As, settings:
     expect(erik.get_by_label("Ollama, GGUF q8_0", exact=False)).to_be_disabled()
     check(erik, "packages-build")
     erik.get_by_role("button", name="Build").click()
-    expect(erik.locator("#package-2 .badge")).to_have_text("queued")
+    expect(erik.locator("#package-2 .badge")).to_have_text("Queued")
     package = Package.objects.get(number=2)
     assert [one.key for one in package.all_variants] == ["transformers", "vllm", "llama_cpp-q8_0"]
     finished(package)
-    expect(erik.locator("#package-2 .badge")).to_have_text("done")  # the page asks by itself
+    expect(erik.locator("#package-2 .badge")).to_have_text("Done")  # the page asks by itself
     expect(erik.locator("#package-2 tbody tr")).to_have_count(3)
     check(erik, "packages")
     size = erik.viewport_size

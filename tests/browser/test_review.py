@@ -155,7 +155,7 @@ def test_a_conflict_is_adjudicated_by_keys(desk: Desk, open_page: Open, watch: W
     check(page, "dispute-open")
     page.keyboard.press("2")  # vendor: Ben's
     row = page.locator('[data-row="line_items[0]"]')
-    row.get_by_text("remove row").click()
+    row.get_by_text("Remove row").click()
     page.locator('[data-question]:has(code:text-is("line_items[1].quantity"))').get_by_role("textbox").fill("1")
     total = page.locator('[data-question]:has(code:text-is("total_amount"))')
     total.get_by_role("radio").first.check()
@@ -199,7 +199,7 @@ def test_a_candidate_is_highlighted_in_the_document(desk: Desk, open_page: Open)
     found_by_itself(document, desk.ben, vendor="ACME")
     page = open_page(desk.rita, f"review/{document.pk}/")
     lit = "[...(CSS.highlights.get('pick') ?? [])].map((range) => range.toString())"
-    for choice, text in (("ACME SUPPLIES LTD", ["ACME SUPPLIES LTD"]), ("ACME", ["ACME"]), ("not in the document", [])):
+    for choice, text in (("ACME SUPPLIES LTD", ["ACME SUPPLIES LTD"]), ("ACME", ["ACME"]), ("Not in the document", [])):
         page.locator(".pick", has=page.get_by_text(choice, exact=True)).get_by_role("radio").focus()
         assert page.evaluate(lit) == text
 

@@ -47,5 +47,5 @@ def test_watch_a_canary_until_it_is_aborted(world: World, logged_in: As) -> None
 
     requests(deployment, 20, candidate=True, failed=20, at=timezone.now(), key="")
     check_all(timezone.now() + timedelta(seconds=9))
-    expect(section.locator(".badge").first).to_have_text("aborted")  # the page asks by itself
+    expect(section.locator(".badge").first).to_have_text("Aborted")  # the page asks by itself
     expect(erik.locator(".release")).to_have_count(1)

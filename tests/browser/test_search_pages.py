@@ -40,7 +40,7 @@ def test_the_table_of_runs(desk: Desk, engineer: Page) -> None:
     expect(page.locator("#runs tbody tr a.row-link")).to_have_text(["run 3", "run 1", "steady"])
     expect(page.locator("th[aria-sort=descending]")).to_have_text("Epochs")
     page.locator(".columns-menu summary").click()
-    page.get_by_label("Best fields").check()
+    page.get_by_label("Best field accuracy").check()
     page.get_by_label("Notes", exact=True).check()
     page.get_by_label("Scheduler").check()
     check(page, "run-columns")
@@ -124,8 +124,8 @@ def test_a_search(desk: Desk, engineer: Page) -> None:
     phone(page, "search-new-phone")
     page.goto("/p/desk/training/searches/1/")
     page.on("dialog", lambda dialog: dialog.accept())
-    page.get_by_role("button", name="Stop").click()
-    expect(page.locator(".page-head .badge")).to_contain_text("cancelled")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".page-head .badge")).to_contain_text("Cancelled")
 
 
 def test_values_to_try_follow_the_base_model(

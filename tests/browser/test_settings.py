@@ -153,7 +153,7 @@ def test_the_api_reference_is_interactive(work: Desk, logged_in: Callable[[Any],
     expect(page.locator(".opblock")).not_to_have_count(0, timeout=30_000)
     # Swagger UI nests a button in what is one already.
     check(page, "reference", known=("nested-interactive",))
-    page.get_by_text("Read the progress").click()
+    page.get_by_text("Get the progress").click()
     page.get_by_role("button", name="Try it out").click()
     page.get_by_placeholder("slug").fill("desk")
     page.get_by_role("button", name="Execute").click()

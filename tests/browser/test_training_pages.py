@@ -127,7 +127,7 @@ def test_curves_of_a_run_and_an_overlay(desk: Desk, engineer: Page) -> None:
     page.keyboard.press("s")
     expect(page.locator("[data-smooth]")).not_to_be_checked()
     page.keyboard.press("?")
-    expect(page.get_by_role("dialog")).to_contain_text("toggle smoothing")
+    expect(page.get_by_role("dialog")).to_contain_text("Toggle smoothing")
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Memory").click()
     expect(page.locator("[data-chart=second] .chart-key b")).to_have_text("1.2 GB")

@@ -435,7 +435,7 @@ def test_renames_and_a_new_field_migrate_the_labels(
     page.get_by_role("button", name="Apply to all labels").click()
     applied = SchemaMigration.objects.exclude(pk=trial.pk).get()
     run_schema_migration(applied.pk)
-    expect(page.locator("#result")).to_contain_text("done")
+    expect(page.locator("#result")).to_contain_text("Done")
     gold = gold_values(notes.project)
     for note in NOTES[:10]:
         rows = [{**row, "unit_of_measure": row["unit"]} for row in note.value["items"]]

@@ -121,7 +121,7 @@ def _train(page: Page) -> None:
     page.locator("[name=epochs]").fill("2")
     start.click()
     page.wait_for_url("**/training/1/")
-    expect(page.locator(".page-head")).to_contain_text("done", timeout=LONG)
+    expect(page.locator(".page-head")).to_contain_text("Done", timeout=LONG)
     expect(page.locator("canvas").first).to_be_visible()
 
 
@@ -134,12 +134,12 @@ def _evaluate(page: Page) -> None:
         page.get_by_label("Evaluate on the hold-out").check()
         page.get_by_role("button", name="Start").click()
         page.wait_for_url(f"**/evaluation/{number}/")
-        expect(page.locator(".page-head")).to_contain_text("done", timeout=LONG)
+        expect(page.locator(".page-head")).to_contain_text("Done", timeout=LONG)
     run = EvalRun.objects.get(number=2)
     right, total = _recount(run)
     expect(page.locator("main")).to_contain_text(f"{right} of {total}")
     page.goto("/p/invoices/evaluation/compare/?runs=1,2")
-    expect(page.locator("main")).to_contain_text("both wrong")
+    expect(page.locator("main")).to_contain_text("Wrong in both")
 
 
 def _recount(run: EvalRun) -> tuple[int, int]:

@@ -251,7 +251,7 @@ def test_a_field_is_grounded_if_its_gold_is_in_the_text() -> None:
     assert build_plan(compiled, rows(*["HO TRADING"] * 9, "Globex")).held == {"a": ()}
     ground = build_plan(compiled, rows(*["HO TRADING"] * 8, "Globex", "Initech"))
     assert ground.held == {}
-    assert ground.left == {"a": "only 8 of 10 gold values of the training split are in their text verbatim"}
+    assert ground.left == {"a": "only 8 of 10 gold values of the training split are verbatim in their documents"}
 
 
 def test_a_field_with_expected_evidence_is_grounded_by_its_gold_alone() -> None:

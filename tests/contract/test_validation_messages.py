@@ -12,13 +12,13 @@ from tests.contract.samples import INVOICE_SCHEMA, SEED_GOLD, SEED_SCHEMA, objec
 @pytest.mark.parametrize(
     ("schema", "value", "rule", "message"),
     [
-        ({"type": "number"}, "abc", "type", "must be a number, e.g. 12.50; found the text 'abc'"),
+        ({"type": "number"}, "abc", "type", "must be a number, e.g. 12.50; found the string 'abc'"),
         ({"type": "number"}, True, "type", "must be a number, e.g. 12.50; found true"),
         ({"type": "integer"}, Decimal("1.5"), "type", "must be a whole number, e.g. 3; found the number 1.5"),
-        ({"type": "string"}, 12, "type", "must be text; found the number 12"),
-        ({"type": "string"}, None, "type", "must be text; found nothing (null)"),
+        ({"type": "string"}, 12, "type", "must be a string; found the number 12"),
+        ({"type": "string"}, None, "type", "must be a string; found nothing (null)"),
         ({"type": ["string", "null"]}, [1, 2], "type", "must be text or null; found a list of 2"),
-        ({"type": "boolean"}, "yes", "type", "must be true or false; found the text 'yes'"),
+        ({"type": "boolean"}, "yes", "type", "must be true or false; found the string 'yes'"),
         ({"type": "array"}, {}, "type", "must be a list, [ ... ]; found an object"),
         ({"format": "date"}, "Jan 14", "format", "must be a date written as YYYY-MM-DD; found 'Jan 14'"),
         ({"format": "date"}, "2026-02-30", "format", "must be a date written as YYYY-MM-DD; found '2026-02-30'"),
@@ -74,7 +74,7 @@ def test_nullable_errors_report_the_other_branch() -> None:
     compiled = one({"anyOf": [{"type": "number", "minimum": 0}, {"type": "null"}]})
     assert [problem.rule for problem in compiled.validate({"a": -1})] == ["minimum"]
     assert [problem.message for problem in compiled.validate({"a": "x"})] == [
-        "must be a number, e.g. 12.50; found the text 'x'"
+        "must be a number, e.g. 12.50; found the string 'x'"
     ]
     assert compiled.validate({"a": None}) == []
 

@@ -44,13 +44,13 @@ VALUE_LABELS = {
     "wandb": "Weights & Biases",
     "full": "full fine-tuning",
     "auto": "automatic",
-    "windows": "split into windows",
-    "refuse": "reject the run",
-    "leave_out": "leave out",
-    "validation_loss": "validation loss",
-    "field_accuracy": "field accuracy",
-    "exchange": "exchange values",
-    "ema": "exponential moving average",
+    "windows": "Split into windows",
+    "refuse": "Reject the run",
+    "leave_out": "Leave out",
+    "validation_loss": "Validation loss",
+    "field_accuracy": "Field accuracy",
+    "exchange": "Exchange values",
+    "ema": "Exponential moving average",
 }
 
 

@@ -220,10 +220,10 @@ def _limits_section(facts: ModelCardFacts) -> str:
         "the first character of such text."
     )
     lines = [
-        "It is trained on documents like those of its dataset only, not to converse or to refuse.",
+        "It is trained only on documents like those of its dataset, and not to converse or to refuse requests.",
         measured,
         control,
-        "With constrained decoding every output is valid under the schema, but values can be wrong. Verify them.",
+        "Constrained decoding makes every output valid under the schema, but values can be wrong. Verify them.",
     ]
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
 

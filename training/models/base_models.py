@@ -37,9 +37,9 @@ class BaseModel(models.Model):
     class Source(models.TextChoices):
         """Where the weights come from."""
 
-        PACKAGED = "packaged", "packaged"
-        FOLDER = "folder", "local folder"
-        HUB = "hub", "hub"
+        PACKAGED = "packaged", "Packaged"
+        FOLDER = "folder", "Local folder"
+        HUB = "hub", "Hub"
 
     slug = models.SlugField(max_length=80, unique=True)
     name = models.CharField(max_length=120)

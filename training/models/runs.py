@@ -204,8 +204,8 @@ class ModelVersion(models.Model):
     class Checkpoint(models.TextChoices):
         """Which of the two checkpoints that its run kept."""
 
-        BEST = "best", "best"
-        LAST = "last", "last"
+        BEST = "best", "Best"
+        LAST = "last", "Last"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="model_versions")
     number = models.PositiveIntegerField()
@@ -245,7 +245,7 @@ class ModelVersion(models.Model):
     @property
     def origin(self) -> str:
         """Its run, and which checkpoint of it where the run kept two: ``run 2, best, step 40``."""
-        step = f", {self.get_checkpoint_display()}, step {self.step:,}" if self.checkpoint and self.step else ""
+        step = f", {self.get_checkpoint_display().lower()}, step {self.step:,}" if self.checkpoint and self.step else ""
         return f"{self.training_run}{step}"
 
     @property

@@ -54,11 +54,11 @@ class Trial(models.Model):
     class State(models.TextChoices):
         """What became of a trial."""
 
-        RUNNING = "running", "running"
-        COMPLETE = "complete", "complete"
-        PRUNED = "pruned", "pruned"
-        FAILED = "failed", "failed"
-        CANCELLED = "cancelled", "cancelled"
+        RUNNING = "running", "Running"
+        COMPLETE = "complete", "Complete"
+        PRUNED = "pruned", "Pruned"
+        FAILED = "failed", "Failed"
+        CANCELLED = "cancelled", "Cancelled"
 
     search = models.ForeignKey(Search, on_delete=models.CASCADE, related_name="trials")
     number = models.PositiveIntegerField()

@@ -69,11 +69,11 @@ def _peak_memory(run: TrainingRun) -> str:
 
 _METRIC_TEXTS: dict[str, tuple[str, str, Callable[[TrainingRun], str]]] = {
     "loss": ("Loss", "Training loss at the last step", _fixed("loss", 3)),
-    "validation_loss": ("Validation", "Validation loss at the last evaluation", _fixed("validation_loss", 3)),
-    "best_validation_loss": ("Best validation", "Lowest validation loss", _fixed("best_validation_loss", 3)),
-    "field_exact": ("Fields", "Field accuracy at the last evaluation", _share("field_exact")),
-    "best_field_exact": ("Best fields", "Highest field accuracy of an evaluation", _share("best_field_exact")),
-    "schema_valid": ("Valid", "Share of schema-valid outputs at the last evaluation", _share("schema_valid")),
+    "validation_loss": ("Validation loss", "Validation loss at the last evaluation", _fixed("validation_loss", 3)),
+    "best_validation_loss": ("Best validation loss", "Lowest validation loss", _fixed("best_validation_loss", 3)),
+    "field_exact": ("Field accuracy", "Field accuracy at the last evaluation", _share("field_exact")),
+    "best_field_exact": ("Best field accuracy", "Highest field accuracy of an evaluation", _share("best_field_exact")),
+    "schema_valid": ("Schema-valid", "Share of schema-valid outputs at the last evaluation", _share("schema_valid")),
     "tokens_per_second": ("Tokens/s", "Tokens per second at the last step", _fixed("tokens_per_second", 0)),
 }
 #: hyperparameters without those that have no order

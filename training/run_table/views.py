@@ -57,7 +57,7 @@ def _choices(project: Project, query: TableQuery) -> dict[str, Any]:
     return {
         "all_columns": grouped(),
         "tags": services.tags_in_use(project),
-        "methods": [("lora", "LoRA"), ("qlora", "QLoRA"), ("full", "full fine-tuning")],
+        "methods": [("lora", "LoRA"), ("qlora", "QLoRA"), ("full", "Full fine-tuning")],
         "models": BaseModel.objects.filter(training_runs__project=project).distinct().order_by("name"),
         "archived_count": TrainingRun.objects.filter(project=project, archived_at__isnull=False).count(),
     }

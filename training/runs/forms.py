@@ -129,7 +129,7 @@ class NewRunForm(ChoiceForm):
     )
     learning_rate = forms.FloatField(widget=number_input(step="any", min="0"), label="Learning rate")
     precision = forms.ChoiceField(
-        choices=[("auto", "automatic"), ("fp32", "32-bit"), ("bf16", "bfloat16"), ("fp16", "fp16")],
+        choices=[("auto", "Automatic"), ("fp32", "32-bit"), ("bf16", "bfloat16"), ("fp16", "fp16")],
         widget=PartlyDisabledSelect(attrs={"class": "form-select"}),
         label="Precision",
     )
@@ -142,7 +142,7 @@ class NewRunForm(ChoiceForm):
     lora_alpha = forms.IntegerField(widget=number_input(min="1"), label="LoRA alpha")
     lora_dropout = forms.FloatField(widget=number_input(step="any", min="0"), label="LoRA dropout")
     scheduler = forms.ChoiceField(
-        choices=[("cosine", "cosine"), ("linear", "linear"), ("constant", "constant")], widget=_select()
+        choices=[("cosine", "Cosine"), ("linear", "Linear"), ("constant", "Constant")], widget=_select()
     )
     warmup_ratio = forms.FloatField(widget=number_input(step="any", min="0"), label="Warm-up (share of steps)")
     at_once = forms.IntegerField(
@@ -155,7 +155,7 @@ class NewRunForm(ChoiceForm):
     )
     seed = forms.IntegerField(widget=number_input(min="0"), label="Seed")
     too_long = forms.ChoiceField(
-        choices=[("windows", "split into windows"), ("refuse", "reject the run"), ("leave_out", "leave out")],
+        choices=[("windows", "Split into windows"), ("refuse", "Reject the run"), ("leave_out", "Leave out")],
         widget=_select(),
         label="Documents over the limit",
     )
@@ -165,26 +165,26 @@ class NewRunForm(ChoiceForm):
         widget=number_input(min="1", placeholder="off"), required=False, label="Early stopping patience (evaluations)"
     )
     best_metric = forms.ChoiceField(
-        choices=[("validation_loss", "validation loss"), ("field_accuracy", "field accuracy")],
+        choices=[("validation_loss", "Validation loss"), ("field_accuracy", "Field accuracy")],
         widget=_select(),
         required=False,
         label="Best weights by",
     )
     weight_averaging = forms.ChoiceField(
-        choices=[("none", "none"), ("ema", "exponential moving average (EMA)")],
+        choices=[("none", "None"), ("ema", "Exponential moving average (EMA)")],
         widget=_select(),
         required=False,
         label="Weight averaging",
     )
     ema_decay = forms.FloatField(widget=number_input(step="any", min="0", max="1"), required=False, label="EMA decay")
     augmentation = forms.ChoiceField(
-        choices=[("none", "none"), ("exchange", "exchange values")],
+        choices=[("none", "None"), ("exchange", "Exchange values")],
         widget=_select(),
         required=False,
         label="Augmentation",
     )
     keep_best_and_last = forms.ChoiceField(
-        choices=[("on", "yes"), ("", "only the chosen weights")],
+        choices=[("on", "Yes"), ("", "Only the chosen weights")],
         widget=_select(),
         required=False,
         label="Keep best and last",
@@ -212,7 +212,7 @@ class NewRunForm(ChoiceForm):
         widget=number_input(step="any", min="0", max="1"), required=False, label="Share of the training documents"
     )
     silver = forms.ChoiceField(
-        choices=[("", "not used"), ("on", "used for training")], required=False, widget=_select(), label="Silver labels"
+        choices=[("", "Not used"), ("on", "Used for training")], required=False, widget=_select(), label="Silver labels"
     )
 
     #: settings that are always shown; the others are under Advanced

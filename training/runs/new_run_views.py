@@ -56,8 +56,7 @@ _HINTS = {
     "Needs disk space for a second model.",
     "eval_every": "Leave empty for four evaluations per run and at least one per epoch.",
     "save_every": "Leave empty to save one after each evaluation and every five minutes.",
-    "sample_documents": "Validation documents whose outputs are scored. Use at least 50 to choose weights by field "
-    "accuracy.",
+    "sample_documents": "Number of scored validation documents. Use at least 50 to choose weights by field accuracy.",
     "sample_seconds": "Documents that are not scored in time at the first evaluation are excluded from all "
     "evaluations.",
     "devices": "Each step is split across the GPUs.",

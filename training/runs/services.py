@@ -178,7 +178,7 @@ def _locked_ended_run(run: TrainingRun) -> TrainingRun:
     locked: TrainingRun = rows.select_related("base_model").get(pk=run.pk)
     if locked.status not in (Status.FAILED, Status.CANCELLED):
         raise Refused(
-            f"This run is {locked.get_status_display()} and cannot be resumed.", field="run", code="not_ended"
+            f"This run is {locked.get_status_display().lower()} and cannot be resumed.", field="run", code="not_ended"
         )
     return locked
 

@@ -44,7 +44,7 @@ class SearchIn(In):
     documents: Whole | None = Field(None, description="validation documents scored at each evaluation")
     seconds: Whole | None = Field(None, description="time limit of the scoring of an evaluation")
     seed: Whole | None = None
-    keep: Whole | None = Field(None, description="of the best complete trials, how many keep their models; null: one")
+    keep: Whole | None = Field(None, description="number of best complete trials that keep their models; null: one")
     space: SpaceIn | None = Field(None, description="null: the recommended method and ranges around its preset")
 
 
@@ -91,7 +91,7 @@ def searches(request: HttpRequest, slug: Slug) -> HttpResponse:
 
 
 @router.post(
-    "", summary="Start a search", operation_id="start_search", **operation("train", SearchOut, 400, status=202)
+    "", summary="Create a search", operation_id="start_search", **operation("train", SearchOut, 400, status=202)
 )
 def start(request: HttpRequest, slug: Slug, body: SearchIn) -> HttpResponse:
     """Searches hyperparameters in the background: poll it by number until its ``status`` is not running."""
@@ -113,14 +113,14 @@ def start(request: HttpRequest, slug: Slug, body: SearchIn) -> HttpResponse:
     return answer(_out(search), 202)
 
 
-@router.get("/{int:number}", summary="Read a search", operation_id="search", **operation("read", SearchOut))
+@router.get("/{int:number}", summary="Get a search", operation_id="search", **operation("read", SearchOut))
 def read(request: HttpRequest, slug: Slug, number: int) -> HttpResponse:
     """A search with its trials."""
     return answer(_out(object_of(request, _rows(), number=number)))
 
 
 @router.post(
-    "/{int:number}/stop", summary="Stop a search", operation_id="stop_search", **operation("train", SearchOut, 400)
+    "/{int:number}/stop", summary="Cancel a search", operation_id="stop_search", **operation("train", SearchOut, 400)
 )
 def stop(request: HttpRequest, slug: Slug, number: int) -> HttpResponse:
     """Stops a search: its live runs are cancelled, the best trial so far is kept. Idempotent."""

@@ -310,7 +310,7 @@ def _go_on(search: Search, spec: SearchSpec, trials: list[Trial]) -> None:
 def _end_reason(search: Search, spec: SearchSpec, trials: list[Trial], hours: float) -> str:
     """Why no more trials are started, as a sentence; empty while more are."""
     if search.cancel_requested:
-        return "Stopped by a user."
+        return "Cancelled by a user."
     if search.created_by is None:
         return "The account of the user who started it was deleted."
     if hours >= spec.hours:

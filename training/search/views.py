@@ -200,7 +200,7 @@ def stop_search(request: SignedInRequest, slug: str, number: int) -> HttpRespons
     """Stops a search; nothing happens where it has already ended."""
     _, search = object_for(request.user, slug, Action.RUN, Search, number=number)
     if services.stop(search=search, user=request.user):
-        messages.success(request, "The search stops. The model of the best trial so far is kept.")
+        messages.success(request, "The search is cancelled. The model of the best trial is kept.")
     return HttpResponseClientRefresh() if is_htmx(request) else redirect(search.get_absolute_url())
 
 

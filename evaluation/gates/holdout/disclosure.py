@@ -60,7 +60,7 @@ def open_outputs(*, run: EvalRun, user: User | None, reason: str) -> None:
 
 
 def disclosed_documents(run: EvalRun) -> set[int]:
-    """Hold-out documents whose outputs were open before the model of an evaluation was made."""
+    """Hold-out documents with outputs that were open before the model of an evaluation was made."""
     runs = disclosing_runs(run)
     if not runs:
         return set()

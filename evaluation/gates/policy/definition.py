@@ -197,5 +197,5 @@ def _number(name: str, value: Any) -> float:
 
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise GateError(name, f"must be text; found {value!r}")
+        raise GateError(name, f"must be a string; found {value!r}")
     return value

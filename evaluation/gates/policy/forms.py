@@ -78,7 +78,7 @@ class PolicyForm(forms.Form):
         )
 
     def _add_fields(self, known: list[tuple[str, str]]) -> None:
-        metrics = [("", "none"), *((name, metric.title.format("…")) for name, metric in METRICS.items())]
+        metrics = [("", "None"), *((name, metric.title.format("…")) for name, metric in METRICS.items())]
         self.fields["add-metric"] = forms.ChoiceField(label="Metric", required=False, choices=metrics, widget=select())
         self.fields["add-threshold"] = forms.FloatField(label="Threshold", required=False, widget=_number())
         self.fields["add-slice"] = forms.CharField(
@@ -91,7 +91,7 @@ class PolicyForm(forms.Form):
         self.fields["add-field"] = forms.ChoiceField(
             label="Field",
             required=False,
-            choices=[("", "all fields"), *((pattern, f"{title} ({pattern})") for pattern, title in known)],
+            choices=[("", "All fields"), *((pattern, f"{title} ({pattern})") for pattern, title in known)],
             widget=select(),
         )
         self.fields["add-value"] = forms.CharField(

@@ -79,7 +79,7 @@ def propose(
         raise Refused(f"Policy {policy.number} already has these gates. Change a threshold.", field="policy")
     for old in PolicyProposal.objects.filter(project=project, created_by=user, state=State.OPEN):
         _answer(old, user, State.WITHDRAWN, f"Replaced by proposal {number}.")
-        _record(old, user, "took back", reason=old.answer)
+        _record(old, user, "withdrew", reason=old.answer)
     proposal: PolicyProposal = PolicyProposal.objects.create(
         project=project, number=number, based_on=policy, gates=wanted.to_json(), reason=reason, created_by=user
     )
@@ -152,7 +152,7 @@ def withdraw(*, proposal: PolicyProposal, user: User) -> None:
         raise Refused(f"Only {proposal.created_by.get_username()} can withdraw this proposal.", code="not_author")
     proposal = _locked(proposal)
     _answer(proposal, user, State.WITHDRAWN, "")
-    _record(proposal, user, "took back")
+    _record(proposal, user, "withdrew")
 
 
 def _proposed(proposal: PolicyProposal, policy: GatePolicy) -> OpenProposal:
@@ -168,7 +168,7 @@ def _locked(proposal: PolicyProposal) -> PolicyProposal:
     now: PolicyProposal = rows.select_related("created_by", "answered_by", "project", "based_on").get(pk=proposal.pk)
     if now.state != State.OPEN:
         who = now.answered_by.get_username() if now.answered_by else "another user"
-        raise Refused(f"Proposal {now.number} was {now.get_state_display()} by {who}.", code="not_open")
+        raise Refused(f"Proposal {now.number} was {now.get_state_display().lower()} by {who}.", code="not_open")
     return now
 
 

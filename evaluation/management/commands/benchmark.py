@@ -115,7 +115,7 @@ class Command(BaseCommand):
             report.write_text(json.dumps(results.as_report(benchmark, runs), indent=2, default=float) + "\n")
             self._print(f"report: {report}")
         if benchmark.status != Status.DONE:
-            raise CommandError(benchmark.error or f"{benchmark} {benchmark.get_status_display()}")
+            raise CommandError(benchmark.error or f"{benchmark} {benchmark.get_status_display().lower()}")
         if any(run.status != Status.DONE for run in runs):
             sys.exit(SOME_FAILED)
 
@@ -149,14 +149,14 @@ def _now(benchmark: Benchmark) -> str:
     run = EvalRun.objects.filter(benchmark=benchmark, status=Status.RUNNING).with_model().first()
     if run is None:
         return ""
-    return f"{run.model_label}, {run.get_mode_display()}: {run.stage} {run.progress_done}/{run.progress_total}"
+    return f"{run.model_label}, {run.get_mode_display().lower()}: {run.stage} {run.progress_done}/{run.progress_total}"
 
 
 def _line(row: results.BenchmarkRow, currency: str) -> str:
     run = row.run
-    name = f"{run.model_label}, {run.get_mode_display()}" if run.backend.decodes else run.model_label
+    name = f"{run.model_label}, {run.get_mode_display().lower()}" if run.backend.decodes else run.model_label
     if not row.done:
-        return f"{name:44} {run.get_status_display()}: {run.error}"
+        return f"{name:44} {run.get_status_display().lower()}: {run.error}"
     fields = row.fields
     memory = run.facts.get("peak_memory_bytes")
     cost = format_money(row.cost.per_thousand, currency)
@@ -164,7 +164,7 @@ def _line(row: results.BenchmarkRow, currency: str) -> str:
         f"{name:44} fields {percent(fields['rate'])} ({percent(fields['low'])} to {percent(fields['high'])})  "
         f"valid {percent(run.scores['schema_valid']['rate'])}  p50 {milliseconds(run.latency['p50'])}  "
         f"p95 {milliseconds(run.latency['p95'])}  memory {format_bytes(memory) if memory else '–'}  "
-        f"1,000 documents {cost}  labels {'–' if row.labels is None else f'{row.labels:,}'}  "
+        f"cost per 1,000 documents {cost}  labels {'–' if row.labels is None else f'{row.labels:,}'}  "
         f"gates {row.verdict.get('status', '–')}"
     )
 

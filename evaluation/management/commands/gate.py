@@ -101,14 +101,14 @@ class Command(BaseCommand):
         shown = ""
         while run.is_live:
             progress = f"{run.progress_done} of {run.progress_total}" if run.progress_done else ""
-            line = f"evaluation {run.number}: {run.stage or run.get_status_display()} {progress}".rstrip()
+            line = f"evaluation {run.number}: {run.stage or run.get_status_display().lower()} {progress}".rstrip()
             if line != shown:
                 self.stderr.write(line)
                 shown = line
             time.sleep(POLL_SECONDS)
             run = _evaluation(run.project, run.number)
         if run.status != Status.DONE:
-            raise _no_verdict(f"Evaluation {run.number} {run.get_status_display()}. {run.error}".rstrip())
+            raise _no_verdict(f"Evaluation {run.number} {run.get_status_display().lower()}. {run.error}".rstrip())
         return run
 
     def _print(self, outcome: GateOutcome) -> None:

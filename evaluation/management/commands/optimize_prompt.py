@@ -76,7 +76,7 @@ class Command(BaseCommand):
         if report is not None:
             report.write_text(json.dumps({"number": run.number, "trials": run.trials}, indent=2) + "\n")
         if run.status != Status.DONE:
-            raise CommandError(run.error or f"prompt search {run.number} {run.get_status_display()}")
+            raise CommandError(run.error or f"prompt search {run.number} {run.get_status_display().lower()}")
         self._print(f"prompt-{run.number}: {run.instruction}")
 
     def _print(self, text: str) -> None:

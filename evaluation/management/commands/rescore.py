@@ -64,7 +64,7 @@ class Command(BaseCommand):
 
     def _print_result(self, run: EvalRun) -> None:
         if run.status != Status.DONE:
-            raise CommandError(run.error or f"Evaluation {run.number} {run.get_status_display()}.")
+            raise CommandError(run.error or f"Evaluation {run.number} {run.get_status_display().lower()}.")
         facts = run.facts["rescored"]
         noise = facts["noise"]
         source = run.rescored_from

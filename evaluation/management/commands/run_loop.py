@@ -255,7 +255,7 @@ class Command(BaseCommand):
             self.workers.wait()
             run.refresh_from_db()
         if run.status != Status.DONE:
-            raise CommandError(f"The {name} {run.get_status_display()}: {run.error}")
+            raise CommandError(f"The {name} {run.get_status_display().lower()}: {run.error}")
 
     def _watch(self, pipeline: Any) -> None:
         """Prints progress until the pipeline has ended."""
@@ -268,7 +268,7 @@ class Command(BaseCommand):
             if running is not None:
                 run = running.run
                 total = f" {run.progress_done}/{run.progress_total}" if run.progress_total else ""
-                line = f"{running.name}: {run.stage or run.get_status_display()}{total}"
+                line = f"{running.name}: {run.stage or run.get_status_display().lower()}{total}"
             if line and line != shown:
                 self._say(line)
                 shown = line

@@ -130,7 +130,7 @@ class Command(BaseCommand):
         measure_lengths_job(report.pk)
         report.refresh_from_db()
         if report.status != Status.DONE:
-            self._note(f"The pipeline was not queued: {report.error or report.get_status_display()}")
+            self._note(f"The pipeline was not queued: {report.error or report.get_status_display().lower()}")
             return
         hyperparameters = default_hyperparameters(dataset=dataset, base_model=base_model)
         start_pipeline(

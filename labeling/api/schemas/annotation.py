@@ -83,7 +83,7 @@ class SaveIn(In):
     base_version: Version = Field(description="the version that it is based on; 0 for the first")
     schema_number: Number_ | None = Field(None, description="the schema version of the value; default: the newest")
     evidence: dict[str, Any] = Field({}, max_length=5_000)
-    seconds: Number = Field(0, ge=0, le=86_400, description="since the last save")
+    seconds: Number = Field(0, ge=0, le=86_400, description="seconds since the last save")
     field_seconds: dict[str, Number] = Field({}, max_length=MAX_FIELDS)
     prediction: Key | None = Field(None, description="the pre-label that it is based on")
 

@@ -31,7 +31,7 @@ class DocumentFilters(Schema):
     source: Text = Field("", max_length=200)
     imported: int | None = Field(None, ge=1, lt=2**63, description="ID of an import")
     split: Literal["train", "validation", "holdout", "none"] | None = Field(
-        None, description="in the newest dataset version"
+        None, description="split in the newest dataset version"
     )
     below: float | None = Field(None, ge=0, le=100, description="score of the last evaluation, in percent")
     above: float | None = Field(None, ge=0, le=100, description="score of the last evaluation, in percent")

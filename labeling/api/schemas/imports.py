@@ -12,7 +12,7 @@ class ImportedOut(Out):
     """Rows = imported + duplicates + rejected."""
 
     imported: int
-    duplicates: int = Field(description="documents whose text already exists; not changed")
+    duplicates: int = Field(description="documents with a text that already exists; not changed")
     rejected: int
     errors: list[RowOrField] = Field(description="the first hundred rejected rows, each with its reason")
 
@@ -24,7 +24,7 @@ class ImportRunOut(Out):
     status: str = Field(description="queued, running, done, failed or cancelled")
     file_name: str
     kind: str
-    encoding: str = Field(description="of texts, when it has ended")
+    encoding: str = Field(description="encoding of the texts; set when the import has ended")
     stage: str = Field(description="the current step; with the page of a PDF or image in a zip")
     rows_done: int
     rows_total: int | None

@@ -27,7 +27,7 @@ class PredictionsIn(In):
         min_length=1, max_length=200, description="the name of the model"
     )
     source: Annotated[Text, StringConstraints(strip_whitespace=True)] = Field(
-        min_length=1, max_length=150, description="the run that created them"
+        min_length=1, max_length=150, description="run that created the predictions"
     )
     schema_number: Number_ | None = Field(None, description="default: the newest")
     predictions: list[PredictionIn] = Field(min_length=1, max_length=MAX_PREDICTIONS)
@@ -41,4 +41,4 @@ class PredictedOut(Out):
     held_out: int = Field(description="hold-out documents get none")
     gone: int = Field(description="the document does not exist")
     unusable: int = Field(description="written predictions that are not a JSON object, so they cannot fill the form")
-    errors: list[RowOrField] = Field(description="rows whose document does not exist")
+    errors: list[RowOrField] = Field(description="rows with an unknown document")

@@ -8,19 +8,19 @@ from labeling.documents.list.filters import Filters
 from slmstudio.text.formatting import exact_percent
 
 _TITLES = {
-    "q": "contains",
-    "state": "state",
-    "by": "labeled by",
-    "assigned": "assigned to",
-    "tag": "tag",
-    "holdout": "hold-out",
-    "split": "split",
-    "source": "source",
-    "imported": "import",
-    "synthetic": "synthetic",
-    "below": "score below",
-    "above": "score at least",
-    "wrong": "wrong field",
+    "q": "Contains",
+    "state": "State",
+    "by": "Labeled by",
+    "assigned": "Assigned to",
+    "tag": "Tag",
+    "holdout": "Hold-out",
+    "split": "Split",
+    "source": "Source",
+    "imported": "Import",
+    "synthetic": "Synthetic",
+    "below": "Score below",
+    "above": "Score at least",
+    "wrong": "Wrong field",
 }
 
 

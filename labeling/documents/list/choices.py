@@ -29,10 +29,10 @@ def choices(project: Project, filters: Filters, compiled: CompiledSchema) -> dic
     people = [Choice(name, name) for name in members(project)]
     offered = {
         "state": [Choice(value, str(label)) for value, label in DocumentState.choices],
-        "by": [Choice(ANY_USER, "any user"), Choice(UNASSIGNED, "no user"), *people],
-        "assigned": [Choice(ANY_USER, "any user"), Choice(UNASSIGNED, "no user"), *people],
+        "by": [Choice(ANY_USER, "Any user"), Choice(UNASSIGNED, "No user"), *people],
+        "assigned": [Choice(ANY_USER, "Any user"), Choice(UNASSIGNED, "No user"), *people],
         "tag": [Choice(name, tag.title) for name, tag in tags_of(project).items()],
-        "split": [Choice(name, "no split" if name == "none" else str(Split(name).label)) for name in SPLITS],
+        "split": [Choice(name, "No split" if name == "none" else str(Split(name).label)) for name in SPLITS],
         "source": [Choice(name, name) for name in sources(project)],
         "imported": _import(project, filters.imported),
         "wrong": [Choice(field.pattern, _title(field)) for field in compiled.fields],

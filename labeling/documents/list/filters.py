@@ -12,12 +12,12 @@ from labeling.models import DocumentState, Split
 from slmstudio.contract.schema.compiled import CompiledSchema
 
 ORDERS = {
-    "": "oldest first",
-    "newest": "newest first",
-    "saved": "last saved first",
-    "worst": "lowest score first",
-    "best": "highest score first",
-    "slowest": "longest labeling time first",
+    "": "Oldest first",
+    "newest": "Newest first",
+    "saved": "Last saved first",
+    "worst": "Lowest score first",
+    "best": "Highest score first",
+    "slowest": "Longest labeling time first",
 }
 #: orders that omit documents without a key, and the name of that key
 PARTIAL = {"saved": "a label", "slowest": "a label", "worst": "a score", "best": "a score"}

@@ -171,7 +171,7 @@ def exchange(messages: Any, answer: Any = None, **known: Any) -> Exchange:
         ShapeError: a message is invalid, or no user asks.
     """
     if not isinstance(messages, list) or not messages:
-        raise ShapeError("there are no messages")
+        raise ShapeError("messages are missing")
     turns = [turn_of(message) for message in messages]
     if answer is not None:
         turns.append(
@@ -179,7 +179,7 @@ def exchange(messages: Any, answer: Any = None, **known: Any) -> Exchange:
         )
     last = max((number for number, turn in enumerate(turns) if turn.role == USER), default=-1)
     if last < 0:
-        raise ShapeError("there is no user message")
+        raise ShapeError("a user message is missing")
     asked = [turn for turn in turns[: last + 1] if turn.role != SYSTEM]
     system = "\n\n".join([*filter(None, [known.pop("system", "")]), *(t.text for t in turns if t.role == SYSTEM)])
     answered, functions = _answer(turns[last + 1 :])

@@ -54,7 +54,7 @@ def read_openai(value: dict[str, Any]) -> Iterator[Exchange]:
     known = _known({**body, **value})
     messages = body.get("messages")
     if not isinstance(messages, list):
-        raise ShapeError('there is no list "messages"')
+        raise ShapeError('the list "messages" is missing')
     yield exchange([*messages, *(preferred or [])], system=system_of(body), **known)
 
 
@@ -71,7 +71,7 @@ def is_gemini(value: dict[str, Any]) -> bool:
 def read_gemini(value: dict[str, Any]) -> Iterator[Exchange]:
     """A row of a tuning file of Gemini."""
     if not is_gemini(value):
-        raise ShapeError('there is no list "contents"')
+        raise ShapeError('the list "contents" is missing')
     yield exchange(messages_of(value), system=system_of(value), **_known(value))
 
 
@@ -84,7 +84,7 @@ def read_alpaca(value: dict[str, Any]) -> Iterator[Exchange]:
     """The input is the document, the instruction the system prompt; or the instruction is the document."""
     instruction, text = value.get("instruction"), value.get("input", value.get("context"))
     if not isinstance(instruction, str):
-        raise ShapeError('there is no text "instruction"')
+        raise ShapeError('the string "instruction" is missing')
     history = value.get("history")
     earlier = [
         {"role": role, "content": reply}
@@ -123,7 +123,7 @@ def read_pair(value: dict[str, Any]) -> Iterator[Exchange]:
     """A prompt (a text, messages, or an object with one of them) and its completion."""
     found = _pair(value)
     if found is None:
-        raise ShapeError("there is no prompt with a completion")
+        raise ShapeError("a prompt with a completion is missing")
     asked, answered = parsed(found[0]), parsed(found[1])
     if isinstance(answered, list) and answered and "role" in as_dict(answered[-1]):
         answered = answered[-1]

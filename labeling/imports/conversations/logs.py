@@ -105,7 +105,7 @@ def read_log(value: dict[str, Any]) -> Iterator[Exchange]:
     """A row of a request log."""
     found = _bodies(value)
     if found is None:
-        raise ShapeError("there is no request with a response")
+        raise ShapeError("a request with a response is missing")
     model = next(
         (value[key] for key in ("model", "request_model", "response_model") if isinstance(value.get(key), str)), ""
     )

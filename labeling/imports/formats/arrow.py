@@ -228,7 +228,7 @@ def _plain(value: Any, classes: list[str] | None = None) -> Any:
     if isinstance(value, float):
         number = Decimal(repr(value))
         if not number.is_finite():
-            raise ValueError(f"a cell holds {value}, which is not a number in JSON")
+            raise ValueError(f"a cell contains {value}, which is not a number in JSON")
         return int(number) if number == number.to_integral_value() and abs(number) < 2**53 else number
     if isinstance(value, Decimal):
         return value
@@ -239,7 +239,7 @@ def _plain(value: Any, classes: list[str] | None = None) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, bytes | bytearray):
-        raise ValueError("a cell holds bytes (an image or audio), which cannot be imported")
+        raise ValueError("a cell contains binary data (an image or audio), which cannot be imported")
     return str(value)
 
 

@@ -41,7 +41,7 @@ _SHAPE = Option("shape", "Shape", {name: shape.title for name, shape in SHAPES.i
 _ANSWERS = Option(
     "answers",
     "Answers",
-    {"prelabels": "Pre-labels: a person confirms each", "gold": "Gold: people checked these answers"},
+    {"prelabels": "Pre-labels: an annotator confirms each", "gold": "Gold: verified by humans"},
 )
 _PROMPT = Option(
     "prompt",

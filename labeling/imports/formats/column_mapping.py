@@ -124,9 +124,9 @@ def mapping_error(mapping: Mapping[str, str], columns: Sequence[str], compiled: 
         both = " and ".join(column for column, role in mapping.items() if role == repeated)
         return f"{both} cannot both be {ROLES.get(repeated, repeated.removeprefix(_FIELD))}."
     if TEXT not in chosen:
-        return "Choose the column that holds the document text."
+        return "Choose the column that contains the document text."
     if GOLD in chosen and any(role.startswith(_FIELD) for role in chosen):
-        return "One column holds the whole gold label, so no other column can be a field of it."
+        return "One column contains the whole gold label, so no other column can be a field of it."
     return ""
 
 
@@ -225,7 +225,7 @@ def _typed(column: str, cell: Any, field: Field, document: str) -> Any:
     if value is None and cell.strip():
         expected = "one of the choices" if field.enum else f"a {field.format or field.kind or field.type}"
         raise ValueError(
-            f"the column {column} holds “{cell[:60]}”, which is not {expected} of the field {field.pattern}"
+            f"the column {column} contains “{cell[:60]}”, which is not {expected} of the field {field.pattern}"
         )
     return value
 

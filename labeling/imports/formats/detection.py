@@ -9,9 +9,9 @@ from labeling.imports.formats.base import HEAD_BYTES, FileHead, Format, ReadErro
 _UNSUPPORTED: Final = (
     (b"\xd0\xcf\x11\xe0", "an old Office file; save it as PDF or CSV"),
     (b"{\\rtf", "a rich text file; save it as PDF or as plain text"),
-    (b"\x1f\x8b", "packed with gzip; unpack it first, or use a zip"),
-    (b"7z\xbc\xaf", "packed with 7-Zip; use a zip"),
-    (b"Rar!", "packed with RAR; use a zip"),
+    (b"\x1f\x8b", "compressed with gzip; decompress it first, or use a zip"),
+    (b"7z\xbc\xaf", "compressed with 7-Zip; use a zip"),
+    (b"Rar!", "compressed with RAR; use a zip"),
     (b"GIF8", "a GIF; use PNG, JPEG or TIFF"),
     (b"\x7fELF", "a program"),
     (b"MZ", "a program"),

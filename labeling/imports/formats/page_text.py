@@ -150,7 +150,7 @@ def matching_pages(value: Any, text: str) -> tuple[ReadPage, ...]:
         raise ValueError('it must have "width", "height" and "lines", each with "text" and "bbox" of four positions')
 
     def reject(line: str) -> None:
-        raise ValueError(f"the line {line[:60]!r} is not in the text, or more often than there")
+        raise ValueError(f"the line {line[:60]!r} is not in the text, or occurs more often than in the text")
 
     return _placed(listed, text, reject)
 

@@ -67,7 +67,7 @@ def rows(source: Source, *, only: Format | None = None) -> Iterator[ParsedRow]:
                     _unpack(archive, entry, target, budget)
                     file_format = detect(target, name, formats)
                     if file_format is FORMAT:
-                        raise _EntryError("it is a zip inside a zip; unpack it")
+                        raise _EntryError("it is a zip inside a zip; unzip it first")
                     if only is not None and file_format is not only:
                         raise _EntryError(f"it does not have the selected format ({only.title})")
                 except (_EntryError, ReadError) as error:
@@ -125,7 +125,7 @@ def _check(entry: zipfile.ZipInfo, seen: set[str]) -> None:
     if stat.S_ISLNK(entry.external_attr >> 16):
         raise _EntryError("it is a symbolic link; links are not followed")
     if entry.flag_bits & 0x1:
-        raise _EntryError("it is encrypted; pack it without a password")
+        raise _EntryError("it is encrypted; create it without a password")
     if name in seen:
         raise _EntryError("the zip contains two files with this name")
     seen.add(name)

@@ -95,7 +95,7 @@ class FileReader:
 
     def _read(self, path: Path, name: str, schema: CompiledSchema, options: Options, job: _Job) -> FileText:
         if job.stop.is_set():
-            raise Problem(499, "client_closed", "The caller disconnected.")
+            raise Problem(499, "client_closed", "The client disconnected.")
         job.until = time.monotonic() + self._seconds
         try:
             file_format = _format_of(path, name)

@@ -55,7 +55,7 @@ class Command(BaseCommand):
             time.sleep(POLL_SECONDS)
             package.refresh_from_db()
         if not package.is_ready:
-            raise CommandError(package.error or str(package.get_status_display()))
+            raise CommandError(package.error or package.get_status_display().lower())
         for one in package.all_variants:
             if one.problem:
                 self.stdout.write(f"{one.label}: {one.problem}")

@@ -27,7 +27,7 @@ class Command(BaseCommand):
         parser.add_argument("--project", required=True, help="slug of the project")
         model = parser.add_mutually_exclusive_group(required=True)
         model.add_argument("--report", type=int, help="number of the approved gate report")
-        model.add_argument("--endpoint", help="name of the external model that callers use today")
+        model.add_argument("--endpoint", help="name of the external model that clients use today")
         parser.add_argument(
             "--capture", default=Capture.TOKEN, choices=["", *Capture.values],
             help="with --endpoint: who may send requests that are forwarded unchanged (default: %(default)s)",
@@ -73,7 +73,7 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         self.stdout.write(f"{endpoint} answers")
         if options["capture"]:
-            self.stdout.write(f"base URL of callers: {capture_url(project.slug)}")
+            self.stdout.write(f"base URL of clients: {capture_url(project.slug)}")
 
     def _wait(self, project: Project, deployment: Deployment) -> None:
         shown = ""

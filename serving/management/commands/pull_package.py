@@ -23,7 +23,7 @@ class Command(BaseCommand):
         parser.add_argument("place", help="hf:OWNER/NAME, hf:OWNER/NAME@REVISION, s3://BUCKET/PREFIX, or a folder")
         parser.add_argument("--output", type=Path, help="the new folder")
         parser.add_argument("--project", help="slug of the project, with --package")
-        parser.add_argument("--package", type=int, help="number of the package whose files are missing here")
+        parser.add_argument("--package", type=int, help="number of the package with missing files")
 
     def handle(self, *args: Any, **options: Any) -> None:
         target, sha256 = options["output"], ""

@@ -60,7 +60,7 @@ def _usage(facts: PackageFacts) -> str:
     )
     parts = [
         "## Usage",
-        "Once the packages of requirements.txt are installed, neither a network nor the studio is needed:",
+        "After the packages of requirements.txt are installed, neither a network nor the studio is needed:",
         fenced(commands, "sh"),
     ]
     parts.append(

@@ -207,7 +207,7 @@ class _GoldStatistics:
         there = self.whole + self.pieces
         if there + sum(self.elsewhere[value] for value in known) >= MIN_COPIED_SHARE * count:
             return tuple(join for join in SEPARATORS if self.joined[join]), known, ""
-        return (), (), f"only {there} of {count} gold values of the training split are in their text verbatim"
+        return (), (), f"only {there} of {count} gold values of the training split are verbatim in their documents"
 
     def _known(self) -> tuple[str, ...]:
         """The values of several documents that are not in each of their texts, most frequent first."""
@@ -288,7 +288,7 @@ def _exclusion_reason(solid: dict[str, Any]) -> str:
     if "enum" in solid:
         return "the schema lists its values"
     if solid.get("type") != "string":
-        return "it is not a text only"
+        return "it can be another type than a string"
     return "the schema sets its pattern" if "pattern" in solid or "allOf" in solid else ""
 
 

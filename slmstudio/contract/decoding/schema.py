@@ -85,7 +85,7 @@ class Decoder:
         try:
             return self._simplified(schema)
         except (TooMuchWorkError, RecursionError):
-            self.notes["the parts whose references and alternatives expand too far"] = None
+            self.notes["parts with references and alternatives that expand too far"] = None
             return {}
 
     def _simplified(self, schema: Any) -> Place:

@@ -273,7 +273,7 @@ def check_options(root: Node) -> None:
             allowed = ("array",) if node.shape == "array" else _kinds_of(node)
             if options["kind"] not in allowed:
                 wanted = ", ".join(allowed)
-                raise SchemaError(where, f"kind '{options['kind']}' does not suit this field; the kinds are {wanted}")
+                raise SchemaError(where, f"kind '{options['kind']}' does not fit this field; the kinds are {wanted}")
         for number, entry in enumerate(options.get("invariants", ())):
             rule = entry if isinstance(entry, str) else entry["rule"]
             place = f"{where}.invariants.{number}"

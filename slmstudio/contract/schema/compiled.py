@@ -86,7 +86,7 @@ def _exact(value: Any, path: str, depth: int) -> Any:
     if isinstance(value, dict):
         for name in value:
             if not isinstance(name, str) or not text_fits(name):
-                raise _InvalidValueError(path, "has a field whose name is not a valid JSON text")
+                raise _InvalidValueError(path, "has a field name that is not a valid JSON string")
         return {name: _exact(item, join(path, name), depth + 1) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_exact(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]

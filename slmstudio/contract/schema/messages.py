@@ -7,7 +7,7 @@ from slmstudio.contract.json_text import dumps
 _MAX_LENGTH = 60
 
 _TYPES = {
-    "string": "text",
+    "string": "a string",
     "number": "a number, e.g. 12.50",
     "integer": "a whole number, e.g. 3",
     "boolean": "true or false",
@@ -52,7 +52,7 @@ def found(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return f"the text {show(value)}" if value else "an empty text"
+        return f"the string {show(value)}" if value else "an empty string"
     if isinstance(value, dict | list):
         return show(value)
     return f"the number {show(value)}"

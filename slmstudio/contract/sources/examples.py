@@ -134,7 +134,7 @@ class _Derivation:
         if seen.lists:
             parts.append(self._list(seen, name, pattern))
         if not parts:
-            self._reason(pattern, "Always null; text is assumed.")
+            self._reason(pattern, "Always null; a string is assumed.")
             return {"type": ["string", "null"]}
         if len(parts) > 1:
             self._reason(pattern, f"Values of {len(parts)} types; each is allowed.")
@@ -150,7 +150,7 @@ class _Derivation:
 
     def _list(self, seen: _Seen, name: str, pattern: str) -> dict[str, Any]:
         if seen.items is None or not seen.items.total:
-            self._reason(pattern, "The list is always empty; texts are assumed.")
+            self._reason(pattern, "The list is always empty; strings are assumed.")
             return {"type": "array", "items": {"type": "string"}}
         return {"type": "array", "items": self.value(seen.items, name, f"{pattern}[]")}
 

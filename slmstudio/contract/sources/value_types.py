@@ -31,7 +31,7 @@ def of_texts(name: str, texts: Sequence[str]) -> tuple[dict[str, Any], str]:
     """The schema of texts, and its reason ("" if there is none to give)."""
     for format_ in _FORMATS:
         if all(has_format(format_, text) for text in texts):
-            what = _FORMAT_NAMES.get(format_, f"a text of the format {format_}")
+            what = _FORMAT_NAMES.get(format_, f"a string with the format {format_}")
             return {"type": "string", "format": format_}, f"{_each(texts)} {what}."
     counts = Counter(texts)
     if _is_choice(counts, len(texts)):
@@ -40,10 +40,10 @@ def of_texts(name: str, texts: Sequence[str]) -> tuple[dict[str, Any], str]:
         reason = f"A choice: {len(counts)} different values in {len(texts)} examples: {shown}{more}."
         return {"type": "string", "enum": sorted(counts)}, reason
     if all(dates.readings(text) for text in texts) and not all(text.isdigit() for text in texts):
-        reason = "a date, not written as YYYY-MM-DD: the field stays a text, compared as date."
+        reason = "a date, not written as YYYY-MM-DD: the field stays a string, compared as date."
         return {"type": "string", "x-slm": {"kind": "date"}}, f"{_each(texts)} {reason}"
     if all(numbers.parse(text) is not None for text in texts) and _MONEY.search(words_of(name)):
-        reason = "an amount in a text: the field stays a text, compared as money."
+        reason = "an amount in a string: the field stays a string, compared as money."
         return {"type": "string", "x-slm": {"kind": "money"}}, f"{_each(texts)} {reason}"
     if _IDENTIFIER.search(words_of(name)) and all(map(_is_identifier, texts)):
         return {

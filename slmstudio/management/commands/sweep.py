@@ -37,5 +37,7 @@ class Command(BaseCommand):
     def _sweep(self, *, check_heartbeats: bool = True) -> int:
         ended = reap_lost_runs(check_heartbeats=check_heartbeats)
         for run in ended:
-            self.stdout.write(f"{run._meta.verbose_name} {run.pk} {run.get_status_display()}: its worker is gone")
+            self.stdout.write(
+                f"{run._meta.verbose_name} {run.pk} {run.get_status_display().lower()}: its worker is gone"
+            )
         return len(ended)

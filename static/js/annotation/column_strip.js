@@ -79,7 +79,7 @@ export class ColumnStrip {
 /** @param {ReadColumn} column @param {number} index @param {TableField[]} fields @returns {HTMLSelectElement} */
 function selectOf(column, index, fields) {
   const select = /** @type {HTMLSelectElement} */ (make("select", { className: "sf-columns-field" }));
-  const options = [["", "not used"], ...fields.map(({ key, title }) => [key, title]), ...(index ? [[JOIN, "join with the previous column"]] : [])];
+  const options = [["", "Not used"], ...fields.map(({ key, title }) => [key, title]), ...(index ? [[JOIN, "Join with the previous column"]] : [])];
   select.append(...options.map(([value, textContent]) => make("option", { value, textContent })));
   select.setAttribute("aria-label", `Column ${index + 1}, ${sampleOf(column)}`);
   return select;

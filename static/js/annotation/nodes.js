@@ -237,7 +237,7 @@ export function showRaw(node, entry) {
     return;
   }
   const note = existing ?? make("div", { className: "sf-raw-note" });
-  const button = make("button", { type: "button", className: "sf-row-button", textContent: "start over", tabIndex: -1 });
+  const button = make("button", { type: "button", className: "sf-row-button", textContent: "Start over", tabIndex: -1 });
   button.dataset.startOver = "";
   note.replaceChildren(make("code", { textContent: entry.$json }), button);
   if (!existing) node.append(note);

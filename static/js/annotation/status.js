@@ -183,7 +183,7 @@ export class Status {
   /** @param {number} count of selected lines */
   showBlock(count) {
     $("focus-words").replaceChildren(make("strong", { textContent: plural(count, "line", "lines") }), " selected");
-    $("focus-facts").replaceChildren(this.#shortcut("row_add", "turn into rows"));
+    $("focus-facts").replaceChildren(this.#shortcut("row_add", "Turn into rows"));
   }
 
   /**
@@ -202,11 +202,11 @@ export class Status {
     if (!facts.messages.length) left.append([description, hint].filter(Boolean).join(" "));
     if (facts.shown !== undefined) right.append(make("b", { textContent: `= ${facts.shown}` }));
     right.append(facts.place);
-    if ((facts.spans?.length ?? 0) > 1) right.append(this.#shortcut("evidence", "next occurrence"));
-    if ("absentable" in node.dataset) right.append(this.#shortcut("absent", "not in document"));
+    if ((facts.spans?.length ?? 0) > 1) right.append(this.#shortcut("evidence", "Next occurrence"));
+    if ("absentable" in node.dataset) right.append(this.#shortcut("absent", "Not in document"));
     facts.readings?.slice(0, 2).forEach((date, index) => right.append(this.#shortcut(`reading_${index + 1}`, formatDate(date))));
-    if ("look" in node.dataset) right.append(this.#shortcut("right", "looks right"));
-    else if (facts.toConfirm) right.append(this.#shortcut("right", "confirm value"));
+    if ("look" in node.dataset) right.append(this.#shortcut("right", "Looks right"));
+    else if (facts.toConfirm) right.append(this.#shortcut("right", "Confirm value"));
   }
 
   /** A key and what it does. @param {string} action @param {string} text */

@@ -261,9 +261,9 @@ export class Validation {
       });
       return named(control, this.form.titleOf(path));
     };
-    if (tone === "look" && !item.settled) return [named(button("looks right", () => actions.markReviewed(path)), this.form.titleOf(path))];
-    if (conflict) return [actionButton("use theirs", () => actions.take(conflict))];
-    if (rule === "additionalProperties") return [actionButton("remove it", () => actions.remove(path))];
+    if (tone === "look" && !item.settled) return [named(button("Looks right", () => actions.markReviewed(path)), this.form.titleOf(path))];
+    if (conflict) return [actionButton("Use theirs", () => actions.take(conflict))];
+    if (rule === "additionalProperties") return [actionButton("Remove it", () => actions.remove(path))];
     if (rule === "ambiguous") {
       return (this.shown.readings[path] ?? []).map((date) => {
         const reading = actionButton(formatDate(date), () => actions.chooseReading(path, date));

@@ -13,17 +13,17 @@ import { isObject, Numeral, print } from "./json_tree.js";
 const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?$/u;
 /** @type {[string, string][]} */
 const FORMATS = [
-  ["", "any text"], ["date-time", "date and time"], ["time", "time"], ["duration", "duration"], ["email", "email"], ["uri", "URI"],
-  ["uuid", "UUID"], ["hostname", "host name"], ["ipv4", "IPv4"], ["ipv6", "IPv6"],
+  ["", "Any text"], ["date-time", "Date and time"], ["time", "Time"], ["duration", "Duration"], ["email", "Email"], ["uri", "URI"],
+  ["uuid", "UUID"], ["hostname", "Host name"], ["ipv4", "IPv4"], ["ipv6", "IPv6"],
 ];
 /** @type {[string, string][]} */
-const EVIDENCE = [["", "default"], ["none", "need not be in the document"], ["expected", "expected"], ["required", "required"]];
+const EVIDENCE = [["", "Default"], ["none", "Not necessarily in the document"], ["expected", "Expected"], ["required", "Required"]];
 /** @type {[string, string][]} */
-const ORDERS = [["", "default: by locale"], ["DMY", "day, month, year"], ["MDY", "month, day, year"], ["YMD", "year, month, day"]];
+const ORDERS = [["", "Default: by locale"], ["DMY", "Day, month, year"], ["MDY", "Month, day, year"], ["YMD", "Year, month, day"]];
 /** @type {[string, string][]} */
-const ROWS = [["", "matched by similarity"], ["ordered", "in order"]];
+const ROWS = [["", "Matched by similarity"], ["ordered", "In order"]];
 /** @type {[string, string][]} */
-const KINDS = [["", "text"], ["identifier", "identifier"], ["address", "address"], ["exact", "exact"], ["free", "not scored"], ["date", "date"], ["money", "money"]];
+const KINDS = [["", "Text"], ["identifier", "Identifier"], ["address", "Address"], ["exact", "Exact"], ["free", "Not scored"], ["date", "Date"], ["money", "Money"]];
 
 /** Keywords with a control, by type. @type {Record<string, string[]>} */
 const LIMITS = {
@@ -52,12 +52,12 @@ export function details(builder, row) {
     if (type === "union") box.append(forms(builder, place));
     box.append(
       text(builder, schema, { key: "title", title: "Label in the form", placeholder: titleOf(field.name) }),
-      text(builder, schema, { key: "description", title: "Description", placeholder: "What it means; shown to annotators", wide: true }),
+      text(builder, schema, { key: "description", title: "Description", placeholder: "Meaning, shown to annotators", wide: true }),
       option(builder, schema, ["hint", "Hint for annotators"]),
     );
     box.append(...limits(builder, place.holder, type), ...options(builder, schema, type));
     if (type !== "other") {
-      box.append(check("nullable", "may be empty (null)", place.nullable, (on) => builder.change(() => setNullable(place, on), { renders: true })));
+      box.append(check("nullable", "May be empty (null)", place.nullable, (on) => builder.change(() => setNullable(place, on), { renders: true })));
     }
   }
   const others = otherKeywords(row);

@@ -84,7 +84,7 @@ class Parser {
   /** @returns {string} */
   string() {
     const text = this.match(TEXT);
-    return text === null ? this.fail("a text in double quotes is expected here, closed on its line") : JSON.parse(text);
+    return text === null ? this.fail("a string in double quotes, closed on the same line, is expected here") : JSON.parse(text);
   }
 
   array() {
@@ -115,7 +115,7 @@ class Parser {
       const name = this.string();
       if (members.has(name)) {
         this.position = from;
-        this.fail(`the name "${name}" is written twice`);
+        this.fail(`the name "${name}" occurs twice`);
       }
       this.match(SPACE);
       if (!this.take(":")) this.fail("a colon is missing here");

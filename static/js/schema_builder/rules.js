@@ -15,8 +15,8 @@ import { isObject, Numeral } from "./json_tree.js";
 
 /** @type {[string, string][]} */
 const OPERATORS = [
-  ["==", "= equals"], [">=", "≥ at least, not before"], ["<=", "≤ at most, not after"], [">", "> more than, after"],
-  ["<", "< less than, before"], ["!=", "≠ differs from"],
+  ["==", "= Equals"], [">=", "≥ At least, not before"], ["<=", "≤ At most, not after"], [">", "> More than, after"],
+  ["<", "< Less than, before"], ["!=", "≠ Differs from"],
 ];
 const EQUALITY = ["==", "!="];
 /** @type {Record<string, string>} */
@@ -188,7 +188,7 @@ function sides(builder, rules, { index, first, operator, right, rights }) {
   const one = select(`rule-${index}`, operands.map(({ code, title }) => [code, title]), first.code, putLeft);
   const signs = OPERATORS.filter(([code]) => isOrdered || EQUALITY.includes(code) || code === operator);
   const compare = select(`rule-operator-${index}`, signs, operator, (code) => put(`${first.code} ${code} ${right}`));
-  const two = select(`rule-right-${index}`, [...rights, ["", "write an expression…"]], right, (code) => (code ? put(`${first.code} ${operator} ${code}`) : write()));
+  const two = select(`rule-right-${index}`, [...rights, ["", "Write an expression…"]], right, (code) => (code ? put(`${first.code} ${operator} ${code}`) : write()));
   one.setAttribute("aria-label", `Left side of rule ${index + 1}`);
   compare.setAttribute("aria-label", `Comparison of rule ${index + 1}`);
   two.setAttribute("aria-label", `Right side of rule ${index + 1}`);

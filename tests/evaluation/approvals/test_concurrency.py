@@ -46,4 +46,4 @@ def test_one_report_is_decided_once(world: World) -> None:
         thread.join()
     assert sorted(said) == ["decided", "sent back"]
     assert Approval.objects.get().decision == "rejected"
-    assert AuditEntry.objects.filter(action="sent back").count() == 1
+    assert AuditEntry.objects.filter(action="rejected").count() == 1

@@ -113,7 +113,7 @@ def test_single_model_is_measured_but_not_recommended() -> None:
 def test_where_no_field_is_right_accuracy_does_not_choose() -> None:
     found = recommend([candidate(1, "Large", [0] * N, size=900), candidate(2, "Small", [0] * N)], LIMITS)
     assert found.run == 2
-    assert found.sentence.startswith("No model gets any field right before fine-tuning.")
+    assert found.sentence.startswith("No model has a correct field before fine-tuning.")
     assert not found.separable
 
 

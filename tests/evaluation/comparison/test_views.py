@@ -246,7 +246,7 @@ def test_production_model_is_shown_with_its_cost(world: World, client: Client, p
     page = client.get(f"{PAGE}?runs=1,2")
     assert page.context["today"] == large
     assertContains(page, "Current production model")
-    cost = next(line for line in page.context["lines"] if line.title == "Cost of 1,000 documents")
+    cost = next(line for line in page.context["lines"] if line.title == "Cost per 1,000 documents")
     assert all(value.startswith("€") for value in cost.values)
     assert len(cost.values) == 3
     other = client.get(f"{PAGE}?runs=3,2")  # the large model itself is held against the small one

@@ -150,7 +150,7 @@ def test_a_second_proposal_starts_from_the_open_one(world: World, client: Client
     told = {gate["key"]: gate["threshold"] for gate in newest.gates["gates"]}
     assert (newest.number, told["schema-valid"], told["field-errors"]) == (2, 0.97, 0.2)
     log = AuditEntry.objects.filter(about="policy proposal 1").order_by("pk").values_list("action", flat=True)
-    assert list(log) == ["proposed", "took back"]
+    assert list(log) == ["proposed", "withdrew"]
 
 
 def test_concurrent_policy_change_is_kept(world: World, client: Client) -> None:

@@ -169,7 +169,7 @@ def test_a_withheld_value_is_not_quoted_by_what_is_wrong_with_it(
 ) -> None:
     world.project.withheld_share = 1
     world.project.save()
-    said = "date must be a date; found the text 'Tuesday'"
+    said = "date must be a date; found the string 'Tuesday'"
     broken = GOOD.replace("2026-01-14", "Tuesday")
     run_with(world, {fresh[0].pk: Completion(ResponseStatus.INVALID, said, text=broken)})
     for query in ({}, {"outcome": "invalid"}):

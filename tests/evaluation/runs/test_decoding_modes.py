@@ -158,7 +158,7 @@ def test_held_to_the_document_is_offered_where_a_field_is_copied(world: World) -
         "free",
     ]
     run = start(world, model=world.base_model, mode="grounded")
-    assert run.get_mode_display() == "grounded"
+    assert run.get_mode_display() == "Grounded"
     assert "mode" in EvaluationForm(project=world.project).fields
 
 

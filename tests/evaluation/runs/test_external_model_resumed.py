@@ -140,7 +140,7 @@ def test_resumed_run_keeps_its_outputs(world: World, fake: Fake, client: Client)
     assert len(fake.asked) == 7 + run.progress_total - 2, "what was answered is not paid for twice"
     assert run.scores["document_exact"]["k"] == run.progress_total
     assert (run.facts["failed"], "go_on" in run.facts) == (0, False)
-    assert AuditEntry.objects.get(action="went on with").user == world.owner
+    assert AuditEntry.objects.get(action="resumed").user == world.owner
     client.post(address)
     run.refresh_from_db()
     assert run.status == Status.DONE

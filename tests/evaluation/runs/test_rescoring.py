@@ -339,7 +339,7 @@ def test_command_continues_after_a_refusal_and_audits_no_member(world: World, ru
     assert capsys.readouterr().out.count("re-scored") == 2, "both were scored"
     made = EvalRun.objects.filter(rescored_from__isnull=False)
     assert [one.created_by for one in made] == [None, None]
-    assert [entry.user for entry in AuditEntry.objects.filter(action="scored again")] == [None, None]
+    assert [entry.user for entry in AuditEntry.objects.filter(action="re-scored")] == [None, None]
     with pytest.raises(CommandError, match="2 of 3 evaluations were not re-scored"):
         call_command("rescore", "invoices", "98", "99", str(run.number), confirm_holdout=True)
 

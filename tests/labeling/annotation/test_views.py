@@ -115,7 +115,7 @@ def test_refused_submit_is_saved_as_draft(desk: Desk) -> None:
     document = desk.document()
     answer = save(client_of(desk.ana), document, {**ENTRY, "total_amount": "abc"}, submit=True)
     assert answer.status_code == 422
-    assert "found the text 'abc'" in answer.json()["problems"][0]["message"]
+    assert "found the string 'abc'" in answer.json()["problems"][0]["message"]
     assert Annotation.objects.get().value["total_amount"] == "abc"
     assert not Gold.objects.exists()
 

@@ -238,7 +238,7 @@ def test_rules_reach_the_version(desk: Desk) -> None:
     page = desk.as_("manager").get(desk.url("datasets/1/")).content.decode()
     assert "Grouped by" in page
     assert "metadata.shop" in page
-    assert "over the maximum number" in page
+    assert "Over the maximum number" in page
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ def test_pairs_of_near_duplicates_are_listed(desk: Desk) -> None:
     ((pair, *_),) = listed.context["pairs"]
     assert {pair.one.external_id, pair.other.external_id} == {"inv-0003", "twin"}
     assert "Total 3.50<mark> .</mark></pre>" in listed.content.decode()
-    assert "near-duplicate of a hold-out document" in listed.content.decode()
+    assert "Near-duplicate of a hold-out document" in listed.content.decode()
     assert desk.as_("manager").get(desk.url("datasets/1/near-duplicates/?page=x")).status_code == 200
 
 

@@ -287,7 +287,7 @@ def test_selected_documents_on_the_pages(desk: Desk) -> None:
     assert "Undo</button>" not in desk.as_("annotator").get(answer["Location"]).content.decode()
     back = client.post(desk.url(f"documents/bulk/{edit.pk}/undo/"))
     run_bulk_edit(BulkEdit.objects.latest("pk").pk)
-    assert "Undo: add tags" in client.get(back["Location"]).content.decode()
+    assert "Undo: Add tags" in client.get(back["Location"]).content.decode()
     assert not Document.objects.filter(tags=["cut_off"]).exists()
     again = client.post(desk.url(f"documents/bulk/{edit.pk}/undo/"), follow=True).content.decode()
     assert "cannot be undone" in again

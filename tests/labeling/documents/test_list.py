@@ -214,7 +214,7 @@ def test_slow_search_is_unfinished(desk: Desk, monkeypatch: pytest.MonkeyPatch) 
     page = answer.context["page"]
     assert (page.ids, page.unfinished) == ([], True)
     assert page.after == str(Document.objects.order_by("pk")[9].pk)
-    assert "No matches so far" in answer.content.decode()
+    assert "No matches yet" in answer.content.decode()
     # The page goes on by itself, and that is no step to go back through.
     onwards = f"?q=total+39&amp;after={page.after}&amp;search=on"
     assert f'hx-get="{onwards}"' in answer.content.decode()
@@ -334,7 +334,7 @@ def test_chip_removes_one_filter(full: Desk) -> None:
         full.url("documents/?state=submitted&below=50&field=vendor&op=contains&value=acme")
     )
     chips = {chip.label: chip.query for chip in page.context["chips"]}
-    assert chips["submitted"] == "below=50&field=vendor&op=contains&value=acme"
+    assert chips["Submitted"] == "below=50&field=vendor&op=contains&value=acme"
     assert chips["Vendor contains acme"] == "state=submitted&below=50"
     assert "state=submitted" in chips["50%"]
 
@@ -347,7 +347,7 @@ def test_row_shows_users_score_and_assignment(full: Desk) -> None:
     DocumentScore.objects.create(document=document, project=full.project, score=0.5, wrong_fields=["date"], source="e")
     Document.objects.filter(external_id="inv-0001").update(assigned_to=full.people["reviewer"], disputed=True)
     page = full.as_("manager").get(full.url("documents/?order=")).content.decode()
-    for text in ("desk-annotator", "50%", "wrong: date", "for desk-reviewer", ">conflict<", "import"):
+    for text in ("desk-annotator", "50%", "wrong: date", "for desk-reviewer", ">Conflict<", "import"):
         assert text in page
     slow = full.as_("manager").get(full.url("documents/?order=slowest")).content.decode()
     assert "1 min 1 s" in slow

@@ -195,7 +195,7 @@ def test_score_assignment_pages_and_reviews_are_there(desk: Desk) -> None:
     Page.objects.create(document=found, number=1, image_key="pages/1.png", width=600, height=800, start=0, end=10)
     Document.objects.filter(pk=found.pk).update(page_count=1, disputed=True)
     shown = page(desk, 1)
-    for text in ("75% field accuracy", "evaluation 7", ">conflict<", 'width="600" height="800"', "no user"):
+    for text in ("75% field accuracy", "evaluation 7", ">Conflict<", 'width="600" height="800"', "No user"):
         assert text in shown
 
 

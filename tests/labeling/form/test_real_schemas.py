@@ -58,7 +58,7 @@ def survey() -> Survey:
         start = time.thread_time()
         try:
             schema: Any = loads(text)
-            if "schemas" in schema:  # the catalogue itself
+            if "schemas" in schema:  # the catalog itself
                 continue
             compiled = compile_schema(schema)
             tree = tree_of(compiled)

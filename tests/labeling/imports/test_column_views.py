@@ -60,7 +60,7 @@ def test_invalid_mapping_is_refused(desk: Desk) -> None:
         desk.url(f"{PAGE}columns/"), {"u": upload_token(address), "c0": "beside", "c1": "beside"}
     )
     assert answer.status_code == 422
-    assert "Choose the column that holds the document text." in answer.content.decode()
+    assert "Choose the column that contains the document text." in answer.content.decode()
     assert not ImportRun.objects.exists()
 
 

@@ -48,7 +48,9 @@ def test_invalid_choice_names_row_column_and_field(tmp_path: Path) -> None:
     good, bad = read(path, compiled=schema("ticket-routing"))
     assert good.data["gold"] == {"queue": "billing"}
     assert bad.number == 3
-    assert bad.error == "the column category holds “card_arrival”, which is not one of the choices of the field queue"
+    assert (
+        bad.error == "the column category contains “card_arrival”, which is not one of the choices of the field queue"
+    )
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])

@@ -136,7 +136,7 @@ def test_unreadable_file_fails_the_import(desk: Desk) -> None:
     run_import(run.pk)
     run.refresh_from_db()
     assert run.status == Status.FAILED
-    assert run.error == "Choose the column that holds the document text. The columns are: a, b."
+    assert run.error == "Choose the column that contains the document text. The columns are: a, b."
 
 
 def test_import_emits_event(desk: Desk) -> None:

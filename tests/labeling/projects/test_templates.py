@@ -1,4 +1,4 @@
-"""The catalogue of templates: every one compiles, can be decoded, and holds the examples it promises to hold."""
+"""The catalog of templates: every one compiles, can be decoded, and holds the examples it promises to hold."""
 
 import json
 from decimal import Decimal

@@ -61,7 +61,7 @@ def test_pending_labels_show_their_author(desk: Desk) -> None:
     shown = page(desk, desk.rita)
     assert "&lt;b&gt;odd&lt;/b&gt;" in shown
     assert desk.ana.username in shown
-    assert "needs another reviewer" in shown
+    assert "Needs another reviewer" in shown
     # Annotators see where their own labels are; deciding takes a reviewer.
     rows = browser(desk.ana).get(at(desk)).context["page"].rows
     assert [row.pk for row in rows] == [document.pk]
@@ -367,7 +367,7 @@ def test_rows_of_some_annotators(db: None) -> None:
     rita = browser(desk.rita)
     shown = rita.get(address).content.decode()
     assert "row missing in some labels" in shown
-    assert ">keep row<" in shown
+    assert ">Keep row<" in shown
     done = rita.post(f"{address}adjudicate/", {"version": 2, "pick-0": "leave out"})
     assert done.status_code == 302
     assert Gold.objects.get().revision.value["line_items"] == label["line_items"][1:]

@@ -185,7 +185,7 @@ def test_the_page_of_a_document_shows_its_requests(world: World, deployment: Dep
     decisions.send(project=world.project, user=world.engineer, items=[item.pk], wrong=True)
     document = Document.objects.get(source="requests")
     [shown] = judged_requests(document)
-    assert (shown.draw.request_id, shown.reasons) == (item.request_id, ["invalid output"])
+    assert (shown.draw.request_id, shown.reasons) == (item.request_id, ["Invalid output"])
     assert [one.right for one in shown.judgments] == [False]
     client = Client()
     client.force_login(world.annotator)

@@ -112,7 +112,7 @@ def test_hub_model_is_registered_before_download() -> None:
     assert not model.is_prepared
     assert add_hub_model(hub_id="huggingfacetb/smollm3-3b") == model
     assert add_hub_model(hub_id="someone/SmolLM3-3B").slug == "smollm3-3b-2"
-    assert resolve_model("Qwen/Qwen3-0.6B@main").slug == "qwen3-0-6b"  # the one of the catalogue
+    assert resolve_model("Qwen/Qwen3-0.6B@main").slug == "qwen3-0-6b"  # the one of the catalog
 
 
 @pytest.mark.parametrize("hub_id", ["", "Qwen3", "a/b/c", "../x/y", "a b/c", "-a/b", "a/..", "https://h.co/a/b"])

@@ -217,7 +217,7 @@ def test_only_existing_checkpoints_are_listed(run: TrainingRun, points: list[Tra
     set_to(run, Status.CANCELLED, checkpoint_step=6, facts={"best_step": 4})
     html = " ".join(login("manager").get(URL).content.decode().split())
     assert "3 saved, 2 on disk" in html
-    for shown in ("4" * 12, "6" * 12, '<span class="tag">best</span> 4</td>', "5 MB"):
+    for shown in ("4" * 12, "6" * 12, '<span class="tag">Best</span> 4</td>', "5 MB"):
         assert shown in html, shown
     assert "e" * 12 not in html  # the one of step 2 has made room
     assert "Resume it from its last checkpoint" in html

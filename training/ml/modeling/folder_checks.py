@@ -81,7 +81,7 @@ def _check_files(root: Path, files: list[Path]) -> None:
     for path in files:
         name = path.relative_to(root).as_posix()
         if path.suffix in PICKLES:
-            raise Refused(f"{name} may hold pickled code. Only safetensors weights are loaded.", code="model")
+            raise Refused(f"{name} may contain pickled code. Only safetensors weights are loaded.", code="model")
         if path.suffix == ".py":
             raise Refused(f"{name} is code. Models with their own code are not loaded.", code="model")
         if path.is_symlink() and not path.resolve().is_relative_to(inside):

@@ -138,7 +138,7 @@ def incomplete_date(text: str, field: Field) -> str:
     if not missing:
         return ""
     parts, verb = " and the ".join(missing), "is" if len(missing) == 1 else "are"
-    return f"must be a whole date: the {parts} {verb} missing in '{collapse(text)[:60]}'"
+    return f"must be a complete date: the {parts} {verb} missing in '{collapse(text)[:60]}'"
 
 
 def format_value(value: Any, field: Field) -> str:
