@@ -10,7 +10,7 @@ from evaluation.models import (
     EvalRun,
     GatePolicy,
     GateReport,
-    LoopRun,
+    PipelineRun,
     PrelabelRun,
 )
 from slmstudio.admin import ReadOnlyAdmin
@@ -65,8 +65,8 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     search_fields = ("about",)
 
 
-@admin.register(LoopRun)
-class LoopRunAdmin(ReadOnlyAdmin):
+@admin.register(PipelineRun)
+class PipelineRunAdmin(ReadOnlyAdmin):
     """Pipeline runs."""
 
     list_display = ("pk", "project", "status", "stage", "created_at")

@@ -20,14 +20,18 @@ class EvaluationConfig(AppConfig):
         from evaluation.gates.holdout.price import evaluation_price
         from evaluation.gates.policy.proposals import propose_from_contract
         from evaluation.label_issues.challenges import open_challenges, resolve_all
-        from evaluation.learning_curves import services as learning_curves
+        from evaluation.label_issues.label_checks import LABEL_CHECK
+        from evaluation.learning_curves.study import LEARNING_CURVE
         from evaluation.pipeline import services as pipeline
         from evaluation.prelabels.services import notify_webhooks
+        from evaluation.prompts.study import PROMPT
         from evaluation.runs.services import evaluation_ended, file_keys, holdout_price, need_of_weights
         from evaluation.runs.services import notify_webhooks as notify_of_evaluation
         from labeling.annotation.challenges import challenge_sources
         from labeling.api.routers import more_routers
         from labeling.contract.changes import contract_changed
+        from labeling.studies.kinds import register
+        from labeling.studies.services import on_run_changed
         from slmstudio import hooks, panels
         from training.runs.retention import weights_needed
 
@@ -42,8 +46,9 @@ class EvaluationConfig(AppConfig):
         evaluation_ended.register(benchmarks.on_evaluation_ended)
         evaluation_ended.register(pipeline.on_evaluation_ended)
         hooks.run_reaped["evaluation.PrelabelRun"].register(notify_webhooks)
-        evaluation_ended.register(learning_curves.on_evaluation_ended)
-        hooks.reaper_passed.register(learning_curves.advance_all)
+        evaluation_ended.register(on_run_changed)
+        for kind in (PROMPT, LEARNING_CURVE, LABEL_CHECK):
+            register(kind)
         hooks.reaper_passed.register(pipeline.advance_all)
         hooks.reaper_passed.register(benchmarks.advance_all)
         challenge_sources.register(open_challenges)

@@ -10,7 +10,7 @@ from django.utils.translation import ngettext
 from evaluation.approvals.decisions import decision_obstacle, decision_status
 from evaluation.approvals.waivers import waivers_of
 from evaluation.label_issues import challenges, corrections
-from evaluation.models import EvalOutput, EvalRun, GateReport, GoldQuestion, PolicyProposal
+from evaluation.models import EvalOutput, EvalRun, GateReport, LabelChallenge, PolicyProposal
 from evaluation.pipeline.services import latest_pipeline
 from evaluation.regression_suite.services import of_document
 from labeling.models import Split
@@ -133,7 +133,7 @@ def proposal_step(project: Any, user: User) -> NextStep | None:
 @next_step(33)
 def correction_step(project: Any, user: User) -> NextStep | None:
     """For an engineer: corrected labels without a dataset version, or evaluations to re-score with them."""
-    if not _can(project, Action.RUN) or not GoldQuestion.objects.filter(project=project).exists():
+    if not _can(project, Action.RUN) or not LabelChallenge.objects.filter(project=project).exists():
         return None
     challenges.resolve_project(project)
     status, address = corrections.correction_status(project), reverse("challenges", args=[project.slug])

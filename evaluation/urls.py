@@ -13,26 +13,24 @@ from evaluation.endpoints import views as endpoint_views
 from evaluation.gates import views as gate_views
 from evaluation.gates.policy import views as policy_views
 from evaluation.http import moved_to
-from evaluation.label_issues import label_check_views
 from evaluation.label_issues import views as label_issue_views
-from evaluation.learning_curves import views as learning_curve_views
 from evaluation.models import Benchmark, EvalRun, PrelabelRun
 from evaluation.pipeline import views as pipeline_views
 from evaluation.prelabels import services as prelabel_services
 from evaluation.prelabels import views as prelabel_views
-from evaluation.prompts import views as prompt_views
 from evaluation.regression_suite import views as regression_suite_views
 from evaluation.runs import list_views, resource_views
 from evaluation.runs import services as run_services
 from evaluation.runs import views as run_views
+from labeling.studies.urls import former_pages
 from slmstudio.runs import controls
 
 urlpatterns = [
+    *former_pages("benchmark/prompts/", "prompt"),
+    *former_pages("evaluation/label-checks/", "label-check"),
+    *former_pages("evaluation/learning-curves/", "learning-curve"),
     path("benchmark/", benchmark_views.benchmarks, name="benchmarks"),
     path("benchmark/new/", benchmark_views.new, name="benchmark_new"),
-    path("benchmark/prompts/new/", prompt_views.new, name="prompt_search_new"),
-    path("benchmark/prompts/<int:number>/", prompt_views.prompt_search, name="prompt_search"),
-    path("benchmark/prompts/<int:number>/cancel/", prompt_views.cancel, name="prompt_search_cancel"),
     path("benchmark/<int:number>/", benchmark_views.benchmark, name="benchmark"),
     path(
         "benchmark/<int:number>/cancel/",
@@ -75,20 +73,11 @@ urlpatterns = [
     path("evaluation/challenges/", label_issue_views.challenge_list, name="challenges"),
     path("evaluation/challenges/freeze/", label_issue_views.freeze, name="challenges_freeze"),
     path("evaluation/challenges/rescore/", label_issue_views.rescore_all, name="challenges_rescore"),
-    path("evaluation/label-checks/start/", label_check_views.start, name="suspect_labels_start"),
-    path("evaluation/label-checks/<int:number>/", label_check_views.label_check, name="suspect_labels"),
-    path(
-        "evaluation/label-checks/<int:number>/challenge/",
-        label_check_views.challenge_first,
-        name="suspect_labels_challenge",
-    ),
+    path("studies/label-check/<int:number>/challenge/", label_issue_views.challenge_first, name="suspects_challenge"),
     path("evaluation/gold/", moved_to("challenges"), name="former_challenges"),
     path("evaluation/gold/freeze/", moved_to("challenges_freeze"), name="former_challenges_freeze"),
     path("evaluation/gold/rescore/", moved_to("challenges_rescore"), name="former_challenges_rescore"),
-    path("evaluation/learning-curves/", learning_curve_views.learning_curves, name="learning_curves"),
-    path("evaluation/learning-curves/<int:number>/", learning_curve_views.learning_curve, name="learning_curve"),
-    path("evaluation/learning-curves/<int:number>/cancel/", learning_curve_views.cancel, name="learning_curve_cancel"),
-    path("evaluation/loop/", pipeline_views.panel, name="loop_panel"),
+    path("evaluation/pipeline/", pipeline_views.panel, name="pipeline_panel"),
     path("prelabels/", prelabel_views.prelabel_list, name="prelabels"),
     path("prelabels/new/", prelabel_views.new, name="prelabel_new"),
     path("prelabels/<int:number>/", prelabel_views.run, name="prelabel_run"),

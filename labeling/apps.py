@@ -1,8 +1,13 @@
 """The labeling app: projects, contracts, documents, annotations, dataset versions."""
 
+from typing import TYPE_CHECKING
+
 from django.apps import AppConfig
 from django.conf import settings
 from django.db.models.signals import post_save
+
+if TYPE_CHECKING:
+    from ninja import Router
 
 
 class LabelingConfig(AppConfig):
@@ -12,11 +17,14 @@ class LabelingConfig(AppConfig):
 
     def ready(self) -> None:
         from labeling import navigation  # noqa: F401
+        from labeling.api.routers import more_routers
         from labeling.documents import search_index
         from labeling.integrations import deliveries, tokens
         from labeling.models import Membership
         from labeling.projects.storage import file_keys, text_bytes
-        from labeling.queue_order import services as queue_order
+        from labeling.queue_order import study as queue_order
+        from labeling.studies import kinds
+        from labeling.studies import services as studies
         from slmstudio import hooks, panels
         from slmstudio.workers import job_names
 
@@ -30,4 +38,14 @@ class LabelingConfig(AppConfig):
         hooks.project_bytes.register(text_bytes)
         hooks.reaper_passed.register(search_index.sweep)
         hooks.reaper_passed.register(deliveries.sweep)
+        kinds.register(queue_order.QUEUE_ORDER)
+        more_routers.register(_studies_router)
+        hooks.project_files.register(studies.file_keys)
+        hooks.reaper_passed.register(studies.advance_all)
         hooks.reaper_passed.register(queue_order.sweep)
+
+
+def _studies_router() -> "tuple[str, Router]":
+    from labeling.studies.api import router
+
+    return "/projects/{slug:slug}/studies", router

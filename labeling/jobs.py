@@ -8,12 +8,10 @@ from labeling.documents import bulk_edit, search_index
 from labeling.imports import services as import_services
 from labeling.imports.rows import ReadError
 from labeling.integrations import deliveries
-from labeling.models import BulkEdit, FreezeRun, ImportRun, IndexRun, QueueOrderRun, SchemaMigration
-from labeling.queue_order import services as queue_order_services
+from labeling.models import BulkEdit, FreezeRun, ImportRun, IndexRun, SchemaMigration
 from labeling.schema_migration import services as schema_migration_services
 from labeling.schema_migration.mapping import MappingError
 from slmstudio.errors import Refused
-from slmstudio.runs.heartbeat import keep_alive
 
 logger = logging.getLogger(__name__)
 
@@ -83,19 +81,6 @@ def run_freeze(pk: int) -> None:
     except Exception as error:
         logger.exception("freeze %s failed", pk)
         run.fail(f"Freezing failed: {type(error).__name__}: {str(error)[:300]}. No version was created. Try again.")
-
-
-def run_queue_order(pk: int) -> None:
-    """Computes the order of a queue and puts it in effect."""
-    run = QueueOrderRun.objects.select_related("project").filter(pk=pk).first()
-    if run is None or not run.claim():
-        return
-    try:
-        with keep_alive(run):
-            queue_order_services.run_order(run)
-    except Exception as error:
-        logger.exception("queue order %s failed", pk)
-        run.fail(f"The order was not computed: {type(error).__name__}: {str(error)[:300]}. The previous order stays.")
 
 
 def run_bulk_edit(pk: int) -> None:

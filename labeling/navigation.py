@@ -38,7 +38,18 @@ register(
         roles=EVERYONE - {Role.MANAGER},
     ),
 )
-register(70, Section(title="Progress", icon="graph-up", view="progress", key="p", pages=("progress", "queue")))
+register(70, Section(title="Progress", icon="graph-up", view="progress", key="p", pages=("progress",)))
+register(
+    105,
+    Section(
+        title="Studies",
+        icon="clipboard-data",
+        view="studies",
+        key="u",
+        pages=("stud",),
+        roles=ENGINEERS | {Role.MANAGER},
+    ),
+)
 register(80, Section(title="Datasets", icon="box-seam", view="datasets", key="s", pages=("dataset",), roles=ENGINEERS))
 register(
     140,

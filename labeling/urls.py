@@ -10,6 +10,7 @@ from labeling.models import SchemaMigration
 from labeling.projects import contract_views, draft_views, json_editor_views, settings_views
 from labeling.projects import views as project_views
 from labeling.schema_migration import views as schema_migration_views
+from labeling.studies.views import former_page
 from slmstudio.runs import controls
 
 below_project: list[URLPattern | URLResolver] = [
@@ -43,7 +44,8 @@ below_project: list[URLPattern | URLResolver] = [
     path("tokens/", token_views.tokens, name="tokens"),
     path("tokens/<int:pk>/revoke/", token_views.revoke, name="token_revoke"),
     path("", include("labeling.annotation.urls")),
-    path("", include("labeling.queue_order.urls")),
+    path("", include("labeling.studies.urls")),
+    path("label/order/", former_page, {"kind": "queue-order", "page": "studies"}, name="former_studies"),
     path("", include("labeling.comments.urls")),
     path("", include("labeling.review.urls")),
 ]

@@ -75,8 +75,8 @@ def _recent(project: Model, since: datetime) -> Iterable["BackgroundRun"]:
     at_work = Q(status=Status.RUNNING) | Q(finished_at__gt=since)
     for model in run_models():
         if model.queue_name == "gpu" and (path := project_path(model)):
-            found = model.objects.filter(at_work, started_at__isnull=False, **{path: project})
-            yield from found.only("started_at", "finished_at", *model.gpu_columns)
+            rows = model.objects.filter(at_work, started_at__isnull=False, **{path: project}, **model.gpu_rows)
+            yield from rows.only("started_at", "finished_at", *model.gpu_columns)
 
 
 def storage_problem(project: Model) -> str:

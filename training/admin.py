@@ -3,7 +3,7 @@
 from django.contrib import admin
 
 from slmstudio.admin import ReadOnlyAdmin
-from training.models import BaseModel, LengthReport, ModelVersion, Search, TrainingRun
+from training.models import BaseModel, LengthReport, ModelVersion, TrainingRun
 
 
 @admin.register(BaseModel)
@@ -27,13 +27,6 @@ class TrainingRunAdmin(ReadOnlyAdmin):
 
     list_display = ("number", "project", "name", "status", "base_model", "created_by", "created_at")
     list_filter = ("status", "project")
-
-
-@admin.register(Search)
-class SearchAdmin(ReadOnlyAdmin):
-    """Searches."""
-
-    list_display = ("number", "project", "name", "status", "base_model", "created_by", "created_at")
 
 
 @admin.register(ModelVersion)

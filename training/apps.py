@@ -1,11 +1,6 @@
 """The training app: base models, training runs, model versions."""
 
-from typing import TYPE_CHECKING
-
 from django.apps import AppConfig
-
-if TYPE_CHECKING:
-    from ninja import Router
 
 
 class TrainingConfig(AppConfig):
@@ -14,7 +9,8 @@ class TrainingConfig(AppConfig):
     name = "training"
 
     def ready(self) -> None:
-        from labeling.api.routers import more_routers
+        from labeling.studies.kinds import register
+        from labeling.studies.services import on_run_changed
         from slmstudio import hooks, panels
         from training import navigation  # noqa: F401
         from training.exports.services import keep_previous_export
@@ -22,7 +18,7 @@ class TrainingConfig(AppConfig):
         from training.runs.event_recorder import run_evaluated
         from training.runs.services import file_keys, notify_webhooks, restart
         from training.runs.views import run_sections
-        from training.search.services import advance_all, on_run_changed
+        from training.search.study import SEARCH, trial_context
 
         panels.include("training.panels")
         hooks.project_files.register(file_keys)
@@ -31,13 +27,7 @@ class TrainingConfig(AppConfig):
         hooks.run_reaped["training.ModelExport"].register(keep_previous_export)
         hooks.run_reaped["training.SpecExport"].register(keep_previous_export)
         run_sections.register(exports_context)
+        run_sections.register(trial_context)
         hooks.run_ended["training.TrainingRun"].register(on_run_changed)
         run_evaluated.register(on_run_changed)
-        more_routers.register(_searches_router)
-        hooks.reaper_passed.register(advance_all)
-
-
-def _searches_router() -> "tuple[str, Router]":
-    from training.search.api import router
-
-    return "/projects/{slug:slug}/searches", router
+        register(SEARCH)

@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from labeling.studies.urls import former_pages
 from slmstudio.runs import controls
 from training.exports import views as export_views
 from training.models import TrainingRun
@@ -9,19 +10,14 @@ from training.run_table import views as table_views
 from training.runs import new_run_views, overlay_views, token_length_views
 from training.runs import services as run_services
 from training.runs import views as run_views
-from training.search import views as search_views
 
 urlpatterns = [
+    *former_pages("training/searches/", "search"),
     path("training/", table_views.runs, name="training"),
     path("training/runs/", table_views.change_runs, name="training_runs_change"),
     path("training/new/", new_run_views.new_run, name="training_new"),
     path("training/new/estimate/", new_run_views.estimate, name="training_estimate"),
     path("training/new/spec/", new_run_views.from_spec, name="training_from_spec"),
-    path("training/searches/", search_views.searches, name="training_searches"),
-    path("training/searches/new/", search_views.new_search, name="training_search_new"),
-    path("training/searches/<int:number>/", search_views.search_page, name="training_search"),
-    path("training/searches/<int:number>/stop/", search_views.stop_search, name="training_search_stop"),
-    path("training/searches/<int:number>/search.yaml", search_views.search_spec, name="training_search_spec"),
     path("training/overlay/", overlay_views.overlay, name="training_overlay"),
     path("training/lengths/", new_run_views.lengths, name="training_lengths"),
     path("training/lengths/<int:number>/", token_length_views.dataset_lengths, name="dataset_lengths"),

@@ -17,7 +17,7 @@ from evaluation.benchmarks.services import (
 from evaluation.classical import services as classical
 from evaluation.inference.classical_model import ClassicalKind
 from evaluation.inference.classical_spec import extracted_fields
-from evaluation.models import Endpoint, EvalRun, PromptSearch
+from evaluation.models import Endpoint, EvalRun, OptimizedPrompt
 from evaluation.runs.services import decoding_modes
 from evaluation.widgets import narrow_number_input
 from labeling.models import Project
@@ -57,7 +57,7 @@ def candidate_choices(project: Project) -> dict[str, list[CandidateChoice]]:
     limit = memory_limit(project)
     versions: Any = ModelVersion.objects.with_weights().filter(project=project, training_run__archived_at=None)
     versions = versions.select_related("training_run__dataset")
-    prompts = PromptSearch.objects.usable(project)[:NEWEST_VERSIONS]
+    prompts = OptimizedPrompt.objects.usable(project)[:NEWEST_VERSIONS]
     bases = list(BaseModel.objects.order_by("parameters", "name"))
     here = [one for one in bases if _is_local(one)]
     return {
@@ -101,13 +101,13 @@ def _classical(kind: ClassicalKind, project: Project) -> CandidateChoice:
     return CandidateChoice(f"classical-{kind}", str(kind.label), kind, tuple(facts), None, problem)
 
 
-def _prompt(search: PromptSearch) -> CandidateChoice:
+def _prompt(prompt: OptimizedPrompt) -> CandidateChoice:
     facts = (
-        f"{len(search.examples)} few-shot examples",
-        f"chosen on {len(search.documents)} validation documents, which are excluded",
+        f"{len(prompt.examples)} few-shot examples",
+        f"chosen on {len(prompt.documents)} validation documents, which are excluded",
     )
-    note = "Document text is sent to its URL." if search.endpoint is not None else ""
-    return CandidateChoice(f"prompt-{search.number}", str(search), search, facts, None, note)
+    note = "Document text is sent to its URL." if prompt.endpoint is not None else ""
+    return CandidateChoice(f"prompt-{prompt.number}", str(prompt), prompt, facts, None, note)
 
 
 def _version(version: ModelVersion) -> CandidateChoice:

@@ -21,8 +21,8 @@ from evaluation.classical import services as classical
 from evaluation.inference.backends import backend_class_of
 from evaluation.inference.classical_model import ClassicalKind
 from evaluation.inference.endpoint_keys import endpoint_config
-from evaluation.models import Benchmark, Endpoint, EvalRun, PromptSearch
-from evaluation.prompts.services import searched_documents
+from evaluation.models import Benchmark, Endpoint, EvalRun, OptimizedPrompt
+from evaluation.prompts.study import searched_documents
 from evaluation.runs import few_shot
 from evaluation.runs.services import Model, start_evaluation
 from labeling.datasets import near_duplicates, splits
@@ -46,7 +46,7 @@ _MAX_COMPARED = 2000
 #: newest training documents of candidates whose near-duplicates are excluded, a few seconds
 _MAX_TRAINING_TEXTS = 10_000
 
-Candidate = BaseModel | ModelVersion | Endpoint | ClassicalKind | PromptSearch
+Candidate = BaseModel | ModelVersion | Endpoint | ClassicalKind | OptimizedPrompt
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def start_benchmark(
         raise Refused("No dataset version of the current schema. Freeze one first.", field="documents")
     _check_file(dataset)
     trained = [one.training_run.dataset for one in candidates if isinstance(one, ModelVersion)]
-    searched = searched_documents(one for one in candidates if isinstance(one, PromptSearch))
+    searched = searched_documents(one for one in candidates if isinstance(one, OptimizedPrompt))
     drawn = sample_documents(dataset, count=documents, seed=dataset.seed, seen=trained, searched=searched)
     if few_shot.in_holdout(drawn.examples):
         raise Refused(
@@ -251,9 +251,9 @@ def _check(
     if not MIN_DOCUMENTS <= documents <= MAX_DOCUMENTS:
         raise Refused(f"Choose {MIN_DOCUMENTS} to {MAX_DOCUMENTS} documents.", field="documents")
     for one in candidates:
-        if isinstance(one, ModelVersion | Endpoint | PromptSearch) and one.project_id != project.pk:
+        if isinstance(one, ModelVersion | Endpoint | OptimizedPrompt) and one.project_id != project.pk:
             raise Refused(f"{one} belongs to another project.", field="models")
-        if isinstance(one, PromptSearch) and one.endpoint is not None:
+        if isinstance(one, OptimizedPrompt) and one.endpoint is not None:
             _check_endpoint(one.endpoint, order)
         if isinstance(one, Endpoint):
             _check_endpoint(one, order)
@@ -284,7 +284,7 @@ def _check_endpoint(endpoint: Endpoint, modes: Sequence[str]) -> None:
 
 def _modes(model: Model, order: Sequence[str]) -> list[str]:
     """Those of the modes that a model can decode in; a model that does not decode has one evaluation."""
-    if isinstance(model, PromptSearch):
+    if isinstance(model, OptimizedPrompt):
         model = model.model
     backend = backend_class_of(model)
     modes = order if backend.decodes else [EvalRun.Mode.CONSTRAINED]

@@ -13,7 +13,7 @@ from evaluation.benchmarks import results
 from evaluation.benchmarks import services as service
 from evaluation.benchmarks.forms import BenchmarkForm
 from evaluation.http import set_project
-from evaluation.models import Benchmark, EvalRun, PromptSearch
+from evaluation.models import Benchmark, EvalRun
 from labeling.models import Project
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
@@ -21,8 +21,6 @@ from slmstudio.runs.models import Status
 from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment, query_param, redirect_to
 
 PAGE = 20
-#: prompt searches that the list shows
-SEARCHES = 10
 
 
 @require_safe
@@ -39,8 +37,6 @@ def benchmarks(request: SignedInRequest, slug: str) -> HttpResponse:
     if not is_htmx(request):
         context["stock"] = service.available_documents(project)
         context["least"] = service.MIN_DOCUMENTS
-        context["searches"] = PromptSearch.objects.newest(project)[:SEARCHES]
-        set_project(project, *context["searches"])
     return page_or_fragment(request, "evaluation/benchmarks/list.html", "rows", context)
 
 

@@ -8,7 +8,7 @@ from slmstudio.storage.hashing import sha256_text
 
 
 class AbstractPrompt(models.Model):
-    """Instruction and few-shot examples that replace those of the contract and the seed. ``PromptSearch`` is its
+    """Instruction and few-shot examples that replace those of the contract and the seed. ``OptimizedPrompt`` is its
     table."""
 
     number = models.PositiveIntegerField()

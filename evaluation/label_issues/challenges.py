@@ -13,10 +13,10 @@ from django.db import transaction
 from django.db.models import F, OuterRef, Subquery
 
 from evaluation.audit import services as audit_services
-from evaluation.models import EvalOutput, EvalRun, GoldQuestion, SuspectLabel
+from evaluation.models import EvalOutput, EvalRun, LabelChallenge, SuspectLabel
 from evaluation.scores.label_noise import candidate_label
 from labeling.annotation import challenges
-from labeling.annotation.challenges import LabelChallenge
+from labeling.annotation.challenges import ChallengedLabel
 from labeling.form.merge import same
 from labeling.models import AnnotationRevision, DatasetItem, Document, Gold, Project
 from slmstudio.access import Action, require
@@ -29,7 +29,7 @@ _BATCH_SIZE = 500
 __all__ = ["challenge_suspect", "create_challenge", "open_challenges", "resolve_all", "resolve_project"]
 
 
-def create_challenge(*, output: EvalOutput, user: User, path: str = "", reason: str = "") -> GoldQuestion:
+def create_challenge(*, output: EvalOutput, user: User, path: str = "", reason: str = "") -> LabelChallenge:
     """Challenges the gold label of an output, at ``path`` or as a whole; the document goes to adjudication. Returns the
     open challenge of the document, if there is one.
 
@@ -49,7 +49,7 @@ def create_challenge(*, output: EvalOutput, user: User, path: str = "", reason: 
         Project.objects.select_for_update(no_key=True).get(pk=run.project_id)  # first: the audit log locks it
         # Locked, so that two concurrent challenges become one.
         document = Document.objects.select_for_update(of=("self",), no_key=True).get(pk=output.document_id)
-        existing: GoldQuestion | None = GoldQuestion.objects.open().filter(document=document).first()
+        existing: LabelChallenge | None = LabelChallenge.objects.open().filter(document=document).first()
         if existing is not None:
             return existing
         try:
@@ -57,7 +57,7 @@ def create_challenge(*, output: EvalOutput, user: User, path: str = "", reason: 
         except Refused as refused:
             raise Refused(str(refused), field="form") from refused
         _check_current(run, document, revision)
-        challenge = GoldQuestion(
+        challenge = LabelChallenge(
             project_id=run.project_id,
             document=document,
             eval_run=run,
@@ -72,7 +72,7 @@ def create_challenge(*, output: EvalOutput, user: User, path: str = "", reason: 
 
 
 @transaction.atomic
-def challenge_suspect(*, suspect: SuspectLabel, user: User) -> bool:
+def challenge_suspect(*, suspect: SuspectLabel, user: User, eval_run: EvalRun | None = None) -> bool:
     """Challenges the label of a suspect, with the prediction as the suggestion. False if it is already challenged.
 
     Raises:
@@ -82,14 +82,14 @@ def challenge_suspect(*, suspect: SuspectLabel, user: User) -> bool:
     run = suspect.run
     Project.objects.select_for_update(no_key=True).get(pk=run.project_id)
     document = Document.objects.select_for_update(of=("self",), no_key=True).get(pk=suspect.document_id)
-    if document.holdout or GoldQuestion.objects.open().filter(document=document).exists():
+    if document.holdout or LabelChallenge.objects.open().filter(document=document).exists():
         return False
     if challenges.send_to_adjudication(document=document).pk != suspect.revision_id:
         raise Refused("The label changed since the check.")
-    challenge = GoldQuestion(
+    challenge = LabelChallenge(
         project_id=run.project_id,
         document=document,
-        eval_run=run.eval_run,
+        eval_run=eval_run,
         revision=suspect.revision,
         field=suspect.field,
         reason=(
@@ -104,7 +104,7 @@ def challenge_suspect(*, suspect: SuspectLabel, user: User) -> bool:
     return True
 
 
-def _save(challenge: GoldQuestion, project: Project, user: User, details: dict[str, Any]) -> None:
+def _save(challenge: LabelChallenge, project: Project, user: User, details: dict[str, Any]) -> None:
     """Stores a new challenge, and the act in the audit log."""
     challenge.full_clean(validate_constraints=False)
     challenge.save()
@@ -140,9 +140,9 @@ def _about(document: Document) -> str:
 # -- for the reviewer ----------------------------------------------------------------------------------------------
 
 
-def open_challenges(documents: Sequence[int]) -> dict[int, LabelChallenge]:
+def open_challenges(documents: Sequence[int]) -> dict[int, ChallengedLabel]:
     """The open challenges of some documents, for the labeling pages; one query where there are none."""
-    found = GoldQuestion.objects.open().filter(document__in=documents)
+    found = LabelChallenge.objects.open().filter(document__in=documents)
     pending = list(
         found.select_related(
             "revision", "created_by", *(f"eval_run__{name}" for name in ("base_model", "endpoint", "training_run")),
@@ -159,9 +159,9 @@ def open_challenges(documents: Sequence[int]) -> dict[int, LabelChallenge]:
     return {one.document_id: _for_review(one, outputs.get((one.eval_run_id, one.document_id))) for one in pending}
 
 
-def _for_review(challenge: GoldQuestion, score: Any) -> LabelChallenge:
+def _for_review(challenge: LabelChallenge, score: Any) -> ChallengedLabel:
     run = challenge.eval_run
-    return LabelChallenge(
+    return ChallengedLabel(
         path=challenge.field,
         value=challenge.suggestion
         or candidate_label(challenge.revision.value, (score or {}).get("output"), challenge.field),
@@ -177,12 +177,12 @@ def _for_review(challenge: GoldQuestion, score: Any) -> LabelChallenge:
 
 def resolve_all() -> None:
     """Resolves the decided challenges of all projects; called after each sweep."""
-    resolve_challenges(GoldQuestion.objects.open())
+    resolve_challenges(LabelChallenge.objects.open())
 
 
 def resolve_project(project: Project) -> int:
     """Resolves the decided challenges of a project. One query where none is open."""
-    return resolve_challenges(GoldQuestion.objects.open().filter(project=project))
+    return resolve_challenges(LabelChallenge.objects.open().filter(project=project))
 
 
 def resolve_challenges(rows: Any) -> int:
@@ -200,8 +200,8 @@ def resolve_challenges(rows: Any) -> int:
 
 
 @transaction.atomic
-def _resolve(challenge: GoldQuestion, gold: Gold) -> bool:
-    own = GoldQuestion.objects.open().filter(pk=challenge.pk)
+def _resolve(challenge: LabelChallenge, gold: Gold) -> bool:
+    own = LabelChallenge.objects.open().filter(pk=challenge.pk)
     revision = gold.revision
     if revision.action == AnnotationRevision.Action.MIGRATE:
         own.update(revision=revision)  # migrated to another schema version: not a decision
@@ -214,7 +214,7 @@ def _resolve(challenge: GoldQuestion, gold: Gold) -> bool:
     # The author of the label may be involved, where another user approved it.
     decider = gold.approved_by if revision.user_id in involved and gold.approved_by_id else revision.user
     corrected = not same(challenge.revision.value, revision.value)
-    answer = GoldQuestion.Answer.CORRECTED if corrected else GoldQuestion.Answer.CONFIRMED
+    answer = LabelChallenge.Answer.CORRECTED if corrected else LabelChallenge.Answer.CONFIRMED
     if not own.update(answer=answer, answered_by=decider, answered_at=gold.created_at):
         return False
     audit_services.record(

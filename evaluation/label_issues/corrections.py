@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 
-from evaluation.models import EvalRun, GoldQuestion
+from evaluation.models import EvalRun, LabelChallenge
 from evaluation.runs import rescoring
 from labeling.datasets import freeze as freeze_module
 from labeling.datasets.freeze_rules import rules_of
@@ -33,7 +33,7 @@ class CorrectionStatus:
 def correction_status(project: Project) -> CorrectionStatus:
     """Which corrections are in the newest version, and which evaluations must be re-scored."""
     newest = DatasetVersion.objects.filter(project=project).order_by("-number").first()
-    corrected = GoldQuestion.objects.filter(project=project, answer=GoldQuestion.Answer.CORRECTED)
+    corrected = LabelChallenge.objects.filter(project=project, answer=LabelChallenge.Answer.CORRECTED)
     keys = sorted(set(corrected.values_list("document_id", flat=True)))
     if newest is None or not keys:
         return CorrectionStatus(newest)

@@ -6,22 +6,17 @@ from typing import Any
 
 from django import forms
 from django.contrib.auth.models import User
-from django.core.validators import MaxValueValidator
 
 from evaluation.label_issues.challenges import MAX_REASON_LENGTH, challengeable_fields
-from evaluation.label_issues.label_checks import evaluations
 from evaluation.label_issues.lookalikes import DEFAULT_COUNT, MAX_COUNT, OutputFilter
 from evaluation.models import EvalOutput
 from evaluation.scores.display import text_of
 from evaluation.widgets import narrow_number_input, select, textarea
-from labeling.datasets.freeze_candidates import class_fields
 from labeling.models import Membership, Project
 
 #: query parameters of a filter of outputs, as on the page of an evaluation
 FILTERS = tuple(field.name for field in fields(OutputFilter))
 _MAX_PREVIEW_LENGTH = 60
-#: evaluations to choose from
-MAX_EVALUATIONS = 30
 
 
 class ChallengeForm(forms.Form):
@@ -48,39 +43,6 @@ def _preview(path: str, row: Mapping[str, Any]) -> str:
     """A field with its gold value."""
     gold = text_of(row.get("gold")) or "none"
     return f"{path}: {gold[:_MAX_PREVIEW_LENGTH]}{'…' if len(gold) > _MAX_PREVIEW_LENGTH else ''}"
-
-
-class LabelCheckForm(forms.Form):
-    """What gold labels are compared with: ``classifier``, ``predictions``, or the number of an evaluation."""
-
-    source = forms.ChoiceField(label="Compare with", widget=select())
-
-    def __init__(self, data: Any = None, *, project: Project) -> None:
-        self.runs = {str(run.number): run for run in evaluations(project)[:MAX_EVALUATIONS]}
-        super().__init__(data)
-        own = [("predictions", "Pre-labels of models that did not train on the document")]
-        if class_fields(project.schema_version.compiled):
-            own.insert(0, ("classifier", "Out-of-fold classifier (seconds; fields with fixed values)"))
-        outputs = [(number, f"Evaluation {run.short_name}") for number, run in self.runs.items()]
-        choices = [*own, ("Evaluations on validation", outputs)] if outputs else own
-        self.fields["source"].choices = choices  # type: ignore[attr-defined]
-
-    def options(self) -> dict[str, Any]:
-        """The source and the evaluation, for the service."""
-        chosen = self.cleaned_data["source"]
-        run = self.runs.get(chosen)
-        return {"source": "evaluation" if run else chosen, "eval_run": run}
-
-
-class ChallengeSuspectsForm(forms.Form):
-    """How many suspect labels are challenged."""
-
-    count = forms.IntegerField(label="Challenge the first", min_value=1, widget=narrow_number_input())
-
-    def __init__(self, data: Any = None, *, total: int) -> None:
-        super().__init__(data, initial={"count": min(20, total)})
-        self.fields["count"].max_value = total  # type: ignore[attr-defined]
-        self.fields["count"].validators.append(MaxValueValidator(total))
 
 
 class LookalikeForm(forms.Form):

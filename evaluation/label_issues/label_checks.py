@@ -1,27 +1,42 @@
-"""Label checks: gold labels compared with predictions of models that did not see them, the most suspect first.
+"""The label check as a kind of study: gold labels compared with predictions of models that did not see them, the most
+suspect first.
 
 Hold-out documents are never checked: hold-out labels that are corrected where a model disagrees favor that model.
 """
 
-import logging
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.core.paginator import Paginator
 from django.db.models import QuerySet
+from django.http import QueryDict
+from pydantic import Field
 
 from evaluation.audit import services as audit_services
 from evaluation.label_issues import suspects
 from evaluation.label_issues.challenges import challenge_suspect
 from evaluation.label_issues.suspects import CheckedLabel, Suspect
-from evaluation.models import EvalOutput, EvalRun, GoldQuestion, LabelCheckRun, PrelabelRun, SuspectLabel
+from evaluation.models import EvalOutput, EvalRun, LabelChallenge, PrelabelRun, SuspectLabel
+from evaluation.scores.display import text_of
 from evaluation.scores.label_noise import candidate_label
 from labeling.datasets.freeze_candidates import TextIndex, class_fields, no_progress
 from labeling.datasets.near_duplicates import THRESHOLD
 from labeling.form.merge import MISSING, value_at
-from labeling.models import AnnotationRevision, DatasetItem, Document, Gold, Prediction, Project, Split
+from labeling.models import (
+    AnnotationRevision,
+    DatasetItem,
+    Document,
+    Gold,
+    Prediction,
+    Project,
+    SchemaVersion,
+    Split,
+    Study,
+)
+from labeling.studies.kinds import Choices, StudyKind, StudySpec
 from slmstudio.access import Action, require
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.contract.schema.compiled import CompiledSchema, split
@@ -29,96 +44,133 @@ from slmstudio.contract.scoring.pairing import pair
 from slmstudio.contract.values.kinds.registry import KINDS
 from slmstudio.contract.values.kinds.values import normalize
 from slmstudio.errors import Refused
-from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.runs.models import Status
 from slmstudio.text.classifier import out_of_fold
 
-logger = logging.getLogger(__name__)
 #: labels that a check needs to say anything
 MIN_DOCUMENTS = 20
 #: labeled documents of a check; the newest where there are more
 MAX_DOCUMENTS = 20_000
 #: suspects that are kept
 MAX_SUSPECTS = 1_000
+#: evaluations to choose from
+MAX_EVALUATIONS = 30
+PAGE_SIZE = 30
 _CHUNK = 500
-Source = LabelCheckRun.Source
+CLASSIFIER, PREDICTIONS = "classifier", "predictions"
 
 
-@transaction.atomic
-def start_label_check(*, project: Project, user: User, source: str, eval_run: EvalRun | None = None) -> LabelCheckRun:
-    """Queues a check of all gold labels outside the hold-out.
+class LabelCheckSpec(StudySpec):
+    """What gold labels are compared with: ``classifier``, ``predictions``, or ``evaluation-7``."""
 
-    ``source``: predictions of an out-of-fold classifier (fields with fixed values), the newest pre-labels, or the
-    outputs of ``eval_run`` on validation.
+    source: str = Field(PREDICTIONS, title="Compare with")
 
-    Raises:
-        Refused: ``field`` is source; there is nothing to compare with.
-    """
-    require(project, user, Action.CURATE)
-    if source not in Source.values:
-        raise Refused(f"Choose a source: {', '.join(Source.values)}.", field="source")
-    if (source == Source.EVALUATION) != (eval_run is not None):
-        raise Refused("Choose an evaluation to compare with.", field="source")
-    if eval_run is not None and (
-        eval_run.project_id != project.pk or eval_run.split != Split.VALIDATION or eval_run.status != Status.DONE
-    ):
-        raise Refused("Choose a finished evaluation on the validation split.", field="source")
-    version = project.schema_version
-    if source == Source.CLASSIFIER and not class_fields(version.compiled):
-        raise Refused("The schema has no field with fixed values. Compare with pre-labels.", field="source")
-    if LabelCheckRun.objects.live().filter(project=project).exists():
-        raise Refused("A label check is already running.", field="source")
-    run: LabelCheckRun = LabelCheckRun.objects.create(
-        project=project,
-        number=project.next_number(LabelCheckRun),
-        source=source,
-        schema_version=version,
-        eval_run=eval_run,
-        created_by=user,
+    @property
+    def evaluation(self) -> int | None:
+        """The number of the evaluation, where one is compared with."""
+        match = re.fullmatch(r"evaluation-(\d{1,9})", self.source)
+        return int(match[1]) if match else None
+
+
+class LabelCheck(StudyKind[LabelCheckSpec]):
+    """Suspect labels."""
+
+    key = "label-check"
+    title = "Label check"
+    about = (
+        "Compares gold labels with predictions of models that were not trained on them, and lists the most suspect "
+        "first. Hold-out documents are not checked."
     )
-    run.enqueue()
-    return run
+    spec = LabelCheckSpec
+    template = "evaluation/label_issues/label_check_panel.html"
+    action = Action.CURATE
 
+    def choices(self, project: Project) -> dict[str, Choices]:
+        own: Choices = [(PREDICTIONS, "Pre-labels of models that did not train on the document")]
+        if class_fields(project.schema_version.compiled):
+            own.insert(0, (CLASSIFIER, "Out-of-fold classifier (seconds; fields with fixed values)"))
+        runs = [(f"evaluation-{run.number}", f"Evaluation {run.short_name}") for run in evaluations(project)]
+        return {"source": [*own, ("Evaluations on validation", runs)] if runs else own}
 
-def run_label_check(pk: int) -> None:
-    """The job of a label check."""
-    run = LabelCheckRun.objects.select_related("project", "schema_version", "eval_run").filter(pk=pk).first()
-    if run is None or not run.claim():
-        return
-    try:
-        with keep_alive(run):
-            process(run)
-    except Refused as refusal:
-        run.fail(refusal.message)
-    except Exception as error:
-        logger.exception("label check %s failed", pk)
-        run.fail(f"The check failed: {type(error).__name__}: {str(error)[:300]}.")
+    def defaults(self, project: Project, chosen: Any) -> dict[str, Any]:
+        return {"source": CLASSIFIER if class_fields(project.schema_version.compiled) else PREDICTIONS}
 
+    def plan(self, study: Study, spec: LabelCheckSpec) -> None:
+        project = study.project
+        if spec.evaluation is not None:
+            evaluation = _evaluation(project, spec)
+            study.dataset = evaluation.dataset
+        elif spec.source not in (CLASSIFIER, PREDICTIONS):
+            raise Refused("Choose what the labels are compared with.", field="source")
+        version = project.schema_version
+        if spec.source == CLASSIFIER and not class_fields(version.compiled):
+            raise Refused("The schema has no field with fixed values. Compare with pre-labels.", field="source")
+        if Study.objects.live().filter(project=project, kind=self.key).exists():
+            raise Refused("A label check is already running.", field="source")
+        study.result = {"schema": version.number}
 
-def process(run: LabelCheckRun) -> None:
-    """Compares, ranks and stores.
-
-    Raises:
-        Refused: fewer than ``MIN_DOCUMENTS`` labels can be compared.
-    """
-    gold = _gold(run.project)
-    compared = list(_classifier_checks(run, gold) if run.source == Source.CLASSIFIER else _model_checks(run, gold))
-    found = [check for one in compared for check in one.checks]
-    documents = len({check.document for check in found})
-    if documents < MIN_DOCUMENTS:
-        raise Refused(
-            f"{documents} labeled documents outside the hold-out have a prediction to compare with; at least "
-            f"{MIN_DOCUMENTS} are needed."
-        )
-    ranked = suspects.rank(found)
-    by_check = {(check.document, check.field): one for one in compared for check in one.checks}
-    rows = []
-    for place, suspect in enumerate(ranked[:MAX_SUSPECTS], start=1):
-        check = suspect.check
-        rows.append(_row(run, place, suspect, by_check[check.document, check.field], gold[check.document]))
-    with transaction.atomic():
+    def conclude(self, study: Study, spec: LabelCheckSpec) -> dict[str, Any]:
+        """Compares, ranks and stores."""
+        project = study.project
+        version = project.schema_versions.get(number=study.result["schema"])
+        gold = _gold(project)
+        if spec.source == CLASSIFIER:
+            compared = list(_classifier_checks(project, version, gold))
+        else:
+            predicted = _evaluated(_evaluation(project, spec)) if spec.evaluation else _predicted(project, version)
+            compared = list(_model_checks(version, gold, predicted))
+        checks = [check for document in compared for check in document.checks]
+        documents = len({check.document for check in checks})
+        if documents < MIN_DOCUMENTS:
+            raise Refused(
+                f"{documents} labeled documents outside the hold-out have a prediction to compare with; at least "
+                f"{MIN_DOCUMENTS} are needed."
+            )
+        ranked = suspects.rank(checks)
+        by_check = {(check.document, check.field): document for document in compared for check in document.checks}
+        rows = []
+        for place, suspect in enumerate(ranked[:MAX_SUSPECTS], start=1):
+            check = suspect.check
+            rows.append(_row(study, place, suspect, by_check[check.document, check.field], gold[check.document]))
         SuspectLabel.objects.bulk_create(rows, batch_size=_CHUNK)
-        run.finish(facts={"documents": documents, "fields": suspects.summary(found, ranked)})
+        return {
+            **study.result,
+            "documents": documents,
+            "fields": suspects.summary(checks, ranked),
+            "summary": f"{len(rows):,} suspect of {documents:,} documents",
+        }
+
+    def panel(self, study: Study, spec: LabelCheckSpec, query: QueryDict) -> dict[str, Any]:
+        rows = SuspectLabel.objects.filter(run=study).select_related("document").order_by("place")
+        pages = Paginator(rows.defer("document__text", "document__metadata"), PAGE_SIZE)
+        page = pages.get_page(query.get("page"))
+        challenges = challenged(page.object_list)
+        return {
+            "page": page,
+            "rows": [
+                (suspect, text_of(suspect.gold), text_of(suspect.predicted), challenges.get(suspect.document_id))
+                for suspect in page.object_list
+            ],
+            "first": min(20, pages.count),
+        }
+
+
+LABEL_CHECK = LabelCheck()
+
+
+def evaluations(project: Project) -> QuerySet[EvalRun]:
+    """The evaluations that labels can be compared with, newest first."""
+    rows = EvalRun.objects.with_model().filter(project=project, split=Split.VALIDATION, status=Status.DONE)
+    newest: QuerySet[EvalRun] = rows.order_by("-number")[:MAX_EVALUATIONS]
+    return newest
+
+
+def _evaluation(project: Project, spec: LabelCheckSpec) -> EvalRun:
+    rows = EvalRun.objects.with_model().filter(project=project, number=spec.evaluation or 0)
+    run = rows.filter(split=Split.VALIDATION, status=Status.DONE).first()
+    if run is None:
+        raise Refused("Choose a finished evaluation on the validation split.", field="source")
+    return run
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +189,7 @@ def _gold(project: Project) -> dict[int, int]:
     return dict(rows.values_list("document_id", "revision_id")[:MAX_DOCUMENTS])
 
 
-def _row(run: LabelCheckRun, place: int, suspect: Suspect, compared: _Compared, revision: int) -> SuspectLabel:
+def _row(run: Study, place: int, suspect: Suspect, compared: _Compared, revision: int) -> SuspectLabel:
     check = suspect.check
     return SuspectLabel(
         run=run,
@@ -158,13 +210,13 @@ def _row(run: LabelCheckRun, place: int, suspect: Suspect, compared: _Compared, 
 # -- predictions of the classifier --------------------------------------------------------------------------------
 
 
-def _classifier_checks(run: LabelCheckRun, gold: dict[int, int]) -> Iterator[_Compared]:
+def _classifier_checks(project: Project, version: SchemaVersion, gold: dict[int, int]) -> Iterator[_Compared]:
     """Near-duplicates are in one fold: one would give away the other's label."""
     keys = sorted(gold)
     if len(keys) < MIN_DOCUMENTS:
         return
     index = TextIndex(THRESHOLD)
-    index.read(run.project, no_progress, keys)
+    index.read(project, no_progress, keys)
     _, groups = index.groups()
     texts: dict[int, str] = {}
     values: dict[int, Any] = {}
@@ -174,7 +226,7 @@ def _classifier_checks(run: LabelCheckRun, gold: dict[int, int]) -> Iterator[_Co
         rows = AnnotationRevision.objects.filter(pk__in=[gold[pk] for pk in part])
         by_revision = dict(rows.values_list("pk", "value"))
         values.update((pk, by_revision[gold[pk]]) for pk in part)
-    for pattern, _ in class_fields(run.schema_version.compiled):
+    for pattern, _ in class_fields(version.compiled):
         labels = [dumps(_value(values[pk], pattern)) for pk in keys]
         if len(set(labels)) < 2:
             continue
@@ -194,22 +246,22 @@ def _nested(path: str, value: Any) -> Any:
 
 
 def _value(value: Any, path: str) -> Any:
-    found = value_at(value, path)
-    return None if found is MISSING else found
+    member = value_at(value, path)
+    return None if member is MISSING else member
 
 
 # -- predictions of language models -------------------------------------------------------------------------------
 
 
-def _model_checks(run: LabelCheckRun, gold: dict[int, int]) -> Iterator[_Compared]:
+def _model_checks(
+    version: SchemaVersion, gold: dict[int, int], predicted: "Iterator[Predicted]"
+) -> Iterator[_Compared]:
     """A value without a confidence gets the field's accuracy: a model counts as much as it is right."""
-    compiled = run.schema_version.compiled
-    rows = list(_evaluated(run) if run.eval_run is not None else _predicted(run))
-    rows = [row for row in rows if row[0] in gold]
+    rows = [row for row in predicted if row[0] in gold]
     revisions = dict(
         AnnotationRevision.objects.filter(pk__in=[gold[row[0]] for row in rows]).values_list("pk", "value")
     )
-    fields = [list(_fields(compiled, revisions[gold[pk]], value)) for pk, _, value, _ in rows]
+    fields = [list(_fields(version.compiled, revisions[gold[pk]], value)) for pk, _, value, _ in rows]
     accuracy = _accuracy(field for some in fields for field in some)
     for (pk, model, value, confidence), some in zip(rows, fields, strict=True):
         checks = []
@@ -247,22 +299,21 @@ def _accuracy(fields: Iterator[FieldPair]) -> dict[str, float]:
 Predicted = tuple[int, str, Any, dict[str, float]]
 
 
-def _evaluated(run: LabelCheckRun) -> Iterator[Predicted]:
+def _evaluated(run: EvalRun) -> Iterator[Predicted]:
     """The outputs of an evaluation on validation: no model version trained on these documents."""
-    assert run.eval_run is not None
-    rows = EvalOutput.objects.filter(eval_run=run.eval_run, valid=True, document__holdout=False)
+    rows = EvalOutput.objects.filter(eval_run=run, valid=True, document__holdout=False)
     for pk, score in rows.values_list("document_id", "score"):
         output = (score or {}).get("output")
         if isinstance(output, dict):
-            yield pk, run.eval_run.model_label, output, {}
+            yield pk, run.model_label, output, {}
 
 
-def _predicted(run: LabelCheckRun) -> Iterator[Predicted]:
+def _predicted(project: Project, version: SchemaVersion) -> Iterator[Predicted]:
     """The newest prediction of each document by a model that did not train on it."""
     rows: QuerySet[Prediction] = Prediction.objects.filter(
-        document__project=run.project, schema_version=run.schema_version, valid=True, document__holdout=False
+        document__project=project, schema_version=version, valid=True, document__holdout=False
     ).order_by("document_id", "-id")
-    trained = _trained_on(run.project)
+    trained = _trained_on(project)
     last = None
     for pk, model, source, value, confidence in rows.values_list(
         "document_id", "model", "source", "value", "confidence"
@@ -275,18 +326,18 @@ def _predicted(run: LabelCheckRun) -> Iterator[Predicted]:
 def _trained_on(project: Project) -> dict[str, set[int]]:
     """The documents that the model of each pre-label run trained on, by the source of its predictions."""
     runs = PrelabelRun.objects.filter(project=project, model_version__isnull=False)
-    found = {}
+    documents = {}
     for run in runs.select_related("model_version__training_run"):
         assert run.training_run is not None
         items = DatasetItem.objects.filter(dataset=run.training_run.dataset_id, split=Split.TRAIN)
-        found[run.source] = set(items.values_list("document_id", flat=True))
-    return found
+        documents[run.source] = set(items.values_list("document_id", flat=True))
+    return documents
 
 
 # -- challenges ---------------------------------------------------------------------------------------------------
 
 
-def challenge_first(*, run: LabelCheckRun, user: User, count: int) -> tuple[int, int]:
+def challenge_first(*, run: Study, user: User, count: int) -> tuple[int, int]:
     """Challenges the labels of the first ``count`` suspects that are still as they were checked.
 
     Returns how many documents were sent to adjudication, and how many were skipped: challenged already, changed or
@@ -294,14 +345,16 @@ def challenge_first(*, run: LabelCheckRun, user: User, count: int) -> tuple[int,
     """
     require(run.project, user, Action.CURATE)
     sent = 0
-    seen: set[int] = set()
+    number = LabelCheckSpec.model_validate(run.spec).evaluation
+    evaluation = EvalRun.objects.filter(project=run.project_id, number=number).first() if number else None
+    tried: set[int] = set()
     rows = SuspectLabel.objects.filter(run=run, place__lte=count).select_related("document", "revision")
     for suspect in rows.order_by("place"):
-        if suspect.document_id in seen:
+        if suspect.document_id in tried:
             continue
-        seen.add(suspect.document_id)
+        tried.add(suspect.document_id)
         try:
-            sent += challenge_suspect(suspect=suspect, user=user)
+            sent += challenge_suspect(suspect=suspect, user=user, eval_run=evaluation)
         except Refused:
             continue
     audit_services.record(
@@ -311,18 +364,11 @@ def challenge_first(*, run: LabelCheckRun, user: User, count: int) -> tuple[int,
         about=str(run),
         details={"first": count, "sent": sent},
     )
-    return sent, len(seen) - sent
+    return sent, len(tried) - sent
 
 
-def challenged(suspects_shown: Iterable[SuspectLabel]) -> dict[int, GoldQuestion]:
+def challenged(suspects_shown: Iterable[SuspectLabel]) -> dict[int, LabelChallenge]:
     """The newest challenge of the shown documents that is of the checked label, by document."""
     shown = {suspect.document_id: suspect.revision_id for suspect in suspects_shown}
-    rows = GoldQuestion.objects.filter(document__in=shown).order_by("pk")
+    rows = LabelChallenge.objects.filter(document__in=shown).order_by("pk")
     return {row.document_id: row for row in rows if row.revision_id == shown[row.document_id]}
-
-
-def evaluations(project: Project) -> QuerySet[EvalRun]:
-    """The evaluations that labels can be compared with, newest first."""
-    rows = EvalRun.objects.with_model().filter(project=project, split=Split.VALIDATION, status=Status.DONE)
-    found: QuerySet[EvalRun] = rows.order_by("-number")
-    return found

@@ -12,20 +12,18 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from evaluation.http import set_project
-from evaluation.label_issues import challenges, corrections, lookalikes
-from evaluation.label_issues.forms import FILTERS, ChallengeForm, LabelCheckForm, LookalikeForm, parse_output_filter
-from evaluation.models import AuditEntry, EvalOutput, EvalRun, GoldQuestion, LabelCheckRun
+from evaluation.label_issues import challenges, corrections, label_checks, lookalikes
+from evaluation.label_issues.forms import FILTERS, ChallengeForm, LookalikeForm, parse_output_filter
+from evaluation.label_issues.label_checks import LABEL_CHECK
+from evaluation.models import AuditEntry, EvalOutput, EvalRun, LabelChallenge
 from evaluation.runs import rescoring
 from evaluation.scores.display import score_rows
-from labeling.models import DatasetVersion, FreezeRun
+from labeling.models import DatasetVersion, FreezeRun, Study
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
-from slmstudio.web.requests import SignedInRequest, query_param
+from slmstudio.web.requests import SignedInRequest, positive_int, query_param
 
 PAGE_SIZE = 25
-#: label checks on the page of challenges
-CHECKS_SHOWN = 5
-_MAX_NUMBER = 2**31 - 1
 
 
 # -- label challenges ------------------------------------------------------------------------------------------
@@ -42,7 +40,7 @@ def challenge(request: SignedInRequest, slug: str, number: int, document: int) -
     output = get_object_or_404(rows, eval_run=run, document_id=document)
     output.eval_run, output.document.project = run, project
     challenges.resolve_project(project)
-    existing = GoldQuestion.objects.open_for(document)
+    existing = LabelChallenge.objects.open_for(document)
     field = query_param(request, "field")
     form = ChallengeForm(
         request.POST if request.method == "POST" else None, output=output, initial={"field": field} if field else {}
@@ -69,7 +67,7 @@ def challenge(request: SignedInRequest, slug: str, number: int, document: int) -
     return render(request, "evaluation/label_issues/challenge.html", context, status=422 if form.errors else 200)
 
 
-def _challenge_message(request: SignedInRequest, challenge: GoldQuestion) -> None:
+def _challenge_message(request: SignedInRequest, challenge: LabelChallenge) -> None:
     document = challenge.document.external_id
     if challenge.created_by_id != request.user.pk:
         messages.info(request, f"The label of {document} is already challenged.")
@@ -84,14 +82,12 @@ def challenge_list(request: SignedInRequest, slug: str) -> HttpResponse:
     challenges.resolve_project(project)
     status = corrections.correction_status(project)
     set_project(project, status.newest, *status.behind)
-    page = Paginator(GoldQuestion.objects.for_list(project), PAGE_SIZE).get_page(request.GET.get("page"))
+    page = Paginator(LabelChallenge.objects.for_list(project), PAGE_SIZE).get_page(request.GET.get("page"))
     context = {
         "project": project,
         "page": page,
         "status": status,
-        "counts": GoldQuestion.objects.counts(project),
-        "checks": LabelCheckRun.objects.filter(project=project).order_by("-number")[:CHECKS_SHOWN],
-        "check_form": LabelCheckForm(project=project),
+        "counts": LabelChallenge.objects.counts(project),
     }
     return render(request, "evaluation/label_issues/challenges.html", context)
 
@@ -122,7 +118,7 @@ def freeze(request: SignedInRequest, slug: str) -> HttpResponse:
 def rescore_all(request: SignedInRequest, slug: str) -> HttpResponse:
     """Re-scores the selected evaluations on the newest version."""
     project = project_for(request.user, slug, Action.RUN)
-    numbers = [int(text) for text in request.POST.getlist("runs") if _is_number(text)]
+    numbers = [number for text in request.POST.getlist("runs") if (number := positive_int(text))]
     try:
         queued, errors = corrections.rescore_all(
             project=project, numbers=numbers, user=request.user, confirm_holdout=_is_confirmed(request)
@@ -141,9 +137,8 @@ def rescore_all(request: SignedInRequest, slug: str) -> HttpResponse:
 def rescore(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Re-scores one evaluation on a dataset version: ``dataset`` is its number."""
     project, run = object_for(request.user, slug, Action.RUN, EvalRun, number=number)
-    number_text = request.POST.get("dataset", "")
-    versions = DatasetVersion.objects.filter(project=project, number=int(number_text) if _is_number(number_text) else 0)
-    dataset = versions.first()
+    chosen = positive_int(request.POST.get("dataset"))
+    dataset = DatasetVersion.objects.filter(project=project, number=chosen).first()
     if dataset is None:
         messages.error(request, "Select a dataset version.")
         return redirect("eval_run", slug, number)
@@ -162,8 +157,28 @@ def _is_confirmed(request: SignedInRequest) -> bool:
     return "confirm_holdout" in request.POST
 
 
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 11 and int(text) <= _MAX_NUMBER
+# -- suspect labels ---------------------------------------------------------------------------------------------
+
+
+@require_POST
+def challenge_first(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
+    """Sends the labels of the first suspects of a label check to adjudication."""
+    checks = Study.objects.filter(kind=LABEL_CHECK.key)
+    project, study = object_for(request.user, slug, Action.CURATE, checks, number=number)
+    count = positive_int(request.POST.get("count"))
+    if not count:
+        messages.error(request, "Enter how many of the suspect labels to challenge.")
+        return redirect(study)
+    sent, skipped = label_checks.challenge_first(run=study, user=request.user, count=count)
+    text = ngettext("{n} label sent to adjudication.", "{n} labels sent to adjudication.", sent).format(n=sent)
+    if skipped:
+        text += " " + ngettext(
+            "{n} was skipped: challenged or changed already.",
+            "{n} were skipped: challenged or changed already.",
+            skipped,
+        ).format(n=skipped)
+    (messages.success if sent else messages.info)(request, text)
+    return redirect("challenges", project.slug) if sent else redirect(study)
 
 
 # -- lookalikes ------------------------------------------------------------------------------------------

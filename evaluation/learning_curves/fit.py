@@ -71,20 +71,20 @@ class FittedCurve:
 
     def _drawn(self, labels: float) -> Numbers:
         top, intercept, slope = self.draws.T
-        found: Numbers = top / (1 + np.exp(-(intercept + slope * math.log(labels))))
-        return found
+        accuracies: Numbers = top / (1 + np.exp(-(intercept + slope * math.log(labels))))
+        return accuracies
 
 
 def fit(measurements: Sequence[Measurement], *, seed: int = 17) -> FittedCurve | None:
     """The curve through measurements; None with fewer than ``MIN_SIZES`` sizes."""
-    rows = [one for one in measurements if one.scored]
-    if len({one.labels for one in rows}) < MIN_SIZES:
+    rows = [row for row in measurements if row.scored]
+    if len({row.labels for row in rows}) < MIN_SIZES:
         return None
-    labels = np.asarray([one.labels for one in rows], dtype=float)
-    accuracy = np.asarray([1 - one.error for one in rows])
+    labels = np.asarray([row.labels for row in rows], dtype=float)
+    accuracy = np.asarray([1 - row.error for row in rows])
     # Of a rate with half a success added, so that a perfect score has a weight.
-    smooth = np.asarray([(one.right + 0.5) / (one.scored + 1) for one in rows])
-    variance = smooth * (1 - smooth) / np.asarray([one.scored for one in rows], dtype=float)
+    smooth = np.asarray([(row.right + 0.5) / (row.scored + 1) for row in rows])
+    variance = smooth * (1 - smooth) / np.asarray([row.scored for row in rows], dtype=float)
     weights = 1 / (variance + _between(labels, accuracy))
     law = Law(*_laws(labels, accuracy[None], weights)[0].tolist())
     fitted = np.asarray([law.accuracy(count) for count in labels])
@@ -96,13 +96,13 @@ def _between(labels: Numbers, accuracy: Numbers) -> Numbers:
     """The variance between runs of the same size (seeds, subsets), for each measurement. A size with one run has that
     of the largest size with several.
     """
-    found = np.zeros(len(labels))
+    variance = np.zeros(len(labels))
     last = 0.0
     for size in np.unique(labels):
         own = accuracy[labels == size]
         last = float(own.var(ddof=1)) if len(own) > 1 else last
-        found[labels == size] = last
-    return found
+        variance[labels == size] = last
+    return variance
 
 
 def _laws(labels: Numbers, accuracy: Numbers, weights: Numbers) -> Numbers:
@@ -119,8 +119,8 @@ def _laws(labels: Numbers, accuracy: Numbers, weights: Numbers) -> Numbers:
     apart = x - mean_x[:, :, None]
     slope = np.maximum(0, (own * apart * (logits - mean_y[:, :, None])).sum(axis=2) / (own * apart**2).sum(axis=2))
     intercept = mean_y - slope * mean_x
-    found = _TOPS[None, :, None] / (1 + np.exp(-(intercept[:, :, None] + slope[:, :, None] * x)))
-    loss = (weights * (accuracy[:, None, :] - found) ** 2).sum(axis=2)
+    fitted = _TOPS[None, :, None] / (1 + np.exp(-(intercept[:, :, None] + slope[:, :, None] * x)))
+    loss = (weights * (accuracy[:, None, :] - fitted) ** 2).sum(axis=2)
     # The first of those within rounding of the best.
     best = np.argmax(loss <= loss.min(axis=1, keepdims=True) + 1e-6, axis=1)
     rows = np.arange(len(accuracy))

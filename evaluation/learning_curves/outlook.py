@@ -98,17 +98,17 @@ def _field_curve(name: str, rows: list[Measurement], labels: int) -> FieldCurve:
 
 
 def _chart(name: str, rows: list[Measurement], curve: FittedCurve | None, labels: int) -> CurveChart:
-    most = max(2 * labels, labels + MORE)
-    sizes = [max(1.0, most * step / _STEPS) for step in range(1, _STEPS + 1)]
-    first = min(one.labels for one in rows)
+    limit = max(2 * labels, labels + MORE)
+    sizes = [max(1.0, limit * step / _STEPS) for step in range(1, _STEPS + 1)]
+    first = min(row.labels for row in rows)
     sizes = [size for size in sizes if size >= 0.8 * first]
     bands = [(curve.band(size), curve.law.accuracy(size)) for size in sizes] if curve is not None else []
-    lowest = min([1 - one.error for one in rows] + [low for (low, _), _ in bands])
+    lowest = min([1 - row.error for row in rows] + [low for (low, _), _ in bands])
     bottom = max(0.0, min(0.9, int(10 * lowest) / 10))
 
     def at(size: float, accuracy: float) -> Point:
         share = (min(1.0, max(bottom, accuracy)) - bottom) / (1 - bottom)
-        return round(WIDTH * size / most, 1), round(HEIGHT - share * HEIGHT, 1)
+        return round(WIDTH * size / limit, 1), round(HEIGHT - share * HEIGHT, 1)
 
     def path(points: Sequence[Point]) -> str:
         return " ".join(f"{x},{y}" for x, y in points)
@@ -116,15 +116,15 @@ def _chart(name: str, rows: list[Measurement], curve: FittedCurve | None, labels
     upper = [at(size, high) for size, ((_, high), _) in zip(sizes, bands, strict=True)] if bands else []
     lower = [at(size, low) for size, ((low, _), _) in zip(sizes, bands, strict=True)] if bands else []
     line = [at(size, value) for size, (_, value) in zip(sizes, bands, strict=True)] if bands else []
-    dots = [(*at(one.labels, 1 - one.error), f"{one.labels:,} labels: {percent(1 - one.error)}") for one in rows]
+    dots = [(*at(row.labels, 1 - row.error), f"{row.labels:,} labels: {percent(1 - row.error)}") for row in rows]
     return CurveChart(
         name,
         path(line),
         path([*upper, *reversed(lower)]),
         dots,
-        round(WIDTH * labels / most, 1),
+        round(WIDTH * labels / limit, 1),
         [(_percent(1 - tick, 1 - bottom), tick) for tick in _ticks(bottom, 1.0)],
-        [(_percent(tick, most), int(tick)) for tick in _ticks(0, most)],
+        [(_percent(tick, limit), int(tick)) for tick in _ticks(0, limit)],
         f"Accuracy of {name or 'all fields'} by labels: " + "; ".join(text for *_, text in dots),
     )
 

@@ -7,11 +7,10 @@ from evaluation.models.classical import ClassicalModel
 from evaluation.models.comparison import Comparison
 from evaluation.models.endpoints import Endpoint
 from evaluation.models.gates import GatePolicy, GateReport, PolicyProposal
-from evaluation.models.label_issues import GoldQuestion, LabelCheckRun, SuspectLabel
-from evaluation.models.learning_curves import LearningCurve, LearningPoint
-from evaluation.models.pipeline import LoopRun
+from evaluation.models.label_issues import LabelChallenge, SuspectLabel
+from evaluation.models.pipeline import PipelineRun
 from evaluation.models.prelabels import PrelabelItem, PrelabelRun
-from evaluation.models.prompts import PromptSearch
+from evaluation.models.prompts import OptimizedPrompt
 from evaluation.models.regression_suite import Pin
 from evaluation.models.resources import ResourceMeasurement
 from evaluation.models.runs import EvalOutput, EvalRun
@@ -27,16 +26,13 @@ __all__ = [
     "EvalRun",
     "GatePolicy",
     "GateReport",
-    "GoldQuestion",
-    "LabelCheckRun",
-    "LearningCurve",
-    "LearningPoint",
-    "LoopRun",
+    "LabelChallenge",
+    "OptimizedPrompt",
     "Pin",
+    "PipelineRun",
     "PolicyProposal",
     "PrelabelItem",
     "PrelabelRun",
-    "PromptSearch",
     "ResourceMeasurement",
     "SuspectLabel",
 ]

@@ -1,26 +1,24 @@
-"""Label challenges."""
+"""Label challenges, and the suspect labels that a study of the kind label-check finds."""
 
 from typing import Self
 
 from django.conf import settings
 from django.db import models
-from django.urls import reverse
 from django.utils import timezone
 
 from evaluation.models.runs import EvalRun
-from labeling.models import AnnotationRevision, Document, Project, SchemaVersion
+from labeling.models import AnnotationRevision, Document, Project, Study
 from slmstudio.database.fields import ExactJSONField
-from slmstudio.runs.models import BackgroundRun
 
 
-class GoldQuestionQuerySet(models.QuerySet["GoldQuestion"]):
+class LabelChallengeQuerySet(models.QuerySet["LabelChallenge"]):
     """Named reads of label challenges."""
 
     def open(self) -> Self:
         """The open ones."""
-        return self.filter(answer=GoldQuestion.Answer.OPEN)
+        return self.filter(answer=LabelChallenge.Answer.OPEN)
 
-    def open_for(self, document: int) -> "GoldQuestion | None":
+    def open_for(self, document: int) -> "LabelChallenge | None":
         """The open challenge of a document."""
         return self.open().filter(document=document).select_related("created_by").first()
 
@@ -37,7 +35,7 @@ class GoldQuestionQuerySet(models.QuerySet["GoldQuestion"]):
         return dict(self.filter(project=project).values_list("answer").annotate(count=models.Count("pk")))
 
 
-class GoldQuestion(models.Model):
+class LabelChallenge(models.Model):
     """A label challenge: a claim that a gold label is wrong. The adjudication of the document resolves it."""
 
     class Answer(models.TextChoices):
@@ -47,10 +45,10 @@ class GoldQuestion(models.Model):
         CORRECTED = "corrected", "Upheld"
         CONFIRMED = "confirmed", "Rejected"
 
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="gold_questions")
-    document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="gold_questions")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="label_challenges")
+    document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="label_challenges")
     eval_run = models.ForeignKey(
-        EvalRun, null=True, blank=True, on_delete=models.SET_NULL, related_name="gold_questions"
+        EvalRun, null=True, blank=True, on_delete=models.SET_NULL, related_name="label_challenges"
     )
     revision = models.ForeignKey(
         AnnotationRevision, on_delete=models.PROTECT, related_name="+", help_text="the challenged gold label"
@@ -71,57 +69,24 @@ class GoldQuestion(models.Model):
     )
     created_at = models.DateTimeField(default=timezone.now)
 
-    objects = GoldQuestionQuerySet.as_manager()
+    objects = LabelChallengeQuerySet.as_manager()
 
     class Meta:
         constraints = [
             # One open challenge per document.
             models.UniqueConstraint(
-                fields=["document"], condition=models.Q(answer="open"), name="gold_question_open_once"
+                fields=["document"], condition=models.Q(answer="open"), name="label_challenge_open_once"
             ),
         ]
 
     def __str__(self) -> str:
-        return f"question about the gold of {self.document}"
-
-
-class LabelCheckRun(BackgroundRun):
-    """Compares the gold labels of a project with predictions of models that did not see them.
-
-    ``facts``: ``fields`` (``suspects.summary``) and ``documents``, the number of documents that were checked.
-    """
-
-    class Source(models.TextChoices):
-        """Where the predictions come from."""
-
-        CLASSIFIER = "classifier", "Out-of-fold classifier"
-        PREDICTIONS = "predictions", "Pre-labels"
-        EVALUATION = "evaluation", "Evaluation on validation"
-
-    job_name = "evaluation.label_issues.label_checks.run_label_check"
-
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="label_checks")
-    number = models.PositiveIntegerField()
-    source = models.CharField(max_length=12, choices=Source.choices)
-    schema_version = models.ForeignKey(SchemaVersion, on_delete=models.PROTECT, related_name="+")
-    eval_run = models.ForeignKey(EvalRun, null=True, blank=True, on_delete=models.SET_NULL, related_name="label_checks")
-    facts = models.JSONField(default=dict, blank=True)
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=["project", "number"], name="label_check_number_once")]
-
-    def __str__(self) -> str:
-        return f"label check {self.number}"
-
-    def get_absolute_url(self) -> str:
-        """The page of the check."""
-        return reverse("suspect_labels", args=[self.project.slug, self.number])
+        return f"challenge of the label of {self.document}"
 
 
 class SuspectLabel(models.Model):
     """A field of a gold label that a prediction contradicts; ``place`` 1 is the most suspect of its run."""
 
-    run = models.ForeignKey(LabelCheckRun, on_delete=models.CASCADE, related_name="suspects", db_index=False)
+    run = models.ForeignKey(Study, on_delete=models.CASCADE, related_name="suspects", db_index=False)
     place = models.PositiveIntegerField()
     document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="+")
     revision = models.ForeignKey(AnnotationRevision, on_delete=models.PROTECT, related_name="+")

@@ -10,15 +10,15 @@ from slmstudio.runs.models import BackgroundRun
 from training.models import TrainingRun
 
 
-class LoopRun(BackgroundRun):
+class PipelineRun(BackgroundRun):
     """A pipeline run: evaluate the base model, fine-tune, evaluate, compare, create a gate report.
 
     It has no job: each stage that ends advances it (``evaluation.pipeline.services.advance``).
     """
 
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="loops")
-    dataset = models.ForeignKey(DatasetVersion, on_delete=models.PROTECT, related_name="loops")
-    training_run = models.ForeignKey(TrainingRun, on_delete=models.PROTECT, related_name="loops")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="pipelines")
+    dataset = models.ForeignKey(DatasetVersion, on_delete=models.PROTECT, related_name="pipelines")
+    training_run = models.ForeignKey(TrainingRun, on_delete=models.PROTECT, related_name="pipelines")
     #: on the hold-out, for the gate report
     base = models.ForeignKey(EvalRun, on_delete=models.PROTECT, related_name="+")
     base_free = models.ForeignKey(EvalRun, null=True, blank=True, on_delete=models.PROTECT, related_name="+")

@@ -13,8 +13,8 @@ from evaluation.models.benchmarks import Benchmark
 from evaluation.models.classical import ClassicalModel
 from evaluation.models.endpoints import Endpoint
 from evaluation.models.output_queries import EvalOutputQuerySet
-from evaluation.models.prompts import PromptSearch
-from labeling.models import DatasetVersion, Document, Project, Split
+from evaluation.models.prompts import OptimizedPrompt
+from labeling.models import DatasetVersion, Document, Project, Split, Study
 from slmstudio.database.fields import ExactJSONField
 from slmstudio.runs.models import RetryableRun, RunQuerySet, Status
 from training.models import BaseModel, ModelExport, ModelVersion, TrainingRun
@@ -119,13 +119,14 @@ class EvalRun(RetryableRun):
         ClassicalModel, null=True, blank=True, on_delete=models.PROTECT, related_name="eval_runs"
     )
     prompt = models.ForeignKey(
-        PromptSearch,
+        OptimizedPrompt,
         null=True,
         blank=True,
         on_delete=models.PROTECT,
         related_name="eval_runs",
         help_text="the optimized prompt; empty: the instruction of the dataset and the usual examples",
     )
+    study = models.ForeignKey(Study, null=True, blank=True, on_delete=models.SET_NULL, related_name="eval_runs")
     idempotency_key = models.CharField(max_length=200, blank=True, help_text="of the request that started it")
     at_once = models.PositiveSmallIntegerField(default=1, help_text="concurrent documents")
     rescored_from = models.ForeignKey(

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.comparison.regressions import document_p
-from evaluation.models import EvalOutput, EvalRun, LoopRun
+from evaluation.models import EvalOutput, EvalRun, PipelineRun
 from evaluation.pipeline.services import EVALUATIONS, stages
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps
 from slmstudio.storage.hashing import sha256_text
 
 
-def pipeline_report(pipeline: LoopRun) -> dict[str, Any]:
+def pipeline_report(pipeline: PipelineRun) -> dict[str, Any]:
     """Figures of both models, the comparison, the verdicts, seconds per stage and hashes, ready for JSON."""
     report: dict[str, Any] = {name: figures(run) for name, run in evaluations(pipeline)}
     if pipeline.comparison is not None:
@@ -38,7 +38,7 @@ def pipeline_report(pipeline: LoopRun) -> dict[str, Any]:
     return report
 
 
-def evaluations(pipeline: LoopRun) -> list[tuple[str, EvalRun]]:
+def evaluations(pipeline: PipelineRun) -> list[tuple[str, EvalRun]]:
     """The evaluations of a pipeline with their names in the report."""
     runs = ((name, getattr(pipeline, name)) for name in EVALUATIONS)
     return [(name, run) for name, run in runs if run is not None]
@@ -66,7 +66,7 @@ def figures(run: EvalRun) -> dict[str, Any]:
     }
 
 
-def write_outputs(pipeline: LoopRun, folder: Path) -> list[Path]:
+def write_outputs(pipeline: PipelineRun, folder: Path) -> list[Path]:
     """Writes the outputs of each evaluation to ``NAME.jsonl``; returns the paths. Those on the hold-out are written if
     they are open (``evaluation.gates.holdout.disclosure``).
 

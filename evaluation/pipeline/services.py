@@ -19,7 +19,7 @@ from evaluation.comparison.services import get_or_create_comparison
 from evaluation.gates.baselines import default_baseline
 from evaluation.gates.policy.definition import GateError
 from evaluation.gates.services import create_report
-from evaluation.models import EvalRun, LoopRun
+from evaluation.models import EvalRun, PipelineRun
 from evaluation.runs.services import start_evaluation
 from labeling.datasets import queries
 from labeling.models import DatasetVersion, Project, Split
@@ -53,7 +53,7 @@ def start_pipeline(
     hyperparameters: Hyperparameters,
     name: str = "",
     with_free: bool = False,
-) -> LoopRun:
+) -> PipelineRun:
     """Queues all stages in order on the queue of the GPU worker.
 
     The hold-out is evaluated, which has a price (``evaluation.gates.holdout.price``): callers state it.
@@ -88,7 +88,7 @@ def start_pipeline(
     )
     runs |= on_validation("tuned", training_run)
     runs |= {"base": evaluate(base_model, Split.HOLDOUT), "tuned": evaluate(training_run, Split.HOLDOUT)}
-    pipeline = LoopRun(
+    pipeline = PipelineRun(
         project=project,
         dataset=dataset,
         created_by=user,
@@ -117,7 +117,7 @@ def default_mode(dataset: DatasetVersion) -> str:
     return EvalRun.Mode.GROUNDED if plan.held else EvalRun.Mode.CONSTRAINED
 
 
-def stages(pipeline: LoopRun) -> list[PipelineStage]:
+def stages(pipeline: PipelineRun) -> list[PipelineStage]:
     """The runs of a pipeline in order."""
     rows = [
         ("evaluation of the base model", pipeline.base_validation),
@@ -133,7 +133,7 @@ def stages(pipeline: LoopRun) -> list[PipelineStage]:
 
 def latest_pipeline(project: Project) -> dict[str, Any] | None:
     """The context of the panel: the newest pipeline of a project with its stages; None if there is none."""
-    rows = LoopRun.objects.filter(project=project).order_by("-pk")
+    rows = PipelineRun.objects.filter(project=project).order_by("-pk")
     pipeline = rows.select_related("dataset", "training_run", "comparison", "gate_report").first()
     if pipeline is None:
         return None
@@ -150,16 +150,16 @@ def on_evaluation_ended(run: EvalRun) -> None:
     """Advances the pipelines of an evaluation that has ended with any status."""
     if run.benchmark_id is not None:
         return
-    rows = LoopRun.objects.live().filter(project_id=run.project_id)
+    rows = PipelineRun.objects.live().filter(project_id=run.project_id)
     for pk in rows.values_list("pk", flat=True):
         advance(pk)
 
 
-def advance(pk: int) -> LoopRun | None:
+def advance(pk: int) -> PipelineRun | None:
     """Updates a pipeline from its runs: fails, records progress or concludes. Idempotent; safe to call concurrently."""
     with transaction.atomic():
         pipeline = (
-            LoopRun.objects.select_for_update(of=("self",))
+            PipelineRun.objects.select_for_update(of=("self",))
             .select_related("training_run", *EVALUATIONS)
             .filter(pk=pk)
             .first()
@@ -185,11 +185,11 @@ def advance(pk: int) -> LoopRun | None:
 
 def advance_all() -> None:
     """Advances every live pipeline; finds runs that ended without a notification because their worker died."""
-    for pk in LoopRun.objects.live().values_list("pk", flat=True):
+    for pk in PipelineRun.objects.live().values_list("pk", flat=True):
         advance(pk)
 
 
-def cancel_pipeline(pipeline: LoopRun) -> None:
+def cancel_pipeline(pipeline: PipelineRun) -> None:
     """Fails a pipeline and cancels its live stages."""
     pipeline.fail("Stopped before it completed.")
     _cancel_stages(stages(pipeline))
@@ -200,7 +200,7 @@ def _cancel_stages(parts: list[PipelineStage]) -> None:
         part.run.cancel()
 
 
-def _conclude(pipeline: LoopRun) -> None:
+def _conclude(pipeline: PipelineRun) -> None:
     """Makes the comparison and the gate report (both are unique per pair of runs), or fails the pipeline."""
     try:
         with transaction.atomic():

@@ -6,7 +6,7 @@ One part at a time: instructions with the usual examples first, then other examp
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from slmstudio.contract.json_text import dumps
@@ -40,7 +40,6 @@ class Trial:
     tokens: int
     seconds: float
     cost: float | None = None
-    note: str = ""
 
     @property
     def accuracy(self) -> float:
@@ -52,9 +51,9 @@ class Trial:
         return {**asdict(self), "accuracy": self.accuracy}
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> "Trial":
+    def parse(cls, values: Mapping[str, Any]) -> "Trial":
         """The trial of ``as_dict``."""
-        own = {name: value for name, value in values.items() if name not in ("prompt", "accuracy")}
+        own = {item.name: values[item.name] for item in fields(cls) if item.name in values and item.name != "prompt"}
         prompt = values["prompt"]
         return cls(Prompt(prompt["instruction"], tuple(prompt["examples"])), **own)
 
@@ -85,26 +84,26 @@ class Space:
 def instructions(base: str, compiled: CompiledSchema) -> list[str]:
     """The instruction of the contract, and with more of what the schema says."""
     about = _about_fields(compiled)
-    copied = any(one.evidence != "none" for one in compiled.fields)
-    found = [base]
+    copied = any(item.evidence != "none" for item in compiled.fields)
+    texts = [base]
     if copied:
-        found.append(f"{base}\n\n{_VERBATIM}")
+        texts.append(f"{base}\n\n{_VERBATIM}")
     if about:
-        found.append(f"{base}\n\n{about}")
+        texts.append(f"{base}\n\n{about}")
     if copied and about:
-        found.append(f"{base}\n\n{about}\n\n{_VERBATIM}")
-    return found
+        texts.append(f"{base}\n\n{about}\n\n{_VERBATIM}")
+    return texts
 
 
 def _about_fields(compiled: CompiledSchema) -> str:
     lines = []
-    for one in compiled.fields:
-        meaning = one.description or (one.title if one.title != one.name else "")
-        if one.enum and len(one.enum) <= _MAX_LISTED_CLASSES:
-            values = ", ".join(value if isinstance(value, str) else dumps(value) for value in one.enum)
+    for item in compiled.fields:
+        meaning = item.description or (item.title if item.title != item.name else "")
+        if item.enum and len(item.enum) <= _MAX_LISTED_CLASSES:
+            values = ", ".join(value if isinstance(value, str) else dumps(value) for value in item.enum)
             meaning = f"{meaning} One of: {values}.".strip()
         if meaning:
-            lines.append(f"- {one.pattern}: {meaning}")
+            lines.append(f"- {item.pattern}: {meaning}")
     return "\n".join(["Fields:", *lines]) if lines else ""
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from evaluation.endpoints import permits
-from evaluation.models import ClassicalModel, Endpoint, PromptSearch
+from evaluation.models import ClassicalModel, Endpoint, OptimizedPrompt
 from evaluation.runs.services import Model
 from labeling.models import Project
 from slmstudio.runs.models import Status
@@ -48,7 +48,7 @@ def _all_choices(project: Project) -> dict[str, list[ModelChoice]]:
     classical = ClassicalModel.objects.filter(project=project).select_related("dataset").order_by("-number")
     endpoints = list(Endpoint.objects.in_use(project))
     permitted = permits.permitted_endpoints(project, endpoints)
-    prompts = PromptSearch.objects.usable(project)
+    prompts = OptimizedPrompt.objects.usable(project)
     return {
         TRAINED: [
             choice

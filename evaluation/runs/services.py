@@ -19,8 +19,8 @@ from evaluation.models import (
     EvalOutput,
     EvalRun,
     GateReport,
+    OptimizedPrompt,
     PrelabelRun,
-    PromptSearch,
 )
 from evaluation.runs import run_documents
 from labeling.integrations import events
@@ -37,7 +37,7 @@ from training.models import BaseModel, ModelExport, ModelVersion, TrainingRun
 #: what a backend runs (``evaluation.inference.backends``)
 BareModel = BaseModel | TrainingRun | ModelVersion | ModelExport | Endpoint | ClassicalModel
 #: what can be evaluated: also a base model or an endpoint with its optimized prompt
-Model = BareModel | PromptSearch
+Model = BareModel | OptimizedPrompt
 #: the rates of an evaluation that programs get: documents that are valid, fields and documents that are right
 RATES = ("schema_valid", "field_exact", "document_exact")
 
@@ -86,10 +86,10 @@ def start_evaluation(
             ``holdout_not_confirmed``, with the price). Nothing is queued then.
     """
     require(project, user, Action.RUN)
-    prompt = model if isinstance(model, PromptSearch) else None
+    prompt = model if isinstance(model, OptimizedPrompt) else None
     if prompt is not None:
         _check_prompt(project, prompt, dataset)
-    bare = model.model if isinstance(model, PromptSearch) else model
+    bare = model.model if isinstance(model, OptimizedPrompt) else model
     _check_model(project, bare, benchmark)
     if dataset.project_id != project.pk:
         raise Refused("That dataset version belongs to another project.", field="dataset")
@@ -150,7 +150,7 @@ def check_price(dataset: DatasetVersion, model: Model) -> None:
         )
 
 
-def _check_prompt(project: Project, prompt: PromptSearch, dataset: DatasetVersion) -> None:
+def _check_prompt(project: Project, prompt: OptimizedPrompt, dataset: DatasetVersion) -> None:
     if prompt.project_id != project.pk:
         raise Refused("That prompt belongs to another project.", field="model")
     if not prompt.is_usable:
@@ -180,7 +180,7 @@ def _check_model(project: Project, model: BareModel, benchmark: Benchmark | None
 
 def holdout_obstacle(model: Model | None, split: str) -> str:
     """Why hold-out documents cannot be sent to a model; "" where they can, or stay on this machine."""
-    if isinstance(model, PromptSearch):
+    if isinstance(model, OptimizedPrompt):
         model = model.model
     if split != Split.HOLDOUT or not isinstance(model, Endpoint) or permits.permit_for(model) is not None:
         return ""
@@ -305,7 +305,7 @@ def resume_conflict(run: EvalRun, now: Mapping[str, Any]) -> str:
 
 def file_keys(project: Project) -> Iterator[str]:
     """Keys of the folders of a project's evaluations, pre-labels and classical models in the artifact store."""
-    tables: tuple[Any, ...] = (EvalRun, PrelabelRun, ClassicalModel, PromptSearch)
+    tables: tuple[Any, ...] = (EvalRun, PrelabelRun, ClassicalModel)
     for table in tables:
         for run in table.objects.filter(project=project).only("pk"):
             yield run.folder_key

@@ -19,7 +19,7 @@ from slmstudio.hooks import Hook
 
 
 @dataclass(frozen=True, slots=True)
-class LabelChallenge:
+class ChallengedLabel:
     """``path`` is the challenged value, "" for the whole label. ``value`` is the whole label with the value that
     ``suggested_by`` (the name of a model) gives there. ``created_by`` is the key of the user, ``name`` their name.
     """
@@ -33,15 +33,15 @@ class LabelChallenge:
 
 
 #: keys of documents -> their open challenges, by key
-challenge_sources: Hook[[Sequence[int]], Mapping[int, LabelChallenge]] = Hook()
+challenge_sources: Hook[[Sequence[int]], Mapping[int, ChallengedLabel]] = Hook()
 
 
-def open_challenges(documents: Sequence[int]) -> dict[int, LabelChallenge]:
+def open_challenges(documents: Sequence[int]) -> dict[int, ChallengedLabel]:
     """The open challenges of some documents, by their keys."""
     return {key: challenge for found in challenge_sources.call(documents) for key, challenge in found.items()}
 
 
-def challenge_for(document: Document) -> LabelChallenge | None:
+def challenge_for(document: Document) -> ChallengedLabel | None:
     """The open challenge of a document; no query where it is not disputed."""
     return open_challenges([document.pk]).get(document.pk) if document.disputed else None
 

@@ -30,7 +30,7 @@ SCOPES: dict[str, str] = {
     "contract": "Draft schemas from examples",
     "curate": "Freeze dataset versions",
     "webhooks": "Manage webhooks",
-    "train": "Create and cancel hyperparameter searches",
+    "train": "Create and cancel studies",
     "evaluate": "Start evaluations and create gate reports",
     "approve": "Approve and reject gate reports",
     "endpoints": "Add and remove external models",

@@ -6,7 +6,7 @@ from labeling.models.documents import Document, DocumentScore, DocumentSearch, D
 from labeling.models.imports import ImportRun, IndexRun
 from labeling.models.integrations import ApiToken, Webhook, WebhookDelivery
 from labeling.models.projects import Contract, Membership, Project, SchemaVersion
-from labeling.models.queue_order import DocumentPlace, QueueOrderRun
+from labeling.models.studies import DocumentPlace, Study
 from labeling.models.work import BulkEdit, Comment, Mention, Preferences, Presence, Review, SavedView, SchemaMigration
 
 __all__ = [
@@ -35,13 +35,13 @@ __all__ = [
     "Preferences",
     "Presence",
     "Project",
-    "QueueOrderRun",
     "Review",
     "SavedView",
     "SchemaMigration",
     "SchemaVersion",
     "SilverItem",
     "Split",
+    "Study",
     "Webhook",
     "WebhookDelivery",
 ]

@@ -67,7 +67,7 @@ class Project(models.Model):
         default=0.2, help_text="share of the random places, 0 to 1; see labeling.queue_order"
     )
     order_run = models.ForeignKey(
-        "labeling.QueueOrderRun",
+        "labeling.Study",
         null=True,
         blank=True,
         on_delete=models.SET_NULL,
@@ -89,10 +89,10 @@ class Project(models.Model):
         """The project's home."""
         return reverse("project", args=[self.slug])
 
-    def next_number(self, kind: type[models.Model]) -> int:
+    def next_number(self, model: type[models.Model], **lookup: Any) -> int:
         """The next number of a kind of row in this project. Call it in a transaction: it locks the project's row."""
         Project.objects.select_for_update(no_key=True).get(pk=self.pk)
-        rows = kind._default_manager.filter(project=self)
+        rows = model._default_manager.filter(project=self, **lookup)
         return int(rows.aggregate(newest=models.Max("number"))["newest"] or 0) + 1
 
     @property

@@ -1,6 +1,11 @@
-"""Reads the documents of a project and ranks the unlabeled ones."""
+"""Reads the documents of a project and ranks the unlabeled ones.
 
-from collections.abc import Callable, Iterator, Sequence
+The confidence of pre-labels is calibrated on labels: by field an isotonic regression (Zadrozny and Elkan 2002) of
+"right" on the confidence, where there are enough labels; otherwise the confidence itself.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,16 +16,22 @@ from labeling.datasets.freeze_candidates import class_fields
 from labeling.form.merge import MISSING, value_at
 from labeling.models import Document, Gold, Prediction, Project, SchemaVersion
 from labeling.models.documents import QUEUE
-from labeling.queue_order import calibration, ranking
+from labeling.queue_order import ranking
 from labeling.queue_order.ranking import Numbers, Places
 from slmstudio.contract.json_text import dumps
+from slmstudio.contract.schema.compiled import CompiledSchema
+from slmstudio.contract.schema.structure import pattern_of
+from slmstudio.contract.scoring.pairing import pair
 from slmstudio.contract.scoring.scorer import count_differences
+from slmstudio.contract.values.kinds.values import normalize
 from slmstudio.errors import Refused
 from slmstudio.text.classifier import TextClassifier, TextVectors
 
 Order = Project.QueueOrder
 #: labels that a classifier needs
 MIN_LABELS = 20
+#: labeled values of a field that calibrate its confidence
+MIN_VALUES = 30
 #: labeled documents that are read; the newest where there are more
 MAX_LABELED = 5_000
 _CHUNK = 1_000
@@ -82,8 +93,8 @@ def _with_holdout(order: list[int], held_out: Sequence[int], seed: int) -> list[
 
 def _labeled(project: Project) -> Labeled:
     rows = Gold.objects.current(project).filter(document__holdout=False).order_by("-document_id")
-    found = list(rows.values_list("document_id", "document__text", "revision__value")[:MAX_LABELED])
-    return Labeled([row[0] for row in found], [row[1] for row in found], [row[2] for row in found])
+    newest = list(rows.values_list("document_id", "document__text", "revision__value")[:MAX_LABELED])
+    return Labeled([row[0] for row in newest], [row[1] for row in newest], [row[2] for row in newest])
 
 
 def _texts(keys: Sequence[int]) -> Iterator[str]:
@@ -107,10 +118,10 @@ def _signal(
         if method == Order.DIVERSITY:
             return _novelty(fitted, keys, labeled), vectors, "texts"
     from_models = _disagreements if method == Order.DISAGREEMENT else _uncertainties
-    found, source = from_models(project, version, keys)
-    if found is None:
-        found, source = _classified(version, method, keys, labeled)
-    return found, vectors if method == Order.COMBINED else None, source
+    values, source = from_models(project, version, keys)
+    if values is None:
+        values, source = _classified(version, method, keys, labeled)
+    return values, vectors if method == Order.COMBINED else None, source
 
 
 def _novelty(fitted: TextVectors, keys: list[int], labeled: Labeled) -> Numbers:
@@ -163,8 +174,8 @@ def _is_committee(method: str) -> bool:
 
 
 def _class(value: Any, path: str) -> str:
-    found = value_at(value, path)
-    return dumps(None if found is MISSING else found)
+    member = value_at(value, path)
+    return dumps(None if member is MISSING else member)
 
 
 # -- predictions of models ----------------------------------------------------------------------------------------
@@ -187,11 +198,47 @@ def _uncertainties(project: Project, version: SchemaVersion, keys: list[int]) ->
             confidence.setdefault(pk, own)
     if not confidence:
         return None, ""
-    calibrated = calibration.calibrate(version.compiled, _judged(project, version))
+    calibrated = calibrate(version.compiled, _judged(project, version))
     values = np.full(len(keys), np.nan)
     for pk, own in confidence.items():
         values[place[pk]] = 1 - calibrated.document(own)
     return _filled(values), f"pre-labels of {len(confidence):,} documents, calibrated on {calibrated.labels:,} labels"
+
+
+class Calibration:
+    """``labels``: documents that it was learned from."""
+
+    def __init__(self, observed: Mapping[str, list[tuple[float, bool]]], labels: int) -> None:
+        self.labels = labels
+        self._curves: dict[str, Any] = {}
+        for pattern, pairs in observed.items():
+            if len(pairs) >= MIN_VALUES:
+                from sklearn.isotonic import IsotonicRegression
+
+                curve = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip")
+                self._curves[pattern] = curve.fit([sure for sure, _ in pairs], [float(right) for _, right in pairs])
+
+    def field(self, pattern: str, confidence: float) -> float:
+        """The probability that a value of this confidence is right."""
+        curve = self._curves.get(pattern)
+        return confidence if curve is None else float(curve.predict(np.asarray([confidence]))[0])
+
+    def document(self, confidence: Mapping[str, float]) -> float:
+        """The probability that all fields are right, if their errors are independent."""
+        return float(np.prod([self.field(pattern_of(path), value) for path, value in confidence.items()]))
+
+
+def calibrate(compiled: CompiledSchema, judged: Iterable[tuple[Mapping[str, float], Any, Any]]) -> Calibration:
+    """A calibration from the confidence and the value of predictions, and gold."""
+    observed: dict[str, list[tuple[float, bool]]] = defaultdict(list)
+    labels = 0
+    for confidence, value, gold in judged:
+        labels += 1
+        for leaf in pair(compiled.root, gold, value):
+            if leaf.output_path in confidence:
+                right = normalize(leaf.gold, leaf.field) == normalize(leaf.output, leaf.field)
+                observed[leaf.field.pattern].append((confidence[leaf.output_path], right))
+    return Calibration(observed, labels)
 
 
 def _judged(project: Project, version: SchemaVersion) -> Iterator[tuple[dict[str, float], Any, Any]]:

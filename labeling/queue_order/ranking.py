@@ -4,7 +4,7 @@ Signals are numbers from 0 to 1 per document: *uncertainty* (1 minus the calibra
 models, and *novelty* (1 minus the highest cosine similarity to a labeled document).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,8 +37,8 @@ def novelty(vectors: Any, labeled: Any) -> Numbers:
         (vectors[start : start + _CHUNK] @ labeled.T).max(axis=1).toarray().ravel()
         for start in range(0, vectors.shape[0], _CHUNK)
     ]
-    found: Numbers = 1 - np.clip(np.concatenate(parts), 0, 1)
-    return found
+    distances: Numbers = 1 - np.clip(np.concatenate(parts), 0, 1)
+    return distances
 
 
 def spread(values: Numbers, vectors_of: Callable[[Places], Any], *, head: int = HEAD) -> Places:
@@ -73,21 +73,18 @@ def with_control(ranked: Places, share: float, seed: int) -> tuple[Places, set[i
     shuffled = iter(rng.permutation(len(ranked)).tolist())
     best = iter(ranked)
     drawn = rng.random(len(ranked)) < share
-    seen: set[int] = set()
+    placed: set[int] = set()
     result: Places = []
     control: set[int] = set()
     for is_control in drawn.tolist():
         # Of the shuffled ones, the next that the order has not placed yet; it is a uniform draw from the rest.
-        one = _next(shuffled if is_control else best, seen)
-        result.append(one)
-        seen.add(one)
+        source = shuffled if is_control else best
+        document = next(place for place in source if place not in placed)
+        result.append(document)
+        placed.add(document)
         if is_control:
-            control.add(one)
+            control.add(document)
     return result, control
-
-
-def _next(source: Iterator[int], seen: set[int]) -> int:
-    return next(one for one in source if one not in seen)
 
 
 def uncertainty(probabilities: Numbers) -> Numbers:
@@ -95,11 +92,11 @@ def uncertainty(probabilities: Numbers) -> Numbers:
     if probabilities.shape[1] < 2:
         return np.zeros(probabilities.shape[0])
     top = np.partition(probabilities, -2, axis=1)[:, -2:]
-    found: Numbers = 1 - (top[:, 1] - top[:, 0])
-    return found
+    margins: Numbers = 1 - (top[:, 1] - top[:, 0])
+    return margins
 
 
-def disagreement(one: Numbers, other: Numbers) -> Numbers:
+def disagreement(first: Numbers, second: Numbers) -> Numbers:
     """The total variation distance of two predicted distributions over the same classes, from 0 to 1."""
-    found: Numbers = np.abs(one - other).sum(axis=1) / 2
-    return found
+    distances: Numbers = np.abs(first - second).sum(axis=1) / 2
+    return distances

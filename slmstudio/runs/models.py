@@ -95,6 +95,8 @@ class BackgroundRun(models.Model):
     required_action: ClassVar[Action] = Action.RUN
     #: the columns that ``gpus`` reads
     gpu_columns: ClassVar[tuple[str, ...]] = ()
+    #: of a queue for GPUs, the rows whose jobs run there
+    gpu_rows: ClassVar[Mapping[str, Any]] = {}
 
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.QUEUED, db_index=True)
     job_id = models.UUIDField(default=uuid.uuid4, editable=False)

@@ -35,7 +35,7 @@ GENERAL = [("GET", f"{PREFIX}/projects")]
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Method, address with its arguments filled in, and description of every operation."""
     for path, methods in document()["paths"].items():
-        filled = re.sub(r"\{\w+\}", "1", path.replace("{slug}", "guarded"))
+        filled = re.sub(r"\{\w+\}", "1", path.replace("{slug}", "guarded").replace("{kind}", "search"))
         for method, operation in methods.items():
             yield method.upper(), filled, operation
 

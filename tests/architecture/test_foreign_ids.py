@@ -26,18 +26,16 @@ from labeling.documents import bulk_edit, saved_views
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.integrations import deliveries, tokens, webhooks
-from labeling.models import Document, Webhook
+from labeling.models import Document, Study, Webhook
 from labeling.projects.services import create_project
 from slmstudio.access import Role
 from tests.evaluation.factories import evaluated, make_world, right
 from tests.labeling.api_client import api_of
-from training.models import BaseModel, Search
-from training.search.spec import SearchSpec
 
 FIRST = 1_000_000
 APPS = ("labeling", "training", "evaluation")
 #: what every project has its own of, and what has a test of its own
-LEFT_OUT = {"contract_version", "former_challenge"}
+LEFT_OUT = {"contract_version", "former_challenge", "former_study"}
 #: what managers do
 DECISIONS = {"gate_decide", "gate_withdraw", "api_decide", "api_withdraw"}
 #: pages that take JSON
@@ -61,7 +59,7 @@ def routes(patterns: list[Any], prefix: str = "") -> Iterator[tuple[str, str]]:
 def filled(route: str, slug: str, *ids: int) -> str:
     """The address with these ids, the last for all that follow."""
     left = list(ids)
-    named = re.sub(r"<slug:slug>|<slug>", slug, route)
+    named = re.sub(r"<slug:slug>|<slug>", slug, route.replace("<slug:kind>", "search"))
     return "/" + re.sub(r"<int:\w+>", lambda _: str(left.pop(0) if len(left) > 1 else left[0]), named)
 
 
@@ -104,10 +102,8 @@ def _furnish(folder: Path) -> None:
     Benchmark.objects.create(
         project=project, number=1, dataset=world.dataset, seed=1, documents=[], examples=[], modes=[]
     )
-    spec = SearchSpec(dataset=1, base_model="tiny", hours=1.0).to_yaml()
-    Search.objects.create(
-        project=project, number=1, dataset=world.dataset, base_model=BaseModel.objects.earliest("pk"), spec=spec
-    )
+    spec = {"dataset": 1, "base_model": "tiny"}
+    Study.objects.create(project=project, kind="search", number=1, dataset=world.dataset, spec=spec)
     bulk_edit.start(project=project, user=user, action="assign", params={"user": ""}, query="")
     saved_views.save_view(project=project, user=user, name="theirs", query="state=new", shared=True)
     api = api_of(project, user)
@@ -158,7 +154,7 @@ def test_foreign_ids_exist(owner: Any) -> None:
                 there.add(name)
     assert {
         "document", "label_document", "label_history", "label_comments", "review_document", "webhook", "prelabel_run",
-        "endpoint", "benchmark", "training_run", "training_search", "training_log", "eval_run",
+        "endpoint", "benchmark", "training_run", "study", "training_log", "eval_run",
         "eval_outputs", "dataset", "import_run",
         "bulk_edit", "freeze_run", "api_document", "api_dataset", "api_import_run", "api_freeze_run", "api_webhook",
         "api_deliveries",

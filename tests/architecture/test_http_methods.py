@@ -30,7 +30,7 @@ BELONGS = {
     "freeze_cancel": "freeze_run",
     "training_cancel": "training_run",
     "training_notes": "training_run",
-    "training_search_stop": "training_search",
+    "study_cancel": "study",
     "training_runs_change": "training",
     "eval_cancel": "eval_run",
     "token_revoke": "tokens",

@@ -26,16 +26,17 @@ NEEDS: dict[str | tuple[str, str], Action] = {
         ("import_rejects", "datasets", "dataset", "dataset_export", "dataset_export_page", "freeze_run"), Action.READ
     ),
     **dict.fromkeys(("training", "training_run", "training_curves", "training_spec", "training_log"), Action.READ),
-    **dict.fromkeys(("training_searches", "training_search", "training_search_spec"), Action.READ),
-    **dict.fromkeys(("training_search_new", "training_search_stop"), Action.RUN),
+    **dict.fromkeys(("studies", "study", "study_spec"), Action.READ),
+    **dict.fromkeys(("former_studies", "former_study", "former_study_new"), Action.READ),
+    **dict.fromkeys(("study_new", "study_cancel", "study_resume"), Action.RUN),  # of a search
     **dict.fromkeys(("training_runs_change", "training_notes"), Action.RUN),
     **dict.fromkeys(("evaluation", "eval_run", "eval_output", "eval_outputs", "comparison"), Action.READ),
     **dict.fromkeys(("comparison_json", "comparison_markdown", "eval_suite"), Action.READ),
     **dict.fromkeys(("eval_pin", "eval_pin_fixed"), Action.PROPOSE_POLICY),
     "eval_unpin": Action.SET_POLICY,
-    **dict.fromkeys(("loop_panel", "gates", "gate_report", "gate_bundle", "gate_bundle_sha256"), Action.READ),
-    **dict.fromkeys(("benchmarks", "benchmark", "prompt_search"), Action.READ),
-    **dict.fromkeys(("benchmark_new", "benchmark_cancel", "prompt_search_new", "prompt_search_cancel"), Action.RUN),
+    **dict.fromkeys(("pipeline_panel", "gates", "gate_report", "gate_bundle", "gate_bundle_sha256"), Action.READ),
+    **dict.fromkeys(("benchmarks", "benchmark"), Action.READ),
+    **dict.fromkeys(("benchmark_new", "benchmark_cancel"), Action.RUN),
     **dict.fromkeys(("prelabels", "prelabel_run"), Action.READ),
     **dict.fromkeys(("prelabel_new", "prelabel_cancel"), Action.RUN),
     **dict.fromkeys(("endpoint", "endpoint_new", "endpoint_test", "endpoint_remove"), Action.RUN),
@@ -84,16 +85,9 @@ NEEDS: dict[str | tuple[str, str], Action] = {
     **dict.fromkeys(("training_export_make", "training_export_cancel"), Action.RUN),
     **dict.fromkeys(("gate_pdf", "gate_markdown", "gate_audit", "gate_audit_export"), Action.READ),
     "challenge": Action.LABEL,
-    "learning_curves": Action.READ,
-    ("learning_curves", "post"): Action.RUN,
-    "learning_curve": Action.READ,
-    "learning_curve_cancel": Action.RUN,
-    "queue_order": Action.READ,
-    ("queue_order", "post"): Action.ORDER_QUEUE,
-    "queue_order_update": Action.ORDER_QUEUE,
-    **dict.fromkeys(("challenges", "lookalikes_queued", "suspect_labels"), Action.READ),
+    **dict.fromkeys(("challenges", "lookalikes_queued"), Action.READ),
     **dict.fromkeys(("challenges_freeze", "lookalikes"), Action.CURATE),
-    **dict.fromkeys(("suspect_labels_start", "suspect_labels_challenge"), Action.CURATE),
+    "suspects_challenge": Action.CURATE,
     **dict.fromkeys(("challenges_rescore", "eval_rescore", "eval_measure_cancel"), Action.RUN),
     ("eval_measure", "post"): Action.RUN,
     "eval_measure": Action.READ,
@@ -152,7 +146,7 @@ def addresses(patterns: list[Any], prefix: str = "") -> Iterator[tuple[str, str]
             if pattern.app_name != "admin":
                 yield from addresses(pattern.url_patterns, route)
         elif isinstance(pattern, URLPattern):
-            filled = re.sub(r"<slug:slug>|<slug>", "guarded", route)
+            filled = re.sub(r"<slug:slug>|<slug>", "guarded", route.replace("<slug:kind>", "search"))
             yield str(pattern.name), "/" + re.sub(r"<(?:\w+:)?\w+>", "1", filled)
 
 

@@ -25,11 +25,10 @@ ACCOUNT = "no project is concerned, or there is none yet; the account has a perm
 EXCEPTIONS = {
     JOB: """
         evaluation.benchmarks.services: advance advance_all on_evaluation_ended
-        evaluation.learning_curves.services: advance advance_all measure_classifier on_evaluation_ended
         evaluation.pipeline.services: advance advance_all cancel_pipeline on_evaluation_ended
         labeling.imports.services: process fail
-        labeling.queue_order.services: process run_order sweep
         labeling.schema_migration.services: process
+        labeling.studies.services: run_study advance advance_all on_run_changed
         serving.batches.services: erase erase_expired
         serving.deployments.services: finish_promotion
         serving.policies.services: break_budget
@@ -37,7 +36,6 @@ EXCEPTIONS = {
         serving.retraining.services: propose propose_all settle
         training.exports.services: keep_previous_export
         slmstudio.accounts.sign_in: log_event on_signed_in on_signed_out
-        training.search.services: advance advance_all on_run_changed
     """,
     PART: """
         evaluation.audit.services: record

@@ -6,13 +6,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from evaluation.label_issues import label_checks
-from evaluation.learning_curves.jobs import run_learning_curve
-from evaluation.models import GoldQuestion, LabelCheckRun, LearningCurve
-from labeling import jobs
+from evaluation.models import LabelChallenge
 from labeling.annotation import predictions
 from labeling.datasets.freeze import freeze
-from labeling.models import Document, Project, QueueOrderRun
+from labeling.models import Document, Project, Study
+from labeling.studies.services import run_study
 from slmstudio.access import Role
 from slmstudio.contract.json_text import dumps
 from tests.browser.accessibility import check
@@ -32,16 +30,18 @@ def project(transactional_db: None, queues: None) -> Project:
 def test_suspect_labels_are_found_and_challenged(project: Project, logged_in: Callable[[Any], Page]) -> None:
     page = logged_in(member(project, Role.ENGINEER))
     page.goto("/p/messages/evaluation/challenges/")
-    check(page, "label-checks")
-    page.get_by_role("button", name="Find suspect labels").click()
+    page.get_by_role("link", name="Label checks").click()
+    check(page, "studies")
+    page.get_by_role("link", name="New label check").click()
+    page.get_by_role("button", name="Start").click()
     expect(page.get_by_text("waiting for a worker")).to_be_visible()
-    label_checks.run_label_check(LabelCheckRun.objects.get().pk)
+    run_study(Study.objects.get().pk)
     expect(page.get_by_role("heading", name="Suspect labels")).to_be_visible()
     check(page, "label-check")
     page.get_by_label("Challenge the first").fill("1")
     page.get_by_role("button", name="Send to adjudication").click()
     expect(page.get_by_text("1 label sent to adjudication.")).to_be_visible()
-    assert GoldQuestion.objects.get().document.external_id in ("m00", "m07")
+    assert LabelChallenge.objects.get().document.external_id in ("m00", "m07")
     check(page, "label-challenged")
 
 
@@ -49,11 +49,12 @@ def test_the_order_of_the_queue_is_set_and_shown(project: Project, logged_in: Ca
     page = logged_in(member(project, Role.MANAGER))
     page.goto("/p/messages/progress/")
     page.get_by_role("link", name="queue order").click()
-    check(page, "queue-order-import")
+    page.get_by_role("link", name="New queue order").click()
+    check(page, "queue-order-new")
     page.get_by_label("Order of unassigned documents").select_option("combined")
-    page.get_by_role("button", name="Set order").click()
-    expect(page.get_by_text("The order is being computed.")).to_be_visible()
-    jobs.run_queue_order(QueueOrderRun.objects.get().pk)
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_text("waiting for a worker")).to_be_visible()
+    run_study(Study.objects.get().pk)
     expect(page.get_by_role("heading", name="Next documents")).to_be_visible()
     check(page, "queue-order")
     page.goto("/p/messages/label/")
@@ -84,10 +85,11 @@ def test_a_learning_curve_is_measured_and_drawn(project: Project, logged_in: Cal
     page = logged_in(member(project, Role.ENGINEER))
     page.goto("/p/messages/evaluation/")
     page.get_by_role("link", name="Learning curves").click()
-    check(page, "learning-curves")
-    page.get_by_role("button", name="Measure learning curve").click()
+    page.get_by_role("link", name="New learning curve").click()
+    check(page, "learning-curve-new")
+    page.get_by_role("button", name="Start").click()
     expect(page.get_by_text("waiting for a worker")).to_be_visible()
-    run_learning_curve(LearningCurve.objects.get().pk)
+    run_study(Study.objects.get().pk)
     expect(page.get_by_role("heading", name="With 100 more labels")).to_be_visible()
     check(page, "learning-curve")
     page.set_viewport_size({"width": 390, "height": 844})

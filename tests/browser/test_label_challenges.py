@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, ViewportSize, expect
 
-from evaluation.models import EvalRun, GoldQuestion
+from evaluation.models import EvalRun, LabelChallenge
 from evaluation.runs import jobs as run_jobs
 from labeling.models import Document
 from slmstudio.contract.json_text import sha256
@@ -58,7 +58,7 @@ def test_a_challenged_label_is_corrected_and_rescored(
 
     engineer.reload()
     expect(engineer.get_by_text("upheld", exact=True)).to_be_visible()
-    assert GoldQuestion.objects.get().answer == "corrected"
+    assert LabelChallenge.objects.get().answer == "corrected"
     engineer.get_by_role("button", name="Freeze a new version with 1 correction").click()
     engineer.locator("#confirm-holdout").check()
     engineer.get_by_role("button", name="Re-score").click()

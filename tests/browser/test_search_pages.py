@@ -1,10 +1,10 @@
 """The table of runs by keyboard, and the pages of a search."""
 
-from typing import Any
-
 import pytest
 from playwright.sync_api import Page, expect
 
+from labeling.models import Study
+from labeling.studies import services
 from slmstudio.runs.models import Status
 from tests.browser.accessibility import check
 from tests.browser.conftest import Watch
@@ -14,9 +14,8 @@ from tests.browser.test_training_pages import run_of
 from tests.labeling.desk import Desk
 from tests.training.estimates.machines import SMOLLM, machine
 from tests.training.search.fake_runs import end, evaluate
-from training.models import BaseModel, Search, TrainingRun
-from training.search import services
-from training.search.spec import SearchSpace, SearchSpec
+from training.models import BaseModel, TrainingRun
+from training.search.study import SEARCH, best_trial, trials_of
 
 pytestmark = pytest.mark.slow
 
@@ -76,56 +75,53 @@ ONCE_SENT = """([field, value]) => document.addEventListener("htmx:beforeSend", 
 }, { once: true })"""
 
 
-def searched(desk: Desk) -> Search:
+def searched(desk: Desk) -> Study:
     """A search with nine trials: complete, pruned, failed, and one that runs."""
-    spec = SearchSpec(
-        dataset=desk.project.datasets.get().number,
-        base_model=BaseModel.objects.get().slug,
-        hours=2.0,
-        trials=12,
-        space=SearchSpace(method=("lora", "full")),
-    )
-    search = services.start_search(project=desk.project, user=desk.people["engineer"], spec=spec)
+    spec = {"base_model": BaseModel.objects.get().slug, "hours": 2.0, "trials": 12, "method": ["lora", "full"]}
+    search = services.start(project=desk.project, user=desk.people["engineer"], kind=SEARCH, spec=spec)
     for number in range(1, 9):
-        run: Any = search.trials.get(number=number).run
-        rate = search.trials.get(number=number).parameters["learning_rate"]
+        run = TrainingRun.objects.get(number=number)
+        rate = search.trials[number - 1]["parameters"]["learning_rate"]
         value = 0.5 + 0.1 * (number % 4) + 40 * min(rate, 2e-3 - min(rate, 2e-3))
         evaluate(run, value / 2)
         services.advance(search.pk)
+        search.refresh_from_db()
         if number == 5:
             end(run, Status.FAILED, error="The disk is full. Free some space.")
-        elif search.trials.get(number=number).prune_requested:
+        elif search.trials[number - 1]["prune_requested"]:
             end(run, Status.CANCELLED)
         else:
             evaluate(run, value * 0.8, value * 0.9, value, total=50)
             end(run)
         services.advance(search.pk)
+        search.refresh_from_db()
     return search
 
 
 def test_a_search(desk: Desk, engineer: Page) -> None:
-    search = searched(desk)
-    best = services.best_trial(list(search.trials.all()))
+    best = best_trial(trials_of(searched(desk))[0])
     assert best is not None
     page = engineer
     page.set_viewport_size(WINDOW)  # type: ignore[arg-type]
-    page.goto("/p/desk/training/searches/1/")
+    page.goto("/p/desk/studies/search/1/")
     expect(page.locator("svg.parallel polyline")).to_have_count(7)
     check(page, "search")
     phone(page, "search-phone")
     page.get_by_role("link", name="Field accuracy").click()
-    expect(page.locator("tbody tr").first).to_contain_text("best")
+    expect(page.locator("tbody tr").first).to_contain_text("Best")
     page.get_by_role("link", name="Use these values", exact=True).first.click()
     expect(page.locator("[name=learning_rate]")).to_have_value(f"{best.parameters['learning_rate']:g}")
-    page.goto("/p/desk/training/searches/")
-    check(page, "searches")
-    page.goto("/p/desk/training/searches/new/")
+    page.goto("/p/desk/studies/")
+    check(page, "studies")
+    phone(page, "studies-phone")
+    page.goto("/p/desk/studies/search/new/")
     check(page, "search-new")
     phone(page, "search-new-phone")
-    page.goto("/p/desk/training/searches/1/")
-    page.on("dialog", lambda dialog: dialog.accept())
+    page.goto("/p/desk/studies/search/1/")
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator(".page-head .badge")).to_contain_text("Cancelled")
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator(".page-head .badge")).to_contain_text("Running")
 
 
 def test_values_to_try_follow_the_base_model(
@@ -138,7 +134,7 @@ def test_values_to_try_follow_the_base_model(
         slug="large", name="Large", source=small.source, location="large", parameters=9_000_000_000, context=2048
     )
     page = engineer
-    page.goto("/p/desk/training/searches/new/")
+    page.goto("/p/desk/studies/search/new/")
     page.get_by_label("Base model").select_option(small.slug)
     full, lora = page.get_by_label("Full fine-tuning"), page.get_by_label("LoRA adapter")
     expect(full).to_be_checked()
@@ -152,8 +148,8 @@ def test_values_to_try_follow_the_base_model(
     expect(full).to_be_checked()
     expect(page.get_by_label("Batch sizes")).to_have_value("8")
     check(page, "search-follows")
-    watch.allow("422 POST /p/desk/training/searches/new/")
+    watch.allow("422 POST /p/desk/studies/search/new/")
     page.get_by_label("Budget (hours)").fill("0")
-    page.get_by_role("button", name="Start search").click()
+    page.get_by_role("button", name="Start").click()
     expect(page.get_by_role("alert").first).to_be_visible()
-    assert not Search.objects.exists()
+    assert not Study.objects.exists()

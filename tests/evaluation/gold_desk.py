@@ -7,7 +7,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 
 from evaluation.label_issues import challenges
-from evaluation.models import EvalOutput, EvalRun, GoldQuestion
+from evaluation.models import EvalOutput, EvalRun, LabelChallenge
 from evaluation.runs import jobs as run_jobs
 from evaluation.runs import rescoring
 from labeling.models import Document, Membership
@@ -48,7 +48,7 @@ def case(run: EvalRun, key: str) -> EvalOutput:
     return found
 
 
-def doubted(run: EvalRun, key: str, user: User, path: str = "total_amount", reason: str = "") -> GoldQuestion:
+def doubted(run: EvalRun, key: str, user: User, path: str = "total_amount", reason: str = "") -> LabelChallenge:
     """Somebody says that this gold is wrong."""
     return challenges.create_challenge(output=case(run, key), user=user, path=path, reason=reason)
 

@@ -3,7 +3,6 @@
 from training.models.base_models import BaseModel, LengthReport, ModelPull
 from training.models.exports import Export, ModelExport, SpecExport
 from training.models.runs import ModelVersion, TrainingEvent, TrainingRun, TrainingRunQuerySet
-from training.models.searches import Search, Trial
 
 __all__ = [
     "BaseModel",
@@ -12,10 +11,8 @@ __all__ = [
     "ModelExport",
     "ModelPull",
     "ModelVersion",
-    "Search",
     "SpecExport",
     "TrainingEvent",
     "TrainingRun",
     "TrainingRunQuerySet",
-    "Trial",
 ]

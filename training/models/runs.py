@@ -12,7 +12,7 @@ from django.db.models.functions import Cast
 from django.urls import reverse
 from django.utils import timezone
 
-from labeling.models import DatasetVersion, Project
+from labeling.models import DatasetVersion, Project, Study
 from slmstudio.runs.models import BackgroundRun, RunQuerySet, Status
 from training.models.base_models import BaseModel
 
@@ -83,6 +83,7 @@ class TrainingRun(BackgroundRun):
     name = models.CharField(max_length=120, blank=True)
     dataset = models.ForeignKey(DatasetVersion, on_delete=models.PROTECT, related_name="training_runs")
     base_model = models.ForeignKey(BaseModel, on_delete=models.PROTECT, related_name="training_runs")
+    study = models.ForeignKey(Study, null=True, blank=True, on_delete=models.SET_NULL, related_name="training_runs")
     # Text, not jsonb: jsonb would sort the schema's properties, and the file on disk is this very text.
     spec = models.TextField(help_text="the RunSpec as YAML")
     hyperparameters: Any = models.JSONField(

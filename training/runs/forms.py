@@ -15,24 +15,34 @@ from training.models import BaseModel
 from training.runs.queries import dataset_by_number
 
 
+def dataset_label(dataset: DatasetVersion) -> str:
+    """A dataset version with the sizes of its splits."""
+    splits = dataset.counts.get("splits", {})
+    return (
+        f"v{dataset.number} · {splits.get('train', 0)} train, {splits.get('validation', 0)} validation, "
+        f"{splits.get('holdout', 0)} hold-out"
+    )
+
+
+def base_model_label(model: BaseModel) -> str:
+    """A base model with its size."""
+    millions = model.parameters / 1e6
+    size = f" · {millions:,.0f} M" if millions >= 10 else f" · {millions:.1f} M" if millions else ""
+    return f"{model.name}{size}{'' if model.is_prepared else ' · not prepared'}"
+
+
 class DatasetChoice(forms.ModelChoiceField):
     """Dataset versions of a project by their number, with the sizes of their splits."""
 
     def label_from_instance(self, obj: DatasetVersion) -> str:
-        splits = obj.counts.get("splits", {})
-        return (
-            f"v{obj.number} · {splits.get('train', 0)} train, {splits.get('validation', 0)} validation, "
-            f"{splits.get('holdout', 0)} hold-out"
-        )
+        return dataset_label(obj)
 
 
 class BaseModelChoice(forms.ModelChoiceField):
     """Base models by their slug."""
 
     def label_from_instance(self, obj: BaseModel) -> str:
-        millions = obj.parameters / 1e6
-        size = f" · {millions:,.0f} M" if millions >= 10 else f" · {millions:.1f} M" if millions else ""
-        return f"{obj.name}{size}{'' if obj.is_prepared else ' · not prepared'}"
+        return base_model_label(obj)
 
 
 class ChoiceForm(forms.Form):

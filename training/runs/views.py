@@ -21,7 +21,7 @@ from slmstudio.web.requests import SignedInRequest, is_htmx, positive_int
 from slmstudio.workers.warnings import no_worker_message
 from training.hyperparameters.defaults import default_hyperparameters
 from training.hyperparameters.display import describe
-from training.models import TrainingEvent, TrainingRun, Trial
+from training.models import TrainingEvent, TrainingRun
 from training.runs import queries, retention
 from training.runs.curves import checkpoints, curve_points, spec_of
 from training.runs.difference_queries import differences_of
@@ -67,7 +67,6 @@ def _head(run: TrainingRun, request: SignedInRequest) -> dict[str, Any]:
         "no_worker": no_worker_message("gpu") if run.status == Status.QUEUED else "",
         "resumable": run.checkpoint_step > 0 and run.status in (Status.FAILED, Status.CANCELLED),
         "attempts": queries.attempt_description(run),
-        "trial": Trial.objects.filter(run=run).select_related("search__project").first(),
     }
 
 

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from slmstudio.text.formatting import percent
 from training.hyperparameters.display import TITLES, exact_text
-from training.search.spec import SearchSpace
+
+if TYPE_CHECKING:
+    from training.search.study import SearchSpace
 
 WIDTH, HEIGHT, TOP, BOTTOM, SIDE = 720.0, 260.0, 34.0, 26.0, 60.0
 #: shades of the lines, by field accuracy; the last is the best
@@ -55,24 +57,29 @@ class Chart:
     bottom: float = HEIGHT - BOTTOM
 
 
-@dataclass(frozen=True)
-class ChartTrial:
-    """A trial with a field accuracy: the final one, or the newest where it was pruned."""
+class ChartTrial(Protocol):
+    """A trial. ``score``: field accuracy, the final one, or the newest where it was pruned."""
 
     number: int
     parameters: dict[str, Any]
-    value: float
-    is_pruned: bool
+    state: str
+
+    @property
+    def score(self) -> float | None: ...
 
 
 Scale = Callable[[Any], float | None]
 
 
-def parallel_coordinates(space: SearchSpace, trials: Sequence[ChartTrial], best: int | None = None) -> Chart | None:
-    """A line for each trial over one axis for each parameter that varies, and field accuracy. None without trials."""
-    if not trials:
+def parallel_coordinates(space: "SearchSpace", trials: Sequence[ChartTrial], best: int | None = None) -> Chart | None:
+    """A line for each complete or pruned trial over one axis for each parameter that varies, and field accuracy. None
+    without such trials.
+    """
+    scored = [(trial.score, trial) for trial in trials if trial.state in ("complete", "pruned")]
+    ended = sorted(((score, trial) for score, trial in scored if score is not None), key=lambda pair: pair[0])
+    if not ended:
         return None
-    low, high = min(one.value for one in trials), max(one.value for one in trials)
+    low, high = ended[0][0], ended[-1][0]
     scales: list[tuple[str, str, Scale, list[tuple[Any, str]]]] = [
         *(
             (name, TITLES.get("effective_batch" if name == "batch" else name, name), *_scale(name, space))
@@ -93,18 +100,19 @@ def parallel_coordinates(space: SearchSpace, trials: Sequence[ChartTrial], best:
         for name, title, scale, ticks in scales
     ]
     lines = []
-    for one in sorted(trials, key=lambda trial: trial.value):  # the best on top
-        values = {**one.parameters, "value": one.value}
+    for score, trial in ended:  # the best on top
+        values = {**trial.parameters, "value": score}
+        is_pruned = trial.state == "pruned"
         points = [(places[name], scale(values.get(name))) for name, _, scale, _ in scales]
-        share = (one.value - low) / (high - low) if high > low else 1.0
+        share = (score - low) / (high - low) if high > low else 1.0
         lines.append(
             TrialLine(
-                number=one.number,
+                number=trial.number,
                 points=" ".join(f"{x:g},{_y(at):g}" for x, at in points if at is not None),
                 shade=1 + min(SHADES - 1, int(share * SHADES)),
-                is_pruned=one.is_pruned,
-                is_best=one.number == best,
-                label=f"Trial {one.number}: {percent(one.value)}{', pruned' if one.is_pruned else ''}",
+                is_pruned=is_pruned,
+                is_best=trial.number == best,
+                label=f"Trial {trial.number}: {percent(score)}{', pruned' if is_pruned else ''}",
             )
         )
     return Chart(axes, lines)
@@ -115,19 +123,21 @@ def _y(share: float | None) -> float:
     return round(HEIGHT - BOTTOM - (share if share is not None else 0.5) * (HEIGHT - TOP - BOTTOM), 1)
 
 
-def _scale(name: str, space: SearchSpace) -> tuple[Scale, list[tuple[Any, str]]]:
+def _scale(name: str, space: "SearchSpace") -> tuple[Scale, list[tuple[Any, str]]]:
     """Where a value of a parameter is on its axis, 0 to 1, and the ticks."""
     values = list(getattr(space, name))
     if name == "learning_rate":
         first, last = math.log(values[0]), math.log(values[1])
-        return lambda value: (math.log(value) - first) / (last - first), [(one, exact_text(one)) for one in values]
+        return lambda value: (math.log(value) - first) / (last - first), [
+            (value, exact_text(value)) for value in values
+        ]
     if name == "epochs":
-        return lambda value: (value - values[0]) / (values[1] - values[0]), [(one, str(one)) for one in values]
+        return lambda value: (value - values[0]) / (values[1] - values[0]), [(value, str(value)) for value in values]
     ordered: list[Any] = values if name == "method" else sorted(values)
     if name == "lora_r" and "full" in space.method:
         ordered = [None, *ordered]  # full fine-tuning has no rank, and its lines must not cross the axis at one
     step = max(1, len(ordered) - 1)
     return lambda value: ordered.index(value) / step if value in ordered else None, [
-        (one, {"full": "full", "lora": "LoRA", "qlora": "QLoRA", "None": "none"}.get(str(one), str(one)))
-        for one in ordered
+        (value, {"full": "full", "lora": "LoRA", "qlora": "QLoRA", "None": "none"}.get(str(value), str(value)))
+        for value in ordered
     ]

@@ -4,15 +4,14 @@ Optuna keeps no state of its own: for each question a study in memory is filled 
 would need a second set of tables with migrations of its own, and the same facts as the runs in two places.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from training.search.spec import EVALUATIONS, SearchSpace
+from training.search.study import EVALUATIONS, PastTrial, SearchSpace
 
 #: of the trials that reach an evaluation, one in so many goes on
 REDUCTION = 2
@@ -25,16 +24,6 @@ _STATES = {
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-@dataclass(frozen=True)
-class PastTrial:
-    """A trial as the optimizer sees it. ``values``: field accuracy at each evaluation."""
-
-    state: str
-    parameters: Mapping[str, Any]
-    value: float | None = None
-    values: Sequence[float] = ()
-
-
 def propose(space: SearchSpace, past: Sequence[PastTrial], *, seed: int, trials: int) -> dict[str, Any]:
     """The parameters of the next trial, by the tree-structured Parzen estimator (Bergstra et al. 2011).
 
@@ -43,7 +32,7 @@ def propose(space: SearchSpace, past: Sequence[PastTrial], *, seed: int, trials:
     startup = min(10, max(2, trials // 3))
     sampler = optuna.samplers.TPESampler(seed=seed + len(past), n_startup_trials=startup)
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    study.add_trials([_frozen(space, one) for one in past if one.state in _STATES])
+    study.add_trials([_frozen(space, trial) for trial in past if trial.state in _STATES])
     trial = study.ask()
     method = trial.suggest_categorical("method", list(space.method))
     (slow, fast), (few, many) = space.learning_rate, space.epochs
@@ -66,7 +55,7 @@ def prunes(space: SearchSpace, past: Sequence[PastTrial], current: PastTrial) ->
         return False
     pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION)
     study = optuna.create_study(direction="maximize", pruner=pruner)
-    study.add_trials([_frozen(space, one) for one in past if one.state in _STATES])
+    study.add_trials([_frozen(space, trial) for trial in past if trial.state in _STATES])
     study.add_trial(_frozen(space, current, judged=len(current.values) - 1))
     return bool(pruner.prune(study, study.get_trials(deepcopy=False)[-1]))
 

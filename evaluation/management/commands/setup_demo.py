@@ -16,7 +16,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.core.management.base import BaseCommand, CommandError
 
-from evaluation.models import LoopRun
+from evaluation.models import PipelineRun
 from evaluation.pipeline.services import start_pipeline
 from labeling.datasets.freeze import freeze
 from labeling.demo.samples import Sample, generate
@@ -68,7 +68,7 @@ class Command(BaseCommand):
             draft.rename(path)
         users = self._users(passwords)
         project = self._project(users)
-        if not options["no_loop"] and not LoopRun.objects.filter(project=project).exists():
+        if not options["no_loop"] and not PipelineRun.objects.filter(project=project).exists():
             self._queue_pipeline(project, users["erik"], options["base_model"])
         for name, role in USERS.items():
             self.stdout.write(f"  {role.label:10} {name:6} {passwords[name] if is_new else ''}".rstrip())

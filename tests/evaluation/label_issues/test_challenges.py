@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from evaluation.label_issues import challenges as challenges_module
-from evaluation.models import AuditEntry, EvalRun, GoldQuestion
+from evaluation.models import AuditEntry, EvalRun, LabelChallenge
 from evaluation.scores.label_noise import LabelNoise, candidate_label
 from labeling.annotation import challenges
 from labeling.annotation import services as annotation_services
@@ -82,7 +82,7 @@ def test_corrected_gold_answers_the_question(world: World, run: EvalRun) -> None
     assert challenges_module.resolve_project(world.project) == 0, "nobody has decided yet"
     decide(fresh(world), rita, total_amount=Decimal("7.77"))
     assert challenges_module.resolve_project(world.project) == 1
-    question = GoldQuestion.objects.get()
+    question = LabelChallenge.objects.get()
     assert (question.answer, question.answered_by) == ("corrected", rita)
     document = fresh(world)
     assert (document.disputed, document.state, gold_of(document)[TOTAL]) == (False, "approved", Decimal("7.77"))
@@ -95,7 +95,7 @@ def test_gold_that_stays_answers_it_too(world: World, run: EvalRun) -> None:
     before = gold_of(fresh(world))
     decide(fresh(world), reviewer(world), total_amount=before[TOTAL])
     challenges_module.resolve_all()
-    assert GoldQuestion.objects.get().answer == "confirmed"
+    assert LabelChallenge.objects.get().answer == "confirmed"
     assert gold_of(fresh(world)) == before
 
 
@@ -112,14 +112,14 @@ def test_the_next_label_after_a_rejection_resolves_the_challenge(world: World, r
     base = annotation_services.open_document(document=document, user=world.owner).version
     annotation_services.submit(document=document, user=world.owner, value=value, evidence=evidence, base_version=base)
     assert challenges_module.resolve_project(world.project) == 1
-    assert GoldQuestion.objects.get().answer == "corrected"
+    assert LabelChallenge.objects.get().answer == "corrected"
 
 
 def test_two_challenges_of_a_document_are_one(world: World, run: EvalRun) -> None:
     one = doubted(run, first_id(world), world.engineer)
     other = doubted(run, first_id(world), world.annotator, path="vendor")
     assert one.pk == other.pk
-    assert GoldQuestion.objects.get().created_by == world.engineer
+    assert LabelChallenge.objects.get().created_by == world.engineer
 
 
 # -- four eyes ---------------------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ def test_the_label_of_an_involved_user_does_not_count(world: World, run: EvalRun
     assert made.pk == world.dataset.pk, "no version takes it"
     decide(fresh(world), reviewer(world), total_amount=Decimal("7.77"))
     assert challenges_module.resolve_project(world.project) == 1
-    assert GoldQuestion.objects.get().answer == "corrected"
+    assert LabelChallenge.objects.get().answer == "corrected"
     assert gold_of(fresh(world))[TOTAL] == Decimal("7.77")
 
 
@@ -183,7 +183,7 @@ def test_the_approved_label_of_an_involved_user_is_a_decision(world: World, run:
     Gold.objects.filter(document=document).update(approved_by=rita)
     Document.objects.filter(pk=document.pk).update(state="approved")
     assert challenges_module.resolve_project(world.project) == 1
-    question = GoldQuestion.objects.get()
+    question = LabelChallenge.objects.get()
     assert (question.answer, question.answered_by) == ("corrected", rita)
     assert (fresh(world).state, fresh(world).disputed) == ("approved", False)
 
@@ -220,7 +220,7 @@ def test_a_decision_behind_many_open_challenges_is_found(
         doubted(run, document.external_id, world.engineer, path="vendor")
     decide(rows[3], reviewer(world), vendor="Somebody")
     challenges_module.resolve_all()
-    assert [question.document for question in GoldQuestion.objects.filter(answer="corrected")] == [rows[3]]
+    assert [question.document for question in LabelChallenge.objects.filter(answer="corrected")] == [rows[3]]
 
 
 def test_who_wrote_the_label_does_not_decide(world: World, run: EvalRun) -> None:
@@ -247,7 +247,7 @@ def test_disputed_and_skipped_documents_cannot_be_challenged(world: World, run: 
     skip(document=document, user=world.engineer, reason="unreadable")
     with pytest.raises(Refused, match="is skipped"):
         doubted(run, first_id(world), world.engineer)
-    assert not GoldQuestion.objects.exists()
+    assert not LabelChallenge.objects.exists()
 
 
 def test_a_field_that_is_none_and_an_endless_reason_are_refused(world: World, run: EvalRun) -> None:

@@ -7,10 +7,12 @@ from django.test import Client
 from django.urls import reverse
 
 from evaluation.label_issues import label_checks
-from evaluation.models import EvalRun, GoldQuestion, LabelCheckRun, SuspectLabel
+from evaluation.label_issues.label_checks import LABEL_CHECK
+from evaluation.models import LabelChallenge, SuspectLabel
 from labeling.annotation import challenges as label_challenges
 from labeling.annotation import predictions
-from labeling.models import Document, Gold, Project
+from labeling.models import Document, Gold, Project, Study
+from labeling.studies import services
 from slmstudio.access import Role
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
@@ -28,17 +30,17 @@ def messages(db: None) -> Project:
     return project
 
 
-def checked(project: Project, source: str, eval_run: EvalRun | None = None) -> LabelCheckRun:
-    user = member(project, Role.OWNER)
-    run = label_checks.start_label_check(project=project, user=user, source=source, eval_run=eval_run)
-    label_checks.run_label_check(run.pk)
+def checked(project: Project, source: str) -> Study:
+    spec = {"source": source}
+    run = services.start(project=project, user=member(project, Role.OWNER), kind=LABEL_CHECK, spec=spec)
+    services.run_study(run.pk)
     run.refresh_from_db()
     return run
 
 
 def test_the_classifier_finds_the_wrong_label(messages: Project) -> None:
     run = checked(messages, "classifier")
-    assert (run.status, run.facts["documents"]) == (Status.DONE, 30)
+    assert (run.status, run.result["documents"]) == (Status.DONE, 30)
     first = SuspectLabel.objects.get(run=run, place=1)
     assert (first.document.external_id, first.gold, first.predicted) == ("m00", "shipping", "billing")
     assert first.suggestion == {"queue": "billing"}
@@ -47,7 +49,7 @@ def test_the_classifier_finds_the_wrong_label(messages: Project) -> None:
 def test_hold_out_documents_are_not_checked(messages: Project) -> None:
     Document.objects.filter(project=messages, external_id="m00").update(holdout=True)
     run = checked(messages, "classifier")
-    assert run.facts["documents"] == 29
+    assert run.result["documents"] == 29
     assert not SuspectLabel.objects.filter(run=run, document__external_id="m00").exists()
 
 
@@ -56,20 +58,20 @@ def test_suspects_are_sent_to_adjudication_once(messages: Project) -> None:
     user = member(messages, Role.ENGINEER)
     assert label_checks.challenge_first(run=run, user=user, count=1) == (1, 0)
     assert label_checks.challenge_first(run=run, user=user, count=1) == (0, 1)
-    challenge = GoldQuestion.objects.get()
+    challenge = LabelChallenge.objects.get()
     assert (challenge.field, challenge.suggestion) == ("queue", {"queue": "billing"})
     document = Document.objects.get(external_id="m00")
-    found = label_challenges.challenge_for(document)
-    assert found is not None
-    assert (document.disputed, found.value, found.suggested_by) == (True, {"queue": "billing"}, "classifier")
+    challenged = label_challenges.challenge_for(document)
+    assert challenged is not None
+    assert (document.disputed, challenged.value, challenged.suggested_by) == (True, {"queue": "billing"}, "classifier")
     assert Gold.objects.get(document=document).revision.value == {"queue": "shipping"}
 
 
 def test_pre_labels_of_labeled_documents_are_compared(messages: Project) -> None:
     documents = list(Document.objects.filter(project=messages).order_by("pk"))
     given = [
-        predictions.PredictionInput(one.pk, dumps({"queue": [*WORDS][at % 2]}), {"queue": 0.9})
-        for at, one in enumerate(documents)
+        predictions.PredictionInput(document.pk, dumps({"queue": [*WORDS][at % 2]}), {"queue": 0.9})
+        for at, document in enumerate(documents)
     ]
     predictions.record(
         project=messages, schema_version=messages.schema_version, proposals=given, model="large", source="api"
@@ -83,28 +85,24 @@ def test_too_few_predictions_fail(messages: Project) -> None:
     run = checked(messages, "predictions")
     assert run.status == Status.FAILED
     with pytest.raises(Refused) as refused:
-        checked(messages, "evaluation")
+        checked(messages, "evaluation-1")
     assert refused.value.field == "source"
 
 
 def test_an_evaluation_needs_the_validation_split(world: World) -> None:
     run = evaluated(world, lambda row: {"raw": dumps({**row["gold"], "total_amount": Decimal("7.77")})})
     with pytest.raises(Refused) as refused:
-        checked(world.project, "evaluation", run)
+        checked(world.project, f"evaluation-{run.number}")
     assert refused.value.field == "source"
 
 
 def test_pages(messages: Project, client: Client) -> None:
     client.force_login(member(messages, Role.ENGINEER))
-    page = client.get(reverse("challenges", args=["messages"]))
-    assert [value for value, _ in page.context["check_form"].fields["source"].choices] == ["classifier", "predictions"]
-    answer = client.post(reverse("suspect_labels_start", args=["messages"]), {"source": "classifier"})
-    run = LabelCheckRun.objects.get()
-    assert answer["Location"] == run.get_absolute_url()
-    assert client.get(run.get_absolute_url()).status_code == 200
-    label_checks.run_label_check(run.pk)
+    page = client.get(reverse("study_new", args=["messages", "label-check"]))
+    assert [value for value, _ in page.context["form"].fields["source"].choices] == ["classifier", "predictions"]
+    run = checked(messages, "classifier")
     page = client.get(run.get_absolute_url())
     assert page.context["rows"][0][0].document.external_id == "m00"
-    client.post(reverse("suspect_labels_challenge", args=["messages", run.number]), {"count": "1"})
-    assert GoldQuestion.objects.open().count() == 1
+    client.post(reverse("suspects_challenge", args=["messages", run.number]), {"count": "1"})
+    assert LabelChallenge.objects.open().count() == 1
     assert client.get(reverse("challenges", args=["messages"])).status_code == 200

@@ -12,7 +12,7 @@ from evaluation import panels
 from evaluation.audit import services as audit_services
 from evaluation.label_issues import challenges, corrections
 from evaluation.label_issues.lookalikes import QUEUED_ACTION
-from evaluation.models import AuditEntry, EvalRun, GoldQuestion
+from evaluation.models import AuditEntry, EvalRun, LabelChallenge
 from labeling.models import DatasetVersion, Document
 from slmstudio.access import Action, project_for
 from tests.evaluation.factories import World, evaluated, right
@@ -53,7 +53,7 @@ def test_the_form_offers_what_is_wrong_first_and_sends_it_on(world: World, run: 
     assertContains(page, "Four-eyes review is on")
     sent = engineer.post(address(world, run), {"field": "total_amount", "reason": "It says 7.77."})
     assert (sent.status_code, sent["Location"]) == (302, LIST)
-    assert GoldQuestion.objects.get().reason == "It says 7.77."
+    assert LabelChallenge.objects.get().reason == "It says 7.77."
     assertContains(engineer.get(LIST), "It says 7.77.")
     assertContains(engineer.get(address(world, run)), "already challenged this label")
 
@@ -63,7 +63,7 @@ def test_a_manager_can_challenge_and_an_invalid_field_has_an_error(world: World,
     bad = client.post(address(world, run), {"field": "nothing", "reason": ""})
     assertContains(bad, "field-error", status_code=422)
     assert client.post(address(world, run), {"field": "", "reason": ""}).status_code == 302
-    assert GoldQuestion.objects.get().field == ""
+    assert LabelChallenge.objects.get().field == ""
 
 
 def test_markup_in_a_reason_stays_text(world: World, run: EvalRun, engineer: Client) -> None:
@@ -86,7 +86,7 @@ def test_the_review_page_shows_the_challenge(world: World, run: EvalRun, client:
     )
     assertContains(sent, "was adjudicated")
     assert challenges.resolve_project(world.project) == 1
-    assert GoldQuestion.objects.get().answer == "corrected"
+    assert LabelChallenge.objects.get().answer == "corrected"
 
 
 def test_from_a_challenge_to_rescored_evaluations(world: World, run: EvalRun, engineer: Client) -> None:

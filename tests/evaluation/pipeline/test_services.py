@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.models import GateReport, LoopRun
+from evaluation.models import GateReport, PipelineRun
 from evaluation.pipeline.services import (
     EVALUATIONS,
     advance,
@@ -36,11 +36,11 @@ def lengths(world: World) -> None:
 
 
 @shared_fixture
-def loop(world: World, lengths: None) -> LoopRun:
+def loop(world: World, lengths: None) -> PipelineRun:
     return start(world)
 
 
-def start(world: World) -> LoopRun:
+def start(world: World) -> PipelineRun:
     return start_pipeline(
         project=world.project,
         user=world.engineer,
@@ -51,19 +51,19 @@ def start(world: World) -> LoopRun:
     )
 
 
-def states(loop: LoopRun) -> list[str]:
+def states(loop: PipelineRun) -> list[str]:
     runs: list[Any] = [stage.run for stage in stages(loop)]
     for run in runs:
         run.refresh_from_db()
     return [run.status for run in runs]
 
 
-def test_all_stages_are_queued_at_once(loop: LoopRun) -> None:
+def test_all_stages_are_queued_at_once(loop: PipelineRun) -> None:
     assert states(loop) == [Status.QUEUED] * 7
     assert loop.status == Status.RUNNING
 
 
-def test_only_the_final_evaluations_are_on_the_hold_out(loop: LoopRun) -> None:
+def test_only_the_final_evaluations_are_on_the_hold_out(loop: PipelineRun) -> None:
     splits = {name: getattr(loop, name).split for name in EVALUATIONS}
     final = {"base": "holdout", "tuned": "holdout"}
     assert splits == {**dict.fromkeys(EVALUATIONS, "validation"), **final}
@@ -88,7 +88,7 @@ def test_without_validation_documents_only_the_final_evaluations_run(world: Worl
     assert [stage.run for stage in stages(loop)] == [loop.training_run, loop.base, loop.tuned]
 
 
-def test_a_failed_stage_ends_the_loop_and_cancels_the_rest(loop: LoopRun) -> None:
+def test_a_failed_stage_ends_the_loop_and_cancels_the_rest(loop: PipelineRun) -> None:
     first: Any = loop.base_validation
     first.claim()
     first.fail("The model cannot be loaded.")
@@ -99,19 +99,19 @@ def test_a_failed_stage_ends_the_loop_and_cancels_the_rest(loop: LoopRun) -> Non
     assert states(loop) == [Status.FAILED, *[Status.CANCELLED] * 6]
 
 
-def test_an_abandoned_loop_leaves_nothing_in_the_queue(loop: LoopRun) -> None:
+def test_an_abandoned_loop_leaves_nothing_in_the_queue(loop: PipelineRun) -> None:
     cancel_pipeline(loop)
     loop.refresh_from_db()
     assert loop.status == Status.FAILED
     assert states(loop) == [Status.CANCELLED] * 7
 
 
-def test_a_loop_whose_last_stage_ended_in_silence_is_concluded(world: World, loop: LoopRun) -> None:
+def test_a_loop_whose_last_stage_ended_in_silence_is_concluded(world: World, loop: PipelineRun) -> None:
     """The worker died between the end of the evaluation and telling the loop."""
     base, tuned = evaluated(world, right, tuned=False), evaluated(world, right)
     training = tuned.training_run
     others = dict.fromkeys(("base_validation", "base_free", "tuned_validation", "tuned_free"))
-    LoopRun.objects.filter(pk=loop.pk).update(base=base, training_run=training, tuned=tuned, **others)
+    PipelineRun.objects.filter(pk=loop.pk).update(base=base, training_run=training, tuned=tuned, **others)
     advance_all()
     loop.refresh_from_db()
     assert loop.status == Status.DONE, loop.error

@@ -8,18 +8,20 @@ import pytest
 from django.test import Client
 
 from evaluation.endpoints.services import save_endpoint
-from evaluation.models import Endpoint, PromptSearch
-from evaluation.prompts import jobs, services
-from evaluation.prompts.jobs import run_search
+from evaluation.models import Endpoint, OptimizedPrompt
+from evaluation.prompts import study as prompt_study
+from evaluation.prompts.study import PROMPT
 from evaluation.runs.jobs import run_evaluation
 from evaluation.runs.services import start_evaluation
 from labeling.datasets import queries as dataset_queries
 from labeling.datasets.freeze import freeze
-from labeling.models import Split
+from labeling.models import Split, Study
+from labeling.studies import services
+from labeling.studies.kinds import Stopped
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
+from slmstudio.runs import supervisor
 from slmstudio.runs.models import Status
-from slmstudio.runs.supervisor import ChildExit
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation.benchmark_desk import started
 from tests.evaluation.factories import World, make_world
@@ -57,26 +59,29 @@ def endpoint(world: World, url: str) -> Endpoint:
     return save_endpoint(project=world.project, user=world.engineer, **values)
 
 
-def searching(world: World, model: Any, **changes: Any) -> PromptSearch:
-    order: dict[str, Any] = {"dataset": world.dataset, "documents": 10, "max_trials": 3, **changes}
-    return services.start_search(project=world.project, user=world.engineer, model=model, **order)
+def searching(world: World, candidate: Any, **changes: Any) -> Study:
+    key = f"endpoint-{candidate.pk}" if isinstance(candidate, Endpoint) else f"base-{candidate.slug}"
+    spec: dict[str, Any] = {"model": key, "documents": 10, "trials": 3, **changes}
+    return services.start(project=world.project, user=world.engineer, kind=PROMPT, spec=spec)
 
 
 def test_from_the_search_to_a_benchmark(world: World, fake: Fake) -> None:
-    made = searching(world, endpoint(world, fake.url))
-    splits = set(world.dataset.items.filter(document__in=made.documents).values_list("split", flat=True))
-    assert splits == {Split.VALIDATION}
-    run_search(made.pk)
-    made.refresh_from_db()
-    assert (made.status, made.error, len(made.trials)) == (Status.DONE, "", 3)
+    study = searching(world, endpoint(world, fake.url))
+    services.run_study(study.pk)
+    study.refresh_from_db()
+    assert (study.status, study.error, len(study.trials)) == (Status.DONE, "", 3)
     assert len(fake.asked) == 30
-    best = max(made.trials, key=lambda trial: trial["accuracy"])
-    assert "Fields:" in made.instruction
-    assert (best["prompt"]["instruction"], best["accuracy"], made.trials[0]["accuracy"]) == (made.instruction, 1.0, 0.0)
+    prompt = OptimizedPrompt.objects.get()
+    splits = set(world.dataset.items.filter(document__in=prompt.documents).values_list("split", flat=True))
+    assert splits == {Split.VALIDATION}
+    best = max(study.trials, key=lambda trial: trial["accuracy"])
+    assert "Fields:" in prompt.instruction
+    assert best["prompt"]["instruction"] == prompt.instruction
+    assert (best["accuracy"], study.trials[0]["accuracy"]) == (1.0, 0.0)
     assert best["cost"] == pytest.approx(10 * (100 * 2.5 + 20 * 10.0) / 1e6)
 
-    benchmark = started(world, made, made.endpoint)
-    assert not set(benchmark.documents) & {*made.documents, *made.examples}
+    benchmark = started(world, prompt, prompt.endpoint)
+    assert not set(benchmark.documents) & {*prompt.documents, *prompt.examples}
     prompted, plain = benchmark.runs.order_by("number")
     for run in (prompted, plain):
         run_evaluation(run.pk)
@@ -89,51 +94,53 @@ def test_from_the_search_to_a_benchmark(world: World, fake: Fake) -> None:
 
     client = Client()
     client.force_login(world.engineer)
-    assert client.get(made.get_absolute_url()).status_code == 200
+    assert client.get(study.get_absolute_url()).status_code == 200
     assert client.get(benchmark.get_absolute_url()).status_code == 200
 
 
 def test_budget_ends_a_search(world: World, fake: Fake) -> None:
-    made = searching(world, endpoint(world, fake.url), max_cost=0.000001)
-    run_search(made.pk)
-    made.refresh_from_db()
-    assert (made.status, len(made.trials)) == (Status.DONE, 1)
+    study = searching(world, endpoint(world, fake.url), cost=0.000001)
+    services.run_study(study.pk)
+    study.refresh_from_db()
+    assert (study.status, len(study.trials)) == (Status.DONE, 1)
 
 
 @pytest.mark.parametrize("changed", [False, True])
 def test_an_interrupted_search_goes_on_with_the_next_trial(
     world: World, fake: Fake, monkeypatch: pytest.MonkeyPatch, changed: bool
 ) -> None:
-    made = searching(world, endpoint(world, fake.url))
-    asked_of = jobs._try
+    study = searching(world, endpoint(world, fake.url))
+    try_prompt = prompt_study._try
 
-    def interrupted(run: PromptSearch, prompt: Any, rows: Any) -> Any:
-        if run.trials:
-            return ChildExit(ok=False, interrupted=True), None
-        return asked_of(run, prompt, rows)
+    def interrupted(study: Study, *args: Any) -> Any:
+        if study.trials:
+            supervisor.request_stop()
+            raise Stopped
+        return try_prompt(study, *args)
 
-    monkeypatch.setattr(jobs, "_try", interrupted)
-    run_search(made.pk)
-    made.refresh_from_db()
-    assert (made.status, len(made.trials), len(fake.asked)) == (Status.QUEUED, 1, 10)
-    monkeypatch.setattr(jobs, "_try", asked_of)
+    monkeypatch.setattr(prompt_study, "_try", interrupted)
+    try:
+        services.run_study(study.pk)
+    finally:
+        supervisor._stop_requested.clear()
+    study.refresh_from_db()
+    assert (study.status, len(study.trials), len(fake.asked)) == (Status.QUEUED, 1, 10)
+    monkeypatch.setattr(prompt_study, "_try", try_prompt)
     if changed:  # the trial is of another model then
         Endpoint.objects.update(model="fake-2")
-    run_search(made.pk)
-    made.refresh_from_db()
-    assert (made.status, made.error, len(made.trials)) == (Status.DONE, "", 3)
+    services.run_study(study.pk)
+    study.refresh_from_db()
+    assert (study.status, study.error, len(study.trials)) == (Status.DONE, "", 4 if changed else 3)
     assert len(fake.asked) == (40 if changed else 30)
-    assert "Fields:" in made.instruction
+    assert "Fields:" in OptimizedPrompt.objects.get().instruction
 
 
 def test_prompt_that_is_not_found_yet_is_no_model(world: World) -> None:
-    made = searching(world, world.base_model)
+    study = searching(world, world.base_model)
+    prompt = OptimizedPrompt.objects.get(study=study)
     with pytest.raises(Refused) as refused:
-        start_evaluation(project=world.project, user=world.engineer, dataset=world.dataset, model=made)
+        start_evaluation(project=world.project, user=world.engineer, dataset=world.dataset, model=prompt)
     assert refused.value.field == "model"
-    assert services.cancel(run=made, user=world.engineer)
-    made.refresh_from_db()
-    assert made.status == Status.CANCELLED
 
 
 @pytest.mark.parametrize(
@@ -141,25 +148,13 @@ def test_prompt_that_is_not_found_yet_is_no_model(world: World) -> None:
     [
         ({"documents": 5}, "documents"),
         ({"documents": 60}, "documents"),
-        ({"max_trials": 1}, "max_trials"),
-        ({"max_minutes": 0}, "max_minutes"),
-        ({"max_cost": 0}, "max_cost"),
+        ({"trials": 1}, "trials"),
+        ({"cost": 0}, "cost"),
+        ({"model": "base-other"}, "model"),
     ],
 )
 def test_impossible_orders_are_refused(world: World, changes: dict[str, Any], field: str) -> None:
     with pytest.raises(Refused) as refused:
         searching(world, world.base_model, **changes)
     assert refused.value.field == field
-    assert not PromptSearch.objects.exists()
-
-
-def test_form_starts_a_search(world: World) -> None:
-    client = Client()
-    client.force_login(world.engineer)
-    address = f"/p/{world.project.slug}/benchmark/prompts/new/"
-    page = client.get(address)
-    assert page.status_code == 200
-    sent = {"model": f"base-{world.base_model.slug}", "documents": 10, "max_trials": 3, "max_minutes": 5}
-    assert client.post(address, sent).status_code == 302
-    assert client.post(address, {**sent, "max_trials": 500}).status_code == 422
-    assert PromptSearch.objects.get().base_model == world.base_model
+    assert not Study.objects.exists()

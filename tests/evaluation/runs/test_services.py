@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from evaluation.models import AuditEntry, EvalRun, LoopRun
+from evaluation.models import AuditEntry, EvalRun, PipelineRun
 from evaluation.runs import services as run_services
 from evaluation.runs.services import start_evaluation
 from labeling.projects.services import create_project
@@ -97,8 +97,8 @@ def test_a_run_waits_while_its_training_is_live(world: World) -> None:
     assert run_services.waits_for_training(run)
 
 
-def make_loop(world: World, base: EvalRun, tuned: EvalRun) -> LoopRun:
-    return LoopRun.objects.create(
+def make_loop(world: World, base: EvalRun, tuned: EvalRun) -> PipelineRun:
+    return PipelineRun.objects.create(
         project=world.project,
         dataset=world.dataset,
         training_run=world.training_run,

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from labeling.annotation import queue
 from labeling.annotation import services as annotation_services
-from labeling.models import Annotation, QueueOrderRun
+from labeling.models import Annotation, Study
 from labeling.review import adjudication
 from labeling.review import services as review_services
 from tests.labeling.label_desk import Desk
@@ -105,7 +105,7 @@ def test_every_query_of_the_queue_uses_an_index(desk: Desk) -> None:
 
 def put_in_order(desk: Desk) -> None:
     """All documents have places in an order; those of the done ones are closed."""
-    run = QueueOrderRun.objects.create(project=desk.project, method="random", control_share=0)
+    run = Study.objects.create(project=desk.project, kind="queue-order", number=1, spec={"method": "random"})
     with connection.cursor() as cursor:
         cursor.execute(
             """

@@ -8,12 +8,13 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from labeling import jobs
 from labeling.annotation import predictions
 from labeling.annotation.queue import next_document, queue_position, skip
 from labeling.datasets.freeze import freeze
-from labeling.models import DatasetItem, Document, DocumentPlace, Project, QueueOrderRun, Split
-from labeling.queue_order import services
+from labeling.models import DatasetItem, Document, DocumentPlace, Project, Split, Study
+from labeling.queue_order import study as queue_order
+from labeling.queue_order.study import QUEUE_ORDER
+from labeling.studies import services
 from slmstudio.access import Role
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
@@ -30,12 +31,10 @@ def project(db: None) -> Project:
     return made
 
 
-def ordered(project: Project, order: str, control: float = 0.0) -> QueueOrderRun:
-    run = services.set_order(
-        project=project, user=member(project, Role.MANAGER), order=order, control_share=control
-    )  # fmt: skip
-    assert run is not None
-    jobs.run_queue_order(run.pk)
+def ordered(project: Project, order: str, control: float = 0.0) -> Study:
+    spec = {"method": order, "control_percent": 100 * control}
+    run = services.start(project=project, user=member(project, Role.MANAGER), kind=QUEUE_ORDER, spec=spec)
+    services.run_study(run.pk)
     run.refresh_from_db()
     project.refresh_from_db()
     return run
@@ -69,7 +68,7 @@ def test_the_least_confident_pre_label_comes_first(project: Project) -> None:
 def test_without_pre_labels_a_classifier_orders(project: Project) -> None:
     Document.objects.filter(external_id="n05").update(text="card parcel fee letter")  # words of both classes
     run = ordered(project, "combined")
-    assert (run.facts["labels"], run.facts["documents"]) == (30, 12)
+    assert (run.result["labels"], run.result["documents"]) == (30, 12)
     assert DocumentPlace.objects.get(run=run, place=1).document.external_id == "n05"
 
 
@@ -90,8 +89,8 @@ def test_without_a_signal_the_previous_order_stays(db: None) -> None:
     failed = ordered(project, "confidence")
     assert (failed.status, project.order_run) == (Status.FAILED, first)
     with pytest.raises(Refused) as refused:
-        services.set_order(project=project, user=member(project, Role.MANAGER), order="other", control_share=0)
-    assert refused.value.field == "order"
+        ordered(project, "other")
+    assert refused.value.field == "method"
 
 
 def test_labeled_and_skipped_documents_leave_the_order_and_may_return(project: Project) -> None:
@@ -107,18 +106,18 @@ def test_labeled_and_skipped_documents_leave_the_order_and_may_return(project: P
 
 def test_new_documents_come_last_until_the_order_is_updated(project: Project) -> None:
     run = ordered(project, "random")
-    assert not services.is_outdated(project)
+    assert not queue_order.is_outdated(project)
     add_messages(project, 3, labeled=False, prefix="z")
-    assert services.is_outdated(project)
+    assert queue_order.is_outdated(project)
     Document.objects.filter(places__run=run).update(state="submitted")
     ana = member(project, Role.ANNOTATOR)
     late = next_document(project=project, user=ana)
     assert late is not None
     assert late.external_id == "z00"
-    services.sweep()
-    again = QueueOrderRun.objects.latest("pk")
+    queue_order.sweep()
+    again = Study.objects.latest("pk")
     assert again.status == Status.QUEUED
-    jobs.run_queue_order(again.pk)
+    services.run_study(again.pk)
     assert set(DocumentPlace.objects.filter(open=True).values_list("run", flat=True)) == {again.pk}
     assert DocumentPlace.objects.filter(run=run).count() == 12  # closed: which labels were chosen
 
@@ -172,16 +171,24 @@ def test_hold_out_documents_get_random_places(project: Project) -> None:
 
 def test_page(project: Project, client: Client) -> None:
     client.force_login(member(project, Role.MANAGER))
-    address = reverse("queue_order", args=["messages"])
-    assert client.get(address).context["status"].current is None
-    assert client.post(address, {"order": "random", "control_share": "101"}).status_code == 422
-    assert client.post(address, {"order": "random", "control_share": "20"}).status_code == 302
-    run = QueueOrderRun.objects.get()
-    assert (run.method, run.control_share) == ("random", 0.2)
-    jobs.run_queue_order(run.pk)
-    assert len(client.get(address).context["status"].next_places) == 12
-    client.post(reverse("queue_order_update", args=["messages"]))
-    assert QueueOrderRun.objects.filter(status=Status.QUEUED).count() == 1
-    client.post(address, {"order": "", "control_share": "20"})
+    address = reverse("study_new", args=["messages", "queue-order"])
+    assert client.post(address, {"method": "random", "control_percent": "101"}).status_code == 422
+    run = Study.objects.get(pk=ordered(project, "random", 0.2).pk)
+    context = client.get(run.get_absolute_url()).context
+    assert (len(context["next_places"]), context["in_effect"]) == (12, True)
+    assert client.post(address, {"method": "import", "control_percent": "20"}).status_code == 302
     project.refresh_from_db()
     assert (project.order_run, project.queue_order) == (None, "")
+    assert not client.get(run.get_absolute_url()).context["in_effect"]
+    queue_order.sweep()
+    assert Study.objects.count() == 2
+
+
+def test_newer_order_replaces_a_queued_one(project: Project) -> None:
+    spec = {"method": "random", "control_percent": 0}
+    old, new = (
+        services.start(project=project, user=member(project, Role.MANAGER), kind=QUEUE_ORDER, spec=spec)
+        for _ in range(2)
+    )
+    old.refresh_from_db()
+    assert (old.status, new.status) == (Status.CANCELLED, Status.QUEUED)

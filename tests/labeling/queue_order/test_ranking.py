@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from labeling.queue_order import ranking
-from labeling.queue_order.calibration import Calibration
+from labeling.queue_order.computation import Calibration
 
 
 def test_similar_documents_do_not_follow_each_other() -> None:

@@ -8,22 +8,20 @@ import pytest
 from django.core.management import call_command
 from django.test import Client
 
-from labeling.models import Project
+from labeling.models import Project, Study
 from slmstudio.workers.hardware import Hardware
 from tests.labeling.api_client import api_of
 from tests.training.estimates.machines import SMOLLM, machine
 from training.estimates.advice import SMALL_MODEL, recommendation
 from training.hyperparameters.presets import preset
 from training.hyperparameters.values import Hyperparameters
-from training.models import BaseModel, LengthReport, Search, TrainingRun
+from training.models import BaseModel, LengthReport, TrainingRun
 from training.runs.run_spec import hyperparameters_of
 from training.runs.services import start_training
-from training.search import services as search_services
-from training.search.spec import SearchSpace
 from training.spec import RunSpec
 
 URL = "/p/receipts/training/new/"
-SEARCH = "/p/receipts/training/searches/new/"
+SEARCH = "/p/receipts/studies/search/new/"
 HTMX = {"HX-Request": "true"}
 FULL = preset(1, "full")
 SetHardware = Callable[[Hardware | None], None]
@@ -158,7 +156,7 @@ def test_search_form_starts_with_the_recommended_method(engineer: Client, hardwa
     assert form["method"].value() == ["full"]
     low, high = (float(form[f"learning_rate_{end}"].value()) for end in ("low", "high"))
     assert low < FULL.learning_rate < high
-    assert form["epochs_high"].value() >= FULL.epochs
+    assert float(form["epochs_high"].value()) >= FULL.epochs
     hardware(None)
     assert engineer.get(SEARCH).context["form"]["method"].value() == ["lora"]
 
@@ -169,17 +167,20 @@ def test_untouched_values_of_a_search_follow_the_base_model(engineer: Client, sm
     )
     first = engineer.get(SEARCH, {"dataset": "1", "base_model": str(small_model.slug)}).context
     shown = {bound.name: bound.value() for bound in first["form"]}
-    assert (shown["method"], first["defaults_of"]) == (["full"], f"1 {small_model.slug}")
-    sent = {**shown, "base_model": "large", "defaults_of": first["defaults_of"], "hours": "9"}
+    assert shown["method"] == ["full"]
+    sent = {**shown, "base_model": "large", "defaults": first["defaults"], "hours": "9"}
     followed = engineer.get(SEARCH, sent).context
     form = followed["form"]
-    assert (form["method"].value(), form["hours"].value(), followed["defaults_of"]) == (["lora"], "9", "1 large")
+    assert (form["method"].value(), form["hours"].value()) == (["lora"], "9")
     assert form["learning_rate_high"].value() != shown["learning_rate_high"]
     typed = engineer.get(SEARCH, {**sent, "learning_rate_high": "0.0007", "method": ["lora", "full"]}).context["form"]
     assert (typed["learning_rate_high"].value(), typed["method"].value()) == ("0.0007", ["lora", "full"])
-    back = {bound.name: bound.value() for bound in form} | {"base_model": small_model.slug, "defaults_of": "1 large"}
+    back = {bound.name: bound.value() for bound in form} | {
+        "base_model": small_model.slug,
+        "defaults": followed["defaults"],
+    }
     assert engineer.get(SEARCH, back).context["form"]["method"].value() == ["full"]
-    for name in ("dataset", "base_model", "defaults_of", "batch"):
+    for name in ("dataset", "base_model", "defaults", "batch"):
         assert engineer.get(SEARCH, {**sent, name: "\0 x"}).status_code == 200, name
 
 
@@ -188,11 +189,10 @@ def test_a_search_over_rest_without_a_space_has_the_recommended_method(
     engineer: Client, small_model: BaseModel, project: Project, people: dict[str, Any]
 ) -> None:
     api = api_of(project, people["engineer"], "read", "train")
-    body = {"base_model": small_model.slug, "hours": 0.5, "trials": 1}
-    assert api.post("searches", body).status == 202
-    assert api.post("searches", {**body, "space": {"lora_r": [4]}}).status == 202
-    spaces = {search.number: search_services.spec_of(search).space for search in Search.objects.all()}
-    assert spaces[1].method == ("full",)
-    assert spaces[2] == SearchSpace(lora_r=(4,))
-    first = Search.objects.get(number=1).trials.get(number=1)
-    assert (first.parameters["learning_rate"], first.parameters["epochs"]) == (FULL.learning_rate, FULL.epochs)
+    spec = {"base_model": small_model.slug, "hours": 0.5, "trials": 1}
+    assert api.post("studies", {"kind": "search", "spec": spec}).status == 202
+    assert api.post("studies", {"kind": "search", "spec": {**spec, "method": ["lora"], "lora_r": [4]}}).status == 202
+    second, first = Study.objects.newest(project, "search")
+    assert (first.spec["method"], second.spec["method"], second.spec["lora_r"]) == (["full"], ["lora"], [4])
+    parameters = first.trials[0]["parameters"]
+    assert (parameters["learning_rate"], parameters["epochs"]) == (FULL.learning_rate, FULL.epochs)

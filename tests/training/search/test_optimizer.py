@@ -3,10 +3,10 @@
 import math
 from typing import Any
 
-from training.search.optimizer import PastTrial, propose, prunes
-from training.search.spec import SearchSpace
+from training.search.optimizer import propose, prunes
+from training.search.study import PastTrial, SearchSpace
 
-SPACE = SearchSpace(method=("lora", "full"))
+SPACE = SearchSpace((1e-4, 3e-3), (1, 6), (8, 16, 32), ("lora", "full"), (4, 8, 16))
 
 
 def objective(parameters: dict[str, Any]) -> float:

@@ -1,4 +1,4 @@
-"""Searches over runs that only report: start, pruning, budget, stop, lost processes."""
+"""Searches over runs that only report: trials, pruning, budget, what is kept."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -7,31 +7,35 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from labeling.models import Project
+from labeling.models import Study
+from labeling.studies import services
 from slmstudio.errors import Refused
-from slmstudio.hooks import reaper_passed
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path
 from tests.training.search.fake_runs import end, evaluate, make_model
-from training.models import LengthReport, ModelExport, ModelVersion, Search, TrainingEvent, TrainingRun, Trial
+from training.models import LengthReport, ModelExport, ModelVersion, TrainingEvent, TrainingRun
 from training.runs.curves import spec_of
-from training.search import services
-from training.search.spec import SearchSpace, SearchSpec
+from training.search import study as search_study
+from training.search.study import Trial, best_trial, trials_of
 
-Start = Callable[..., Search]
-
-
-def trial_run(search: Search, number: int) -> TrainingRun:
-    found: TrainingRun | None = search.trials.get(number=number).run
-    assert found is not None
-    return found
+Start = Callable[..., Study]
 
 
-def states(search: Search) -> list[str]:
-    return list(search.trials.order_by("number").values_list("state", flat=True))
+def trial_run(search: Study, number: int) -> TrainingRun:
+    return TrainingRun.objects.get(number=trial_of(search, number).run or 0)
 
 
-def complete(search: Search, number: int, value: float) -> None:
+def trial_of(search: Study, number: int) -> Trial:
+    search.refresh_from_db()
+    return trials_of(search)[0][number - 1]
+
+
+def states(search: Study) -> list[str]:
+    search.refresh_from_db()
+    return [trial["state"] for trial in search.trials]
+
+
+def complete(search: Study, number: int, value: float) -> None:
     """A trial that reaches its end."""
     run = trial_run(search, number)
     evaluate(run, value, value, value, value)
@@ -58,7 +62,7 @@ def test_next_trial_starts_when_one_ends_and_the_last_ends_the_search(start_sear
         complete(search, number, value)
     search.refresh_from_db()
     assert search.status == Status.DONE
-    best = services.best_trial(list(search.trials.all()))
+    best = best_trial(trials_of(search)[0])
     assert best is not None
     assert (best.number, best.value) == (2, 0.9)
 
@@ -111,7 +115,7 @@ def test_value_is_that_of_the_weights_that_were_kept(start_search: Start) -> Non
     evaluate(run, 0.5, 0.8, 0.7)
     end(run, facts={"best_step": 2})
     services.advance(search.pk)
-    assert search.trials.get(number=1).value == 0.8
+    assert trial_of(search, 1).value == 0.8
 
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.CANCELLED])
@@ -133,7 +137,7 @@ def test_budget_ends_the_search_and_cancels_what_runs(start_search: Start) -> No
     search.refresh_from_db()
     assert second.status == Status.CANCELLED
     assert (search.status, states(search)) == (Status.DONE, ["complete", "cancelled"])
-    assert "budget" in search.outcome
+    assert "budget" in search.result["outcome"]
 
 
 def test_used_up_quota_ends_the_search(start_search: Start, settings: Any) -> None:
@@ -146,18 +150,18 @@ def test_used_up_quota_ends_the_search(start_search: Start, settings: Any) -> No
     services.advance(search.pk)
     search.refresh_from_db()
     assert (search.status, states(search)) == (Status.DONE, ["complete"])
-    assert "GPU hours" in search.outcome
+    assert "GPU hours" in search.result["outcome"]
     with pytest.raises(Refused) as caught:
         start_search()
     assert caught.value.code == "quota"
 
 
-def test_stop_cancels_the_runs_and_keeps_the_best(start_search: Start) -> None:
+def test_stop_cancels_the_runs_and_keeps_the_best(start_search: Start, people: dict[str, Any]) -> None:
     search = start_search()
     complete(search, 1, 0.6)
     run = trial_run(search, 2)
     evaluate(run, 0.7)
-    assert services.stop(search=search, user=search.created_by)
+    assert services.cancel(study=search, user=people["engineer"])
     run.refresh_from_db()
     assert run.cancel_requested
     assert search.status == Status.RUNNING  # until its run has saved a checkpoint
@@ -165,7 +169,6 @@ def test_stop_cancels_the_runs_and_keeps_the_best(start_search: Start) -> None:
     services.advance(search.pk)
     search.refresh_from_db()
     assert (search.status, states(search)) == (Status.CANCELLED, ["complete", "cancelled"])
-    assert not services.stop(search=search, user=search.created_by)
 
 
 def test_only_the_best_models_stay(
@@ -196,7 +199,7 @@ def test_only_the_best_models_stay(
     assert list(kept) == [2, 3, 4]
     on_disk = [local_path(one.folder_key).exists() for one in ModelVersion.objects.order_by("number")]
     assert on_disk == [False, True, True, True]
-    assert search.trials.get(number=1).value == 0.5
+    assert trial_of(search, 1).value == 0.5
     last.refresh_from_db()
     assert (last.checkpoint_step, checkpoint.exists()) == (0, False)
 
@@ -207,20 +210,12 @@ def test_rejected_trials_end_the_search(start_search: Start, monkeypatch: pytest
     def rejected(**_: Any) -> TrainingRun:
         raise Refused("The run needs 90 GB.", field="batch_size", code="does_not_fit")
 
-    monkeypatch.setattr(services, "start_training", rejected)
+    monkeypatch.setattr(search_study, "start_training", rejected)
     end(trial_run(search, 1), Status.FAILED)
     services.advance(search.pk)
     search.refresh_from_db()
     assert (search.status, states(search)) == (Status.FAILED, ["failed"] * 6)
     assert "90 GB" in search.error
-
-
-def test_reaper_advances_what_was_missed(start_search: Start) -> None:
-    search = start_search(trials=2)
-    evaluate(trial_run(search, 1), 0.5)
-    end(trial_run(search, 1))
-    reaper_passed.call()
-    assert states(search) == ["complete", "running"]
 
 
 def test_end_and_evaluation_of_a_run_advance_its_search(
@@ -231,7 +226,7 @@ def test_end_and_evaluation_of_a_run_advance_its_search(
     evaluate(run, 0.5)
     with django_capture_on_commit_callbacks(execute=True):
         services.on_run_changed(run)
-    assert search.trials.get(number=1).values == [0.5]
+    assert trial_of(search, 1).values == [0.5]
     run.refresh_from_db()
     with django_capture_on_commit_callbacks(execute=True):
         assert run.finish()
@@ -245,10 +240,10 @@ def test_repeated_evaluations_of_a_resumed_run_count_once(start_search: Start) -
     services.advance(search.pk)
     TrainingEvent.objects.filter(run=run, step=2).delete()  # resumed from the checkpoint before
     services.advance(search.pk)
-    assert search.trials.get(number=1).values == [0.5, 0.6]
+    assert trial_of(search, 1).values == [0.5, 0.6]
     evaluate(run, 0.6, 0.7)
     services.advance(search.pk)
-    assert search.trials.get(number=1).values == [0.5, 0.6, 0.7]
+    assert trial_of(search, 1).values == [0.5, 0.6, 0.7]
 
 
 def test_same_history_gives_the_same_trials(start_search: Start) -> None:
@@ -257,7 +252,7 @@ def test_same_history_gives_the_same_trials(start_search: Start) -> None:
         search = start_search(trials=3)
         for number in (1, 2, 3):
             complete(search, number, 0.5 + 0.1 * number)
-        parameters.append([trial.parameters for trial in search.trials.order_by("number")])
+        parameters.append([trial.parameters for trial in trials_of(search)[0]])
     assert parameters[0] == parameters[1]
 
 
@@ -266,21 +261,35 @@ def test_same_history_gives_the_same_trials(start_search: Start) -> None:
     [
         ({"dataset": 99}, "dataset"),
         ({"base_model": "nothing"}, "base_model"),
-        ({"space": SearchSpace(method=("qlora",))}, "method"),
+        ({"method": ("qlora",)}, "method"),
+        ({"hours": 0}, "hours"),
+        ({"learning_rate_low": 1e-2, "learning_rate_high": 1e-3}, "form"),
+        ({"lora_r": ()}, "lora_r"),
+        ({"batch": (8, 8)}, "form"),
+        ({"method": ("dora",)}, "method"),
     ],
 )
 def test_what_cannot_run_is_rejected(start_search: Start, changes: dict[str, Any], field: str) -> None:
     with pytest.raises(Refused) as caught:
         start_search(**changes)
     assert field in caught.value.errors
-    assert not Search.objects.exists()
-    assert not Trial.objects.exists()
+    assert not Study.objects.exists()
+    assert not TrainingRun.objects.exists()
 
 
-def test_without_lengths_nothing_starts(
-    search_spec: SearchSpec, lengths: LengthReport, project: Project, people: dict[str, Any]
-) -> None:
+def test_without_lengths_nothing_starts(start_search: Start, lengths: LengthReport) -> None:
     LengthReport.objects.all().delete()
     with pytest.raises(Refused) as caught:
-        services.start_search(project=project, user=people["engineer"], spec=search_spec)
+        start_search()
     assert caught.value.code == "lengths_unknown"
+
+
+def test_resumed_search_goes_on_with_the_next_trial(start_search: Start, people: dict[str, Any]) -> None:
+    search = start_search(trials=2)
+    services.cancel(study=search, user=people["engineer"])
+    assert (search.status, states(search)) == (Status.CANCELLED, ["cancelled"])
+    services.resume(study=search, user=people["engineer"])
+    assert states(search) == ["cancelled", "running"]
+    complete(search, 2, 0.5)
+    search.refresh_from_db()
+    assert (search.status, search.result["best"]) == (Status.DONE, 2)

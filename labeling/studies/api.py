@@ -1,0 +1,108 @@
+"""Studies over REST: list, start, read, cancel, resume."""
+
+from typing import Annotated, Any
+
+from django.http import HttpRequest, HttpResponse
+from ninja import Query, Router
+from pydantic import Field
+
+from labeling.api.access import Slug, caller, object_of, project_of
+from labeling.api.operations import operation
+from labeling.api.problems import field_problem, refusal_problem
+from labeling.api.schemas.base import In, Out, Text
+from labeling.api.wire import answer
+from labeling.models import Study
+from labeling.studies import services
+from labeling.studies.kinds import all_kinds, kind_of
+from slmstudio.errors import Refused
+
+router = Router(tags=["studies"])
+_PATH = "/{slug:kind}/{int:number}"
+_STUDIES = Study.objects.select_related("project", "dataset")
+
+
+class StudyIn(In):
+    """A new study. ``spec``: values by name, as in the form and the YAML file of its kind; defaults for others."""
+
+    kind: Annotated[Text, Field(description="search, prompt, learning-curve, label-check or queue-order")]
+    spec: dict[str, Any] = {}
+    name: Annotated[Text, Field(max_length=120)] = ""
+
+
+class StudyOut(Out):
+    """A study. ``trials``: what is measured so far; ``result``: what it concluded; their members depend on the kind."""
+
+    kind: str
+    number: int
+    name: str
+    status: str = Field(description="queued, running, done, failed or cancelled")
+    stage: str
+    error: str
+    progress_done: int
+    progress_total: int
+    dataset: int | None
+    spec: dict[str, Any]
+    trials: list[dict[str, Any]]
+    result: dict[str, Any]
+    page: str
+
+
+class StudiesOut(Out):
+    """Studies, newest first."""
+
+    items: list[StudyOut]
+
+
+@router.get("", summary="List studies", operation_id="studies", **operation("read", StudiesOut))
+def studies(request: HttpRequest, slug: Slug, kind: str = Query("", max_length=20)) -> HttpResponse:
+    """The fifty newest studies of the project, or of a kind."""
+    return answer({"items": [_out(study) for study in Study.objects.newest(project_of(request), kind)[:50]]})
+
+
+@router.post("", summary="Create a study", operation_id="start_study", **operation("train", StudyOut, 400, status=202))
+def start(request: HttpRequest, slug: Slug, body: StudyIn) -> HttpResponse:
+    """Starts a study in the background: poll it until its ``status`` is neither queued nor running."""
+    kind = kind_of(body.kind)
+    if kind is None:
+        raise field_problem("kind", f"must be one of {', '.join(kind.key for kind in all_kinds())}")
+    project, user = project_of(request), caller(request).user
+    try:
+        study = services.start(project=project, user=user, kind=kind, spec=body.spec, name=body.name)
+    except Refused as refusal:
+        raise refusal_problem(refusal, {}) from refusal
+    return answer(_out(study), 202)
+
+
+@router.get(_PATH, summary="Get a study", operation_id="study", **operation("read", StudyOut))
+def read(request: HttpRequest, slug: Slug, kind: str, number: int) -> HttpResponse:
+    """A study with its trials and its result."""
+    return answer(_out(object_of(request, _STUDIES, kind=kind, number=number)))
+
+
+@router.post(f"{_PATH}/cancel", summary="Cancel a study", operation_id="cancel_study", **operation("train", StudyOut))
+def cancel(request: HttpRequest, slug: Slug, kind: str, number: int) -> HttpResponse:
+    """Cancels a study with its runs; its trials are kept. Idempotent."""
+    study = object_of(request, _STUDIES, kind=kind, number=number)
+    services.cancel(study=study, user=caller(request).user)
+    return answer(_out(study))
+
+
+@router.post(f"{_PATH}/resume", summary="Resume a study", operation_id="resume_study", **operation("train", StudyOut))
+def resume(request: HttpRequest, slug: Slug, kind: str, number: int) -> HttpResponse:
+    """Continues a study that failed or was cancelled."""
+    study = object_of(request, _STUDIES, kind=kind, number=number)
+    try:
+        services.resume(study=study, user=caller(request).user)
+    except Refused as refusal:
+        raise refusal_problem(refusal, {"not_ended": 409}) from refusal
+    study.refresh_from_db()
+    return answer(_out(study))
+
+
+def _out(study: Study) -> dict[str, Any]:
+    columns = ("kind", "number", "name", "status", "stage", "error", "progress_done", "progress_total")
+    return {
+        **{column: getattr(study, column) for column in (*columns, "spec", "trials", "result")},
+        "dataset": study.dataset.number if study.dataset is not None else None,
+        "page": study.get_absolute_url(),
+    }
