@@ -46,8 +46,8 @@ def _endpoint(handler: Handler, *, openai: bool = False) -> Callable[[Request], 
             timeline.begin(request.headers.get("traceparent", ""))
         try:
             return await handler(request, request.app.state.gateway, request_id)
-        except Problem as found:
-            problem = found
+        except Problem as raised:
+            problem = raised
         except (ClientDisconnect, HungUp):
             return Response(status_code=499)
         except Exception:

@@ -140,7 +140,7 @@ def parse_model(name: str) -> tuple[str, int | None]:
 def document_of(messages: Any) -> str:
     """The document in the messages: the text of the last user message. Raises Problem 422."""
     rows = messages if isinstance(messages, list) else []
-    last = next((one for one in reversed(rows) if isinstance(one, dict) and one.get("role") == "user"), None)
+    last = next((row for row in reversed(rows) if isinstance(row, dict) and row.get("role") == "user"), None)
     if last is None:
         raise Problem(422, "field", "messages must contain a user message with the document.", field="messages")
     content = last.get("content")

@@ -84,7 +84,7 @@ class Gateway:
         """Keeps routes and log up to date during the block."""
         await self.table.refresh()
         work = (self.table.run(), self.limits.run(), self.log.run())
-        self._tasks = [asyncio.create_task(one) for one in work]
+        self._tasks = [asyncio.create_task(coroutine) for coroutine in work]
         try:
             yield
         finally:
@@ -157,9 +157,9 @@ class Gateway:
         if route is None or (route.stable is None and route.candidate is None):
             raise Problem(404, "not_deployed", "No model of this project is deployed.")
         if number is not None:
-            known = [one.number for one in route.answering]
+            known = [release.number for release in route.answering]
             if number not in known:
-                shown = ", ".join(f"{slug}@{one}" for one in known)
+                shown = ", ".join(f"{slug}@{deployed}" for deployed in known)
                 raise Problem(404, "version", f"Version {number} is not deployed. Deployed: {shown}.")
         return route
 
@@ -185,9 +185,9 @@ class Gateway:
         answered = False
         try:
             with self.metrics.in_flight(route.slug):
-                found = await unless_disconnected(request, self.responder.answer(route, extraction))
+                response = await unless_disconnected(request, self.responder.answer(route, extraction))
             answered = True
-            return found
+            return response
         finally:
             reserved.settle(answered=answered, tokens=extraction.used_tokens)
 

@@ -71,7 +71,7 @@ class ExternalModels:
         connection = self._connection(route, attempts)
         config = connection.route.config
         assert config is not None
-        before = sum(one.outstanding for key, one in self._replaced if key == _key(route, attempts))
+        before = sum(connection.outstanding for key, connection in self._replaced if key == _key(route, attempts))
         if connection.outstanding + before >= config.at_once + max_queue:
             raise Problem(
                 429,
@@ -107,20 +107,20 @@ class ExternalModels:
         if route.config is None:
             return False
         known = (*self._connections.items(), *self._replaced)
-        open_now = sum(one.outstanding for key, one in known if key[0] == route.endpoint_id)
+        open_now = sum(connection.outstanding for key, connection in known if key[0] == route.endpoint_id)
         return open_now >= max(1, route.config.at_once - 1)
 
     def _connection(self, route: ExternalRoute, attempts: int) -> _Connection:
         key = _key(route, attempts)
-        found = self._connections.get(key)
-        if found is not None and found.route == route:
-            return found
+        connection = self._connections.get(key)
+        if connection is not None and connection.route == route:
+            return connection
         if route.config is None:
             raise Problem(503, "endpoint", f"{route.name} cannot be called: {route.problem}")
         self._close_ended()
-        if found is not None:
-            found.threads.shutdown(wait=False)  # what it has begun ends by itself, with the former settings
-            self._replaced.append((key, found))
+        if connection is not None:
+            connection.threads.shutdown(wait=False)  # what it has begun ends by itself, with the former settings
+            self._replaced.append((key, connection))
         stop = threading.Event()
         config = route.config.with_timeout(self.timeout)
         client = DocumentClient(config, route.schema, route.instruction, stop, max_attempts=attempts)
@@ -133,11 +133,11 @@ class ExternalModels:
         for _, connection in self._replaced:
             if not connection.outstanding:
                 connection.client.close()
-        self._replaced = [one for one in self._replaced if one[1].outstanding]
+        self._replaced = [pair for pair in self._replaced if pair[1].outstanding]
 
     def close(self) -> None:
         """Closes all connections. Requests in flight end by themselves; no further attempt is made."""
-        for connection in (*self._connections.values(), *(one for _, one in self._replaced)):
+        for connection in (*self._connections.values(), *(connection for _, connection in self._replaced)):
             connection.stop.set()
             connection.threads.shutdown(wait=False)
             connection.client.close()

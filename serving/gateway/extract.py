@@ -64,12 +64,12 @@ async def extract(request: Request, gateway: Gateway, request_id: str) -> Respon
     with_evidence = body.get("evidence", True) is True
 
     def render(answered: ExtractionResponse) -> bytes:
-        found = response_of(slug, answered, extraction.text if with_evidence else None)
+        content = response_of(slug, answered, extraction.text if with_evidence else None)
         if document is not None:
-            found["document"] = document
+            content["document"] = document
         if file is not None:
-            found["latency_ms"]["file"] = file.milliseconds
-        return orjson.dumps(found)
+            content["latency_ms"]["file"] = file.milliseconds
+        return orjson.dumps(content)
 
     return await gateway.respond(request, caller, route, body, extraction, render)
 
@@ -85,9 +85,9 @@ async def _read_file(request: Request, gateway: Gateway, route: Route) -> tuple[
             upload.path, upload.name, schema=release.schema, ocr=upload.fields.get("ocr", "auto"),
             layout=_is_true(upload.fields, "layout", default="false"),
         )  # fmt: skip
-        found = await unless_disconnected(request, reading)
+        read = await unless_disconnected(request, reading)
     evidence_too = _is_true(upload.fields, "evidence", default="true")
-    return {"text": found.text, "evidence": evidence_too, "caller": upload.fields.get("caller", "")}, found
+    return {"text": read.text, "evidence": evidence_too, "caller": upload.fields.get("caller", "")}, read
 
 
 def _is_true(fields: Mapping[str, str], name: str, *, default: str) -> bool:
@@ -108,7 +108,7 @@ def laid_out_text(text: str, page: Any) -> str:
 def response_of(slug: str, answered: ExtractionResponse, text: str | None) -> dict[str, Any]:
     """The body of a response. ``text``: the document, for evidence; None: without."""
     entry = answered.entry
-    found: dict[str, Any] = {
+    content: dict[str, Any] = {
         "request_id": answered.request_id,
         "model": f"{slug}@{answered.release.number}",
         "version": answered.release.number,
@@ -132,36 +132,36 @@ def response_of(slug: str, answered: ExtractionResponse, text: str | None) -> di
         "usage": {"prompt_tokens": answered.prompt_tokens, "output_tokens": answered.output_tokens},
     }
     if name := wrapped_field(answered.release.schema.schema):
-        found["unwrapped"] = name
-    found |= policy_members(answered)
+        content["unwrapped"] = name
+    content |= policy_members(answered)
     if text is not None:
-        found["evidence"] = evidence_of(answered.release.schema, loads(answered.raw), text)
-    return found
+        content["evidence"] = evidence_of(answered.release.schema, loads(answered.raw), text)
+    return content
 
 
 def policy_members(answered: ExtractionResponse) -> dict[str, Any]:
     """What the answer policy did: why a person should check the answer, and the larger model where it was asked."""
-    entry, found = answered.entry, dict[str, Any]()
+    entry, members = answered.entry, dict[str, Any]()
     if answered.outcome.needs_review:
-        found["review"] = {"reason": entry.review_reason, "fields": answered.outcome.review_fields}
+        members["review"] = {"reason": entry.review_reason, "fields": answered.outcome.review_fields}
     if answered.outcome.fallback:
-        found["fallback"] = {
+        members["fallback"] = {
             "model": answered.outcome.fallback, "reason": entry.fallback_reason, "error": entry.fallback_code or None,
             "cost": entry.cost,
             "usage": {
                 "prompt_tokens": entry.fallback_prompt_tokens, "output_tokens": entry.fallback_output_tokens,
             },
         }  # fmt: skip
-    return found
+    return members
 
 
 def evidence_of(schema: CompiledSchema, output: Any, text: str) -> dict[str, list[list[int]]]:
     """Field path -> the places of its value in the text, as [start, end] each; fields without one are left out."""
-    found: dict[str, list[list[int]]] = {}
+    places: dict[str, list[list[int]]] = {}
     for leaf in pair(schema.root, output, output):
         if leaf.output is None or leaf.field.evidence == "none":
             continue
         spans = evidence.find(leaf.output, leaf.field, text)
         if spans:
-            found[leaf.path] = [[span.start, span.end] for span in spans]
-    return found
+            places[leaf.path] = [[span.start, span.end] for span in spans]
+    return places

@@ -84,19 +84,19 @@ class IdempotencyKeys:
             return None
         if stored is None:  # it ended with an error in between
             return await self.claim(project=project, owner=owner, key=key, body_sha256=body_sha256)
-        found = orjson.loads(stored)
-        if found["body"] != body_sha256:
+        state = orjson.loads(stored)
+        if state["body"] != body_sha256:
             raise Problem(
                 422, "idempotency_key", "The Idempotency-Key was already used for a different request. Use a new key."
             )
-        if "request" not in found:
+        if "request" not in state:
             raise Problem(
                 409,
                 "in_progress",
                 "A request with this Idempotency-Key is in progress. Try again later.",
                 headers={"Retry-After": "1"},
             )
-        return Known(str(found["request"]))
+        return Known(str(state["request"]))
 
     async def _count(self, project: str, claim: Claim) -> None:
         name = f"slm:keys-of-day:{project}:{timezone.now().date()}"
@@ -140,21 +140,21 @@ async def response_of(known: Known, project_id: int, *, complete: Callable[[], N
     try:
         for seconds in WAITS:
             await asyncio.sleep(seconds)
-            found = await in_database(lambda: rows.values_list("response", flat=True).first())
-            if found is not None:
+            response = await in_database(lambda: rows.values_list("response", flat=True).first())
+            if response is not None:
                 break
             complete()
     except DatabaseError:
-        found = None
-    if found is None:
+        response = None
+    if response is None:
         raise Problem(
             503,
             "database",
             "The response for this Idempotency-Key cannot be read at the moment. Try again later.",
             headers={"Retry-After": "5"},
         )
-    if not found:
+    if not response:
         raise Problem(
             410, "erased", "The request with this Idempotency-Key was answered; its response is no longer stored."
         )
-    return str(found).encode()
+    return str(response).encode()

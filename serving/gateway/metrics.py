@@ -133,7 +133,7 @@ class Metrics:
             MultiProcessCollector(registry, folder)
         more = CollectorRegistry()
         more.register(_Now(replicas, log, engines))
-        parts = [_OfProject(one, project) if project is not None else one for one in (registry, more)]
+        parts = [_OfProject(source, project) if project is not None else source for source in (registry, more)]
         return b"".join(generate_latest(part) for part in parts)
 
     def _labels(self, entry: LogEntry) -> tuple[str, str, str]:
@@ -141,7 +141,9 @@ class Metrics:
         for route in self._table.routes.values():
             if route.project_id == entry.project_id:
                 slug = route.slug
-                known = {one.id: one.number for one in (route.stable, route.candidate) if one is not None}
+                known = {
+                    release.id: release.number for release in (route.stable, route.candidate) if release is not None
+                }
                 version = str(known.get(entry.release_id or 0, ""))
         return slug, version, "shadow" if entry.shadow_of else entry.source
 
@@ -175,10 +177,10 @@ def backlog(folder: Path) -> tuple[int, float]:
     size, oldest = 0, time.time()
     for path in folder.glob("*.jsonl"):
         with contextlib.suppress(FileNotFoundError):  # it has been stored
-            found = path.stat()
-            size += found.st_size
-            if found.st_size:
-                oldest = min(oldest, found.st_mtime)
+            status = path.stat()
+            size += status.st_size
+            if status.st_size:
+                oldest = min(oldest, status.st_mtime)
     return size, max(0.0, time.time() - oldest)
 
 
@@ -192,10 +194,10 @@ class _OfProject(CollectorRegistry):
     def collect(self) -> Iterable[Metric]:
         """Its metrics; those without a project are left out."""
         for metric in self._of.collect():
-            found = Metric(metric.name, metric.documentation, metric.type)
-            found.samples = [one for one in metric.samples if one.labels.get("project") == self._project]
-            if found.samples:
-                yield found
+            filtered = Metric(metric.name, metric.documentation, metric.type)
+            filtered.samples = [sample for sample in metric.samples if sample.labels.get("project") == self._project]
+            if filtered.samples:
+                yield filtered
 
 
 def _forget_ended(folder: Path) -> None:

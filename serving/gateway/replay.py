@@ -22,8 +22,8 @@ async def replay(request: Request, gateway: Gateway, request_id: str) -> Respons
     """Answers ``{"status", "code"}``: how the candidate answered. Raises Problem: 401, 404, 409 or 429."""
     slug = request.path_params["slug"]
     given = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
-    found = passes.verify(given)
-    if found is None or found.slug != f"{slug} replay":
+    signed = passes.verify(given)
+    if signed is None or signed.slug != f"{slug} replay":
         raise Problem(401, "invalid_token", "Only the studio replays requests.")
     body = await gateway.bodies.read_object(request, slug)
     gateway.reject_unknown(body, _FIELDS)

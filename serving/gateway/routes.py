@@ -89,7 +89,7 @@ class Route:
 
     def other(self, release: ReleaseRoute) -> ReleaseRoute | None:
         """The release that answers callers where ``release`` has no replica that does."""
-        return next((one for one in self.answering if one is not release and one.can_answer), None)
+        return next((other for other in self.answering if other is not release and other.can_answer), None)
 
     @property
     def answering(self) -> list[ReleaseRoute]:
@@ -128,7 +128,12 @@ class RouteTable:
         return self.routes.get(slug)
 
     def _addresses(self) -> set[str]:
-        releases = [one for route in self.routes.values() for one in (route.stable, route.candidate) if one is not None]
+        releases = [
+            release
+            for route in self.routes.values()
+            for release in (route.stable, route.candidate)
+            if release is not None
+        ]
         return {address for release in releases for address in release.addresses}
 
     async def run(self) -> None:

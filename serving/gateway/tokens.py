@@ -148,11 +148,11 @@ class TokenCache:
         return caller
 
     async def _of_pass(self, text: str) -> Caller | None:
-        found = passes.verify(text)
-        if found is None:
+        signed = passes.verify(text)
+        if signed is None:
             return None
-        limits = NO_LIMITS if found.token_id is None else await self._limits(found.token_id)
-        return Caller(found.token_id, found.slug, frozenset({"extract"}), None, limits, found.is_batch)
+        limits = NO_LIMITS if signed.token_id is None else await self._limits(signed.token_id)
+        return Caller(signed.token_id, signed.slug, frozenset({"extract"}), None, limits, signed.is_batch)
 
     async def _limits(self, token_id: int) -> Limits:
         """The limits of a token, as they were some seconds ago."""

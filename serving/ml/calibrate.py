@@ -52,7 +52,7 @@ async def calibrate_package(
         "documents": len(records),
         "calibration": calibration.as_dict(),
         "summary": report.summary(calibration, records),
-        "records": [one.to_json() for one in records],
+        "records": [record.to_json() for record in records],
     }
     (folder / FOLDER).mkdir(exist_ok=True)
     (folder / name).write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")

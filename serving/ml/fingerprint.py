@@ -23,13 +23,13 @@ async def fingerprint(package: LoadedPackage) -> list[str]:
     Raises:
         Refused: (code ``engine``) the engine fails.
     """
-    found = []
+    outputs = []
     for text in _TEXTS:
         answer = await package.engine.answer(text)
         if answer.finish_reason == "error":
             raise Refused(answer.error, code="engine")
-        found.append(answer.raw)
-    return found
+        outputs.append(answer.raw)
+    return outputs
 
 
 async def check_fingerprint(folder: Path, package: LoadedPackage) -> None:
@@ -42,6 +42,6 @@ async def check_fingerprint(folder: Path, package: LoadedPackage) -> None:
         return
     file = folder / FINGERPRINTS
     recorded = json.loads(file.read_text(encoding="utf-8")).get(package.spec.key, []) if file.is_file() else []
-    found = await fingerprint(package)
-    if sum(one == other for one, other in zip(recorded, found, strict=False)) < _EQUAL:
+    outputs = await fingerprint(package)
+    if sum(old == new for old, new in zip(recorded, outputs, strict=False)) < _EQUAL:
         raise Refused("The server's outputs differ from those of the checked model.", code="identity")

@@ -52,10 +52,10 @@ def load_package(folder: Path, *, sha256: str = "", slots: int = 1, variant: str
     """
     if not (folder / FILE).is_file():
         raise Refused(f"There is no package in the folder {folder.name}.", code="package")
-    found = folder_hash(folder)
-    if sha256 and found != sha256:
+    own = folder_hash(folder)
+    if sha256 and own != sha256:
         raise Refused(
-            f"The files of the package have changed: their hash is {found[:12]}, the recorded hash is {sha256[:12]}.",
+            f"The files of the package have changed: their hash is {own[:12]}, the recorded hash is {sha256[:12]}.",
             code="package",
         )
     spec = ServeSpec.from_yaml((folder / FILE).read_text(encoding="utf-8")).of_variant(variant)
@@ -63,13 +63,13 @@ def load_package(folder: Path, *, sha256: str = "", slots: int = 1, variant: str
     if spec.engine == "sklearn":
         from serving.ml.engines.sklearn import SklearnEngine
 
-        return LoadedPackage(spec, found, schema, SklearnEngine(folder / spec.model, schema))
+        return LoadedPackage(spec, own, schema, SklearnEngine(folder / spec.model, schema))
     encoder = load_encoder(str(folder / spec.model), spec.prompt)
     limit = TokenLimit(spec.output_tokens.reserved, spec.output_tokens.maximum)
     plan = spec.grounding
     ground = None if plan is None else GroundingPlan(plan.held, plan.left, plan.known)
     builder = PromptBuilder(spec, schema, encoder, spec.context, limit, ground, windows=spec.windows)
-    return LoadedPackage(spec, found, schema, _engine(folder, spec, builder, encoder, slots), builder)
+    return LoadedPackage(spec, own, schema, _engine(folder, spec, builder, encoder, slots), builder)
 
 
 def _engine(folder: Path, spec: ServeSpec, builder: PromptBuilder, encoder: Encoder, slots: int) -> Engine:

@@ -69,9 +69,9 @@ class PackagesOut(Out):
 @router.get("", summary="List packages", operation_id="packages", **operation("deploy", PackagesOut))
 def packages(request: HttpRequest, slug: Slug) -> HttpResponse:
     """Every package with its engines and their parity."""
-    found = [one for group in queries.of_project(project_of(request)) for one in group.packages]
-    found.sort(key=lambda one: -one.package.number)
-    return answer({"packages": [_out(one.package, [release.number for release in one.releases]) for one in found]})
+    rows = [row for group in queries.of_project(project_of(request)) for row in group.packages]
+    rows.sort(key=lambda row: -row.package.number)
+    return answer({"packages": [_out(row.package, [release.number for release in row.releases]) for row in rows]})
 
 
 @router.post("", summary="Create a package", operation_id="build_package", **operation("deploy", PackageOut, 400, 409))
@@ -105,20 +105,20 @@ def _out(package: Package, versions: list[int]) -> dict[str, Any]:
         "signed": package.is_signed,
         "deleted": package.deleted_at is not None,
         "versions": versions,
-        "variants": [_variant(one) for one in package.all_variants],
+        "variants": [_variant(variant) for variant in package.all_variants],
     }
 
 
-def _variant(one: Variant) -> dict[str, Any]:
+def _variant(variant: Variant) -> dict[str, Any]:
     return {
-        "key": one.key,
-        "engine": one.engine,
-        "quantization": one.kind,
-        "error": one.problem,
-        "outputs_equal": one.parity.get("equal"),
-        "documents": one.parity.get("documents"),
-        "field_accuracy": one.parity.get("accuracy"),
-        "difference": one.difference,
-        "difference_low": one.parity.get("difference_low"),
-        "difference_high": one.parity.get("difference_high"),
+        "key": variant.key,
+        "engine": variant.engine,
+        "quantization": variant.kind,
+        "error": variant.problem,
+        "outputs_equal": variant.parity.get("equal"),
+        "documents": variant.parity.get("documents"),
+        "field_accuracy": variant.parity.get("accuracy"),
+        "difference": variant.difference,
+        "difference_low": variant.parity.get("difference_low"),
+        "difference_high": variant.parity.get("difference_high"),
     }

@@ -49,27 +49,27 @@ def calibration_documents(run: EvalRun) -> CalibrationDocuments:
 
 
 def _first(rows: Any) -> list[LabeledDocument]:
-    found = []
+    labeled = []
     for row in rows:
-        found.append(LabeledDocument(str(row["id"]), str(row["text"]), row["gold"]))
-        if len(found) == MAX_DOCUMENTS:
+        labeled.append(LabeledDocument(str(row["id"]), str(row["text"]), row["gold"]))
+        if len(labeled) == MAX_DOCUMENTS:
             break
-    return found
+    return labeled
 
 
 def store(package: Package, documents: CalibrationDocuments, files: dict[str, Path]) -> None:
     """Replaces the calibrations of a package by those of its build. ``files``: variant -> file in its folder."""
-    names = [one.name for one in documents.documents]
+    names = [document.name for document in documents.documents]
     rows = []
     for variant, file in files.items():
-        found = json.loads(file.read_text(encoding="utf-8"))
-        records = [DocumentRecord.of_json(one) for one in found["records"]]
+        built = json.loads(file.read_text(encoding="utf-8"))
+        records = [DocumentRecord.of_json(record) for record in built["records"]]
         rows.append(
             PackageCalibration(
                 package=package, variant=variant, split=documents.split, is_evaluated=documents.is_evaluated,
-                documents=len(records), fits=found["calibration"], summary=found["summary"], sha256=sha256_file(file),
+                documents=len(records), fits=built["calibration"], summary=built["summary"], sha256=sha256_file(file),
                 # The file names no document.
-                records=[replace(one, name=names[int(one.name)]).to_json() for one in records],
+                records=[replace(record, name=names[int(record.name)]).to_json() for record in records],
             )
         )  # fmt: skip
     with transaction.atomic():

@@ -62,11 +62,11 @@ def pull(place: str, target: Path, *, sha256: str = "") -> str:
         for name in _ADDED:
             path = folder / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        found = _check(folder)
-        if sha256 and found != sha256:
-            raise Refused(f"The package has the hash {found[:12]}; the expected hash is {sha256[:12]}.", code="hash")
+        own = _check(folder)
+        if sha256 and own != sha256:
+            raise Refused(f"The package has the hash {own[:12]}; the expected hash is {sha256[:12]}.", code="hash")
         folder.replace(target)
-    return found
+    return own
 
 
 def remove(place: str) -> None:
@@ -88,7 +88,7 @@ def remove(place: str) -> None:
 def _check(folder: Path) -> str:
     """The hash of a package whose files are those of its manifest. Raises Refused."""
     try:
-        listed = {str(one["path"]) for one in json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]}
+        listed = {str(entry["path"]) for entry in json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Refused("There is no package: it has no valid package.json.", code="changed") from error
     if any(PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts for path in listed):
@@ -167,7 +167,7 @@ def _push_to_files(folder: Path, place: str, files: Sequence[str]) -> str:
     system, path = _filesystem(place)
     try:
         # The manifest comes last: without it there is no package.
-        for name in sorted(files, key=lambda one: (one in (MANIFEST, SIGNATURE), one)):
+        for name in sorted(files, key=lambda name: (name in (MANIFEST, SIGNATURE), name)):
             system.makedirs(f"{path}/{name}".rpartition("/")[0], exist_ok=True)
             system.put_file(str(folder / name), f"{path}/{name}")
     except OSError as error:
@@ -180,7 +180,7 @@ def _pull_from_files(place: str, folder: Path) -> None:
     try:
         system.get_file(f"{path}/{MANIFEST}", str(folder / MANIFEST))
         listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-        names = [str(one["path"]) for one in listed]
+        names = [str(entry["path"]) for entry in listed]
         if system.exists(f"{path}/{SIGNATURE}"):
             names.append(SIGNATURE)
         for name in names:

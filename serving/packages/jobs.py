@@ -36,7 +36,7 @@ def _build(package: Package) -> None:
     key = services.folder_key(package)
     spec = spec_file(services.pack_spec(package).to_yaml())
     parity: dict[str, Any] = {}
-    package.variants = [{**asdict(one), "parity": {}, "problem": ""} for one in package.all_variants]
+    package.variants = [{**asdict(variant), "parity": {}, "problem": ""} for variant in package.all_variants]
     calibrations: dict[str, Path] = {}
 
     def on_event(event: dict[str, Any]) -> None:
@@ -45,11 +45,11 @@ def _build(package: Package) -> None:
                 stage=str(event["stage"])[:120], progress_done=int(event["done"]), progress_total=int(event["total"])
             )
         elif event["event"] == "parity":
-            found = {name: value for name, value in event.items() if name not in ("event", "variant")}
+            figures = {name: value for name, value in event.items() if name not in ("event", "variant")}
             variant = _variant(package, event.get("variant", ""))
-            variant["parity"] = found
+            variant["parity"] = figures
             if variant is package.variants[0]:
-                parity.update(found)
+                parity.update(figures)
         elif event["event"] == "variant_failed":
             _variant(package, event["variant"])["problem"] = str(event["message"])
         elif event["event"] == "calibration":
@@ -82,4 +82,4 @@ def _build(package: Package) -> None:
 
 def _variant(package: Package, key: str) -> dict[str, Any]:
     """The row of a variant; "": the first one."""
-    return next((one for one in package.variants if one["key"] == key), package.variants[0])
+    return next((variant for variant in package.variants if variant["key"] == key), package.variants[0])

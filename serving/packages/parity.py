@@ -54,17 +54,17 @@ def compare(compiled: CompiledSchema, documents: Sequence[AnsweredDocument]) -> 
     """Compares the outputs of a package with those of its evaluation."""
     fields = different = 0
     before, after = [], []
-    for one in documents:
-        left, _ = compiled.check(one.evaluated)
-        right, _ = compiled.check(one.packaged)
+    for document in documents:
+        left, _ = compiled.check(document.evaluated)
+        right, _ = compiled.check(document.packaged)
         wrong, counted = count_differences(compiled, left, right)
         fields, different = fields + counted, different + wrong
-        before.append(_accuracy(compiled, one, one.evaluated))
-        after.append(_accuracy(compiled, one, one.packaged))
+        before.append(_accuracy(compiled, document, document.evaluated))
+        after.append(_accuracy(compiled, document, document.packaged))
     count = max(1, len(documents))
     return Parity(
         documents=len(documents),
-        equal=sum(one.evaluated == one.packaged for one in documents),
+        equal=sum(document.evaluated == document.packaged for document in documents),
         fields=fields,
         different_fields=different,
         accuracy=sum(after) / count,
@@ -75,5 +75,5 @@ def compare(compiled: CompiledSchema, documents: Sequence[AnsweredDocument]) -> 
     )
 
 
-def _accuracy(compiled: CompiledSchema, one: AnsweredDocument, raw: str) -> float:
-    return ScoreView.of(score_document(compiled, text=one.text, gold=one.gold, raw=raw)).accuracy
+def _accuracy(compiled: CompiledSchema, document: AnsweredDocument, raw: str) -> float:
+    return ScoreView.of(score_document(compiled, text=document.text, gold=document.gold, raw=raw)).accuracy

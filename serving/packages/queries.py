@@ -35,7 +35,7 @@ class EvaluationPackages:
     @property
     def is_building(self) -> bool:
         """Whether a package is queued or being built."""
-        return any(one.package.is_live for one in self.packages)
+        return any(status.package.is_live for status in self.packages)
 
 
 def of_project(project: Project) -> list[EvaluationPackages]:
@@ -47,7 +47,7 @@ def of_project(project: Project) -> list[EvaluationPackages]:
     groups: dict[int, list[PackageStatus]] = {}
     for package in Package.objects.with_content().filter(project=project).order_by("-number"):
         own = releases.get(package.pk, [])
-        status = PackageStatus(package, own, [one.number for one in own if one.pk in running])
+        status = PackageStatus(package, own, [release.number for release in own if release.pk in running])
         groups.setdefault(package.eval_run_id, []).append(status)
     approved = dict(
         Approval.objects.filter(report__project=project, decision=Approval.Decision.APPROVED)
@@ -56,7 +56,7 @@ def of_project(project: Project) -> list[EvaluationPackages]:
     )
     return [
         EvaluationPackages(
-            found[0].package.eval_run, found, services.choices(found[0].package.eval_run), approved.get(run)
+            statuses[0].package.eval_run, statuses, services.choices(statuses[0].package.eval_run), approved.get(run)
         )
-        for run, found in groups.items()
+        for run, statuses in groups.items()
     ]

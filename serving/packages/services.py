@@ -61,13 +61,15 @@ def choices(run: EvalRun) -> list[Choice]:
     """Every variant that the package of an evaluation can have; that of the evaluation first."""
     if run.classical_id is not None:
         return [Choice(Engine.SKLEARN, Engine.SKLEARN)]
-    exports = [one for one in _exports(run) if one.is_available]
-    found = [Choice(engine, engine, problem=_server_problem(run, engine)) for engine in _WEIGHT_ENGINES]
+    exports = [export for export in _exports(run) if export.is_available]
+    variants = [Choice(engine, engine, problem=_server_problem(run, engine)) for engine in _WEIGHT_ENGINES]
     for engine in GGUF_ENGINES:
         problem = _server_problem(run, engine)
-        found += [Choice(variant_key(engine, one), engine, one, problem) for one in exports]
+        variants += [Choice(variant_key(engine, export), engine, export, problem) for export in exports]
     first = default_engine(run)
-    return sorted(found, key=lambda one: (one.engine != first, one.export is not None and one.export != run.export))
+    return sorted(
+        variants, key=lambda choice: (choice.engine != first, choice.export is not None and choice.export != run.export)
+    )
 
 
 def variant_key(engine: str, export: ModelExport | None) -> str:
@@ -156,7 +158,8 @@ def _check_quota(project: Project) -> None:
 def _create(project: Project, run: EvalRun, user: User, wanted: Sequence[Choice]) -> Package:
     package = Package.objects.create(
         project=project, number=project.next_number(Package), eval_run=run,
-        engine=wanted[0].engine, export=wanted[0].export, variants=[one.as_row() for one in wanted], created_by=user,
+        engine=wanted[0].engine, export=wanted[0].export, variants=[choice.as_row() for choice in wanted],
+        created_by=user,
     )  # fmt: skip
     package.enqueue()
     return package
@@ -175,14 +178,14 @@ def _choice(run: EvalRun, wanted: str, export: ModelExport | None, field: str = 
     if (engine == Engine.SKLEARN) != (run.classical_id is not None):
         label = Engine(engine).label
         raise Refused(f"{label} cannot run {run.model_label}.", field=field, code="other_model")
-    found = Choice(engine, engine)
+    choice = Choice(engine, engine)
     if engine in GGUF_ENGINES:
         export = _export(run, export or (_exports(run).filter(kind=kind).first() if kind else run.export), field)
-        found = Choice(variant_key(engine, export), engine, export)
+        choice = Choice(variant_key(engine, export), engine, export)
     problem = _server_problem(run, engine)
     if problem:
         raise Refused(problem, field=field, code="no_server")
-    return found
+    return choice
 
 
 def _export(run: EvalRun, export: ModelExport | None, field: str) -> ModelExport:
@@ -209,12 +212,12 @@ def pack_spec(package: Package) -> PackSpec:
     run = package.eval_run
     evaluation = run.backend.served_spec(run)
     key = f"{folder_key(package)}.parity.jsonl"
-    artifacts.write_text(key, "".join(dumps(one) + "\n" for one in _parity_documents(run)))
+    artifacts.write_text(key, "".join(dumps(document) + "\n" for document in _parity_documents(run)))
     calibration = calibration_documents(run)
     calibration_key = f"{folder_key(package)}.calibration.jsonl"
-    lines = "".join(dumps({"text": one.text, "gold": one.gold}) + "\n" for one in calibration.documents)
+    lines = "".join(dumps({"text": document.text, "gold": document.gold}) + "\n" for document in calibration.documents)
     artifacts.write_text(calibration_key, lines)
-    first, *others = [_pack_variant(one) for one in package.all_variants]
+    first, *others = [_pack_variant(variant) for variant in package.all_variants]
     return PackSpec(
         evaluation=evaluation,
         engine=first.engine,
@@ -251,14 +254,14 @@ def _parity_documents(run: EvalRun) -> list[dict[str, object]]:
     """Documents of the evaluation with output and gold: the first ones that the model answered."""
     texts = {str(row["id"]): str(row["text"]) for row in run_documents.rows(run)}
     outputs = EvalOutput.objects.filter(eval_run=run).exclude(finish_reason="error").select_related("document")
-    found = []
+    documents = []
     for output in outputs.order_by("document_id")[:DOCUMENTS]:
         name = output.document.external_id
         if name in texts:
-            found.append({"id": name, "text": texts[name], "raw": output.raw, "gold": output.gold})
-    if not found:
+            documents.append({"id": name, "text": texts[name], "raw": output.raw, "gold": output.gold})
+    if not documents:
         raise Refused("The evaluation has no output to compare the package with.", field="run", code="no_outputs")
-    return found
+    return documents
 
 
 __all__ = ["Engine", "ParityDocument", "default_engine", "folder_key", "pack_spec", "request_package"]

@@ -37,7 +37,7 @@ def packages(request: SignedInRequest, slug: str) -> HttpResponse:
     project = project_for(request.user, slug, Action.READ)
     part = "#list" if is_htmx(request) and request.GET.get("part") == "list" else ""
     groups = queries.of_project(project)
-    context = {"project": project, "groups": groups, "building": any(one.is_building for one in groups)}
+    context = {"project": project, "groups": groups, "building": any(group.is_building for group in groups)}
     return render(request, f"{_TEMPLATE}{part}", context)
 
 

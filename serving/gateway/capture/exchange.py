@@ -97,11 +97,11 @@ def _turns(path: str, body: dict[str, Any]) -> list[tuple[str, str | None]]:
         rows, first = body.get("messages"), []
     else:
         return []
-    found: list[tuple[str, str | None]] = [*first]
+    messages: list[tuple[str, str | None]] = [*first]
     for row in rows if isinstance(rows, list) else []:
         if isinstance(row, dict):
-            found.append((_text(row.get("role")) or "other", _content(row.get("content"))))
-    return found
+            messages.append((_text(row.get("role")) or "other", _content(row.get("content"))))
+    return messages
 
 
 def _content(content: Any) -> str | None:
@@ -124,10 +124,10 @@ def stored(path: str, request: Asked, response: ModelResponse) -> str:
     value = {
         "path": path, "request": request.stored, "system": request.system, "asked_model": request.model,
         "model": response.model, "finish_reason": response.finish_reason,
-        "message": {name: one for name, one in response.message.items() if name != "content"},
+        "message": {name: item for name, item in response.message.items() if name != "content"},
     }  # fmt: skip
-    found = orjson.dumps(value).decode()
-    return found if len(found) <= MAX_STORED else ""
+    text = orjson.dumps(value).decode()
+    return text if len(text) <= MAX_STORED else ""
 
 
 def _without_document(body: dict[str, Any], text: str) -> dict[str, Any]:
@@ -135,9 +135,9 @@ def _without_document(body: dict[str, Any], text: str) -> dict[str, Any]:
         if text and value == text:
             return None
         if isinstance(value, list):
-            return [stripped(one) for one in value]
+            return [stripped(item) for item in value]
         if isinstance(value, dict):
-            return {name: stripped(one) for name, one in value.items()}
+            return {name: stripped(item) for name, item in value.items()}
         return value
 
     return {name: stripped(value) if name in ("messages", "input") else value for name, value in body.items()}
@@ -161,16 +161,16 @@ def response_of(body: bytes, *, is_stream: bool) -> ModelResponse:
 
 
 def _of_object(value: dict[str, Any]) -> ModelResponse:
-    found = ModelResponse(model=_text(value.get("model")))
-    _count(found, value.get("usage"))
+    answer = ModelResponse(model=_text(value.get("model")))
+    _count(answer, value.get("usage"))
     choices = value.get("choices")
     if isinstance(choices, list) and choices and isinstance(choices[0], dict):
         message = choices[0].get("message")
-        found.finish_reason = _text(choices[0].get("finish_reason"))
+        answer.finish_reason = _text(choices[0].get("finish_reason"))
         if isinstance(message, dict):
-            found.message, found.content = message, _content(message.get("content"))
+            answer.message, answer.content = message, _content(message.get("content"))
         else:
-            found.content = _content(choices[0].get("text"))
+            answer.content = _content(choices[0].get("text"))
     elif isinstance(value.get("output"), list):  # the Responses API
         parts = [
             part.get("text")
@@ -179,20 +179,20 @@ def _of_object(value: dict[str, Any]) -> ModelResponse:
             for part in item["content"]
             if isinstance(part, dict) and part.get("type") == "output_text"
         ]
-        found.content = "".join(part for part in parts if isinstance(part, str)) if parts else None
-        found.finish_reason = "length" if value.get("status") == "incomplete" else "stop"
-    return found
+        answer.content = "".join(part for part in parts if isinstance(part, str)) if parts else None
+        answer.finish_reason = "length" if value.get("status") == "incomplete" else "stop"
+    return answer
 
 
 def _of_stream(body: bytes) -> ModelResponse:
     """The events of a stream, put together."""
-    found, pieces = ModelResponse(), []
+    answer, pieces = ModelResponse(), []
     for event in _events(body):
         whole = event.get("response")
         if isinstance(whole, dict) and event.get("type") in ("response.completed", "response.incomplete"):
             return _of_object(whole)
-        found.model = found.model or _text(event.get("model"))
-        _count(found, event.get("usage"))
+        answer.model = answer.model or _text(event.get("model"))
+        _count(answer, event.get("usage"))
         choices = event.get("choices")
         for choice in choices if isinstance(choices, list) else []:
             if not isinstance(choice, dict) or choice.get("index") not in (None, 0):
@@ -201,9 +201,9 @@ def _of_stream(body: bytes) -> ModelResponse:
             piece = delta.get("content") if isinstance(delta, dict) else choice.get("text")
             if isinstance(piece, str):
                 pieces.append(piece)
-            found.finish_reason = _text(choice.get("finish_reason")) or found.finish_reason
-    found.content = "".join(pieces) if pieces else None
-    return found
+            answer.finish_reason = _text(choice.get("finish_reason")) or answer.finish_reason
+    answer.content = "".join(pieces) if pieces else None
+    return answer
 
 
 def _events(body: bytes) -> Iterator[dict[str, Any]]:
@@ -214,7 +214,7 @@ def _events(body: bytes) -> Iterator[dict[str, Any]]:
                 yield event
 
 
-def _count(found: ModelResponse, usage: Any) -> None:
+def _count(answer: ModelResponse, usage: Any) -> None:
     if not isinstance(usage, dict):
         return
     for name, keys in (
@@ -222,7 +222,7 @@ def _count(found: ModelResponse, usage: Any) -> None:
         ("output_tokens", ("completion_tokens", "output_tokens")),
     ):
         number = next((usage[key] for key in keys if type(usage.get(key)) is int), 0)
-        setattr(found, name, max(0, min(number, 2**31 - 1)))
+        setattr(answer, name, max(0, min(number, 2**31 - 1)))
 
 
 def _text(value: Any) -> str:

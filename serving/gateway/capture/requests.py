@@ -163,13 +163,13 @@ async def _ask(
 ) -> Response:
     work.sent = time.perf_counter()
     work.is_logged = request.method != "POST"  # lists of models are no requests to a model
-    found = await upstream.send(
+    response = await upstream.send(
         base=base, path=path, query=request.url.query, method=request.method, headers=request.headers.items(), body=raw,
         key=key,
     )  # fmt: skip
     if request.method != "POST":
         who = f"token {work.extraction.token_id}" if work.extraction.token_id is not None else "a key of its own"
-        logger.info("%s: read %s of the external model with %s: %d", work.route.slug, path, who, found.status)
-    if forward.is_stream(found):
-        return forward.Relayed(work, found)
-    return await forward.whole(work, found)
+        logger.info("%s: read %s of the external model with %s: %d", work.route.slug, path, who, response.status)
+    if forward.is_stream(response):
+        return forward.Relayed(work, response)
+    return await forward.whole(work, response)

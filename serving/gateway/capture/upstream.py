@@ -42,7 +42,7 @@ class _AllowedResolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         try:
-            found = await asyncio.to_thread(outbound.addresses, host, port)
+            addresses = await asyncio.to_thread(outbound.addresses, host, port)
         except Refused as error:
             raise OSError(error.message) from error
         return [
@@ -50,7 +50,7 @@ class _AllowedResolver(AbstractResolver):
                 hostname=host, host=address, port=port, proto=0, flags=socket.AI_NUMERICHOST,
                 family=socket.AF_INET6 if ":" in address else socket.AF_INET,
             )
-            for address in found
+            for address in addresses
         ]  # fmt: skip
 
     async def close(self) -> None:
@@ -116,28 +116,28 @@ def address(base: str, path: str, query: str) -> yarl.URL:
     """
     root = yarl.URL(base.rstrip("/") + "/")
     query = quote(query, safe="/?:@!$&'()*+,;=-._~%[]")
-    found = yarl.URL(f"{root}{quote(path, safe='/:')}{f'?{query}' if query else ''}", encoded=True)
-    decoded = found.raw_path
+    target = yarl.URL(f"{root}{quote(path, safe='/:')}{f'?{query}' if query else ''}", encoded=True)
+    decoded = target.raw_path
     while (once := unquote(decoded)) != decoded:
         decoded = once
     inside = posixpath.normpath(decoded.replace("\\", "/")).startswith(unquote(root.raw_path))
-    if not (inside and found.raw_path.startswith(root.raw_path) and found.host == root.host):
+    if not (inside and target.raw_path.startswith(root.raw_path) and target.host == root.host):
         raise Problem(404, "address", "This URL is not forwarded.")
-    return found
+    return target
 
 
 def request_headers(headers: Iterable[tuple[str, str]], key: str | None) -> "CIMultiDict[str]":
     """The headers that are sent on. A compressed response could not be logged, so none is asked for."""
-    found: CIMultiDict[str] = CIMultiDict()
+    sent: CIMultiDict[str] = CIMultiDict()
     for name, value in headers:
         lower = name.lower()
         if lower in _NOT_SENT or lower.startswith("x-forwarded-") or (key is not None and lower in _OF_A_KEY):
             continue
-        found.add(name, value)
-    found["Accept-Encoding"] = "identity"
+        sent.add(name, value)
+    sent["Accept-Encoding"] = "identity"
     if key:
-        found["Authorization"] = f"Bearer {key}"
-    return found
+        sent["Authorization"] = f"Bearer {key}"
+    return sent
 
 
 def response_headers(headers: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -127,16 +127,16 @@ class ReplicaClient:
         return await self._ask(await self._connect(), request)
 
     async def _ask(self, connection: _Connection, request: bytes) -> tuple[int, bytes]:
-        found = await connection.ask(request)
+        response = await connection.ask(request)
         if connection.is_usable:
             self._idle.append(connection)
-        return found
+        return response
 
     def _free(self) -> _Connection | None:
         while self._idle:
-            found = self._idle.pop()
-            if found.is_usable:
-                return found
+            idle = self._idle.pop()
+            if idle.is_usable:
+                return idle
         return None
 
     async def _connect(self) -> _Connection:

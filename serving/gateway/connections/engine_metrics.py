@@ -39,10 +39,10 @@ async def scrape(secret: str, project: str | None = None) -> list[Metric]:
         if not asking:
             return []
         done, late = await asyncio.wait(asking, timeout=SECONDS)
-        for one in late:
-            one.cancel()
+        for task in late:
+            task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
-        return _merged(one.result() for one in done)
+        return _merged(task.result() for task in done)
     except DatabaseError:
         return []
     except Exception:  # the gateway's own metrics matter more
@@ -89,7 +89,7 @@ async def _ask(source: Source, secret: str) -> list[Metric]:
 
 def _labeled(text: str, labels: dict[str, str]) -> list[Metric]:
     """The engine's metrics with our labels; its own of the same name are called ``exported_...``. Raises ValueError."""
-    found = []
+    copies = []
     for metric in text_string_to_metric_families(text):
         if not metric.name.startswith(_PREFIXES):
             continue
@@ -97,8 +97,8 @@ def _labeled(text: str, labels: dict[str, str]) -> list[Metric]:
         for sample in metric.samples:
             own = {f"exported_{name}" if name in labels else name: value for name, value in sample.labels.items()}
             copy.samples.append(Sample(sample.name, {**labels, **own}, sample.value))
-        found.append(copy)
-    return found
+        copies.append(copy)
+    return copies
 
 
 def _merged(parts: Iterable[list[Metric]]) -> list[Metric]:

@@ -84,11 +84,11 @@ class FileReader:
         reading = loop.run_in_executor(self._threads, self._read, path, name, schema, options, job)
         reading.add_done_callback(lambda _: self._finished())
         try:
-            found = await asyncio.shield(reading)
+            read = await asyncio.shield(reading)
         except asyncio.CancelledError:  # the caller hung up
             job.stop.set()
             raise
-        return replace(found, milliseconds=round((time.perf_counter() - began) * 1000, 2))
+        return replace(read, milliseconds=round((time.perf_counter() - began) * 1000, 2))
 
     def _finished(self) -> None:
         self._open -= 1
@@ -153,12 +153,14 @@ def _format_of(path: Path, name: str) -> Format:
     """PDF, image or text. Raises Problem 415 or ReadError for other files."""
     if not path.stat().st_size:
         raise Problem(422, "no_text", f"{name} is empty.", field="file")
-    found = detect(path, name)
-    if found.name in (scans.PDF.name, scans.IMAGE.name):
-        return found
-    declared = next((one for one in FORMATS.values() if Path(name).suffix.lower() in one.extensions), plain_text.FORMAT)
-    if found.is_binary or zipfile.is_zipfile(path) or declared.name != plain_text.FORMAT.name:
-        raise _type_problem(f"{name} is not a PDF, an image or text: {found.title}.")
+    detected = detect(path, name)
+    if detected.name in (scans.PDF.name, scans.IMAGE.name):
+        return detected
+    declared = next(
+        (known for known in FORMATS.values() if Path(name).suffix.lower() in known.extensions), plain_text.FORMAT
+    )
+    if detected.is_binary or zipfile.is_zipfile(path) or declared.name != plain_text.FORMAT.name:
+        raise _type_problem(f"{name} is not a PDF, an image or text: {detected.title}.")
     return plain_text.FORMAT
 
 
@@ -166,9 +168,9 @@ def _type_problem(sentence: str) -> Problem:
     return Problem(415, "file_type", f"{sentence} Send a PDF, a PNG, JPEG or TIFF image, or a text file.", field="file")
 
 
-def document_of(found: FileText) -> dict[str, Any]:
+def document_of(read: FileText) -> dict[str, Any]:
     """The member ``document`` of a response: evidence is offsets in its text."""
-    document: dict[str, Any] = {"format": found.format, "text": found.text}
-    if found.pages:
-        document["pages"] = found.pages
+    document: dict[str, Any] = {"format": read.format, "text": read.text}
+    if read.pages:
+        document["pages"] = read.pages
     return document

@@ -53,18 +53,18 @@ async def read_upload(request: Request, folder: Path) -> Upload:
         files = [(name, value) for name, value in form.multi_items() if isinstance(value, UploadFile)]
         if len(files) != 1 or files[0][0] != _FIELD:
             raise Problem(422, "field", f"Send one file in the field {_FIELD}.", field=_FIELD)
-        found = files[0][1]
-        name = Path((found.filename or "").replace("\\", "/")).name[:200] or "file"
+        upload = files[0][1]
+        name = Path((upload.filename or "").replace("\\", "/")).name[:200] or "file"
         path = folder / "document"
-        sha256 = await asyncio.to_thread(_store, found, path)
+        sha256 = await asyncio.to_thread(_store, upload, path)
     finally:
         await form.close()
     return Upload(path, name, sha256, {key: value for key, value in form.multi_items() if isinstance(value, str)})
 
 
-def _store(found: UploadFile, path: Path) -> str:
+def _store(upload: UploadFile, path: Path) -> str:
     with path.open("wb") as file:
-        shutil.copyfileobj(found.file, file)
+        shutil.copyfileobj(upload.file, file)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

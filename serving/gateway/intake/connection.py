@@ -132,10 +132,10 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, config: Any, server_state: ServerState, app_state: dict[str, Any], _loop: Any = None) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        found = _OPEN.get(server_state)
-        if found is None:
-            found = _OPEN[server_state] = OpenConnections(self.loop)
-        self._open = found
+        connections = _OPEN.get(server_state)
+        if connections is None:
+            connections = _OPEN[server_state] = OpenConnections(self.loop)
+        self._open = connections
         self._address = ""
         self._is_proxy = False
         self._in_message = self._in_header = False

@@ -35,12 +35,12 @@ def check(body: bytes) -> None:
     expects_name = False
     cost = at = 0
     while at < len(body):
-        found = _TOKEN.search(body, at, at + _STEP)
-        if found is None:
+        match = _TOKEN.search(body, at, at + _STEP)
+        if match is None:
             at += _STEP
             continue
-        at = found.end()
-        token = found[0]
+        at = match.end()
+        token = match[0]
         if token == b'"':
             end = _end_of_text(body, at)
             if expects_name and names[-1] is not None:
@@ -77,8 +77,8 @@ def _end_of_text(body: bytes, at: int) -> int:
                 return quote
             at += _STEP
             continue
-        found = _TEXT.match(body, at, at + _STEP)
-        end = found.end() if found is not None else at
+        match = _TEXT.match(body, at, at + _STEP)
+        end = match.end() if match is not None else at
         if body[end : end + 1] == b'"' or end == at:
             return end
         at = end

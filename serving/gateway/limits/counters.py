@@ -35,18 +35,18 @@ class Counters:
 
     def value(self, key: str) -> int:
         """The number of a key."""
-        found = self._counters.get(key)
-        return found.total if found is not None else 0
+        counter = self._counters.get(key)
+        return counter.total if counter is not None else 0
 
     def add(self, key: str, number: int, *, keep: int) -> int:
         """Adds to a key, which is kept for so many seconds; returns its new number."""
-        found = self._counters.get(key)
-        if found is None:
-            found = self._counters[key] = _Counter(keep)
-        found.total += number
-        found.unsent += number
-        found.changed = time.monotonic()
-        return found.total
+        counter = self._counters.get(key)
+        if counter is None:
+            counter = self._counters[key] = _Counter(keep)
+        counter.total += number
+        counter.unsent += number
+        counter.changed = time.monotonic()
+        return counter.total
 
     async def load(self, key: str, first: Callable[[], Awaitable[int]], *, keep: int) -> None:
         """Reads a key that this process does not know. ``first``: its number where the queue server has none."""
@@ -74,14 +74,18 @@ class Counters:
     async def sync(self) -> None:
         """Sends what was counted, and reads the totals."""
         now = time.monotonic()
-        for key in [key for key, one in self._counters.items() if not one.unsent and now - one.changed > _IDLE_SECONDS]:
+        for key in [
+            key
+            for key, counter in self._counters.items()
+            if not counter.unsent and now - counter.changed > _IDLE_SECONDS
+        ]:
             del self._counters[key]
         # Also those without a change of this process: others may have counted.
-        sent = {key: one.unsent for key, one in self._counters.items()}
+        sent = {key: counter.unsent for key, counter in self._counters.items()}
         if not sent:
             return
-        for one in self._counters.values():
-            one.unsent = 0
+        for counter in self._counters.values():
+            counter.unsent = 0
         try:
             totals = await self._exchange(sent)
         except (RedisError, OSError):

@@ -100,24 +100,24 @@ class RateLimiter:
         for subject in limited:
             await self._load_month(subject, month)
         # Nothing is awaited from here on: requests at the same time do not exceed a budget together.
-        found = Reservation(self.counters)
+        reservation = Reservation(self.counters)
         for subject in subjects:
             per_minute = subject.limits.tokens_per_minute
             if per_minute is not None:
                 key = subject.key(minute, "tokens")
                 if self.counters.value(key) >= per_minute:
                     raise _too_fast(f"More than {per_minute:,} tokens in one minute.", now)
-                found.tokens.append((key, _MINUTE_KEEP))
+                reservation.tokens.append((key, _MINUTE_KEEP))
         for subject in limited:
             limits = (("requests", subject.limits.requests_per_month), ("tokens", subject.limits.tokens_per_month))
             for unit, limit in limits:
                 if limit is not None and self.counters.value(subject.key(month, unit)) >= limit:
                     raise _spent(subject, unit, limit, now)
-            found.requests.append(subject.key(month, "requests"))
-            found.tokens.append((subject.key(month, "tokens"), _MONTH_KEEP))
-        for key in found.requests:
+            reservation.requests.append(subject.key(month, "requests"))
+            reservation.tokens.append((subject.key(month, "tokens"), _MONTH_KEEP))
+        for key in reservation.requests:
             self.counters.add(key, 1, keep=_MONTH_KEEP)
-        return found
+        return reservation
 
     async def _load_month(self, subject: Subject, month: str) -> None:
         async def requests() -> int:

@@ -45,9 +45,9 @@ def log_store(folder: Path, *, first: str = "fork") -> Iterator[None]:
 
 
 def _started(folder: Path, method: str) -> BaseProcess:
-    found: BaseProcess = multiprocessing.get_context(method).Process(target=_run, args=(folder,), name="log-store")  # type: ignore[attr-defined]
-    found.start()
-    return found
+    process: BaseProcess = multiprocessing.get_context(method).Process(target=_run, args=(folder,), name="log-store")  # type: ignore[attr-defined]
+    process.start()
+    return process
 
 
 def _keep(child: BaseProcess, folder: Path, stopped: threading.Event) -> None:

@@ -27,7 +27,7 @@ _BATCH = 500
 #: what a line that cannot be a row raises
 _BAD_ROW = (DataError, IntegrityError, ValueError, TypeError)
 _DAY = re.compile(rb'"created_at":"(\d{4}-\d{2}-\d{2})')
-_COLUMNS = ", ".join(f'"{one.name}"' for one in fields(LogEntry))
+_COLUMNS = ", ".join(f'"{column.name}"' for column in fields(LogEntry))
 #: shadows are no requests of a caller. Sorted, so that two stores lock the days of tokens in the same order.
 _INSERT = f"""
 WITH stored AS (
@@ -86,7 +86,7 @@ class LogStore:
                     rejected.write(lines[0] + b"\n")
 
     def _insert(self, lines: list[bytes]) -> None:
-        for day in {found[1].decode() for line in lines if (found := _DAY.search(line))} - self._days:
+        for day in {match[1].decode() for line in lines if (match := _DAY.search(line))} - self._days:
             ensure_partition(date.fromisoformat(day))
             self._days.add(day)
         rows = (b"[" + b",".join(lines) + b"]").decode()

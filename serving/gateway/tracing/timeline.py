@@ -43,9 +43,9 @@ def begin(parent: str) -> None:
 
 def begin_shadow() -> None:
     """Begins a timeline of its own for a task that repeats a request."""
-    found = _current.get()
-    if found is not None:
-        _current.set(Timeline(found.parent))
+    timeline = _current.get()
+    if timeline is not None:
+        _current.set(Timeline(timeline.parent))
 
 
 def current() -> Timeline | None:
@@ -60,15 +60,15 @@ def step(name: str) -> Iterator[None]:
     if timeline is None:
         yield
         return
-    found = Step(name, time.perf_counter())
-    timeline.steps.append(found)
+    begun = Step(name, time.perf_counter())
+    timeline.steps.append(begun)
     try:
         yield
     except BaseException as error:
-        found.error = str(getattr(error, "code", "") or type(error).__name__)
+        begun.error = str(getattr(error, "code", "") or type(error).__name__)
         raise
     finally:
-        found.ended = time.perf_counter()
+        begun.ended = time.perf_counter()
 
 
 def timed(name: str) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Awaitable[T]]]:

@@ -101,14 +101,17 @@ class Tracer:
         for route in self._table.routes.values():
             if route.project_id == entry.project_id:
                 releases = (route.stable, route.candidate)
-                number = next((one.number for one in releases if one is not None and one.id == entry.release_id), None)
+                number = next(
+                    (release.number for release in releases if release is not None and release.id == entry.release_id),
+                    None,
+                )
                 return route.slug, number
         return "", None
 
     def _is_sampled(self, parent: str) -> bool:
-        found = _PARENT.fullmatch(parent)
-        if found is not None:
-            return bool(int(found[3], 16) & TraceFlags.SAMPLED)
+        match = _PARENT.fullmatch(parent)
+        if match is not None:
+            return bool(int(match[3], 16) & TraceFlags.SAMPLED)
         return self._share >= 1 or random.random() < self._share
 
     def close(self, seconds: float = 3.0) -> None:
@@ -153,10 +156,10 @@ class Tracer:
             SpanKind.INTERNAL if is_shadow else SpanKind.SERVER, self._of_request(traced, method, route),
             error=entry.code if entry.status >= 500 else "", is_remote=not is_shadow,
         )  # fmt: skip
-        found = [root]
+        spans = [root]
         for step in traced.timeline.steps:
-            found += self._of_step(traced, step, trace, own)
-        return found
+            spans += self._of_step(traced, step, trace, own)
+        return spans
 
     def _of_step(self, traced: Traced, step: Step, trace: int, above: int) -> list[ReadableSpan]:
         began, ended = traced.at(step.began), traced.at(step.ended)
@@ -190,30 +193,30 @@ class Tracer:
 
     def _of_request(self, traced: Traced, method: str, route: str) -> dict[str, Any]:
         entry = traced.entry
-        found: dict[str, Any] = {
+        attributes: dict[str, Any] = {
             names.METHOD: method, names.ROUTE: route, names.STATUS: entry.status, names.REQUEST_ID: entry.id,
             names.PROJECT: traced.slug, names.ANSWERED_BY: entry.source,
         }  # fmt: skip
         if traced.version is not None:
-            found[names.VERSION] = traced.version
+            attributes[names.VERSION] = traced.version
         if entry.stage:
-            found[names.STAGE] = entry.stage
+            attributes[names.STAGE] = entry.stage
         if entry.valid is not None:
-            found[names.VALID] = entry.valid
-        return found
+            attributes[names.VALID] = entry.valid
+        return attributes
 
     def _of_model(self, traced: Traced) -> dict[str, Any]:
         entry, model = traced.entry, _model(traced)
-        found: dict[str, Any] = {
+        attributes: dict[str, Any] = {
             names.OPERATION_NAME: names.OPERATION, names.PROVIDER_NAME: names.PROVIDER, names.REQUEST_MODEL: model,
             names.RESPONSE_MODEL: model, names.RESPONSE_ID: entry.id, names.OUTPUT_TYPE: "json",
             names.INPUT_TOKENS: entry.prompt_tokens, names.OUTPUT_TOKENS: entry.output_tokens,
         }  # fmt: skip
         if self._with_content and entry.text:  # it is empty where the project stores no texts
-            found[names.INPUT_MESSAGES] = _messages("user", entry.text)
+            attributes[names.INPUT_MESSAGES] = _messages("user", entry.text)
             if entry.output:
-                found[names.OUTPUT_MESSAGES] = _messages("assistant", entry.output)
-        return found
+                attributes[names.OUTPUT_MESSAGES] = _messages("assistant", entry.output)
+        return attributes
 
 
 def _model(traced: Traced) -> str:
@@ -226,9 +229,9 @@ def _messages(role: str, text: str) -> str:
 
 def _continued(parent: str, request_id: str) -> tuple[int, int]:
     """Trace and span above: those of the caller; else the request id is the id of the trace, and nothing is above."""
-    found = _PARENT.fullmatch(parent)
-    if found is not None and int(found[1], 16) and int(found[2], 16):
-        return int(found[1], 16), int(found[2], 16)
+    match = _PARENT.fullmatch(parent)
+    if match is not None and int(match[1], 16) and int(match[2], 16):
+        return int(match[1], 16), int(match[2], 16)
     return uuid.UUID(request_id).int, 0
 
 

@@ -61,12 +61,12 @@ class ModelServer:
         try:
             async with self._client.request(method, f"{self.url}{path}", **options) as response:
                 body = await response.read()
-                found: Any = None
+                value: Any = None
                 if body:
-                    found = await _parsed(response)
+                    value = await _parsed(response)
                 if response.status >= 400:
-                    raise ServerError(response.status, _message(found) or f"status {response.status}")
-                return found if isinstance(found, dict) else {}
+                    raise ServerError(response.status, _message(value) or f"status {response.status}")
+                return value if isinstance(value, dict) else {}
         except (aiohttp.ClientError, OSError) as error:
             raise ServerError(0, _unreachable(self.url, error)) from error
 

@@ -110,13 +110,13 @@ class LlamaCppEngine:
         return ModelOutput(raw, finish, turn.queue_ms, model_ms, prompt, len(tokens), confidence)
 
     def _confidence(self, raw: str, probabilities: list[dict[str, Any]]) -> Confidence:
-        tokens = [int(one["id"]) for one in probabilities]
+        tokens = [int(token["id"]) for token in probabilities]
         ends = [len(self._encoder.decode(tokens[: count + 1])) for count in range(len(tokens))]
-        found = per_field(raw, ends, [float(one["logprob"]) for one in probabilities])
+        fields = per_field(raw, ends, [float(token["logprob"]) for token in probabilities])
         first = first_tokens(raw, ends)
         return {
             path: (round(field.minimum, 4), round(field.mean, 4), round(_margin(probabilities[first[path]]), 4))
-            for path, field in found.items()
+            for path, field in fields.items()
         }
 
     async def answer_prompt(self, prompt: str, schema: str, tokens: int) -> str:
@@ -160,7 +160,7 @@ class LlamaCppEngine:
         self._folder.cleanup()
 
 
-def _margin(one: dict[str, Any]) -> float:
+def _margin(token: dict[str, Any]) -> float:
     """How much more probable a token is than the most probable other one; negative where the grammar excluded that."""
-    others = [float(other["logprob"]) for other in one.get("top_logprobs") or () if other["id"] != one["id"]]
-    return math.exp(min(0.0, float(one["logprob"]))) - math.exp(min(0.0, max(others, default=-math.inf)))
+    others = [float(other["logprob"]) for other in token.get("top_logprobs") or () if other["id"] != token["id"]]
+    return math.exp(min(0.0, float(token["logprob"]))) - math.exp(min(0.0, max(others, default=-math.inf)))

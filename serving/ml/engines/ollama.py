@@ -157,13 +157,13 @@ def _names_file(model: dict[str, Any], digest: str) -> bool:
 
 def _confidence(raw: str, logprobs: Any) -> Confidence:
     """From ``[{token, logprob, bytes, top_logprobs}]``; {} where the server sends none."""
-    if not isinstance(logprobs, list) or not all(isinstance(one, dict) and "logprob" in one for one in logprobs):
+    if not isinstance(logprobs, list) or not all(isinstance(token, dict) and "logprob" in token for token in logprobs):
         return {}
     written, ends, others = b"", [], []
-    for one in logprobs:
-        part = one.get("bytes")
-        written += bytes(part) if isinstance(part, list) else str(one.get("token", "")).encode()
+    for token in logprobs:
+        part = token.get("bytes")
+        written += bytes(part) if isinstance(part, list) else str(token.get("token", "")).encode()
         ends.append(len(written.decode(errors="ignore")))
-        top = [other for other in one.get("top_logprobs") or () if other.get("token") != one.get("token")]
+        top = [other for other in token.get("top_logprobs") or () if other.get("token") != token.get("token")]
         others.append(max((float(other["logprob"]) for other in top), default=-math.inf))
-    return of_ends(raw, ends, [float(one["logprob"]) for one in logprobs], others)
+    return of_ends(raw, ends, [float(token["logprob"]) for token in logprobs], others)

@@ -72,14 +72,14 @@ def _merged(
     builder: PromptBuilder, text: str, windows: list[Window], answers: list[ModelOutput], turn: Turn
 ) -> ModelOutput:
     """The answer for a document from those of its windows; that of the last one where it is truncated."""
-    prompt, output = sum(one.prompt_tokens for one in answers), sum(one.output_tokens for one in answers)
+    prompt, output = sum(answer.prompt_tokens for answer in answers), sum(answer.output_tokens for answer in answers)
     last = replace(answers[-1], prompt_tokens=prompt, output_tokens=output)
     if last.finish_reason != "stop":
         return last
-    found = merge_outputs(
-        builder.schema, text, windows, [one.raw for one in answers], [one.confidence for one in answers]
+    merged = merge_outputs(
+        builder.schema, text, windows, [answer.raw for answer in answers], [answer.confidence for answer in answers]
     )
-    return replace(last, raw=found.raw, confidence=found.confidence, model_ms=turn.model_ms)
+    return replace(last, raw=merged.raw, confidence=merged.confidence, model_ms=turn.model_ms)
 
 
 def prepare(builder: PromptBuilder, text: str) -> tuple[list[int], str]:

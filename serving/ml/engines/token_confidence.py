@@ -13,11 +13,11 @@ def of_ends(raw: str, ends: Sequence[int], logprobs: Sequence[float], others: Se
     ``ends``: for each token the length of the text up to its end. ``others``: for each token the log-probability of the
     most probable other one.
     """
-    found = per_field(raw, ends, logprobs)
+    fields = per_field(raw, ends, logprobs)
     first = first_tokens(raw, ends)
-    margins = {path: _probability(logprobs[one]) - _probability(others[one]) for path, one in first.items()}
+    margins = {path: _probability(logprobs[at]) - _probability(others[at]) for path, at in first.items()}
     return {
-        path: (round(field.minimum, 4), round(field.mean, 4), round(margins[path], 4)) for path, field in found.items()
+        path: (round(field.minimum, 4), round(field.mean, 4), round(margins[path], 4)) for path, field in fields.items()
     }
 
 

@@ -76,8 +76,8 @@ class VllmEngine:
             server = ModelServer(address, key=os.environ.get(VLLM_API_KEY, ""))
             try:
                 models = (await server.get("/v1/models")).get("data", [])
-                found = next((one for one in models if one.get("id") == self._spec.name), None)
-                problem = self._problem(address, found)
+                served = next((model for model in models if model.get("id") == self._spec.name), None)
+                problem = self._problem(address, served)
             except ServerError as error:
                 problem = str(error)
             if not problem:
@@ -116,12 +116,12 @@ class VllmEngine:
         for text in TEXTS:
             body = {"model": self._spec.name, "prompt": text, "add_special_tokens": False}
             try:
-                found = (await self._asked().post("/tokenize", body)).get("tokens")
+                ids = (await self._asked().post("/tokenize", body)).get("tokens")
             except ServerError as error:
                 if error.status == 404 and self.is_remote:  # a router in front has no such page
                     return
                 raise Refused(f"vLLM cannot tokenize: {error}", code="engine") from error
-            if found != list(self._encoder.tokenizer(text, add_special_tokens=False)["input_ids"]):
+            if ids != list(self._encoder.tokenizer(text, add_special_tokens=False)["input_ids"]):
                 raise Refused("The server tokenizes text differently from the model's tokenizer.", code="tokens")
 
     def _asked(self) -> ModelServer:
@@ -165,17 +165,17 @@ class VllmEngine:
         confidence = self._confidence(raw, tokens, choice.get("logprobs") or {})
         return ModelOutput(raw, finish, turn.queue_ms, model_ms, prompt, len(tokens), confidence)
 
-    def _confidence(self, raw: str, tokens: list[int], found: dict[str, Any]) -> Confidence:
+    def _confidence(self, raw: str, tokens: list[int], logprobs: dict[str, Any]) -> Confidence:
         """From ``{tokens, token_logprobs, top_logprobs: [{text: logprob}]}``; {} where the server sends none."""
-        own, texts, top = (found.get(key) or [] for key in ("token_logprobs", "tokens", "top_logprobs"))
+        own, texts, top = (logprobs.get(key) or [] for key in ("token_logprobs", "tokens", "top_logprobs"))
         if not len(own) == len(texts) == len(top) == len(tokens) or None in own:
             return {}
         others = [
-            max((float(value) for text, value in (one or {}).items() if text != texts[at]), default=-math.inf)
-            for at, one in enumerate(top)
+            max((float(value) for text, value in (tops or {}).items() if text != texts[at]), default=-math.inf)
+            for at, tops in enumerate(top)
         ]
         ends = [len(self._encoder.decode(tokens[: count + 1])) for count in range(len(tokens))]
-        return of_ends(raw, ends, [float(one) for one in own], others)
+        return of_ends(raw, ends, [float(value) for value in own], others)
 
     async def answer_prompt(self, prompt: str, schema: str, tokens: int) -> str:
         # Compact JSON: free white space would let a weak model write nothing else.

@@ -23,17 +23,17 @@ def bill_of_materials(facts: PackageFacts) -> dict[str, Any]:
         "version": 1,
         "metadata": {"timestamp": facts.built_at, "component": root},
         "components": components,
-        "dependencies": [{"ref": root["bom-ref"], "dependsOn": [one["bom-ref"] for one in components]}],
+        "dependencies": [{"ref": root["bom-ref"], "dependsOn": [component["bom-ref"] for component in components]}],
     }
 
 
 def _model(facts: PackageFacts) -> dict[str, Any]:
     metrics = [
         {
-            "type": one.name, "value": f"{one.value:.4f}", "slice": facts.split,
-            "confidenceInterval": {"lowerBound": f"{one.low:.4f}", "upperBound": f"{one.high:.4f}"},
+            "type": metric.name, "value": f"{metric.value:.4f}", "slice": facts.split,
+            "confidenceInterval": {"lowerBound": f"{metric.low:.4f}", "upperBound": f"{metric.high:.4f}"},
         }
-        for one in facts.metrics
+        for metric in facts.metrics
     ]  # fmt: skip
     parameters: dict[str, Any] = {
         "approach": {"type": "supervised"},
@@ -63,10 +63,10 @@ def _model(facts: PackageFacts) -> dict[str, Any]:
 
 
 def _base_model(facts: PackageFacts) -> dict[str, Any]:
-    found = {"type": "machine-learning-model", "bom-ref": "base-model", "name": facts.base_model, **_license(facts)}
+    component = {"type": "machine-learning-model", "bom-ref": "base-model", "name": facts.base_model, **_license(facts)}
     if facts.base_reference:
-        found["purl"] = f"pkg:huggingface/{facts.base_reference}"
-    return {**found, **_hashes(facts.base_sha256)}
+        component["purl"] = f"pkg:huggingface/{facts.base_reference}"
+    return {**component, **_hashes(facts.base_sha256)}
 
 
 def _dataset(facts: PackageFacts) -> dict[str, Any]:
@@ -91,8 +91,8 @@ def _libraries(facts: PackageFacts) -> list[dict[str, Any]]:
 
 def _files(facts: PackageFacts) -> list[dict[str, Any]]:
     return [
-        {"type": "file", "bom-ref": f"file:{one['path']}", "name": one["path"], **_hashes(one["sha256"])}
-        for one in facts.files
+        {"type": "file", "bom-ref": f"file:{entry['path']}", "name": entry["path"], **_hashes(entry["sha256"])}
+        for entry in facts.files
     ]
 
 

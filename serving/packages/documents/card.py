@@ -26,7 +26,7 @@ def _metadata(facts: PackageFacts) -> dict[str, Any]:
     if facts.base_reference:
         values["base_model"] = facts.base_reference
     dataset = {"type": facts.slug, "name": f"{facts.project}, dataset version {facts.dataset}", "split": facts.split}
-    metrics = [{"type": one.name, "name": one.title, "value": round(one.value, 4)} for one in facts.metrics]
+    metrics = [{"type": metric.name, "name": metric.title, "value": round(metric.value, 4)} for metric in facts.metrics]
     task = {"type": kind, "name": "structured extraction"}
     if metrics:
         values["model-index"] = [
@@ -74,8 +74,8 @@ def _usage(facts: PackageFacts) -> str:
 
 def _evaluation(facts: PackageFacts) -> str:
     rows = []
-    for one in facts.metrics:
-        rows.append((one.title, percent(one.value), f"{percent(one.low)} to {percent(one.high)}"))
+    for metric in facts.metrics:
+        rows.append((metric.title, percent(metric.value), f"{percent(metric.low)} to {percent(metric.high)}"))
     where = f"Evaluation {facts.evaluation}, {facts.mode}, split {facts.split} of dataset version {facts.dataset}."
     return f"{table('Evaluation', ('Metric', 'Value', '95% interval'), rows)}\n\n{where}" if rows else ""
 
@@ -84,13 +84,13 @@ def _parity(facts: PackageFacts) -> str:
     parity = facts.parity
     if not parity:
         return ""
-    others = [(label, one) for label, one in facts.variants if "accuracy" in one]
+    others = [(label, measured) for label, measured in facts.variants if "accuracy" in measured]
     rows = [
         (
-            label, f"{one['equal']} of {one['documents']}", percent(one["accuracy"]),
-            points(one["accuracy"] - one["evaluated_accuracy"]),
+            label, f"{measured['equal']} of {measured['documents']}", percent(measured["accuracy"]),
+            points(measured["accuracy"] - measured["evaluated_accuracy"]),
         )
-        for label, one in others
+        for label, measured in others
     ]  # fmt: skip
     engines = table("", ("Engine", "Outputs equal", "Field accuracy", "Points"), rows) if len(rows) > 1 else ""
     text = (
@@ -112,7 +112,7 @@ def _files(facts: PackageFacts) -> str:
         "evidence/": "parity, evaluation, hashes, approval",
     }
     there = {str(entry["path"]) for entry in facts.files} | {"package.json", "bom.json", "evidence/"}
-    return table("Files", ("File", "What"), [(f"`{one}`", what) for one, what in about.items() if one in there])
+    return table("Files", ("File", "What"), [(f"`{name}`", what) for name, what in about.items() if name in there])
 
 
 def _lower_headings(card: str) -> str:

@@ -61,7 +61,7 @@ def facts(package: Package, folder: Path, parity: dict[str, Any]) -> PackageFact
         files=folder_manifest(folder),
         prompt=json.loads(prompt.read_text(encoding="utf-8")) if prompt.exists() else None,
         served_name=serve.name,
-        variants=[(one.label, one.parity) for one in package.all_variants],
+        variants=[(variant.label, variant.parity) for variant in package.all_variants],
         training_card=card.body(facts_of(training)) if training is not None else "",
     )
 
@@ -80,20 +80,20 @@ def _origin(base: BaseModel | None) -> dict[str, str]:
 
 
 def _libraries(package: Package) -> list[str]:
-    found = [name for one in package.all_variants for name in _LIBRARIES[one.engine]]
+    libraries = [name for variant in package.all_variants for name in _LIBRARIES[variant.engine]]
     classical = package.eval_run.classical
     if classical is not None and classical.kind == ClassicalKind.EMBEDDINGS:
-        found += [EMBEDDINGS_PACKAGE, "torch", "transformers", "tokenizers"]
-    return found
+        libraries += [EMBEDDINGS_PACKAGE, "torch", "transformers", "tokenizers"]
+    return libraries
 
 
 def _metrics(run: EvalRun) -> list[Metric]:
-    found = []
+    metrics = []
     for name, title in _METRICS.items():
         rate = run.scores.get(name) or {}
         if rate.get("rate") is not None:
-            found.append(Metric(name, title, float(rate["rate"]), float(rate["low"]), float(rate["high"])))
-    return found
+            metrics.append(Metric(name, title, float(rate["rate"]), float(rate["low"]), float(rate["high"])))
+    return metrics
 
 
 def evidence(package: Package, folder: Path, parity: dict[str, Any]) -> dict[str, Any]:
@@ -122,12 +122,12 @@ def evidence(package: Package, folder: Path, parity: dict[str, Any]) -> dict[str
 def _approval(run: EvalRun) -> dict[str, Any]:
     """The newest valid approval of the evaluation when the package was built."""
     rows = Approval.objects.filter(report__eval_run=run, decision=Approval.Decision.APPROVED)
-    for one in rows.select_related("report__project", "report__policy", "decided_by").order_by("-report__number"):
-        if not void_reasons(one, files=False):
+    for approval in rows.select_related("report__project", "report__policy", "decided_by").order_by("-report__number"):
+        if not void_reasons(approval, files=False):
             return {
-                "approved": True, "report": one.report.number, "decided_by": one.decided_by.get_username(),
-                "decided_at": one.decided_at.isoformat(), "reason": one.reason, "waiver": one.waiver,
-                "manifest_sha256": one.packet_sha256, "manifest": one.report.packet,
-                "provenance": one.report.provenance,
+                "approved": True, "report": approval.report.number, "decided_by": approval.decided_by.get_username(),
+                "decided_at": approval.decided_at.isoformat(), "reason": approval.reason, "waiver": approval.waiver,
+                "manifest_sha256": approval.packet_sha256, "manifest": approval.report.packet,
+                "provenance": approval.report.provenance,
             }  # fmt: skip
     return {"approved": False}

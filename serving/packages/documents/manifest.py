@@ -39,8 +39,8 @@ def verify_signature(package: Package) -> None:
     folder = local_path(package.folder_key)
     check_signature(folder, str(package))
     listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-    recorded = [FileEntry(path=one["path"], size=one["size"], sha256=one["sha256"]) for one in package.files]
-    rest = [one for one in recorded if one["path"] not in (MANIFEST, SIGNATURE)]
+    recorded = [FileEntry(path=entry["path"], size=entry["size"], sha256=entry["sha256"]) for entry in package.files]
+    rest = [entry for entry in recorded if entry["path"] not in (MANIFEST, SIGNATURE)]
     if listed != rest or manifest_hash(recorded) != package.sha256:
         raise Refused(f"The signed manifest of {package} lists other files than its row.", code="manifest")
 
