@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from slmstudio.server.open_files import raise_open_files_limit
+from slmstudio.server.processes import raise_open_files_limit
 
 _EXTRACT = b"/api/v1/projects/bench/extract"
 _PAUSE = 0.2

@@ -1,7 +1,7 @@
 """The monitoring page over a large request log: ``python -m bench.monitoring``.
 
-A real web server and PostgreSQL. The log gets its rows by one statement; then they are counted as ``manage.py serve``
-does, and the page is opened over each window.
+A real web server and PostgreSQL. The log gets its rows by one statement; then they are counted as by
+``manage.py periodic``, and the page is opened over each window.
 """
 
 import argparse

@@ -19,7 +19,7 @@ class EvaluationConfig(AppConfig):
         from evaluation.benchmarks import services as benchmarks
         from evaluation.gates.holdout.price import evaluation_price
         from evaluation.gates.policy.proposals import propose_from_contract
-        from evaluation.label_issues.challenges import open_challenges, resolve_all
+        from evaluation.label_issues.challenges import open_challenges
         from evaluation.label_issues.label_checks import LABEL_CHECK
         from evaluation.learning_curves.study import LEARNING_CURVE
         from evaluation.pipeline import services as pipeline
@@ -49,10 +49,7 @@ class EvaluationConfig(AppConfig):
         evaluation_ended.register(on_run_changed)
         for kind in (PROMPT, LEARNING_CURVE, LABEL_CHECK):
             register(kind)
-        hooks.reaper_passed.register(pipeline.advance_all)
-        hooks.reaper_passed.register(benchmarks.advance_all)
         challenge_sources.register(open_challenges)
-        hooks.reaper_passed.register(resolve_all)
         for router in (
             _bundle_router,
             _evaluations_router,

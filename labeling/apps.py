@@ -18,7 +18,6 @@ class LabelingConfig(AppConfig):
     def ready(self) -> None:
         from labeling import navigation  # noqa: F401
         from labeling.api.routers import more_routers
-        from labeling.documents import search_index
         from labeling.integrations import deliveries, tokens
         from labeling.models import Membership
         from labeling.projects.storage import file_keys, text_bytes
@@ -36,13 +35,9 @@ class LabelingConfig(AppConfig):
         hooks.token_checked.register(tokens.is_valid_header)
         hooks.project_files.register(file_keys)
         hooks.project_bytes.register(text_bytes)
-        hooks.reaper_passed.register(search_index.sweep)
-        hooks.reaper_passed.register(deliveries.sweep)
         kinds.register(queue_order.QUEUE_ORDER)
         more_routers.register(_studies_router)
         hooks.project_files.register(studies.file_keys)
-        hooks.reaper_passed.register(studies.advance_all)
-        hooks.reaper_passed.register(queue_order.sweep)
 
 
 def _studies_router() -> "tuple[str, Router]":

@@ -22,11 +22,8 @@ class ServingConfig(AppConfig):
         from serving import navigation  # noqa: F401
         from serving.batches import services as batches
         from serving.deployments.queries import deploy_action, production_model
-        from serving.feedback import gold_labels, sampling
         from serving.models import Deployment
         from serving.retention import packages
-        from serving.retention import services as retention
-        from serving.retraining import services as retraining
         from slmstudio import hooks, panels
         from training.runs.retention import weights_needed
 
@@ -37,15 +34,12 @@ class ServingConfig(AppConfig):
         more_routers.register(_deployment_router)
         more_routers.register(_packages_router)
         more_routers.register(_policy_router)
-        for work in (retention.pass_if_due, sampling.draw_all, gold_labels.judge_all, retraining.propose_all):
-            hooks.reaper_passed.register(work)
         more_routers.register(_comparison_router)
         post_save.connect(_announce, sender=Deployment)
         more_routers.register(_batch_router)
         FILES_AT.add("/projects/{slug}/extract/batch")
         hooks.project_files.register(batches.file_keys)
         hooks.project_files.register(packages.file_keys)
-        hooks.reaper_passed.register(batches.erase_expired)
         hooks.run_reaped["serving.BatchRun"].register(batches.emit)
         hooks.access_changed.register(_announce)
 

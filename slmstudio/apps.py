@@ -15,7 +15,6 @@ class StudioConfig(AppConfig):
     def ready(self) -> None:
         from django.contrib.auth import signals
 
-        from slmstudio import hooks
         from slmstudio.accounts import sessions, sign_in
         from slmstudio.accounts.permissions import create_group
         from slmstudio.database.roles import grant_to_application
@@ -28,7 +27,6 @@ class StudioConfig(AppConfig):
         signals.user_logged_in.connect(sign_in.on_signed_in, dispatch_uid="slmstudio.signed_in")
         signals.user_logged_out.connect(sign_in.on_signed_out, dispatch_uid="slmstudio.signed_out")
         signals.user_login_failed.connect(sign_in.on_failed, dispatch_uid="slmstudio.failed")
-        hooks.reaper_passed.register(sessions.delete_expired)
 
 
 class StaticFilesConfig(staticfiles.StaticFilesConfig):

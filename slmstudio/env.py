@@ -123,10 +123,10 @@ def choice(name: builtins.str, *, choices: Sequence[builtins.str], default: buil
     value = _read(name)
     if value is None and default is not None:
         return default
-    found = [one for one in choices if value is not None and one.casefold() == value.casefold()]
-    if not found:
+    matches = [known for known in choices if value is not None and known.casefold() == value.casefold()]
+    if not matches:
         raise EnvError(name, f"one of {', '.join(choices)}", value)
-    return found[0]
+    return matches[0]
 
 
 def url(name: builtins.str, *, schemes: Sequence[builtins.str], default: builtins.str | None = None) -> builtins.str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 from django.contrib.auth.models import AnonymousUser, User
+from django.db.models import Model
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -64,11 +65,20 @@ token_checked: Hook[[str], bool] = Hook()
 project_files: Hook[[Any], Iterable[str]] = Hook()
 #: a project -> bytes that it stores elsewhere, such as in the database
 project_bytes: Hook[[Any], int] = Hook()
-#: a pass of the reaper has ended: runs that consist of other runs may continue
-reaper_passed: Hook[[], object] = Hook()
 #: a run of this model has ended with any status, in the transaction of its end
 run_ended: ModelHooks[[Any], object] = ModelHooks()
 #: the reaper has ended a run of this model
 run_reaped: ModelHooks[[Any], object] = ModelHooks()
 #: a failed run of this model is requeued: the run and the user; raises ``Refused``
 run_restarted: ModelHooks[[Any, User], object] = ModelHooks()
+
+
+def note_audit(
+    *, project: Model, user: User | None, action: str, about: str, details: dict[str, Any] | None = None
+) -> None:
+    """Sends an event for the audit log, in the transaction of what it reports: who did what.
+
+    ``action`` is a past-tense verb, ``about`` its object; ``details`` are JSON-ready. Secrets never go into
+    ``details``.
+    """
+    audit_noted.call(project=project, user=user, action=action, about=about, details=details)

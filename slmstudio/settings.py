@@ -56,7 +56,7 @@ MIDDLEWARE = [
     "slmstudio.web.compression.StaticFiles",
     "slmstudio.web.compression.Compression",
     "csp.middleware.CSPMiddleware",
-    "slmstudio.web.response_headers.protect",
+    "slmstudio.web.middleware.protect",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "slmstudio.web.body_limits.BodyLimits",  # before the CSRF check, which parses forms
@@ -68,8 +68,8 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
-    "slmstudio.web.time_zone.viewer_zone",
-    "slmstudio.web.method_redirect.redirect_get",
+    "slmstudio.web.middleware.viewer_zone",
+    "slmstudio.web.middleware.redirect_get",
 ]
 
 ROOT_URLCONF = "slmstudio.urls"

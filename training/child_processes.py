@@ -10,7 +10,7 @@ from typing import Any
 
 from django.conf import settings
 
-from slmstudio.database.retries import with_retries
+from slmstudio.database.transactions import with_retries
 from slmstudio.runs.child_environment import compute_environment
 from slmstudio.runs.exit_messages import explain_exit
 from slmstudio.runs.models import BackgroundRun

@@ -4,7 +4,7 @@ import errno
 import logging
 from types import TracebackType
 
-from slmstudio.database.retries import RETRY_SECONDS, UNAVAILABLE, with_retries
+from slmstudio.database.transactions import RETRY_SECONDS, UNAVAILABLE, with_retries
 from slmstudio.errors import Refused
 from slmstudio.runs.models import BackgroundRun
 from training.child_processes import ChildCancelled, ChildFailed

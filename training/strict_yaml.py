@@ -1,19 +1,19 @@
-"""Strict YAML to frozen dataclasses: unknown, missing and ill-typed keys are errors.
+"""Strict YAML to frozen dataclasses of pydantic: unknown, missing and ill-typed keys are errors.
 
 Pure; shared by web process, jobs and child processes.
 """
 
 import contextlib
 import dataclasses
-import math
-import types
-import typing
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any, Self, TypeVar
 
 import yaml
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_core.core_schema import CoreSchema, literal_schema
 
-T = typing.TypeVar("T")
+T = TypeVar("T")
 #: digits of one number in a file; 1e300 is written out
 MAX_DIGITS = 1_000
 #: levels of mappings and lists that the fast loader, which is recursive in C, gets
@@ -144,53 +144,144 @@ _Dumper.add_representer(Decimal, _decimal_node)
 _Dumper.add_representer(str, _text_node)
 
 
-def to_yaml(spec: Any) -> str:
-    """A dataclass as YAML, keys in the order in which its fields are declared."""
-    return str(yaml.dump(dataclasses.asdict(spec), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110))
-
-
-def from_yaml(cls: type[T], text: str) -> T:
-    """The dataclass ``cls`` that a YAML text describes.
-
-    Raises SpecError naming the field: on unknown, missing, duplicate and ill-typed keys, and for the dataclass's own
-    ``problems()``. Builds plain values only (no YAML tags, no aliases).
-    """
+def _storable(text: str) -> str:
+    """Rejects a text that a database and a file cannot hold: with NUL or lone surrogates."""
     try:
-        data = _load(text)
-    except SpecError:
-        raise
-    except yaml.YAMLError as error:
-        raise SpecError("", f"not YAML: {error}") from error
-    except RecursionError as error:
-        raise SpecError("", "nested too deeply") from error
-    except (ValueError, ArithmeticError) as error:
-        raise SpecError("", f"not YAML: {error}") from error
-    return build(cls, data)
+        if b"\0" not in text.encode():
+            return text
+    except UnicodeEncodeError:
+        pass
+    raise ValueError("has invalid characters")
 
 
-def build(cls: type[T], data: Any, path: str = "") -> T:
-    """As ``from_yaml``, from plain values."""
+def _float(value: Any) -> Any:
+    if isinstance(value, str) and "e" in value.lower():
+        raise ValueError("must be a number (YAML needs a decimal point before the exponent: 5.0e-4)")
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except OverflowError:
+            return float("inf")
+    return value
+
+
+#: the types of fields; pydantic's own would convert "16" and 1.0 to 16, and 1 to true
+Text = Annotated[str, Field(strict=True), AfterValidator(_storable)]
+Whole = Annotated[int, Field(strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(_float)]
+
+
+@dataclasses.dataclass(frozen=True)
+class OneOf:
+    """Marks a text as one of a few values, which are ``Literal`` for pydantic and plain text for the type checker."""
+
+    values: tuple[str, ...]
+
+    def __init__(self, *values: str) -> None:
+        object.__setattr__(self, "values", values)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        return literal_schema([*self.values])
+
+
+#: the configuration of the dataclasses
+STRICT = ConfigDict(extra="forbid")
+
+
+class Spec:
+    """The base class of files: a frozen dataclass of pydantic with ``STRICT``."""
+
+    def to_yaml(self) -> str:
+        """A text that ``from_yaml`` reads back to an equal spec; keys as declared, those of a base class last."""
+        values = dataclasses.asdict(self)  # type: ignore[call-overload]
+        inherited = {
+            field.name
+            for base in type(self).__mro__[1:]
+            if dataclasses.is_dataclass(base)
+            for field in dataclasses.fields(base)
+        }
+        ordered = dict(sorted(values.items(), key=lambda item: item[0] in inherited))
+        return str(yaml.dump(ordered, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110))
+
+    @classmethod
+    def from_yaml(cls, text: str) -> Self:
+        """The spec that a YAML text describes. Builds plain values only (no YAML tags, no aliases).
+
+        Raises SpecError naming the field: on unknown, missing, duplicate and ill-typed keys, and for ``problems()``.
+        """
+        try:
+            data = _load(text)
+        except SpecError:
+            raise
+        except yaml.YAMLError as error:
+            raise SpecError("", f"not YAML: {error}") from error
+        except RecursionError as error:
+            raise SpecError("", "nested too deeply") from error
+        except (ValueError, ArithmeticError) as error:
+            raise SpecError("", f"not YAML: {error}") from error
+        return build(cls, data)
+
+
+def build(cls: type[T], data: Any) -> T:
+    """As ``Spec.from_yaml``, from plain values, for any dataclass of pydantic."""
     if not isinstance(data, dict):
-        raise SpecError(path, f"must be a mapping of keys to values, found {_format_value(data)}")
-    hints = typing.get_type_hints(cls)
-    known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        raise SpecError("", f"must be a mapping of keys to values, found {_format_value(data)}")
+    known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
     for key in data:
         if key not in known:
-            raise SpecError(_join(path, str(key)), f"is unknown; known keys are {', '.join(known)}")
-    values = {}
-    for name, field in known.items():
-        if name in data:
-            values[name] = _convert(hints[name], data[name], _join(path, name))
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise SpecError(_join(path, name), "is missing")
-    spec = cls(**values)
-    for name, message in getattr(spec, "problems", list)():
-        raise SpecError(_join(path, name), message)
+            raise SpecError(str(key), f"is unknown; known keys are {', '.join(known)}")
+    try:
+        spec: T = TypeAdapter(cls).validate_python(data)
+    except ValidationError as invalid:
+        errors = invalid.errors(include_url=False, include_context=True)
+        raise _spec_error(next((error for error in errors if error["type"] in _UNKNOWN), errors[0])) from None
+    _raise_problems(spec, "")
     return spec
 
 
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
+def _raise_problems(spec: Any, path: str) -> None:
+    """Raises the first problem of a spec or of one inside it that its types do not express."""
+    for field in dataclasses.fields(spec):
+        value = getattr(spec, field.name)
+        if dataclasses.is_dataclass(value):
+            _raise_problems(value, f"{path}{field.name}.")
+    for name, message in getattr(spec, "problems", tuple)():
+        raise SpecError(f"{path}{name}", message)
+
+
+_UNKNOWN = frozenset({"unexpected_keyword_argument", "extra_forbidden"})
+_MESSAGES = {
+    "missing": "is missing",
+    "unexpected_keyword_argument": "is unknown",
+    "dataclass_type": "must be a mapping of keys to values",
+    "dict_type": "must be a mapping",
+    "tuple_type": "must be a list",
+    "string_type": "must be text",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+}
+
+
+def _spec_error(error: ErrorDetails) -> SpecError:
+    path = ""
+    for part in error["loc"]:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif not part.isidentifier() and error["type"] not in _UNKNOWN:
+            break  # the member of a union
+        else:
+            path += f".{part}" if path else part
+    message = _MESSAGES.get(error["type"])
+    if error["type"] == "literal_error":
+        message = f"must be one of {error['ctx']['expected'].replace(' or ', ', ')}"
+    elif message is None:
+        message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        message = message.replace("greater than or equal to", "at least").replace("less than or equal to", "at most")
+    if error["type"] == "missing" or error["type"] in _UNKNOWN:
+        return SpecError(path, message)
+    return SpecError(path, f"{message}, found {_format_value(error['input'])}")
 
 
 def _format_value(value: Any) -> str:
@@ -200,76 +291,3 @@ def _format_value(value: Any) -> str:
         return "a mapping" if isinstance(value, dict) else "a list"
     text = repr(value) if isinstance(value, str | bool | int) else str(value)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _convert(kind: Any, value: Any, path: str) -> Any:
-    """``value`` as the annotated type ``kind``, or SpecError."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if kind is Any:
-        return value
-    if origin is typing.Literal:
-        if not any(value == one and type(value) is type(one) for one in arguments):
-            raise SpecError(path, f"must be one of {', '.join(map(str, arguments))}; found {_format_value(value)}")
-        return value
-    if origin in (types.UnionType, typing.Union):
-        return _convert_union(arguments, value, path)
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise SpecError(path, f"must be a list, found {_format_value(value)}")
-        return tuple(_convert(arguments[0], one, f"{path}[{index}]") for index, one in enumerate(value))
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise SpecError(path, f"must be a mapping, found {_format_value(value)}")
-        return value
-    if dataclasses.is_dataclass(kind):
-        return build(typing.cast(type, kind), value, path)
-    return _scalar(kind, value, path)
-
-
-def _convert_union(arguments: tuple[Any, ...], value: Any, path: str) -> Any:
-    if value is None and type(None) in arguments:
-        return None
-    first: SpecError | None = None
-    for one in arguments:
-        if one is type(None):
-            continue
-        try:
-            return _convert(one, value, path)
-        except SpecError as error:
-            first = first or error
-    assert first is not None
-    raise first
-
-
-def _scalar(kind: Any, value: Any, path: str) -> Any:
-    names = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-    if isinstance(value, bool):
-        if kind is bool:
-            return value
-    elif kind is float and isinstance(value, int | float | Decimal) and _fits_a_float(value):
-        return float(value)
-    elif kind is str and isinstance(value, str):
-        if not _is_text(value):
-            raise SpecError(path, f"has invalid characters: {_format_value(value)}")
-        return value
-    elif kind is int and isinstance(value, int):
-        return value
-    hint = ""
-    if kind is float and isinstance(value, str) and "e" in value.lower():
-        hint = " (YAML needs a decimal point before the exponent: 5.0e-4)"
-    raise SpecError(path, f"must be {names.get(kind, str(kind))}, found {_format_value(value)}{hint}")
-
-
-def _fits_a_float(value: int | float | Decimal) -> bool:
-    try:
-        return math.isfinite(float(value))
-    except OverflowError:
-        return False
-
-
-def _is_text(value: str) -> bool:
-    """Whether a database and a file can hold it: no NUL, no lone surrogates."""
-    try:
-        return b"\0" not in value.encode()
-    except UnicodeEncodeError:
-        return False

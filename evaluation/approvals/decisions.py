@@ -21,7 +21,7 @@ from labeling.integrations import events
 from labeling.models import DatasetItem, DatasetVersion, Gold, Project, SchemaVersion, Split
 from slmstudio.access import Action, require
 from slmstudio.contract.scoring.scorer import SCORER_VERSION
-from slmstudio.database.validation import validate_fields
+from slmstudio.database.fields import validate_fields
 from slmstudio.errors import Refused
 from slmstudio.runs.application import application
 from slmstudio.text.formatting import format_date

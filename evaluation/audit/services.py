@@ -16,7 +16,7 @@ from evaluation.models import AuditEntry
 from labeling.datasets.formats.table import escape_formula
 from labeling.models import Project
 from slmstudio.contract.json_text import dumps
-from slmstudio.database.validation import validate_fields
+from slmstudio.database.fields import validate_fields
 
 #: stored actions that a page shows in other words
 ACTION_LABELS = {

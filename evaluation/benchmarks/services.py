@@ -336,7 +336,7 @@ def cancel(*, run: Benchmark, user: User | None) -> bool:
 def advance(pk: int) -> None:
     """Concludes a benchmark once all its runs have ended. Safe to call at any time, concurrently.
 
-    One that cannot be concluded fails with a sentence: every pass of the reaper calls this.
+    One that cannot be concluded fails with a sentence: a periodic task calls this.
 
     Raises:
         OperationalError: the database is unreachable, which is no failure of the benchmark.

@@ -28,7 +28,7 @@ from evaluation.runs import resources
 from labeling.integrations import events
 from labeling.models import Project, Split
 from slmstudio.access import Action, require
-from slmstudio.database.validation import validate_fields
+from slmstudio.database.fields import validate_fields
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 

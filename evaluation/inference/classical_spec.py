@@ -5,14 +5,15 @@ an extractor. Fields in rows of a list are not predicted.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
+
+from pydantic.dataclasses import dataclass
 
 from evaluation.inference.spec import DocumentsRef, EvalSpec
 from slmstudio.contract.schema.compiled import CompiledSchema, Field
 from slmstudio.contract.values.kinds.registry import KINDS
-from training import strict_yaml
 from training.spec import ContractRef, DatasetRef, ModelRef, Problems
+from training.strict_yaml import STRICT, Spec, Text, Whole
 
 #: TF-IDF, sentence embeddings, or rules only
 Kind = Literal["tfidf", "embeddings", "rules"]
@@ -45,8 +46,8 @@ def kinds_for(compiled: CompiledSchema) -> list[Kind]:
     return ["rules"] if extracted_fields(compiled) else []
 
 
-@dataclass(frozen=True, kw_only=True)
-class ClassicalTrainSpec:
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ClassicalTrainSpec(Spec):
     """Trains a classical model on the training split of a dataset file.
 
     ``labels``: how many training documents, drawn by the seed so that fewer are a subset of more; 0: all. ``excluded``:
@@ -56,36 +57,27 @@ class ClassicalTrainSpec:
     kind: Kind
     contract: ContractRef
     dataset: DatasetRef
-    output_dir: str
+    output_dir: Text
     version: Literal[1] = 1
-    labels: int = 0
+    labels: Whole = 0
     excluded: tuple[str, ...] = ()
-    seed: int = 17
+    seed: Whole = 17
 
     def problems(self) -> Problems:
         if self.labels < 0:
             yield "labels", "must not be negative"
 
-    def to_yaml(self) -> str:
-        """As ``ClassicalSpec.to_yaml``."""
-        return strict_yaml.to_yaml(self)
 
-    @classmethod
-    def from_yaml(cls, text: str) -> "ClassicalTrainSpec":
-        """As ``ClassicalSpec.from_yaml``."""
-        return strict_yaml.from_yaml(cls, text)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassicalSpec:
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ClassicalSpec(Spec):
     """A classical model over the documents of one split. ``outputs``: the JSON lines file to write."""
 
     model: ModelRef
     contract: ContractRef
     documents: DocumentsRef
-    outputs: str
+    outputs: Text
     version: Literal[1] = 1
-    seed: int = 17
+    seed: Whole = 17
 
     @property
     def evaluation(self) -> EvalSpec:
@@ -93,12 +85,3 @@ class ClassicalSpec:
         return EvalSpec(
             model=self.model, contract=self.contract, documents=self.documents, outputs=self.outputs, seed=self.seed
         )
-
-    def to_yaml(self) -> str:
-        """This spec as a YAML text that ``from_yaml`` reads back to an equal spec."""
-        return strict_yaml.to_yaml(self)
-
-    @classmethod
-    def from_yaml(cls, text: str) -> "ClassicalSpec":
-        """Raises SpecError naming the field."""
-        return strict_yaml.from_yaml(cls, text)

@@ -19,8 +19,8 @@ from evaluation.inference.prices import Price, TokenPrice
 from evaluation.inference.response_status import ANSWERED, STATUS_LABELS, ResponseStatus
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.output_json import scorable_json, strip_reasoning
-from slmstudio.database.retries import with_retries
-from slmstudio.database.storable import storable_text
+from slmstudio.database.fields import storable_text
+from slmstudio.database.transactions import with_retries
 from slmstudio.errors import Refused
 from slmstudio.runs.heartbeat import Heartbeat
 from slmstudio.runs.supervisor import ChildExit, Event, stop_on_signal, stop_requested

@@ -1,46 +1,47 @@
 """The spec of a generation: a frozen dataclass, YAML on disk, strict in every key. Pure Python."""
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
-from training import strict_yaml
+from pydantic.dataclasses import dataclass
+
 from training.spec import ContractRef, ModelRef, Problems, PromptStyle, WindowPlan
+from training.strict_yaml import STRICT, Flag, Spec, Text, Whole
 
 #: documents that are generated concurrently
 MAX_CONCURRENCY = 32
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class DocumentsRef:
     """The documents: one split of a dataset file (JSON lines) and the hash of its bytes; empty means not checked.
 
     ``ids``: if not empty, these documents of the file in this order, whatever their split.
     """
 
-    path: str
-    split: str
-    sha256: str = ""
+    path: Text
+    split: Text
+    sha256: Text = ""
     ids: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class ExampleRef:
     """A few-shot example that precedes every document."""
 
-    text: str
+    text: Text
     gold: Any
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class GgufRef:
     """A GGUF file of the model, and the hash of its bytes; empty means not checked."""
 
-    path: str
-    sha256: str = ""
+    path: Text
+    sha256: Text = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvalSpec:
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class EvalSpec(Spec):
     """One model over the documents of one split.
 
     ``mode``: free (unconstrained), constrained by the schema's grammar, or grounded (constrained, and copied fields can
@@ -56,16 +57,16 @@ class EvalSpec:
     model: ModelRef
     contract: ContractRef
     documents: DocumentsRef
-    outputs: str
+    outputs: Text
     version: Literal[1] = 1
     prompt: PromptStyle = "chat"
-    include_schema: bool = False
+    include_schema: Flag = False
     examples: tuple[ExampleRef, ...] = ()
     mode: Literal["constrained", "grounded", "free"] = "constrained"
-    max_new_tokens: Literal["auto"] | int = "auto"
-    seed: int = 17
-    confidence: bool = False
-    at_once: int = 1
+    max_new_tokens: Literal["auto"] | Whole = "auto"
+    seed: Whole = 17
+    confidence: Flag = False
+    at_once: Whole = 1
     gguf: GgufRef | None = None
     windows: WindowPlan | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -79,12 +80,3 @@ class EvalSpec:
             yield "at_once", f"must be between 1 and {MAX_CONCURRENCY}"
         if self.confidence and (self.at_once > 1 or self.gguf is not None):
             yield "confidence", "is only available with at_once 1 and without gguf"
-
-    def to_yaml(self) -> str:
-        """This spec as a YAML text that ``from_yaml`` reads back to an equal spec."""
-        return strict_yaml.to_yaml(self)
-
-    @classmethod
-    def from_yaml(cls, text: str) -> "EvalSpec":
-        """Raises SpecError naming the field."""
-        return strict_yaml.from_yaml(cls, text)

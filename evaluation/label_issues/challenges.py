@@ -176,7 +176,7 @@ def _for_review(challenge: LabelChallenge, score: Any) -> ChallengedLabel:
 
 
 def resolve_all() -> None:
-    """Resolves the decided challenges of all projects; called after each sweep."""
+    """Resolves the decided challenges of all projects; a periodic task."""
     resolve_challenges(LabelChallenge.objects.open())
 
 

@@ -27,7 +27,7 @@ from labeling.documents.list.field_filters import like
 from labeling.models import DatasetItem, Document, DocumentSearch, DocumentState, Project, Split
 from slmstudio.access import Action, require
 from slmstudio.contract.scoring.scorer import ERROR_LABELS
-from slmstudio.database.statement_timeout import StatementTimeout, statement_timeout
+from slmstudio.database.transactions import StatementTimeout, statement_timeout
 from slmstudio.errors import Refused
 
 #: documents per request

@@ -15,7 +15,7 @@ from evaluation.prelabels.services import PrelabelWriter
 from labeling.datasets import queries as dataset_queries
 from labeling.models import Split
 from slmstudio.contract.json_text import dumps
-from slmstudio.database.retries import with_retries
+from slmstudio.database.transactions import with_retries
 from slmstudio.errors import Refused
 from slmstudio.runs.supervisor import Event
 from slmstudio.storage import artifacts

@@ -21,8 +21,8 @@ from labeling.models import Contract, DatasetVersion, Document, Project, Split, 
 from labeling.studies.kinds import Choices, Stopped, StudyKind, StudySpec, no_dataset
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.scoring.scorer import score_document
-from slmstudio.database.retries import with_retries
-from slmstudio.database.storable import storable
+from slmstudio.database.fields import storable
+from slmstudio.database.transactions import with_retries
 from slmstudio.errors import Refused
 from slmstudio.runs.supervisor import ChildExit, Event
 from slmstudio.storage import artifacts

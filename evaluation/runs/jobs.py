@@ -13,7 +13,7 @@ from evaluation.runs import outputs, rescoring
 from evaluation.runs import services as run_services
 from evaluation.runs.recorders import Recorder, recorder_of
 from evaluation.runs.tasks import evaluation_task, resolve_model_version
-from slmstudio.database.retries import UNAVAILABLE, with_retries
+from slmstudio.database.transactions import UNAVAILABLE, with_retries
 from slmstudio.errors import Refused
 from slmstudio.runs.application import application
 from slmstudio.runs.heartbeat import keep_alive

@@ -18,7 +18,7 @@ from labeling.documents import evaluation_scores
 from labeling.models import Contract, Split
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.scoring.scorer import SCORER_VERSION, DocumentScore, score_document
-from slmstudio.database.storable import storable_text
+from slmstudio.database.fields import storable_text
 from slmstudio.runs.application import scorer_code
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts

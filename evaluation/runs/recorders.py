@@ -18,7 +18,7 @@ from evaluation.runs import few_shot, services, throughput
 from evaluation.runs.outputs import OutputWriter
 from labeling.models import Document, Split
 from slmstudio.contract.json_text import JsonError, dumps, loads
-from slmstudio.database.retries import with_retries
+from slmstudio.database.transactions import with_retries
 from slmstudio.runs.cpu_contention import OtherProcessLoad
 from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.runs.supervisor import Event

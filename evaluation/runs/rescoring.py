@@ -25,7 +25,7 @@ from labeling.form.merge import same
 from labeling.models import DatasetVersion, Project, Split
 from slmstudio.access import Action, require
 from slmstudio.contract.scoring.scorer import SCORER_VERSION
-from slmstudio.database.validation import validate_fields
+from slmstudio.database.fields import validate_fields
 from slmstudio.errors import Refused
 from slmstudio.runs.application import scorer_code
 from slmstudio.runs.models import Status

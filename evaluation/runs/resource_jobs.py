@@ -11,7 +11,7 @@ from evaluation.models import EvalRun, ResourceMeasurement
 from evaluation.runs import outputs, resources, run_documents
 from evaluation.runs.tasks import evaluation_task
 from labeling.models import Document, Split
-from slmstudio.database.retries import UNAVAILABLE, with_retries
+from slmstudio.database.transactions import UNAVAILABLE, with_retries
 from slmstudio.errors import Refused
 from slmstudio.runs.supervisor import Event
 

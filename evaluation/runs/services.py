@@ -28,7 +28,7 @@ from labeling.models import DatasetVersion, Project, SchemaVersion, Split
 from slmstudio import quotas
 from slmstudio.access import Action, require
 from slmstudio.contract.decoding.grounding import candidates
-from slmstudio.database.validation import validate_fields
+from slmstudio.database.fields import validate_fields
 from slmstudio.errors import Refused
 from slmstudio.hooks import Hook
 from slmstudio.runs.models import Status, resumed_by

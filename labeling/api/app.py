@@ -35,7 +35,7 @@ from labeling.imports.uploads import MAX_UPLOAD
 from labeling.integrations.tokens import SCOPES
 from slmstudio.contract.json_text import dumps
 from slmstudio.web.body_limits import AROUND_FILES, takes_files
-from slmstudio.web.problems import MEDIA_TYPE, problem
+from slmstudio.web.views import MEDIA_TYPE, problem
 
 VERSION = "1"
 PREFIX = "/api/v1"

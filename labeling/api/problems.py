@@ -16,9 +16,8 @@ from ninja.errors import HttpError, ValidationError
 from labeling.imports.uploads import MAX_UPLOAD
 from slmstudio.contract.json_text import JsonError
 from slmstudio.errors import Refused
-from slmstudio.storage.free_space import is_disk_full
-from slmstudio.web.problems import problem
-from slmstudio.web.views import insufficient_storage
+from slmstudio.storage.artifacts import is_disk_full
+from slmstudio.web.views import insufficient_storage, problem
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,8 @@ from typing import Any
 from django.contrib.auth.models import User
 
 from labeling.models import Contract, Project
-from slmstudio.audit import note
 from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema, loads
-from slmstudio.hooks import Hook
+from slmstudio.hooks import Hook, note_audit
 
 
 @dataclass(frozen=True)
@@ -49,5 +48,5 @@ def record(*, project: Project, user: User | None, before: ContractState) -> Non
     }
     if not details:
         return
-    note(project=project, user=user, action="changed", about="contract", details=details)
+    note_audit(project=project, user=user, action="changed", about="contract", details=details)
     contract_changed.call(project=project, user=user, before=before, after=after)

@@ -15,7 +15,7 @@ from labeling.documents.list import search
 from labeling.documents.list.filters import Filters, read_filters
 from labeling.models import DatasetVersion, Document, Project, SchemaMigration, Split
 from slmstudio.access import Action, may, object_for, project_for
-from slmstudio.database.statement_timeout import StatementTimeout, statement_timeout
+from slmstudio.database.transactions import StatementTimeout, statement_timeout
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest
 

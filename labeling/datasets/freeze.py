@@ -49,10 +49,10 @@ from labeling.models import (
 )
 from labeling.models.annotations import EXCLUDED_STATES
 from slmstudio.access import Action, Forbidden, require
-from slmstudio.audit import note
 from slmstudio.contract.schema.compiled import CompiledSchema
-from slmstudio.database.validation import validate_fields
+from slmstudio.database.fields import validate_fields
 from slmstudio.errors import Refused
+from slmstudio.hooks import note_audit
 from slmstudio.text.formatting import exact_percent
 
 EXCLUSION_REASONS = {
@@ -367,7 +367,7 @@ def _notify(dataset: DatasetVersion) -> None:
         "sha256": dataset.sha256,
         "holdout_sha256": dataset.holdout_sha256,
     }
-    note(project=dataset.project, user=dataset.created_by, action="froze", about=str(dataset), details=facts)
+    note_audit(project=dataset.project, user=dataset.created_by, action="froze", about=str(dataset), details=facts)
     url = reverse("dataset", args=[dataset.project.slug, dataset.number])
     events.emit(dataset.project, "dataset.frozen", {"dataset": dataset.number, "url": url, **facts})
 

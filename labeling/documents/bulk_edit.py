@@ -25,8 +25,9 @@ from labeling.documents.list.filters import read_query
 from labeling.documents.list.search import matching_documents
 from labeling.failure_tags import tags_of
 from labeling.models import Annotation, BulkEdit, DatasetItem, Document, Membership, Project, SilverItem
-from slmstudio import access, audit
+from slmstudio import access
 from slmstudio.errors import Refused
+from slmstudio.hooks import note_audit
 from slmstudio.storage import artifacts
 
 BATCH = 1_000
@@ -76,7 +77,7 @@ def start(
         edit = BulkEdit(project=project, action=action, filters=chosen, params=clean, created_by=user)
         edit.full_clean(exclude=["filters", "params"])
         edit.save()
-        audit.note(project=project, user=user, action="started", about=str(edit), details={**chosen, **clean})
+        note_audit(project=project, user=user, action="started", about=str(edit), details={**chosen, **clean})
         edit.enqueue()
     return edit
 
@@ -98,7 +99,7 @@ def undo(*, edit: BulkEdit, user: User) -> BulkEdit:
         back.save()
         row.params["undone_by"] = back.pk
         row.save(update_fields=["params"])
-        audit.note(project=edit.project, user=user, action="started", about=str(back), details={"undoes": edit.pk})
+        note_audit(project=edit.project, user=user, action="started", about=str(back), details={"undoes": edit.pk})
         back.enqueue()
     return back
 
@@ -127,7 +128,7 @@ def change_one(*, document: Document, user: User, action: str, params: Mapping[s
         result = _apply(project, action, clean, [document.pk])
         if result.skipped:
             raise Refused(f"Nothing was changed: {next(iter(result.skipped))}.")
-        audit.note(
+        note_audit(
             project=project, user=user, action="changed", about=f"document {document.external_id}", details=clean
         )
 

@@ -14,7 +14,7 @@ from labeling.documents.list.rows import rows
 from labeling.failure_tags import tags_of
 from labeling.models import Document
 from slmstudio.access import Action, project_for
-from slmstudio.database.statement_timeout import StatementTimeout
+from slmstudio.database.transactions import StatementTimeout
 from slmstudio.web.paging import ApproximateCount
 from slmstudio.web.requests import SignedInRequest
 

@@ -12,7 +12,7 @@ from labeling.models import Document, ImportRun, IndexRun, Project
 from slmstudio.runs.models import ACTIVE, Status
 
 BATCH: Final = 1_000
-#: consecutive failed runs after which the reaper starts no other
+#: consecutive failed runs after which no other is started
 _MAX_FAILURES: Final = 3
 
 FILL_SQL = """
@@ -91,10 +91,10 @@ def _remaining(project_id: int, last: int) -> int:
         return int(cursor.fetchone()[0])
 
 
-def sweep() -> list[IndexRun]:
-    """Queues a run for every project that has documents without an index and no live run.
+def index_all() -> list[IndexRun]:
+    """Queues a run for every project that has documents without an index and no live run; a periodic task.
 
-    Called by the reaper, so an index whose worker died is resumed. Skips projects whose last runs all failed.
+    An index whose worker died is resumed. Skips projects whose last runs all failed.
     """
     with connection.cursor() as cursor:
         cursor.execute(UNINDEXED_SQL)

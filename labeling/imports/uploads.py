@@ -23,7 +23,7 @@ from labeling.imports.rows import ReadError
 from labeling.models import ImportRun, Project
 from slmstudio.errors import Refused
 from slmstudio.storage import artifacts
-from slmstudio.storage.free_space import is_disk_full
+from slmstudio.storage.artifacts import is_disk_full
 
 MAX_UPLOAD = 2 * 1024**3
 #: of an upload whose import is not started

@@ -94,8 +94,8 @@ def send(hooks: Iterable[int], event: str, payload: dict[str, Any]) -> list[Webh
     return deliveries
 
 
-def _enqueue(pk: int, attempts: int, delay: int = 0) -> None:
-    """Queues the next attempt after commit, unless it is queued. If the queue is down, the reaper queues it."""
+def _enqueue(pk: int, attempts: int) -> None:
+    """Queues the next attempt after commit, unless it is queued. ``queue_due`` queues it if the queue is down now."""
 
     def enqueue() -> None:
         try:
@@ -104,13 +104,9 @@ def _enqueue(pk: int, attempts: int, delay: int = 0) -> None:
             queued = queue.fetch_job(job_id)
             if queued is not None and queued.get_status() == JobStatus.QUEUED:
                 return
-            options = {"job_id": job_id, "result_ttl": 0, "failure_ttl": 3600, "job_timeout": _JOB_SECONDS}
-            if delay:
-                queue.enqueue_in(timedelta(seconds=delay), JOB, pk, **options)
-            else:
-                queue.enqueue(JOB, pk, **options)
+            queue.enqueue(JOB, pk, job_id=job_id, result_ttl=0, failure_ttl=3600, job_timeout=_JOB_SECONDS)
         except RedisError:
-            logger.warning("the queue is not available; the reaper will queue webhook delivery %s", pk)
+            logger.warning("the queue is not available; webhook delivery %s is queued later", pk)
 
     transaction.on_commit(enqueue)
 
@@ -128,7 +124,7 @@ def deliver(pk: int) -> bool:
     if due.filter(attempts__gte=MAX_ATTEMPTS).update(status=Status.GIVEN_UP, next_attempt_at=None):
         return False
     if _is_suspended(pk):
-        # Not an attempt; the reaper queues it again.
+        # Not an attempt; it is queued again when it is due.
         due.update(next_attempt_at=now + timedelta(seconds=SUSPEND_SECONDS))
         return False
     if due.update(attempts=F("attempts") + 1, next_attempt_at=now + _LEASE) != 1:
@@ -151,7 +147,6 @@ def deliver(pk: int) -> bool:
         return False
     delay = RETRY_DELAYS[delivery.attempts - 1]
     claimed.update(**changes, next_attempt_at=timezone.now() + timedelta(seconds=delay))
-    _enqueue(pk, delivery.attempts, delay)
     return False
 
 
@@ -242,20 +237,22 @@ def signature(secret: str, body: bytes, timestamp: int) -> str:
     return f"t={timestamp},v1={digest}"
 
 
-def sweep() -> tuple[int, int]:
-    """Queues overdue deliveries, and deletes ended ones after thirty days. Returns both numbers."""
+def queue_due() -> int:
+    """Queues due deliveries; a periodic task. Returns their number."""
     now = timezone.now()
-    late = now - timedelta(seconds=5)  # deliveries that just became due are queued
-    due = WebhookDelivery.objects.filter(status=Status.WAITING, next_attempt_at__lte=late).order_by("next_attempt_at")
+    due = WebhookDelivery.objects.filter(status=Status.WAITING, next_attempt_at__lte=now).order_by("next_attempt_at")
     pks = list(due.values_list("pk", "attempts")[:_DUE_AT_ONCE])
     for pk, attempts in pks:
         _enqueue(pk, attempts)
-    old = WebhookDelivery.objects.filter(created_at__lt=now - timedelta(days=RETENTION_DAYS)).exclude(
-        status=Status.WAITING
-    )
-    ended = list(old.order_by("pk").values_list("pk", flat=True)[:5_000])
-    removed, _ = WebhookDelivery.objects.filter(pk__in=ended).delete() if ended else (0, {})
-    return len(pks), removed
+    return len(pks)
+
+
+def delete_old() -> int:
+    """Deletes ended deliveries after thirty days; a periodic task. Returns their number."""
+    before = timezone.now() - timedelta(days=RETENTION_DAYS)
+    old = WebhookDelivery.objects.filter(created_at__lt=before).exclude(status=Status.WAITING)
+    pks = list(old.order_by("pk").values_list("pk", flat=True)[:5_000])
+    return WebhookDelivery.objects.filter(pk__in=pks).delete()[0] if pks else 0
 
 
 def retry_schedule() -> str:

@@ -18,9 +18,8 @@ from django.utils import timezone
 
 from labeling.models import ApiToken, Membership, Project
 from slmstudio.access import Action, may, require
-from slmstudio.audit import note
 from slmstudio.errors import Refused
-from slmstudio.hooks import access_changed
+from slmstudio.hooks import access_changed, note_audit
 
 SCOPES: dict[str, str] = {
     "read": "Read the project: contract, documents, labels, dataset versions, exports",
@@ -110,7 +109,9 @@ def create(*, project: Project, user: User, name: str, scopes: Iterable[str], da
         except ValidationError as error:
             raise Refused(" ".join(error.messages), field="form") from error
         token.save()
-        note(project=project, user=user, action="made", about=f"token {token.prefix}", details={"scopes": token.scopes})
+        note_audit(
+            project=project, user=user, action="made", about=f"token {token.prefix}", details={"scopes": token.scopes}
+        )
         access_changed.call()
     return token, text
 
@@ -149,7 +150,7 @@ def revoke(*, token: ApiToken, user: User) -> bool:
         _lock_project(token.project_id)
         revoked = ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now()) == 1
         if revoked:
-            note(project=token.project, user=user, action="revoked", about=f"token {token.prefix}")
+            note_audit(project=token.project, user=user, action="revoked", about=f"token {token.prefix}")
             access_changed.call()
     return revoked
 
@@ -167,7 +168,7 @@ def revoke_on_password_change(*, instance: Any, created: bool, **_: Any) -> None
             _lock_project(token.project_id)
             if ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now()) == 1:
                 about, details = f"token {token.prefix}", {"reason": reason}
-                note(project=token.project, user=None, action="revoked", about=about, details=details)
+                note_audit(project=token.project, user=None, action="revoked", about=about, details=details)
                 access_changed.call()
 
 

@@ -12,8 +12,8 @@ from labeling.integrations.deliveries import count_timeout, new_salt, secret_of
 from labeling.integrations.events import EVENTS
 from labeling.models import Project, Webhook
 from slmstudio.access import Action, require
-from slmstudio.audit import note
 from slmstudio.errors import Refused
+from slmstudio.hooks import note_audit
 from slmstudio.web import outbound
 
 MAX_WEBHOOKS = 20
@@ -34,7 +34,7 @@ def create(*, project: Project, user: User, url: str, events: Iterable[str], act
         _fill(hook, url, events, active)
         hook.save()
         _note_events(project)
-        note(project=project, user=user, action="added", about=f"webhook {hook.pk}", details=_details(hook))
+        note_audit(project=project, user=user, action="added", about=f"webhook {hook.pk}", details=_details(hook))
     return hook
 
 
@@ -66,7 +66,7 @@ def change(
         _note_events(project)
         if before != _details(hook):
             details = {"before": before, "after": _details(hook)}
-            note(project=project, user=user, action="changed", about=f"webhook {hook.pk}", details=details)
+            note_audit(project=project, user=user, action="changed", about=f"webhook {hook.pk}", details=details)
         transaction.on_commit(lambda: count_timeout(hook.pk, timed_out=False))  # ends a suspension
     hook.project = project
     return hook
@@ -78,7 +78,7 @@ def rotate_secret(*, webhook: Webhook, user: User) -> str:
     webhook.salt = new_salt()
     with transaction.atomic():
         webhook.save(update_fields=["salt"])
-        note(project=webhook.project, user=user, action="changed the secret of", about=f"webhook {webhook.pk}")
+        note_audit(project=webhook.project, user=user, action="changed the secret of", about=f"webhook {webhook.pk}")
     return secret_of(webhook)
 
 
@@ -87,7 +87,9 @@ def delete(*, webhook: Webhook, user: User) -> None:
     require(webhook.project, user, Action.ADMINISTER)
     with transaction.atomic():
         project = Project.objects.select_for_update(no_key=True).get(pk=webhook.project_id)
-        note(project=project, user=user, action="removed", about=f"webhook {webhook.pk}", details=_details(webhook))
+        note_audit(
+            project=project, user=user, action="removed", about=f"webhook {webhook.pk}", details=_details(webhook)
+        )
         Webhook.objects.filter(pk=webhook.pk).delete()
         _note_events(project)
 

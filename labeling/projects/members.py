@@ -14,9 +14,8 @@ from labeling.annotation import gold
 from labeling.failure_tags import MAX_OWN_TAGS, vocabulary_of
 from labeling.models import ApiToken, Document, Membership, Presence, Project
 from slmstudio.access import Action, Role, may, require
-from slmstudio.audit import note
 from slmstudio.errors import Refused
-from slmstudio.hooks import access_changed
+from slmstudio.hooks import access_changed, note_audit
 
 #: names for ``change_settings``
 SETTINGS = (
@@ -50,7 +49,7 @@ def add(*, project: Project, by: User | None, username: str, role: str) -> Membe
     if Membership.objects.filter(project=project, user=user).exists():
         raise Refused(f"{user.get_username()} is already a member of this project.", field="username")
     membership = Membership.objects.create(project=project, user=user, role=role, role_given_by=by)
-    note(project=project, user=by, action="added", about=f"member {user.get_username()}", details={"role": role})
+    note_audit(project=project, user=by, action="added", about=f"member {user.get_username()}", details={"role": role})
     access_changed.call()
     return membership
 
@@ -81,7 +80,7 @@ def change_role(*, membership: Membership, by: User | None, role: str) -> Member
     row.role, row.role_since, row.role_given_by = role, timezone.now(), by
     row.save(update_fields=["role", "role_since", "role_given_by"])
     details = {"before": before, "after": role}
-    note(
+    note_audit(
         project=membership.project,
         user=by,
         action="changed",
@@ -118,7 +117,7 @@ def remove(*, membership: Membership, by: User | None) -> None:
     documents.filter(locked_by=row.user).update(locked_by=None, locked_until=None)
     Presence.objects.filter(user=row.user, document__project=project).delete()
     row.delete()
-    note(project=project, user=by, action="removed", about=f"member {name}", details={"role": row.role})
+    note_audit(project=project, user=by, action="removed", about=f"member {name}", details={"role": row.role})
     access_changed.call()
 
 
@@ -157,7 +156,7 @@ def change_settings(*, project: Project, by: User, values: Mapping[str, Any]) ->
                 gold.promote_submitted(row)
                 transaction.on_commit(partial(gold.promote_late_submits, row), robust=True)
             details = {"before": before, "after": changed}
-            note(project=project, user=by, action="changed", about="settings", details=details)
+            note_audit(project=project, user=by, action="changed", about="settings", details=details)
     return project
 
 

@@ -122,8 +122,8 @@ def _method(spec: QueueOrderSpec) -> str:
 QUEUE_ORDER = QueueOrder()
 
 
-def sweep() -> None:
-    """Computes orders again that new labels or documents have outdated; called after each pass of the reaper."""
+def update_all() -> None:
+    """Computes orders again that new labels or documents have outdated; a periodic task."""
     for project in Project.objects.exclude(queue_order=Order.IMPORT).select_related("order_run"):
         computed = project.studies.filter(kind=QUEUE_ORDER.key)
         if not computed.live().exists() and is_outdated(project):

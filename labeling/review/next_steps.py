@@ -7,7 +7,7 @@ from django.utils.translation import ngettext
 from labeling.comments import services as comment_services
 from labeling.models import Document, DocumentState, Project
 from labeling.review import queries as review_queries
-from slmstudio.database.statement_timeout import StatementTimeout, statement_timeout
+from slmstudio.database.transactions import StatementTimeout, statement_timeout
 from slmstudio.panels import NextStep, next_step
 from slmstudio.web.paging import ApproximateCount, count
 

@@ -12,9 +12,9 @@ from labeling.models import Project, Study
 from labeling.studies.kinds import Stopped, StudyKind, StudySpec, known_kind, read_spec, spec_of
 from slmstudio import quotas
 from slmstudio.access import require
-from slmstudio.audit import note
-from slmstudio.database.retries import UNAVAILABLE, with_retries
+from slmstudio.database.transactions import UNAVAILABLE, with_retries
 from slmstudio.errors import Refused
+from slmstudio.hooks import note_audit
 from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.runs.models import Status, requeued_columns, resumed_by
 from slmstudio.runs.supervisor import stop_on_signal, stop_requested
@@ -57,7 +57,8 @@ def start(
     if composed:
         study.status, study.started_at = Status.RUNNING, timezone.now()
     study.save()
-    note(project=project, user=user, action="started", about=str(study)[:200], details={"kind": kind.key, **study.spec})
+    details = {"kind": kind.key, **study.spec}
+    note_audit(project=project, user=user, action="started", about=str(study)[:200], details=details)
     _begin(study, kind, checked)
     return study
 
@@ -146,7 +147,7 @@ def cancel(*, study: Study, user: User | None) -> bool:
     require(study.project, user, known_kind(study).action)
     if not study.cancel():
         return False
-    note(project=study.project, user=user, action="cancelled", about=str(study)[:200])
+    note_audit(project=study.project, user=user, action="cancelled", about=str(study)[:200])
     advance(study.pk)
     study.refresh_from_db()
     return True
@@ -174,7 +175,7 @@ def resume(*, study: Study, user: User) -> None:
         locked.status = Status.RUNNING
     locked.created_by = locked.created_by or user
     locked.save()
-    note(project=locked.project, user=user, action="resumed", about=str(locked)[:200])
+    note_audit(project=locked.project, user=user, action="resumed", about=str(locked)[:200])
     _begin(locked, kind, spec)
 
 

@@ -20,7 +20,7 @@ from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
 from slmstudio.web.body_limits import takes_files
 from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment, positive_int
-from slmstudio.workers.warnings import no_worker_message
+from slmstudio.workers.live_workers import no_worker_message
 
 PAGE_SIZE = 30
 _MAX_FILE = 64 * 1024

@@ -17,7 +17,7 @@ from serving.batches import lines, services
 from serving.batches.sender import Result, Sender, Stop
 from serving.gateway import passes
 from serving.models import BatchRun, Deployment, Replica
-from slmstudio.database.retries import with_retries
+from slmstudio.database.transactions import with_retries
 from slmstudio.errors import Refused
 from slmstudio.runs import supervisor
 from slmstudio.runs.reaper import reap_lost_runs

@@ -7,8 +7,8 @@ from labeling.models import ApiToken, Project
 from serving.models import Budget
 from serving.replicas.changes import announce
 from slmstudio.access import Action, require
-from slmstudio.audit import note
 from slmstudio.errors import Refused
+from slmstudio.hooks import note_audit
 
 FIELDS = ("requests_per_month", "tokens_per_month", "requests_per_minute", "tokens_per_minute")
 MAX_LIMIT = 10**15
@@ -38,6 +38,6 @@ def set_budget(*, project: Project, user: User, token: ApiToken | None = None, *
         else:
             rows.update(**values)
             budget.refresh_from_db()
-        note(project=project, user=user, action="changed", about=about, details=values)
+        note_audit(project=project, user=user, action="changed", about=about, details=values)
         transaction.on_commit(announce)
     return budget

@@ -15,8 +15,8 @@ from labeling.models import Project
 from serving.models import CaptureKey
 from serving.replicas.changes import announce
 from slmstudio.access import Action, require
-from slmstudio.audit import note
 from slmstudio.errors import Refused
+from slmstudio.hooks import note_audit
 
 MIN_LENGTH, MAX_LENGTH = 16, 500
 MAX_KEYS = 100
@@ -57,7 +57,7 @@ def register(*, project: Project, user: User, key: str) -> CaptureKey:
                     code="too_many",
                 )
             row.save(force_insert=True)
-            note(project=project, user=user, action="registered", about=f"client key {row.prefix}")
+            note_audit(project=project, user=user, action="registered", about=f"client key {row.prefix}")
             transaction.on_commit(announce)
     except IntegrityError:
         raise Refused("This key is already registered.", field="key", code="known") from None
@@ -70,5 +70,5 @@ def remove(*, row: CaptureKey, user: User) -> None:
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=row.project_id)
         if CaptureKey.objects.filter(pk=row.pk).in_use().update(removed_at=timezone.now()):
-            note(project=row.project, user=user, action="removed", about=f"client key {row.prefix}")
+            note_audit(project=row.project, user=user, action="removed", about=f"client key {row.prefix}")
             transaction.on_commit(announce)

@@ -19,7 +19,7 @@ from serving.captures import queries
 from slmstudio import quotas
 from slmstudio.access import Action, require
 from slmstudio.contract.output_json import extract_json
-from slmstudio.database.storable import storable_text
+from slmstudio.database.fields import storable_text
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import sha256_text
 

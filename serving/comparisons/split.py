@@ -8,14 +8,12 @@ time. The verdict is set once, and the split goes on until it is stopped.
 """
 
 import logging
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import DatabaseError, connection, models, transaction
-from django.utils import timezone
 
 from evaluation.stats.sequential import FailureRatio, PairedFailures, needed
 from serving.models import Judgment, RequestLog, Stage, TrafficComparison
@@ -180,24 +178,15 @@ def pair_judgments(rows: Sequence[tuple[bool, bool]]) -> Arms:
 # -- watching ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class SplitWatch:
-    """Counts and judges all running splits; called every second by ``manage.py serve``."""
-
-    _next: float = 0.0
-
-    def step(self) -> None:
-        """Checks where that is due."""
-        if time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + CHECK_SECONDS
-        for pk in TrafficComparison.objects.splits().values_list("pk", flat=True):
-            try:
-                check(pk, timezone.now())
-            except DatabaseError:
-                raise
-            except Exception:  # replicas of this process go on
-                logger.exception("comparison %s", pk)
+def check_all(now: datetime) -> None:
+    """Counts and judges all running splits; a periodic task."""
+    for pk in TrafficComparison.objects.splits().values_list("pk", flat=True):
+        try:
+            check(pk, now)
+        except DatabaseError:
+            raise
+        except Exception:  # other splits are checked all the same
+            logger.exception("comparison %s", pk)
 
 
 def check(pk: int, now: datetime) -> None:

@@ -18,7 +18,7 @@ BATCH = 500
 
 
 def judge_all() -> int:
-    """Judges the requests of all projects by new gold labels; called by the reaper. Returns how many were judged."""
+    """Judges the requests of all projects by new gold labels; a periodic task. Returns how many were judged."""
     judged = 0
     for deployment in Deployment.objects.select_related("project").order_by("pk"):
         try:

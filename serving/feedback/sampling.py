@@ -1,6 +1,6 @@
 """Draws requests for review: counts what was answered, and puts the drawn requests in the queue.
 
-``draw_all`` is called by the reaper, on any number of hosts; a plan is locked while its requests are read. A request is
+``draw_all`` is a periodic task; a plan is locked while its requests are read. A request is
 considered once, after it has surely ended.
 """
 

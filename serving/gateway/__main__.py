@@ -14,7 +14,7 @@ from serving.gateway.log_store.process import log_folder, log_store
 from serving.gateway.metrics_folder import shared_folder
 from slmstudio.accounts.secret_keys import require_strong_keys
 from slmstudio.env import EnvError
-from slmstudio.server.open_files import raise_open_files_limit
+from slmstudio.server.processes import raise_open_files_limit
 from slmstudio.stack import environment
 
 

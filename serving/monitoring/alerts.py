@@ -1,4 +1,4 @@
-"""Alerts: limits on figures, checked by the loop of ``manage.py serve``, with mail and webhooks about what changed.
+"""Alerts: limits on figures, checked by a periodic task, with mail and webhooks about what changed.
 
 An alert fires once its metric has exceeded the limit at every check for ``for_seconds``, and is resolved once it has
 been clear of the limit, with a margin, for as long, and for at least ``MIN_CLEAR_SECONDS``: a value that swings around

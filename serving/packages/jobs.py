@@ -13,7 +13,7 @@ from serving.packages.calibrations import calibration_documents, store
 from serving.packages.documents.services import write_documents
 from serving.packages.exchange import place_of, push
 from serving.packages.external_engines import VARIABLES
-from slmstudio.database.retries import with_retries
+from slmstudio.database.transactions import with_retries
 from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.storage.artifacts import local_path

@@ -1,12 +1,14 @@
 """The spec of a package: what a serving process needs to answer exactly as the evaluation did. Pure Python."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Literal
+
+from pydantic.dataclasses import dataclass
 
 from evaluation.inference.spec import EvalSpec, ExampleRef
 from slmstudio.errors import Refused
-from training import strict_yaml
 from training.spec import ContractRef, ModelRef, Problems, PromptStyle, WindowPlan
+from training.strict_yaml import STRICT, Flag, Spec, Text, Whole
 
 #: its name in the folder of a package
 FILE = "serve.yaml"
@@ -14,7 +16,7 @@ FILE = "serve.yaml"
 PROGRAM = "extract.pyz"
 REQUIREMENTS = (
     "aiohttp", "babel", "google-re2", "httpx", "jinja2", "jsonschema", "llguidance", "numpy", "orjson", "psutil",
-    "pyyaml", "rapidfuzz", "regex", "rfc3339-validator", "scipy", "simplejson", "starlette", "tokenizers",
+    "pydantic", "pyyaml", "rapidfuzz", "regex", "rfc3339-validator", "scipy", "simplejson", "starlette", "tokenizers",
     "transformers", "uvicorn", "xllamacpp",
 )  # fmt: skip
 #: files of a package for Ollama
@@ -26,34 +28,34 @@ EngineName = Literal["llama_cpp", "transformers", "vllm", "ollama", "sklearn"]
 GGUF_ENGINES = ("llama_cpp", "ollama")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class OutputTokens:
     """Tokens of an output: ``reserved`` in the model's context for every document, ``maximum`` never exceeded."""
 
-    reserved: int
-    maximum: int
+    reserved: Whole
+    maximum: Whole
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Grounding:
     """The grounding plan of the evaluation: see ``slmstudio.contract.decoding.grounding.GroundingPlan``."""
 
-    held: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    left: dict[str, str] = field(default_factory=dict)
-    known: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    held: dict[Text, tuple[Text, ...]] = field(default_factory=dict)
+    left: dict[Text, Text] = field(default_factory=dict)
+    known: dict[Text, tuple[Text, ...]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class VariantFile:
     """Another engine of a package, or the same with another file. ``gguf``: "" for an engine that loads weights."""
 
-    key: str
+    key: Text
     engine: EngineName
-    gguf: str = ""
+    gguf: Text = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ServeSpec:
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ServeSpec(Spec):
     """One model and how it answers. Paths are relative to the folder of the package.
 
     ``model``: the folder with tokenizer and chat template, and the weights where an engine loads them; for scikit-learn
@@ -66,20 +68,20 @@ class ServeSpec:
     engine: EngineName
     contract: ContractRef
     output_tokens: OutputTokens
-    model: str = "model"
-    gguf: str = ""
-    name: str = ""
-    key: str = ""
+    model: Text = "model"
+    gguf: Text = ""
+    name: Text = ""
+    key: Text = ""
     variants: tuple[VariantFile, ...] = ()
     version: Literal[1] = 1
     prompt: PromptStyle = "chat"
-    include_schema: bool = False
+    include_schema: Flag = False
     examples: tuple[ExampleRef, ...] = ()
     mode: Literal["constrained", "grounded", "free"] = "constrained"
     grounding: Grounding | None = None
-    context: int | None = None
+    context: Whole | None = None
     windows: WindowPlan | None = None
-    seed: int = 17
+    seed: Whole = 17
 
     def problems(self) -> Problems:
         if self.engine in GGUF_ENGINES and not self.gguf:
@@ -100,46 +102,37 @@ class ServeSpec:
                 return replace(self, engine=variant.engine, gguf=variant.gguf, key=variant.key)
         raise Refused(f"The package has no variant {key!r}.", code="variant")
 
-    def to_yaml(self) -> str:
-        """This spec as a YAML text that ``from_yaml`` reads back to an equal spec."""
-        return strict_yaml.to_yaml(self)
 
-    @classmethod
-    def from_yaml(cls, text: str) -> "ServeSpec":
-        """Raises SpecError naming the field."""
-        return strict_yaml.from_yaml(cls, text)
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class ParityDocument:
     """A document of the evaluation with the output of the evaluated model."""
 
-    id: str
-    text: str
-    raw: str
+    id: Text
+    text: Text
+    raw: Text
     gold: Any
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class PackVariant:
     """A variant to build. ``gguf``: the file and its ``name`` in the package, for engines that load one."""
 
-    key: str
+    key: Text
     engine: EngineName
     gguf: ModelRef | None = None
-    name: str = ""
+    name: Text = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class CalibrationDocument:
     """A document with gold, whose answer shows how far the confidence of the package can be trusted."""
 
-    text: str
+    text: Text
     gold: Any
 
 
-@dataclass(frozen=True, kw_only=True)
-class PackSpec:
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class PackSpec(Spec):
     """The build of a package from an evaluation.
 
     ``evaluation``: its EvalSpec. ``model``: the folder of the model. ``gguf``: the file for llama.cpp and Ollama, None
@@ -151,14 +144,14 @@ class PackSpec:
     evaluation: EvalSpec
     engine: EngineName
     model: ModelRef
-    output_dir: str
-    parity: str
+    output_dir: Text
+    parity: Text
     gguf: ModelRef | None = None
-    gguf_name: str = "model.gguf"
-    key: str = ""
-    name: str = ""
+    gguf_name: Text = "model.gguf"
+    key: Text = ""
+    name: Text = ""
     variants: tuple[PackVariant, ...] = ()
-    calibration: str = ""
+    calibration: Text = ""
     version: Literal[1] = 1
 
     @property
@@ -166,12 +159,3 @@ class PackSpec:
         """All variants, the first one first."""
         first = PackVariant(key=self.key, engine=self.engine, gguf=self.gguf, name=self.gguf_name)
         return (first, *self.variants)
-
-    def to_yaml(self) -> str:
-        """This spec as a YAML text that ``from_yaml`` reads back to an equal spec."""
-        return strict_yaml.to_yaml(self)
-
-    @classmethod
-    def from_yaml(cls, text: str) -> "PackSpec":
-        """Raises SpecError naming the field."""
-        return strict_yaml.from_yaml(cls, text)

@@ -1,11 +1,9 @@
 """Watches error budgets: once the audit shows that one is exceeded, nothing is automatic any more.
 
-``BudgetWatch.step`` is called every second by ``manage.py serve``, on any number of hosts.
+``check_all`` is a periodic task.
 """
 
 import logging
-import time
-from dataclasses import dataclass
 
 from django.db import DatabaseError, connection, transaction
 
@@ -15,23 +13,8 @@ from serving.policies.services import break_budget, budget_text
 from slmstudio.text.formatting import percent
 
 logger = logging.getLogger(__name__)
-CHECK_SECONDS = 5.0
-#: no query of the watch takes longer: replicas need their heartbeat
+#: no query takes longer: the deployment is locked
 _STATEMENT_TIMEOUT = "5s"
-
-
-@dataclass
-class BudgetWatch:
-    """The watch of one process."""
-
-    _next: float = 0.0
-
-    def step(self) -> None:
-        """Checks all budgets where that is due."""
-        if time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + CHECK_SECONDS
-        check_all()
 
 
 def check_all() -> int:
@@ -43,7 +26,7 @@ def check_all() -> int:
             broken += check(pk)
         except DatabaseError:
             raise
-        except Exception:  # replicas of this process go on
+        except Exception:  # other budgets are checked all the same
             logger.exception("error budget of deployment %s", pk)
     return broken
 

@@ -6,7 +6,6 @@ database was away) is not erased.
 """
 
 import logging
-import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -17,7 +16,6 @@ from django.contrib.auth.models import User
 from django.db import OperationalError, connection, transaction
 from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
-from redis.exceptions import RedisError
 
 from evaluation.audit import services as audit_services
 from labeling.documents.erasure import Erased
@@ -34,27 +32,17 @@ from slmstudio.errors import Refused
 logger = logging.getLogger(__name__)
 #: days that rows without text are stored, at least
 ROW_DAYS = 90
-PASS_SECONDS = 3_600
 MAX_IDS = 1_000
 _BATCH = 5_000
-_KEY = "slm:serving:retention"
 #: the members of a row that quote a document or an output
 _CONTENT: dict[str, Any] = {
     "text": "", "output": "", "first_output": "", "exchange": "", "response": "",
     "detail": "", "confidence": {}, "calibrated": {},
 }  # fmt: skip
-_last_pass = 0.0
 
 
-def pass_if_due() -> bool:
-    """Erases and drops what is too old, at most once an hour over all processes; called by the reaper.
-
-    Returns whether it was due.
-    """
-    global _last_pass
-    if not _is_due():
-        return False
-    _last_pass = time.monotonic()
+def run_retention() -> None:
+    """Erases and drops what is too old; a periodic task."""
     erased = erase_expired()
     dropped = drop_old_partitions()
     deleted = packages.delete_all()
@@ -62,16 +50,6 @@ def pass_if_due() -> bool:
         logger.info("deleted the files of %d old packages", deleted)
     if erased or dropped:
         logger.info("erased the texts of %d requests, dropped %d days of the request log", erased, dropped)
-    return True
-
-
-def _is_due() -> bool:
-    import django_rq
-
-    try:
-        return bool(django_rq.get_connection("default").set(_KEY, "1", nx=True, ex=PASS_SECONDS))
-    except RedisError:  # each process by itself
-        return not _last_pass or time.monotonic() - _last_pass >= PASS_SECONDS
 
 
 def erase_expired() -> int:
@@ -135,7 +113,7 @@ def erase(
         Refused: ``field`` is caller or ids: neither or both are given, or an id is invalid.
     """
     require(project, user, Action.ADMINISTER)
-    caller, wanted = caller.strip(), [_parsed(one) for one in ids]
+    caller, wanted = caller.strip(), [_parsed(request_id) for request_id in ids]
     if bool(caller) == bool(wanted):
         raise Refused("Enter a caller or request IDs.", field="caller", code="what")
     if len(wanted) > MAX_IDS:
@@ -145,18 +123,20 @@ def erase(
     with transaction.atomic():
         known = [*wanted, *rows.values_list("id", flat=True)]
         items = erasure.items_of(project.pk, known)
-        found = documents.erase(project, known, items, caller=caller, with_gold=with_gold)
+        erased_documents = documents.erase(project, known, items, caller=caller, with_gold=with_gold)
         erasure.erase_requests(project.pk, known)
         erased: int = rows.update(**_CONTENT, caller="", key_sha256="")
         details: dict[str, Any] = {"by": "caller" if caller else "request", "requests": erased}
-        lines, live = erase_documents(project, caller=caller, requests=[str(one) for one in known])
-        lines += erase_rejected(log_folder(), project.pk, caller=caller, requests=[str(one) for one in known])
+        lines, live = erase_documents(project, caller=caller, requests=[str(request_id) for request_id in known])
+        lines += erase_rejected(
+            log_folder(), project.pk, caller=caller, requests=[str(request_id) for request_id in known]
+        )
         details |= {"lines": lines} if lines else {}
-        details |= {name: names for name, names in asdict(found).items() if names}
+        details |= {name: names for name, names in asdict(erased_documents).items() if names}
         if wanted:
-            details["ids"] = [str(one) for one in wanted]
+            details["ids"] = [str(request_id) for request_id in wanted]
         audit_services.record(project=project, user=user, action="erased", about="requests", details=details)
-    return Erasure(erased, found, lines, live)
+    return Erasure(erased, erased_documents, lines, live)
 
 
 def _parsed(text: str) -> uuid.UUID:
@@ -179,4 +159,6 @@ def _erase(rows: QuerySet[RequestLog]) -> int:
         if not keys:
             return erased
         days = {day for day, _ in keys}
-        erased += RequestLog.objects.filter(day__in=days, id__in=[one for _, one in keys]).update(**_CONTENT)
+        erased += RequestLog.objects.filter(day__in=days, id__in=[request_id for _, request_id in keys]).update(
+            **_CONTENT
+        )

@@ -26,7 +26,7 @@ Rule, State = RetrainingProposal.Rule, RetrainingProposal.State
 
 
 def propose_all(now: datetime | None = None) -> int:
-    """Checks the rules of all projects; called by the reaper. Returns the number of new proposals."""
+    """Checks the rules of all projects; a periodic task. Returns the number of new proposals."""
     moment = now or timezone.now()
     made = 0
     plans = SamplePlan.objects.select_related("deployment__project", "deployment__stable__package__eval_run")

@@ -1,13 +1,11 @@
 """Watches rollouts: counts new requests, judges the candidate, and acts without a person.
 
-``RolloutWatch.step`` is called every second by ``manage.py serve``, on any number of hosts. A host locks the deployment
-while it looks, others pass it by, and a rollout that was checked within the last seconds is left alone.
+``check_all`` is a periodic task. It locks the deployment while it looks, other processes pass it by, and a rollout that
+was checked within the last seconds is left alone.
 """
 
 import logging
-import time
 from collections import Counter
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -37,27 +35,13 @@ logger = logging.getLogger(__name__)
 CHECK_SECONDS = 3.0
 #: seconds that a request may take longer than the gateway's limit until its row is in the table
 _STORED_WITHIN = 15
-#: no query of the watch takes longer: replicas need their heartbeat
+#: no query takes longer: the deployment is locked
 _STATEMENT_TIMEOUT = "5s"
 Kind = DeploymentEvent.Kind
 Outcome = Rollout.Outcome
 #: events that begin a rollout, and those after which it has ended
 _BEGINS = (Kind.DEPLOYED, Kind.ROLLED_BACK)
 _ENDS = (Kind.ABORTED, Kind.STOPPED, Kind.ROLLED_BACK)
-
-
-@dataclass
-class RolloutWatch:
-    """The watch of one process."""
-
-    _next: float = 0.0
-
-    def step(self) -> None:
-        """Checks all rollouts where that is due."""
-        if time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + CHECK_SECONDS
-        check_all(timezone.now())
 
 
 def check_all(now: datetime) -> int:
@@ -71,7 +55,7 @@ def check_all(now: datetime) -> int:
             logger.warning("rollout of deployment %s: %s", pk, error.message)
         except DatabaseError:
             raise
-        except Exception:  # replicas of this process go on
+        except Exception:  # other rollouts are checked all the same
             logger.exception("rollout of deployment %s", pk)
     return checked
 

@@ -42,6 +42,6 @@ def create_group(using: str = "default", **_: Any) -> None:
     if None in made or Group.objects.using(using).filter(name=GROUP).exists():
         return  # the permissions of an app that is migrated later are missing yet
     group = Group.objects.using(using).create(name=GROUP)
-    group.permissions.set([one for one in made if one is not None])
+    group.permissions.set([permission for permission in made if permission is not None])
     owners = apps.get_model("labeling", "Membership").objects.using(using).filter(role="owner")
     group.user_set.set(owners.filter(user__is_active=True).values_list("user", flat=True).distinct())

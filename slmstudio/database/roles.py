@@ -45,8 +45,8 @@ def use_owner(arguments: Sequence[str]) -> None:
 
 
 def _place(url: str) -> tuple[str, ...]:
-    found = database_settings(url)
-    return tuple(str(found[name]) for name in ("HOST", "PORT", "NAME"))
+    settings = database_settings(url)
+    return tuple(str(settings[name]) for name in ("HOST", "PORT", "NAME"))
 
 
 def grant_to_application(using: str = "default", **_: Any) -> None:
@@ -65,7 +65,7 @@ def grant_to_application(using: str = "default", **_: Any) -> None:
 
 def grants(role: str, tables: set[str], *, version: int) -> list[str]:
     """The statements that grant a role (quoted) what the application needs of these tables, and revoke the rest."""
-    found = [
+    statements = [
         f"GRANT USAGE ON SCHEMA public TO {role}",
         f"REVOKE TRUNCATE, REFERENCES, TRIGGER ON ALL TABLES IN SCHEMA public FROM {role}",
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}",
@@ -73,10 +73,10 @@ def grants(role: str, tables: set[str], *, version: int) -> list[str]:
     ]
     for table in _APPEND_ONLY:
         if table in tables:
-            found.append(f"REVOKE UPDATE, DELETE ON {table} FROM {role}")
+            statements.append(f"REVOKE UPDATE, DELETE ON {table} FROM {role}")
     if version >= 170_000:
-        found += [f"GRANT MAINTAIN ON {table} TO {role}" for table in _ANALYZED if table in tables]
-    return found
+        statements += [f"GRANT MAINTAIN ON {table} TO {role}" for table in _ANALYZED if table in tables]
+    return statements
 
 
 @register(Tags.security, deploy=True)

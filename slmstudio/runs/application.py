@@ -39,10 +39,10 @@ def scorer_code() -> str:
     A change of a comment changes it, too, so it does not replace ``SCORER_VERSION``.
     """
     root = Path(__file__).resolve().parents[1] / "contract"
-    found = [
+    paths = [
         path for name in _SOURCES for path in ([root / name] if (root / name).is_file() else _sources(root / name))
     ]
-    return _files_hash(root, found)
+    return _files_hash(root, paths)
 
 
 def _sources(folder: Path) -> list[Path]:

@@ -56,17 +56,17 @@ def rank_error(log: Path, *, since: int = 0) -> dict[str, str] | None:
 
 
 def _error_line(text: str) -> list[dict[str, str]]:
-    found = []
+    errors = []
     for line in text.splitlines():
         _, mark, rest = line.partition(ERROR_PREFIX)  # the launcher may prefix the process's number
         if not mark:
             continue
         try:
             event = json.loads(rest)
-            found.append({name: str(event[name]) for name in ("kind", "message")})
+            errors.append({name: str(event[name]) for name in ("kind", "message")})
         except (ValueError, KeyError, TypeError):
             continue
-    return found
+    return errors
 
 
 def _end_of_rank(text: str) -> int | None:

@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from slmstudio.database.retries import UNAVAILABLE, with_retries
+from slmstudio.database.transactions import UNAVAILABLE, with_retries
 from slmstudio.runs.models import BackgroundRun
 
 logger = logging.getLogger(__name__)
@@ -103,5 +103,5 @@ def reported_alive(job_ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
     if not asked:
         return set()
     connection: Any = django_rq.get_connection("default")  # its stubs do not know that mget returns a list
-    found = connection.mget([KEY.format(job_id) for job_id in asked])
-    return {job_id for job_id, value in zip(asked, found, strict=True) if value is not None}
+    values = connection.mget([KEY.format(job_id) for job_id in asked])
+    return {job_id for job_id, value in zip(asked, values, strict=True) if value is not None}

@@ -58,8 +58,8 @@ def requeued_columns() -> dict[str, Any]:
 
 def resumed_by(facts: Mapping[str, Any], user: User, **more: Any) -> dict[str, Any]:
     """The facts of a run with one more person who queued it again after it ended; all count as having started it."""
-    one = {"who": user.get_username(), "user": user.pk, "when": timezone.now().isoformat(), **more}
-    return {**facts, "resumed_by": [*facts.get("resumed_by", []), one]}
+    entry = {"who": user.get_username(), "user": user.pk, "when": timezone.now().isoformat(), **more}
+    return {**facts, "resumed_by": [*facts.get("resumed_by", []), entry]}
 
 
 class RunQuerySet(models.QuerySet[Run]):

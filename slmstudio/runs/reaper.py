@@ -16,7 +16,8 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 from rq.job import Job, JobStatus
 
-from slmstudio.hooks import reaper_passed, run_reaped
+from slmstudio.database.transactions import UNAVAILABLE
+from slmstudio.hooks import run_reaped
 from slmstudio.runs.heartbeat import reported_alive
 from slmstudio.runs.models import BackgroundRun, Status
 
@@ -32,28 +33,32 @@ def run_models() -> list[type[BackgroundRun]]:
     return [model for model in apps.get_models() if issubclass(model, BackgroundRun)]
 
 
-class ReaperGuard:
-    """When a process that runs the reaper ``every`` so many seconds may check heartbeats: once the database has been
-    available for as long as a heartbeat may be missing. After an outage, or after this machine was asleep, workers need
-    that time to send one.
+class PeriodicReaper:
+    """Ends lost runs every ``seconds``, once the database has been available for as long as a heartbeat may be missing.
+    After an outage, or after this machine was asleep, workers need that time to send one.
     """
 
-    def __init__(self, every: float, clock: Callable[[], float] = time.time) -> None:
-        self._longest = every + settings.RUN_LOST_AFTER_SECONDS / 2
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.time) -> None:
+        self._max_pause = seconds + settings.RUN_LOST_AFTER_SECONDS / 2
         self._clock = clock  # wall-clock time: the monotonic clocks stop while a machine sleeps
-        self._since = self._looked = clock()
+        self._available_since = self._last_run = clock()
+
+    def run(self) -> None:
+        """Called by the table of periodic tasks."""
+        try:
+            for run in reap_lost_runs(check_heartbeats=self.may_check()):
+                logger.warning("%s %s %s: its worker is gone", run._meta.verbose_name, run.pk, run.get_status_display())
+        except UNAVAILABLE:
+            self._available_since = self._clock()
+            raise
 
     def may_check(self) -> bool:
-        """Whether it may now; called before every pass."""
+        """Whether heartbeats may be checked now; called before every run."""
         now = self._clock()
-        if not 0 <= now - self._looked <= self._longest:
-            self._since = now
-        self._looked = now
-        return now - self._since >= settings.RUN_LOST_AFTER_SECONDS
-
-    def database_unavailable(self) -> None:
-        """The database did not answer."""
-        self._since = self._clock()
+        if not 0 <= now - self._last_run <= self._max_pause:
+            self._available_since = now
+        self._last_run = now
+        return now - self._available_since >= settings.RUN_LOST_AFTER_SECONDS
 
 
 def reap_lost_runs(*, check_heartbeats: bool = True) -> list[BackgroundRun]:
@@ -78,7 +83,6 @@ def reap_lost_runs(*, check_heartbeats: bool = True) -> list[BackgroundRun]:
                     run.enqueue(first=True)
                 else:
                     _notify(run)
-    reaper_passed.call()
     return ended
 
 

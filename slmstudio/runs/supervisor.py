@@ -28,7 +28,7 @@ import psutil
 from django.conf import settings
 from django.db import connection
 
-from slmstudio.database.retries import RETRY_SECONDS, UNAVAILABLE, first_line
+from slmstudio.database.transactions import RETRY_SECONDS, UNAVAILABLE, first_line
 from slmstudio.runs.child_environment import compute_environment
 from slmstudio.runs.exit_messages import explain_exit, rank_error, was_killed
 from slmstudio.runs.heartbeat import report_alive

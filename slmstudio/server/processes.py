@@ -2,22 +2,26 @@
 
 import logging
 import os
+import resource
 import select
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from slmstudio.runs.parent_death import die_with_parent
-from slmstudio.server.open_files import raise_open_files_limit
 
+logger = logging.getLogger(__name__)
 #: bytes of the largest body that is ever read; the application admits less almost everywhere
 MAX_BODY = 2 * 1024**3 + 2**22
 #: bytes of one response that may be buffered in a temporary file; a thread that writes more waits for the client
 MAX_BUFFERED = 64 * 1024**3
+#: files that a process may open
+_MAX_FILES = 65_536
 
 
 def listen(bind: str) -> socket.socket:
@@ -156,7 +160,6 @@ def make_server(
     from waitress.adjustments import Adjustments
 
     from slmstudio.server.connection import Limits, TcpServer, UnixServer
-    from slmstudio.server.threads import Threads
 
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # queued requests are normal here
     kind = UnixServer if listener.family == socket.AF_UNIX else TcpServer
@@ -209,17 +212,65 @@ def serve(server: Any, *, stop_seconds: float, check_seconds: float = 1.0) -> No
     server.task_dispatcher.shutdown()
 
 
+class Task(Protocol):
+    """A unit of work that waitress passes to a thread."""
+
+    def service(self) -> None: ...
+
+
+class Threads:
+    """Replaces waitress's dispatcher, which starts all threads immediately and uses them in turn.
+
+    Here a thread is started only if all others are busy: each has its own database connection with its prepared
+    statements, so a quiet server is faster with few.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._pool = ThreadPoolExecutor(limit, thread_name_prefix="web")
+
+    def add_task(self, task: Task) -> None:
+        """Runs a task as soon as a thread is free."""
+        self._pool.submit(_run, task)
+
+    def shutdown(self) -> None:
+        """Starts no more tasks. Running ones continue."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _run(task: Task) -> None:
+    try:
+        task.service()
+    except BaseException:
+        logger.exception("a request broke its connection")
+
+
+def raise_open_files_limit() -> None:
+    """Raises the limit of this process, and of those that it starts, as far as it may: a connection is a file, and the
+    default of 1,024 is less than servers accept.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    raised = _MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < raised:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+
+
+def open_files_limit() -> int:
+    """How many files this process may have open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MAX_FILES if soft == resource.RLIM_INFINITY else soft
+
+
 def _ended(children: set[int]) -> list[int]:
     """The children that have ended."""
-    found = []
+    ended = []
     for pid in children:
         try:
             done, _ = os.waitpid(pid, os.WNOHANG)
         except ChildProcessError:
             done = pid
         if done:
-            found.append(pid)
-    return found
+            ended.append(pid)
+    return ended
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -166,8 +166,8 @@ def _release(places: Paths, state: _State, token: str) -> None:
 
 
 def _same(recorded: processes.Identity, process: psutil.Process) -> bool:
-    found = processes.alive(recorded)
-    return found is not None and found.pid == process.pid
+    alive = processes.alive(recorded)
+    return alive is not None and alive.pid == process.pid
 
 
 def _remove_dead_users(state: _State) -> None:

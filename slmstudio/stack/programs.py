@@ -19,9 +19,10 @@ from pathlib import Path
 import psutil
 from honcho.printer import Message, Printer
 
+from slmstudio.runs import parent_death
 from slmstudio.stack import processes
 
-EXIT_WITH_PARENT = Path(__file__).with_name("exit_with_parent.py")
+EXIT_WITH_PARENT = Path(parent_death.__file__)
 _COLORS = ("36", "33", "35", "32")
 #: a program that ran this long was healthy: the next crash counts as its first
 HEALTHY_SECONDS = 20.0

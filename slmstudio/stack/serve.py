@@ -71,12 +71,7 @@ def _serve(port: int, running: control.Running | None, *, dev: bool, loop: bool)
             ),
             # Every worker takes 100 MB, so on one machine webhooks are sent between the jobs of the default queue.
             # No worker is vital: if one keeps crashing, the pages stay available and show it.
-            Program(
-                "worker",
-                (*manage, "rqworker", "default", "webhooks", "--with-scheduler"),
-                vital=False,
-                patience=3.0,
-            ),
+            Program("worker", (*manage, "rqworker", "default", "webhooks"), vital=False, patience=3.0),
             # An import is not waited for: the next start requeues what was interrupted. A training saves a checkpoint.
             Program("imports", (*manage, "rqworker", "imports"), vital=False, patience=1.0),
             Program("gpu", (*manage, "rqworker", "gpu"), vital=False, patience=20.0),
@@ -87,7 +82,7 @@ def _serve(port: int, running: control.Running | None, *, dev: bool, loop: bool)
                 patience=12.0,
             ),
             Program("serve", (*manage, "serve"), vital=False, patience=15.0),
-            Program("sweep", (*manage, "sweep", "--every", "30"), vital=False, patience=1.0),
+            Program("periodic", (*manage, "periodic"), vital=False, patience=5.0),
         ],
         cwd=ROOT,
         env=variables,

@@ -1,13 +1,17 @@
-"""The artifact store: model folders, dataset files, outputs and logs, behind Django's storage API.
+"""The artifact store: model folders, dataset files, outputs and logs, behind Django's storage API; the room on disks.
 
 Keys are relative paths such as ``datasets/7/dataset.jsonl``; a key is a file below ``var/artifacts``. Work that needs a
 real path (a child process reads and writes files) asks for ``local_path``.
 """
 
+import errno
 import os
+import shutil
+import tempfile
 import uuid
+from collections import Counter
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import FileSystemStorage, storages
@@ -57,3 +61,25 @@ def local_path(key: str) -> Path:
     path = Path(store().path(key))
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+#: stays free for everything else
+_RESERVE: Final = 64 * 2**20
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error means that a disk or quota is used up."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def has_room(size: int, *, temporary: int) -> bool:
+    """Whether an upload of ``size`` bytes can be stored, with ``temporary`` more copies of it until it is."""
+    places = [Path(store().path(""))] + [Path(tempfile.gettempdir())] * temporary
+    needed: Counter[int] = Counter()
+    folders: dict[int, Path] = {}
+    for place in places:
+        folder = next(parent for parent in (place, *place.parents) if parent.exists())
+        device = folder.stat().st_dev
+        needed[device] += size
+        folders[device] = folder
+    return all(shutil.disk_usage(folders[device]).free >= total + _RESERVE for device, total in needed.items())

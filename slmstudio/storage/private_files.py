@@ -25,9 +25,9 @@ def restrict_permissions(home: Path) -> None:
 
 def _close(folder: Path, taken: int) -> None:
     """Removes these permissions; files of another account are skipped."""
-    found = folder.stat()
-    mode = stat.S_IMODE(found.st_mode)
-    if mode & taken and found.st_uid == os.geteuid():
+    state = folder.stat()
+    mode = stat.S_IMODE(state.st_mode)
+    if mode & taken and state.st_uid == os.geteuid():
         try:
             folder.chmod(mode & ~taken)
         except OSError as error:  # a file system without permissions

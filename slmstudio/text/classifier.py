@@ -65,8 +65,8 @@ class TextClassifier:
         """A row per vector, a column per class in the order of ``classes``; rows sum to 1."""
         if self._model is None:
             return np.ones((vectors.shape[0], 1))
-        found: Matrix = self._model.predict_proba(vectors)
-        return found
+        rows: Matrix = self._model.predict_proba(vectors)
+        return rows
 
 
 def out_of_fold(
@@ -81,7 +81,7 @@ def out_of_fold(
 
     classes = sorted(set(labels))
     column = {name: at for at, name in enumerate(classes)}
-    found = np.zeros((len(texts), len(classes)))
+    probabilities = np.zeros((len(texts), len(classes)))
     rows = np.arange(len(texts))
     number = min(folds, len(texts), len(set(groups)) if groups else len(texts))
     if number < 2:
@@ -100,5 +100,5 @@ def out_of_fold(
         vectors = TextVectors(texts[at] for at in kept)
         model = TextClassifier(vectors.of(texts[at] for at in kept), [labels[at] for at in kept], seed=seed)
         places = [column[name] for name in model.classes]
-        found[np.ix_(left, places)] = model.probabilities(vectors.of(texts[at] for at in left))
-    return found, classes
+        probabilities[np.ix_(left, places)] = model.probabilities(vectors.of(texts[at] for at in left))
+    return probabilities, classes

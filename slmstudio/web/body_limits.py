@@ -20,7 +20,7 @@ from django.utils.module_loading import import_string
 
 from slmstudio.hooks import token_checked
 from slmstudio.server.admission import ADMITTED, FREE_BODY, KEY
-from slmstudio.storage.free_space import has_room, is_disk_full
+from slmstudio.storage.artifacts import has_room, is_disk_full
 from slmstudio.web.views import content_too_large, insufficient_storage, sign_in_first
 
 View = TypeVar("View", bound=Callable[..., Any])

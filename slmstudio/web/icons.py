@@ -41,9 +41,9 @@ def sources(root: Path) -> list[Path]:
 
 def named(text: str) -> set[str]:
     """Words of a file that may be names of icons."""
-    found = set(_NAMED.findall(text))
-    found.update(name for choice in _CHOSEN.findall(text) for name in _BRANCH.findall(choice))
-    return found | set(_QUOTED.findall(text)) if _MENTIONS_ICONS.search(text) else found
+    names = set(_NAMED.findall(text))
+    names.update(name for choice in _CHOSEN.findall(text) for name in _BRANCH.findall(choice))
+    return names | set(_QUOTED.findall(text)) if _MENTIONS_ICONS.search(text) else names
 
 
 def sheet(icons: Path, names: set[str]) -> str:

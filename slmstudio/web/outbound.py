@@ -59,7 +59,7 @@ def client(*, timeout: float = 10, **more: Any) -> httpx.Client:
 
 def is_internal(host: str) -> bool:
     """Whether a host is internal and allowed by OUTBOUND_ALLOW. Raises Refused for other internal hosts."""
-    return not any(_is_public(ipaddress.ip_address(one.partition("%")[0])) for one in addresses(host, 443))
+    return not any(_is_public(ipaddress.ip_address(address.partition("%")[0])) for address in addresses(host, 443))
 
 
 _due = threading.local()
@@ -90,10 +90,10 @@ def _left(timeout: float | None, error: type[Exception]) -> float | None:
 def addresses(host: str, port: int) -> list[str]:
     """The addresses of a host, all of them allowed. Raises Refused: it is unknown, or internal and not allowed."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise Refused(f"The host {host[:100]} is unknown.") from error
-    resolved = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    resolved = list(dict.fromkeys(str(entry[4][0]) for entry in entries))
     for address in resolved:
         if not _allowed(host, ipaddress.ip_address(address.partition("%")[0])):
             raise Refused(

@@ -27,13 +27,13 @@ def page(
     key = before if backwards else after
     if key is not None:
         rows = rows.filter(pk__lt=key) if descending else rows.filter(pk__gt=key)
-    found = list(rows.order_by("-pk" if descending else "pk")[: size + 1])
-    more = len(found) > size
-    found = found[:size]
+    entries = list(rows.order_by("-pk" if descending else "pk")[: size + 1])
+    more = len(entries) > size
+    entries = entries[:size]
     if backwards:
-        found.reverse()
-        return Page(found, found[0].pk if more and found else None, found[-1].pk if found else None)
-    return Page(found, found[0].pk if found and key is not None else None, found[-1].pk if more else None)
+        entries.reverse()
+        return Page(entries, entries[0].pk if more and entries else None, entries[-1].pk if entries else None)
+    return Page(entries, entries[0].pk if entries and key is not None else None, entries[-1].pk if more else None)
 
 
 @dataclass(frozen=True)

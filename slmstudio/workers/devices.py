@@ -18,7 +18,7 @@ from pathlib import Path
 from django.conf import settings
 from django.utils.translation import ngettext
 
-from slmstudio.database.retries import with_retries
+from slmstudio.database.transactions import with_retries
 from slmstudio.runs.models import BackgroundRun
 from slmstudio.runs.supervisor import stop_requested
 from slmstudio.workers.hardware import Gpu, Hardware, mig_device, this_machine
@@ -115,15 +115,15 @@ def _visible(cards: Sequence[Gpu], chosen: str | None) -> tuple[Gpu, ...]:
     if chosen is None:
         return tuple(cards)
     names = [name.strip() for name in chosen.split(",") if name.strip()]
-    found: list[Gpu] = []
+    visible: list[Gpu] = []
     for name in names:
         card = next((c for c in cards if str(c.index) == name or c.uuid.startswith(name)), None)
         if card is None and name.startswith("MIG-"):
-            card = mig_device(name, len(cards) + len(found))
+            card = mig_device(name, len(cards) + len(visible))
         if card is None:
             break  # as in CUDA: everything after an unknown name is ignored
-        found.append(card)
-    return tuple(found)
+        visible.append(card)
+    return tuple(visible)
 
 
 def _take(count: int, cards: Sequence[Gpu], folder: Path) -> tuple[tuple[Gpu, ...], tuple[int, ...]] | None:

@@ -69,7 +69,7 @@ def discard_job(job: FailedJob) -> None:
         RedisError: the queue does not answer.
     """
     queue = django_rq.get_queue(job.queue)
-    found = queue.fetch_job(job.id)
-    if found is None or job.id not in queue.failed_job_registry:
+    queued = queue.fetch_job(job.id)
+    if queued is None or job.id not in queue.failed_job_registry:
         raise JobNotFound
-    queue.failed_job_registry.remove(found, delete_job=True)
+    queue.failed_job_registry.remove(queued, delete_job=True)

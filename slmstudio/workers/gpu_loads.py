@@ -32,12 +32,12 @@ def gpus(nvml: Any = None) -> list[dict[str, Any]]:
 
 
 def _gpu(nvml: Any, card: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         "name": str(nvml.nvmlDeviceGetName(card)), "load": None, "memory_bytes": None, "used_bytes": None
     }  # fmt: skip
     with contextlib.suppress(nvml.NVMLError):  # a part of a GPU reports no load
-        found["load"] = nvml.nvmlDeviceGetUtilizationRates(card).gpu / 100
+        values["load"] = nvml.nvmlDeviceGetUtilizationRates(card).gpu / 100
     with contextlib.suppress(nvml.NVMLError):
         memory = nvml.nvmlDeviceGetMemoryInfo(card)
-        found |= {"memory_bytes": int(memory.total), "used_bytes": int(memory.used)}
-    return found
+        values |= {"memory_bytes": int(memory.total), "used_bytes": int(memory.used)}
+    return values

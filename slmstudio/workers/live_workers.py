@@ -1,4 +1,4 @@
-"""Live workers on all hosts, and workers that a command starts for itself."""
+"""Live workers on all hosts, workers that a command starts for itself, and warnings about missing ones."""
 
 import json
 import socket
@@ -15,6 +15,8 @@ import django_rq
 import psutil
 from django.conf import settings
 from django.utils import timezone
+from django.utils.translation import ngettext
+from redis.exceptions import RedisError
 from rq import Worker
 from rq.executions import WORKER_EXECUTIONS_KEY_TEMPLATE
 from rq.utils import utcparse
@@ -69,12 +71,12 @@ def live_workers() -> list[LiveWorker]:
         pipeline.smembers(WORKER_EXECUTIONS_KEY_TEMPLATE.format(name))
     answers = pipeline.execute()
     facts = connection.mget([FACTS_KEY.format(name) for name in names])
-    found = [
+    workers = [
         _worker(name, row, executions, fact)
         for name, row, executions, fact in zip(names, answers[::2], answers[1::2], facts, strict=True)
         if row
     ]
-    return sorted((worker for worker in found if worker is not None), key=lambda worker: (worker.host, worker.pid))
+    return sorted((worker for worker in workers if worker is not None), key=lambda worker: (worker.host, worker.pid))
 
 
 def _worker(name: str, row: dict[bytes, bytes], executions: set[bytes], fact: bytes | None) -> LiveWorker | None:
@@ -214,3 +216,32 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+#: how a worker of a queue is started, where its name does not say it
+_COMMANDS = {"default": "manage.py rqworker default webhooks"}
+
+
+def no_worker_message(queue: str, *, for_administrator: bool = False) -> str:
+    """A message where no worker serves a queue, or the queue is not reachable; else empty.
+
+    ``for_administrator``: with the command that starts a worker.
+    """
+    try:
+        if queue in active_queues():
+            return ""
+    except RedisError:
+        return "The job queue is not reachable. Queued jobs start when it is."
+    if for_administrator:
+        return missing_worker(queue)
+    kind = "GPU worker" if queue == "gpu" else "worker for these jobs"
+    return f"No {kind} is running, so jobs stay queued. Ask an administrator to start one."
+
+
+def missing_worker(queue: str, waiting: int | None = None) -> str:
+    """The message about a queue without a worker, for administrators. ``waiting``: the number of its jobs if known."""
+    jobs = "its jobs stay queued"
+    if waiting is not None:
+        jobs = ngettext("{n:,} job is queued", "{n:,} jobs are queued", waiting).format(n=waiting)
+    command = _COMMANDS.get(queue, f"manage.py rqworker {queue}")
+    return f"No worker for the queue {queue}; {jobs}. Start one with {command}."

@@ -98,8 +98,8 @@ def failed_jobs(most: int = MAX_FAILED) -> list[FailedJob]:
         pipeline.zrevrange(queue.failed_job_registry.key, 0, most - 1)
     ids = [
         (queue.name, job_id.decode())
-        for queue, found in zip(queues, pipeline.execute(), strict=True)
-        for job_id in found
+        for queue, job_ids in zip(queues, pipeline.execute(), strict=True)
+        for job_id in job_ids
     ]
     for _, job_id in ids:
         pipeline.hgetall(Job.key_for(job_id))
@@ -141,10 +141,10 @@ def _last_line(text: str, most: int = 300) -> str:
 def runs_of(jobs: Iterable[str]) -> dict[str, BackgroundRun]:
     """The runs of these jobs, by job id; one query for each kind of run."""
     wanted = [job for job in set(jobs) if len(job) == 36]
-    found: dict[str, BackgroundRun] = {}
+    runs: dict[str, BackgroundRun] = {}
     for model in run_models() if wanted else []:
-        found |= {str(run.job_id): run for run in _with_project(model).filter(job_id__in=wanted)}
-    return found
+        runs |= {str(run.job_id): run for run in _with_project(model).filter(job_id__in=wanted)}
+    return runs
 
 
 def runs_of_failed(jobs: Iterable[FailedJob]) -> dict[str, BackgroundRun]:
@@ -153,13 +153,13 @@ def runs_of_failed(jobs: Iterable[FailedJob]) -> dict[str, BackgroundRun]:
     for job in jobs:
         if job.subject is not None:
             by_function[job.function][job.subject].append(job.id)
-    found: dict[str, BackgroundRun] = {}
+    runs: dict[str, BackgroundRun] = {}
     for model in run_models():
         subjects = by_function.get(model.job_name) if model.job_name else None
         if subjects:
             for run in _with_project(model).filter(pk__in=subjects):
-                found |= dict.fromkeys(subjects[run.pk], run)
-    return found
+                runs |= dict.fromkeys(subjects[run.pk], run)
+    return runs
 
 
 PROJECT_PATHS = ("project", "dataset__project", "training_run__project", "model_version__project")
@@ -178,7 +178,7 @@ def _with_project(model: type[BackgroundRun]) -> Any:
 
 def project_of(run: BackgroundRun) -> Any:
     """The project of a run; None if it has none."""
-    found: Any = run
+    target: Any = run
     for step in filter(None, project_path(type(run)).split("__")):
-        found = getattr(found, step, None)
-    return None if found is run else found
+        target = getattr(target, step, None)
+    return None if target is run else target

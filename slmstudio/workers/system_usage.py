@@ -57,7 +57,7 @@ class SystemUsage:
         spent, resident = self._children()
         used, self._spent = max(0.0, spent - self._spent), spent
         machine, cores = psutil.virtual_memory(), psutil.cpu_count() or 1
-        found: dict[str, Any] = {
+        values: dict[str, Any] = {
             "cpu": round(used / passed, 2),
             "machine_cpu": round(psutil.cpu_percent() / 100 * cores, 2),
             "cores": cores,
@@ -65,7 +65,7 @@ class SystemUsage:
             "machine_memory_bytes": machine.total - machine.available,
             "machine_memory_total": machine.total,
         }
-        return {**found, **self._gpu_values()}
+        return {**values, **self._gpu_values()}
 
     def _gpu_values(self) -> dict[str, Any]:
         if self._devices is not None and not self._devices:

@@ -21,9 +21,8 @@ from slmstudio.runs.models import BackgroundRun
 from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.web.requests import SignedInRequest
 from slmstudio.workers.failed_jobs import JobNotFound, discard_job, failed_job, requeue_job
-from slmstudio.workers.live_workers import LiveWorker, live_workers
+from slmstudio.workers.live_workers import LiveWorker, live_workers, missing_worker
 from slmstudio.workers.queues import FailedJob, failed_jobs, project_of, queue_states, runs_of, runs_of_failed
-from slmstudio.workers.warnings import missing_worker
 
 
 @dataclass(frozen=True)
@@ -94,22 +93,24 @@ def workers(request: SignedInRequest) -> HttpResponse:
         reap_lost_runs()  # the page shows runs as they are, even if no timer runs the reaper
     context: dict[str, Any] = {"problem": "", "queues": [], "workers": [], "failed": []}
     try:
-        found = live_workers()
-        context["queues"] = queue_states(found)
-        context["workers"] = _worker_rows(found, viewer)
+        workers_now = live_workers()
+        context["queues"] = queue_states(workers_now)
+        context["workers"] = _worker_rows(workers_now, viewer)
         context["failed"] = _failed_rows(failed_jobs(), viewer)
     except RedisError as error:
         context["problem"] = f"The job queue is not reachable ({type(error).__name__}). Jobs stay queued until it is."
-    context["warnings"] = [missing_worker(one.name, one.waiting) for one in context["queues"] if not one.workers]
+    context["warnings"] = [
+        missing_worker(queue.name, queue.waiting) for queue in context["queues"] if not queue.workers
+    ]
     context["failed_total"] = sum(queue.failed for queue in context["queues"])
     return render(request, "workers.html#live" if part else "workers.html", context)
 
 
-def _worker_rows(found: list[LiveWorker], viewer: WorkersPageAccess) -> list[WorkerRow]:
-    runs = runs_of(job for worker in found for job in worker.job_ids)
+def _worker_rows(workers: list[LiveWorker], viewer: WorkersPageAccess) -> list[WorkerRow]:
+    runs = runs_of(job for worker in workers for job in worker.job_ids)
     now = timezone.now()
     rows = []
-    for worker in found:
+    for worker in workers:
         job = None
         if worker.job_ids:
             run = runs.get(worker.job_ids[0])

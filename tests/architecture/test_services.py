@@ -18,7 +18,7 @@ WRITES = {
     "enqueue", "cancel", "requeue_by", "atomic",
 }  # fmt: skip
 #: services without ``require`` by reason; the first two reasons exclude that a view or the REST interface calls them
-JOB = "a job, a watch, a hook or a command calls it, for no member"
+JOB = "a job, a periodic task, a hook or a command calls it, for no member"
 PART = "a part of services that have checked the role, in their transaction"
 OWN = "the user's own row or file, of no project"
 ACCOUNT = "no project is concerned, or there is none yet; the account has a permission"
@@ -32,7 +32,7 @@ EXCEPTIONS = {
         serving.batches.services: erase erase_expired
         serving.deployments.services: finish_promotion
         serving.policies.services: break_budget
-        serving.retention.services: drop_old_partitions erase_expired pass_if_due
+        serving.retention.services: drop_old_partitions erase_expired run_retention
         serving.retraining.services: propose propose_all settle
         training.exports.services: keep_previous_export
         slmstudio.accounts.sign_in: log_event on_signed_in on_signed_out
@@ -73,7 +73,7 @@ EXCEPTIONS = {
         evaluation.gates.policy.services: current_policy
         evaluation.label_issues.challenges: resolve_project
         serving.monitoring.alerts: lines rules_of
-        slmstudio.database.statement_timeout: statement_timeout
+        slmstudio.database.transactions: statement_timeout
     """,
 }
 

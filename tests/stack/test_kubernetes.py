@@ -51,7 +51,7 @@ def test_every_process_of_the_documentation_has_a_pod() -> None:
     commands = [" ".join(pod["containers"][0]["command"]) for _, pod in pods()]
     wanted = (
         "slmstudio.server", "serving.gateway", "rqworker default webhooks", "rqworker imports", "rqworker gpu",
-        "manage.py serve", "manage.py sweep", "manage.py migrate",
+        "manage.py serve", "manage.py periodic", "manage.py migrate",
     )  # fmt: skip
     assert all(sum(name in command for command in commands) == 1 for name in wanted), commands
     known = get_commands()
@@ -82,7 +82,7 @@ def test_each_pod_gets_the_secrets_that_it_needs() -> None:
     signs, endpoints = "slmstudio-signing", "slmstudio-endpoints"
     more = {
         "web": [signs, endpoints], "gateway": [signs, endpoints], "worker": [signs, endpoints], "serve": [signs],
-        "gpu": [endpoints], "imports": [], "sweep": ["slmstudio-mail"], "migrate": [signs, "slmstudio-owner"],
+        "gpu": [endpoints], "imports": [], "periodic": ["slmstudio-mail"], "migrate": [signs, "slmstudio-owner"],
     }  # fmt: skip
     found = {}
     for one, pod in pods():

@@ -11,7 +11,6 @@ from django.test import Client
 from django.utils import timezone
 
 from slmstudio.accounts import sessions
-from slmstudio.runs.reaper import reap_lost_runs
 from tests.labeling.label_desk import Desk, make_desk
 from tests.shared_rows import shared_fixture
 
@@ -88,12 +87,12 @@ def test_a_session_ends_a_week_after_sign_in(client: Client) -> None:
     assert not Session.objects.filter(pk=key).exists()
 
 
-def test_ended_sessions_are_deleted(client: Client, desk: Desk, queues: None) -> None:
+def test_ended_sessions_are_deleted(client: Client, desk: Desk) -> None:
     other = Client()
     other.force_login(desk.ben)
     idle_for(client, settings.SESSION_COOKIE_AGE + 1)
     kept = other.session.session_key
-    reap_lost_runs()
+    sessions.delete_expired()
     assert [*Session.objects.values_list("pk", flat=True)] == [kept]
 
 

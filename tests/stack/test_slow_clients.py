@@ -16,6 +16,11 @@ from tests.stack.test_serve import free_port
 from tests.stack.web import answer, connect, serving, status
 
 GET = "GET {} HTTP/1.1\r\nHost: localhost\r\nConnection: {}\r\n\r\n"
+# Django reads the body, because the token may be in it.
+HALF_BODY = (
+    f"POST /login/ HTTP/1.1\r\nHost: localhost\r\nCookie: csrftoken={'c' * 32}\r\nContent-Length: 5000\r\n"
+    "Content-Type: application/x-www-form-urlencoded\r\n\r\nusername="
+)
 # A server whose threads the slow clients hold answers after their time-out; a busy machine takes this long at most.
 SERVED_SECONDS = 12.0
 LARGE = "/static/vendor/vanilla-jsoneditor/standalone.js"
@@ -43,8 +48,7 @@ def slow_clients(port: int, each: int = 67) -> Iterator[list[socket.socket]]:
             half = stack.enter_context(connect(port))
             half.sendall(b"GET /login/ HTTP/1.1\r\nHost: loc")
             body = stack.enter_context(connect(port))
-            head = "POST /login/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
-            body.sendall(f"{head}Content-Length: 5000\r\n\r\nusername=".encode())
+            body.sendall(HALF_BODY.encode())
             reader = stack.enter_context(connect(port, receive_buffer=4096))
             reader.sendall(GET.format(LARGE, "keep-alive").encode())
             clients += [half, body, reader]

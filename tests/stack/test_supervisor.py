@@ -10,7 +10,7 @@ import psutil
 import pytest
 from django.db import OperationalError
 
-from slmstudio.database.retries import with_retries
+from slmstudio.database.transactions import with_retries
 from slmstudio.runs import supervisor
 from slmstudio.runs.exit_messages import explain_exit
 from slmstudio.runs.supervisor import supervise

@@ -14,7 +14,7 @@ from labeling.models import Project
 from slmstudio.accounts.permissions import may_download_models, permission_granter
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest, is_htmx
-from slmstudio.workers.warnings import no_worker_message
+from slmstudio.workers.live_workers import no_worker_message
 from training.base_models.downloads import can_view_models, cancel_download, no_permission_message, request_download
 from training.base_models.forms import FolderForm, HubForm
 from training.base_models.services import add_hub_model, register_folder, sync_catalog

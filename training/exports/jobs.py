@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from slmstudio.database.retries import with_retries
-from slmstudio.database.storable import storable
+from slmstudio.database.fields import storable
+from slmstudio.database.transactions import with_retries
 from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.runs.supervisor import supervise

@@ -11,7 +11,7 @@ from slmstudio.access import Action, object_for
 from slmstudio.errors import Refused
 from slmstudio.runs import controls
 from slmstudio.web.requests import SignedInRequest, is_htmx
-from slmstudio.workers.warnings import no_worker_message
+from slmstudio.workers.live_workers import no_worker_message
 from training.exports import downloads, services
 from training.models import TrainingRun
 

@@ -3,38 +3,18 @@
 from dataclasses import dataclass
 
 from slmstudio.text.formatting import exact_percent
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.values import FIELDS, Hyperparameters
 
 #: titles of the hyperparameters, in the order of the page
 TITLES = {
-    "method": "Method",
-    "max_length": "Sequence length",
-    "effective_batch": "Batch size",
-    "learning_rate": "Learning rate",
-    "epochs": "Epochs",
-    "precision": "Precision",
-    "activation_checkpointing": "Gradient checkpointing",
-    "lora_r": "LoRA rank",
-    "lora_alpha": "LoRA alpha",
-    "lora_dropout": "LoRA dropout",
-    "scheduler": "Scheduler",
-    "warmup_ratio": "Warm-up",
-    "too_long": "Documents over the limit",
-    "seed": "Seed",
-    "early_stopping": "Early stopping",
-    "best_metric": "Best weights by",
-    "weight_averaging": "Weight averaging",
-    "ema_decay": "EMA decay",
-    "augmentation": "Augmentation",
-    "keep_best_and_last": "Keep best and last",
-    "eval_every": "Evaluation interval",
-    "save_every": "Checkpoint interval",
-    "sample_documents": "Scored documents",
-    "sample_seconds": "Scoring time limit",
-    "devices": "Devices",
-    "trackers": "Trackers",
-    "silver": "Silver labels",
-    "train_share": "Share of the training documents",
+    name: FIELDS[name].title or "" if name in FIELDS else "Batch size"
+    for name in (
+        *("method", "max_length", "effective_batch", "learning_rate", "epochs", "precision"),
+        *("activation_checkpointing", "lora_r", "lora_alpha", "lora_dropout", "scheduler", "warmup_ratio", "too_long"),
+        *("seed", "early_stopping", "best_metric", "weight_averaging", "ema_decay", "augmentation"),
+        *("keep_best_and_last", "eval_every", "save_every", "sample_documents", "sample_seconds", "devices"),
+        *("trackers", "silver", "train_share"),
+    )
 }
 PRIMARY = ("method", "max_length", "effective_batch", "learning_rate", "epochs", "precision")
 VALUE_LABELS = {
@@ -106,7 +86,7 @@ def describe_value(name: str, hyperparameters: Hyperparameters) -> str:
     if name == "sample_seconds":
         return f"{value:,} s" if value else "none"
     if name == "trackers":
-        return ", ".join(VALUE_LABELS.get(one, one) for one in value) or "none"
+        return ", ".join(VALUE_LABELS.get(tracker, tracker) for tracker in value) or "none"
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, float):

@@ -1,22 +1,14 @@
 """Ranges and requirements of hyperparameters, with a message for each problem. Pure."""
 
-import math
 from collections.abc import Collection
+from dataclasses import asdict
+
+from pydantic import TypeAdapter, ValidationError
 
 from training.hyperparameters.display import VALUE_LABELS
-from training.hyperparameters.values import (
-    AUGMENTATIONS,
-    BEST_METRICS,
-    CUDA_ONLY,
-    METHODS,
-    PACKAGES,
-    PRECISIONS,
-    SCHEDULERS,
-    TOO_LONG,
-    TRACKERS,
-    WEIGHT_AVERAGING,
-    Hyperparameters,
-)
+from training.hyperparameters.values import CUDA_ONLY, FIELDS, PACKAGES, Hyperparameters, range_of
+
+_ADAPTER = TypeAdapter(Hyperparameters)
 
 
 def missing_package_message(value: str) -> str:
@@ -40,66 +32,38 @@ def problems(
     the worker that would train.
     """
     messages: dict[str, str] = {}
-    ranges: list[tuple[str, float, float, str]] = [
-        ("max_length", 16, 32768, "Max sequence length: 16 to 32,768 tokens."),
-        ("batch_size", 1, 512, "Batch size per device: 1 to 512."),
-        ("accumulation", 1, 1024, "Gradient accumulation: 1 to 1,024."),
-        ("learning_rate", 1e-8, 0.1, "Learning rate: 0.00000001 to 0.1; 0.001 suits LoRA."),
-        ("epochs", 0.01, 100, "Epochs: 0.01 to 100."),
-        ("lora_r", 1, 512, "LoRA rank: 1 to 512."),
-        ("lora_alpha", 1, 2048, "LoRA alpha: 1 to 2,048; usually twice the rank."),
-        ("lora_dropout", 0, 0.9, "LoRA dropout: 0 to 0.9."),
-        ("train_share", 0.001, 1, "Share of the training documents: 0.001 to 1."),
-        ("ema_decay", 0.5, 0.99999, "EMA decay: 0.5 to 0.99999; 0.99 averages over about a hundred steps."),
-        ("warmup_ratio", 0, 0.9, "Warm-up: a share of the steps from 0 to 0.9."),
-        ("seed", 0, 2**31 - 1, "Seed: an integer from 0 to 2,147,483,647."),
-        ("devices", 1, max(1, gpus), _devices_message(gpus)),
-        ("sample_documents", 0, 1000, "Scored documents: 0 to 1,000 at each evaluation."),
-    ]
-    optional: list[tuple[str, float, float, str]] = [
-        ("early_stopping", 1, 100, "Patience: 1 to 100 evaluations. Leave empty to disable."),
-        ("eval_every", 1, 1_000_000, "Evaluation interval: 1 to 1,000,000 steps. Leave empty for the automatic one."),
-        ("save_every", 1, 1_000_000, "Checkpoint interval: 1 to 1,000,000 steps. Leave empty for the automatic one."),
-        ("sample_seconds", 1, 86_400, "Scoring time limit: 1 to 86,400 seconds. Leave empty for none."),
-    ]
-    ranges += [one for one in optional if getattr(hyperparameters, one[0]) is not None]
-    for name, low, high, sentence in ranges:
-        if _is_outside(getattr(hyperparameters, name), low, high):
-            messages[name] = sentence
+    try:
+        _ADAPTER.validate_python(asdict(hyperparameters))
+    except ValidationError as invalid:
+        for error in invalid.errors():
+            name = str(error["loc"][0])
+            expected = error.get("ctx", {}).get("expected")
+            choices = f"{error['input']!r} is not one of {str(expected).replace(' or ', ', ')}."
+            messages[name] = choices if expected else range_message(name)
+    if hyperparameters.devices > max(1, gpus) or "devices" in messages:
+        messages["devices"] = _devices_message(gpus)
     if hyperparameters.best_metric == "field_accuracy" and hyperparameters.sample_documents == 0:
         messages["sample_documents"] = "Field accuracy is measured on scored documents: score at least one."
-    choices = [
-        ("method", METHODS),
-        ("scheduler", SCHEDULERS),
-        ("precision", PRECISIONS),
-        ("too_long", TOO_LONG),
-        ("best_metric", BEST_METRICS),
-        ("weight_averaging", WEIGHT_AVERAGING),
-        ("augmentation", AUGMENTATIONS),
-    ]
-    for name, allowed in choices:
+    for name in ("method", "precision"):
         value = getattr(hyperparameters, name)
-        if value not in allowed:
-            messages[name] = f"{value!r} is not one of {', '.join(allowed)}."
-        elif value in CUDA_ONLY and not cuda:
+        if value in CUDA_ONLY and not cuda:
             messages[name] = CUDA_ONLY[value]
         elif PACKAGES.get(value) in missing:
             messages[name] = missing_package_message(value)
-    unknown = [name for name in hyperparameters.trackers if name not in TRACKERS]
-    if unknown:
-        messages["trackers"] = f"{unknown[0]!r} is not one of {', '.join(TRACKERS)}."
-    elif not_installed := [name for name in hyperparameters.trackers if PACKAGES.get(name) in missing]:
-        messages["trackers"] = missing_package_message(not_installed[0])
+    if not_installed := [name for name in hyperparameters.trackers if PACKAGES.get(name) in missing]:
+        messages.setdefault("trackers", missing_package_message(not_installed[0]))
     if context and "max_length" not in messages and hyperparameters.max_length > context:
         messages["max_length"] = f"The model reads at most {context:,} tokens, not {hyperparameters.max_length:,}."
     return messages
+
+
+def range_message(name: str) -> str:
+    """The range of a hyperparameter, such as "Epochs: 0.01 to 100."."""
+    low, high = (f"{value:,}" if value == int(value) else f"{value:.8f}".rstrip("0") for value in range_of(name))
+    return f"{FIELDS[name].title}: {low} to {high}."
 
 
 def _devices_message(gpus: int) -> str:
     if gpus < 2:
         return "Use 1 device: no GPU worker has more than one GPU."
     return f"GPUs: 1 to {gpus}, as many as the worker has."
-
-
-def _is_outside(value: float, low: float, high: float) -> bool:
-    return not (isinstance(value, (int, float)) and math.isfinite(value) and low <= value <= high)

@@ -14,7 +14,7 @@ from labeling.models import Project
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest, is_htmx, positive_int
-from slmstudio.workers.warnings import no_worker_message
+from slmstudio.workers.live_workers import no_worker_message
 from training.models import BaseModel, TrainingRun
 from training.run_table import services
 from training.run_table.columns import COLUMNS, grouped

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db import transaction
 
-from slmstudio.database.storable import storable
+from slmstudio.database.fields import storable
 from slmstudio.hooks import Hook
 from slmstudio.runs.cpu_contention import OtherProcessLoad
 from slmstudio.runs.heartbeat import keep_alive
@@ -113,7 +113,7 @@ class EventRecorder:
         if evaluated:
             try:
                 run_evaluated.call(self.run)
-            except Exception:  # the run goes on; the reaper calls again what depends on it
+            except Exception:  # the run goes on; a periodic task calls again what depends on it
                 logger.exception("after the evaluation of run %s", self.run.pk)
 
     def on_idle(self) -> None:

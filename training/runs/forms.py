@@ -1,5 +1,7 @@
 """The form of a new run."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -7,10 +9,10 @@ from django import forms
 from labeling.models import DatasetVersion, Project
 from slmstudio.web.requests import positive_int
 from training.estimates.machines import capabilities
-from training.hyperparameters.display import exact_text
+from training.hyperparameters.display import VALUE_LABELS, exact_text
 from training.hyperparameters.presets import DEVICE_BATCH, with_effective_batch
 from training.hyperparameters.validation import missing_package_message, problems
-from training.hyperparameters.values import CUDA_ONLY, PACKAGES, Hyperparameters
+from training.hyperparameters.values import CUDA_ONLY, FIELDS, PACKAGES, Hyperparameters, range_of, values_of
 from training.models import BaseModel
 from training.runs.queries import dataset_by_number
 
@@ -109,6 +111,30 @@ class PartlyDisabledCheckboxes(DisabledChoices, forms.CheckboxSelectMultiple):
     """Checkboxes, some disabled."""
 
 
+def setting(
+    name: str,
+    *,
+    required: bool = True,
+    choices: Sequence[tuple[str, str]] = (),
+    widget: forms.Widget | None = None,
+    placeholder: str = "",
+) -> forms.Field:
+    """The form field of a hyperparameter: its title, range, hint and default. One with a placeholder may be empty."""
+    field, default = FIELDS[name], getattr(Hyperparameters, name)
+    options: dict[str, Any] = {"label": field.title, "help_text": field.description or "", "initial": default}
+    labels = {value: VALUE_LABELS.get(value, value) for value in values_of(name)}
+    choices = choices or [(value, label[:1].upper() + label[1:]) for value, label in labels.items()]
+    if choices:
+        required = required and not isinstance(default, bool)
+        return forms.ChoiceField(choices=choices, widget=widget or _select(), required=required, **options)
+    low, _ = range_of(name)
+    is_whole = default is None or isinstance(default, int)
+    attrs = {"min": f"{math.floor(low)}", "step": "1" if is_whole else "any"}
+    attrs |= {"placeholder": placeholder} if placeholder else {}
+    kind = forms.IntegerField if is_whole else forms.FloatField
+    return kind(widget=number_input(**attrs), required=required and not placeholder, **options)
+
+
 class NewRunForm(ChoiceForm):
     """A new run: dataset, base model and hyperparameters. The service checks them together."""
 
@@ -125,130 +151,73 @@ class NewRunForm(ChoiceForm):
     )
     #: the method that the form proposed, until another one is chosen
     proposed = forms.CharField(required=False, widget=forms.HiddenInput)
-    epochs = forms.FloatField(widget=number_input(step="any", min="0"), label="Epochs")
-    max_length = forms.IntegerField(widget=number_input(min="16", step="1"), label="Max sequence length")
+    epochs = setting("epochs")
+    max_length = setting("max_length")
     effective_batch = forms.IntegerField(
         widget=number_input(min="1"),
         min_value=1,
         max_value=4096,
         label="Effective batch size",
+        help_text="Documents per optimizer step. Smaller batches mean more, noisier steps.",
         error_messages={
             "min_value": "The effective batch size is at least 1.",
             "max_value": "The effective batch size is at most 4,096.",
         },
     )
-    learning_rate = forms.FloatField(widget=number_input(step="any", min="0"), label="Learning rate")
-    precision = forms.ChoiceField(
+    learning_rate = setting("learning_rate")
+    precision = setting(
+        "precision",
         choices=[("auto", "Automatic"), ("fp32", "32-bit"), ("bf16", "bfloat16"), ("fp16", "fp16")],
         widget=PartlyDisabledSelect(attrs={"class": "form-select"}),
-        label="Precision",
     )
     activation_checkpointing = forms.BooleanField(
         required=False,
-        label="Gradient checkpointing",
+        label=FIELDS["activation_checkpointing"].title,
+        help_text=FIELDS["activation_checkpointing"].description or "",
         widget=forms.CheckboxInput(attrs={"class": "form-check-input"}),
     )
-    lora_r = forms.IntegerField(widget=number_input(min="1"), label="LoRA rank (r)")
-    lora_alpha = forms.IntegerField(widget=number_input(min="1"), label="LoRA alpha")
-    lora_dropout = forms.FloatField(widget=number_input(step="any", min="0"), label="LoRA dropout")
-    scheduler = forms.ChoiceField(
-        choices=[("cosine", "Cosine"), ("linear", "Linear"), ("constant", "Constant")], widget=_select()
-    )
-    warmup_ratio = forms.FloatField(widget=number_input(step="any", min="0"), label="Warm-up (share of steps)")
+    lora_r = setting("lora_r")
+    lora_alpha = setting("lora_alpha")
+    lora_dropout = setting("lora_dropout")
+    scheduler = setting("scheduler")
+    warmup_ratio = setting("warmup_ratio")
     at_once = forms.IntegerField(
         widget=number_input(min="1"),
         min_value=1,
         max_value=512,
         initial=DEVICE_BATCH,
-        label="Batch size per device",
+        label=FIELDS["batch_size"].title,
+        help_text=FIELDS["batch_size"].description or "",
         error_messages={"max_value": "The batch size per device is at most 512."},
     )
-    seed = forms.IntegerField(widget=number_input(min="0"), label="Seed")
-    too_long = forms.ChoiceField(
-        choices=[("windows", "Split into windows"), ("refuse", "Reject the run"), ("leave_out", "Leave out")],
-        widget=_select(),
-        label="Documents over the limit",
-    )
-
-    devices = forms.IntegerField(widget=number_input(min="1"), initial=1, required=False, label="GPUs")
-    early_stopping = forms.IntegerField(
-        widget=number_input(min="1", placeholder="off"), required=False, label="Early stopping patience (evaluations)"
-    )
-    best_metric = forms.ChoiceField(
-        choices=[("validation_loss", "Validation loss"), ("field_accuracy", "Field accuracy")],
-        widget=_select(),
-        required=False,
-        label="Best weights by",
-    )
-    weight_averaging = forms.ChoiceField(
-        choices=[("none", "None"), ("ema", "Exponential moving average (EMA)")],
-        widget=_select(),
-        required=False,
-        label="Weight averaging",
-    )
-    ema_decay = forms.FloatField(widget=number_input(step="any", min="0", max="1"), required=False, label="EMA decay")
-    augmentation = forms.ChoiceField(
-        choices=[("none", "None"), ("exchange", "Exchange values")],
-        widget=_select(),
-        required=False,
-        label="Augmentation",
-    )
-    keep_best_and_last = forms.ChoiceField(
-        choices=[("on", "Yes"), ("", "Only the chosen weights")],
-        widget=_select(),
-        required=False,
-        label="Keep best and last",
-    )
-    eval_every = forms.IntegerField(
-        widget=number_input(min="1", placeholder="automatic"), required=False, label="Evaluation interval (steps)"
-    )
-    save_every = forms.IntegerField(
-        widget=number_input(min="1", placeholder="automatic"), required=False, label="Checkpoint interval (steps)"
-    )
-    sample_documents = forms.IntegerField(
-        widget=number_input(min="0"), initial=4, required=False, label="Documents scored at each evaluation"
-    )
-    sample_seconds = forms.IntegerField(
-        widget=number_input(min="1", placeholder="none"), required=False, label="Scoring time limit (seconds)"
-    )
+    seed = setting("seed")
+    too_long = setting("too_long")
+    early_stopping = setting("early_stopping", placeholder="off")
+    best_metric = setting("best_metric", required=False)
+    weight_averaging = setting("weight_averaging", required=False)
+    ema_decay = setting("ema_decay", required=False)
+    augmentation = setting("augmentation", required=False)
+    keep_best_and_last = setting("keep_best_and_last", choices=[("on", "Yes"), ("", "Only the chosen weights")])
+    eval_every = setting("eval_every", placeholder="automatic")
+    save_every = setting("save_every", placeholder="automatic")
+    sample_documents = setting("sample_documents", required=False)
+    sample_seconds = setting("sample_seconds", placeholder="none")
     trackers = forms.MultipleChoiceField(
         choices=[("tensorboard", "TensorBoard"), ("wandb", "Weights & Biases, offline")],
         widget=PartlyDisabledCheckboxes(attrs={"class": "form-check-input"}),
         required=False,
-        label="Trackers",
+        label=FIELDS["trackers"].title,
     )
-
-    train_share = forms.FloatField(
-        widget=number_input(step="any", min="0", max="1"), required=False, label="Share of the training documents"
-    )
-    silver = forms.ChoiceField(
-        choices=[("", "Not used"), ("on", "Used for training")], required=False, widget=_select(), label="Silver labels"
-    )
+    train_share = setting("train_share", required=False)
+    silver = setting("silver", choices=[("", "Not used"), ("on", "Used for training")])
+    devices = setting("devices", required=False)
 
     #: settings that are always shown; the others are under Advanced
     PRIMARY = ("max_length", "effective_batch", "learning_rate", "precision")
     ADVANCED = (
-        "lora_r",
-        "lora_alpha",
-        "lora_dropout",
-        "scheduler",
-        "warmup_ratio",
-        "at_once",
-        "seed",
-        "too_long",
-        "early_stopping",
-        "best_metric",
-        "weight_averaging",
-        "ema_decay",
-        "augmentation",
-        "keep_best_and_last",
-        "eval_every",
-        "save_every",
-        "sample_documents",
-        "sample_seconds",
-        "train_share",
-        "silver",
-        "devices",
+        *("lora_r", "lora_alpha", "lora_dropout", "scheduler", "warmup_ratio", "at_once", "seed", "too_long"),
+        *("early_stopping", "best_metric", "weight_averaging", "ema_decay", "augmentation", "keep_best_and_last"),
+        *("eval_every", "save_every", "sample_documents", "sample_seconds", "train_share", "silver", "devices"),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

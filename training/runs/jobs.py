@@ -11,7 +11,7 @@ from django.conf import settings
 
 from labeling.datasets.queries import file_path
 from slmstudio.contract.schema.compiled import loads
-from slmstudio.database.retries import with_retries
+from slmstudio.database.transactions import with_retries
 from slmstudio.runs.application import application
 from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.runs.reaper import reap_lost_runs

@@ -21,7 +21,7 @@ from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.web.body_limits import takes_files
 from slmstudio.web.requests import SignedInRequest, is_htmx, positive_int
-from slmstudio.workers.warnings import no_worker_message
+from slmstudio.workers.live_workers import no_worker_message
 from training.base_models.downloads import cancel_download, download_of, request_download
 from training.base_models.services import fill_catalog
 from training.estimates.advice import recommendation
@@ -36,34 +36,6 @@ from training.runs.curves import spec_of
 from training.runs.forms import FIELD_OF, ChoiceForm, NewRunForm, initial_of
 from training.runs.run_spec import hyperparameters_of, resolved_spec
 from training.runs.services import measure_lengths, start_training
-
-#: hints of the advanced settings whose label is not enough
-_HINTS = {
-    "lora_alpha": "Usually twice the rank.",
-    "at_once": "Smaller values need less memory. Gradients accumulate up to the effective batch size.",
-    "too_long": "Windows overlap, and their outputs are merged into one. Documents are never truncated.",
-    "early_stopping": "Stops after this many evaluations without improvement and keeps the best weights. "
-    "Leave empty to disable.",
-    "best_metric": "Validation loss often rises before field accuracy falls. With field accuracy, the best weights "
-    "are kept even without early stopping; score at least 50 documents.",
-    "weight_averaging": "Evaluates and keeps averaged weights, which vary less from step to step. Needs memory for a "
-    "second copy of the trained weights.",
-    "ema_decay": "For weight averaging only. 0.99 averages over about the last 100 steps, and never over more than "
-    "10% of the run.",
-    "augmentation": "In every second epoch, names and addresses are swapped between documents and some lines without "
-    "values are removed, so the model sees new combinations.",
-    "keep_best_and_last": "Keeps the weights of the best evaluation and of the last step, so you can evaluate both. "
-    "Needs disk space for a second model.",
-    "eval_every": "Leave empty for four evaluations per run and at least one per epoch.",
-    "save_every": "Leave empty to save one after each evaluation and every five minutes.",
-    "sample_documents": "Number of scored validation documents. Use at least 50 to choose weights by field accuracy.",
-    "sample_seconds": "Documents that are not scored in time at the first evaluation are excluded from all "
-    "evaluations.",
-    "devices": "Each step is split across the GPUs.",
-    "train_share": "Sampled with the seed; 1 uses all documents. A smaller share is always a subset of a larger one.",
-    "silver": "Pre-labels that passed every check. To see their effect, compare runs with and without them on "
-    "validation.",
-}
 
 
 def new_run(request: SignedInRequest, slug: str) -> HttpResponse:
@@ -176,7 +148,6 @@ def _render_form(
         "base_model": base_model,
         "no_dataset": queries.newest_dataset(project) is None,
         "spec_problems": spec_problems,
-        "hints": _HINTS,
     }
     if dataset is not None:
         ceiling = ceiling_of(dataset)

@@ -6,10 +6,9 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from slmstudio import audit
 from slmstudio.access import Action, require
 from slmstudio.errors import Refused
-from slmstudio.hooks import Hook
+from slmstudio.hooks import Hook, note_audit
 from slmstudio.runs.models import ACTIVE
 from slmstudio.storage.artifacts import local_path
 from training.models import ModelExport, ModelVersion
@@ -36,7 +35,7 @@ def delete_weights(*, version: ModelVersion, user: User | None, reason: str = ""
     locked.weights_deleted_at = timezone.now()
     locked.save(update_fields=["weights_deleted_at"])
     details = {"sha256": locked.sha256, "bytes": size, "reason": reason}
-    audit.note(project=locked.project, user=user, action="deleted", about=f"weights of {locked}", details=details)
+    note_audit(project=locked.project, user=user, action="deleted", about=f"weights of {locked}", details=details)
     transaction.on_commit(lambda: _remove(keys), robust=True)
     return size
 

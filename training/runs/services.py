@@ -9,7 +9,7 @@ from labeling.integrations import events
 from labeling.models import DatasetVersion, Project
 from slmstudio import quotas
 from slmstudio.access import Action, require
-from slmstudio.database.validation import validate_fields
+from slmstudio.database.fields import validate_fields
 from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE, Status, requeued_columns, resumed_by
 from training.base_models.downloads import download_required

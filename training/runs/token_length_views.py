@@ -15,7 +15,7 @@ from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path
 from slmstudio.web.requests import SignedInRequest
-from slmstudio.workers.warnings import no_worker_message
+from slmstudio.workers.live_workers import no_worker_message
 from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel, LengthReport
 from training.runs.charts import Histogram, histogram

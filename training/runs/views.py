@@ -18,7 +18,7 @@ from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import sha256_text
 from slmstudio.text.formatting import format_bytes
 from slmstudio.web.requests import SignedInRequest, is_htmx, positive_int
-from slmstudio.workers.warnings import no_worker_message
+from slmstudio.workers.live_workers import no_worker_message
 from training.hyperparameters.defaults import default_hyperparameters
 from training.hyperparameters.display import describe
 from training.models import TrainingEvent, TrainingRun

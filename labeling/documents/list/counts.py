@@ -14,7 +14,7 @@ from labeling.documents.list.filters import Filters
 from labeling.documents.list.search import Page
 from labeling.models import DocumentState, Gold, Project
 from labeling.models.documents import LABELED_STATES, QUEUE
-from slmstudio.database.statement_timeout import StatementTimeout, statement_timeout
+from slmstudio.database.transactions import StatementTimeout, statement_timeout
 from slmstudio.web.paging import ApproximateCount
 
 #: counted exactly: documents of a state, of a state in a project with more than twice as many, and of a filter

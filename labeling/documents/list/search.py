@@ -28,7 +28,7 @@ from labeling.documents.list.conditions import (
 from labeling.documents.list.filters import Filters
 from labeling.documents.list.orders import Order, Position, decode_position, encode_position, order_of
 from labeling.models import Document, Project
-from slmstudio.database.statement_timeout import StatementTimeout, statement_timeout
+from slmstudio.database.transactions import StatementTimeout, statement_timeout
 
 PAGE_SIZE = 30
 #: scanned before an index is used

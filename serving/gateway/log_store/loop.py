@@ -7,7 +7,7 @@ from pathlib import Path
 from django.db import Error, connection
 
 from serving.gateway.log_store.store import LogStore
-from slmstudio.database.retries import first_line
+from slmstudio.database.transactions import first_line
 
 logger = logging.getLogger(__name__)
 #: seconds between two passes; while the database does not answer

@@ -17,7 +17,7 @@ import orjson
 from django.db import DataError, IntegrityError, connection
 
 from serving.gateway.request_log import LogEntry, ensure_partition
-from slmstudio.database.retries import first_line
+from slmstudio.database.transactions import first_line
 
 logger = logging.getLogger(__name__)
 #: the end of the name of files with lines that cannot be rows

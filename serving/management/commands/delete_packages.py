@@ -11,7 +11,7 @@ from slmstudio.text.formatting import format_bytes
 
 
 class Command(BaseCommand):
-    """Deletes the files of old packages. ``manage.py sweep`` does the same every hour for all projects."""
+    """Deletes the files of old packages. ``manage.py periodic`` does the same every hour for all projects."""
 
     help = __doc__ or ""
 

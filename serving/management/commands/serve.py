@@ -1,22 +1,22 @@
-"""``manage.py serve``: keeps this host's replicas running, watches rollouts, budgets and figures, until stopped."""
+"""``manage.py serve``: keeps this host's replicas running, and samples what they use, until stopped."""
 
 import logging
 import signal
 import threading
+import time
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import DatabaseError, connection
+from django.utils import timezone
 
-from serving.comparisons.split import SplitWatch
-from serving.monitoring.loop import MonitoringLoop
-from serving.policies.watch import BudgetWatch
+from serving.monitoring import hosts
 from serving.replicas.supervisor import HostSupervisor
-from serving.rollouts.watch import RolloutWatch
+from slmstudio.database.transactions import first_line
 
 logger = logging.getLogger(__name__)
 STEP_SECONDS = 1.0
+SAMPLE_SECONDS = 60.0
 
 
 class Command(BaseCommand):
@@ -28,18 +28,16 @@ class Command(BaseCommand):
         stopped = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopped.set())
-        supervisor, watch = HostSupervisor(), RolloutWatch()
-        splits, budgets = SplitWatch(), BudgetWatch()
-        monitoring = MonitoringLoop(stopped).start()
+        supervisor = HostSupervisor()
+        sample_at = 0.0
         self.stdout.write(f"serving on {supervisor.host}")
         while not stopped.wait(STEP_SECONDS):
             try:
                 supervisor.step()
-                watch.step()
-                splits.step()
-                budgets.step()
+                if time.monotonic() >= sample_at:
+                    sample_at = time.monotonic() + SAMPLE_SECONDS
+                    hosts.sample(timezone.now())
             except DatabaseError as error:  # replicas keep answering
-                logger.warning("the database does not respond: %s", str(error).splitlines()[0] if str(error) else error)
+                logger.warning("the database does not respond: %s", first_line(error))
                 connection.close()
         supervisor.stop()
-        monitoring.join(settings.SERVE_STOP_SECONDS)

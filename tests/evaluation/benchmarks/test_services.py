@@ -22,7 +22,6 @@ from labeling.imports.services import import_rows
 from labeling.models import Document, DocumentScore
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
-from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.runs.supervisor import ChildExit
 from slmstudio.storage import artifacts
 from tests.evaluation.benchmark_desk import MODES, another_model, answered, finished, started
@@ -135,15 +134,14 @@ def test_where_none_was_measured_it_failed_with_the_first_reason(wide: World) ->
     made = started(wide)
     run = made.runs.get()
     run.fail("The machine ran out of memory.")
-    reap_lost_runs()  # the worker died without telling
+    benchmark_services.advance_all()  # the worker died before it reported the end
     made.refresh_from_db()
     assert (made.status, made.error) == (
         Status.FAILED, "No model was measured: The machine ran out of memory.",
     )  # fmt: skip
 
 
-def test_one_that_cannot_be_ended_fails_and_holds_up_no_sweep(wide: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jobs sweep before they begin: what the sweep raises would stop them all."""
+def test_one_that_cannot_be_ended_fails(wide: World, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = started(wide), started(wide)
     for made in (first, second):
         made.runs.get().fail("The machine ran out of memory.")
@@ -155,7 +153,7 @@ def test_one_that_cannot_be_ended_fails_and_holds_up_no_sweep(wide: World, monke
         conclude(row, runs)
 
     monkeypatch.setattr(benchmark_services, "_conclude", breaks)
-    reap_lost_runs()
+    benchmark_services.advance_all()
     for made in (first, second):
         made.refresh_from_db()
         assert made.status == Status.FAILED

@@ -14,7 +14,7 @@ from labeling.documents.list import orders, search
 from labeling.documents.list.filters import ORDERS, Filters, read_query
 from labeling.documents.search_index import index_text
 from labeling.models import Annotation, Document, DocumentScore, DocumentSearch
-from slmstudio.database.statement_timeout import StatementTimeout, statement_timeout
+from slmstudio.database.transactions import StatementTimeout, statement_timeout
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 from tests.shared_rows import shared_fixture
 

@@ -60,23 +60,23 @@ def test_other_projects_are_not_indexed(desk: Desk) -> None:
     assert DocumentSearch.objects.count() == 1
 
 
-def test_reaper_restarts_indexing(desk: Desk) -> None:
+def test_indexing_is_restarted(desk: Desk) -> None:
     run = search_index.index_text(desk.project.pk)
     assert run is not None
-    assert search_index.sweep() == [], "it is queued"
+    assert search_index.index_all() == [], "it is queued"
     assert run.claim()
     run.fail("its worker is lost")
-    (again,) = search_index.sweep()
+    (again,) = search_index.index_all()
     run_indexing(again.pk)
     assert DocumentSearch.objects.count() == 25
-    assert search_index.sweep() == []
+    assert search_index.index_all() == []
 
 
-def test_reaper_skips_failing_projects(desk: Desk) -> None:
+def test_failing_projects_are_skipped(desk: Desk) -> None:
     for _ in range(3):
         run = IndexRun.objects.create(project=desk.project)
         run.fail("broken")
-    assert search_index.sweep() == []
+    assert search_index.index_all() == []
 
 
 def test_cancelled_index_run_keeps_entries(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,8 +93,8 @@ def test_job_without_run_is_ignored() -> None:
     run_indexing(987_654)
 
 
-def test_reaper_indexes_existing_documents(desk: Desk) -> None:
-    # It would hold every document locked for as long as the index takes; what is there already is new to the sweep.
+def test_existing_documents_are_indexed(desk: Desk) -> None:
+    # It would hold every document locked for as long as the index takes; rows that exist are left to the periodic task.
     migrations = MigrationLoader(None).disk_migrations
     statements = [
         str(operation.sql)
@@ -105,4 +105,4 @@ def test_reaper_indexes_existing_documents(desk: Desk) -> None:
     ]
     assert statements
     assert not [sql for sql in statements if "INTO labeling_documentsearch" in sql]
-    assert len(search_index.sweep()) == 1
+    assert len(search_index.index_all()) == 1

@@ -16,7 +16,6 @@ from django.utils import timezone
 from labeling.integrations import deliveries, events, webhooks
 from labeling.models import Project, Webhook, WebhookDelivery
 from slmstudio.errors import Refused
-from slmstudio.runs import reaper
 from tests.conftest import Workers
 from tests.labeling.desk import Desk, make_desk
 from tests.labeling.receiver import Receiver, receiving
@@ -294,17 +293,19 @@ def test_project_stores_subscribed_events(desk: Desk, receiver: Receiver) -> Non
     assert Project.objects.get(pk=desk.project.pk).webhook_events == ["document.submitted"]
 
 
-def test_reaper_queues_and_deletes_deliveries(
+def test_due_deliveries_are_queued_and_old_ones_deleted(
     desk: Desk, receiver: Receiver, queues: None, django_capture_on_commit_callbacks: Any
 ) -> None:
     hook_for(desk, receiver.url)
     delivery, fresh, old = emitted(desk), emitted(desk), emitted(desk)
     a_minute_ago, long_ago = timezone.now() - timedelta(minutes=1), timezone.now() - timedelta(days=31)
     WebhookDelivery.objects.filter(pk=delivery.pk).update(next_attempt_at=a_minute_ago)
+    WebhookDelivery.objects.filter(pk=fresh.pk).update(next_attempt_at=timezone.now() + timedelta(minutes=1))
     WebhookDelivery.objects.filter(pk=old.pk).update(created_at=long_ago, status=Status.DELIVERED)
     for _ in range(3):  # what waits in the queue is not queued once more
         with django_capture_on_commit_callbacks(execute=True):
-            reaper.reap_lost_runs()
+            deliveries.queue_due()
+    assert deliveries.delete_old() == 1
     assert [job.args[0] for job in django_rq.get_queue("webhooks").jobs] == [delivery.pk]
     assert set(WebhookDelivery.objects.values_list("pk", flat=True)) == {delivery.pk, fresh.pk}
 

@@ -114,7 +114,7 @@ def test_new_documents_come_last_until_the_order_is_updated(project: Project) ->
     late = next_document(project=project, user=ana)
     assert late is not None
     assert late.external_id == "z00"
-    queue_order.sweep()
+    queue_order.update_all()
     again = Study.objects.latest("pk")
     assert again.status == Status.QUEUED
     services.run_study(again.pk)
@@ -180,7 +180,7 @@ def test_page(project: Project, client: Client) -> None:
     project.refresh_from_db()
     assert (project.order_run, project.queue_order) == (None, "")
     assert not client.get(run.get_absolute_url()).context["in_effect"]
-    queue_order.sweep()
+    queue_order.update_all()
     assert Study.objects.count() == 2
 
 

@@ -14,7 +14,6 @@ from labeling.studies import kinds, services
 from labeling.studies.kinds import Stopped, StudyKind, StudySpec
 from slmstudio.access import Action, Forbidden, Role
 from slmstudio.errors import Refused
-from slmstudio.hooks import reaper_passed
 from slmstudio.runs import supervisor
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import requeue_interrupted
@@ -207,14 +206,14 @@ def test_lost_worker_loses_no_trial(project: Project, queues: None, monkeypatch:
     assert (study.status, [trial["number"] for trial in study.trials]) == (Status.DONE, [1, 2, 3])
 
 
-def test_composed_study_is_advanced_by_the_reaper(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_composed_study_is_advanced_periodically(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     study = started(project, COMPOSED)
     assert study.status == Status.RUNNING
-    reaper_passed.call()
+    services.advance_all()
     study.refresh_from_db()
     assert study.status == Status.RUNNING
     monkeypatch.setattr(Composed, "ended", True)
-    reaper_passed.call()
+    services.advance_all()
     study.refresh_from_db()
     assert (study.status, study.result["summary"]) == (Status.DONE, "done")
 

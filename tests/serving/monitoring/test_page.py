@@ -1,20 +1,17 @@
 """The monitoring page: figures, charts and marks of a window; the loop behind it."""
 
-import threading
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
 
 from labeling.models import Contract
 from serving.deployments import services
-from serving.models import AlertRule, Deployment, HostSample, Traffic
+from serving.models import Deployment, HostSample
 from serving.monitoring.charts import HEIGHT, WIDTH, chart, nice
 from serving.monitoring.figures import WINDOWS, count_marked, floor
-from serving.monitoring.loop import MonitoringLoop
 from serving.monitoring.page import page as page_of
 from tests.evaluation.factories import World
 from tests.serving.monitoring.rows import logged
@@ -155,25 +152,3 @@ def test_the_axis_ends_at_a_round_number(highest: float, end: float) -> None:
 @pytest.mark.parametrize("part", ["alerts", "drift", "usage"])
 def test_former_pages_lead_to_it(world: World, part: str) -> None:
     assert client(world.engineer).get(f"/p/invoices/deploy/{part}/")["Location"] == ADDRESS
-
-
-def test_the_loop_counts_and_checks(world: World, deployment: Deployment) -> None:
-    logged(world.project.pk, timezone.now(), 3, release=deployment.stable)
-    MonitoringLoop(threading.Event()).step()
-    assert Traffic.objects.filter(seconds=60).get().requests == 3
-    assert AlertRule.objects.filter(project=world.project, checked_at__isnull=False).exists()
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize("error", [OperationalError("away"), RuntimeError("a mistake")])
-def test_an_error_does_not_end_the_loop(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.monitoring.loop.connection.close", lambda: None)
-    done: list[datetime] = []
-
-    def fails(now: datetime) -> None:
-        raise error
-
-    loop = MonitoringLoop(threading.Event(), ((fails, 60.0), (done.append, 0.0)))
-    for _ in range(3):
-        loop.step()
-    assert len(done) == 3

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
 from django.test import Client
 
 from evaluation.models import GateReport
@@ -148,7 +147,7 @@ def test_what_cannot_be_built(world: World, report: GateReport) -> None:
     assert not Package.objects.exists()
 
 
-def test_the_page_the_command_and_rest_build_again(world: World, report: GateReport) -> None:
+def test_the_page_and_rest_build_again(world: World, report: GateReport) -> None:
     package = built(build_again(run=report.eval_run, user=world.engineer, variants=TWO))
     Package.objects.update(variants=[{**one, "parity": PARITY} for one in package.variants])
     client = Client()
@@ -168,9 +167,3 @@ def test_the_page_the_command_and_rest_build_again(world: World, report: GateRep
     Package.objects.filter(number=2).update(status=Status.CANCELLED)
     assert api.post("packages", {"report": report.number, "variants": ["abacus"]}).status == 422
     assert api.post("packages", {"report": report.number, "variants": TWO}).json["package"] == 3
-    Package.objects.filter(number=3).update(status=Status.CANCELLED)
-    arguments = ["--project", "invoices", "--report", str(report.number), "--variants"]
-    call_command("build_package", *arguments, "transformers", "--no-wait", verbosity=0)
-    assert Package.objects.latest("pk").engine == "transformers"
-    with pytest.raises(CommandError):
-        call_command("build_package", *arguments, "abacus")

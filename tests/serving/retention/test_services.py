@@ -5,7 +5,6 @@ from datetime import timedelta
 from io import StringIO
 from typing import Any
 
-import django_rq
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
@@ -20,7 +19,6 @@ from serving.models import Deployment, Draw, Judgment, RequestLog, ReviewItem
 from serving.retention import services
 from slmstudio.access import Forbidden
 from slmstudio.errors import Refused
-from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.storage.hashing import sha256_text
 from tests.evaluation.factories import World
 from tests.serving.feedback.rows import deployed, gold_of
@@ -100,19 +98,6 @@ def test_days_are_dropped_after_ninety_or_the_longest_retention(deployment: Depl
     assert partition(89) in days()
     assert partition(92) not in days()
     assert RequestLog.objects.filter(project_id=project).count() == 1
-
-
-def test_the_reaper_passes_at_most_once_an_hour(deployment: Deployment, queues: None) -> None:
-    first = request(deployment.project_id, days=31)
-    reap_lost_runs()
-    assert not stored(first)
-    second = request(deployment.project_id, days=31)
-    reap_lost_runs()
-    assert stored(second)
-    assert 0 < django_rq.get_connection("default").ttl("slm:serving:retention") <= services.PASS_SECONDS
-    django_rq.get_connection("default").delete("slm:serving:retention")
-    reap_lost_runs()
-    assert not stored(second)
 
 
 def test_a_caller_is_erased_with_their_shadows(world: World, deployment: Deployment) -> None:

@@ -1,21 +1,17 @@
 """Lost runs are requeued or failed; others are left alone."""
 
 from datetime import timedelta
-from io import StringIO
-from types import SimpleNamespace
 from typing import Any
 
 import django_rq
 import pytest
 from django.conf import settings
-from django.core.management import call_command
 from django.db import OperationalError
 from django.utils import timezone
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from labeling.models import DatasetVersion, Project
 from slmstudio import hooks
-from slmstudio.management.commands import sweep as command
 from slmstudio.runs import heartbeat, reaper
 from slmstudio.runs.models import Status
 from tests.shared_rows import shared_fixture
@@ -125,44 +121,45 @@ def test_clock_differences_reap_no_run(run: TrainingRun, monkeypatch: pytest.Mon
         assert reaper.reap_lost_runs() == []
 
 
-def test_periodic_reaper_waits_after_a_database_outage() -> None:
+def test_periodic_reaper_waits_after_sleep() -> None:
     now = [0.0]
-    guard = reaper.ReaperGuard(30, clock=lambda: now[0])
+    periodic = reaper.PeriodicReaper(30, clock=lambda: now[0])
 
-    def judged(*moments: float) -> list[bool]:
-        found = []
+    def checks(*moments: float) -> list[bool]:
+        results = []
         for now[0] in moments:
-            found.append(guard.may_check())
-        return found
+            results.append(periodic.may_check())
+        return results
 
-    assert judged(0, 30, 60, 90, 120) == [False, False, False, True, True]
-    guard.database_unavailable()
-    assert judged(150, 180, 210, 240) == [False, False, True, True]
-    assert judged(500, 530, 560, 590) == [False, False, False, True], "it slept"
-    assert judged(100, 130, 160, 190) == [False, False, False, True], "the clock was put back"
+    assert checks(0, 30, 60, 90, 120) == [False, False, False, True, True]
+    assert checks(500, 530, 560, 590) == [False, False, False, True], "it slept"
+    assert checks(100, 130, 160, 190) == [False, False, False, True], "the clock was put back"
 
 
-def test_sweep_waits_at_its_start_and_after_a_database_outage(
+def test_periodic_reaper_waits_at_its_start_and_after_a_database_outage(
     run: TrainingRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[bool] = []
+    now = [0.0]
+    periodic = reaper.PeriodicReaper(30, clock=lambda: now[0])
+    silent_for(run, LONG, attempts=3)
+    periodic.run()
+    for now[0] in (30, 60):
+        with monkeypatch.context() as broken:
+            broken.setattr(reaper, "requeue_missing_jobs", unavailable)
+            with pytest.raises(OperationalError):
+                periodic.run()
+    for now[0] in (90, 120):
+        periodic.run()
+    run.refresh_from_db()
+    assert run.status == Status.RUNNING
+    now[0] = 150
+    periodic.run()
+    run.refresh_from_db()
+    assert run.status == Status.FAILED
 
-    def swept(*, check_heartbeats: bool) -> list[Any]:
-        asked.append(check_heartbeats)
-        if len(asked) == 2:
-            raise OperationalError("away")
-        return []
 
-    def sleep(seconds: float) -> None:
-        if len(asked) == 4:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(command, "reap_lost_runs", swept)
-    monkeypatch.setattr(command, "time", SimpleNamespace(sleep=sleep))  # other threads of this process sleep as ever
-    monkeypatch.setattr(command, "close_old_connections", lambda: None)
-    with pytest.raises(KeyboardInterrupt):
-        call_command("sweep", every=1, stdout=StringIO(), stderr=StringIO())
-    assert asked == [False] * 4
+def unavailable() -> None:
+    raise OperationalError("away")
 
 
 def test_reaped_run_calls_the_hook(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,13 +184,3 @@ def test_workers_page_reaps(run: TrainingRun, login: Any, queues: None) -> None:
     assert login("engineer").get("/workers/").status_code == 200
     run.refresh_from_db()
     assert run.status == Status.QUEUED
-
-
-def test_sweep_lists_ended_runs(run: TrainingRun) -> None:
-    silent_for(run, LONG, attempts=3)
-    output = StringIO()
-    call_command("sweep", stdout=output)
-    assert f"training run {run.pk} failed" in output.getvalue()
-    output = StringIO()
-    call_command("sweep", stdout=output)
-    assert output.getvalue().strip() == "no run is lost"

@@ -1,8 +1,6 @@
 """``manage.py train``: starts a training run from the command line, through the same service as the page."""
 
 import dataclasses
-import types
-import typing
 from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +13,7 @@ from slmstudio.access import Action, may
 from slmstudio.errors import Refused
 from slmstudio.runs.models import BackgroundRun, Status
 from slmstudio.text.formatting import duration, format_bytes
-from slmstudio.workers.live_workers import StartedWorkers, WorkerGone, ensure_workers
-from slmstudio.workers.warnings import no_worker_message
+from slmstudio.workers.live_workers import StartedWorkers, WorkerGone, ensure_workers, no_worker_message
 from training.base_models.services import find_base_model
 from training.estimates.advice import recommended_method
 from training.estimates.machines import capabilities
@@ -222,21 +219,21 @@ def with_settings(hyperparameters: Hyperparameters, settings: list[str]) -> Hype
     Raises:
         Refused: a message per setting that is unknown or whose value is of another type.
     """
-    kinds = {**typing.get_type_hints(Hyperparameters), "effective_batch": int}
+    defaults = {**dataclasses.asdict(Hyperparameters()), "effective_batch": 1}
     values: dict[str, Any] = {}
     errors: dict[str, str] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
         name = name.strip().replace("-", "_")
-        if name not in kinds or not equals:
+        if name not in defaults or not equals:
             errors[name or "set"] = (
-                f"Unknown hyperparameter, or no value given. Use NAME=VALUE with {', '.join(kinds)}."
+                f"Unknown hyperparameter, or no value given. Use NAME=VALUE with {', '.join(defaults)}."
             )
             continue
         try:
-            values[name] = _value(kinds[name], text.strip())
+            values[name] = _value(defaults[name], text.strip())
         except (ValueError, KeyError):
-            errors[name] = f"{text!r} is not {TYPE_NAMES.get(kinds[name], 'a valid value')}"
+            errors[name] = f"{text!r} is not {TYPE_NAMES.get(type(defaults[name]), 'a valid value')}"
     if errors:
         first, *_ = errors
         raise Refused(errors[first], field=first, errors=errors)
@@ -248,11 +245,11 @@ def with_settings(hyperparameters: Hyperparameters, settings: list[str]) -> Hype
 TYPE_NAMES: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
-def _value(kind: Any, text: str) -> Any:
-    if isinstance(kind, types.UnionType):  # early_stopping: a number, or nothing
+def _value(default: Any, text: str) -> Any:
+    if default is None:  # early_stopping: a number, or nothing
         return None if text in ("", "none", "off") else int(text)
-    if kind is bool:
+    if isinstance(default, bool):
         return {"true": True, "false": False, "yes": True, "no": False, "on": True, "off": False}[text.lower()]
-    if typing.get_origin(kind) is tuple:
-        return tuple(one.strip() for one in text.split(",") if one.strip() and one.strip() != "none")
-    return kind(text)
+    if isinstance(default, tuple):
+        return tuple(part.strip() for part in text.split(",") if part.strip() and part.strip() != "none")
+    return type(default)(text)

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 
 @dataclass
@@ -16,7 +16,7 @@ class EarlyStopping:
     """
 
     patience: int | None = None
-    metric: Literal["validation_loss", "field_accuracy"] = "validation_loss"
+    metric: str = "validation_loss"
     best_step: int | None = None
     best_loss: float | None = None
     misses: int = 0
