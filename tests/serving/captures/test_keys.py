@@ -37,7 +37,7 @@ def test_a_key_is_registered_and_removed_on_the_page(world: World, deployed: Dep
     assert KEY not in refused.content.decode()
     assert client.post(f"{address}{row.pk}/remove/").status_code == 302
     assert _routes()["invoices"].caller_keys == frozenset()
-    entries = AuditEntry.objects.filter(about__startswith="caller key").order_by("pk")
+    entries = AuditEntry.objects.filter(about__startswith="client key").order_by("pk")
     assert [(one.action, one.user) for one in entries] == [("registered", world.engineer), ("removed", world.engineer)]
     # It may come back.
     assert client.post(address, {"key": KEY}).status_code == 302

@@ -240,10 +240,9 @@ def test_page_without_training_documents_shows_a_message(
     assert "<form id" not in page
 
 
-@pytest.mark.parametrize("url", [URL, "/p/receipts/training/searches/new/"])
-def test_a_studio_without_base_models_registers_the_catalog(dataset: DatasetVersion, login: Login, url: str) -> None:
+def test_a_studio_without_base_models_registers_the_catalog(dataset: DatasetVersion, login: Login) -> None:
     for _ in range(2):
-        form = login("engineer").get(url).context["form"]
+        form = login("engineer").get(URL).context["form"]
         assert {value for value, _ in form.fields["base_model"].choices} == {known.slug for known in CATALOG}
     default = BaseModel.objects.default()
     assert default is not None
