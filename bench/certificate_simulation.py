@@ -114,7 +114,7 @@ def forty_seven(rounds: int, seed: int) -> list[str]:
         usual += wins[0].sum() >= 100
         best += (wins.sum(axis=1) >= 100).any()
         # A win or a loss is worth half a comparison, so that 47% are 3 points behind.
-        shown = [reached(np.where(one, 0.5, -0.5), 0.03, alpha_level(k)) for k, one in enumerate(wins, start=1)]
+        shown = [reached(np.where(win, 0.5, -0.5), 0.03, alpha_level(k)) for k, win in enumerate(wins, start=1)]
         certified += shown[0]
         best_certified += any(shown)
         before, after = rng.random(400) < 0.50, rng.random(400) < 0.47

@@ -6,16 +6,12 @@
 
 import csv
 import json
-import os
 import random
-import shutil
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from slmstudio.stack import environment
+from bench.harness import stack
 
 SEED = 17
 LABELS = (200, 800, 3000, 0)
@@ -105,23 +101,8 @@ def measured(dataset: Any, user: Any, kind: Any, labels: int) -> str:
 def main() -> None:
     """Runs the benchmark in a temporary folder."""
     name, path = sys.argv[1], Path(sys.argv[2]).absolute()
-    for variable in ("SLM_HOME", "DATABASE_URL", "REDIS_URL"):
-        os.environ.pop(variable, None)
-    folder = tempfile.mkdtemp(prefix="slm-bench-")
-    os.environ |= {"SLM_HOME": folder, "DJANGO_SETTINGS_MODULE": "slmstudio.settings"}
-    try:
-        with environment.servers():
-            import django
-
-            # In a process of its own, which owns the tables.
-            subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity=0"], cwd=environment.ROOT, check=True)
-            django.setup()
-            _measure_all(name, path)
-            from django.db import connections
-
-            connections.close_all()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with stack():
+        _measure_all(name, path)
 
 
 def _measure_all(name: str, path: Path) -> None:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.training import child_events, prepared
+from bench.harness import ROOT, child_events, prepared, write_dataset
 from evaluation.inference.spec import DocumentsRef, EvalSpec
 from examples.rows import HERE, routing
 from serving.confidence.automation import Scored, augrc, calibration_error
@@ -30,7 +30,6 @@ from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.runs.child_environment import cpu_settings
 from training.spec import ContractRef, DatasetRef, ModelRef, RunSpec
 
-ROOT = Path(__file__).resolve().parent.parent
 MODEL = "smollm2-135m-instruct"
 BUDGETS = (Budget(1, 5, "document"), Budget(1, 10, "document"), Budget(1, 20, "document"))
 
@@ -55,10 +54,10 @@ def _run(options: argparse.Namespace, home: Path) -> None:
     package = home / "package"
     if not package.is_dir():
         _build(options, home, package, calibration, rows[2 * options.documents :])
-    found = json.loads((package / "evidence/calibration.json").read_text(encoding="utf-8"))
+    evidence = json.loads((package / "evidence/calibration.json").read_text(encoding="utf-8"))
     began = time.monotonic()
-    raw, calibrated, invalid = asyncio.run(_measure(package, Calibration.of(found["calibration"]), measured))
-    right = sum(one.is_correct for one in raw)
+    raw, calibrated, invalid = asyncio.run(_measure(package, Calibration.of(evidence["calibration"]), measured))
+    right = sum(scored.is_correct for scored in raw)
     print(f"{len(raw)} valid of {len(measured)} outputs ({invalid} invalid), {right / len(raw):.1%} right,", end=" ")
     print(f"{(time.monotonic() - began) / len(measured):.2f} s each; {options.steps} steps, seed {options.seed}\n")
     print("| | Token probability | Calibrated |\n|---|---:|---:|")
@@ -66,7 +65,7 @@ def _run(options: argparse.Namespace, home: Path) -> None:
     print(f"| Expected calibration error | {calibration_error(raw):.1%} | {calibration_error(calibrated):.1%} |")
     print(f"| AUGRC | {augrc(raw):.4f} | {augrc(calibrated):.4f} |\n")
     print("| Budget | Limit | Automatic | Wrong of them |\n|---|---:|---:|---:|")
-    limits = [LimitPoint(**row) for row in found["summary"]["limits"]["document"]]
+    limits = [LimitPoint(**row) for row in evidence["summary"]["limits"]["document"]]
     for budget in BUDGETS:
         for basis in ("proven", "expected"):
             limit = choose(limits, replace(budget, basis=basis))
@@ -74,14 +73,14 @@ def _run(options: argparse.Namespace, home: Path) -> None:
 
 
 def _mean(values: list[Scored]) -> float:
-    return sum(one.confidence for one in values) / len(values)
+    return sum(scored.confidence for scored in values) / len(values)
 
 
 def _achieved(limit: LimitPoint | None, values: list[Scored], documents: int) -> str:
     if limit is None:
         return "none | 0 | –"
-    kept = [one for one in values if one.confidence >= limit.limit]
-    wrong = sum(not one.is_correct for one in kept)
+    kept = [scored for scored in values if scored.confidence >= limit.limit]
+    wrong = sum(not scored.is_correct for scored in kept)
     shown = f"{wrong} of {len(kept)} ({wrong / len(kept):.1%})" if kept else "–"
     return f"{limit.limit:.3f} | {len(kept) / documents:.0%} | {shown}"
 
@@ -97,8 +96,7 @@ def _build(
     promise = ContractRef(instruction=contract["instruction"], schema=contract["schema"])
     dataset = home / "dataset.jsonl"
     home.mkdir(parents=True, exist_ok=True)
-    split = [("validation", one) for one in calibration[:8]] + [("train", one) for one in train]
-    dataset.write_text("".join(json.dumps({**one, "split": name}) + "\n" for name, one in split), encoding="utf-8")
+    write_dataset(dataset, {"validation": calibration[:8], "train": train})
     spec = RunSpec(
         base_model=ModelRef(path=str(prepared(MODEL, home))), dataset=DatasetRef(path=str(dataset)), contract=promise,
         output_dir=str(home / "run"), max_steps=options.steps, epochs=1, sample_documents=0, max_length=512,
@@ -107,7 +105,7 @@ def _build(
     _child("training.ml.train", home / "train.yaml", spec.to_yaml())
     model = ModelRef(path=str(home / "run/merged"))
     labeled, parity = home / "calibration.jsonl", home / "parity.jsonl"
-    labeled.write_text("".join(json.dumps({"text": one["text"], "gold": one["gold"]}) + "\n" for one in calibration))
+    labeled.write_text("".join(json.dumps({"text": row["text"], "gold": row["gold"]}) + "\n" for row in calibration))
     first = calibration[0]
     parity.write_text(json.dumps({**first, "raw": json.dumps(first["gold"])}) + "\n", encoding="utf-8")
     evaluation = EvalSpec(
@@ -141,10 +139,10 @@ async def _measure(
                 invalid += 1
                 continue
             output = loads(answer.raw)
-            [one] = field_signals(schema, output, row["text"], answer.confidence)
+            [field] = field_signals(schema, output, row["text"], answer.confidence)
             right = output == row["gold"]
-            raw.append(Scored(one.signals.minimum, right))
-            calibrated.append(Scored(calibration.probability(one.pattern, one.signals), right))
+            raw.append(Scored(field.signals.minimum, right))
+            calibrated.append(Scored(calibration.probability(field.pattern, field.signals), right))
     finally:
         await package.engine.close()
     return raw, calibrated, invalid

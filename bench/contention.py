@@ -27,8 +27,7 @@ from typing import NamedTuple
 
 import psutil
 
-from bench.timing import table
-from bench.training import ROOT, child_events, prepared
+from bench.harness import RECEIPTS, ROOT, child_events, prepared, receipts, table, write_dataset
 from evaluation.inference.spec import DocumentsRef, EvalSpec
 from labeling.demo.templates import template
 from slmstudio.runs.child_environment import cpu_settings
@@ -79,7 +78,7 @@ class Measured(NamedTuple):
 def main() -> int:
     """Measures in rounds and prints; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--receipts", type=Path, default=ROOT.parent / "shared/data/sroie/receipts.jsonl")
+    parser.add_argument("--receipts", type=Path, default=RECEIPTS)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--work", choices=("training", "generation"), action="append", help="default: both")
     parser.add_argument("--all", action="store_true", help="also measure the previous setting next to busy processes")
@@ -89,39 +88,39 @@ def main() -> int:
     works = tuple(options.work or ("training", "generation"))
     cells = [Cell(work, name, busy) for busy in (0, 1, 2) for work in works for name in CONTENDERS]
     cells = [cell for cell in cells if cell.contender != "before" or cell.busy == 0 or options.all]
-    found: dict[Cell, list[Measured]] = {cell: [] for cell in cells}
+    measured: dict[Cell, list[Measured]] = {cell: [] for cell in cells}
     with tempfile.TemporaryDirectory() as temporary, busy_processes() as others:
         bench = Bench(options.home or Path(temporary), Path(temporary), options.receipts)
         for turn in range(options.rounds):
             for cell in cells:
-                found[cell].append(bench.measure(cell, others))
-                print(f"round {turn + 1}: {cell} {found[cell][-1]}", file=sys.stderr, flush=True)
-    seconds = {cell: statistics.median(one.seconds for one in many) for cell, many in found.items()}
+                measured[cell].append(bench.measure(cell, others))
+                print(f"round {turn + 1}: {cell} {measured[cell][-1]}", file=sys.stderr, flush=True)
+    seconds = {cell: statistics.median(run.seconds for run in many) for cell, many in measured.items()}
     print(_table(seconds))
-    strays = statistics.mean(one.strays for many in found.values() for one in many)
+    strays = statistics.mean(run.strays for many in measured.values() for run in many)
     print(f"Unrelated programs used {strays:.2f} cores.")
     failures = broken(seconds)
     for failure in failures:
         print(failure)
     if options.json:
-        rows = [{**cell._asdict(), "measured": [one._asdict() for one in many]} for cell, many in found.items()]
+        rows = [{**cell._asdict(), "measured": [run._asdict() for run in many]} for cell, many in measured.items()]
         options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     return 1 if failures else 0
 
 
 def broken(seconds: dict[Cell, float]) -> list[str]:
     """A sentence for each limit that is exceeded. ``seconds``: those of each cell."""
-    found = []
+    sentences = []
     for work in sorted({cell.work for cell in seconds}):
         alone = seconds[Cell(work, "now", 0)]
         for busy, limit in LIMITS.items():
             times = seconds[Cell(work, "now", busy)] / alone
             if times > limit:
-                found.append(f"{work}: {times:.2f} times as long next to {busy} as alone, more than {limit}")
+                sentences.append(f"{work}: {times:.2f} times as long next to {busy} as alone, more than {limit}")
         lost = alone / seconds[Cell(work, "before", 0)] - 1
         if lost > MOST_LOST:
-            found.append(f"{work}: {100 * lost:.0f}% slower on an idle machine, more than {100 * MOST_LOST:.0f}%")
-    return found
+            sentences.append(f"{work}: {100 * lost:.0f}% slower on an idle machine, more than {100 * MOST_LOST:.0f}%")
+    return sentences
 
 
 def _table(seconds: dict[Cell, float]) -> str:
@@ -130,7 +129,7 @@ def _table(seconds: dict[Cell, float]) -> str:
         alone = seconds[Cell(work, name, 0)]
         contended = [seconds.get(Cell(work, name, busy)) for busy in LIMITS]
         row = [f"{work}, {name}", f"{alone:.2f} s"]
-        rows.append(row + [f"{one:.2f} s, {one / alone:.2f} times" if one else "" for one in contended])
+        rows.append(row + [f"{took:.2f} s, {took / alone:.2f} times" if took else "" for took in contended])
     return table("Shared cores", ["", "alone", "next to one", "next to two"], rows)
 
 
@@ -138,7 +137,7 @@ def _table(seconds: dict[Cell, float]) -> str:
 def busy_processes() -> Iterator[list["subprocess.Popen[bytes]"]]:
     """A Python loop and a spinning OpenMP program, both stopped. They are killed in the end."""
     commands: list[tuple[str, dict[str, str]]] = [(_LOOP, {}), (_SPINNER, _SPINS)]
-    found = [
+    processes = [
         subprocess.Popen(
             [sys.executable, "-c", _TIED + text],
             cwd=ROOT,
@@ -148,25 +147,25 @@ def busy_processes() -> Iterator[list["subprocess.Popen[bytes]"]]:
         for text, more in commands
     ]
     try:
-        for one in found:
-            one.send_signal(signal.SIGSTOP)
-        yield found
+        for process in processes:
+            process.send_signal(signal.SIGSTOP)
+        yield processes
     finally:
-        for one in found:
-            one.kill()
-            one.wait()
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 @contextmanager
 def running(processes: Sequence["subprocess.Popen[bytes]"]) -> Iterator[None]:
     """These stopped processes go on for as long as the block."""
-    for one in processes:
-        one.send_signal(signal.SIGCONT)
+    for process in processes:
+        process.send_signal(signal.SIGCONT)
     try:
         yield
     finally:
-        for one in processes:
-            one.send_signal(signal.SIGSTOP)
+        for process in processes:
+            process.send_signal(signal.SIGSTOP)
 
 
 class Strays:
@@ -174,14 +173,14 @@ class Strays:
 
     def __init__(self, busy: set[int]) -> None:
         """``busy``: the ids of the busy processes; the child is the other one that this process has."""
-        self._child = next(one for one in psutil.Process().children() if one.pid not in busy)
+        self._child = next(process for process in psutil.Process().children() if process.pid not in busy)
         self._ours = [self._child, psutil.Process(), *map(psutil.Process, busy)]
         self._before = self._read()
 
     def _read(self) -> CpuUsage:
         now = cpu_usage()
-        spent = [one.cpu_times() for one in self._ours]
-        return replace(now, own=sum(one.user + one.system for one in spent))
+        spent = [times.cpu_times() for times in self._ours]
+        return replace(now, own=sum(times.user + times.system for times in spent))
 
     def cores(self) -> float:
         """Their mean number."""
@@ -191,20 +190,14 @@ class Strays:
 class Bench:
     """A prepared model and a dataset of receipts."""
 
-    def __init__(self, home: Path, work: Path, receipts: Path) -> None:
+    def __init__(self, home: Path, work: Path, file: Path) -> None:
         receipt = template("receipt")
         self._model = ModelRef(path=str(prepared(MODEL, home)))
         self._contract = ContractRef(instruction=receipt.instruction, schema=receipt.schema)
         self._work = work
         self._dataset = work / "receipts.jsonl"
-        found = [json.loads(line) for line in receipts.read_text(encoding="utf-8").splitlines()]
-        found = [one for one in found if len(one["gold"]) == len(receipt.schema["properties"])]
-        found = [one for one in found if len(one["text"]) < 900]
-        splits = ["train"] * 2 * STEPS + ["holdout"] * DOCUMENTS
-        with self._dataset.open("w", encoding="utf-8") as file:
-            for split, one in zip(splits, found, strict=False):
-                row = {"id": one["id"], "split": split, "text": one["text"], "gold": one["gold"]}
-                file.write(json.dumps(row) + "\n")
+        short = [row for row in receipts(file) if len(row["text"]) < 900]
+        write_dataset(self._dataset, {"train": short[: 2 * STEPS], "holdout": short[2 * STEPS : 2 * STEPS + DOCUMENTS]})
 
     def measure(self, cell: Cell, others: Sequence["subprocess.Popen[bytes]"]) -> Measured:
         """The work of a cell next to the first ``cell.busy`` of the ``others``, which run from ``start`` on."""
@@ -218,7 +211,7 @@ class Bench:
             for event in child_events(module, str(path), CONTENDERS[cell.contender]):
                 if event["event"] == "start":
                     stack.enter_context(running(others[: cell.busy]))
-                    meter = Strays({one.pid for one in others})
+                    meter = Strays({process.pid for process in others})
                 elif event["event"] == "metrics":
                     counted.append((event["tokens"] - tokens) / event["tokens_per_second"])
                     tokens = event["tokens"]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bench.timing import table
+from bench.harness import table
 from serving.monitoring.drift import LEVEL, PERIOD_DAYS, PERIOD_LEVEL, Profile, Value, compare
 
 Rng = np.random.Generator
@@ -24,16 +24,16 @@ def population(rng: Rng, number: int, **changes: float) -> list[Profile]:
     currencies = rng.choice(["EUR", "USD", "GBP", "CHF"], number, p=[0.7, 0.2, 0.07, 0.03])
     nulls = [rng.random(number) < share for share in (changes.get("null", 0.05), 0.0, 0.2, 0.5)]
     confidences = [rng.beta(8 if index else 8 / changes.get("unsure", 1.0), 1, number).round(4) for index in range(4)]
-    found = []
+    documents = []
     for at in range(number):
         values: dict[str, Value] = {
             "length": float(lengths[at]), "language": "fr" if french[at] else "en",
             "value total": float(totals[at]), "value currency": str(currencies[at]),
         }  # fmt: skip
-        values |= {f"null {name}": bool(one[at]) for name, one in zip("abcd", nulls, strict=True)}
-        values |= {f"confidence {name}": float(one[at]) for name, one in zip("abcd", confidences, strict=True)}
-        found.append(values)
-    return found
+        values |= {f"null {name}": bool(drawn[at]) for name, drawn in zip("abcd", nulls, strict=True)}
+        values |= {f"confidence {name}": float(drawn[at]) for name, drawn in zip("abcd", confidences, strict=True)}
+        documents.append(values)
+    return documents
 
 
 def false_alarms(rng: Rng, reference: int, live: int, rounds: int) -> tuple[float, float]:
@@ -42,7 +42,8 @@ def false_alarms(rng: Rng, reference: int, live: int, rounds: int) -> tuple[floa
     for _ in range(rounds):
         first = population(rng, reference)
         alarms = sum(
-            any(one.adjusted <= LEVEL for one in compare(first, population(rng, live))) for _ in range(PERIOD_DAYS)
+            any(change.adjusted <= LEVEL for change in compare(first, population(rng, live)))
+            for _ in range(PERIOD_DAYS)
         )
         periods += alarms > 0
         checks += alarms
@@ -51,11 +52,11 @@ def false_alarms(rng: Rng, reference: int, live: int, rounds: int) -> tuple[floa
 
 def power(rng: Rng, reference: int, live: int, rounds: int, changes: dict[str, float]) -> float:
     """The share of first checks that find the change."""
-    found = 0
+    times = 0
     for _ in range(rounds):
         pair = population(rng, reference), population(rng, live, **changes)
-        found += any(one.changed for one in compare(*pair))
-    return found / rounds
+        times += any(change.changed for change in compare(*pair))
+    return times / rounds
 
 
 SIZES = ((100, 200), (200, 500), (500, 2_000))
@@ -86,10 +87,10 @@ def main() -> None:
         rows.append((f"{reference}, {live}", f"{period:.1%} ± {spread:.1%}", f"{check:.3%}"))
     heads = ("evaluation, live", f"alarm in {PERIOD_DAYS} days (limit {PERIOD_LEVEL:.0%})", f"a check ({LEVEL:.3%})")
     print(table("False alarms where nothing changes, without the least effect", heads, rows))
-    found: list[tuple[str, ...]] = []
+    powers: list[tuple[str, ...]] = []
     for name, changes in CHANGES.items():
-        found.append((name, *(f"{power(rng, *size, options.rounds, changes):.0%}" for size in SIZES)))
-    print(table("Found by the first check", ("change", *(f"{a}, {b}" for a, b in SIZES)), found))
+        powers.append((name, *(f"{power(rng, *size, options.rounds, changes):.0%}" for size in SIZES)))
+    print(table("Found by the first check", ("change", *(f"{a}, {b}" for a, b in SIZES)), powers))
 
 
 if __name__ == "__main__":

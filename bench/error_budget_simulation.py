@@ -28,13 +28,13 @@ Judgments = Callable[[np.random.Generator, float], Iterator[tuple[int, int]]]
 def documents(rng: np.random.Generator, rate: float) -> Iterator[tuple[int, int]]:
     """Right or wrong documents."""
     while True:
-        yield from ((int(one), 1) for one in rng.random(1_000) < rate)
+        yield from ((int(wrong), 1) for wrong in rng.random(1_000) < rate)
 
 
 def fields_alone(rng: np.random.Generator, rate: float) -> Iterator[tuple[int, int]]:
     """Documents whose fields are wrong independently."""
     while True:
-        yield from ((int(one), FIELDS) for one in rng.binomial(FIELDS, rate, 1_000))
+        yield from ((int(wrong), FIELDS) for wrong in rng.binomial(FIELDS, rate, 1_000))
 
 
 def fields_together(rng: np.random.Generator, rate: float) -> Iterator[tuple[int, int]]:
@@ -42,7 +42,7 @@ def fields_together(rng: np.random.Generator, rate: float) -> Iterator[tuple[int
     while True:
         bad = rng.random(1_000) < 2 * rate
         wrong = np.where(bad, rng.binomial(FIELDS, 0.5, 1_000), 0)
-        yield from ((int(one), FIELDS) for one in wrong)
+        yield from ((int(errors), FIELDS) for errors in wrong)
 
 
 KINDS: dict[str, tuple[Judgments, int]] = {
@@ -86,13 +86,13 @@ def delay_table(rounds: int, seed: int) -> list[str]:
             horizon, cells = round(HORIZON / budget), []
             for step, factor in enumerate((1.0, *FACTORS)):
                 rng = np.random.default_rng([seed, at, step, round(1e4 * budget)])
-                found = np.array(
+                documents = np.array(
                     [broken_after(make(rng, factor * budget), largest, budget, horizon) for _ in range(rounds)]
                 )
                 if factor == 1.0:
-                    cells.append(f"{np.isfinite(found).mean():.1%}")
+                    cells.append(f"{np.isfinite(documents).mean():.1%}")
                 else:
-                    cells.append(" / ".join(_rounded(np.quantile(found, q, method="higher")) for q in (0.5, 0.9)))
+                    cells.append(" / ".join(_rounded(np.quantile(documents, q, method="higher")) for q in (0.5, 0.9)))
             lines.append(f"| 1 in {round(1 / budget)}, {name} | " + " | ".join(cells) + " |")
     return lines
 

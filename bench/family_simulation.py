@@ -167,12 +167,12 @@ def table(rounds: int, seed: int, rate: float) -> None:
     print("| plan | by documents | by design effect | by families |\n|---|---:|---:|---:|")
     for at, (name, plan) in enumerate(PLANS.items()):
         rng = np.random.default_rng([seed, at])
-        found = np.zeros(3)
+        passed = np.zeros(3)
         for _ in range(rounds):
             drawn = plan(rng, rate)
             by_documents, by_families = passes(*drawn, LIMIT)
-            found += by_documents, passes_by_design_effect(*drawn, LIMIT), by_families
-        print(f"| {name} | {' | '.join(shown(share, rounds) for share in found / rounds)} |", flush=True)
+            passed += by_documents, passes_by_design_effect(*drawn, LIMIT), by_families
+        print(f"| {name} | {' | '.join(shown(share, rounds) for share in passed / rounds)} |", flush=True)
 
 
 def shown(share: float, rounds: int) -> str:

@@ -55,8 +55,8 @@ def _losses(rng: np.random.Generator, limit: float, churn: float, n: int) -> tup
 
 def _automated(rng: np.random.Generator, limit: float, n: int) -> bool:
     """Whether a share is let through although of no share fewer than ``limit`` are wrong."""
-    found = automation(zip(rng.random(n), rng.random(n) >= limit, strict=True), limit)
-    return found.best is not None
+    shares = automation(zip(rng.random(n), rng.random(n) >= limit, strict=True), limit)
+    return shares.best is not None
 
 
 def _false_discoveries(rng: np.random.Generator) -> float:
@@ -140,14 +140,14 @@ def slow_cases() -> Iterator[Case]:
     yield "mean_bound", "60 gamma costs", lambda r: (mean_bound(list(r.gamma(2.0, 1.0, 60))) or 9) < 2.0, 0.05
 
     def cost(r: np.random.Generator) -> bool:
-        found = mean_cost([5.0 * count for count in _share(r, 0.05, 200)], 40.0)
-        return _outside(2.0, (found.low, found.high))
+        interval = mean_cost([5.0 * count for count in _share(r, 0.05, 200)], 40.0)
+        return _outside(2.0, (interval.low, interval.high))
 
     yield "mean_cost", "5 a field, 5% of fields, 200 documents", cost, 0.05
 
     def dearer(r: np.random.Generator) -> bool:
-        found = mean_difference(_share(r, 0.1), _share(r, 0.1))
-        return _outside(0.0, (found.low, found.high))
+        interval = mean_difference(_share(r, 0.1), _share(r, 0.1))
+        return _outside(0.0, (interval.low, interval.high))
 
     yield "mean_difference", "no difference, 150 documents", dearer, 0.05
 
@@ -155,8 +155,8 @@ def slow_cases() -> Iterator[Case]:
 def functions(rounds: int) -> None:
     """The table of error rates of each function."""
     print("| function | simulated | wrong | may be |\n|---|---|---|---|")
-    for found, count in ((cases(), rounds), (slow_cases(), min(rounds, FEWER))):
-        for name, words, is_wrong, may_be in found:
+    for functions, count in ((cases(), rounds), (slow_cases(), min(rounds, FEWER))):
+        for name, words, is_wrong, may_be in functions:
             rng = np.random.default_rng(11)
             wrong = sum(is_wrong(rng) for _ in range(count)) / count
             print(f"| `{name}` | {words} | {shown(wrong, count)} | {100 * may_be:.0f}% |", flush=True)
@@ -168,11 +168,11 @@ def functions(rounds: int) -> None:
 
 def workflows(rounds: int) -> None:
     """The table of whole workflows, with alpha spending and with every hold-out evaluation at 5%."""
-    plan, one = Plan(), Plan(candidates=1)
+    plan, single = Plan(), Plan(candidates=1)
     rows: Sequence[tuple[str, Callable[[np.random.Generator, Any], float], int]] = (
         (
-            f"one candidate, {one.extensions} extensions ({one.evaluations} hold-out evaluations), 95% valid",
-            lambda r, level: workflow.rates(r, rounds, one, threshold=0.95, level=level),
+            f"one candidate, {single.extensions} extensions ({single.evaluations} hold-out evaluations), 95% valid",
+            lambda r, level: workflow.rates(r, rounds, single, threshold=0.95, level=level),
             rounds,
         ),
         (
@@ -215,19 +215,19 @@ def workflows(rounds: int) -> None:
     )
     print("| workflow | false passes | without alpha spending |\n|---|---|---|")
     for words, run, count in rows:
-        found = [run(np.random.default_rng(3), level) for level in (counted, naive)]
-        print(f"| {words} | {shown(found[0], count)} | {shown(found[1], count)} |", flush=True)
+        shares = [run(np.random.default_rng(3), level) for level in (counted, naive)]
+        print(f"| {words} | {shown(shares[0], count)} | {shown(shares[1], count)} |", flush=True)
 
 
 def corrected(rounds: int) -> None:
     """The table of teams that correct what they see, in ten rounds with a hold-out evaluation each."""
     print("| team, ten rounds | false passes | without alpha spending | true rate at the end |\n|---|---|---|---|")
     for words, plan in workflow.TEAMS:
-        found, unspent = (
+        spent, unspent = (
             workflow.simulate(np.random.default_rng(5), rounds, plan, level=level) for level in (counted, naive)
         )
-        rate = f"{100 * found.rate:.1f}%"
-        print(f"| {words} | {shown(found.false, rounds)} | {shown(unspent.false, rounds)} | {rate} |", flush=True)
+        rate = f"{100 * spent.rate:.1f}%"
+        print(f"| {words} | {shown(spent.false, rounds)} | {shown(unspent.false, rounds)} | {rate} |", flush=True)
 
 
 # -- non-inferiority where documents come in families ------------------------------------------------

@@ -27,11 +27,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.timing import table
+from bench.harness import RECEIPTS, table
 from slmstudio.runs.child_environment import cpu_settings
 
-ROOT = Path(__file__).resolve().parent.parent
-RECEIPTS = ROOT.parent / "shared/data/sroie/receipts.jsonl"
 MAX_TOKENS = 160
 KNOWN = 500
 
@@ -122,7 +120,7 @@ class Bench:
 
     # -- the studio's ----------------------------------------------------------------------------------------------
 
-    def one(self, *, held: bool, speculate: bool = True) -> list[list[int]]:
+    def single(self, *, held: bool, speculate: bool = True) -> list[list[int]]:
         """As an evaluation asks about one document at a time."""
         from training.ml.decoding.decoder import Decoder
         from training.ml.decoding.speculation import Speculator
@@ -221,19 +219,19 @@ def main() -> None:
     free = [
         bench.timed("generate, one", lambda: bench.by_hand(1)),
         bench.timed(f"generate, batches of {size}", lambda: bench.by_hand(size)),
-        bench.timed("studio, one", lambda: bench.one(held=False)),
+        bench.timed("studio, one", lambda: bench.single(held=False)),
         bench.timed(f"studio, batches of {size}", lambda: bench.batches(held=False)),
         *([bench.llama(file, many, held=False) for many in (1, size)] if file else []),
     ]
     _print(bench, "unconstrained", free, free[0])
     held = [
-        bench.timed("studio, one", lambda: bench.one(held=True)),
+        bench.timed("studio, one", lambda: bench.single(held=True)),
         bench.timed(f"studio, batches of {size}", lambda: bench.batches(held=True)),
         *([bench.llama(file, many, held=True) for many in (1, size)] if file else []),
     ]
     _print(bench, "constrained", held, held[0])
-    plain = bench.timed("unconstrained, no speculation", lambda: bench.one(held=False, speculate=False))
-    slow = bench.timed("constrained, no speculation", lambda: bench.one(held=True, speculate=False))
+    plain = bench.timed("unconstrained, no speculation", lambda: bench.single(held=False, speculate=False))
+    slow = bench.timed("constrained, no speculation", lambda: bench.single(held=True, speculate=False))
     lean = bench.timed("constrained, batches, no speculation", lambda: bench.batches(held=True, fed=0))
     cost = 1000 * (slow.seconds / slow.tokens - plain.seconds / plain.tokens)
     print(f"Constrained decoding costs {cost:.2f} ms per token ({1000 * slow.seconds / slow.tokens:.1f} ms with it).")

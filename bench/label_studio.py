@@ -27,9 +27,8 @@ from typing import Any
 
 import httpx
 
+from bench.harness import Samples, free_port, studio, table, wait_for
 from bench.labeling import EXPORT_NAME, Bench, write_rows
-from bench.studio import free_port, studio, wait_for
-from bench.timing import Samples, table
 from slmstudio.stack.paths import Paths
 
 FIELDS = ("invoice_id", "date", "vendor", "total_amount")
@@ -109,13 +108,12 @@ def label_studio(environment: Path) -> Iterator[str]:
     subprocess.run([environment / "bin/python", "manage.py", "migrate", "--verbosity=0"], check=True, **quiet)
     port = free_port()
     command: list[str | Path] = [environment / "bin/gunicorn", "core.wsgi:application", "--bind", f"127.0.0.1:{port}"]
-    server = subprocess.Popen([*command, "--workers", "2", "--threads", "4", "--timeout", "900"], **quiet)
-    try:
-        wait_for(port)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(20)
+    with subprocess.Popen([*command, "--workers", "2", "--threads", "4", "--timeout", "900"], **quiet) as server:
+        try:
+            wait_for(port)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
 
 
 class _Theirs:

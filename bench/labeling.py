@@ -18,8 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bench.studio import Answer, Browser, Studio, studio
-from bench.timing import Samples, percentile, table
+from bench.harness import Answer, Browser, Samples, Studio, percentile, studio, table
 
 ANNOTATED = 10_000
 EXPORT_NAME = "export of the annotated"

@@ -47,16 +47,16 @@ SETTINGS = [
 
 def simulate(setting: Setting, rounds: int, rng: np.random.Generator) -> dict[str, float]:
     """The share of rounds whose interval contains the accuracy, and the means of half widths and judgments."""
-    found = dict.fromkeys(("judged", "powered", "powered_width", "plain", "plain_width"), 0.0)
+    means = dict.fromkeys(("judged", "powered", "powered_width", "plain", "plain_width"), 0.0)
     for _ in range(rounds):
         sample, traffic = _round(setting, rng)
         for name, known in (("powered", traffic), ("plain", Traffic(setting.requests))):
-            one = estimate(sample, known)
-            assert one is not None
-            found[name] += float(one.low <= setting.accuracy <= one.high) / rounds
-            found[f"{name}_width"] += one.half_width / rounds
-            found["judged"] += one.judged / 2 / rounds
-    return found
+            interval = estimate(sample, known)
+            assert interval is not None
+            means[name] += float(interval.low <= setting.accuracy <= interval.high) / rounds
+            means[f"{name}_width"] += interval.half_width / rounds
+            means["judged"] += interval.judged / 2 / rounds
+    return means
 
 
 def _round(setting: Setting, rng: np.random.Generator) -> tuple[list[Sampled], Traffic]:
@@ -89,10 +89,10 @@ def main() -> None:
     print("| Accuracy and predictor | Judged | Coverage | ± | Coverage without predictor | ± |")
     print("|---|---:|---:|---:|---:|---:|")
     for setting in SETTINGS:
-        found = simulate(setting, options.rounds, rng)
+        means = simulate(setting, options.rounds, rng)
         print(
-            f"| {setting.name} | {found['judged']:.0f} | {100 * found['powered']:.1f}% | "
-            f"{100 * found['powered_width']:.1f} | {100 * found['plain']:.1f}% | {100 * found['plain_width']:.1f} |",
+            f"| {setting.name} | {means['judged']:.0f} | {100 * means['powered']:.1f}% | "
+            f"{100 * means['powered_width']:.1f} | {100 * means['plain']:.1f}% | {100 * means['plain_width']:.1f} |",
             flush=True,
         )
 

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from bench.timing import table
+from bench.harness import table
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.contract.scoring.scorer import DocumentScore, score_document, summarize
@@ -30,24 +30,24 @@ def reader(made: Statement, rate: float, draw: random.Random) -> Callable[[Windo
     """A model with an error in a share of the rows, half of them missing and half with a wrong amount."""
 
     def read(window: Window) -> dict[str, Any]:
-        found = made.read(window)
+        output = made.read(window)
         rows = []
-        for row in found["transactions"]:
+        for row in output["transactions"]:
             chance = draw.random()
             if chance >= rate / 2:
                 rows.append({**row, "amount": row["amount"] + 1} if chance < rate else row)
-        return {**found, "transactions": rows}
+        return {**output, "transactions": rows}
 
     return read
 
 
 def scores(made: Statement, windows: list[Window], read: Callable[[Window], dict[str, Any]]) -> list[DocumentScore]:
     """The scores of one document: merged, joined without merging, cut at the first window."""
-    values = [read(one) for one in windows]
+    values = [read(window) for window in windows]
     merged = merge_outputs(COMPILED, made.text, windows, [dumps(value) for value in values]).raw
     joined: dict[str, Any] = {}
     for value in values:
-        joined |= {name: one for name, one in value.items() if one is not None}
+        joined |= {name: entry for name, entry in value.items() if entry is not None}
     joined["transactions"] = [row for value in values for row in value["transactions"]]
     raws = [merged, dumps(joined), dumps(values[0])]
     return [score_document(COMPILED, text=made.text, gold=made.gold, raw=raw) for raw in raws]
@@ -61,19 +61,19 @@ def main() -> None:
     rows = []
     for limit in (150, 400, 1000):
         for rate in (0.0, 0.01, 0.05):
-            found: list[list[DocumentScore]] = []
+            documents: list[list[DocumentScore]] = []
             count = 0
             for seed in range(options.documents):
                 made = statement(seed)
                 windows = split_windows(made.text, limit=limit, count=words)
                 count += len(windows)
-                found.append(scores(made, windows, reader(made, rate, random.Random(seed))))
-            merged, joined, cut = ([one[place] for one in found] for place in range(3))
+                documents.append(scores(made, windows, reader(made, rate, random.Random(seed))))
+            merged, joined, cut = ([document[place] for document in documents] for place in range(3))
             rows.append(
                 [
                     f"{limit} words", f"{count / options.documents:.1f}", f"{100 * rate:g}%",
-                    f"{sum(one.exact for one in merged)} of {len(merged)}",
-                    *(f"{100 * summarize(one)['field_exact']['rate']:.1f}" for one in (merged, joined, cut)),
+                    f"{sum(score.exact for score in merged)} of {len(merged)}",
+                    *(f"{100 * summarize(scored)['field_exact']['rate']:.1f}" for scored in (merged, joined, cut)),
                 ]
             )  # fmt: skip
     print(table("Field accuracy in %", ["window", "windows", "row errors", "exact", "merged", "joined", "cut"], rows))

@@ -8,9 +8,7 @@ import argparse
 import time
 from datetime import timedelta
 
-from bench.serving import deployed
-from bench.studio import Browser, studio
-from bench.timing import percentile, table
+from bench.harness import Browser, deployed, percentile, studio, table
 
 _ROWS = """
 INSERT INTO serving_requestlog (

@@ -25,7 +25,7 @@ def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT.parent / "shared/data/sroie/images"
     golds = json.loads((folder / "gold.json").read_text(encoding="utf-8"))
     compiled = compile_schema(template("receipt").schema)
-    found: dict[str, list[tuple[bool, bool]]] = {}
+    matches: dict[str, list[tuple[bool, bool]]] = {}
     seconds = []
     with tempfile.TemporaryDirectory() as work, Scanner(Context(compiled, Path(work))) as scanner:
         for name, gold in sorted(golds.items()):
@@ -39,15 +39,15 @@ def main() -> None:
                 if value in (None, ""):
                     continue
                 exact, meant = " ".join(str(value).split()) in plain, evidence.is_present(value, field, text)
-                found.setdefault(field.pattern, []).append((exact, meant))
+                matches.setdefault(field.pattern, []).append((exact, meant))
                 if not meant:
                     missing.append(f"{field.pattern} {value!r}")
             summary = row.error or f"{len(text)} characters, {len(row.pages[0].lines)} boxes"
-            print(f"{name}: {seconds[-1]:.1f} s, {summary}{'; not found: ' + '; '.join(missing) if missing else ''}")
+            print(f"{name}: {seconds[-1]:.1f} s, {summary}{'; not matches: ' + '; '.join(missing) if missing else ''}")
     print(f"\n{'field':<12}{'n':>4}{'exactly':>12}{'normalized':>14}")
-    every = [pair for pairs in found.values() for pair in pairs]
-    for field_name, pairs in [*found.items(), ("all", every)]:
-        whole, alike = sum(one for one, _ in pairs), sum(one for _, one in pairs)
+    every = [pair for pairs in matches.values() for pair in pairs]
+    for field_name, pairs in [*matches.items(), ("all", every)]:
+        whole, alike = sum(exact for exact, _ in pairs), sum(meant for _, meant in pairs)
         print(f"{field_name:<12}{len(pairs):>4}{_share(whole, len(pairs)):>12}{_share(alike, len(pairs)):>14}")
     rest = sorted(seconds[1:] or seconds)
     print(f"\nseconds per image: median {rest[len(rest) // 2]:.1f}, most {max(rest):.1f}; the first {seconds[0]:.1f}")

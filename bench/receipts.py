@@ -37,9 +37,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="slm-receipts-") as temporary:
         folder = options.keep or Path(temporary)
         for seed in options.seeds:
-            one = folder / f"seed-{seed}"
-            report = run(one, rows, seed, options.holdout, [argument for argument in passed if argument != "--"])
-            show(seed, report, one)
+            draw = folder / f"seed-{seed}"
+            report = run(draw, rows, seed, options.holdout, [argument for argument in passed if argument != "--"])
+            show(seed, report, draw)
 
 
 def run(folder: Path, rows: list[str], seed: int, holdout: int, options: list[str]) -> dict[str, Any]:

@@ -11,8 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from bench.studio import Browser, studio
-from bench.timing import Samples, percentile, table
+from bench.harness import Browser, Samples, percentile, studio, table
 
 _TARGET_MS = 5.0
 _TEXT = "Invoice F-{0} of 2026-01-14 from Acme Supplies. Total {0}.50\n" + "Thank you for your business. " * 40
@@ -41,8 +40,8 @@ def _value(number: int) -> dict[str, Any]:
 
 def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
     start = time.perf_counter()
-    found = call()
-    return found, (time.perf_counter() - start) * 1000
+    result = call()
+    return result, (time.perf_counter() - start) * 1000
 
 
 def _measure(port: int, rounds: int) -> list[tuple[str, Samples, Samples]]:
@@ -118,7 +117,7 @@ def main() -> None:
     with studio(web_workers=1) as running:
         measured = _measure(running.port, rounds)
     lines = [
-        [name, *(f"{one:.2f}" for one in (over.median, call.median, over.median - call.median, *_fastest(over, call)))]
+        [name, *(f"{ms:.2f}" for ms in (over.median, call.median, over.median - call.median, *_fastest(over, call)))]
         for name, over, call in measured
     ]
     heads = ["ms", "REST median", "service median", "added", "REST fastest tenth", "service fastest tenth", "added"]

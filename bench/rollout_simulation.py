@@ -67,8 +67,8 @@ def table(rounds: int, seed: int) -> list[str]:
         cells = []
         for at, work in enumerate(columns.values()):
             rng = np.random.default_rng([seed, at, round(1_000 * candidate)])
-            found = np.array([work(rng, candidate) or np.inf for _ in range(rounds)])
-            cells.append(" / ".join(_rounded(float(np.quantile(found, q, method="higher"))) for q in (0.5, 0.9)))
+            requests = np.array([work(rng, candidate) or np.inf for _ in range(rounds)])
+            cells.append(" / ".join(_rounded(float(np.quantile(requests, q, method="higher"))) for q in (0.5, 0.9)))
         lines.append(f"| {candidate:.0%} | " + " | ".join(cells) + " |")
     return lines
 

@@ -11,10 +11,8 @@ It answers the same requests to /v1/chat/completions with the same backend, one 
 import argparse
 import contextlib
 import json
-import multiprocessing
 import os
 import re
-import secrets
 import subprocess
 import sys
 import tempfile
@@ -22,21 +20,18 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from bench.studio import free_port, studio, wait_for
-from bench.timing import percentile, table
+from bench.harness import EXTRACT, busy_process, deployed, free_port, percentile, running, studio, table, wait_for
 from labeling.demo.samples import generate
 from slmstudio.stack.environment import ROOT
 
 #: connections, and requests a second over all of them (0: as fast as they are answered)
 PACED = ((1, 200.0), (50, 200.0), (200, 200.0))
 FULL = ((1, 0.0), (50, 0.0), (200, 0.0), (1_000, 0.0))
-_EXTRACT = "/api/v1/projects/bench/extract"
 _CHAT = "/v1/chat/completions"
 _METRICS_TOKEN = "bench"
 _HEADS = ("at once", "alone p50", "p99", "gateway p50", "p99", "added p50", "p99", "requests/s", "a core", "failed")
@@ -55,15 +50,15 @@ class Target:
     def cpu_seconds(self) -> float:
         """Of its processes so far."""
         total = 0.0
-        for one in (self.process, *self.process.children(recursive=True)):
+        for process in (self.process, *self.process.children(recursive=True)):
             with contextlib.suppress(psutil.Error):
-                times = one.cpu_times()
+                times = process.cpu_times()
                 total += times.user + times.system
         return total
 
     def memory_mb(self) -> list[int]:
         """Resident memory of each of its processes, MiB."""
-        return [one.memory_info().rss >> 20 for one in (self.process, *self.process.children(recursive=True))]
+        return [process.memory_info().rss >> 20 for process in (self.process, *self.process.children(recursive=True))]
 
 
 def main() -> None:
@@ -86,14 +81,14 @@ def main() -> None:
         load = (sys.executable, "-m", "bench.serving_load", "replica")
         gateway = (sys.executable, "-m", "serving.gateway", "--bind", f"127.0.0.1:{port}")
         with (
-            running(*load, socket), running(*load, backend), running(*gateway, **environment) as process,
+            running(*load, socket), running(*load, backend), running(*gateway, variables=environment) as process,
             _litellm(options.litellm, backend, folder) as litellm,
         ):  # fmt: skip
             wait_for(port)
             wait_for(backend_port)
             time.sleep(3)
             url = f"http://127.0.0.1:{port}"
-            ours = Target(url, _EXTRACT, token, body, process)
+            ours = Target(url, EXTRACT, token, body, process)
             _measure("Gateway over a replica that answers at once, ms", ours, socket, PACED, options.requests)
             print(_histogram(url))
             _measure("As fast as they are answered, ms", ours, socket, FULL, options.requests)
@@ -104,35 +99,6 @@ def main() -> None:
                 _compare(Target(url, _CHAT, token, chat, process), litellm, chat, options.requests)
             if options.memory:
                 _memory(ours, options.memory)
-
-
-@contextlib.contextmanager
-def running(*command: str, **variables: str) -> Iterator[psutil.Process]:
-    """A process during the block, with more environment variables."""
-    started = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **variables})
-    try:
-        yield psutil.Process(started.pid)
-    finally:
-        started.terminate()
-        started.wait(20)
-
-
-@contextlib.contextmanager
-def busy_process() -> Iterator[None]:
-    """Another process computes during the block."""
-    working = multiprocessing.get_context("spawn").Process(target=_spin, daemon=True)
-    working.start()
-    time.sleep(1)
-    try:
-        yield
-    finally:
-        working.kill()
-        working.join()
-
-
-def _spin() -> None:
-    while True:
-        sum(range(10_000))
 
 
 @contextlib.contextmanager
@@ -171,7 +137,7 @@ def _measure(title: str, target: Target, alone_at: str, loads: tuple[tuple[int, 
         before = target.cpu_seconds()
         through = _send(target.address, target.path, concurrent, rate, number, target.token, target.body)
         cpu = target.cpu_seconds() - before
-        values = [f"{percentile(found['times'], share):.2f}" for found in (alone, through) for share in (0.5, 0.99)]
+        values = [f"{percentile(sent['times'], share):.2f}" for sent in (alone, through) for share in (0.5, 0.99)]
         added = [
             f"{percentile(through['times'], share) - percentile(alone['times'], share):.2f}" for share in (0.5, 0.99)
         ]
@@ -188,12 +154,12 @@ def _compare(ours: Target, litellm: Target, body: Path, number: int) -> None:
     for concurrent, rate in ((1, 0.0), (50, 100.0), (50, 0.0), (200, 0.0)):
         for name, target in (("gateway", ours), ("LiteLLM", litellm)):
             before = target.cpu_seconds()
-            found = _send(target.address, target.path, concurrent, rate, number, target.token, target.body)
+            sent = _send(target.address, target.path, concurrent, rate, number, target.token, target.body)
             cpu = target.cpu_seconds() - before
-            times = [f"{percentile(found['times'], share):.2f}" for share in (0.5, 0.95, 0.99)]
+            times = [f"{percentile(sent['times'], share):.2f}" for share in (0.5, 0.95, 0.99)]
             pace = f"{rate:g}/s" if rate else "full"
-            speed = (f"{number / found['seconds']:.0f}", f"{number / cpu:.0f}", str(sum(target.memory_mb())))
-            rows.append((f"{name}, {concurrent}, {pace}", *times, *speed, str(found["failed"])))
+            speed = (f"{number / sent['seconds']:.0f}", f"{number / cpu:.0f}", str(sum(target.memory_mb())))
+            rows.append((f"{name}, {concurrent}, {pace}", *times, *speed, str(sent["failed"])))
     heads = ("/v1/chat/completions, at once", "p50", "p95", "p99", "requests/s", "a core", "MiB", "failed")
     print(table("Compared with LiteLLM's proxy, same backend, ms", heads, rows), flush=True)
 
@@ -223,41 +189,8 @@ def _memory(target: Target, number: int) -> None:
 def _send(address: str, path: str, concurrent: int, rate: float, number: int, token: str, body: Path) -> dict[str, Any]:
     options = (address, path, str(concurrent), str(number), str(rate), token, str(body))
     command = [sys.executable, "-m", "bench.serving_load", *options]
-    found: dict[str, Any] = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
-    return found
-
-
-def deployed(*, address: str = "", **changes: Any) -> tuple[str, Any]:
-    """A token, and the stable release of a project, for which ``address`` answers; ``changes`` of its deployment."""
-    from django.contrib.auth import get_user_model
-    from django.utils import timezone
-
-    from evaluation.models import EvalRun
-    from labeling.integrations import tokens
-    from labeling.models import DatasetVersion
-    from labeling.projects.services import create_project
-    from serving.models import Deployment, Package, Release, Replica
-    from training.models import BaseModel
-
-    user = get_user_model().objects.create_user("ana", password=secrets.token_hex(8))
-    project = create_project(owner=user, name="Bench", slug="bench", template="invoice")
-    dataset = DatasetVersion.objects.create(
-        project=project, number=1, schema_version=project.schema_version, created_by=user, seed=17
-    )
-    model = BaseModel.objects.create(slug="bench", name="Bench", source=BaseModel.Source.FOLDER, location="none")
-    run = EvalRun.objects.create(project=project, number=1, dataset=dataset, base_model=model, status="done")
-    package = Package.objects.create(
-        project=project, number=1, eval_run=run, engine="transformers", status="done", sha256="0" * 64
-    )
-    release = Release.objects.create(project=project, number=1, package=package)
-    Deployment.objects.create(project=project, stable=release, **{"max_queue": 4_000, **changes})
-    if address:
-        Replica.objects.create(
-            release=release, host="bench", slot=0, state="ready", address=address,
-            heartbeat_at=timezone.now() + timedelta(days=1),
-        )  # fmt: skip
-    _, text = tokens.create(project=project, user=user, name="bench", scopes=["extract"], days=None)
-    return text, release
+    sent: dict[str, Any] = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
+    return sent
 
 
 if __name__ == "__main__":

@@ -10,27 +10,21 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import psutil
 
-from bench.studio import free_port
-from bench.timing import table
-from slmstudio import stack
-from slmstudio.stack import control, environment
+from bench.harness import EXTRACT, deployed, free_port, stack, table
+from slmstudio.stack import control
 from slmstudio.stack.environment import ROOT
 from slmstudio.stack.postgres import Postgres
 from slmstudio.stack.processes import command
@@ -40,7 +34,6 @@ CONNECTIONS = 20
 PER_SECOND = 100
 REPLICAS = 2
 HUNG_UP = 10
-_PATH = "/api/v1/projects/bench/extract"
 #: seconds that a fault has to be over
 _PATIENCE = 120.0
 
@@ -61,19 +54,20 @@ class Result:
 
 @dataclass
 class Sent:
-    """One request of the load."""
+    """One request of the load, and the number of the version that answered."""
 
     ended: float
     status: int
     id: str
     right: bool
+    version: int
 
 
 @dataclass
 class Rig:
     """The processes, and what the load got."""
 
-    running: stack.Running
+    running: control.Running
     port: int
     token: str
     sent: list[Sent] = field(default_factory=list)
@@ -109,9 +103,9 @@ class Rig:
     def server(self, name: str) -> psutil.Process:
         """PostgreSQL or Valkey."""
         server: Postgres | Valkey = (Postgres if name == "postgres" else Valkey)(self.running.places)
-        found = server.running()
-        assert found is not None
-        return found
+        process = server.running()
+        assert process is not None
+        return process
 
     def restart_servers(self) -> None:
         """Starts what was killed."""
@@ -121,7 +115,7 @@ class Rig:
         """Status and body; status 0 where there is no response."""
         try:
             async with client.post(
-                f"http://127.0.0.1:{self.port}{_PATH}",
+                f"http://127.0.0.1:{self.port}{EXTRACT}",
                 json={"text": text},
                 headers={"Authorization": f"Bearer {self.token}"},
                 timeout=aiohttp.ClientTimeout(total=seconds),
@@ -139,8 +133,11 @@ class Rig:
             self.number += 1
             text = f"{self.number:09}"
             status, body = await self.post(client, f"Invoice {text}, total 12.50")
-            right = status == 200 and body["output"]["invoice_id"] == text
-            self.sent.append(Sent(time.monotonic(), status, body["request_id"] if status == 200 else "", right))
+            if status == 200:
+                right = body["output"]["invoice_id"] == text
+                self.sent.append(Sent(time.monotonic(), status, body["request_id"], right, body["version"]))
+            else:
+                self.sent.append(Sent(time.monotonic(), status, "", right=False, version=0))
 
     async def whole(self) -> None:
         """Waits until every process runs and the last half second had no failed request."""
@@ -150,11 +147,11 @@ class Rig:
                 self.start_gateway()
             since = time.monotonic()
             await asyncio.sleep(0.5)
-            recent = [one for one in self.sent if one.ended > since]
-            if recent and all(one.right for one in recent) and await self._is_whole():
+            recent = [request for request in self.sent if request.ended > since]
+            if recent and all(request.right for request in recent) and await self._is_whole():
                 return
             if time.monotonic() > deadline:
-                statuses = Counter(one.status for one in recent)
+                statuses = Counter(request.status for request in recent)
                 state = f"{len(self.workers())} workers, {len(self.replicas())} replicas"
                 log = (self.running.places.home / "gateway.log").read_text()[-3_000:]
                 raise SystemExit(f"It does not recover: {state}; the last requests: {dict(statuses)}\n{log}")
@@ -169,7 +166,9 @@ class Rig:
             pids = await in_database(lambda: set(Replica.objects.ready().values_list("pid", flat=True)))
         except DatabaseError:
             return False
-        return pids == {one.pid for one in self.replicas()} and len(pids) == REPLICAS and len(self.workers()) == 2
+        return (
+            pids == {replica.pid for replica in self.replicas()} and len(pids) == REPLICAS and len(self.workers()) == 2
+        )
 
 
 def _children(parent: "subprocess.Popen[bytes] | None") -> list[psutil.Process]:
@@ -187,8 +186,8 @@ async def _replica(rig: Rig, seconds: float) -> None:
 
 
 async def _replicas(rig: Rig, seconds: float) -> None:
-    for one in rig.replicas():
-        one.kill()
+    for replica in rig.replicas():
+        replica.kill()
 
 
 async def _gateway(rig: Rig, seconds: float) -> None:
@@ -212,7 +211,7 @@ async def _serve(rig: Rig, seconds: float) -> None:
     rig.serve.kill()
     await asyncio.to_thread(rig.serve.wait)
     left = (await asyncio.to_thread(psutil.wait_procs, replicas, 2))[1]
-    if any(command(one) for one in left):
+    if any(command(process) for process in left):
         raise SystemExit("A replica outlives serve.")
     rig.start_serve()
 
@@ -230,19 +229,19 @@ def _hangs(name: str) -> Fault:
     async def fault(rig: Rig, seconds: float) -> None:
         server = rig.server(name)
         family = [server, *server.children(recursive=True)]
-        for one in family:
-            one.suspend()
+        for process in family:
+            process.suspend()
         await asyncio.sleep(seconds)
-        for one in family:
+        for process in family:
             with contextlib.suppress(psutil.NoSuchProcess):
-                one.resume()
+                process.resume()
 
     return fault
 
 
 async def _disk(rig: Rig, seconds: float) -> None:
     """No file can grow, in the middle of a line of the log."""
-    workers = [one.pid for one in rig.workers()]
+    workers = [worker.pid for worker in rig.workers()]
     infinity = resource.RLIM_INFINITY
     for pid in workers:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (1_000, infinity))
@@ -257,8 +256,8 @@ async def _hang_up(rig: Rig, seconds: float) -> None:
         asking = [asyncio.ensure_future(rig.post(client, "slow", 100)) for _ in range(HUNG_UP)]
         while await _slow(rig) < HUNG_UP:
             await asyncio.sleep(0.05)
-        for one in asking:
-            one.cancel()
+        for request in asking:
+            request.cancel()
         await asyncio.gather(*asking, return_exceptions=True)
     deadline = time.monotonic() + 10
     while await _slow(rig):
@@ -311,13 +310,13 @@ async def _measure(rig: Rig, name: str, *, quick: bool) -> Result:
     await rig.whole()
     ended = time.monotonic()
     sent = rig.sent[first:]
-    failed = [one for one in sent if one.status != 200]
-    missing = await _missing({one.id for one in rig.sent[first - 100 :] if one.id})
+    failed = [request for request in sent if request.status != 200]
+    missing = await _missing({request.id for request in rig.sent[first - 100 :] if request.id})
     return Result(
         fault=title.format(seconds), requests=len(sent), failed=len(failed),
-        wrong=sum(one.status == 200 and not one.right for one in sent),
-        recovered=max((one.ended - began for one in failed), default=0.0), whole=ended - began, missing=missing,
-        statuses=dict(Counter(one.status for one in failed)),
+        wrong=sum(request.status == 200 and not request.right for request in sent),
+        recovered=max((request.ended - began for request in failed), default=0.0), whole=ended - began, missing=missing,
+        statuses=dict(Counter(request.status for request in failed)),
     )  # fmt: skip
 
 
@@ -335,23 +334,46 @@ async def _missing(ids: set[str]) -> int:
 
 
 @contextlib.asynccontextmanager
-async def _loaded(rig: Rig) -> AsyncIterator[None]:
+async def loaded(rig: Rig) -> AsyncIterator[None]:
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as client:
         loads = [asyncio.ensure_future(rig.load(client, n / PER_SECOND)) for n in range(CONNECTIONS)]
         try:
             yield
         finally:
-            for one in loads:
-                one.cancel()
+            for load in loads:
+                load.cancel()
             await asyncio.gather(*loads, return_exceptions=True)
 
 
 async def _run(rig: Rig, names: list[str], *, quick: bool) -> list[Result]:
     rig.start_gateway()
     rig.start_serve()
-    async with _loaded(rig):
+    async with loaded(rig):
         return [await _measure(rig, name, quick=quick) for name in names]
+
+
+@contextlib.contextmanager
+def rig(replicas: int, **variables: str) -> Iterator[Rig]:
+    """The servers and a release that ``bench.serving_replica`` answers for; what is started ends with the block."""
+    with stack(API_REQUESTS_PER_MINUTE="1000000", REPLICA_SLOTS="64", **variables) as servers:
+        from serving.models import Package
+        from slmstudio.storage.artifacts import local_path
+
+        token, release = deployed(replicas=replicas)
+        folder = local_path("packages/bench")
+        folder.mkdir()
+        (folder / "schema").write_text(release.project.schema_version.compiled.hash)
+        Package.objects.update(folder_key="packages/bench")
+        processes = Rig(servers, free_port(), token)
+        try:
+            yield processes
+        finally:
+            for process in (processes.gateway, processes.serve):
+                if process is not None:
+                    process.send_signal(signal.SIGTERM)
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(30)
 
 
 def main() -> None:
@@ -361,64 +383,18 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="shorter outages, for the tests")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    for variable in ("DATABASE_URL", "REDIS_URL", "DATABASE_OWNER_URL"):
-        os.environ.pop(variable, None)
-    home = Path(tempfile.mkdtemp(prefix="slm-faults-"))
-    os.environ |= {
-        "SLM_HOME": str(home), "DJANGO_SETTINGS_MODULE": "slmstudio.settings", "SECRET_KEY": "abcdefgh" * 4,
-        "API_REQUESTS_PER_MINUTE": "1000000", "REPLICA_SLOTS": "64",
-    }  # fmt: skip
-    try:
-        with environment.servers() as running:
-            assert running is not None
-            subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity=0"], cwd=ROOT, check=True)
-            os.environ.pop("DATABASE_OWNER_URL", None)
-            results = _results(running, options.faults or list(FAULTS), quick=options.quick)
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    with rig(REPLICAS) as processes:
+        results = asyncio.run(_run(processes, options.faults or list(FAULTS), quick=options.quick))
     if options.json:
-        print(json.dumps([asdict(one) for one in results]))
+        print(json.dumps([asdict(result) for result in results]))
         return
     heads = ("fault", "requests", "failed", "wrong", "seconds to recover", "until all run", "log rows missing")
     rows = [
-        (one.fault, str(one.requests), f"{one.failed} {one.statuses or ''}".strip(), str(one.wrong),
-         f"{one.recovered:.1f}", f"{one.whole:.1f}", str(one.missing))
-        for one in results
+        (result.fault, str(result.requests), f"{result.failed} {result.statuses or ''}".strip(), str(result.wrong),
+         f"{result.recovered:.1f}", f"{result.whole:.1f}", str(result.missing))
+        for result in results
     ]  # fmt: skip
     print(table(f"Faults at {PER_SECOND} requests a second", heads, rows))
-
-
-def deployed_without_model(replicas: int) -> tuple[str, Any]:
-    """A token, and a release that ``bench.serving_replica`` answers for."""
-    from bench.serving import deployed
-    from serving.models import Package
-    from slmstudio.storage.artifacts import local_path
-
-    token, release = deployed(replicas=replicas)
-    folder = local_path("packages/bench")
-    folder.mkdir()
-    (folder / "schema").write_text(release.project.schema_version.compiled.hash)
-    Package.objects.update(folder_key="packages/bench")
-    return token, release
-
-
-def _results(running: stack.Running, names: list[str], *, quick: bool) -> list[Result]:
-    import django
-
-    django.setup()
-    from django.db import connections
-
-    token, _ = deployed_without_model(REPLICAS)
-    rig = Rig(running, free_port(), token)
-    try:
-        return asyncio.run(_run(rig, names, quick=quick))
-    finally:
-        for process in (rig.gateway, rig.serve):
-            if process is not None:
-                process.send_signal(signal.SIGTERM)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(30)
-        connections.close_all()
 
 
 if __name__ == "__main__":

@@ -8,26 +8,20 @@ network without a word. Requests that failed, the longest request, and what each
 
 import argparse
 import asyncio
+import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import psutil
 
-from bench import serving_faults
-from bench.serving_faults import PER_SECOND, Rig, _loaded
-from bench.studio import free_port
-from bench.timing import table
-from slmstudio import stack
-from slmstudio.stack import environment
+from bench.harness import table
+from bench.serving_faults import PER_SECOND, Rig, loaded, rig
 from slmstudio.stack.environment import ROOT
 
 HOSTS = {"a": "10.203.1", "b": "10.203.2"}
@@ -67,8 +61,8 @@ class Host:
         """kill -9 of everything on it."""
         assert self.process is not None
         family = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
-        for one in family:
-            one.kill()
+        for process in family:
+            process.kill()
         self.process.wait()
 
     def cut_off(self) -> None:
@@ -105,12 +99,12 @@ async def _ready(wanted: set[str]) -> None:
 
 async def _run(rig: Rig, hosts: dict[str, Host]) -> list[tuple[str, ...]]:
     rig.start_gateway()
-    for one in hosts.values():
-        one.start(rig.running.places.home / f"{one.name}.log")
+    for host in hosts.values():
+        host.start(rig.running.places.home / f"{host.name}.log")
     await _ready({*hosts})
     await asyncio.sleep(3)
     rows = []
-    async with _loaded(rig):
+    async with loaded(rig):
         await asyncio.sleep(3)
         rows.append(await _row(rig, "both answer"))
         hosts["a"].kill()
@@ -129,11 +123,11 @@ async def _row(rig: Rig, title: str) -> tuple[str, ...]:
     first, began = len(rig.sent), time.monotonic()
     await asyncio.sleep(SECONDS)
     sent = rig.sent[first:]
-    failed = [one for one in sent if one.status != 200]
-    last = max((one.ended - began for one in failed), default=0.0)
-    statuses = dict(Counter(one.status for one in failed)) or ""
-    wrong = sum(one.status == 200 and not one.right for one in sent)
-    ended = sorted(one.ended for one in sent)
+    failed = [request for request in sent if request.status != 200]
+    last = max((request.ended - began for request in failed), default=0.0)
+    statuses = dict(Counter(request.status for request in failed)) or ""
+    wrong = sum(request.status == 200 and not request.right for request in sent)
+    ended = sorted(request.ended for request in sent)
     pause = max((after - before for before, after in pairwise(ended)), default=0.0)
     return (title, str(len(sent)), f"{len(failed)} {statuses}".strip(), str(wrong), f"{last:.1f}", f"{pause:.2f}")
 
@@ -141,45 +135,14 @@ async def _row(rig: Rig, title: str) -> tuple[str, ...]:
 def main() -> None:
     """Makes the hosts, measures, prints the table."""
     argparse.ArgumentParser(description=__doc__).parse_args()
-    for variable in ("DATABASE_URL", "REDIS_URL", "DATABASE_OWNER_URL"):
-        os.environ.pop(variable, None)
-    home = Path(tempfile.mkdtemp(prefix="slm-hosts-"))
-    os.environ |= {
-        "SLM_HOME": str(home), "DJANGO_SETTINGS_MODULE": "slmstudio.settings", "SECRET_KEY": "abcdefgh" * 4,
-        "API_REQUESTS_PER_MINUTE": "1000000", "REPLICA_SLOTS": "64", "GATEWAY_TIMEOUT_SECONDS": "30",
-    }  # fmt: skip
-    try:
-        with environment.servers() as running:
-            assert running is not None
-            subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity=0"], cwd=ROOT, check=True)
-            os.environ.pop("DATABASE_OWNER_URL", None)
-            rows = _rows(running)
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
-    heads = ("", "requests", "failed", "wrong", "last failure after, s", "longest pause, s")
-    print(table(f"Two hosts at {PER_SECOND} requests a second", heads, rows))
-
-
-def _rows(running: stack.Running) -> Any:
-    import django
-
-    django.setup()
-    from django.db import connections
-
-    token, _ = serving_faults.deployed_without_model(1)
-    rig = Rig(running, free_port(), token)
-    hosts: dict[str, Host] = {}
-    try:
+    with rig(1, GATEWAY_TIMEOUT_SECONDS="30") as processes, contextlib.ExitStack() as stack:
+        hosts: dict[str, Host] = {}
         for name, prefix in HOSTS.items():
             hosts[name] = Host(name, prefix)
-        return asyncio.run(_run(rig, hosts))
-    finally:
-        for one in hosts.values():
-            one.remove()
-        if rig.gateway is not None:
-            rig.gateway.send_signal(signal.SIGTERM)
-            rig.gateway.wait(30)
-        connections.close_all()
+            stack.callback(hosts[name].remove)
+        rows = asyncio.run(_run(processes, hosts))
+    heads = ("", "requests", "failed", "wrong", "last failure after, s", "longest pause, s")
+    print(table(f"Two hosts at {PER_SECOND} requests a second", heads, rows))
 
 
 if __name__ == "__main__":

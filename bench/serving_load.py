@@ -115,5 +115,4 @@ if __name__ == "__main__":
     else:
         where, path, concurrent, number, rate, token, file = sys.argv[1:]
         work = load(where, path, int(concurrent), int(number), float(rate), token, Path(file).read_bytes())
-        found = asyncio.run(work)
-        print(json.dumps(found))
+        print(json.dumps(asyncio.run(work)))

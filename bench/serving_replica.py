@@ -44,8 +44,8 @@ class NoModel:
         finally:
             self.slow -= is_slow
         number = re.search(r"\d+", text)
-        found = {"invoice_id": number[0] if number else None, "date": None, "vendor": None, "total_amount": None}
-        return ModelOutput(json.dumps(found), "stop", 0.0, 1_000 * MODEL_SECONDS, 300, 40, {"invoice_id": (0.9, 0.95)})
+        output = {"invoice_id": number[0] if number else None, "date": None, "vendor": None, "total_amount": None}
+        return ModelOutput(json.dumps(output), "stop", 0.0, 1_000 * MODEL_SECONDS, 300, 40, {"invoice_id": (0.9, 0.95)})
 
     @property
     def version(self) -> str:

@@ -46,17 +46,17 @@ def world(rng: np.random.Generator, callers: int = CALLERS) -> World:
 
 def aborted(rng: np.random.Generator, share: float, ratio: float, callers: int = CALLERS) -> tuple[bool, bool]:
     """Whether the candidate is aborted: by callers, and by requests, as if they were independent."""
-    one = world(rng, callers)
+    sample = world(rng, callers)
     is_candidate = rng.random(callers) < share
-    rates = np.minimum(1.0, np.where(is_candidate, ratio, 1.0) * one.now)
-    past = rng.multinomial(PAST, one.sizes)
-    past_failed = rng.binomial(past, one.before)
+    rates = np.minimum(1.0, np.where(is_candidate, ratio, 1.0) * sample.now)
+    past = rng.multinomial(PAST, sample.sizes)
+    past_failed = rng.binomial(past, sample.before)
     seen, failed = np.zeros(callers, dtype=int), np.zeros(callers, dtype=int)
     by_callers = by_requests = False
     process = FailureRatio()
     for checkpoint in range(1, CHECKPOINTS + 1):
         total = FIRST_CHECKPOINT * 2 ** (checkpoint - 1)
-        more = rng.multinomial(total - seen.sum(), one.sizes)
+        more = rng.multinomial(total - seen.sum(), sample.sizes)
         new = rng.binomial(more, rates)
         seen, failed = seen + more, failed + new
         counts = [
@@ -77,9 +77,9 @@ def table(rounds: int, seed: int) -> list[str]:
     cases += [(0.25, 20, 10.0), (0.5, 20, 3.0), (0.5, 20, 10.0), (0.25, 200, 3.0), (0.5, 200, 3.0)]
     for at, (share, callers, ratio) in enumerate(cases):
         rng = np.random.default_rng([seed, at])
-        found = np.array([aborted(rng, share, ratio, callers) for _ in range(rounds)]).mean(axis=0)
+        shares = np.array([aborted(rng, share, ratio, callers) for _ in range(rounds)]).mean(axis=0)
         name = "as often" if ratio == 1 else f"{ratio:g} times as often"
-        lines.append(f"| {share:.0%} | {callers} | {name} | {found[0]:.1%} | {found[1]:.1%} |")
+        lines.append(f"| {share:.0%} | {callers} | {name} | {shares[0]:.1%} | {shares[1]:.1%} |")
     return lines
 
 

@@ -11,23 +11,19 @@ data after the same tokens, and the share of this machine's matrix multiply thro
 """
 
 import argparse
-import itertools
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.timing import table
+from bench.harness import RECEIPTS, child_events, prepared, receipts, table, write_dataset
 from slmstudio.runs.child_environment import cpu_settings
-from training.spec import ContractRef, DatasetRef, Lora, ModelRef, PrepareSpec, RunSpec
+from training.spec import ContractRef, DatasetRef, Lora, ModelRef, RunSpec
 
-ROOT = Path(__file__).resolve().parent.parent
 CONTENDERS = ("studio", "plain", "tuned")
 PACKAGED = {"smollm2-135m-instruct": "chat", "gemma-3-270m": "plain"}
 WATCHED = 16  # receipts that the loss is measured on
@@ -38,7 +34,7 @@ def main() -> None:
     """Prepares the model, runs the trainers in turns and prints the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", action="append", choices=sorted(PACKAGED), help="default: all of them")
-    parser.add_argument("--receipts", type=Path, default=ROOT.parent / "shared/data/sroie/receipts.jsonl")
+    parser.add_argument("--receipts", type=Path, default=RECEIPTS)
     parser.add_argument("--rows", type=int, default=48, help="receipts to train on, once")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=2, help="turns of each contender")
@@ -56,7 +52,7 @@ def _model(name: str, options: argparse.Namespace, work: Path) -> dict[str, Any]
     folder = prepared(name, options.home or work)
     spec = _spec(name, folder, options, work)
     rows = _encoded(spec)
-    turns: dict[str, list[dict[str, Any]]] = {one: [] for one in CONTENDERS}
+    turns: dict[str, list[dict[str, Any]]] = {contender: [] for contender in CONTENDERS}
     for turn in range(options.rounds):
         order = CONTENDERS[turn % 3 :] + CONTENDERS[: turn % 3]
         for contender in order:
@@ -64,35 +60,24 @@ def _model(name: str, options: argparse.Namespace, work: Path) -> dict[str, Any]
             events = list(_studio(spec, output) if contender == "studio" else _script(contender, spec, rows, output))
             turns[contender].append(_figures(events))
             print(f"{name} {contender} {turn + 1}: {turns[contender][-1]}", file=sys.stderr, flush=True)
-    losses = _losses(spec, rows, {one: work / f"{name}-{one}-0" for one in CONTENDERS})
+    losses = _losses(spec, rows, {contender: work / f"{name}-{contender}-0" for contender in CONTENDERS})
     result: dict[str, Any] = {
         "model": name,
         "rows": len(rows["train"]),
-        "tokens": sum(len(one["input_ids"]) for one in rows["train"]),
+        "tokens": sum(len(row["input_ids"]) for row in rows["train"]),
     }
     result["contenders"] = {
-        one: {
-            "tokens_per_second": statistics.median(turn["tokens_per_second"] for turn in turns[one]),
-            "peak_memory_bytes": max(turn["peak_memory_bytes"] for turn in turns[one]),
-            "loss": losses[one],
-            "turns": turns[one],
+        contender: {
+            "tokens_per_second": statistics.median(turn["tokens_per_second"] for turn in turns[contender]),
+            "peak_memory_bytes": max(turn["peak_memory_bytes"] for turn in turns[contender]),
+            "loss": losses[contender],
+            "turns": turns[contender],
         }
-        for one in CONTENDERS
+        for contender in CONTENDERS
     }
     result["multiply"] = _multiply(spec, rows, result["contenders"]["studio"]["tokens_per_second"])
     _print(result)
     return result
-
-
-def prepared(name: str, home: Path) -> Path:
-    """The folder of a packaged model, prepared under ``home`` where missing."""
-    folder = home / "models" / name
-    if not folder.is_dir():
-        spec = home / f"prepare-{name}.yaml"
-        home.mkdir(parents=True, exist_ok=True)
-        spec.write_text(PrepareSpec(kind="packaged", source=name, output_dir=str(folder)).to_yaml(), encoding="utf-8")
-        list(child_events("training.ml.prepare", str(spec)))
-    return folder
 
 
 def _spec(name: str, folder: Path, options: argparse.Namespace, work: Path) -> RunSpec:
@@ -117,12 +102,8 @@ def _spec(name: str, folder: Path, options: argparse.Namespace, work: Path) -> R
         sample_documents=0,
         too_long="leave_out",
     )
-    found = [json.loads(line) for line in options.receipts.read_text(encoding="utf-8").splitlines()]
-    found = [one for one in found if len(one["gold"]) == len(receipt.schema["properties"])]
-    train, watched = found[WATCHED : WATCHED + options.rows], found[:WATCHED]
-    with dataset.open("w", encoding="utf-8") as file:
-        for split, one in itertools.chain((("train", row) for row in train), (("holdout", row) for row in watched)):
-            file.write(json.dumps({"id": one["id"], "split": split, "text": one["text"], "gold": one["gold"]}) + "\n")
+    rows = receipts(options.receipts)
+    write_dataset(dataset, {"train": rows[WATCHED : WATCHED + options.rows], "holdout": rows[:WATCHED]})
     return spec
 
 
@@ -136,13 +117,13 @@ def _encoded(spec: RunSpec) -> dict[str, list[dict[str, Any]]]:
     return {
         split: [
             {
-                "input_ids": one.prompt + one.completion,
-                "completion_mask": [0] * len(one.prompt) + [1] * len(one.completion),
+                "input_ids": row.prompt + row.completion,
+                "completion_mask": [0] * len(row.prompt) + [1] * len(row.completion),
             }
-            for one in encode_rows(
+            for row in encode_rows(
                 of_split(rows, split), instruction=spec.contract.instruction, schema=schema, encoder=encoder
             )
-            if one.length <= MAX_VALUE_LENGTH
+            if row.length <= MAX_VALUE_LENGTH
         ]
         for split in ("train", "holdout")
     }
@@ -182,32 +163,6 @@ def _script(kind: str, spec: RunSpec, rows: dict[str, Any], output: Path) -> Ite
     return child_events("bench.training_plain", str(path))
 
 
-def child_events(module: str, argument: str, more: Mapping[str, str] | None = None) -> Iterator[dict[str, Any]]:
-    """The events of a child process, with ``more`` in its environment; SystemExit with its last output if it fails."""
-    environment = {**(more or {}), **os.environ}
-    with tempfile.TemporaryFile("w+") as words:
-        command = [sys.executable, "-m", module, argument]
-        with subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=words,
-            text=True,
-            start_new_session=True,  # as the supervisor does: the kernel shares cores out between sessions
-        ) as child:
-            assert child.stdout is not None
-            for line in child.stdout:
-                if line.startswith('{"event"'):  # transformers prints its logs as well
-                    event = json.loads(line)
-                    if event["event"] == "error":
-                        raise SystemExit(f"{module}: {event['message']}")
-                    yield event
-        if child.returncode:
-            words.seek(0)
-            raise SystemExit(f"{module} ended with {child.returncode}: {words.read()[-2000:]}")
-
-
 def _figures(events: list[dict[str, Any]]) -> dict[str, Any]:
     steps = [event for event in events if event["event"] == "step"]
     tokens = steps[-1]["tokens"] - steps[0]["tokens"]
@@ -227,21 +182,21 @@ def _losses(spec: RunSpec, rows: dict[str, Any], folders: dict[str, Path]) -> di
     from torch.nn import functional
     from transformers import AutoModelForCausalLM
 
-    found = {}
+    losses = {}
     for name, folder in folders.items():
         base = AutoModelForCausalLM.from_pretrained(spec.base_model.path, dtype=torch.float32)
         adapter = folder / "adapter" if (folder / "adapter").is_dir() else folder
         model = PeftModel.from_pretrained(base, str(adapter)).eval()
         total, count = 0.0, 0
         with torch.inference_mode():
-            for one in rows["holdout"]:
-                ids = torch.tensor([one["input_ids"]])
-                learned = sum(one["completion_mask"])
+            for row in rows["holdout"]:
+                ids = torch.tensor([row["input_ids"]])
+                learned = sum(row["completion_mask"])
                 logits = model(input_ids=ids, logits_to_keep=learned + 1).logits[0, :-1]
                 total += float(functional.cross_entropy(logits, ids[0, -learned:], reduction="sum"))
                 count += learned
-        found[name] = round(total / count, 4)
-    return found
+        losses[name] = round(total / count, 4)
+    return losses
 
 
 def _multiply(spec: RunSpec, rows: dict[str, Any], speed: float) -> dict[str, Any]:
@@ -265,8 +220,8 @@ def _multiply(spec: RunSpec, rows: dict[str, Any], speed: float) -> dict[str, An
     queries, keys = config.num_attention_heads * size, config.num_key_value_heads * size
     shapes = [(hidden, queries), (hidden, keys), (hidden, keys), (queries, hidden)]
     shapes += [(hidden, wide), (hidden, wide), (wide, hidden)]
-    lengths = [len(one["input_ids"]) for one in rows["train"]]
-    learned = sum(sum(one["completion_mask"]) for one in rows["train"])
+    lengths = [len(row["input_ids"]) for row in rows["train"]]
+    learned = sum(sum(row["completion_mask"]) for row in rows["train"])
     tokens = sum(lengths)
     matrices = 4 * layers * sum(a * b for a, b in shapes)
     adapters = 6 * layers * sum(spec.lora.r * (a + b) for a, b in shapes)
@@ -306,24 +261,17 @@ def _limit(shapes: list[tuple[int, int]], rows: int, dtype: Any, device: Any) ->
 
 
 def _print(result: dict[str, Any]) -> None:
-    found = result["contenders"]
-    studio = found["studio"]["tokens_per_second"]
-    print(
-        table(
-            f"{result['model']}: {result['rows']} receipts, {result['tokens']:,} tokens",
-            ["contender", "tokens/s", "studio is", "peak memory", "loss after"],
-            [
-                [
-                    name,
-                    f"{one['tokens_per_second']:.0f}",
-                    f"{studio / one['tokens_per_second']:.2f} x",
-                    f"{one['peak_memory_bytes'] / 1e9:.2f} GB",
-                    f"{one['loss']:.4f}",
-                ]
-                for name, one in found.items()
-            ],
+    contenders = result["contenders"]
+    speed = contenders["studio"]["tokens_per_second"]
+    rows = [
+        (
+            name, f"{figures['tokens_per_second']:.0f}", f"{speed / figures['tokens_per_second']:.2f} x",
+            f"{figures['peak_memory_bytes'] / 1e9:.2f} GB", f"{figures['loss']:.4f}",
         )
-    )
+        for name, figures in contenders.items()
+    ]  # fmt: skip
+    title = f"{result['model']}: {result['rows']} receipts, {result['tokens']:,} tokens"
+    print(table(title, ["contender", "tokens/s", "studio is", "peak memory", "loss after"], rows))
     multiply = result["multiply"]
     print(
         f"{multiply['reached_gflops']} of {multiply['limit_gflops']} GFLOP/s in {multiply['precision']}: "

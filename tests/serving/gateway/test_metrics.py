@@ -20,7 +20,6 @@ from aiohttp import web
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
-from bench.studio import free_port
 from serving.gateway import pool
 from serving.gateway.connections import engine_metrics
 from serving.gateway.connections.engine_metrics import Source
@@ -31,6 +30,7 @@ from tests.evaluation.factories import World
 from tests.serving import event_loop
 from tests.serving.feedback.rows import deployed
 from tests.serving.gateway.rig import Rig, backend, release, reply, rig, route
+from tests.stack.test_serve import free_port
 
 SAMPLE = tuple[str, frozenset[tuple[str, str]]]
 
