@@ -1,16 +1,16 @@
-"""The page of batches: upload, progress, result."""
+"""Batches, a section of the page of a deployment: upload, progress, result."""
 
 from typing import Any
 
 from django.http import FileResponse, Http404, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
-from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from serving.batches import services
 from serving.batches.forms import BatchForm
 from serving.batches.lines import MAX_BYTES
+from serving.deployments.queries import section_url
 from serving.models import BatchRun
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
@@ -43,19 +43,21 @@ def batches(request: SignedInRequest, slug: str) -> HttpResponse:
         except Refused as error:
             form.add_error(error.field if error.field in form.fields else None, error.message)
         else:
-            return redirect_to(request, reverse("batches", args=[slug]))
-    part = ""
-    if is_htmx(request):
-        part = "#form" if request.method == "POST" else "#list" if request.GET.get("part") == "list" else ""
+            if not is_htmx(request):
+                return redirect_to(request, section_url(slug, "batches"))
+            form = BatchForm()
+    if request.method != "POST" and not is_htmx(request):
+        return redirect_to(request, section_url(slug, "batches"))
+    part = "#list" if request.method != "POST" and request.GET.get("part") == "list" else ""
     context = {**_listed(project), "form": form, "project": project}
     return render(request, f"{_TEMPLATE}{part}", context, status=422 if form.errors else 200)
 
 
 def _listed(project: Any) -> dict[str, Any]:
-    found = page(
+    newest = page(
         BatchRun.objects.filter(project=project).select_related("token", "created_by"), newest=True, size=SHOWN
     )
-    return {"runs": found.rows, "live": any(run.is_live for run in found.rows)}
+    return {"runs": newest.rows, "live": any(run.is_live for run in newest.rows)}
 
 
 @require_safe
@@ -91,7 +93,7 @@ def resume(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 
 def _back(request: SignedInRequest, project: Any, refused: str = "") -> HttpResponse:
     if not is_htmx(request) and not refused:
-        return redirect_to(request, reverse("batches", args=[project.slug]))
+        return redirect_to(request, section_url(project.slug, "batches"))
     part = "#list" if is_htmx(request) else ""
     context = {**_listed(project), "form": BatchForm(), "project": project, "refused": refused}
     return render(request, f"{_TEMPLATE}{part}", context, status=422 if refused else 200)

@@ -40,12 +40,13 @@ def deployment(request: SignedInRequest, slug: str) -> HttpResponse:
         "deploy_form": _deploy_form(request, project, context["deployment"]),
         "endpoint_form": _endpoint_form(project, context["deployment"]),
         "offers_endpoint": Action.RUN in project.can and not (context["stable"] or context["candidate"]),
+        "show": request.GET.get("show", ""),
     }
     return render(request, _TEMPLATE, context)
 
 
 def _page(project: Any) -> dict[str, Any]:
-    return {**_status(project), **_activity(project)}
+    return {**_status(project), **_activity(project), "was_used": queries.was_used(project)}
 
 
 def _activity(project: Any) -> dict[str, Any]:

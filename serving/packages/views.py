@@ -1,10 +1,12 @@
-"""The page of packages, Build again, and downloads."""
+"""Packages, a section of the page of a deployment; Build again, and downloads."""
+
+from typing import Any
 
 from django.http import Http404, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
-from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
+from serving.deployments.queries import section_url
 from serving.models import Package, Release
 from serving.packages import queries, services
 from serving.packages.bundle import bundle_folder, bundle_name
@@ -13,7 +15,6 @@ from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest, is_htmx, redirect_to
 from training.exports.downloads import zip_folder
 
-_TEMPLATE = "serving/packages/packages.html"
 _RELEASES = Release.objects.select_related("package", "project")
 
 
@@ -35,10 +36,20 @@ def bundle(request: SignedInRequest, slug: str, number: int) -> HttpResponseBase
 def packages(request: SignedInRequest, slug: str) -> HttpResponse:
     """Every package with its engines; it refreshes itself while one is being built."""
     project = project_for(request.user, slug, Action.READ)
-    part = "#list" if is_htmx(request) and request.GET.get("part") == "list" else ""
+    if not is_htmx(request):
+        return redirect_to(request, section_url(slug, "packages"))
+    return _packages(request, project)
+
+
+def _packages(request: SignedInRequest, project: Any, refused: str = "") -> HttpResponse:
     groups = queries.of_project(project)
-    context = {"project": project, "groups": groups, "building": any(group.is_building for group in groups)}
-    return render(request, f"{_TEMPLATE}{part}", context)
+    context = {
+        "project": project,
+        "groups": groups,
+        "building": any(group.is_building for group in groups),
+        "refused": refused,
+    }
+    return render(request, "serving/packages/packages.html", context, status=422 if refused else 200)
 
 
 @require_POST
@@ -49,6 +60,5 @@ def build_again(request: SignedInRequest, slug: str, number: int) -> HttpRespons
     try:
         services.build_again(run=package.eval_run, user=request.user, variants=request.POST.getlist("variants"))
     except Refused as refused:
-        context = {"project": project, "groups": queries.of_project(project), "refused": refused.message}
-        return render(request, f"{_TEMPLATE}{'#list' if is_htmx(request) else ''}", context, status=422)
-    return redirect_to(request, reverse("packages", args=[slug]))
+        return _packages(request, project, refused.message)
+    return _packages(request, project) if is_htmx(request) else redirect_to(request, section_url(slug, "packages"))

@@ -22,24 +22,15 @@ class Tab:
 
 
 GROUPS: dict[str, tuple[Tab, ...]] = {
-    "Serving": (
-        Tab("deployment", "deployment", "Deployment"),
-        Tab("packages", "packages", "Packages"),
-        Tab("confidence", "deploy_confidence", "Confidence"),
-    ),
-    "Monitoring": (
-        Tab("monitoring", "deploy_monitoring", "Monitoring"),
-        Tab("accuracy", "deploy_accuracy", "Live accuracy"),
-    ),
+    "Deployment": (Tab("deployment", "deployment", "Deployment"),),
+    "Monitoring": (Tab("monitoring", "deploy_monitoring", "Monitoring"),),
     "Review": (
         Tab("review", "deploy_review", "Review queue", "review"),
-        Tab("captures", "captures", "Captured traffic"),
+        Tab("accuracy", "deploy_accuracy", "Live accuracy"),
     ),
-    "Versions": (
-        Tab("versions", "deploy_versions", "Versions"),
-        Tab("comparisons", "traffic_comparisons", "Comparisons"),
-    ),
-    "Batches": (Tab("batches", "batches", "Batches", "deploy"),),
+    "Comparisons": (Tab("comparisons", "traffic_comparisons", "Comparisons"),),
+    "Requests from an external model": (Tab("captures", "captures", "Captured traffic"),),
+    "Settings": (Tab("confidence", "deploy_confidence", "Confidence"),),
 }
 
 

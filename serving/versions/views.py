@@ -1,26 +1,27 @@
-"""The page of the versions over time."""
+"""The versions over time, a section of the page of a deployment."""
 
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
+from serving.deployments.queries import section_url
 from serving.retraining import services as retraining_services
 from serving.retraining.queries import open_proposals
 from serving.versions import queries
 from slmstudio.access import Action, project_for
-from slmstudio.web.requests import SignedInRequest, positive_int
+from slmstudio.web.requests import SignedInRequest, is_htmx, positive_int
 
 
 @require_safe
 def versions(request: SignedInRequest, slug: str) -> HttpResponse:
     """Every version that was served."""
     project = project_for(request.user, slug, Action.READ)
+    if not is_htmx(request):
+        return redirect(section_url(slug, "versions"))
     context = {
         "project": project,
-        "tab": "versions",
         "versions": queries.versions(project, timezone.now()),
         "currency": project.currency,
         "proposals": open_proposals(project),
@@ -36,4 +37,4 @@ def dismiss(request: SignedInRequest, slug: str) -> HttpResponse:
     pk = positive_int(request.POST.get("proposal"))
     if not retraining_services.dismiss(project=project, user=request.user, pk=pk):
         messages.error(request, "The proposal is not open.")
-    return redirect(reverse("deploy_versions", args=[slug]))
+    return redirect(section_url(slug, "versions"))

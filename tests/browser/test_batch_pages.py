@@ -31,11 +31,11 @@ def test_a_batch_and_a_budget(world: World, logged_in: As, settings: Any) -> Non
     deployed(world)
     erik = logged_in(world.engineer)
     erik.goto("/p/invoices/deploy/")
-    erik.get_by_role("link", name="Batches").click()
+    erik.locator("#batches > summary").click()
     lines = b'{"id": "a", "text": "1"}\n{"id": "b"}\n'
     erik.get_by_label("File").set_input_files({"name": "a.jsonl", "mimeType": "text/plain", "buffer": lines})
     erik.get_by_role("button", name="Start").click()
-    row = erik.locator("#batches tbody tr")
+    row = erik.locator("#batch-list tbody tr")
     expect(row).to_contain_text("Queued")
     with gateway() as found:
         settings.GATEWAY_URL = found.url

@@ -54,7 +54,7 @@ def test_build_again_and_deploy_an_engine(world: World, logged_in: As, settings:
     finished(build_again(run=report.eval_run, user=world.engineer, variants=["transformers"]))
     erik = logged_in(world.engineer)
     erik.goto("/p/invoices/deploy/")
-    erik.get_by_role("link", name="Packages").click()
+    erik.locator("#packages > summary").click()
     expect(erik.get_by_role("heading", name="Package 1", exact=True)).to_be_visible()
     erik.get_by_text("Build again").click()
     for name in ("vLLM", "llama.cpp, GGUF q8_0"):

@@ -105,7 +105,7 @@ def test_the_page_starts_cancels_and_resumes(world: World, deployed: Deployment,
     jobs.run_batch(batch.pk)
     batch.refresh_from_db()
     assert batch.status == Status.DONE
-    shown = client.get(page)
+    shown = client.get(page, headers={"HX-Request": "true"})
     assert [run.pk for run in shown.context["runs"]] == [batch.pk]
     assert client.get(f"{page}{batch.pk}/result.jsonl").getvalue().count(b"\n") == 2
     assert client.post(f"{page}{batch.pk}/resume/", headers={"HX-Request": "true"}).status_code == 422

@@ -152,10 +152,11 @@ def test_the_page_and_rest_build_again(world: World, report: GateReport) -> None
     Package.objects.update(variants=[{**one, "parity": PARITY} for one in package.variants])
     client = Client()
     client.force_login(world.engineer)
-    page = client.get("/p/invoices/deploy/packages/")
+    page = client.get("/p/invoices/deploy/packages/", headers={"HX-Request": "true"})
     assert page.status_code == 200
     assert [one.package.number for group in page.context["groups"] for one in group.packages] == [1]
     assert b"engine=llama_cpp-q8_0" in page.content
+    assert client.get("/p/invoices/deploy/packages/")["Location"] == "/p/invoices/deploy/?show=packages#packages"
     assert client.post("/p/invoices/deploy/packages/1/build/").status_code == 422
     assert client.post("/p/invoices/deploy/packages/1/build/", {"variants": TWO}).status_code == 302
     api = api_of(world.project, world.engineer, "deploy")

@@ -47,7 +47,7 @@ def deployed(world: World) -> Deployment:
 def page(user: Any) -> Any:
     client = Client()
     client.force_login(user)
-    return client.get(ADDRESS)
+    return client.get(ADDRESS, headers={"HX-Request": "true"})
 
 
 def test_every_version_has_its_period_figures_and_links(world: World, deployed: Deployment) -> None:
