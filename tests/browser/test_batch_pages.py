@@ -33,8 +33,9 @@ def test_a_batch_and_a_budget(world: World, logged_in: As, settings: Any) -> Non
     erik.goto("/p/invoices/deploy/")
     erik.locator("#batches > summary").click()
     lines = b'{"id": "a", "text": "1"}\n{"id": "b"}\n'
-    erik.get_by_label("File").set_input_files({"name": "a.jsonl", "mimeType": "text/plain", "buffer": lines})
-    erik.get_by_role("button", name="Start").click()
+    form = erik.locator("#batch-section")
+    form.get_by_label("File").set_input_files({"name": "a.jsonl", "mimeType": "text/plain", "buffer": lines})
+    form.get_by_role("button", name="Start").click()
     row = erik.locator("#batch-list tbody tr")
     expect(row).to_contain_text("Queued")
     with gateway() as found:
@@ -44,6 +45,7 @@ def test_a_batch_and_a_budget(world: World, logged_in: As, settings: Any) -> Non
     expect(row).to_contain_text("2 of 2")
     check(erik, "batches")
     erik.set_viewport_size(PHONE)
+    erik.evaluate("scrollTo(0, 0)")
     check(erik, "batches-phone")
     with erik.expect_download() as download:
         row.get_by_role("link", name="Download").click()

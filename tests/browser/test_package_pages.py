@@ -72,6 +72,7 @@ def test_build_again_and_deploy_an_engine(world: World, logged_in: As, settings:
     size = erik.viewport_size
     assert size is not None
     erik.set_viewport_size({"width": 390, "height": 844})
+    erik.evaluate("scrollTo(0, 0)")
     check(erik, "packages-phone")
     erik.set_viewport_size(size)
     erik.locator("#package-2 tr", has_text="vLLM").get_by_role("link", name="Deploy").click()
