@@ -96,7 +96,7 @@ def claim(comparison: TrafficComparison) -> str:
     """What is certified, as a sentence."""
     if comparison.kind == TrafficComparison.Kind.SPLIT:
         better, other = (comparison.a, comparison.b) if comparison.verdict == "a" else (comparison.b, comparison.a)
-        return f"{better.label.capitalize()} is better than {other.label}: {Split(**comparison.plan).label}."
+        return f"{better.label.capitalize()} is better than {other.label}: {Split(**comparison.plan).label.lower()}."
     plan = LabelPlan(**comparison.plan)
     measure = "document" if plan.measure == Measure.DOCUMENT else "field"
     return (

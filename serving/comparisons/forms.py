@@ -3,7 +3,6 @@
 from typing import Any
 
 from django import forms
-from django.utils.text import capfirst
 
 from evaluation.models import GateReport
 from labeling.models import Document, Project
@@ -15,17 +14,13 @@ from serving.deployments.queries import approved_reports
 _INPUT, _SELECT = {"class": "form-control"}, {"class": "form-select"}
 
 
-def _sentences(choices: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    return [(value, capfirst(label)) for value, label in choices]
-
-
 class SplitForm(forms.Form):
     """An approved version, the question, and the share."""
 
     report = forms.ChoiceField(label="Version B: approved report", widget=forms.Select(attrs=_SELECT))
     question = forms.ChoiceField(
         label="Question",
-        choices=_sentences(Question.choices),
+        choices=Question.choices,
         help_text="Chosen before the first request; it cannot be changed later.",
         widget=forms.Select(attrs=_SELECT),
     )
@@ -60,12 +55,10 @@ class LabelsForm(forms.Form):
         help_text="The acceptable loss of accuracy. For example, 3 means at most 3 documents in 100.",
         widget=forms.NumberInput(attrs={**_INPUT, "step": "any"}),
     )
-    measure = forms.ChoiceField(
-        label="Measure", choices=_sentences(Measure.choices), widget=forms.Select(attrs=_SELECT)
-    )
+    measure = forms.ChoiceField(label="Measure", choices=Measure.choices, widget=forms.Select(attrs=_SELECT))
     method = forms.ChoiceField(
         label="Verdict",
-        choices=_sentences(Method.choices),
+        choices=Method.choices,
         help_text="A verdict at any time needs more documents, but stays valid no matter how often you read it.",
         widget=forms.Select(attrs=_SELECT),
     )

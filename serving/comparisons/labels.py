@@ -42,15 +42,15 @@ Verdict = TrafficComparison.Verdict
 class Measure(models.TextChoices):
     """What is compared."""
 
-    DOCUMENT = "document", "document accuracy: every field is right"
-    FIELD = "field", "field accuracy: the share of fields that are right"
+    DOCUMENT = "document", "Document accuracy: every field is right"
+    FIELD = "field", "Field accuracy: the share of fields that are right"
 
 
 class Method(models.TextChoices):
     """When it may be read."""
 
-    ANYTIME = "anytime", "at any time: may be read after every label"
-    FIXED = "fixed", "once: when the planned documents are labeled"
+    ANYTIME = "anytime", "At any time: may be read after every label"
+    FIXED = "fixed", "Once: when the planned documents are labeled"
 
 
 @dataclass(frozen=True)

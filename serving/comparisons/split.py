@@ -30,16 +30,16 @@ CHECK_SECONDS = 5.0
 class Question(models.TextChoices):
     """What is compared."""
 
-    FAILURES = "failures", "failure rate"
-    LATENCY = "latency", "latency"
-    ACCURACY = "accuracy", "accuracy judged by feedback"
+    FAILURES = "failures", "Failure rate"
+    LATENCY = "latency", "Latency"
+    ACCURACY = "accuracy", "Accuracy judged by feedback"
 
 
 #: what is counted
 EVENTS = {
-    Question.FAILURES: "documents failed",
-    Question.LATENCY: "slower than the limit",
-    Question.ACCURACY: "judged wrong",
+    Question.FAILURES: "Documents failed",
+    Question.LATENCY: "Slower than the limit",
+    Question.ACCURACY: "Judged wrong",
 }
 
 

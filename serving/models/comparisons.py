@@ -43,18 +43,18 @@ class TrafficComparison(RetryableRun):
     class Kind(models.TextChoices):
         """On what traffic."""
 
-        SPLIT = "split", "live split"
-        SHADOW = "shadow", "labeled documents"
-        REPLAY = "replay", "replayed requests"
+        SPLIT = "split", "Live split"
+        SHADOW = "shadow", "Labeled documents"
+        REPLAY = "replay", "Replayed requests"
 
     class Verdict(models.TextChoices):
         """What is shown."""
 
-        NONE = "", "not shown yet"
+        NONE = "", "Not shown yet"
         A = "a", "A is better"
         B = "b", "B is better"
-        NON_INFERIOR = "certified", "non-inferior"
-        NOT_SHOWN = "not_shown", "not shown"
+        NON_INFERIOR = "certified", "Non-inferior"
+        NOT_SHOWN = "not_shown", "Not shown"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="traffic_comparisons", db_index=False)
     number = models.PositiveIntegerField()

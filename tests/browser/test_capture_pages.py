@@ -86,7 +86,7 @@ def test_a_live_split_is_started_and_stopped(world: World, logged_in: As) -> Non
     erik.locator("#split summary").click()
     erik.get_by_label("Share of B (%)").fill("30")
     erik.get_by_role("button", name="Start").click()
-    expect(erik.locator(".badge").first).to_have_text("not shown yet")
+    expect(erik.locator(".badge").first).to_have_text("Not shown yet")
     check(erik, "live-split")
     assert TrafficComparison.objects.get().b.report == report
     erik.get_by_role("button", name="Stop and keep A").click()
