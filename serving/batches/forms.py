@@ -1,5 +1,7 @@
 """The form of a batch."""
 
+from typing import Any
+
 from django import forms
 
 
@@ -17,3 +19,7 @@ class BatchForm(forms.Form):
         initial=True,
         widget=forms.CheckboxInput(attrs={"class": "form-check-input"}),
     )
+
+    def __init__(self, *args: Any) -> None:
+        # The page has another form with a file.
+        super().__init__(*args, auto_id="batch_%s")
