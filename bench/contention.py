@@ -21,17 +21,13 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
-
-import psutil
 
 from bench.harness import RECEIPTS, ROOT, child_events, prepared, receipts, table, write_dataset
 from evaluation.inference.spec import DocumentsRef, EvalSpec
 from labeling.demo.templates import template
 from slmstudio.runs.child_environment import cpu_settings
-from training.ml.hardware.contention import CpuUsage, cpu_usage
 from training.spec import ContractRef, DatasetRef, ModelRef, RunSpec
 
 #: most times as long as alone, by the number of busy processes
@@ -68,13 +64,6 @@ class Cell(NamedTuple):
     busy: int
 
 
-class Measured(NamedTuple):
-    """Seconds without the first step or document, and cores that programs without a part in it used."""
-
-    seconds: float
-    strays: float
-
-
 def main() -> int:
     """Measures in rounds and prints; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -88,22 +77,20 @@ def main() -> int:
     works = tuple(options.work or ("training", "generation"))
     cells = [Cell(work, name, busy) for busy in (0, 1, 2) for work in works for name in CONTENDERS]
     cells = [cell for cell in cells if cell.contender != "before" or cell.busy == 0 or options.all]
-    measured: dict[Cell, list[Measured]] = {cell: [] for cell in cells}
+    measured: dict[Cell, list[float]] = {cell: [] for cell in cells}
     with tempfile.TemporaryDirectory() as temporary, busy_processes() as others:
         bench = Bench(options.home or Path(temporary), Path(temporary), options.receipts)
         for turn in range(options.rounds):
             for cell in cells:
                 measured[cell].append(bench.measure(cell, others))
                 print(f"round {turn + 1}: {cell} {measured[cell][-1]}", file=sys.stderr, flush=True)
-    seconds = {cell: statistics.median(run.seconds for run in many) for cell, many in measured.items()}
+    seconds = {cell: statistics.median(many) for cell, many in measured.items()}
     print(_table(seconds))
-    strays = statistics.mean(run.strays for many in measured.values() for run in many)
-    print(f"Unrelated programs used {strays:.2f} cores.")
     failures = broken(seconds)
     for failure in failures:
         print(failure)
     if options.json:
-        rows = [{**cell._asdict(), "measured": [run._asdict() for run in many]} for cell, many in measured.items()]
+        rows = [{**cell._asdict(), "seconds": many} for cell, many in measured.items()]
         options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     return 1 if failures else 0
 
@@ -168,25 +155,6 @@ def running(processes: Sequence["subprocess.Popen[bytes]"]) -> Iterator[None]:
             process.send_signal(signal.SIGSTOP)
 
 
-class Strays:
-    """Cores used by programs that have no part in the measurement, since this was made."""
-
-    def __init__(self, busy: set[int]) -> None:
-        """``busy``: the ids of the busy processes; the child is the other one that this process has."""
-        self._child = next(process for process in psutil.Process().children() if process.pid not in busy)
-        self._ours = [self._child, psutil.Process(), *map(psutil.Process, busy)]
-        self._before = self._read()
-
-    def _read(self) -> CpuUsage:
-        now = cpu_usage()
-        spent = [times.cpu_times() for times in self._ours]
-        return replace(now, own=sum(times.user + times.system for times in spent))
-
-    def cores(self) -> float:
-        """Their mean number."""
-        return self._read().load_since(self._before).others
-
-
 class Bench:
     """A prepared model and a dataset of receipts."""
 
@@ -199,27 +167,24 @@ class Bench:
         short = [row for row in receipts(file) if len(row["text"]) < 900]
         write_dataset(self._dataset, {"train": short[: 2 * STEPS], "holdout": short[2 * STEPS : 2 * STEPS + DOCUMENTS]})
 
-    def measure(self, cell: Cell, others: Sequence["subprocess.Popen[bytes]"]) -> Measured:
+    def measure(self, cell: Cell, others: Sequence["subprocess.Popen[bytes]"]) -> float:
         """The work of a cell next to the first ``cell.busy`` of the ``others``, which run from ``start`` on."""
         output = self._work / "output"
         module, text = self._training(output) if cell.work == "training" else self._generation(output)
         path = self._work / f"{cell.work}.yaml"
         path.write_text(text, encoding="utf-8")
         counted: list[float] = []
-        tokens, strays = 0, 0.0
+        tokens = 0
         with ExitStack() as stack:
             for event in child_events(module, str(path), CONTENDERS[cell.contender]):
                 if event["event"] == "start":
                     stack.enter_context(running(others[: cell.busy]))
-                    meter = Strays({process.pid for process in others})
                 elif event["event"] == "metrics":
                     counted.append((event["tokens"] - tokens) / event["tokens_per_second"])
                     tokens = event["tokens"]
-                    strays = meter.cores()
                 elif event["event"] == "output":
                     counted.append(event["latency_ms"] / 1000)
-                    strays = meter.cores()
-        return Measured(sum(counted[1:]), strays)
+        return sum(counted[1:])
 
     def _training(self, output: Path) -> tuple[str, str]:
         spec = RunSpec(

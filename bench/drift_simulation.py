@@ -10,8 +10,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bench.harness import table
-from serving.monitoring.drift import LEVEL, PERIOD_DAYS, PERIOD_LEVEL, Profile, Value, compare
+from bench.harness import set_up_django, table
+
+set_up_django()
+
+from serving.monitoring.drift import LEVEL, PERIOD_DAYS, PERIOD_LEVEL, Profile, Value, compare  # noqa: E402
 
 Rng = np.random.Generator
 

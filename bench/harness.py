@@ -179,6 +179,17 @@ def stack(settings: str = "slmstudio.settings", **variables: str) -> Iterator[co
                 connections.close_all()
 
 
+def set_up_django() -> None:
+    """Sets Django up without servers, for benchmarks of functions whose modules need the models."""
+    import django
+
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "slmstudio.settings")
+    for variable, value in (("DATABASE_URL", "postgresql://none/none"), ("REDIS_URL", "redis://none")):
+        os.environ.setdefault(variable, value)
+    os.environ.setdefault("SECRET_KEY", "abcdefgh" * 4)
+    django.setup()
+
+
 def manage(*arguments: str) -> None:
     """Runs a command of ``manage.py``."""
     subprocess.run([sys.executable, "manage.py", *arguments], cwd=ROOT, check=True)

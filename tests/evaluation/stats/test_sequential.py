@@ -9,8 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from bench.rollout_simulation import canary, shadow
-from bench.sticky_simulation import aborted
+from bench.rollout_simulation import aborted, canary, shadow
 from evaluation.stats.sequential import (
     FIRST_CHECKPOINT,
     THETAS,
