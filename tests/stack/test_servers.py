@@ -79,20 +79,6 @@ def read(running: stack.Running) -> tuple[list[str], list[str]]:
 
 
 @pytest.mark.slow
-def test_data_survives_a_restart(home: Path) -> None:
-    first = stack.start(home)
-    assert first.owned
-    write(first, "a")
-    stack.stop(first)
-    assert servers(home) == (None, None)
-
-    second = stack.start(home)
-    assert second.owned
-    assert read(second) == (["a"], ["a"])
-    stack.stop(second)
-
-
-@pytest.mark.slow
 def test_server_settings(home: Path) -> None:
     running = stack.start(home)
     try:
@@ -193,6 +179,12 @@ def test_kill_9_loses_no_data(home: Path) -> None:
     stack.stop(running)
     assert None not in servers(home), "the second use goes on"
     stack.stop(again)
+    assert servers(home) == (None, None)
+
+    last = stack.start(home)
+    assert last.owned
+    assert read(last) == (["before", "after"], ["before", "after"]), "nothing is lost in an orderly stop"
+    stack.stop(last)
 
 
 def test_pid_files_of_other_processes_are_ignored(home: Path) -> None:
@@ -264,29 +256,23 @@ def test_a_long_home_gets_short_sockets(home: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupted_start_leaves_nothing(home: Path) -> None:
+@pytest.mark.parametrize("moment", ["before the server has its file", "after"])
+def test_an_interrupted_start_leaves_nothing(home: Path, moment: str) -> None:
+    data = Paths.of(home).postgres / "data"
+    if moment != "after":
+        stack.stop(stack.start(home, ["postgres"]))  # the files are made already, so the server starts at once
     process = user(home, before=ENDLESS_START)
     deadline = time.monotonic() + 60
-    while not (Paths.of(home).postgres / "data" / "postmaster.pid").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    assert process.returncode != 0
-    assert servers(home) == (None, None)
-
-
-@pytest.mark.slow
-def test_a_start_that_is_interrupted_before_the_server_has_its_file_leaves_nothing(home: Path) -> None:
-    stack.stop(stack.start(home, ["postgres"]))
-    process = user(home, before=ENDLESS_START)
-    deadline = time.monotonic() + 60
-    while not any("-D" in processes.command(one) for one in processes.descendants(process.pid)):
+    while not (
+        (data / "postmaster.pid").exists()
+        if moment == "after"
+        else any("-D" in processes.command(child) for child in processes.descendants(process.pid))
+    ):
         assert time.monotonic() < deadline
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode != 0
-    assert [*processes.working_in("postgres", Paths.of(home).postgres / "data")] == []
+    assert [*processes.working_in("postgres", data)] == []
     assert servers(home) == (None, None)
 
 

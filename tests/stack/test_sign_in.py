@@ -271,7 +271,7 @@ def test_ipv6_addresses_are_counted_by_network() -> None:
 
 @pytest.mark.slow
 def test_pages_are_served_during_sign_in_attempts(transactional_db: None, queues: None, no_counters: None) -> None:
-    """With the real hasher and real sockets; ``bench.sign_in`` measures how long the pages take."""
+    """With the real hasher and real sockets."""
     person = get_user_model().objects.create(username="ana", password=make_password("x"))
     with server("--workers", "2") as port:
         attempts = beside_attempts(port, signed_in(person))
