@@ -38,7 +38,7 @@ def test_fractions_keep_their_digits() -> None:
         ("[1 2]", "comma or a closing bracket", 1, 4),
         ('{"a": 1} x', "unexpected text", 1, 10),
         ("", "a value is expected", 1, 1),
-        ('["abc', "never closed", 1, 2),
+        ('["abc', "no closing", 1, 2),
         ('["a\nb"]', "line break", 1, 4),
         ("[01]", "comma or a closing bracket", 1, 3),
     ],

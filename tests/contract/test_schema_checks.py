@@ -63,8 +63,8 @@ LOOP = {"$defs": {"n": {"anyOf": [{"$ref": "#/$defs/m"}]}, "m": {"allOf": [{"$re
         (object_schema({"a": {"x-slm": {"knd": "money"}}}), "properties.a.x-slm.knd", "not an option of x-slm"),
         (object_schema({"a": {"x-slm": {"cost": -1}}}), "properties.a.x-slm.cost", "at least 0"),
         (object_schema({"a": {"x-slm": {"locale": "xx_YY"}}}), "properties.a.x-slm.locale", "not a locale"),
-        (object_schema({"a": {"type": "number", "x-slm": {"kind": "date"}}}), "properties.a.x-slm", "does not suit"),
-        (object_schema({"a": {"type": "boolean", "x-slm": {"kind": "money"}}}), "properties.a.x-slm", "does not suit"),
+        (object_schema({"a": {"type": "number", "x-slm": {"kind": "date"}}}), "properties.a.x-slm", "does not fit"),
+        (object_schema({"a": {"type": "boolean", "x-slm": {"kind": "money"}}}), "properties.a.x-slm", "does not fit"),
         (object_schema({"a": {}}, **{"x-slm": {"invariants": ["a =="]}}), "x-slm.invariants.0", "is not valid"),
         (
             object_schema({"a": {}}, **{"x-slm": {"invariants": ["b > 1"]}}),

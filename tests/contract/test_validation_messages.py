@@ -17,7 +17,7 @@ from tests.contract.samples import INVOICE_SCHEMA, SEED_GOLD, SEED_SCHEMA, objec
         ({"type": "integer"}, Decimal("1.5"), "type", "must be a whole number, e.g. 3; found the number 1.5"),
         ({"type": "string"}, 12, "type", "must be a string; found the number 12"),
         ({"type": "string"}, None, "type", "must be a string; found nothing (null)"),
-        ({"type": ["string", "null"]}, [1, 2], "type", "must be text or null; found a list of 2"),
+        ({"type": ["string", "null"]}, [1, 2], "type", "must be a string or null; found a list of 2"),
         ({"type": "boolean"}, "yes", "type", "must be true or false; found the string 'yes'"),
         ({"type": "array"}, {}, "type", "must be a list, [ ... ]; found an object"),
         ({"format": "date"}, "Jan 14", "format", "must be a date written as YYYY-MM-DD; found 'Jan 14'"),

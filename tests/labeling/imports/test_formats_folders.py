@@ -127,7 +127,7 @@ def test_encrypted_entry_is_rejected(tmp_path: Path) -> None:
 def test_table_without_text_in_zip_is_rejected(tmp_path: Path) -> None:
     path = stored(tmp_path, "f.zip", packed({"a.csv": "a,b\n1,2\n", "b.txt": "fine"}))
     bad, good = read(path)
-    assert "the column that holds the document text" in bad.error
+    assert "the column that contains the document text" in bad.error
     assert good.data["text"] == "fine"
 
 

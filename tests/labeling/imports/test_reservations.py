@@ -79,7 +79,7 @@ def test_fifty_confirmed_answers_leave_a_holdout_of_fifteen(desk: Desk) -> None:
     assert blind >= 15  # and those that are withheld to measure automation bias
     ahead = preview(project=desk.project)
     assert (ahead.held_out, ahead.reserved, ahead.few_by_people) == (15, 0, 0)
-    counts = freeze(project=desk.project, user=user).counts
+    counts = freeze(project=desk.project, user=desk.people["engineer"]).counts
     assert counts["splits"]["holdout"] == 15
     assert counts["documents"] == ROWS
 

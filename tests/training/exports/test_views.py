@@ -83,7 +83,7 @@ def text(answer: Any) -> str:
 def test_parity_check_shows_differing_outputs(gguf: ModelExport, login: Login) -> None:
     page = text(login("manager").get(URL))
     assert "<h2>Export</h2>" in page
-    assert "identical (9,100 tokens)" in page
+    assert "Identical (9,100 tokens)" in page
     assert ">19 of 20<" in page
     assert "78%" in page
     assert "77%" in page
@@ -145,7 +145,7 @@ def test_rejected_file_shows_its_measurements(model: ModelVersion, login: Login)
 
 def test_unvalidated_export_is_marked(run: TrainingRun, login: Login) -> None:
     page = text(login("engineer").get(URL))
-    assert page.count("not validated") == 2
+    assert page.count("Not validated") == 2
     assert "it has not been run on a GPU" in page
     assert "Axolotl has not loaded this export." in page
     assert "reference configurations on 2026-" in page
@@ -156,7 +156,7 @@ def test_unvalidated_export_is_marked(run: TrainingRun, login: Login) -> None:
         validation={"ok": True, "version": "0.19.0", "on": "2026-11-26", "rows": {"train": 14, "validation": 2}},
     )
     page = text(login("engineer").get(URL))
-    assert page.count("not validated") == 1
+    assert page.count("Not validated") == 1
     assert "Axolotl 0.19.0 loaded this export on 2026-11-26" in page
 
 

@@ -53,7 +53,7 @@ def test_members_see_the_runs_of_the_url(start: Any, login: Login, role: str) ->
     for number in (1, 2):
         assert f'data-run="/p/receipts/training/{number}/curves.json"' in html
     assert 'role="alert"' not in html
-    assert '<option value="tokens">tokens</option>' in html
+    assert '<option value="tokens">Tokens</option>' in html
 
 
 def test_stranger_gets_404(start: Any, login: Login) -> None:
