@@ -5,21 +5,27 @@ searched for: labels chosen by what a model gets wrong on the hold-out make its 
 (``bench.gate_workflow``).
 """
 
+import os
 import random
 import time
+import uuid
+import zipfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.db.models import Q
 from django.db.models.fields.json import KeyTextTransform
+from numpy.typing import NDArray
 
 from evaluation.audit import services as audit_services
-from evaluation.label_issues import holdout_signatures, similarity
+from evaluation.label_issues import similarity
+from evaluation.label_issues.similarity import Signatures
 from evaluation.models import AuditEntry, EvalOutput, EvalRun
 from labeling.annotation import assignment
 from labeling.datasets.near_duplicates import THRESHOLD
@@ -29,6 +35,7 @@ from slmstudio.access import Action, require
 from slmstudio.contract.scoring.scorer import ERROR_LABELS
 from slmstudio.database.transactions import StatementTimeout, statement_timeout
 from slmstudio.errors import Refused
+from slmstudio.storage import artifacts
 
 #: documents per request
 MAX_COUNT, DEFAULT_COUNT = 500, 20
@@ -44,16 +51,6 @@ _INDEX_SECONDS = 5.0
 _CHUNK = 500
 #: the audit action
 QUEUED_ACTION = "queued look-alikes"
-
-__all__ = [
-    "DEFAULT_COUNT",
-    "MAX_COUNT",
-    "OutputFilter",
-    "failing",
-    "queue_lookalikes",
-    "queued",
-    "queued_documents",
-]
 
 
 @dataclass(frozen=True)
@@ -92,19 +89,6 @@ class Lookalike:
     document: Document
     similarity: float
     like: Document | None
-
-
-@dataclass
-class _Candidates:
-    """The candidates: the number of unlabeled documents, and the keys of those to compare."""
-
-    waiting: int
-    keys: list[int] = field(default_factory=list)
-
-    @property
-    def compared(self) -> int:
-        """The number of candidates."""
-        return len(self.keys)
 
 
 def failing(run: EvalRun, part: OutputFilter) -> Any:
@@ -164,20 +148,20 @@ def _queue(run: EvalRun, part: OutputFilter, count: int, people: Sequence[Any], 
     failing_keys = keys if len(keys) <= _MAX_FAILING else random.Random(run.pk).sample(keys, _MAX_FAILING)
     texts = _texts(failing_keys)
     held_out = _held_out(run.project)
-    candidates = _candidates(run, [texts[key] for key in failing_keys], held_out)
-    if not candidates.keys:
-        raise Refused(_no_candidates_message(candidates), field="form")
-    ours = _texts(candidates.keys)
-    held, signatures = holdout_signatures.held_out(run.project, sorted(held_out))
+    waiting, candidates = _candidates(run, [texts[key] for key in failing_keys], held_out)
+    if not candidates:
+        raise Refused(_no_candidates_message(waiting), field="form")
+    ours = _texts(candidates)
+    held_keys, signatures = signatures_of(run.project, sorted(held_out))
     similar = similarity.nearest(
-        [ours[key] for key in candidates.keys],
+        [ours[key] for key in candidates],
         [texts[key] for key in failing_keys],
-        held,
+        signatures,
+        lambda place: str(Document.objects.values_list("text", flat=True).get(pk=held_keys[place])),
         limit=count,
         threshold=_threshold(run.project),
-        known=signatures,
     )
-    rows = [(candidates.keys[place], score, failing_keys[like_it]) for place, score, like_it in similar.rows]
+    rows = [(candidates[place], score, failing_keys[like_it]) for place, score, like_it in similar.rows]
     if not rows:
         raise Refused(
             "All similar documents are near-duplicates of hold-out documents. Import other documents.", field="form"
@@ -198,8 +182,8 @@ def _queue(run: EvalRun, part: OutputFilter, count: int, people: Sequence[Any], 
                 "words": part.words,
                 "failing": len(keys),
                 "looked_at": len(failing_keys),
-                "waiting": candidates.waiting,
-                "compared": candidates.compared,
+                "waiting": waiting,
+                "compared": len(candidates),
                 "near_held_out": similar.near_held_out,
                 "twins": similar.duplicates,
                 "asked_for": count,
@@ -210,10 +194,10 @@ def _queue(run: EvalRun, part: OutputFilter, count: int, people: Sequence[Any], 
         )
 
 
-def _no_candidates_message(candidates: _Candidates) -> str:
-    if not candidates.waiting:
+def _no_candidates_message(waiting: int) -> str:
+    if not waiting:
         return "There are no unlabeled, unassigned documents. Import more documents."
-    return f"None of the {candidates.waiting:,} unlabeled documents is similar. Import more documents."
+    return f"None of the {waiting:,} unlabeled documents is similar. Import more documents."
 
 
 def _threshold(project: Project) -> float:
@@ -244,13 +228,15 @@ def _texts(keys: Sequence[int]) -> dict[int, str]:
     return {key: texts[key] for key in keys if key in texts}
 
 
-def _candidates(run: EvalRun, texts: list[str], held: set[int]) -> _Candidates:
-    """The documents to compare: all unlabeled ones where they are few, otherwise those with distinctive words."""
+def _candidates(run: EvalRun, texts: list[str], held: set[int]) -> tuple[int, list[int]]:
+    """The number of unlabeled documents, and those to compare: all where they are few, else those with distinctive
+    words.
+    """
     project = run.project
     waiting = [key for key in _waiting(project).order_by("pk").values_list("pk", flat=True) if key not in held]
     waiting = _without_holdout_groups(project, waiting, held)
     if len(waiting) <= _MAX_COMPARED:
-        return _Candidates(len(waiting), waiting)
+        return len(waiting), waiting
     sample = _texts(random.Random(run.pk).sample(waiting, _SAMPLE_SIZE)).values()
     distinctive = similarity.distinctive_words(
         [similarity.words(text) for text in texts], [similarity.words(text) for text in sample]
@@ -269,7 +255,7 @@ def _candidates(run: EvalRun, texts: list[str], held: set[int]) -> _Candidates:
     last = indexed.values_list("document_id", flat=True).first() or 0
     fresh = [key for key in waiting if key > last][: _MAX_COMPARED // 4]
     best = sorted(score, key=lambda key: (-score[key], key))[: _MAX_COMPARED - len(fresh)]
-    return _Candidates(len(waiting), list(dict.fromkeys([*best, *fresh])))
+    return len(waiting), list(dict.fromkeys([*best, *fresh]))
 
 
 def _without_holdout_groups(project: Project, keys: list[int], held: set[int]) -> list[int]:
@@ -322,6 +308,61 @@ def _assign(keys: list[int], people: Sequence[Any]) -> set[int]:
 
 def _unassigned(keys: list[int]) -> Any:
     return Document.objects.filter(pk__in=keys, state=DocumentState.NEW, assigned_to=None, holdout=False)
+
+
+# -- signatures of hold-out texts --------------------------------------------------------------------------------
+
+
+def signatures_of(project: Project, keys: Sequence[int]) -> tuple[list[int], Signatures]:
+    """The keys of documents without deleted ones, and the signatures of their texts, in the same order.
+
+    Those of 20,000 texts take 15 seconds, so they are cached in a file. It is keyed by text hashes and never outdated;
+    missing ones are computed and added.
+    """
+    marks = _text_versions(keys)
+    present = [key for key in keys if key in marks]
+    path = artifacts.local_path(f"lookalikes/{project.pk}/held-out-1.npz")
+    known = _read_signatures(path)
+    fresh = [key for key in present if marks[key] not in known]
+    for start in range(0, len(fresh), _CHUNK):
+        part = fresh[start : start + _CHUNK]
+        rows = dict(Document.objects.filter(pk__in=part).values_list("pk", "text"))
+        keys_read = [key for key in part if key in rows]
+        computed = similarity.signatures([rows[key] for key in keys_read])
+        known.update({marks[key]: computed[index] for index, key in enumerate(keys_read)})
+    present = [key for key in present if marks[key] in known]
+    if fresh:
+        _write_signatures(path, {marks[key]: known[marks[key]] for key in present})
+    stacked = np.vstack([known[marks[key]] for key in present]) if present else similarity.signatures([])
+    return present, stacked
+
+
+def _text_versions(keys: Sequence[int]) -> dict[int, int]:
+    """Document key -> a number that identifies its text."""
+    versions: dict[int, int] = {}
+    for start in range(0, len(keys), _CHUNK):
+        rows = Document.objects.filter(pk__in=keys[start : start + _CHUNK]).values_list("pk", "sha256")
+        versions.update((key, int(sha256[:15], 16)) for key, sha256 in rows)
+    return versions
+
+
+def _read_signatures(path: os.PathLike[str]) -> dict[int, NDArray[np.uint32]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            marks, rows = file["marks"], file["signatures"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return {}  # missing or truncated: computed again
+    if rows.shape != (len(marks), similarity.signatures([]).shape[1]) or rows.dtype != np.uint32:
+        return {}
+    return dict(zip(marks.tolist(), rows, strict=True))
+
+
+def _write_signatures(path: os.PathLike[str], known: dict[int, NDArray[np.uint32]]) -> None:
+    """Replaces the file atomically."""
+    fresh = f"{os.fspath(path)}.{uuid.uuid4().hex}.tmp"
+    with open(fresh, "wb") as file:
+        np.savez(file, marks=np.array(list(known), dtype=np.int64), signatures=np.vstack(list(known.values())))
+    os.replace(fresh, path)
 
 
 # -- queued lookalikes ------------------------------------------------------------------------------------------

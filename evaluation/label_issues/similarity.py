@@ -7,8 +7,9 @@ failing texts, rare in a sample of all); only these are compared like near-dupli
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +38,8 @@ def distinctive_words(
     A word of a single failing text counts only if it is in the sample or consists of letters: a number that occurs
     nowhere else would match nothing.
     """
-    known = Counter(word for one in sample for word in one)
-    shared = Counter(word for one in failing for word in one)
+    known = Counter(word for words_of_text in sample for word in words_of_text)
+    shared = Counter(word for words_of_text in failing for word in words_of_text)
     max_count = max(1, len(sample) // 5)
     weights: dict[str, float] = {}
     for word, count in shared.items():
@@ -50,7 +51,7 @@ def distinctive_words(
     best = sorted(weights.items(), key=lambda item: (-item[1], item[0]))
     chosen = dict(best[: limit // 2])
     # The best words of each failing text, so that similar ones do not take all places.
-    ranked = [sorted(one & weights.keys(), key=lambda word: (-weights[word], word)) for one in failing]
+    ranked = [sorted(text & weights.keys(), key=lambda word: (-weights[word], word)) for text in failing]
     for place in range(4):
         for own in ranked:
             if len(chosen) < limit and place < len(own):
@@ -82,76 +83,56 @@ def signatures(texts: Iterable[str]) -> Signatures:
 def nearest(
     candidates: Sequence[str],
     failing: Sequence[str],
-    held_out: Sequence[str],
+    held_out: Signatures,
+    held_out_text: Callable[[int], str],
     *,
     limit: int,
     threshold: float = THRESHOLD,
-    known: Signatures | None = None,
 ) -> SimilarDocuments:
     """The ``limit`` candidates that are most similar to a failing text, without near-duplicates of hold-out texts and
     of each other.
 
-    ``known``: signatures of the hold-out texts; only texts whose signatures are close are read then.
+    ``held_out``: signatures of the hold-out texts; only texts whose signatures are close are read.
     """
     if not candidates or not failing:
         return SimilarDocuments()
     sketches = MinHashIndex()
     for text in (*candidates, *failing):
         sketches.add(text)
-    ours = range(len(candidates))
-    theirs = range(len(candidates), len(candidates) + len(failing))
-    held = HoldoutIndex(sketches, held_out, signatures(held_out) if known is None else known)
-    estimates = sketches.estimates(ours, theirs)
+
+    @cache
+    def sketch_of(place: int) -> int:
+        """The place of a hold-out text among the sketches."""
+        sketches.add(held_out_text(place))
+        return len(sketches) - 1
+
+    estimates = sketches.estimates(
+        range(len(candidates)), range(len(candidates), len(candidates) + len(failing))
+    )  # fmt: skip
     like = estimates.argmax(axis=1)
     score = estimates[np.arange(len(candidates)), like]
     own = sketches.signatures[: len(candidates)]
     rows: list[tuple[int, float, int]] = []
     near, duplicates = 0, 0
-    for one in np.argsort(-score, kind="stable").tolist():
+
+    def is_near(candidate: int, others: Iterable[int]) -> bool:
+        return any(sketches.similarity(candidate, other) >= threshold for other in others)
+
+    for candidate in np.argsort(-score, kind="stable").tolist():
         if len(rows) == limit:
             break
-        if held.has_near(one, own[one], threshold):
+        chosen = [place for place, _, _ in rows]
+        if is_near(candidate, (sketch_of(place) for place in _close(held_out, own[candidate], threshold))):
             near += 1
-        elif _is_near_duplicate(sketches, one, own, [chosen for chosen, _, _ in rows], threshold):
+        elif is_near(candidate, (chosen[place] for place in _close(own[chosen], own[candidate], threshold))):
             duplicates += 1
         else:
-            rows.append((one, round(float(score[one]), 3), int(like[one])))
+            rows.append((candidate, round(float(score[candidate]), 3), int(like[candidate])))
     return SimilarDocuments(rows, near, duplicates)
 
 
-class HoldoutIndex:
-    """The hold-out texts: their signatures, and the sketches of those that were compared."""
-
-    def __init__(self, sketches: MinHashIndex, texts: Sequence[str], stacked: Signatures) -> None:
-        self._sketches, self._texts, self._stacked = sketches, texts, stacked
-        self._place: dict[int, int] = {}
-
-    def has_near(self, one: int, signature: Signatures, threshold: float) -> bool:
-        """Whether a text is a near-duplicate of a hold-out text."""
-        return any(
-            self._sketches.similarity(one, self._sketch(place)) >= threshold
-            for place in _candidates(self._stacked, signature, threshold)
-        )
-
-    def _sketch(self, place: int) -> int:
-        if place not in self._place:
-            self._place[place] = len(self._sketches)
-            self._sketches.add(self._texts[place])
-        return self._place[place]
-
-
-def _is_near_duplicate(
-    sketches: MinHashIndex, one: int, stacked: Signatures, others: Sequence[int], threshold: float
-) -> bool:
-    """Whether a text is a near-duplicate of one of some others."""
-    if not others:
-        return False
-    suspects = _candidates(stacked[list(others)], stacked[one], threshold)
-    return any(sketches.similarity(one, others[place]) >= threshold for place in suspects)
-
-
-def _candidates(stacked: Signatures, signature: Signatures, threshold: float) -> list[int]:
+def _close(stacked: Signatures, signature: Signatures, threshold: float) -> list[int]:
     """Indexes of the signatures that may be this similar."""
-    same = np.count_nonzero(stacked == signature, axis=1)
-    found: list[int] = np.flatnonzero(same >= (threshold - _SLACK) * len(signature)).tolist()
-    return found
+    equal = np.count_nonzero(stacked == signature, axis=1)
+    places: list[int] = np.flatnonzero(equal >= (threshold - _SLACK) * len(signature)).tolist()
+    return places

@@ -86,7 +86,7 @@ def test_corrected_gold_answers_the_question(world: World, run: EvalRun) -> None
     assert (question.answer, question.answered_by) == ("corrected", rita)
     document = fresh(world)
     assert (document.disputed, document.state, gold_of(document)[TOTAL]) == (False, "approved", Decimal("7.77"))
-    assert AuditEntry.objects.get(action="answered").details["answer"] == "upheld"
+    assert AuditEntry.objects.get(action="answered").details["answer"] == "Upheld"
     assert challenges_module.resolve_project(world.project) == 0, "once is enough"
 
 

@@ -1,12 +1,12 @@
 """Documents that look like failing ones: never held out, nor nearly so; at the front of a queue; listed afterwards."""
 
 import random
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from django.db import connection
 
-from evaluation.label_issues import holdout_signatures, lookalikes, similarity
+from evaluation.label_issues import lookalikes, similarity
 from evaluation.label_issues.lookalikes import OutputFilter
 from evaluation.models import AuditEntry, EvalRun
 from labeling.annotation.queue import next_document
@@ -196,21 +196,23 @@ def test_signatures_of_the_hold_out_are_cached(world: World, run: EvalRun, monke
     def counted(texts: Any) -> Any:
         listed = list(texts)
         made.append(len(listed))
-        return similarity.signatures(listed)
+        return signatures(listed)
 
-    monkeypatch.setattr(holdout_signatures, "signatures", counted)
+    signatures = similarity.signatures
+    monkeypatch.setattr(similarity, "signatures", counted)
     keys = sorted(Document.objects.filter(project=world.project, holdout=True).values_list("pk", flat=True))
-    texts, first = holdout_signatures.held_out(world.project, keys)
-    assert (len(texts), first.shape[0], sum(made)) == (12, 12, 12)
-    assert (first == similarity.signatures([texts[place] for place in range(12)])).all()
+    present, first = lookalikes.signatures_of(world.project, keys)
+    assert (present, first.shape[0], sum(made)) == (keys, 12, 12)
+    texts = dict(Document.objects.filter(pk__in=keys).values_list("pk", "text"))
+    assert (first == signatures([texts[key] for key in keys])).all()
     made.clear()
     document(world, "One more that is held out now.", "one-more", holdout=True)
     more = sorted(Document.objects.filter(project=world.project, holdout=True).values_list("pk", flat=True))
-    _, again = holdout_signatures.held_out(world.project, more)
+    _, again = lookalikes.signatures_of(world.project, more)
     assert sum(made) == 1, "only of what is new"
     assert (again[:12] == first).all()
     artifacts.local_path(f"lookalikes/{world.project.pk}/held-out-1.npz").write_bytes(b"PK\x03\x04 cut off")
-    _, anew = holdout_signatures.held_out(world.project, more)
+    _, anew = lookalikes.signatures_of(world.project, more)
     assert (anew == again).all()
 
 
@@ -286,18 +288,17 @@ def test_another_projects_documents_are_none(world: World, run: EvalRun) -> None
 
 
 def test_only_close_hold_out_texts_are_read() -> None:
-    class Read(list[str]):
-        places: ClassVar[list[int]] = []
+    held = [noise(1), noise(2), "quite another text about something else"]
+    read: list[int] = []
 
-        def __getitem__(self, place: Any) -> Any:
-            self.places.append(place)
-            return super().__getitem__(place)
+    def text_of(place: int) -> str:
+        read.append(place)
+        return held[place]
 
-    held = Read([noise(1), noise(2), "quite another text about something else"])
-    known = similarity.signatures(list(held))
-    found = similarity.nearest([noise(2) + ".", noise(7)], [noise(2)], held, limit=5, known=known)
-    assert ([place for place, _, _ in found.rows], found.near_held_out) == ([1], 1)
-    assert Read.places == [1]
+    candidates = [noise(2) + ".", noise(7)]
+    similar = similarity.nearest(candidates, [noise(2)], similarity.signatures(held), text_of, limit=5)
+    assert ([place for place, _, _ in similar.rows], similar.near_held_out) == ([1], 1)
+    assert read == [1]
 
 
 def test_distinctive_words_are_shared_and_rare() -> None:
@@ -310,9 +311,10 @@ def test_distinctive_words_are_shared_and_rare() -> None:
 
 
 def test_nothing_to_compare_is_no_error() -> None:
-    assert similarity.nearest([], ["a"], [], limit=3).rows == []
-    assert similarity.nearest(["a"], [], [], limit=3).rows == []
-    assert [place for place, _, _ in similarity.nearest(["", "hello there"], ["hello their"], [], limit=3).rows] == [
-        1,
-        0,
-    ]
+    def nearest(candidates: list[str], failing: list[str]) -> list[int]:
+        none = similarity.signatures([])
+        return [row[0] for row in similarity.nearest(candidates, failing, none, lambda place: "", limit=3).rows]
+
+    assert nearest([], ["a"]) == []
+    assert nearest(["a"], []) == []
+    assert nearest(["", "hello there"], ["hello their"]) == [1, 0]

@@ -15,7 +15,7 @@ from evaluation.label_issues.lookalikes import QUEUED_ACTION
 from evaluation.models import AuditEntry, EvalRun, LabelChallenge
 from labeling.models import DatasetVersion, Document
 from slmstudio.access import Action, project_for
-from tests.evaluation.factories import World, evaluated, right
+from tests.evaluation.factories import World, evaluated
 from tests.evaluation.gold_desk import decide, doubted, first_id, reviewer, says_total, scored_again
 from tests.evaluation.label_issues.test_lookalikes import document, failed, failing_run, relative
 from tests.evaluation.runs.test_rescoring import corrected
@@ -40,13 +40,6 @@ def address(world: World, run: EvalRun) -> str:
     return f"/p/invoices/evaluation/{run.number}/outputs/{key}/challenge/"
 
 
-def test_every_case_has_the_button(world: World, run: EvalRun, engineer: Client) -> None:
-    assertContains(engineer.get(address(world, run).removesuffix("challenge/")), address(world, run))
-    other = evaluated(world, right, tuned=False)
-    page = engineer.get(f"/p/invoices/evaluation/compare/?runs={other.number},{run.number}")
-    assertContains(page, address(world, run))
-
-
 def test_the_form_offers_what_is_wrong_first_and_sends_it_on(world: World, run: EvalRun, engineer: Client) -> None:
     page = engineer.get(address(world, run))
     assert page.context["form"]["field"].value() == "total_amount"
@@ -66,17 +59,11 @@ def test_a_manager_can_challenge_and_an_invalid_field_has_an_error(world: World,
     assert LabelChallenge.objects.get().field == ""
 
 
-def test_markup_in_a_reason_stays_text(world: World, run: EvalRun, engineer: Client) -> None:
-    engineer.post(address(world, run), {"field": "vendor", "reason": "<script>alert(1)</script>"})
-    assertContains(engineer.get(LIST), "&lt;script&gt;alert(1)")
-    assertNotContains(engineer.get(LIST), "<script>alert(1)")
-
-
 def test_the_review_page_shows_the_challenge(world: World, run: EvalRun, client: Client) -> None:
     doubted(run, first_id(world), world.engineer, reason="look at the bottom")
     client.force_login(reviewer(world))
     key = Document.objects.get(project=world.project, external_id=first_id(world)).pk
-    assertContains(client.get("/p/invoices/review/?show=disputed"), "challenged by erik")
+    assertContains(client.get("/p/invoices/review/?show=disputed"), "Challenged by erik")
     page = client.get(f"/p/invoices/review/{key}/")
     for words in ("look at the bottom", "7.77", "an import", "only a suggestion"):
         assertContains(page, words)
@@ -181,7 +168,3 @@ def test_longer_lists_take_no_more_queries(
         engineer.get(LIST)
     with django_assert_max_num_queries(11):  # one for the last decision
         engineer.get("/p/invoices/review/?show=disputed")
-
-
-def test_an_empty_list_has_an_explanation(world: World, engineer: Client) -> None:
-    assertContains(engineer.get(LIST), "No label challenges")

@@ -61,9 +61,9 @@ def test_forms_of_runs_show_them(desk: Desk) -> None:
     page = engineer.get(desk.url("training/new/"))
     assert page.context["dataset_warnings"] == dataset_warnings(dataset, OF_TRAINING)
     assert page.content.decode().count('class="alert alert-warning') == 3
-    search = engineer.get(desk.url("training/searches/new/"))
+    search = engineer.get(desk.url("studies/search/new/"))
     assert search.context["dataset_warnings"] == dataset_warnings(dataset, OF_SEARCH)
-    prompts = engineer.get(desk.url("benchmark/prompts/new/"))
+    prompts = engineer.get(desk.url("studies/prompt/new/"))
     assert len(prompts.context["dataset_warnings"]) == 2
     for split in (Split.VALIDATION, Split.HOLDOUT):
         query = f"?part=price&dataset={dataset.number}&split={split.value}"

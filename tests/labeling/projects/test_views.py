@@ -185,10 +185,10 @@ def test_a_new_project_shows_its_next_step_only(desk: Desk) -> None:
 SECTIONS = {
     "annotator": ["Overview", "Documents", "Label", "Review", "Progress"],
     "reviewer": ["Overview", "Documents", "Label", "Review", "Progress", "Deploy"],
-    "manager": ["Overview", "Contract", "Documents", "Progress", "Evaluation", "Gates", "Deploy"],
+    "manager": ["Overview", "Contract", "Documents", "Progress", "Studies", "Evaluation", "Gates", "Deploy"],
     "engineer": [
         *("Overview", "Contract", "Documents", "Pre-labels", "Label", "Review", "Progress", "Datasets", "Benchmark"),
-        *("Training", "Evaluation", "Gates", "Deploy"),
+        *("Training", "Studies", "Evaluation", "Gates", "Deploy"),
     ],
 }
 SECTIONS["owner"] = [*SECTIONS["engineer"], "Settings"]

@@ -76,37 +76,25 @@ def test_as_many_trials_at_the_same_time_as_allowed(start_search: Start) -> None
     assert states(search) == ["running", "complete", "running", "running"]
 
 
-def test_worse_trial_is_pruned_at_its_evaluation(start_search: Start) -> None:
+@pytest.mark.parametrize(
+    ("first", "value", "total", "is_pruned"),
+    [(0.8, 0.4, 100, True), (0.5, 0.9, 100, False), (0.8, 0.4, 50, False)],
+    ids=["worse", "better", "worse at its end"],
+)
+def test_worse_trial_is_pruned_at_its_evaluation(
+    start_search: Start, first: float, value: float, total: int, is_pruned: bool
+) -> None:
     search = start_search()
-    complete(search, 1, 0.8)
+    complete(search, 1, first)
     run = trial_run(search, 2)
-    evaluate(run, 0.4)
+    evaluate(run, value, total=total)
     services.advance(search.pk)
     run.refresh_from_db()
-    assert run.cancel_requested
-    end(run, Status.CANCELLED)
-    services.advance(search.pk)
-    assert states(search) == ["complete", "pruned", "running"]
-
-
-def test_better_trial_goes_on(start_search: Start) -> None:
-    search = start_search()
-    complete(search, 1, 0.5)
-    run = trial_run(search, 2)
-    evaluate(run, 0.9)
-    services.advance(search.pk)
-    run.refresh_from_db()
-    assert not run.cancel_requested
-
-
-def test_trial_at_its_end_is_not_pruned(start_search: Start) -> None:
-    search = start_search()
-    complete(search, 1, 0.8)
-    run = trial_run(search, 2)
-    evaluate(run, 0.4, total=50)
-    services.advance(search.pk)
-    run.refresh_from_db()
-    assert not run.cancel_requested
+    assert run.cancel_requested == is_pruned
+    if is_pruned:
+        end(run, Status.CANCELLED)
+        services.advance(search.pk)
+        assert states(search) == ["complete", "pruned", "running"]
 
 
 def test_value_is_that_of_the_weights_that_were_kept(start_search: Start) -> None:
