@@ -160,10 +160,10 @@ def roll_back(request: HttpRequest, slug: Slug, body: ReasonIn) -> HttpResponse:
 
 def _change(request: HttpRequest, change: Callable[..., Any], **values: Any) -> HttpResponse:
     project = project_of(request)
-    found = queries.find(project)
-    if found is None:
+    deployment = queries.find(project)
+    if deployment is None:
         raise Problem(409, "Nothing is deployed.")
-    return _changed(project, lambda: change(deployment=found, user=_user(request), **values))
+    return _changed(project, lambda: change(deployment=deployment, user=_user(request), **values))
 
 
 def _changed(project: Project, change: Callable[[], Any]) -> HttpResponse:
@@ -180,15 +180,15 @@ def _user(request: HttpRequest) -> Any:
 
 
 def _out(project: Project) -> dict[str, Any]:
-    found = queries.find(project)
-    previous = services.previous_stable(found) if found is not None and found.stable_id else None
+    deployment = queries.find(project)
+    previous = services.previous_stable(deployment) if deployment is not None and deployment.stable_id else None
     return {
-        "stable": _release(found, found.stable) if found else None,
-        "candidate": _release(found, found.candidate) if found else None,
-        "stage": found.stage if found else "",
-        "share": found.share if found else 0.0,
-        "capture": found.capture if found else "",
-        "sticky": found.sticky if found else False,
+        "stable": _release(deployment, deployment.stable) if deployment else None,
+        "candidate": _release(deployment, deployment.candidate) if deployment else None,
+        "stage": deployment.stage if deployment else "",
+        "share": deployment.share if deployment else 0.0,
+        "capture": deployment.capture if deployment else "",
+        "sticky": deployment.sticky if deployment else False,
         "previous": previous.number if previous else None,
         "events": [
             {
@@ -209,15 +209,15 @@ def _release(deployment: Deployment, release: Release | None) -> dict[str, Any] 
     status = queries.status_of(deployment, release)
     if status is None:
         return None
-    found, (state, label) = status.release, status.state
+    release, (state, label) = status.release, status.state
     return {
-        "version": found.number,
-        "model": found.label.partition(": ")[2],
-        "report": found.report.number if found.report else None,
+        "version": release.number,
+        "model": release.label.partition(": ")[2],
+        "report": release.report.number if release.report else None,
         "state": state,
         "state_label": label,
         "error": status.error,
-        "package_sha256": found.package.sha256 if found.package else "",
+        "package_sha256": release.package.sha256 if release.package else "",
         "replicas_ready": status.ready,
         "replicas_wanted": status.wanted,
         "requests": status.requests,

@@ -46,15 +46,16 @@ class DeployForm(forms.Form):
 
     def __init__(self, data: Any = None, *, project: Project, initial: dict[str, Any] | None = None) -> None:
         super().__init__(data, initial=initial)
-        self.reports: dict[str, GateReport] = {str(one.number): one for one in queries.approved_reports(project)}
-        self.runs = {f"evaluation-{one.number}": one for one in queries.shadow_runs(project, self.reports.values())}
-        runs = [*(one.eval_run for one in self.reports.values()), *self.runs.values()]
+        reports = queries.approved_reports(project)
+        self.reports: dict[str, GateReport] = {str(report.number): report for report in reports}
+        self.runs = {f"evaluation-{run.number}": run for run in queries.shadow_runs(project, reports)}
+        runs = [*(report.eval_run for report in reports), *self.runs.values()]
         self.fields["engine"].choices = [("", "As evaluated"), *queries.engine_choices(runs)]  # type: ignore[attr-defined]
         groups = {
-            "Approved": [(key, f"Report {key}: {one.eval_run.model_label}") for key, one in self.reports.items()],
+            "Approved": [(key, f"Report {key}: {report.eval_run.model_label}") for key, report in self.reports.items()],
             "Not approved (shadow only)": [
-                (key, f"Evaluation {one.number}: {one.model_label}, {one.get_split_display().lower()}")
-                for key, one in self.runs.items()
+                (key, f"Evaluation {run.number}: {run.model_label}, {run.get_split_display().lower()}")
+                for key, run in self.runs.items()
             ],
         }
         self.fields["report"].choices = [(title, rows) for title, rows in groups.items() if rows]  # type: ignore[attr-defined]

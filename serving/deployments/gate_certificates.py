@@ -47,11 +47,11 @@ def of_project(project: Project) -> list[GateCertificate]:
     rows = GateReport.objects.filter(project=project, production_run__isnull=False).order_by("-number")
     rows = rows.select_related("eval_run__training_run", "eval_run__model_version", "eval_run__export")
     rows = rows.select_related("eval_run__base_model", "eval_run__endpoint", "eval_run__classical")
-    found = []
+    certificates = []
     for report in rows[:MAX_REPORTS]:
         report.project = project
-        found += _certificates(report)
-    return found
+        certificates += _certificates(report)
+    return certificates
 
 
 def of_release(release: Release) -> list[GateCertificate]:

@@ -123,16 +123,16 @@ def find(project: Project) -> Deployment | None:
     # Planning the joins takes longer than this query, and most projects have none yet.
     if not Deployment.objects.filter(project=project).exists():
         return None
-    found: Deployment | None = Deployment.objects.with_releases().filter(project=project).first()
-    if found is not None:
-        found.project = project
-    return found
+    deployment: Deployment | None = Deployment.objects.with_releases().filter(project=project).first()
+    if deployment is not None:
+        deployment.project = project
+    return deployment
 
 
 def production_model(project: Project) -> ProductionModel | None:
     """What answers the requests of a project as its stable version, for gates that compare with it."""
-    found = find(project)
-    release = found.stable if found is not None else None
+    deployment = find(project)
+    release = deployment.stable if deployment is not None else None
     if release is None:
         return None
     source = f"{release} of the deployment"
@@ -225,12 +225,12 @@ def approved_reports(project: Project) -> list[GateReport]:
         .order_by("-report__number")
     )  # fmt: skip
     current = CurrentState(project)
-    found = []
+    reports = []
     for approval in approvals[:10]:
         approval.report.project = project
         if approval.report.eval_run.backend.is_servable and not void_reasons(approval, files=False, current=current):
-            found.append(approval.report)
-    return found
+            reports.append(approval.report)
+    return reports
 
 
 def was_deployed(report: GateReport) -> bool:
@@ -251,18 +251,18 @@ def shadow_runs(project: Project, approved: Iterable[GateReport]) -> list[EvalRu
 def engine_choices(runs: Iterable[EvalRun]) -> list[tuple[str, str]]:
     """Key and label of every engine that can serve the models of evaluations."""
     runs = list(runs)
-    found = {choice.key: choice.label for run in runs for choice in choices(run) if not choice.problem}
+    labels = {choice.key: choice.label for run in runs for choice in choices(run) if not choice.problem}
     # By the engine alone as well: the first GGUF file then.
     engines = Package.Engine.choices[:2] if any(run.classical_id is None for run in runs) else []
-    return list({**{str(key): str(label) for key, label in engines}, **found}.items())
+    return list({**{str(key): str(label) for key, label in engines}, **labels}.items())
 
 
 def deploy_action(report: GateReport, user: User) -> ReportAction | None:
     """The button on the page of an approved report, for users who may deploy; None where its model is deployed."""
     if Action.DEPLOY not in getattr(report.project, "can", ()) or report.eval_run.endpoint_id is not None:
         return None
-    found = find(report.project)
-    if found is not None and report.pk in {release.report_id for release in found.serving}:
+    deployment = find(report.project)
+    if deployment is not None and report.pk in {release.report_id for release in deployment.serving}:
         return None
     url = reverse("deployment", args=[report.project.slug])
     return ReportAction("Deploy", "rocket-takeoff", f"{url}?report={report.number}#deploy")

@@ -287,14 +287,14 @@ def record_change(deployment: Deployment, kind: str, user: User | None, reason: 
 def _locked(project: Project) -> Deployment:
     """The deployment of a project, locked; created where there is none."""
     Deployment.objects.bulk_create([Deployment(project=project)], ignore_conflicts=True)
-    found: Deployment = Deployment.objects.select_for_update(of=("self",)).with_releases().get(project=project)
-    found.project = project
-    return found
+    deployment: Deployment = Deployment.objects.select_for_update(of=("self",)).with_releases().get(project=project)
+    deployment.project = project
+    return deployment
 
 
 def _release(project: Project, package: Package, variant: str, report: GateReport | None, user: User) -> Release:
-    found = Release.objects.filter(package=package, variant=variant, report=report).first()
-    return found or Release.objects.create(
+    release = Release.objects.filter(package=package, variant=variant, report=report).first()
+    return release or Release.objects.create(
         project=project,
         number=project.next_number(Release),
         package=package,

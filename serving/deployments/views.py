@@ -1,5 +1,6 @@
 """The page of a deployment: what answers, trying it, calling it, changing it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -58,40 +59,39 @@ def _activity(project: Any) -> dict[str, Any]:
 
 
 def _status(project: Any) -> dict[str, Any]:
-    found = queries.find(project)
-    stable = queries.status_of(found, found.stable) if found else None
-    candidate = queries.status_of(found, found.candidate) if found else None
+    deployment = queries.find(project)
+    stable = queries.status_of(deployment, deployment.stable) if deployment else None
+    candidate = queries.status_of(deployment, deployment.candidate) if deployment else None
     # At all traffic a candidate becomes the stable version at once, maybe before its rollout is loaded.
-    settling = (found is not None and candidate is not None and found.stage == Stage.FULL) or any(
-        one is not None and one.state[0] in ("queued", "running") for one in (stable, candidate)
+    settling = (deployment is not None and candidate is not None and deployment.stage == Stage.FULL) or any(
+        status is not None and status.state[0] in ("queued", "running") for status in (stable, candidate)
     )
-    steps = (
-        [one for one in services.STEPS if found is not None and found.stage and one > found.share] if candidate else []
-    )
+    share = deployment.share if deployment is not None and deployment.stage and candidate else 1.0
+    steps = [step for step in services.STEPS if step > share]
     return {
         "project": project,
-        "deployment": found,
+        "deployment": deployment,
         "stable": stable,
         "candidate": candidate,
         "settling": settling,
-        "steps": [(int(100 * one), one) for one in steps],
-        "previous": services.previous_stable(found) if found and found.stable_id else None,
+        "steps": [(int(100 * step), step) for step in steps],
+        "previous": services.previous_stable(deployment) if deployment and deployment.stable_id else None,
         "reason_form": ReasonForm(),
     }
 
 
-def _deploy_form(request: SignedInRequest, project: Any, found: Deployment | None) -> DeployForm | None:
+def _deploy_form(request: SignedInRequest, project: Any, deployment: Deployment | None) -> DeployForm | None:
     if Action.DEPLOY not in project.can:
         return None
-    first = found is None or found.stable_id is None
+    first = deployment is None or deployment.stable_id is None
     initial = {"stage": Stage.FULL if first else Stage.SHADOW, "report": request.GET.get("report", "")}
     initial["engine"] = request.GET.get("engine", "")
     return DeployForm(project=project, initial=initial)
 
 
-def _endpoint_form(project: Any, found: Deployment | None) -> EndpointForm | None:
+def _endpoint_form(project: Any, deployment: Deployment | None) -> EndpointForm | None:
     """For users who may deploy, where nothing is deployed and the project has an external model."""
-    if Action.DEPLOY not in project.can or (found is not None and found.serving):
+    if Action.DEPLOY not in project.can or (deployment is not None and deployment.serving):
         return None
     form = EndpointForm(project=project)
     return form if form.has_choices else None
@@ -138,43 +138,43 @@ def deploy_endpoint(request: SignedInRequest, slug: str) -> HttpResponse:
 @require_POST
 def promote(request: SignedInRequest, slug: str) -> HttpResponse:
     """Moves the candidate to a larger share, or to all traffic."""
-    share = next((one for one in services.STEPS if str(int(100 * one)) == request.POST.get("share")), None)
-    return _change(request, slug, lambda found: services.promote(deployment=found, user=request.user, share=share))
+    share = next((step for step in services.STEPS if str(int(100 * step)) == request.POST.get("share")), None)
+    return _change(request, slug, services.promote, share=share)
 
 
 @require_POST
 def abort(request: SignedInRequest, slug: str) -> HttpResponse:
     """Takes the candidate out."""
     reason = request.POST.get("reason", "")[:1_000]
-    return _change(request, slug, lambda found: services.abort(deployment=found, user=request.user, reason=reason))
+    return _change(request, slug, services.abort, reason=reason)
 
 
 @require_POST
 def roll_back(request: SignedInRequest, slug: str) -> HttpResponse:
     """Back to the release before."""
     reason = request.POST.get("reason", "")[:1_000]
-    return _change(request, slug, lambda found: services.roll_back(deployment=found, user=request.user, reason=reason))
+    return _change(request, slug, services.roll_back, reason=reason)
 
 
 @require_POST
 def stop(request: SignedInRequest, slug: str) -> HttpResponse:
     """Nothing answers any more."""
     reason = request.POST.get("reason", "")[:1_000]
-    return _change(request, slug, lambda found: services.stop(deployment=found, user=request.user, reason=reason))
+    return _change(request, slug, services.stop, reason=reason)
 
 
-def _change(request: SignedInRequest, slug: str, change: Any) -> HttpResponse:
+def _change(request: SignedInRequest, slug: str, change: Callable[..., Any], **values: Any) -> HttpResponse:
     project = project_for(request.user, slug, Action.DEPLOY)
-    found = queries.find(project)
+    deployment = queries.find(project)
     refused = "Nothing is deployed."
-    if found is not None:
+    if deployment is not None:
         try:
-            change(found)
+            change(deployment=deployment, user=request.user, **values)
         except Refused as error:
             refused = error.message
         else:
             return redirect_to(request, reverse("deployment", args=[slug]))
-    context = {**_page(project), "refused": refused, "deploy_form": _deploy_form(request, project, found)}
+    context = {**_page(project), "refused": refused, "deploy_form": _deploy_form(request, project, deployment)}
     context |= {"snippets": snippets(slug), "try_form": TryForm(initial={"text": queries.sample_text(project)})}
     part = "#status" if is_htmx(request) else ""
     return render(request, f"{_TEMPLATE}{part}", context, status=422)

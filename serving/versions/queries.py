@@ -68,12 +68,12 @@ def versions(project: Project, now: datetime) -> list[Version]:
     requests, shares = _requests(project, now)
     costs = _costs(project, releases, now)
     evaluations = _evaluations(project, releases)
-    found = []
+    served_versions = []
     for release in releases:
         since, until = served.get(release.pk, (None, None))
         evaluation = evaluations.get(release.pk)
         scores = evaluation.scores if evaluation is not None else {}
-        found.append(
+        served_versions.append(
             Version(
                 release=release,
                 since=since,
@@ -90,7 +90,7 @@ def versions(project: Project, now: datetime) -> list[Version]:
                 evaluation=evaluation,
             )
         )
-    return found
+    return served_versions
 
 
 def _role(deployment: Deployment | None, release: Release) -> str:
@@ -128,10 +128,10 @@ def _requests(project: Project, now: datetime) -> tuple[dict[int, int], dict[int
         .values_list("release_id")
         .annotate(total=Sum("requests"), recent=Sum("requests", filter=Q(day__gte=since), default=0))
     )
-    found = {release: (total, recent) for release, total, recent in rows}
-    everything = sum(recent for _, recent in found.values())
-    shares = {release: recent / everything for release, (_, recent) in found.items() if everything}
-    return {release: total for release, (total, _) in found.items()}, shares
+    totals = {release: (total, recent) for release, total, recent in rows}
+    everything = sum(recent for _, recent in totals.values())
+    shares = {release: recent / everything for release, (_, recent) in totals.items() if everything}
+    return {release: total for release, (total, _) in totals.items()}, shares
 
 
 def _costs(project: Project, releases: list[Release], now: datetime) -> dict[int, float]:
@@ -145,30 +145,30 @@ def _costs(project: Project, releases: list[Release], now: datetime) -> dict[int
     means = {release: values for release, *values in rows}
     constraints = Contract.objects.filter(project=project).values_list("constraints", flat=True).first() or {}
     per_hour = float(constraints.get("hardware_price_per_hour") or 0)
-    found = {}
+    costs = {}
     for release in releases:
         if release.pk not in means:
             continue
         ms, prompt, output = means[release.pk]
         endpoint = release.endpoint
         if endpoint is None and per_hour:
-            found[release.pk] = 1_000 * cost_of_time(ms, per_hour)
+            costs[release.pk] = 1_000 * cost_of_time(ms, per_hour)
         elif endpoint is not None and endpoint.price_in is not None and endpoint.price_out is not None:
-            found[release.pk] = 1_000 * cost_of_tokens(
+            costs[release.pk] = 1_000 * cost_of_tokens(
                 prompt, output, float(endpoint.price_in), float(endpoint.price_out)
             )
-    return found
+    return costs
 
 
 def _evaluations(project: Project, releases: list[Release]) -> dict[int, EvalRun]:
     """Release -> its hold-out evaluation: that of the package, or the newest of an external model."""
-    found = {release.pk: release.package.eval_run for release in releases if release.package is not None}
+    evaluations = {release.pk: release.package.eval_run for release in releases if release.package is not None}
     endpoints = {release.endpoint_id: release.pk for release in releases if release.endpoint_id is not None}
     runs: defaultdict[int, list[EvalRun]] = defaultdict(list)
     if endpoints:
         rows = EvalRun.objects.filter(project=project, endpoint__in=endpoints, status=Status.DONE).on_holdout()
         for run in rows.select_related("dataset").order_by("number"):
             runs[int(run.endpoint_id or 0)].append(run)
-    for endpoint, one in runs.items():
-        found[endpoints[endpoint]] = one[-1]
-    return found
+    for endpoint, evaluated in runs.items():
+        evaluations[endpoints[endpoint]] = evaluated[-1]
+    return evaluations
