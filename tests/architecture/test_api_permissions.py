@@ -244,14 +244,10 @@ def test_openapi_requires_a_login(people: dict[str, Any]) -> None:
     assert client.get("/api/docs").status_code == 200
 
 
-def test_unknown_api_paths_are_json_errors(people: dict[str, Any]) -> None:
+def test_unknown_api_paths_and_methods_are_json_errors(people: dict[str, Any]) -> None:
     for address in ("/api/", "/api/v1/", "/api/v1/nothing", "/api/v2/projects", "/api/docs/"):
         answer = Client().get(address)
-        assert answer.status_code == 404, address
-        assert answer["Content-Type"] == "application/problem+json"
-
-
-def test_unknown_api_methods_are_json_errors(people: dict[str, Any]) -> None:
-    answer = api_of(guarded(), people["owner"])("DELETE", "documents")
-    assert (answer.status, answer.headers["Allow"]) == (405, "GET, POST")
-    assert answer.headers["Content-Type"] == "application/problem+json"
+        assert (answer.status_code, answer["Content-Type"]) == (404, "application/problem+json"), address
+    rejected = api_of(guarded(), people["owner"])("DELETE", "documents")
+    assert (rejected.status, rejected.headers["Allow"]) == (405, "GET, POST")
+    assert rejected.headers["Content-Type"] == "application/problem+json"

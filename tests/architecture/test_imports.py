@@ -2,13 +2,9 @@
 
 import subprocess
 import sys
-from importlib import import_module
 
 import pytest
-from django.apps import apps
 from django.conf import settings
-
-from slmstudio.runs.models import BackgroundRun
 
 PROBE = """
 import sys
@@ -44,18 +40,3 @@ def test_child_processes_do_not_import_django() -> None:
         [sys.executable, "-c", code], cwd=settings.BASE_DIR, capture_output=True, text=True, check=True, timeout=180
     )
     assert done.stdout.split("\n")[:-1] == [*modules]
-
-
-def run_models() -> list[type[BackgroundRun]]:
-    return [model for model in apps.get_models() if issubclass(model, BackgroundRun)]
-
-
-def test_every_job_name_resolves() -> None:
-    models = run_models()
-    assert len(models) >= 5
-    for model in models:
-        if not model.job_name:
-            continue
-        module, name = model.job_name.rsplit(".", 1)
-        assert callable(getattr(import_module(module), name)), model
-        assert model.queue_name in settings.RQ_QUEUES
