@@ -76,6 +76,6 @@ def _announce(**values: Any) -> None:
 
 
 def _policy_router() -> "tuple[str, Router]":
-    from serving.policies.api import router
+    from serving.confidence.api import router
 
     return "/projects/{slug:slug}/deployment/policy", router

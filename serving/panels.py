@@ -7,10 +7,10 @@ from django.urls import reverse
 from django.utils.translation import ngettext
 
 from serving.deployments import queries
-from serving.feedback.queries import judged_requests, urgent_items
 from serving.models import Deployment
 from serving.monitoring.alerts import firing
-from serving.retraining.queries import ShownProposal, open_proposals
+from serving.review.queue import judged_requests, urgent_items
+from serving.review.retraining import ShownProposal, open_proposals
 from slmstudio.access import Action
 from slmstudio.panels import NextStep, PanelContent, next_step, register
 
@@ -51,14 +51,18 @@ def deployment_panel(project: Any, user: User) -> PanelContent | None:
 def retraining_panel(project: Any, user: User) -> PanelContent | None:
     """The training runs that rules propose."""
     found = _proposals(project)
-    return PanelContent("serving/retraining/panel.html", {"project": project, "proposals": found}) if found else None
+    return (
+        PanelContent("serving/review/retraining_panel.html", {"project": project, "proposals": found})
+        if found
+        else None
+    )
 
 
 @register("document", 60)
 def request_panel(document: Any, user: User) -> PanelContent | None:
     """The requests that a document came from, with what was judged about them."""
     judged = judged_requests(document)
-    return PanelContent("serving/feedback/document_panel.html", {"requests": judged}) if judged else None
+    return PanelContent("serving/review/document_panel.html", {"requests": judged}) if judged else None
 
 
 @next_step(26)

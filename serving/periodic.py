@@ -7,11 +7,10 @@ from django.utils import timezone
 
 from serving.batches import services as batches
 from serving.comparisons import split
-from serving.feedback import gold_labels, sampling
+from serving.confidence import policy
 from serving.monitoring import alerts, drift, figures
-from serving.policies import watch as budgets
 from serving.retention import services as retention
-from serving.retraining import services as retraining
+from serving.review import judgments, retraining, sampling
 from serving.rollouts import watch as rollouts
 from slmstudio.periodic import PeriodicTask
 
@@ -23,12 +22,12 @@ def _at_this_time(function: Callable[[datetime], object]) -> Callable[[], object
 TASKS = [
     PeriodicTask("rollouts", rollouts.CHECK_SECONDS, _at_this_time(rollouts.check_all)),
     PeriodicTask("live splits", split.CHECK_SECONDS, _at_this_time(split.check_all)),
-    PeriodicTask("error budgets", 5, budgets.check_all),
+    PeriodicTask("error budgets", 15, _at_this_time(policy.check_budgets)),
     PeriodicTask("traffic", 5, _at_this_time(lambda now: figures.count_marked(now) >= figures.MAX_MINUTES)),
     PeriodicTask("alerts", alerts.CHECK_SECONDS, _at_this_time(alerts.check_all)),
     PeriodicTask("mail", 10, _at_this_time(alerts.send_waiting)),
     PeriodicTask("sampling", 30, sampling.draw_all),
-    PeriodicTask("gold labels of requests", 30, gold_labels.judge_all, lock="judgments"),
+    PeriodicTask("gold labels of requests", 30, judgments.judge_all, lock="judgments"),
     PeriodicTask("retraining", 30, retraining.propose_all, lock="retraining"),
     PeriodicTask("drift", 600, _at_this_time(drift.check_due)),
     PeriodicTask("old figures", 3_600, _at_this_time(figures.delete_old)),

@@ -4,15 +4,14 @@ from django.urls import path
 
 from evaluation.http import moved_to
 from serving.batches import views as batch_views
-from serving.budgets import views as budget_views
 from serving.captures import views as capture_views
 from serving.comparisons import views as comparison_views
 from serving.deployments import views
-from serving.feedback import views as feedback_views
 from serving.monitoring import views as monitoring_views
 from serving.packages import views as package_views
-from serving.policies import views as policy_views
+from serving.review import views as review_views
 from serving.rollouts import views as rollout_views
+from serving.settings import views as settings_views
 from serving.versions import views as version_views
 
 urlpatterns = [
@@ -25,16 +24,18 @@ urlpatterns = [
     path("deploy/stop/", views.stop, name="deploy_stop"),
     path("deploy/rollout/", rollout_views.rollout, name="deploy_rollout"),
     path("deploy/plan/", rollout_views.plan, name="deploy_plan"),
-    path("deploy/confidence/", policy_views.confidence, name="deploy_confidence"),
-    path("deploy/confidence/policy/", policy_views.policy, name="deploy_policy"),
-    path("deploy/confidence/resume/", policy_views.resume, name="deploy_resume"),
-    path("deploy/review/", feedback_views.queue, name="deploy_review"),
-    path("deploy/review/decide/", feedback_views.decide, name="deploy_review_decide"),
-    path("deploy/accuracy/", feedback_views.accuracy, name="deploy_accuracy"),
+    path("deploy/settings/", settings_views.settings, name="deploy_settings"),
+    path("deploy/settings/policy/", settings_views.policy, name="deploy_policy"),
+    path("deploy/settings/resume/", settings_views.resume, name="deploy_resume"),
+    path("deploy/settings/sample/", settings_views.sample, name="deploy_sample"),
+    path("deploy/settings/recipients/", settings_views.recipients, name="deploy_alert_recipients"),
+    path("deploy/confidence/", moved_to("deploy_settings"), name="former_confidence"),
+    path("deploy/review/", review_views.review, name="deploy_review"),
+    path("deploy/review/decide/", review_views.decide, name="deploy_review_decide"),
+    path("deploy/accuracy/", moved_to("deploy_review"), name="former_accuracy"),
     path("deploy/versions/", version_views.versions, name="deploy_versions"),
     path("deploy/retraining/dismiss/", version_views.dismiss, name="deploy_retraining_dismiss"),
     path("deploy/monitoring/", monitoring_views.monitoring, name="deploy_monitoring"),
-    path("deploy/monitoring/recipients/", monitoring_views.recipients, name="deploy_alert_recipients"),
     path("deploy/monitoring/rules/<slug:metric>/", monitoring_views.alert_rule, name="deploy_alert_rule"),
     path("deploy/alerts/", moved_to("deploy_monitoring"), name="former_alerts"),
     path("deploy/drift/", moved_to("deploy_monitoring"), name="former_drift"),
@@ -63,7 +64,7 @@ urlpatterns = [
     path("deploy/batches/<int:pk>/cancel/", batch_views.cancel, name="batch_cancel"),
     path("deploy/batches/<int:pk>/resume/", batch_views.resume, name="batch_resume"),
     path("deploy/usage/", moved_to("deploy_monitoring"), name="former_usage"),
-    path("deploy/usage/<int:pk>/", budget_views.budget, name="budget"),
+    path("deploy/usage/<int:pk>/", settings_views.limits, name="budget"),
     path("deploy/releases/<int:number>/bundle.zip", package_views.bundle, name="release_bundle"),
     path("deploy/ab-tests/", moved_to("traffic_comparisons"), name="former_ab_tests"),
     path("deploy/certificates/", moved_to("traffic_comparisons"), name="former_certificates"),

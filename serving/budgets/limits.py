@@ -1,4 +1,4 @@
-"""Budgets as gateways count them."""
+"""Limits of use as gateways count them."""
 
 from dataclasses import dataclass
 

@@ -1,1 +1,1 @@
-"""How sure a deployed model is: calibrated probabilities of fields, and limits for an error rate."""
+"""How sure a deployed model is: calibrated confidence, the answer policy with its threshold, and the error budget."""

@@ -1,260 +1,369 @@
-"""Turns the signals of a value into the probability that it is correct. Pure.
+"""Turns the lowest token probability of a value into the probability that it is correct. Pure.
 
-Fitted on outputs for the validation split, per engine and quantization. Values and nulls are fitted apart: a model that
-is sure that a field is absent is wrong for other reasons than one that is sure of a value. A value's *score* is the
-logit of its lowest token probability, or, where that predicts better, a combination of all its signals. A field with at
-least ``ISOTONIC`` samples gets an isotonic regression on the score (Zadrozny and Elkan, 2002), interpolated between the
-centers of its blocks (Oron and Flournoy, 2017), so that a limit can lie within a block; one with fewer a logistic one
-(Platt, 1999) with a ridge penalty; a field with fewer than ``ENOUGH`` samples, or without both outcomes, uses the fit
-over all fields.
+Fitted on outputs for the validation split, per engine and quantization, by isotonic regression (Zadrozny and Elkan,
+2002). Values and nulls are fitted apart: a model that is sure that a field is absent is wrong for other reasons than
+one that is sure of a value. A field with fewer than ``ENOUGH`` samples, or without both outcomes, uses the fit over all
+fields. Confidences that are measured come from fits without the document.
 """
 
-import math
 import random
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
-from itertools import pairwise
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from serving.confidence.signals import Signals, logit, sigmoid
+from evaluation.stats import exact_upper, wilson
+from slmstudio.contract.schema.compiled import CompiledSchema, exact
+from slmstudio.contract.scoring.pairing import Leaf, pair
+from slmstudio.contract.scoring.scorer import Outcome, score_document
+from slmstudio.contract.values.kinds.registry import KINDS
 
-#: samples from which a field has an isotonic fit, and from which it has a fit of its own
-ISOTONIC = 200
-ENOUGH = 40
-#: parts of the documents for scores that were fitted without them
+#: samples from which a field has a fit of its own
+ENOUGH = 100
+#: parts of the documents for confidences that were fitted without them
 FOLDS = 5
-#: pseudo-counts on each side: no probability is 0 or 1 after some hundred samples
-_PRIOR = 1.0
-#: penalty of the slope and the intercept of the logistic fit, around 1 and 0: the probability itself
-_RIDGE = 1.0
-#: a combination of signals needs as many wrong and as many right values, and must predict better by this share
-_COMBINED_FROM = 25
-_BETTER = 0.01
-_FEATURES = 5
+#: thresholds that are tried, at most
+MAX_THRESHOLDS = 40
+#: error of the bound on wrong documents
+ALPHA = 0.05
 _SEED = 17
+_CORRECT = (Outcome.CORRECT, Outcome.BOTH_ABSENT)
+#: probabilities of a replica by path, the lowest first
+Probabilities = Mapping[str, Sequence[float]]
+#: knots and values of a monotone map, linear in between
+Fit = tuple[list[float], list[float]]
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A field of one output: its signals, and whether it is correct. ``document`` groups the fields of a document."""
+    """A field of one output: its lowest token ``probability``, and whether it is correct. ``document`` groups the
+    fields of a document."""
 
     pattern: str
-    signals: Signals
+    probability: float
+    is_null: bool
     is_correct: bool
     document: str = ""
 
 
 @dataclass(frozen=True)
-class Fit:
-    """A monotone map from a score: linear between ``knots`` with ``values`` (``is_step``, in packages of before: a step
-    function), or, without knots, a logistic function with ``slope`` and ``intercept``. ``samples``: how many it is
-    from."""
+class Calibration:
+    """The calibration of a model on an engine. ``fits``: by field pattern, "" over all fields; of nulls with " null"
+    behind it."""
 
-    samples: int
-    slope: float = 1.0
-    intercept: float = 0.0
-    knots: tuple[float, ...] = ()
-    values: tuple[float, ...] = ()
-    is_step: bool = True
-
-    def probability(self, score: float) -> float:
-        """The probability that the value is correct."""
-        if not self.knots:
-            return sigmoid(self.slope * score + self.intercept)
-        at = bisect_right(self.knots, score) - 1
-        if self.is_step or at < 0 or at + 1 == len(self.knots):
-            return self.values[max(0, at)]
-        (left, right), (low, high) = self.knots[at : at + 2], self.values[at : at + 2]
-        return low + (high - low) * (score - left) / (right - left)
-
-
-@dataclass(frozen=True)
-class Kind:
-    """The calibration of values, or of nulls. ``weights``: of the features, the last of the constant; (): the score is
-    the first feature. ``fits``: by field pattern; "" is the fit over all fields.
-    """
-
-    weights: tuple[float, ...] = ()
     fits: dict[str, Fit] = field(default_factory=dict)
 
-    def score(self, signals: Signals) -> float:
-        """What the fits are of."""
-        if not self.weights:
-            return logit(signals.minimum)
-        *weights, constant = self.weights
-        return sum(w * x for w, x in zip(weights, signals.features, strict=True)) + constant
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """The calibration of a model on an engine."""
-
-    values: Kind = field(default_factory=Kind)
-    nulls: Kind = field(default_factory=Kind)
-
-    def probability(self, pattern: str, signals: Signals) -> float:
+    def probability(self, pattern: str, probability: float, is_null: bool) -> float:
         """The probability that a field is correct; the lowest token probability itself where nothing is known."""
-        kind = self.nulls if signals.is_null else self.values
-        found = kind.fits.get(pattern) or kind.fits.get("")
-        return signals.minimum if found is None else found.probability(kind.score(signals))
+        fit = self.fits.get(_key(pattern, is_null)) or self.fits.get(_key("", is_null))
+        if fit is None:
+            return probability
+        knots, values = fit
+        at = bisect_right(knots, probability)
+        if at in (0, len(knots)):
+            return values[max(0, at - 1)]
+        left, right, low, high = knots[at - 1], knots[at], values[at - 1], values[at]
+        return low + (high - low) * (probability - left) / (right - left)
 
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return asdict(self)
+    def confidences(self, schema: CompiledSchema, output: Any, probabilities: Probabilities) -> dict[str, float]:
+        """Path -> confidence of every scored field of an output that has tokens."""
+        return {
+            leaf.output_path: round(
+                self.probability(leaf.field.pattern, probabilities[leaf.output_path][0], leaf.output is None), 4
+            )
+            for leaf in scored_leaves(schema, output, output)
+            if leaf.output_path in probabilities
+        }
 
-    @classmethod
-    def of(cls, value: dict[str, Any]) -> "Calibration":
-        """Reads ``as_dict`` again."""
 
-        def kind(rows: dict[str, Any]) -> Kind:
-            fits = {
-                name: Fit(**{**row, "knots": tuple(row["knots"]), "values": tuple(row["values"])})
-                for name, row in rows["fits"].items()
-            }
-            return Kind(tuple(rows["weights"]), fits)
+def _key(pattern: str, is_null: bool) -> str:
+    return f"{pattern} null" if is_null else pattern
 
-        return cls(kind(value["values"]), kind(value["nulls"]))
+
+def scored_leaves(schema: CompiledSchema, gold: Any, output: Any) -> Iterable[Leaf]:
+    """The leaves of two values that are scored, in the order of their scores."""
+    return (leaf for leaf in pair(schema.root, gold, output) if KINDS[leaf.field.kind].scored)
 
 
 def fit(samples: Iterable[Sample], *, share: float = 1.0) -> Calibration:
-    """Fits a calibration; fields and kinds of values without samples have none.
-
-    ``share``: of all samples, if these are a part of them. The numbers above count for all, so that a part gets the
-    same kinds of fits.
-    """
-    apart: dict[bool, list[Sample]] = {True: [], False: []}
-    for one in samples:
-        apart[one.signals.is_null].append(one)
-    return Calibration(_best_kind(apart[False], share), _best_kind(apart[True], share))
-
-
-def cross_fitted(samples: Sequence[Sample], folds: int = FOLDS) -> list[float]:
-    """The calibrated probability of each sample, by a fit without the documents of its fold: what the calibration
-    achieves on documents that it has not seen."""
-    fold = _folds(samples, folds)
-    found = [0.0] * len(samples)
-    for number in range(folds):
-        inside = [at for at in range(len(samples)) if fold[at] == number]
-        if inside:
-            rest = [one for at, one in enumerate(samples) if fold[at] != number]
-            calibration = fit(rest, share=len(rest) / len(samples))
-            for at in inside:
-                found[at] = calibration.probability(samples[at].pattern, samples[at].signals)
-    return found
+    """Fits a calibration. ``share``: of all samples, if these are a part of them, which then need fewer."""
+    groups: defaultdict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        for pattern in {sample.pattern, ""}:
+            groups[_key(pattern, sample.is_null)].append(sample)
+    pooled = {"", " null"}
+    return Calibration({
+        key: _isotonic(rows)
+        for key, rows in groups.items()
+        if key in pooled
+        or (len(rows) >= share * ENOUGH and 0 < sum(sample.is_correct for sample in rows) < len(rows))
+    })  # fmt: skip
 
 
-def _folds(samples: Sequence[Sample], folds: int) -> list[int]:
-    """All fields of a document are in one fold. Documents are shuffled: their order may mean something."""
-    names = list(dict.fromkeys(one.document for one in samples))
-    random.Random(_SEED).shuffle(names)
-    number = {name: at % folds for at, name in enumerate(names)}
-    return [number[one.document] for one in samples]
+def _isotonic(samples: Sequence[Sample]) -> Fit:
+    """No probability is 0 or 1, however many samples agree."""
+    from sklearn.isotonic import IsotonicRegression  # takes a second, and gateways do not fit
+
+    number = len(samples)
+    regression = IsotonicRegression(y_min=1 / (number + 2), y_max=(number + 1) / (number + 2), out_of_bounds="clip")
+    regression.fit([sample.probability for sample in samples], [float(sample.is_correct) for sample in samples])
+    return [float(x) for x in regression.X_thresholds_], [float(y) for y in regression.y_thresholds_]
 
 
-def _best_kind(samples: Sequence[Sample], share: float) -> Kind:
-    """With the combination of all signals, where it predicts left-out documents better than the lowest probability."""
-    plain = Kind((), _fits(samples, (), share))
-    wrong = sum(not one.is_correct for one in samples)
-    if min(wrong, len(samples) - wrong) < share * _COMBINED_FROM or len({one.document for one in samples}) < 2:
-        return plain
-    fold = _folds(samples, 2)
-    losses = [0.0, 0.0]
-    for number in range(2):
-        rest = [one for at, one in enumerate(samples) if fold[at] != number]
-        weights = _weights(rest)
-        half = share * len(rest) / len(samples)
-        kinds = Kind((), _fits(rest, (), half)), Kind(weights, _fits(rest, weights, half))
-        for at, one in enumerate(samples):
-            if fold[at] == number:
-                for which, kind in enumerate(kinds):
-                    found = kind.fits.get(one.pattern) or kind.fits.get("")
-                    p = found.probability(kind.score(one.signals)) if found else one.signals.minimum
-                    losses[which] -= math.log(max(1e-6, p if one.is_correct else 1 - p))
-    if losses[1] > losses[0] * (1 - _BETTER):
-        return plain
-    weights = _weights(samples)
-    return Kind(weights, _fits(samples, weights, share))
+def cross_fitted(samples: Sequence[Sample]) -> list[float]:
+    """The calibrated probability of each sample, by a fit without the documents of its fold."""
+    names = list(dict.fromkeys(sample.document for sample in samples))
+    random.Random(_SEED).shuffle(names)  # their order may mean something
+    folds = {name: number % FOLDS for number, name in enumerate(names)}
+    probabilities = [0.0] * len(samples)
+    for fold in range(FOLDS):
+        rest = [sample for sample in samples if folds[sample.document] != fold]
+        calibration = fit(rest, share=len(rest) / len(samples)) if rest else Calibration()
+        for at, sample in enumerate(samples):
+            if folds[sample.document] == fold:
+                probabilities[at] = calibration.probability(sample.pattern, sample.probability, sample.is_null)
+    return probabilities
 
 
-def _fits(samples: Sequence[Sample], weights: tuple[float, ...], share: float) -> dict[str, Fit]:
-    kind = Kind(weights)
-    groups: defaultdict[str, list[tuple[float, bool]]] = defaultdict(list)
-    for one in samples:
-        for name in {one.pattern, ""}:
-            groups[name].append((kind.score(one.signals), one.is_correct))
+# -- answered documents with gold -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedField:
+    """A field of an answered document: ``probability`` None where it has no tokens. ``is_empty``: it has a value
+    neither in gold nor in the output; it is right, and does not count for error rates."""
+
+    pattern: str
+    probability: float | None
+    is_null: bool
+    is_correct: bool
+    is_empty: bool = False
+
+
+def judged_fields(
+    schema: CompiledSchema, *, text: str, gold: Any, raw: str, probabilities: Probabilities
+) -> list[JudgedField] | None:
+    """Every scored field of an output, right or wrong by the scorer of evaluations; None for an invalid output."""
+    score = score_document(schema, text=text, gold=gold, raw=raw)
+    if not score.schema_valid:
+        return None
+    leaves = list(scored_leaves(schema, exact(gold), score.output))
+    judged = []
+    for leaf, outcome in zip(leaves, score.fields, strict=False):
+        known = probabilities.get(leaf.output_path)
+        judged.append(
+            JudgedField(
+                leaf.field.pattern, float(known[0]) if known else None, leaf.output is None,
+                outcome.outcome in _CORRECT, outcome.outcome == Outcome.BOTH_ABSENT,
+            )
+        )  # fmt: skip
+    # Fields that are not in the schema are errors of the document.
+    return judged + [JudgedField(outcome.field, None, False, False) for outcome in score.fields[len(leaves) :]]
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredDocument:
+    """A document that the package answered; ``fields`` None: its output is not valid."""
+
+    name: str
+    fields: list[JudgedField] | None
+    holds: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class FieldRecord:
+    """A field with tokens: its lowest token probability ``raw``, its ``calibrated`` confidence by a fit without its
+    document, and the one that is ``served``, by the fit over all documents."""
+
+    pattern: str
+    raw: float
+    calibrated: float
+    is_null: bool
+    is_correct: bool
+    served: float
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRecord:
+    """An answered document, without its values: ``wrong`` of ``counted`` fields that have a value in gold or output. An
+    output that is not valid, or violates an invariant (``holds``), is never automatic."""
+
+    name: str
+    is_valid: bool
+    holds: bool
+    wrong: int
+    counted: int
+    fields: tuple[FieldRecord, ...] = ()
+
+    @property
+    def confidence(self) -> float:
+        """What the threshold is compared with: the lowest of its fields, as the gateway computes it; 0 without any."""
+        return min((row.served for row in self.fields), default=0.0)
+
+    def to_json(self) -> list[Any]:
+        """As stored."""
+        rows = [[r.pattern, r.raw, r.calibrated, int(r.is_null), int(r.is_correct), r.served] for r in self.fields]
+        return [self.name, int(self.is_valid), int(self.holds), self.wrong, self.counted, rows]
+
+    @classmethod
+    def from_json(cls, value: Sequence[Any]) -> "DocumentRecord":
+        """Reads ``to_json`` again."""
+        name, is_valid, holds, wrong, counted, rows = value
+        fields = tuple(FieldRecord(p, float(r), float(c), bool(n), bool(ok), float(s)) for p, r, c, n, ok, s in rows)
+        return cls(str(name), bool(is_valid), bool(holds), int(wrong), int(counted), fields)
+
+
+def calibrate(documents: Sequence[AnsweredDocument]) -> tuple[Calibration, list[DocumentRecord]]:
+    """The calibration from all documents, and their records."""
+    samples = [
+        Sample(row.pattern, row.probability, row.is_null, row.is_correct, document.name)
+        for document in documents
+        for row in document.fields or ()
+        if row.probability is not None
+    ]
+    left_out, fitted = iter(cross_fitted(samples)), fit(samples)
+    records = []
+    for document in documents:
+        rows = document.fields or []
+        fields = tuple(
+            FieldRecord(
+                row.pattern, round(row.probability, 4), round(next(left_out), 4), row.is_null, row.is_correct,
+                round(fitted.probability(row.pattern, row.probability, row.is_null), 4),
+            )
+            for row in rows
+            if row.probability is not None
+        )  # fmt: skip
+        counted = [row for row in rows if not row.is_empty]
+        wrong = sum(not row.is_correct for row in counted)
+        is_valid = document.fields is not None
+        records.append(DocumentRecord(document.name, is_valid, document.holds, wrong, len(counted), fields))
+    return fitted, records
+
+
+# -- figures ----------------------------------------------------------------------------------------------------------
+
+
+def calibration_error(values: Sequence[tuple[float, bool]], bins: int = 10) -> float:
+    """The expected calibration error of (confidence, is correct): the mean distance of confidence and accuracy over
+    bins of equal size."""
+    ordered = sorted(values, key=lambda value: value[0])
+    distance = 0.0
+    for number in range(bins):
+        part = ordered[number * len(ordered) // bins : (number + 1) * len(ordered) // bins]
+        distance += abs(sum(confidence for confidence, _ in part) - sum(right for _, right in part))
+    return distance / len(ordered) if ordered else 0.0
+
+
+def summary(calibration: Calibration, records: Sequence[DocumentRecord]) -> dict[str, Any]:
+    """The figures of a calibration as they are stored with its package; ``fields``: pattern -> figures."""
+    by_pattern: dict[str, list[FieldRecord]] = {}
+    for record in records:
+        for row in record.fields:
+            by_pattern.setdefault(row.pattern, []).append(row)
+    every = [row for rows in by_pattern.values() for row in rows]
     return {
-        name: _isotonic(rows) if len(rows) >= share * ISOTONIC else _logistic(rows)
-        for name, rows in groups.items()
-        if not name or (len(rows) >= share * ENOUGH and 0 < sum(right for _, right in rows) < len(rows))
+        "values": len(every),
+        "wrong": sum(not row.is_correct for row in every),
+        "invalid": sum(not record.is_valid for record in records),
+        "violations": sum(record.is_valid and not record.holds for record in records),
+        "error": _errors(every),
+        "fields": {
+            pattern: {
+                "samples": len(rows),
+                "accuracy": sum(row.is_correct for row in rows) / len(rows),
+                "error": _errors(rows),
+                "fit": "its own" if pattern in calibration.fits else "all fields",
+            }
+            for pattern, rows in by_pattern.items()
+        },
     }
 
 
-def _weights(samples: Sequence[Sample]) -> tuple[float, ...]:
-    """Ridge logistic regression on all features, around the logit of the lowest probability alone; Newton's method."""
-    import numpy as np
+def _errors(rows: Sequence[FieldRecord]) -> dict[str, float]:
+    return {
+        "raw": calibration_error([(row.raw, row.is_correct) for row in rows]),
+        "calibrated": calibration_error([(row.calibrated, row.is_correct) for row in rows]),
+    }
 
-    x = np.array([[*one.signals.features, 1.0] for one in samples])
-    y = np.array([float(one.is_correct) for one in samples])
-    prior = np.zeros(_FEATURES + 1)
-    prior[0] = 1.0
-    weights = prior.copy()
-    for _ in range(50):
-        p = 1 / (1 + np.exp(-np.clip(x @ weights, -30, 30)))
-        gradient = x.T @ (p - y) + _RIDGE * (weights - prior)
-        hessian = (x * np.maximum(p * (1 - p), 1e-9)[:, None]).T @ x + _RIDGE * np.eye(len(prior))
-        step = np.linalg.solve(hessian, gradient)
-        size = float(np.abs(step).max())
-        weights = weights - step * min(1.0, 2.0 / size if size else 1.0)
-        if size < 1e-9:
+
+@dataclass(frozen=True)
+class Threshold:
+    """What a threshold does on the validation documents: ``automatic`` of ``documents`` have at least that confidence,
+    ``wrong`` of these are not exact; ``bound``: one-sided upper 95% bound of that share.
+
+    ``cost``: of the other answers, by a thousand documents. ``accuracy``: the share of exact documents with its 95%
+    interval, over the automatic ones alone where nothing is known of the others.
+    """
+
+    threshold: float
+    documents: int
+    automatic: int
+    wrong: int
+    bound: float
+    cost: float | None
+    accuracy: float
+    low: float
+    high: float
+
+    @property
+    def share(self) -> float:
+        """Of the documents that are answered automatically."""
+        return self.automatic / self.documents
+
+    @property
+    def risk(self) -> float:
+        """Of the automatic answers that are wrong."""
+        return self.wrong / self.automatic
+
+
+def thresholds(
+    records: Sequence[DocumentRecord],
+    *,
+    price: float | None = None,
+    rest_exact: Mapping[str, bool] | None = None,
+    rest_is_right: bool = False,
+) -> list[Threshold]:
+    """What thresholds do, from the strictest on.
+
+    ``price``: of one document at the larger model, or of one review. ``rest_exact``: document -> whether the larger
+    model's output for it is exact; ``rest_is_right``: people are taken to be right.
+    """
+    usable = [record for record in records if record.is_valid and record.holds and record.fields]
+    usable.sort(key=lambda record: -record.confidence)
+    ends = [
+        at
+        for at in range(1, len(usable) + 1)
+        if at == len(usable) or usable[at - 1].confidence != usable[at].confidence
+    ]
+    step = max(1, -(-len(ends) // MAX_THRESHOLDS))
+    rows = []
+    for at in sorted(ends[::-1][::step]):
+        wrong, number = sum(record.wrong > 0 for record in usable[:at]), len(records)
+        right, total = at - wrong, at
+        if rest_is_right or rest_exact is not None:
+            automatic = {record.name for record in usable[:at]}
+            rest = [record.name for record in records if record.name not in automatic]
+            right += sum(rest_is_right or (rest_exact or {}).get(name, False) for name in rest)
+            total = number
+        cost = None if price is None else 1000 * (1 - at / number) * price
+        bound = exact_upper(wrong, at, 1 - ALPHA)
+        rows.append(
+            Threshold(usable[at - 1].confidence, number, at, wrong, bound, cost, right / total, *wilson(right, total))
+        )
+    return rows
+
+
+def proven(rows: Sequence[Threshold], rate: float) -> Threshold | None:
+    """The lowest threshold at which at most ``rate`` of the automatic answers are wrong, with 95% confidence.
+
+    Thresholds are tested from the first at which no error would prove it on, up to the first that fails, so that the
+    confidence holds for the one that is returned (fixed-sequence testing; Angelopoulos et al., 2021; arXiv:2110.01052).
+    """
+    best = None
+    for row in rows:
+        if row.bound <= rate:
+            best = row
+        elif best is not None or exact_upper(0, row.automatic, 1 - ALPHA) <= rate:
             break
-    return tuple(float(one) for one in weights)
-
-
-def _isotonic(rows: Sequence[tuple[float, bool]]) -> Fit:
-    from scipy.optimize import isotonic_regression
-
-    # Equal scores are one point; the pseudo-counts keep the ends away from 0 and 1.
-    points: list[list[float]] = []
-    for score, is_correct in sorted(rows):
-        if points and points[-1][0] == score:
-            points[-1][1] += is_correct
-            points[-1][2] += 1
-        else:
-            points.append([score, float(is_correct), 1.0])
-    fitted = isotonic_regression([right / count for _, right, count in points], weights=[p[2] for p in points])
-    blocks = [int(start) for start in fitted.blocks]
-    knots, values = [], []
-    for begin, end in pairwise(blocks):
-        correct, count = sum(p[1] for p in points[begin:end]), sum(p[2] for p in points[begin:end])
-        knots.append(sum(score * times for score, _, times in points[begin:end]) / count)
-        values.append((correct + _PRIOR) / (count + 2 * _PRIOR))
-    # The pseudo-counts weigh more in small blocks: made monotone again.
-    for place in range(1, len(values)):
-        values[place] = max(values[place], values[place - 1])
-    return Fit(len(rows), knots=tuple(knots), values=tuple(values), is_step=False)
-
-
-def _logistic(points: Sequence[tuple[float, bool]]) -> Fit:
-    """Newton's method on the penalized likelihood; two parameters."""
-    slope, intercept = 1.0, 0.0
-    for _ in range(50):
-        g0, g1 = _RIDGE * intercept, _RIDGE * (slope - 1.0)
-        h00 = h11 = _RIDGE
-        h01 = 0.0
-        for x, y in points:
-            p = sigmoid(slope * x + intercept)
-            w = max(p * (1 - p), 1e-9)
-            g0, g1 = g0 + p - y, g1 + (p - y) * x
-            h00, h01, h11 = h00 + w, h01 + w * x, h11 + w * x * x
-        determinant = h00 * h11 - h01 * h01
-        step0, step1 = (h11 * g0 - h01 * g1) / determinant, (h00 * g1 - h01 * g0) / determinant
-        # A long step overshoots where all answers are the same.
-        size = max(abs(step0), abs(step1))
-        scale = min(1.0, 2.0 / size) if size else 1.0
-        intercept, slope = intercept - scale * step0, slope - scale * step1
-        if size < 1e-9:
-            break
-    # More probable tokens never mean a less probable value.
-    return Fit(len(points), slope=max(0.0, slope), intercept=intercept)
+    return best

@@ -9,27 +9,17 @@ from typing import TYPE_CHECKING
 from evaluation.inference.output_text import classify_output
 from evaluation.inference.prices import cost_of_tokens
 from evaluation.inference.response_status import ResponseStatus
-from serving.confidence.decisions import (
-    Assessment,
-    Policy,
-    Reason,
-    asks_fallback,
-    doubt,
-    doubtful_fields,
-    is_drawn,
-)
-from serving.confidence.signals import field_signals
+from serving.confidence.calibration import Calibration
+from serving.confidence.policy import Assessment, Policy, Reason, asks_fallback, doubt, doubtful_fields
 from serving.gateway.external import ExternalModels, ExternalRoute
 from serving.gateway.problems import Problem
 from serving.gateway.request_log import LogEntry
 from serving.gateway.tracing import timeline
 from serving.gateway.tracing.names import FALLBACK
-from serving.policies.routing import ReleaseConfidence
 from serving.replicas.protocol import ModelOutput
 from slmstudio.contract.json_text import loads
 from slmstudio.contract.rules import invariants
 from slmstudio.contract.schema.compiled import CompiledSchema
-from slmstudio.contract.schema.structure import pattern_of
 
 if TYPE_CHECKING:
     from serving.gateway.routes import ReleaseRoute, Route
@@ -135,7 +125,7 @@ class AnswerPolicyEvaluator:
         if isinstance(result, Problem):
             why = _REASONS.get(result.code, Reason.NONE)
         else:
-            assessment = assess(schema, result, text, known, with_invariants=policy.on_invariant)
+            assessment = assess(schema, result, known, with_invariants=policy.on_invariant)
             note_confidence(entry, assessment, known)
             why = doubt(policy, assessment)
         fallback = release.fallback if asks_fallback(policy, why) else None
@@ -162,8 +152,7 @@ class AnswerPolicyEvaluator:
         outcome.fallback = fallback.external.name if fallback is not None else ""
         outcome.is_calibrated = known is not None and not outcome.by_fallback
         if policy.has_budget and not outcome.needs_review:
-            entry.automatic, entry.audit_probability = True, policy.audit_share
-            entry.audited = is_drawn(entry.id, policy.audit_share)
+            entry.automatic = True
         return outcome
 
     async def _ask(
@@ -209,34 +198,23 @@ def _by_release(
     return outcome
 
 
-def note_confidence(entry: LogEntry, assessment: Assessment, known: ReleaseConfidence | None) -> None:
+def note_confidence(entry: LogEntry, assessment: Assessment, known: Calibration | None) -> None:
     """Notes the confidence of a valid output in its log entry."""
     entry.lowest = assessment.lowest
     entry.calibrated = dict(assessment.confidence) if known is not None else {}
 
 
 def assess(
-    schema: CompiledSchema,
-    output: ModelOutput,
-    text: str,
-    known: ReleaseConfidence | None,
-    *,
-    with_invariants: bool = False,
+    schema: CompiledSchema, output: ModelOutput, known: Calibration | None, *, with_invariants: bool = False
 ) -> Assessment:
     """The confidence of the fields of a valid output: calibrated, or the lowest token probability."""
     has_rules = with_invariants and invariants.declared(schema)
+    value = loads(output.raw) if has_rules or known is not None else None
+    holds = not (has_rules and invariants.check(schema, value))
     if known is None:
         confidence = {path: round(values[0], 4) for path, values in output.confidence.items()}
-        holds = not (has_rules and invariants.check(schema, loads(output.raw)))
-        return Assessment(confidence, {path: pattern_of(path) for path in confidence}, holds)
-    value = loads(output.raw)
-    fields = field_signals(schema, value, text, output.confidence)
-    return Assessment(
-        {field.path: round(known.calibration.probability(field.pattern, field.signals), 4) for field in fields},
-        {field.path: field.pattern for field in fields},
-        not (has_rules and invariants.check(schema, value)),
-        known.limit,
-    )
+        return Assessment(confidence, holds)
+    return Assessment(known.confidences(schema, value, output.confidence), holds, is_calibrated=True)
 
 
 def _code_of(answer: ModelOutput, schema: CompiledSchema) -> str:

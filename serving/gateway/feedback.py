@@ -9,11 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from labeling.models import Project
-from serving.feedback import judgments
 from serving.gateway.context import Gateway
 from serving.gateway.database import in_database
 from serving.gateway.problems import Problem
 from serving.models import Judgment
+from serving.review import judgments
 from slmstudio.contract.json_text import loads
 from slmstudio.errors import Refused
 
@@ -42,8 +42,7 @@ async def feedback(request: Request, gateway: Gateway, request_id: str) -> Respo
             raise judgments.UnknownRequest
         row = judgments.find_request(project, judgments.parse_id(body.get("request_id", "")))
         return judgments.judge(
-            project=project, request=row, source=Judgment.Source.CALLER, right=right, output=output,
-            token_id=caller.token_id,
+            project=project, request=row, right=right, output=output, token_id=caller.token_id
         )  # fmt: skip
 
     try:

@@ -274,9 +274,7 @@ class Responder:
             output = await self._ask(release, extraction.text, route.max_queue)
             _note(entry, output, store=bool(route.retention_days))
             check(release, output, entry)
-            note_confidence(
-                entry, assess(release.schema, output, extraction.text, release.confidence), release.confidence
-            )
+            note_confidence(entry, assess(release.schema, output, release.confidence), release.confidence)
             entry.status = 200
             entry.agreement = agreement(release, raw, output.raw) if raw else None
         except Problem as problem:

@@ -52,8 +52,6 @@ class LogEntry:
     needs_review: bool = False
     review_reason: str = ""
     automatic: bool = False
-    audit_probability: float | None = None
-    audited: bool = False
     fallback_reason: str = ""
     fallback_endpoint_id: int | None = None
     fallback_ms: float = 0.0

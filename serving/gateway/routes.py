@@ -19,13 +19,13 @@ from evaluation.inference.endpoint_keys import endpoint_config
 from evaluation.models import Endpoint
 from labeling.models import Project
 from serving.budgets.limits import NO_LIMITS, Limits, limits_of_projects
-from serving.confidence.decisions import Policy
+from serving.confidence import policy as answer_policies
+from serving.confidence.calibration import Calibration
+from serving.confidence.policy import Policy
 from serving.gateway.answer_policy import NO_POLICY, FallbackRoute
 from serving.gateway.database import in_database
 from serving.gateway.external import ExternalRoute
 from serving.models import AnswerPolicy, CaptureKey, Deployment, Release, Replica, Stage
-from serving.policies import routing
-from serving.policies.routing import ReleaseConfidence
 from serving.replicas.changes import CHANNEL
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.errors import Refused
@@ -45,7 +45,7 @@ class ReleaseRoute:
     schema: CompiledSchema
     addresses: tuple[str, ...] = ()
     external: ExternalRoute | None = None
-    confidence: ReleaseConfidence | None = None
+    confidence: Calibration | None = None
     fallback: FallbackRoute | None = None
 
     @property
@@ -195,7 +195,7 @@ def _routes(*, without_heartbeat: bool = False) -> dict[str, Route]:
     for release, address in replicas.order_by("pk").values_list("release_id", "address"):
         addresses[release].append(address)
     rows = list(Deployment.objects.with_releases().filter(project__deployment__isnull=False))
-    policies, limits = routing.policies(row.pk for row in rows), limits_of_projects()
+    policies, limits = answer_policies.policies(row.pk for row in rows), limits_of_projects()
     keys: defaultdict[int, set[str]] = defaultdict(set)
     for project, sha256 in CaptureKey.objects.in_use().values_list("project_id", "sha256"):
         keys[project].add(sha256)
@@ -209,13 +209,12 @@ def _routes(*, without_heartbeat: bool = False) -> dict[str, Route]:
 
 
 def _route(row: Deployment, policy: AnswerPolicy | None, addresses: dict[int, list[str]], limits: Limits) -> Route:
-    applied = routing.deployment_policy(policy) if policy is not None else None
-    known = routing.release_confidences(row.serving, routing.budget_of(policy))
+    applied, endpoint = answer_policies.applied(policy) if policy is not None else (NO_POLICY, None)
+    known = answer_policies.calibrations(row.serving)
 
     def route(release: Release | None) -> ReleaseRoute | None:
         if release is None:
             return None
-        endpoint = applied.endpoint if applied is not None else None
         if release.package is None:
             assert release.endpoint is not None
             external = _external(release.endpoint, row.project, row.project.schema_version.compiled)
@@ -238,7 +237,7 @@ def _route(row: Deployment, policy: AnswerPolicy | None, addresses: dict[int, li
         retention_days=row.retention_days,
         capture=row.capture,
         sticky=row.sticky,
-        policy=applied.policy if applied is not None else NO_POLICY,
+        policy=applied,
         limits=limits,
     )
 

@@ -3,11 +3,10 @@ right."""
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from serving.confidence import report
-from serving.confidence.records import AnsweredDocument, calibrate
-from serving.confidence.signals import judged_fields
+from serving.confidence.calibration import AnsweredDocument, calibrate, judged_fields, summary
 from serving.ml.loading import LoadedPackage
 from serving.packages.spec import CalibrationDocument
 from slmstudio.contract.json_text import loads
@@ -47,11 +46,11 @@ async def calibrate_package(
     calibration, records = calibrate(answered)
     name = f"{FOLDER}/calibration{f'-{variant}' if variant else ''}.json"
     value = {
-        "version": 1,
+        "version": 2,
         "engine": package.engine.version,
         "documents": len(records),
-        "calibration": calibration.as_dict(),
-        "summary": report.summary(calibration, records),
+        **asdict(calibration),
+        "summary": summary(calibration, records),
         "records": [record.to_json() for record in records],
     }
     (folder / FOLDER).mkdir(exist_ok=True)
@@ -64,6 +63,8 @@ async def _answered(package: LoadedPackage, name: str, document: CalibrationDocu
     answer = await package.engine.answer(document.text)
     if answer.finish_reason != "stop":
         return AnsweredDocument(name, None)
-    fields = judged_fields(schema, text=document.text, gold=document.gold, raw=answer.raw, found=answer.confidence)
+    fields = judged_fields(
+        schema, text=document.text, gold=document.gold, raw=answer.raw, probabilities=answer.confidence
+    )
     holds = not (fields is not None and invariants.declared(schema) and invariants.check(schema, loads(answer.raw)))
     return AnsweredDocument(name, fields, holds)

@@ -22,6 +22,11 @@ class JudgmentQuerySet(models.QuerySet["Judgment"]):
         """Of reviewers and gold labels: callers choose what they judge."""
         return self.filter(source__in=(Judgment.Source.REVIEWER, Judgment.Source.GOLD))
 
+    def most_reliable(self, requests: Any) -> "dict[Any, Judgment]":
+        """Request -> its judgment by people of the project; a gold label counts before a reviewer."""
+        rows = self.by_people_of_the_project().filter(request_id__in=requests)  # "gold" is before "reviewer"
+        return {judgment.request_id: judgment for judgment in rows.order_by("-source", "updated_at")}
+
 
 class Judgment(models.Model):
     """What one source knows about the output of a request; at most one a source, the newest replaces the former.

@@ -8,31 +8,18 @@ from serving.models.deployments import Deployment
 from serving.models.packages import Package
 
 _PROBABILITY = [MinValueValidator(0), MaxValueValidator(1)]
-DEFAULT_AUDIT_SHARE = 0.05
 
 
 class AnswerPolicy(models.Model):
-    """When a larger model is asked, and how many errors may go out without a person.
+    """What happens with answers below a threshold on confidence, and how many errors may go out without a person.
 
-    ``budget_wrong`` of ``budget_of`` fields or documents may be wrong among those that are answered automatically;
-    without ``budget_wrong`` there is no error budget. ``broken_at``: the audit showed that it is exceeded, and nothing
-    is automatic until a person resumes.
+    ``budget_wrong`` of ``budget_of`` documents may be wrong among those that are answered automatically; without
+    ``budget_wrong`` there is no error budget. ``broken_at``: it is exceeded, and nothing is automatic until a person
+    resumes.
     """
 
-    class Unit(models.TextChoices):
-        """What the budget counts."""
-
-        FIELD = "field", "Fields"
-        DOCUMENT = "document", "Documents"
-
-    class Basis(models.TextChoices):
-        """What the limit of the budget rests on."""
-
-        PROVEN = "proven", "Proven with 95% confidence"
-        EXPECTED = "expected", "Expected by the calibration"
-
     class Rest(models.TextChoices):
-        """Where answers below the limit go."""
+        """Where answers below the threshold go."""
 
         PEOPLE = "people", "Human review"
         FALLBACK = "fallback", "The larger model"
@@ -43,18 +30,11 @@ class AnswerPolicy(models.Model):
     on_invariant = models.BooleanField(default=True, help_text="the output violates an invariant of the contract")
     on_unavailable = models.BooleanField(default=True, help_text="the small model does not answer")
     min_confidence = models.FloatField(
-        null=True, blank=True, validators=_PROBABILITY, help_text="of every field, for an answer of the small model"
+        null=True, blank=True, validators=_PROBABILITY, help_text="the threshold: of every field"
     )
-    field_confidence = models.JSONField(default=dict, blank=True, help_text="field pattern -> its own minimum")
     budget_wrong = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
     budget_of = models.PositiveIntegerField(default=200, validators=[MinValueValidator(2)])
-    budget_unit = models.CharField(max_length=10, choices=Unit.choices, default=Unit.FIELD)
-    basis = models.CharField(max_length=10, choices=Basis.choices, default=Basis.PROVEN)
-    rest = models.CharField(max_length=10, choices=Rest.choices, default=Rest.PEOPLE)
-    audit_share = models.FloatField(
-        default=DEFAULT_AUDIT_SHARE, validators=[MinValueValidator(0.001), MaxValueValidator(1)],
-        help_text="share of the automatic answers in the audit",
-    )  # fmt: skip
+    rest = models.CharField(max_length=10, choices=Rest.choices, default=Rest.FALLBACK)
     audit_since = models.DateTimeField(null=True, blank=True, help_text="requests from then on count")
     broken_at = models.DateTimeField(null=True, blank=True)
     broken_reason = models.TextField(blank=True, help_text="as a sentence")
@@ -69,6 +49,21 @@ class AnswerPolicy(models.Model):
 
     def __str__(self) -> str:
         return f"answer policy of {self.deployment_id}"
+
+    @property
+    def goes_to_people(self) -> bool:
+        """Whether answers below the threshold go to people."""
+        return self.endpoint_id is None or self.rest == AnswerPolicy.Rest.PEOPLE
+
+    @property
+    def destination(self) -> str:
+        """Where they go, as text."""
+        return "human review" if self.goes_to_people else str(self.endpoint)
+
+    @property
+    def budget(self) -> str:
+        """The error budget: "1 of 200 documents"."""
+        return f"{self.budget_wrong:,} of {self.budget_of:,} documents"
 
 
 class PackageCalibration(models.Model):
@@ -85,8 +80,8 @@ class PackageCalibration(models.Model):
     )
     documents = models.PositiveIntegerField()
     fits = models.JSONField(default=dict, help_text="see serving.confidence.calibration.Calibration")
-    summary = models.JSONField(default=dict, help_text="see serving.confidence.report")
-    records = models.JSONField(default=list, help_text="see serving.confidence.records.DocumentRecord")
+    summary = models.JSONField(default=dict, help_text="see serving.confidence.calibration.summary")
+    records = models.JSONField(default=list, help_text="see serving.confidence.calibration.DocumentRecord")
     sha256 = models.CharField(max_length=64, help_text="of its file in the folder evidence of the package")
 
     class Meta:

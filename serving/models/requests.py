@@ -48,11 +48,9 @@ class RequestLog(models.Model):
     lowest = models.FloatField(null=True, help_text="the lowest confidence of a field, calibrated where it can be")
     needs_review = models.BooleanField(default=False, help_text="needs human review by the answer policy")
     review_reason = models.CharField(
-        max_length=20, blank=True, help_text="see serving.confidence.decisions.Reason; of the review"
+        max_length=20, blank=True, help_text="see serving.confidence.policy.Reason; of the review"
     )
     automatic = models.BooleanField(default=False, help_text="answered without human review under an error budget")
-    audit_probability = models.FloatField(null=True, help_text="probability of the audit sample")
-    audited = models.BooleanField(default=False, help_text="whether it is in the audit sample of the error budget")
     fallback_reason = models.CharField(
         max_length=20, blank=True, help_text="why the larger model was asked; empty: it was not"
     )

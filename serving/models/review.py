@@ -11,32 +11,20 @@ from django.utils import timezone
 from labeling.models import AnnotationRevision, Document, Project
 from serving.models.deployments import Deployment, Release
 
-DEFAULT_SHARE = 0.01
-DEFAULT_PER_DAY = 20
-DEFAULT_TARGETED_PER_DAY = 50
+DEFAULT_SHARE = 0.05
 
 
 class SamplePlan(models.Model):
-    """How many requests of a deployment are drawn for review, what is redacted, and when retraining is proposed."""
+    """The sampling rate of a deployment, what is redacted, and when retraining is proposed."""
 
     deployment = models.OneToOneField(Deployment, on_delete=models.CASCADE, related_name="sample_plan")
     share = models.FloatField(
         default=DEFAULT_SHARE, validators=[MinValueValidator(0), MaxValueValidator(1)],
-        help_text="of the answered requests, for the uniform sample",
-    )  # fmt: skip
-    per_day = models.PositiveIntegerField(
-        default=DEFAULT_PER_DAY, help_text="the uniform sample has about this many requests a day, at least"
-    )
-    targeted_per_day = models.PositiveIntegerField(
-        default=DEFAULT_TARGETED_PER_DAY, help_text="approximate maximum of sampled requests for each other reason"
-    )
-    low_confidence = models.FloatField(
-        null=True, blank=True, validators=[MinValueValidator(0), MaxValueValidator(1)],
-        help_text="below it the confidence of a field is low; empty: that of the project's forms",
+        help_text="of the answered requests that are drawn at random",
     )  # fmt: skip
     redact = ArrayField(
         models.CharField(max_length=12), default=list, blank=True,
-        help_text="kinds of values that the queue and documents do not show; see serving.feedback.redaction",
+        help_text="kinds of values that the queue and documents do not show; see serving.review.redaction",
     )  # fmt: skip
     drawn_until = models.DateTimeField(null=True, blank=True, help_text="requests before it were considered")
     retrain_labels = models.PositiveIntegerField(
@@ -52,22 +40,20 @@ class SamplePlan(models.Model):
     def __str__(self) -> str:
         return f"sample plan of {self.deployment_id}"
 
+    @classmethod
+    def of(cls, deployment: Deployment) -> "SamplePlan":
+        """The plan of a deployment; one with the defaults, not stored, where it has none."""
+        return cls.objects.filter(deployment=deployment).first() or cls(deployment=deployment)
+
 
 class SampleDay(models.Model):
-    """What one release answered on one day, counted when requests were drawn. It stays when the log is erased.
-
-    ``predicted``: requests with a predictor, see ``serving.feedback.predictors``; with its sum and sum of squares.
-    """
+    """What one release answered on one day, counted when requests were drawn. It stays when the log is erased."""
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+", db_index=False)
     release = models.ForeignKey(Release, on_delete=models.CASCADE, related_name="+", db_index=False)
     day = models.DateField(help_text="in UTC")
     requests = models.PositiveIntegerField(default=0)
     answered = models.PositiveIntegerField(default=0)
-    predicted = models.PositiveIntegerField(default=0)
-    predictor_sum = models.FloatField(default=0)
-    predictor_squares = models.FloatField(default=0)
-    reasons = models.JSONField(default=dict, blank=True, help_text="reason -> requests that had it")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["project", "day", "release"], name="sample_day_once")]
@@ -85,7 +71,6 @@ class Reason(models.TextChoices):
     SHADOW = "shadow", "Shadow disagrees"
     FALLBACK = "fallback", "Fallback"
     LOW_CONFIDENCE = "confidence", "Low confidence"
-    AUDIT = "audit", "Audit sample"
     UNIFORM = "uniform", "Uniform sample"
 
 
@@ -159,10 +144,7 @@ class ReviewItem(models.Model):
 
 
 class Draw(models.Model):
-    """A request that was drawn for review, with the probability of each reason.
-
-    Whether a request is drawn for a reason depends only on a hash of its id, so the draws are independent.
-    """
+    """A request that was drawn for review. Whether it is in the uniform sample depends only on a hash of its id."""
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+", db_index=False)
     item = models.ForeignKey(ReviewItem, null=True, blank=True, on_delete=models.SET_NULL, related_name="draws")
@@ -170,9 +152,11 @@ class Draw(models.Model):
     day = models.DateField(help_text="of the request in UTC")
     created_at = models.DateTimeField(help_text="of the request")
     release = models.ForeignKey(Release, on_delete=models.CASCADE, related_name="+", db_index=False)
-    probabilities = models.JSONField(default=dict, help_text="reason -> sampling probability")
+    reasons = ArrayField(models.CharField(max_length=10), default=list)
     uniform_probability = models.FloatField(null=True, help_text="where it is in the uniform sample")
-    predictor = models.FloatField(null=True, help_text="the expected probability that the output is right")
+    is_audited = models.BooleanField(
+        default=False, help_text="an automatic answer that was drawn at random: it counts for the error budget"
+    )
 
     class Meta:
         indexes = [

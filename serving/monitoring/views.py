@@ -7,9 +7,9 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
-from serving.budgets import queries as usage_queries
+from serving.budgets import usage
 from serving.deployments.queries import was_used
 from serving.models import AlertRule
 from serving.monitoring import alerts, drift
@@ -68,16 +68,6 @@ class RuleForm(forms.Form):
         return values
 
 
-class RecipientsForm(forms.Form):
-    """Who gets mail."""
-
-    addresses = forms.CharField(
-        label="Send email to", required=False, max_length=4_000,
-        help_text="One address per line. Leave empty to send no email.",
-        widget=forms.Textarea(attrs={**_INPUT, "rows": 3, "autocomplete": "off", "spellcheck": "false"}),
-    )  # fmt: skip
-
-
 @require_safe
 def monitoring(request: SignedInRequest, slug: str) -> HttpResponse:
     """The page. ``window``: 1h, 24h, 7d or 30d; ``version``: of one version only; ``edit``: the rule that is open."""
@@ -113,26 +103,7 @@ def alert_rule(request: SignedInRequest, slug: str, metric: str) -> HttpResponse
     return _render(request, project, form=form, status=422)
 
 
-@require_POST
-def recipients(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Stores who gets mail."""
-    project = project_for(request.user, slug, Action.DEPLOY)
-    form = RecipientsForm(request.POST)
-    if form.is_valid():
-        try:
-            lines = form.cleaned_data["addresses"].replace(",", "\n").splitlines()
-            alerts.set_recipients(project=project, user=request.user, addresses=lines)
-        except Refused as error:
-            form.add_error("addresses", error.message)
-        else:
-            return redirect_to(request, f"{reverse('deploy_monitoring', args=[slug])}#alerts")
-    return _render(request, project, recipients_form=form, status=422)
-
-
-def _render(
-    request: SignedInRequest, project: Any, *, form: RuleForm | None = None,
-    recipients_form: RecipientsForm | None = None, status: int = 200,
-) -> HttpResponse:  # fmt: skip
+def _render(request: SignedInRequest, project: Any, *, form: RuleForm | None, status: int = 200) -> HttpResponse:
     window = WINDOWS.get(request.GET.get("window", ""), WINDOWS["24h"])
     version = request.GET.get("version", "")
     number = int(version) if version.isascii() and version.isdigit() and len(version) < 9 else None
@@ -144,19 +115,16 @@ def _render(
     if is_htmx(request) and request.GET.get("part") == "figures":
         return render(request, f"{_TEMPLATE}#figures", context)
     checks = list(drift.checks(project).defer("findings")[: drift.MAX_CHECKS])
-    addresses = "\n".join(alerts.recipients_of(project))
     context |= {
         "lines": alerts.lines(project) if was_used(project) else [],
         "form": form,
-        "recipients_form": recipients_form or RecipientsForm(initial={"addresses": addresses}),
-        "mail_problem": alerts.mail_problem(),
         "events": alerts.history(project),
         "checks": checks,
         "findings": drift.findings(checks[0]) if checks else [],
         "problem": drift.PROBLEMS.get(checks[0].problem) if checks else None,
         "drift": drift,
-        "uses": usage_queries.use_of_project(project, request.user),
-        "days": usage_queries.days(project, None),
-        "resets_on": usage_queries.resets_on(now.date()),
+        "uses": usage.use_of_project(project, request.user),
+        "days": usage.days(project, None),
+        "resets_on": usage.resets_on(now.date()),
     }
     return render(request, _TEMPLATE, context, status=status)

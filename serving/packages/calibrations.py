@@ -11,7 +11,7 @@ from evaluation.models import EvalRun
 from evaluation.runs import run_documents
 from labeling.datasets import queries as dataset_queries
 from labeling.models import Split
-from serving.confidence.records import DocumentRecord
+from serving.confidence.calibration import DocumentRecord
 from serving.models import Package, PackageCalibration
 from slmstudio.storage.hashing import sha256_file
 
@@ -63,11 +63,11 @@ def store(package: Package, documents: CalibrationDocuments, files: dict[str, Pa
     rows = []
     for variant, file in files.items():
         built = json.loads(file.read_text(encoding="utf-8"))
-        records = [DocumentRecord.of_json(record) for record in built["records"]]
+        records = [DocumentRecord.from_json(record) for record in built["records"]]
         rows.append(
             PackageCalibration(
                 package=package, variant=variant, split=documents.split, is_evaluated=documents.is_evaluated,
-                documents=len(records), fits=built["calibration"], summary=built["summary"], sha256=sha256_file(file),
+                documents=len(records), fits=built["fits"], summary=built["summary"], sha256=sha256_file(file),
                 # The file names no document.
                 records=[replace(record, name=names[int(record.name)]).to_json() for record in records],
             )

@@ -9,8 +9,8 @@ from labeling.documents.erasure import Erased, erase_documents
 from labeling.models import Document, Project
 from serving.captures.services import SOURCE as CAPTURED
 from serving.captures.services import caller_group
-from serving.feedback.decisions import SOURCE as REVIEWED
 from serving.models import ComparisonPair, ReviewItem
+from serving.review.queue import SOURCE as REVIEWED
 
 
 def erase(

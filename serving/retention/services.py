@@ -21,11 +21,11 @@ from evaluation.audit import services as audit_services
 from labeling.documents.erasure import Erased
 from labeling.models import Project
 from serving.batches.erasure import erase_documents
-from serving.feedback import erasure
 from serving.gateway.log_store.process import log_folder
 from serving.gateway.log_store.store import erase_rejected
 from serving.models import Deployment, RequestLog
 from serving.retention import documents, packages
+from serving.review import judgments
 from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 
@@ -58,7 +58,7 @@ def erase_expired() -> int:
     now = timezone.now()
     for project_id, days in Deployment.objects.values_list("project_id", "retention_days"):
         before = now - timedelta(days=days)
-        erasure.erase_expired(project_id, before)
+        judgments.erase_expired(project_id, before)
         erased += _erase(_with_content().filter(project_id=project_id, created_at__lt=before, day__lte=before.date()))
     return erased
 
@@ -122,9 +122,9 @@ def erase(
     rows = RequestLog.objects.filter(condition, project_id=project.pk)
     with transaction.atomic():
         known = [*wanted, *rows.values_list("id", flat=True)]
-        items = erasure.items_of(project.pk, known)
+        items = judgments.items_of(project.pk, known)
         erased_documents = documents.erase(project, known, items, caller=caller, with_gold=with_gold)
-        erasure.erase_requests(project.pk, known)
+        judgments.erase_requests(project.pk, known)
         erased: int = rows.update(**_CONTENT, caller="", key_sha256="")
         details: dict[str, Any] = {"by": "caller" if caller else "request", "requests": erased}
         lines, live = erase_documents(project, caller=caller, requests=[str(request_id) for request_id in known])

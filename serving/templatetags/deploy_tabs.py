@@ -24,13 +24,10 @@ class Tab:
 GROUPS: dict[str, tuple[Tab, ...]] = {
     "Deployment": (Tab("deployment", "deployment", "Deployment"),),
     "Monitoring": (Tab("monitoring", "deploy_monitoring", "Monitoring"),),
-    "Review": (
-        Tab("review", "deploy_review", "Review queue", "review"),
-        Tab("accuracy", "deploy_accuracy", "Live accuracy"),
-    ),
+    "Review": (Tab("review", "deploy_review", "Review"),),
     "Comparisons": (Tab("comparisons", "traffic_comparisons", "Comparisons"),),
     "Requests from an external model": (Tab("captures", "captures", "Captured traffic"),),
-    "Settings": (Tab("confidence", "deploy_confidence", "Confidence"),),
+    "Settings": (Tab("settings", "deploy_settings", "Settings"),),
 }
 
 

@@ -11,9 +11,9 @@ from django.urls import reverse
 from evaluation.inference.prices import cost_of_time, cost_of_tokens
 from evaluation.models import EvalRun
 from labeling.models import Contract, DatasetVersion, Project
-from serving.feedback.live import LiveAccuracy, live_accuracies
 from serving.models import Deployment, DeploymentEvent, Release, RequestLog, SampleDay
-from serving.retraining.services import training_run_of
+from serving.review.accuracy import LiveAccuracy, live_accuracies
+from serving.review.retraining import training_run_of
 from slmstudio.runs.models import Status
 from training.models import TrainingRun
 

@@ -7,8 +7,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from serving.deployments.queries import section_url
-from serving.retraining import services as retraining_services
-from serving.retraining.queries import open_proposals
+from serving.review import retraining
 from serving.versions import queries
 from slmstudio.access import Action, project_for
 from slmstudio.web.requests import SignedInRequest, is_htmx, positive_int
@@ -24,7 +23,7 @@ def versions(request: SignedInRequest, slug: str) -> HttpResponse:
         "project": project,
         "versions": queries.versions(project, timezone.now()),
         "currency": project.currency,
-        "proposals": open_proposals(project),
+        "proposals": retraining.open_proposals(project),
         "share_days": queries.SHARE_DAYS,
     }
     return render(request, "serving/versions/versions.html", context)
@@ -35,6 +34,6 @@ def dismiss(request: SignedInRequest, slug: str) -> HttpResponse:
     """Closes a retraining proposal."""
     project = project_for(request.user, slug, Action.RUN)
     pk = positive_int(request.POST.get("proposal"))
-    if not retraining_services.dismiss(project=project, user=request.user, pk=pk):
+    if not retraining.dismiss(project=project, user=request.user, pk=pk):
         messages.error(request, "The proposal is not open.")
     return redirect(section_url(slug, "versions"))

@@ -99,12 +99,11 @@ NEEDS: dict[str | tuple[str, str], Action] = {
     "policy_proposal": Action.SET_POLICY,  # to take one's own back takes who may propose
     "gate_labels": Action.CURATE,
     **dict.fromkeys(("gate_decide", "gate_withdraw"), Action.APPROVE),
-    "deploy_confidence": Action.READ,
+    **dict.fromkeys(("deploy_settings", "former_confidence", "former_accuracy"), Action.READ),
     "packages": Action.READ,
-    **dict.fromkeys(("deploy_plan", "package_build", "deploy_policy", "deploy_resume"), Action.DEPLOY),
-    **dict.fromkeys(("deploy_review", "deploy_review_decide"), Action.REVIEW),
-    **dict.fromkeys(("deploy_accuracy", "deploy_versions"), Action.READ),
-    ("deploy_accuracy", "post"): Action.DEPLOY,
+    **dict.fromkeys(("deploy_plan", "package_build", "deploy_policy", "deploy_resume", "deploy_sample"), Action.DEPLOY),
+    **dict.fromkeys(("deploy_review", "deploy_versions"), Action.READ),
+    "deploy_review_decide": Action.REVIEW,
     "deploy_retraining_dismiss": Action.RUN,
     "captures": Action.READ,
     **dict.fromkeys(

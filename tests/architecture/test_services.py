@@ -31,9 +31,7 @@ EXCEPTIONS = {
         labeling.studies.services: run_study advance advance_all on_run_changed
         serving.batches.services: erase erase_expired
         serving.deployments.services: finish_promotion
-        serving.policies.services: break_budget
         serving.retention.services: drop_old_partitions erase_expired run_retention
-        serving.retraining.services: propose propose_all settle
         training.exports.services: keep_previous_export
         slmstudio.accounts.sign_in: log_event on_signed_in on_signed_out
     """,
@@ -49,7 +47,7 @@ EXCEPTIONS = {
         serving.captures.services: withhold
         serving.comparisons.labels: draw_documents
         serving.deployments.services: record_change
-        serving.feedback.judgments: store
+        serving.review.judgments: store
     """,
     OWN: """
         labeling.annotation.preferences: reset_keys set_exceptions_only set_key
@@ -67,7 +65,7 @@ EXCEPTIONS = {
         training.base_models.services: sync_catalog
         training.runs.services: restart
     """,
-    "the gateway has checked the scope of the token": "serving.feedback.judgments: judge",
+    "the gateway has checked the scope of the token": "serving.review.judgments: judge",
     "a page reads: it stores what it computes, such as the default policy, or sets a time limit": """
         evaluation.comparison.services: get_or_create_comparison
         evaluation.gates.policy.services: current_policy

@@ -9,11 +9,11 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from labeling.models import Document
-from serving.feedback.sampling import draw
 from serving.models import Judgment, ReviewItem, SamplePlan
+from serving.review.sampling import draw
 from tests.browser.accessibility import check
 from tests.evaluation.factories import World, make_world
-from tests.serving.feedback.rows import deployed, logged
+from tests.serving.review.rows import deployed, logged
 
 As = Callable[[Any], Page]
 
@@ -26,7 +26,7 @@ def world(transactional_db: None, queues: None, tmp_path: Path) -> World:
 @pytest.mark.slow
 def test_review_by_keys(world: World, logged_in: As) -> None:
     deployment = deployed(world)
-    SamplePlan.objects.create(deployment=deployment, per_day=1_000)
+    SamplePlan.objects.create(deployment=deployment, share=1.0)
     for number in (36, 37, 38, 39):
         logged(deployment, number, days=1 / 24)
     logged(deployment, 35, days=1 / 24, status=502, code="invalid_output", valid=False, detail="total must be a number")
@@ -64,9 +64,10 @@ def test_review_by_keys(world: World, logged_in: As) -> None:
     expect(items).to_have_count(1)
     assert ReviewItem.objects.filter(status=ReviewItem.Status.DISMISSED).count() == 1
 
-    erik.goto("/p/invoices/deploy/accuracy/")
     expect(erik.get_by_role("heading", name="Live accuracy, 28 days")).to_be_visible()
-    check(erik, "live-accuracy")
+    erik.set_viewport_size({"width": 390, "height": 844})
+    check(erik, "review-narrow")
+    erik.set_viewport_size({"width": 1280, "height": 900})
     erik.goto("/p/invoices/deploy/versions/")
     expect(erik.get_by_role("region", name="Versions")).to_be_visible()
     check(erik, "versions")

@@ -1,149 +1,156 @@
-"""Calibrated confidence: monotone, close to the truth, and honest about few samples."""
+"""Calibrated confidence: monotone, close to the truth, and honest about few samples; thresholds and what they prove."""
 
 import json
 import random
+from dataclasses import asdict
 
 import pytest
 
-from serving.confidence.automation import Scored, augrc, calibration_error, curve, limit_for, reliability
-from serving.confidence.calibration import ENOUGH, ISOTONIC, Calibration, Sample, cross_fitted, fit
-from serving.confidence.signals import Signals, logit
-
-
-def sample(pattern: str, minimum: float, is_null: bool, is_correct: bool, document: str = "") -> Sample:
-    return Sample(pattern, Signals(minimum, is_null), is_correct, document)
-
-
-def probability(calibration: Calibration, pattern: str, minimum: float, *, is_null: bool = False) -> float:
-    return calibration.probability(pattern, Signals(minimum, is_null))
+from serving.confidence.calibration import (
+    ENOUGH,
+    AnsweredDocument,
+    Calibration,
+    DocumentRecord,
+    FieldRecord,
+    JudgedField,
+    Sample,
+    calibrate,
+    calibration_error,
+    cross_fitted,
+    fit,
+    proven,
+    thresholds,
+)
 
 
 def drawn(number: int, seed: int, *, pattern: str = "total", power: float = 2.0) -> list[Sample]:
     """Values whose true probability of being correct is their token probability to a power."""
     rng = random.Random(seed)
-    found = []
+    samples = []
     for count in range(number):
         minimum = rng.betavariate(3, 1)
-        found.append(sample(pattern, minimum, False, rng.random() < minimum**power, f"d{count}"))
-    return found
+        samples.append(Sample(pattern, minimum, False, rng.random() < minimum**power, f"d{count}"))
+    return samples
 
 
-@pytest.mark.parametrize(("number", "tolerance"), [(ISOTONIC // 2, 0.09), (4_000, 0.04)])
+@pytest.mark.parametrize(("number", "tolerance"), [(100, 0.09), (4_000, 0.04)])
 def test_it_corrects_an_overconfident_model(number: int, tolerance: float) -> None:
-    calibration = fit(drawn(number, 1))
-    others = drawn(4_000, 2)
-    raw = [Scored(one.signals.minimum, one.is_correct) for one in others]
-    better = [Scored(probability(calibration, "total", one.signals.minimum), one.is_correct) for one in others]
-    assert calibration_error(raw) > 0.1
+    calibration, others = fit(drawn(number, 1)), drawn(4_000, 2)
+    assert calibration_error([(sample.probability, sample.is_correct) for sample in others]) > 0.1
+    better = [(calibration.probability("total", sample.probability, False), sample.is_correct) for sample in others]
     assert calibration_error(better) < tolerance
 
 
-@pytest.mark.parametrize("number", [ENOUGH, ISOTONIC, 1_000])
+@pytest.mark.parametrize("number", [40, ENOUGH, 1_000])
 def test_more_probable_tokens_never_mean_less_confidence(number: int) -> None:
     calibration = fit(drawn(number, 3))
-    found = [probability(calibration, "total", place / 100) for place in range(101)]
-    assert found == sorted(found)
-    assert all(0 < one < 1 for one in found)
+    confidences = [calibration.probability("total", place / 100, False) for place in range(101)]
+    assert confidences == sorted(confidences)
+    assert all(0 < confidence < 1 for confidence in confidences)
 
 
-def test_values_and_nulls_are_apart() -> None:
-    values = [sample("total", 0.9, False, True) for _ in range(100)]
-    nulls = [sample("total", 0.9, True, number % 2 == 0) for number in range(100)]
-    calibration = fit([*values, *nulls])
-    assert probability(calibration, "total", 0.9) > 0.9
-    assert 0.4 < probability(calibration, "total", 0.9, is_null=True) < 0.6
-
-
-def test_a_rare_field_uses_all_fields() -> None:
-    samples = [*drawn(500, 4), *[sample("note", 0.99, False, False) for _ in range(ENOUGH - 1)]]
+def test_values_and_nulls_are_apart_and_rare_fields_use_all_fields() -> None:
+    samples = drawn(500, 4) + [Sample("note", 0.99, False, False) for _ in range(ENOUGH - 1)]
+    samples += [Sample("total", 0.9, True, number % 2 == 0) for number in range(200)]
     calibration = fit(samples)
-    assert "note" not in calibration.values.fits
-    assert probability(calibration, "note", 0.9) == calibration.values.fits[""].probability(logit(0.9))
+    assert set(calibration.fits) == {"", "total", " null", "total null"}
+    assert calibration.probability("note", 0.9, False) == calibration.probability("another", 0.9, False)
+    assert 0.4 < calibration.probability("total", 0.9, True) < 0.6 < calibration.probability("total", 0.9, False)
 
 
-def test_without_samples_it_is_the_token_probability() -> None:
-    assert probability(fit([]), "total", 0.7) == 0.7
-
-
-def test_one_outcome_is_no_certainty() -> None:
-    calibration = fit([sample("total", 0.95, False, True) for _ in range(ENOUGH)])
-    assert 0.9 < probability(calibration, "total", 0.95) < 1.0
-
-
-def test_it_is_stored_as_json() -> None:
-    for number in (100, 1_000):
-        calibration = fit(drawn(number, 5))
-        assert Calibration.of(json.loads(json.dumps(calibration.as_dict()))) == calibration
+def test_without_samples_it_is_the_token_probability_and_one_outcome_is_no_certainty() -> None:
+    assert fit([]).probability("total", 0.7, False) == 0.7
+    sure = fit([Sample("total", 0.95, False, True) for _ in range(ENOUGH)])
+    assert 0.9 < sure.probability("total", 0.95, False) < 1.0
+    stored = json.loads(json.dumps(asdict(sure)))
+    assert Calibration({key: tuple(maps) for key, maps in stored["fits"].items()}).fits == sure.fits
 
 
 def test_left_out_documents_are_not_in_their_own_fit() -> None:
     """One outcome by document: a fit that has seen them separates them, one that has not cannot."""
-    samples = [sample("total", 0.5, False, number % 2 == 0, f"d{number}") for number in range(200)]
-    found = cross_fitted(samples)
-    assert len(found) == 200
-    assert all(0.4 < one < 0.6 for one in found)
+    samples = [Sample("total", 0.5, False, number % 2 == 0, f"d{number}") for number in range(200)]
+    assert all(0.4 < confidence < 0.6 for confidence in cross_fitted(samples))
 
 
-def test_being_in_the_document_counts_where_it_predicts() -> None:
-    rng = random.Random(8)
-
-    def of(found: bool, document: int) -> Sample:
-        signals = Signals(rng.betavariate(8, 1), False, mean=0.9, length=6, found=found)
-        return Sample("total", signals, rng.random() < (0.97 if found else 0.4), f"d{document}")
-
-    calibration = fit([of(rng.random() < 0.7, number) for number in range(600)])
-    assert calibration.values.weights
-    inside = calibration.probability("total", Signals(0.95, False, mean=0.9, length=6, found=True))
-    outside = calibration.probability("total", Signals(0.95, False, mean=0.9, length=6, found=False))
-    assert inside > 0.9
-    assert outside < 0.6
-    assert not calibration.nulls.fits
+def record(name: int, confidence: float, wrong: int = 0, **changes: bool) -> DocumentRecord:
+    fields = (FieldRecord("total", confidence, confidence, is_null=False, is_correct=not wrong, served=confidence),)
+    return DocumentRecord(f"d{name}", changes.get("is_valid", True), changes.get("holds", True), wrong, 4, fields)
 
 
-def scored(number: int, seed: int) -> list[Scored]:
-    rng = random.Random(seed)
-    found = []
-    for _ in range(number):
-        confidence = rng.betavariate(4, 1)
-        found.append(Scored(confidence, rng.random() < confidence))
-    return found
+def sure_and_unsure(sure: int, unsure: int) -> list[DocumentRecord]:
+    """Documents without an error, and less sure ones of which each second has one."""
+    right = [record(number, 0.99) for number in range(sure)]
+    return [*right, *(record(sure + number, 0.6, number % 2) for number in range(unsure))]
 
 
-def test_the_diagram_of_a_calibrated_model_is_on_the_diagonal() -> None:
-    rows = reliability(scored(5_000, 6))
-    assert sum(row.count for row in rows) == 5_000
-    assert sum(row.low <= row.confidence <= row.high for row in rows) >= 8
+def test_a_proven_threshold_leaves_the_unsure_out() -> None:
+    rows = thresholds(sure_and_unsure(400, 100), price=0.5, rest_is_right=True)
+    best = proven(rows, 0.01)
+    assert best is not None
+    assert (best.threshold, best.automatic, best.wrong, best.share, best.accuracy) == (0.99, 400, 0, 0.8, 1.0)
+    assert best.bound <= 0.01
+    assert best.cost == pytest.approx(100.0)
+    assert (rows[-1].automatic, rows[-1].wrong, rows[-1].cost, rows[-1].accuracy) == (500, 50, 0.0, 0.9)
+    assert proven(rows, 0.001) is None
+    assert proven([], 0.1) is None
 
 
-def test_the_curve_and_its_area() -> None:
-    values = scored(2_000, 7)
-    rows = curve(values)
-    assert rows[-1].coverage == 1.0
-    assert rows[-1].risk == sum(not one.is_correct for one in values) / 2_000
-    assert [row.limit for row in rows] == sorted((row.limit for row in rows), reverse=True)
-    perfect = [Scored(0.9, True)] * 50 + [Scored(0.1, False)] * 50
-    random_order = [Scored(0.5, number % 2 == 0) for number in range(100)]
-    assert augrc(perfect) < augrc(random_order)
+def test_a_larger_model_errs_and_without_its_outputs_only_automatic_answers_count() -> None:
+    records = sure_and_unsure(80, 20)
+    larger = {record.name: number % 4 != 0 for number, record in enumerate(records)}
+    assert thresholds(records, rest_exact=larger)[0].accuracy == pytest.approx((80 + 15) / 100)
+    assert thresholds(records)[0].accuracy == 1.0
 
 
-def test_the_limit_for_an_error_rate_holds_on_new_values() -> None:
-    """Of 200 draws, at most about 5% may exceed the rate (9.5% with the error of the simulation)."""
-    exceeded = found = 0
-    for seed in range(200):
-        limit = limit_for(scored(1_000, seed), 0.05)
-        if limit is None:
-            continue
-        found += 1
-        # The true risk above a limit, from the distribution: E[1 - c | c >= limit] for Beta(4, 1).
-        t = limit.limit
-        accepted = 1 - t**4
-        risk = 1 - 4 / 5 * (1 - t**5) / accepted
-        exceeded += risk > 0.05
-    assert found > 100
-    assert exceeded / found <= 0.095
+def test_invalid_outputs_and_violations_are_never_automatic() -> None:
+    records = [record(1, 0.99), record(2, 0.99, is_valid=False), record(3, 0.99, holds=False)]
+    [only] = thresholds(records)
+    assert (only.automatic, only.documents) == (1, 3)
 
 
-def test_no_limit_is_claimed_where_nothing_is_shown() -> None:
-    assert limit_for(scored(40, 1), 0.01) is None
-    assert limit_for([], 0.05) is None
-    assert limit_for([Scored(0.9, False)] * 300, 0.05) is None
+@pytest.mark.slow
+def test_a_proven_threshold_holds_on_new_documents() -> None:
+    """Of the thresholds that are claimed, at most about 5% exceed the budget."""
+    claimed = exceeded = 0
+    for seed in range(120):
+        rng = random.Random(seed)
+        confidences = [round(rng.betavariate(9, 1), 3) for _ in range(400)]
+        records = [record(at, value, int(rng.random() > value)) for at, value in enumerate(confidences)]
+        best = proven(thresholds(records), 0.05)
+        if best is not None:
+            claimed += 1
+            t = best.threshold
+            exceeded += 1 - 9 / 10 * (1 - t**10) / (1 - t**9) > 0.05
+    assert claimed > 60
+    assert exceeded / claimed <= 0.1
+
+
+@pytest.mark.slow
+def test_thresholds_are_of_confidences_as_they_are_served() -> None:
+    """About as many new documents are below a threshold as the validation documents say."""
+    rng = random.Random(1_000)
+
+    def answered(name: int) -> AnsweredDocument:
+        minimum = rng.betavariate(8, 1)
+        return AnsweredDocument(str(name), [JudgedField("queue", minimum, False, rng.random() < minimum**3)])
+
+    differences = []
+    for _ in range(12):
+        calibration, records = calibrate([answered(name) for name in range(400)])
+        row = min(thresholds(records), key=lambda row: abs(row.share - 0.75))
+        new = [(answered(name).fields or [])[0].probability or 0.0 for name in range(1_000)]
+        served = [round(calibration.probability("queue", value, False), 4) for value in new]
+        differences.append(abs(sum(value >= row.threshold for value in served) / 1_000 - row.share))
+    assert sum(differences) / len(differences) < 0.04, differences
+
+
+def test_records_count_what_has_a_value() -> None:
+    fields = [
+        JudgedField("number", 0.9, False, is_correct=True), JudgedField("total", 0.9, False, is_correct=False),
+        JudgedField("note", 0.9, True, is_correct=True, is_empty=True),
+        JudgedField("items[].name", None, False, is_correct=False),
+    ]  # fmt: skip
+    _, [valid, invalid] = calibrate([AnsweredDocument("a", fields), AnsweredDocument("b", None)])
+    assert (valid.wrong, valid.counted, len(valid.fields)) == (2, 3, 3)
+    assert DocumentRecord.from_json(valid.to_json()) == valid
+    assert (invalid.is_valid, invalid.confidence) == (False, 0.0)

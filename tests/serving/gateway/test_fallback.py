@@ -11,21 +11,20 @@ import pytest
 
 from evaluation.inference.clients.endpoint_config import EndpointConfig
 from serving.budgets.limits import Limits
-from serving.confidence.calibration import Calibration, Fit, Kind
-from serving.confidence.decisions import Policy
+from serving.confidence.calibration import Calibration
+from serving.confidence.policy import Policy
 from serving.gateway.answer_policy import FallbackRoute
 from serving.gateway.external import ExternalRoute
 from serving.gateway.limits.rate_limits import Subject
 from serving.gateway.routes import ReleaseRoute
-from serving.policies.routing import ReleaseConfidence
 from slmstudio.contract.schema.compiled import compile_schema
 from tests.evaluation import fake_openai
 from tests.serving import event_loop
 from tests.serving.gateway.rig import RAW, SCHEMA, TEXT, Rig, backend, release, reply, rig, route
 
 LARGE = '{"number":"A-17","total":12.5}'
-#: the calibrated probability is half the token probability's logit: 0.9 becomes 0.75
-HALF = Calibration(Kind((), {"": Fit(100, slope=0.5)}), Kind())
+#: an overconfident model: 0.9 becomes 0.75
+HALF = Calibration({"": ([0.55, 0.8, 0.9], [0.5251, 0.6667, 0.75])})
 
 
 @pytest.fixture(autouse=True)
@@ -39,11 +38,8 @@ def larger(url: str, schema: Any = SCHEMA, *, price: float | None = 2.0) -> Fall
     return FallbackRoute(ExternalRoute(4, "Big", config, "Extract.", schema), price, price)
 
 
-def small(
-    address: str, url: str, *, limit: float | None = None, calibration: Calibration | None = HALF
-) -> ReleaseRoute:
-    known = ReleaseConfidence(calibration, limit) if calibration is not None else None
-    return replace(release(1, address), confidence=known, fallback=larger(url) if url else None)
+def small(address: str, url: str, *, calibration: Calibration | None = HALF) -> ReleaseRoute:
+    return replace(release(1, address), confidence=calibration, fallback=larger(url) if url else None)
 
 
 Work = Callable[[Rig, fake_openai.Fake, Any], Coroutine[Any, Any, None]]
@@ -248,33 +244,27 @@ def test_an_invariant_of_the_contract(tmp_path: Path) -> None:
 # -- the error budget -------------------------------------------------------------------------------------------------
 
 
-def test_above_the_limit_an_answer_is_automatic_and_may_be_audited(tmp_path: Path) -> None:
+BUDGET = Policy(has_budget=True, min_confidence=0.6)
+
+
+@pytest.mark.parametrize(("policy", "more", "reason"), [
+    (BUDGET, {}, ""),
+    (replace(BUDGET, min_confidence=0.7), {}, "confidence"),
+    (BUDGET, {"calibration": None}, "confidence"),
+    (replace(BUDGET, is_broken=True), {}, "broken"),
+])  # fmt: skip
+def test_what_is_not_automatic_goes_to_people(
+    tmp_path: Path, policy: Policy, more: dict[str, Any], reason: str
+) -> None:
     async def work(found: Rig, fake: fake_openai.Fake, model: Any) -> None:
         body = (await found.extract()).json()
-        assert body["needs_review"] is False
+        assert body["needs_review"] == bool(reason)
+        assert not reason or body["review"]["reason"] == reason
         [row] = found.log.rows()
-        assert (row["automatic"], row["audit_probability"], row["audited"]) == (True, 1.0, True)
-
-    with_models(tmp_path, work, Policy(has_budget=True, audit_share=1.0), limit=0.6)
-
-
-@pytest.mark.parametrize(
-    ("policy", "limit", "reason"),
-    [
-        (Policy(has_budget=True, audit_share=1.0), 0.7, "budget"),
-        (Policy(has_budget=True, audit_share=1.0), None, "budget"),
-        (Policy(has_budget=True, audit_share=1.0, is_broken=True), 0.6, "broken"),
-    ],
-)
-def test_what_is_not_automatic_goes_to_people(tmp_path: Path, policy: Policy, limit: float | None, reason: str) -> None:
-    async def work(found: Rig, fake: fake_openai.Fake, model: Any) -> None:
-        body = (await found.extract()).json()
-        assert (body["needs_review"], body["review"]["reason"]) == (True, reason)
-        [row] = found.log.rows()
-        assert (row["automatic"], row["audited"], row["audit_probability"]) == (False, False, None)
+        assert row["automatic"] == (not reason)
         assert fake.asked == []
 
-    with_models(tmp_path, work, policy, limit=limit)
+    with_models(tmp_path, work, policy, **more)
 
 
 def test_or_to_the_large_model(tmp_path: Path) -> None:
@@ -282,10 +272,9 @@ def test_or_to_the_large_model(tmp_path: Path) -> None:
         body = (await found.extract()).json()
         assert (body["answered_by"], body["fallback"]["reason"]) == ("fallback", "broken")
         [row] = found.log.rows()
-        assert (row["needs_review"], row["audited"]) == (False, True)
+        assert (row["needs_review"], row["automatic"]) == (False, True)
 
-    policy = Policy(has_budget=True, is_broken=True, has_fallback=True, rest_to_fallback=True, audit_share=1.0)
-    with_models(tmp_path, work, policy, limit=0.6)
+    with_models(tmp_path, work, replace(BUDGET, is_broken=True, has_fallback=True))
 
 
 # -- routing ----------------------------------------------------------------------------------------------------------
@@ -301,7 +290,7 @@ def test_a_routing_decision_has_a_confidence_on_both_interfaces(tmp_path: Path) 
         unsure = reply(raw='{"action":"tool"}', confidence={"action": [0.55, 0.6]})
         async with backend(tmp_path / "a", unsure) as model:
             deployed = replace(
-                ReleaseRoute(1, 1, DECISION, (model.address,)), confidence=ReleaseConfidence(HALF, None),
+                ReleaseRoute(1, 1, DECISION, (model.address,)), confidence=HALF,
                 fallback=larger(fake.url, DECISION),
             )  # fmt: skip
             policy = Policy(has_fallback=True, min_confidence=0.7)
@@ -334,7 +323,7 @@ def test_a_routing_decision_has_a_confidence_on_both_interfaces(tmp_path: Path) 
 def test_a_shadow_is_calibrated_too(tmp_path: Path) -> None:
     async def work() -> None:
         async with backend(tmp_path / "a", reply()) as one, backend(tmp_path / "b", reply()) as other:
-            candidate = replace(release(2, other.address), confidence=ReleaseConfidence(HALF, None))
+            candidate = replace(release(2, other.address), confidence=HALF)
             async with rig(tmp_path, route(release(1, one.address), candidate, stage="shadow")) as found:
                 await found.extract()
                 await asyncio.gather(*found.gateway.responder.shadows)

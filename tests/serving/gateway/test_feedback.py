@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from serving.feedback import judgments
 from serving.gateway import feedback as feedback_view
 from serving.models import Judgment
+from serving.review import judgments
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
 from tests.evaluation.factories import World
 from tests.serving import event_loop
-from tests.serving.feedback.rows import deployed, gold_of, logged
 from tests.serving.gateway.rig import Rig, release, rig, route
+from tests.serving.review.rows import deployed, gold_of, logged
 
 ID = str(uuid.uuid4())
 

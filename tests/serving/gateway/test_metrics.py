@@ -28,8 +28,8 @@ from slmstudio.stack.processes import command
 from tests.conftest import ROOT
 from tests.evaluation.factories import World
 from tests.serving import event_loop
-from tests.serving.feedback.rows import deployed
 from tests.serving.gateway.rig import Rig, backend, release, reply, rig, route
+from tests.serving.review.rows import deployed
 from tests.stack.test_serve import free_port
 
 SAMPLE = tuple[str, frozenset[tuple[str, str]]]

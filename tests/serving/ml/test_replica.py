@@ -14,8 +14,7 @@ import httpx
 import pytest
 
 from evaluation.ml import generate
-from serving.confidence.calibration import Calibration
-from serving.confidence.records import DocumentRecord
+from serving.confidence.calibration import Calibration, DocumentRecord
 from serving.ml import pack
 from serving.ml.engines.engine import DecodingEngine
 from serving.ml.probe import check_enforcement
@@ -129,15 +128,15 @@ def test_a_package_answers_as_its_evaluation_did(tmp_path: Path, engine: Any, mo
 def test_labeled_documents_calibrate_the_confidence(tmp_path: Path, engine: Any) -> None:
     packed(tmp_path, engine, labeled=True)
     found = json.loads((tmp_path / "package/evidence/calibration.json").read_text())
-    records = [DocumentRecord.of_json(one) for one in found["records"]]
+    records = [DocumentRecord.from_json(one) for one in found["records"]]
     assert found["documents"] == len(records) == len(list(rows()))
     values = [one for record in records for one in record.fields]
     assert values
     assert {one.pattern for one in values} <= {"invoice_id", "total"}
     assert found["summary"]["values"] == len(values)
     assert all(0 < one.calibrated < 1 for one in values)
-    calibration = Calibration.of(found["calibration"])
-    assert calibration.values.fits[""].samples == sum(not one.is_null for one in values)
+    calibration = Calibration(found["fits"])
+    assert set(calibration.fits) <= {"", " null"}
     # A model with random weights is wrong everywhere, however probable its tokens are.
     assert max(one.calibrated for one in values) < 0.5 or any(one.is_correct for one in values)
 

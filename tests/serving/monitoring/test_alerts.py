@@ -14,7 +14,7 @@ from evaluation.models import AuditEntry
 from labeling.integrations import deliveries, webhooks
 from labeling.models import Contract, WebhookDelivery
 from serving.deployments import services
-from serving.models import AlertEvent, AlertRecipients, AlertRule, Deployment, DriftCheck, Package, Replica
+from serving.models import AlertEvent, AlertRule, Deployment, DriftCheck, Package, Replica
 from serving.monitoring import alerts
 from serving.monitoring.alerts import METRICS, Measured, check_all, send_waiting
 from serving.monitoring.figures import count_marked
@@ -300,7 +300,12 @@ def test_states(values: list[float | None], states: list[str]) -> None:
 
 def test_checks_that_were_missed_prove_nothing() -> None:
     assert history([OVER, OVER], every=7_200) == ["pending", "pending"]
-    firing = {"state": "firing", "clear_since": START, "checked_at": START - timedelta(hours=2), "measured_at": START}
+    firing: dict[str, Any] = {
+        "state": "firing",
+        "clear_since": START,
+        "checked_at": START - timedelta(hours=2),
+        "measured_at": START,
+    }
     assert history([CLEAR], **firing) == ["firing"]
     assert history([OVER], for_seconds=0) == ["firing"]
 
@@ -365,19 +370,9 @@ def test_errors_name_their_field(world: World, field: str, value: str) -> None:
     assert AlertRule.objects.get(metric="failures").limit == 0.05
 
 
-def test_recipients_are_stored(world: World) -> None:
-    engineer = client(world.engineer)
-    answer = engineer.post(f"{ADDRESS}recipients/", {"addresses": "a@example.com\nb@example.com, a@example.com"})
-    assert answer.status_code == 302
-    assert AlertRecipients.objects.get().addresses == ["a@example.com", "b@example.com"]
-    answer = engineer.post(f"{ADDRESS}recipients/", {"addresses": "no address"})
-    assert (answer.status_code, list(answer.context["recipients_form"].errors)) == (422, ["addresses"])
-
-
 def test_annotators_change_nothing(world: World) -> None:
     annotator = client(world.annotator)
     assert annotator.post(f"{ADDRESS}rules/failures/", RULE).status_code == 403
-    assert annotator.post(f"{ADDRESS}recipients/", {"addresses": ""}).status_code == 403
     assert client(world.engineer).post(f"{ADDRESS}rules/none/", RULE).status_code == 404
 
 

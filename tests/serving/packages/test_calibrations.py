@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,15 @@ import pytest
 
 from labeling.datasets import queries as dataset_queries
 from labeling.models import Split
-from serving.confidence import report
-from serving.confidence.calibration import Calibration
-from serving.confidence.records import AnsweredDocument, DocumentRecord, calibrate
-from serving.confidence.signals import JudgedField, Signals, field_signals, judged_fields
+from serving.confidence.calibration import (
+    AnsweredDocument,
+    Calibration,
+    DocumentRecord,
+    JudgedField,
+    calibrate,
+    judged_fields,
+    summary,
+)
 from serving.models import Package, PackageCalibration
 from serving.packages import calibrations, jobs
 from serving.packages.services import request_package
@@ -41,12 +47,12 @@ def child(module: str, path: Path, log: Path, *, on_event: Callable[[dict[str, A
     on_event({"event": "parity", **PARITY})
     labeled = Path(spec.calibration).read_text().splitlines()
     answered = [
-        AnsweredDocument(str(number), [JudgedField("total", Signals(0.9), is_correct=number % 2 == 0)])
+        AnsweredDocument(str(number), [JudgedField("total", 0.9, False, is_correct=number % 2 == 0)])
         for number in range(len(labeled))
     ]
     fitted, records = calibrate(answered)
     value = {
-        "calibration": fitted.as_dict(), "summary": report.summary(fitted, records),
+        **asdict(fitted), "summary": summary(fitted, records),
         "records": [one.to_json() for one in records],
     }  # fmt: skip
     (folder / "evidence/calibration.json").write_text(json.dumps(value))
@@ -64,12 +70,12 @@ def test_a_build_stores_the_calibration_with_its_hash(world: World, monkeypatch:
         Package.objects.filter(pk=package.pk).update(status=Status.QUEUED)
     names = [str(one["id"]) for one in dataset_queries.rows(world.dataset, Split.VALIDATION)]
     assert (row.documents, row.split, row.is_evaluated) == (len(names), "validation", False)
-    assert [DocumentRecord.of_json(one).name for one in row.records] == names
+    assert [DocumentRecord.from_json(one).name for one in row.records] == names
     file = local_path(package.folder_key) / "evidence/calibration.json"
     assert row.sha256 == sha256_file(file)
     assert {entry["path"]: entry["sha256"] for entry in package.files}["evidence/calibration.json"] == row.sha256
     assert not any(name in file.read_text() for name in names)
-    assert Calibration.of(row.fits).values.fits[""].samples == len(names)
+    assert set(row.fits) == {""}
 
 
 def test_without_validation_documents_those_of_the_evaluation_are_used_and_marked(
@@ -102,24 +108,17 @@ TEXT = "Invoice A-17: bread, milk"
 def test_values_are_right_or_wrong_by_the_scorer() -> None:
     gold = {"number": "A-17", "date": None, "rows": [{"name": "bread"}, {"name": "milk"}]}
     raw = '{"number":"A-17","date":null,"rows":[{"name":"milk"},{"name":"cheese"}]}'
-    found = {
+    probabilities = {
         "number": (0.9, 0.95, 0.8), "date": (0.7, 0.7), "rows[0].name": (0.6, 0.6), "rows[1].name": (0.5, 0.5),
     }  # fmt: skip
-    rows = judged_fields(SCHEMA, text=TEXT, gold=gold, raw=raw, found=found)
+    rows = judged_fields(SCHEMA, text=TEXT, gold=gold, raw=raw, probabilities=probabilities)
     assert rows is not None
-    by_minimum = {one.signals.minimum: one for one in rows if one.signals is not None}
-    assert {key: (one.pattern, one.is_correct) for key, one in by_minimum.items()} == {
+    known = {row.probability: row for row in rows if row.probability is not None}
+    assert {key: (row.pattern, row.is_correct) for key, row in known.items()} == {
         0.9: ("number", True), 0.7: ("date", True), 0.6: ("rows[].name", True), 0.5: ("rows[].name", False),
     }  # fmt: skip
-    number, date, cheese = (by_minimum[key].signals for key in (0.9, 0.7, 0.5))
-    assert number is not None
-    assert (number.found, number.margin, number.is_null, number.length) == (True, 0.8, False, 6)
-    assert date is not None
-    assert (date.found, date.margin, date.is_null, by_minimum[0.7].is_empty) == (None, None, True, True)
-    assert cheese is not None
-    assert cheese.found is False
-    assert judged_fields(SCHEMA, text=TEXT, gold=gold, raw='{"number": 5}', found=found) is None
-    # At the gateway, where there is no gold, the signals are the same.
-    served = field_signals(SCHEMA, loads(raw), TEXT, found)
-    assert {one.path: one.signals for one in served}["number"] == number
-    assert {one.pattern for one in served} == {"number", "date", "rows[].name"}
+    assert (known[0.7].is_null, known[0.7].is_empty, known[0.9].is_null) == (True, True, False)
+    assert judged_fields(SCHEMA, text=TEXT, gold=gold, raw='{"number": 5}', probabilities=probabilities) is None
+    # At the gateway, where there is no gold, each value has the same probability.
+    served = Calibration().confidences(SCHEMA, loads(raw), probabilities)
+    assert served == {path: values[0] for path, values in probabilities.items()}

@@ -13,15 +13,15 @@ from django.utils import timezone
 from evaluation.models import AuditEntry
 from labeling.models import Comment, Document, Gold
 from serving.captures.services import caller_group
-from serving.feedback import judgments
 from serving.gateway.request_log import ensure_partition
 from serving.models import Deployment, Draw, Judgment, RequestLog, ReviewItem
 from serving.retention import services
+from serving.review import judgments
 from slmstudio.access import Forbidden
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import sha256_text
 from tests.evaluation.factories import World
-from tests.serving.feedback.rows import deployed, gold_of
+from tests.serving.review.rows import deployed, gold_of
 from tests.shared_rows import shared_fixture
 
 
@@ -165,14 +165,14 @@ def test_the_command_erases(world: World, deployment: Deployment) -> None:
 
 def judged(world: World, row: RequestLog) -> None:
     """A judgment of a request with a correction, and its place in the review queue."""
-    judgments.judge(project=world.project, request=row, source="caller", output=gold_of(39), token_id=1)
+    judgments.judge(project=world.project, request=row, right=None, output=gold_of(39), token_id=1)
     item, _ = ReviewItem.objects.get_or_create(
         project=world.project, text_sha256="a" * 64,
         defaults={"reason": "feedback", "reasons": ["feedback"], "request_id": row.id, "day": row.day},
     )  # fmt: skip
     Draw.objects.create(
         project=world.project, item=item, request_id=row.id, day=row.day, created_at=row.created_at,
-        release_id=int(row.release_id or 0), probabilities={"feedback": 1.0},
+        release_id=int(row.release_id or 0), reasons=["feedback"],
     )  # fmt: skip
 
 

@@ -11,12 +11,12 @@ from django.utils import timezone
 from evaluation.models import Endpoint, GateReport
 from labeling.models import Contract
 from serving.deployments import queries, services
-from serving.feedback.sampling import draw
 from serving.models import Deployment
+from serving.review.sampling import draw
 from serving.versions.queries import versions
 from tests.evaluation.factories import World
 from tests.serving.factories import answering, approved_report, built
-from tests.serving.feedback.rows import logged
+from tests.serving.review.rows import logged
 from tests.shared_rows import shared_fixture
 
 ADDRESS = "/p/invoices/deploy/versions/"

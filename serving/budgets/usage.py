@@ -1,0 +1,105 @@
+"""The use of tokens and their limits, for pages."""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from django.contrib.auth.models import User
+from django.db.models import Sum
+from django.utils import timezone
+
+from labeling.integrations.tokens import active_tokens
+from labeling.models import ApiToken, Project
+from serving.budgets.limits import NO_LIMITS, Limits, limits_of
+from serving.models import Budget, TokenUsage
+from serving.models.usage import Totals
+from slmstudio.access import Action
+
+#: days of the chart
+DAYS = 30
+#: height of the chart
+BAR = 60.0
+
+
+@dataclass(frozen=True)
+class Share:
+    """How much of a limit is used."""
+
+    unit: str
+    used: int
+    limit: int
+
+    @property
+    def percent(self) -> int:
+        """Whole percent, at most 100."""
+        return min(100, 100 * self.used // self.limit)
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether requests are rejected."""
+        return self.used >= self.limit
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a token, or the project, has used this month. ``token`` None: the project, or requests of the studio."""
+
+    name: str
+    token: ApiToken | None
+    totals: Totals
+    limits: Limits = NO_LIMITS
+    is_project: bool = False
+
+    @property
+    def shares(self) -> list[Share]:
+        """The monthly limits."""
+        months = (
+            ("requests", self.totals.answered, self.limits.requests_per_month),
+            ("tokens", self.totals.tokens, self.limits.tokens_per_month),
+        )
+        return [Share(unit, used, limit) for unit, used, limit in months if limit is not None]
+
+
+@dataclass(frozen=True)
+class Day:
+    """Requests of one day, and the height of its bar, 0 to ``BAR``, with where it begins."""
+
+    day: date
+    requests: int
+    height: float
+    top: float
+
+
+def resets_on(today: date) -> date:
+    """The first day of the next month, in UTC."""
+    return (today.replace(day=28) + timedelta(days=4)).replace(day=1)
+
+
+def use_of(project: Project, token: ApiToken | None) -> Use:
+    """What a token, or the project, has used this month."""
+    rows = TokenUsage.objects.of_month(timezone.now().date()).filter(project_id=project.pk)
+    limits = limits_of(Budget.objects.filter(project=project, token=token).first())
+    if token is None:
+        return Use("Project", None, rows.totals(), limits, is_project=True)
+    return Use(token.name, token, rows.filter(token_id=token.pk).totals(), limits)
+
+
+def use_of_project(project: Project, user: User) -> list[Use]:
+    """The project, then its tokens by their use: all of them for owners, else those of the user."""
+    is_owner = Action.ADMINISTER in getattr(project, "can", ())
+    tokens = [use_of(project, token) for token in active_tokens(project, None if is_owner else user)]
+    tokens.sort(key=lambda use: use.totals.requests, reverse=True)
+    rows = TokenUsage.objects.of_month(timezone.now().date()).filter(project_id=project.pk, token_id=0)
+    studio = Use("Web interface and commands", None, rows.totals())
+    return [use_of(project, None), *tokens, *([studio] if studio.totals.requests else [])]
+
+
+def days(project: Project, token: ApiToken | None) -> list[Day]:
+    """Requests of the last days, the oldest first; of a token, or of all."""
+    first = timezone.now().date() - timedelta(days=DAYS - 1)
+    rows = TokenUsage.objects.filter(project_id=project.pk, day__gte=first)
+    if token is not None:
+        rows = rows.filter(token_id=token.pk)
+    requests = dict(rows.values_list("day").annotate(Sum("requests")))
+    scale = BAR / max(requests.values(), default=1)
+    bars = [(first + timedelta(days=at), requests.get(first + timedelta(days=at), 0)) for at in range(DAYS)]
+    return [Day(day, number, number * scale, BAR - number * scale) for day, number in bars]

@@ -1,1 +1,0 @@
-"""Retraining by rule: proposes a training run; a person starts it."""

@@ -1,0 +1,132 @@
+"""The forms of the settings of a deployment. Probabilities and shares are entered in percent."""
+
+from typing import Any
+
+from django import forms
+
+from evaluation.models import Endpoint
+from labeling.failure_tags import tags_of
+from labeling.models import Project
+from serving.models import AnswerPolicy, SamplePlan
+from serving.review.redaction import KINDS
+from serving.settings.services import LIMITS, MAX_LIMIT, SAMPLE
+
+_INPUT = {"class": "form-control"}
+_SELECT = forms.Select(attrs={"class": "form-select"})
+
+
+def _percent(label: str, step: str = "0.1", *, required: bool = True, help_text: str = "") -> forms.FloatField:
+    widget = forms.NumberInput(attrs={**_INPUT, "step": step})
+    return forms.FloatField(
+        label=label, required=required, min_value=0, max_value=100, help_text=help_text, widget=widget
+    )  # fmt: skip
+
+
+def _whole(
+    label: str, limit: int, *, least: int = 1, required: bool = False, help_text: str = ""
+) -> forms.IntegerField:
+    widget = forms.NumberInput(attrs={**_INPUT, "autocomplete": "off"})
+    return forms.IntegerField(
+        label=label, required=required, min_value=least, max_value=limit, help_text=help_text, widget=widget
+    )  # fmt: skip
+
+
+def _check(label: str) -> forms.BooleanField:
+    return forms.BooleanField(
+        label=label, required=False, widget=forms.CheckboxInput(attrs={"class": "form-check-input"})
+    )  # fmt: skip
+
+
+class PolicyForm(forms.Form):
+    """The answer policy."""
+
+    min_confidence = _percent(
+        "Threshold (%)", required=False,
+        help_text="Minimum confidence of every field. Leave empty to return every valid answer.",
+    )  # fmt: skip
+    rest = forms.ChoiceField(label="Answers below it go to", choices=AnswerPolicy.Rest.choices, widget=_SELECT)
+    endpoint = forms.ModelChoiceField(
+        Endpoint.objects.none(), label="Larger model", required=False, empty_label="None", widget=_SELECT
+    )
+    on_invalid = _check("Use the larger model when the output is invalid")
+    on_unavailable = _check("Use the larger model when the small model does not respond")
+    on_invariant = _check("Use the larger model when a rule is violated")
+    budget_wrong = _whole(
+        "Error budget: maximum wrong documents", 1_000_000,
+        help_text="Among the automatic answers. Leave empty for no error budget.",
+    )  # fmt: skip
+    budget_of = _whole("Out of", 100_000_000, least=2, required=True)
+
+    def __init__(self, data: Any = None, *, project: Project, policy: AnswerPolicy) -> None:
+        initial = {name: getattr(policy, name) for name in self.base_fields}
+        if policy.min_confidence is not None:
+            initial["min_confidence"] = round(100 * policy.min_confidence, 4)
+        super().__init__(data, initial=initial)
+        self.fields["endpoint"].queryset = Endpoint.objects.in_use(project)  # type: ignore[attr-defined]
+
+    def values(self) -> dict[str, Any]:
+        """What ``confidence.policy.set_policy`` takes."""
+        return _shares(self.cleaned_data, "min_confidence")
+
+
+class SampleForm(forms.Form):
+    """The review sample, how long texts are stored, and when retraining is proposed."""
+
+    share = _percent(
+        "Sampling rate (% of the answers)",
+        help_text="Sampled at random for review. Live accuracy and the error budget are measured on these. Failures, "
+        "negative feedback and answers below the threshold are reviewed in addition.",
+    )  # fmt: skip
+    redact = forms.MultipleChoiceField(
+        label="Redact", required=False, choices=[(kind, title) for kind, (title, _, _) in KINDS.items()],
+        help_text="Applies to the review queue and the documents created from it. Names are not detected.",
+        widget=forms.CheckboxSelectMultiple,
+    )  # fmt: skip
+    retention_days = _whole(
+        "Days that texts and outputs are stored", 3_650, least=0, required=True,
+        help_text="0: never stored, so that nothing can be reviewed.",
+    )  # fmt: skip
+    retrain_labels = _whole("Propose a training run after this many new labels", 10_000_000)
+    retrain_tag = forms.ChoiceField(label="Count only documents with this tag", required=False, widget=_SELECT)
+    retrain_below = _percent(
+        "Propose a training run when live accuracy is below (%)", required=False,
+        help_text="Applies once the upper end of its 95% interval is below this value.",
+    )  # fmt: skip
+
+    def __init__(self, data: Any = None, *, project: Project, plan: SamplePlan, retention_days: int) -> None:
+        initial = {name: getattr(plan, name) for name in SAMPLE} | {"retention_days": retention_days}
+        for name in ("share", "retrain_below"):
+            initial[name] = None if initial[name] is None else round(100 * initial[name], 4)
+        super().__init__(data, initial=initial)
+        tags = ((name, tag.title) for name, tag in tags_of(project).items())
+        self.fields["retrain_tag"].choices = [("", "All labels"), *tags]  # type: ignore[attr-defined]
+
+    def values(self) -> dict[str, Any]:
+        """What ``services.set_sample`` takes."""
+        return _shares(self.cleaned_data, "share", "retrain_below")
+
+
+def _shares(values: dict[str, Any], *names: str) -> dict[str, Any]:
+    return values | {name: None if values[name] is None else values[name] / 100 for name in names}
+
+
+class LimitsForm(forms.Form):
+    """Empty: no limit."""
+
+    requests_per_month = _whole("Requests per month", MAX_LIMIT)
+    tokens_per_month = _whole("Tokens per month", MAX_LIMIT)
+    requests_per_minute = _whole("Requests per minute", MAX_LIMIT)
+    tokens_per_minute = _whole("Tokens per minute", MAX_LIMIT)
+
+    def __init__(self, data: Any = None, *, limits: Any) -> None:
+        super().__init__(data, initial={name: getattr(limits, name) for name in LIMITS})
+
+
+class RecipientsForm(forms.Form):
+    """Who gets mail."""
+
+    addresses = forms.CharField(
+        label="Send alerts by email to", required=False, max_length=4_000,
+        help_text="One address per line. Leave empty to send no email.",
+        widget=forms.Textarea(attrs={**_INPUT, "rows": 3, "autocomplete": "off", "spellcheck": "false"}),
+    )  # fmt: skip

@@ -1,0 +1,85 @@
+"""The use of tokens on its page, and who may set budgets."""
+
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from evaluation.models import AuditEntry
+from labeling.integrations import tokens
+from labeling.models import ApiToken
+from serving.budgets import limits, usage
+from serving.models import Budget, TokenUsage
+from serving.settings import services
+from slmstudio.errors import Refused
+from tests.evaluation.factories import World
+
+
+def token_of(world: World, user: Any, name: str) -> ApiToken:
+    return tokens.create(project=world.project, user=user, name=name, scopes=["read"], days=None)[0]
+
+
+def used(world: World, token_id: int, requests: int, *, days: int = 0) -> None:
+    TokenUsage.objects.create(
+        project_id=world.project.pk, token_id=token_id, day=timezone.now().date() - timedelta(days=days),
+        requests=requests, answered=requests - 1, prompt_tokens=10 * requests, output_tokens=requests,
+    )  # fmt: skip
+
+
+def client(user: Any) -> Client:
+    found = Client()
+    found.force_login(user)
+    return found
+
+
+def test_owners_see_all_tokens_and_others_their_own(world: World) -> None:
+    theirs, own = token_of(world, world.engineer, "theirs"), token_of(world, world.manager, "own")
+    used(world, theirs.pk, 5)
+    used(world, own.pk, 7)
+    used(world, 0, 2)
+    used(world, own.pk, 100, days=31)
+    rows = {
+        use.name: use.totals.requests
+        for use in client(world.owner).get("/p/invoices/deploy/monitoring/").context["uses"]
+    }
+    assert rows == {"Project": 14, "own": 7, "theirs": 5, "Web interface and commands": 2}
+    shown = client(world.engineer).get("/p/invoices/deploy/monitoring/").context["uses"]
+    assert [use.name for use in shown] == ["Project", "theirs", "Web interface and commands"]
+    assert client(world.engineer).get(f"/p/invoices/deploy/usage/{own.pk}/").status_code == 404
+    days = client(world.owner).get(f"/p/invoices/deploy/usage/{own.pk}/").context["days"]
+    assert (len(days), days[-1].requests, days[-1].height, days[0].requests) == (30, 7, usage.BAR, 0)
+
+
+def test_owners_set_budgets(world: World) -> None:
+    token = token_of(world, world.engineer, "t")
+    used(world, token.pk, 5)
+    values = {"requests_per_month": "5", "tokens_per_minute": "100"}
+    address = f"/p/invoices/deploy/usage/{token.pk}/"
+    assert client(world.engineer).post(address, values).status_code == 403
+    assert client(world.owner).post(address, {"requests_per_month": "0"}).status_code == 422
+    assert client(world.owner).post(address, values).status_code == 302
+    assert limits.limits_of_token(token.pk) == limits.Limits(None, 100, 5, None)
+    assert limits.used_this_month(token_id=token.pk) == (4, 55)
+    assert AuditEntry.objects.filter(about=f"budget of token {token.prefix}").count() == 1
+    client(world.owner).post("/p/invoices/deploy/usage/0/", {"tokens_per_month": "50"})
+    assert limits.limits_of_projects() == {world.project.pk: limits.Limits(tokens_per_month=50)}
+    [share] = usage.use_of(world.project, None).shares
+    assert (share.used, share.limit, share.percent, share.is_spent) == (55, 50, 100, True)
+    client(world.owner).post(address, {})
+    assert Budget.objects.filter(token=token).count() == 0
+
+
+@pytest.mark.parametrize("values", [{"requests_per_month": 0}, {"tokens_per_month": 10**16}, {"nothing": 1}])
+def test_limits_are_positive_numbers(world: World, values: dict[str, Any]) -> None:
+    with pytest.raises(Refused) as refused:
+        services.set_limits(project=world.project, user=world.owner, **values)
+    assert (refused.value.code, refused.value.field) == ("limit", next(iter(values)))
+
+
+@pytest.mark.parametrize(
+    ("today", "first"), [(date(2026, 12, 31), date(2027, 1, 1)), (date(2028, 2, 29), date(2028, 3, 1))]
+)
+def test_budgets_reset_on_the_first_day_of_the_next_month(today: date, first: date) -> None:
+    assert usage.resets_on(today) == first
