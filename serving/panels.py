@@ -19,8 +19,8 @@ def _deployment(project: Any) -> Deployment | None:
     """The deployment of a project; the panels of a page share it."""
     if not hasattr(project, "shown_deployment"):
         project.shown_deployment = queries.find(project)
-    found: Deployment | None = project.shown_deployment
-    return found
+    deployment: Deployment | None = project.shown_deployment
+    return deployment
 
 
 def _proposals(project: Any) -> list[ShownProposal]:
@@ -29,8 +29,8 @@ def _proposals(project: Any) -> list[ShownProposal]:
         return []
     if not hasattr(project, "shown_proposals"):
         project.shown_proposals = open_proposals(project)
-    found: list[ShownProposal] = project.shown_proposals
-    return found
+    proposals: list[ShownProposal] = project.shown_proposals
+    return proposals
 
 
 @register("home", 70)
@@ -38,22 +38,24 @@ def deployment_panel(project: Any, user: User) -> PanelContent | None:
     """What answers for the project."""
     address = reverse("deployment", args=[project.slug])
     cell = {"title": "Deployed", "value": "–", "note": "Nothing yet", "url": address}
-    found = _deployment(project)
-    if found is not None and found.stable is not None:
-        note = f"{found.get_stage_display()}: version {found.candidate.number}" if found.candidate else "All traffic"
-        cell |= {"value": f"v{found.stable.number}", "note": note}
-    elif found is not None and found.candidate is not None:
-        cell |= {"note": f"version {found.candidate.number} is starting"}
+    deployment = _deployment(project)
+    if deployment is not None and deployment.stable is not None:
+        note = "All traffic"
+        if deployment.candidate is not None:
+            note = f"{deployment.get_stage_display()}: version {deployment.candidate.number}"
+        cell |= {"value": f"v{deployment.stable.number}", "note": note}
+    elif deployment is not None and deployment.candidate is not None:
+        cell |= {"note": f"version {deployment.candidate.number} is starting"}
     return PanelContent("", {"strip": [cell]})
 
 
 @register("home", 72)
 def retraining_panel(project: Any, user: User) -> PanelContent | None:
     """The training runs that rules propose."""
-    found = _proposals(project)
+    proposals = _proposals(project)
     return (
-        PanelContent("serving/review/retraining_panel.html", {"project": project, "proposals": found})
-        if found
+        PanelContent("serving/review/retraining_panel.html", {"project": project, "proposals": proposals})
+        if proposals
         else None
     )
 
@@ -70,8 +72,8 @@ def retraining_step(project: Any, user: User) -> NextStep | None:
     """For users who may train: a training run that a rule proposes."""
     if Action.RUN not in getattr(project, "can", ()):
         return None
-    found = _proposals(project)
-    return NextStep(f"Retrain? {found[0].text}", found[0].button, found[0].url) if found else None
+    proposals = _proposals(project)
+    return NextStep(f"Retrain? {proposals[0].text}", proposals[0].button, proposals[0].url) if proposals else None
 
 
 @next_step(28)
@@ -93,8 +95,8 @@ def review_step(project: Any, user: User) -> NextStep | None:
 @register("home", 5)
 def alert_panel(project: Any, user: User) -> PanelContent | None:
     """The alerts that fire; no query where nothing is deployed."""
-    found = firing(project) if _deployment(project) is not None else []
-    return PanelContent("serving/monitoring/firing_panel.html", {"firing": found}) if found else None
+    alerts = firing(project) if _deployment(project) is not None else []
+    return PanelContent("serving/monitoring/firing_panel.html", {"firing": alerts}) if alerts else None
 
 
 @next_step(24)
@@ -105,12 +107,12 @@ def deploy_step(project: Any, user: User) -> NextStep | None:
     reports = queries.approved_reports(project)
     if not reports:
         return None
-    found = _deployment(project)
-    deployed = {release.report_id for release in found.serving} if found is not None else set()
+    deployment = _deployment(project)
+    deployed = {release.report_id for release in deployment.serving} if deployment is not None else set()
     newest = reports[0]
     if newest.pk in deployed:
         return None
-    if found is not None and found.stable_id is not None and queries.was_deployed(newest):
+    if deployment is not None and deployment.stable_id is not None and queries.was_deployed(newest):
         return None  # it was taken back: no one has to deploy it again
     text = f"Gate report {newest.number} is approved, but its model is not deployed."
     return NextStep(text, "Deploy", f"{reverse('deployment', args=[project.slug])}?report={newest.number}#deploy")

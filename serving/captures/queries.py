@@ -95,7 +95,7 @@ def instructions(project: Project) -> list[Instruction]:
 def traffic(project: Project, now: datetime) -> Traffic:
     """Counts for the page."""
     since = now - timedelta(days=1)
-    found = (
+    counts = (
         captured(project)
         .filter(created_at__gte=since, day__gte=since.date())
         .aggregate(
@@ -106,7 +106,7 @@ def traffic(project: Project, now: datetime) -> Traffic:
         )
     )
     stored = documents(project).aggregate(number=Count("key_sha256", distinct=True))
-    return Traffic(**found, stored=stored["number"])
+    return Traffic(**counts, stored=stored["number"])
 
 
 def all_keys(project: Project) -> CaptureKeyQuerySet:

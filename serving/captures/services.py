@@ -75,15 +75,18 @@ def collect(*, project: Project, user: User, share: float = 1.0, limit: int = MA
     if problem := quotas.storage_problem(project):
         raise Refused(problem, field="limit", code="storage")
     drawn = _drawn(project, share)
-    found = Collected(left=max(0, len(drawn) - limit))
+    collected = Collected(left=max(0, len(drawn) - limit))
     for at in range(0, min(limit, len(drawn)), _BATCH):
         keys = drawn[at : min(at + _BATCH, limit)]
-        found += _store(project, user, queries.documents(project).filter(id__in=keys))
+        collected += _store(project, user, queries.documents(project).filter(id__in=keys))
     audit_services.record(
         project=project, user=user, action="collected", about=SOURCE,
-        details={"share": share, "documents": found.documents, "proposals": found.prelabels, "notes": found.notes},
+        details={
+            "share": share, "documents": collected.documents, "proposals": collected.prelabels,
+            "notes": collected.notes,
+        },
     )  # fmt: skip
-    return found
+    return collected
 
 
 def _drawn(project: Project, share: float) -> list[Any]:
@@ -130,10 +133,10 @@ def _prelabel(project: Project, answers: Mapping[int, queries.CapturedAnswer]) -
             for pk, answer in answers.items()
             if answer.model == model
         ]
-        found = predictions.record(
+        recorded = predictions.record(
             project=project, schema_version=project.schema_version, proposals=inputs, model=model, source=SOURCE
         )
-        written += found.written
+        written += recorded.written
     return written
 
 

@@ -27,17 +27,18 @@ def captures(request: SignedInRequest, slug: str) -> HttpResponse:
 
 
 def _context(project: Any, **more: Any) -> dict[str, Any]:
-    found = deployment_queries.find(project)
+    deployment = deployment_queries.find(project)
+    options = {"capture": deployment.capture, "sticky": deployment.sticky} if deployment is not None else None
     return {
         "project": project,
-        "deployment": found,
+        "deployment": deployment,
         "url": capture_url(project.slug),
         "traffic": queries.traffic(project, timezone.now()),
         "instructions": queries.instructions(project),
         "keys": queries.all_keys(project).in_use(),
         "key_form": KeyForm(),
         "collect_form": CollectForm(),
-        "options_form": OptionsForm(initial={"capture": found.capture, "sticky": found.sticky}) if found else None,
+        "options_form": OptionsForm(initial=options) if options is not None else None,
         **more,
     }
 
@@ -49,11 +50,11 @@ def collect(request: SignedInRequest, slug: str) -> HttpResponse:
     form = CollectForm(request.POST)
     if form.is_valid():
         try:
-            found = services.collect(project=project, user=request.user, **form.values())
+            collected = services.collect(project=project, user=request.user, **form.values())
         except Refused as error:
             form.add_error(error.field if error.field in form.fields else None, error.message)
         else:
-            return render(request, _TEMPLATE, _context(project, collected=found, collect_form=form))
+            return render(request, _TEMPLATE, _context(project, collected=collected, collect_form=form))
     return render(request, _TEMPLATE, _context(project, collect_form=form), status=422)
 
 
@@ -61,11 +62,11 @@ def collect(request: SignedInRequest, slug: str) -> HttpResponse:
 def options(request: SignedInRequest, slug: str) -> HttpResponse:
     """Stores the options."""
     project = project_for(request.user, slug, Action.DEPLOY)
-    found = deployment_queries.find(project)
+    deployment = deployment_queries.find(project)
     form = OptionsForm(request.POST)
-    if found is not None and form.is_valid():
+    if deployment is not None and form.is_valid():
         try:
-            deployment_services.set_options(deployment=found, user=request.user, **form.cleaned_data)
+            deployment_services.set_options(deployment=deployment, user=request.user, **form.cleaned_data)
         except Refused as error:
             form.add_error(error.field if error.field in form.fields else None, error.message)
         else:

@@ -59,8 +59,8 @@ def redact(text: str, kinds: Iterable[str]) -> str:
     return text
 
 
-def _replaced(kind: str, is_one: Callable[[str], bool], found: re.Match[str]) -> str:
-    return f"[{kind}]" if is_one(found[0]) else found[0]
+def _replaced(kind: str, is_one: Callable[[str], bool], match: re.Match[str]) -> str:
+    return f"[{kind}]" if is_one(match[0]) else match[0]
 
 
 def redact_json(text: str, kinds: Iterable[str]) -> str:

@@ -2,8 +2,7 @@
 
 Answered requests are drawn at random with the sampling rate of the deployment; live accuracy and the error budget are
 measured on these. Requests with a sign that something is wrong are drawn too, up to a number a day. ``draw_all`` is a
-periodic task; a plan is locked while its requests are read. A request is considered
-once, after it has surely ended.
+periodic task; a plan is locked while its requests are read. A request is considered once, after it has surely ended.
 """
 
 import hashlib
@@ -214,9 +213,9 @@ class _Window:
         return drawn
 
 
-def _differ(schema: CompiledSchema, one: str, other: str) -> bool:
+def _differ(schema: CompiledSchema, output: str, other: str) -> bool:
     try:
-        return count_differences(schema, loads(one), loads(other))[0] > 0
+        return count_differences(schema, loads(output), loads(other))[0] > 0
     except (JsonError, ValueError):
         return True
 
