@@ -11,7 +11,7 @@ from django.utils import timezone
 from evaluation.models import Endpoint, GateReport
 from labeling.models import Contract
 from serving.deployments import queries, services
-from serving.models import Deployment
+from serving.models import Deployment, SamplePlan
 from serving.review.sampling import draw
 from serving.versions.queries import versions
 from tests.evaluation.factories import World
@@ -54,6 +54,7 @@ def test_every_version_has_its_period_figures_and_links(world: World, deployed: 
     Contract.objects.filter(project=world.project).update(constraints={"hardware_price_per_hour": 3.6})
     for _ in range(9):
         logged(deployed, days=1 / 24, model_ms=1_000.0)
+    SamplePlan.objects.create(deployment=deployed, share=1.0)
     draw(deployed.pk, timezone.now())
     shown = page(world.annotator)
     small, big = shown.context["versions"]
