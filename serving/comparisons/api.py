@@ -121,7 +121,7 @@ def replay(request: HttpRequest, slug: Slug, body: ReplayIn) -> HttpResponse:
     )
 
 
-@router.get("/{number}", summary="Read a comparison", operation_id="comparison", **operation("deploy", ComparisonOut))
+@router.get("/{number}", summary="Get a comparison", operation_id="comparison", **operation("deploy", ComparisonOut))
 def comparison(request: HttpRequest, slug: Slug, number: ComparisonNumber) -> HttpResponse:
     """A comparison with its result."""
     return answer(_out(_comparison(request, number)))

@@ -83,7 +83,7 @@ class LabelsForm(forms.Form):
         keys = sorted({str(key) for metadata in rows for key in metadata if key != "request_id"})
         self.fields["family"].choices = [  # type: ignore[attr-defined]
             ("", "None: every document counts"),
-            ("caller", "Caller"),
+            ("caller", "Client"),
             *((f"metadata.{key}"[:100], key) for key in keys),
         ]
 

@@ -42,8 +42,8 @@ Verdict = TrafficComparison.Verdict
 class Measure(models.TextChoices):
     """What is compared."""
 
-    DOCUMENT = "document", "Document accuracy: every field is right"
-    FIELD = "field", "Field accuracy: the share of fields that are right"
+    DOCUMENT = "document", "Document accuracy: every field is correct"
+    FIELD = "field", "Field accuracy: the share of fields that are correct"
 
 
 class Method(models.TextChoices):
