@@ -20,6 +20,6 @@ class BatchForm(forms.Form):
         widget=forms.CheckboxInput(attrs={"class": "form-check-input"}),
     )
 
-    def __init__(self, *args: Any) -> None:
+    def __init__(self, data: Any = None, files: Any = None) -> None:
         # The page has another form with a file.
-        super().__init__(*args, auto_id="batch_%s")
+        super().__init__(data, files, auto_id="batch_%s")

@@ -25,7 +25,7 @@ _CONFLICTS = {"busy", "no_stable", "no_candidate", "deployed", "ended", "issued"
 ComparisonNumber = Annotated[int, Path(..., ge=1, lt=2**31)]
 
 
-def _choice(choices: list[str], description: str) -> Any:
+def _choice(choices: list[Any], description: str) -> Any:
     return Field(choices[0], description=description, json_schema_extra={"enum": choices})
 
 
