@@ -68,7 +68,7 @@ def test_every_version_has_its_period_figures_and_links(world: World, deployed: 
     assert small.holdout["rate"] == 1.0
     assert big.holdout is None
     assert small.training_run == world.training_run
-    assert small.live.drawn == 9
+    assert small.live.requests == 9
     text = shown.content.decode()
     for address in (
         small.release.report.get_absolute_url(), small.evaluation.get_absolute_url(),
