@@ -52,5 +52,5 @@ def set_overlap(*, documents: QuerySet[Document], people: int) -> AssignmentResu
         raise Refused(f"The overlap must be from 1 to {MAX_OVERLAP}.", code="overlap")
     rows = documents.order_by()
     total = rows.count()
-    changed = Document.objects.filter(pk__in=rows.values("pk"), state__in=QUEUE).update(wanted=people)
+    changed = Document.objects.filter(pk__in=rows.values("pk"), state__in=QUEUE).update(overlap=people)
     return AssignmentResult(changed, total - changed)

@@ -22,7 +22,7 @@ def history(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     rows = AnnotationRevision.objects.history(document)
     if sees_own_only(project, document):
         rows = rows.filter(annotation__user=request.user)
-    steps = history_steps(list(rows[: MAX_REVISIONS + 1]), has_overlap=document.wanted > 1)
+    steps = history_steps(list(rows[: MAX_REVISIONS + 1]), has_overlap=document.overlap > 1)
     newest = steps[0].revision.annotation.schema_version_id if steps else None
     context = {"project": project, "document": document, "steps": steps, "newest_schema": newest}
     return render(request, "labeling/annotation/history.html", context)

@@ -47,14 +47,14 @@ IS_REVIEWED_SQL = """COALESCE(
 
 def is_blind_overlap(document: Document, decision: str | None) -> bool:
     """Whether several annotators label a document independently; ends with a review that accepts a label."""
-    return document.wanted > 1 and decision not in REVIEWED_DECISIONS
+    return document.overlap > 1 and decision not in REVIEWED_DECISIONS
 
 
 def sees_own_only(project: Any, document: Document) -> bool:
     """Whether the user labels this document independently, and must not see the labels of others. ``project`` has the
     role of the user.
     """
-    if document.wanted == 1 or may(project.role, Action.REVIEW):
+    if document.overlap == 1 or may(project.role, Action.REVIEW):
         return False
     if project.role == Role.MANAGER and document.state not in QUEUE:
         return False  # the labels of others can no longer be copied
@@ -184,7 +184,7 @@ _MORE_COLUMNS = """,
         label.id AS label_pk, label.number AS label_number, label.value AS label_value,
         label.annotation_id AS label_annotation, label.origin AS label_origin,
         label.user_id AS label_by, compared.id AS compared_pk, compared.value AS compared_value,
-        CASE WHEN d.wanted > 1 THEN (
+        CASE WHEN d.overlap > 1 THEN (
             SELECT jsonb_agg(a.value) FROM labeling_annotation a WHERE a.document_id = d.id
             AND a.schema_version_id = s.id AND a.submitted AND a.user_id <> %(user)s
         ) END AS others_values"""

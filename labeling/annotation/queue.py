@@ -2,7 +2,7 @@
 
 Order of a queue: own labels that were rejected, documents assigned to the annotator, then unassigned documents; each by
 id. Unassigned documents with a place in the order of the project (``labeling.queue_order``) come before the others, by
-place. A locked document (``LOCK``) is in no other annotator's queue. A document with an overlap (``Document.wanted``)
+place. A locked document (``LOCK``) is in no other annotator's queue. A document with an overlap (``Document.overlap``)
 goes to several annotators, once each, one after the other.
 """
 
@@ -93,8 +93,8 @@ _FREE = "(d.locked_until IS NULL OR d.locked_until < %(now)s OR d.locked_by_id =
 # would hash all annotations of the user.
 _NEWEST = "(SELECT v.id FROM labeling_schemaversion v WHERE v.project_id = %(project)s ORDER BY v.number DESC LIMIT 1)"
 _WANTED_FROM_USER = (
-    "(d.wanted <= 1 OR (SELECT NOT COALESCE(bool_or(o.user_id = %(user)s AND o.submitted), false) "  # noqa: S608
-    "AND (COALESCE(bool_or(o.user_id = %(user)s), false) OR d.wanted > count(DISTINCT o.user_id) "
+    "(d.overlap <= 1 OR (SELECT NOT COALESCE(bool_or(o.user_id = %(user)s AND o.submitted), false) "  # noqa: S608
+    "AND (COALESCE(bool_or(o.user_id = %(user)s), false) OR d.overlap > count(DISTINCT o.user_id) "
     "FILTER (WHERE o.user_id <> %(user)s AND (o.submitted OR o.submitted_at IS NOT NULL AND m.id IS NOT NULL))) "
     "FROM labeling_annotation o "
     "LEFT JOIN labeling_membership m ON m.project_id = %(project)s AND m.user_id = o.user_id "

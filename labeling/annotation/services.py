@@ -4,7 +4,7 @@ Every save is one transaction that locks the document's row. Saves of a document
 version numbers: a save that starts from an older version is merged with the newer ones (``labeling.form.merge``) and
 never overwrites them. A value that the schema rejects is never submitted or gold.
 
-With an overlap (``Document.wanted``), annotators open and merge only their own annotation. When all have submitted,
+With an overlap (``Document.overlap``), annotators open and merge only their own annotation. When all have submitted,
 equal labels become gold, and conflicting ones are adjudicated. ``labeling.annotation.state`` decides what a submit
 makes of the document.
 """
@@ -359,7 +359,7 @@ def _submission(locked: LockedDocument, user: User, saved: SaveResult) -> state.
         is_reviewed=locked.is_reviewed,
         was_rejected=document.decision == Review.Decision.REJECT,
         is_blind=locked.is_blind,
-        missing_labels=document.wanted - len(others) - 1,
+        missing_labels=document.overlap - len(others) - 1,
         labels_agree=labels_agree(locked.compiled, [saved.value, *others]),
         review_required=document.review_required,
         four_eyes=has_label and document.project.four_eyes,
@@ -383,7 +383,7 @@ def restore(*, document: Document, user: User, revision_id: int, base_version: i
     )
     if revision is None:
         raise Refused("This document has no such revision.", code="revision")
-    row = Document.objects.only("wanted").get(pk=document.pk)
+    row = Document.objects.only("overlap").get(pk=document.pk)
     if is_blind_overlap(row, revision.decision) and revision.annotation.user_id != user.pk:
         raise Refused(
             "Annotators label this document independently. You can restore only your own labels.", code="independent"

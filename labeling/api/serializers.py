@@ -78,7 +78,7 @@ def document_detail(project: Any, document: Document, user: User) -> dict[str, A
         "text": document.text,
         "metadata": document.metadata,
         "skip_reason": document.skip_reason,
-        "wanted": document.wanted,
+        "overlap": document.overlap,
         "disputed": document.disputed,
         "page_count": document.page_count,
         "url": document.get_absolute_url(),

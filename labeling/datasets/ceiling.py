@@ -119,13 +119,15 @@ def ceiling_of(dataset: DatasetVersion) -> list[FieldCeiling]:
     counted = dataset.counts.get("ceiling")
     if not counted:
         return []
-    found = []
+    fields = []
     for field in dataset.schema_version.compiled.fields:
         splits = counted["fields"].get(field.pattern, {}).values()
-        values, in_text, documents = (sum(one[name] for one in splits) for name in ("values", "in_text", "documents"))
+        values, in_text, documents = (
+            sum(counted[name] for counted in splits) for name in ("values", "in_text", "documents")
+        )
         reason = NOT_COPIED.get(counted["not_copied"].get(field.pattern, ""), "")
-        found.append(FieldCeiling(field.pattern, field.title, values, in_text, documents, reason))
-    return found
+        fields.append(FieldCeiling(field.pattern, field.title, values, in_text, documents, reason))
+    return fields
 
 
 def absent_key(artifact_key: str) -> str:
@@ -141,5 +143,5 @@ def absent_values(dataset: DatasetVersion, *, field: str, start: int, count: int
     if not path.is_file():
         return [], 0
     with path.open("rb") as file:
-        found = [row for row in map(loads, file) if not field or row["field"] == field]
-    return list(islice(found, start, start + count)), len(found)
+        rows = [row for row in map(loads, file) if not field or row["field"] == field]
+    return list(islice(rows, start, start + count)), len(rows)

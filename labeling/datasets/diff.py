@@ -102,13 +102,13 @@ def differences(
     a: DatasetVersion, b: DatasetVersion, kind: Kind, *, start: int = 0, count: int = 20
 ) -> list[DocumentDifference]:
     """``count`` documents of a kind, by id, from number ``start``; changed labels with the changes of their fields."""
-    found = _rows(a, b, kind, start, count)
+    rows = _rows(a, b, kind, start, count)
     if kind != "changed":
-        return [DocumentDifference(*row) for row in found]
-    values = _values([key for row in found for key in row[4:6]])
+        return [DocumentDifference(*row) for row in rows]
+    values = _values([key for row in rows for key in row[4:6]])
     order = b.schema_version.compiled.ordered
     return [
-        replace(DocumentDifference(*row), changes=field_changes(values[row[4]], order(values[row[5]]))) for row in found
+        replace(DocumentDifference(*row), changes=field_changes(values[row[4]], order(values[row[5]]))) for row in rows
     ]
 
 

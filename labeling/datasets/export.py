@@ -38,7 +38,7 @@ SELECT d.external_id, d.text, d.tags, d.metadata::text,
            FROM labeling_page p WHERE p.document_id = d.id
        ) END
 FROM labeling_document d
-CROSS JOIN LATERAL (SELECT %(blind)s::int IS NULL OR d.wanted = 1 OR {is_reviewed} AS seen) b
+CROSS JOIN LATERAL (SELECT %(blind)s::int IS NULL OR d.overlap = 1 OR {is_reviewed} AS seen) b
 LEFT JOIN LATERAL (
     SELECT r.value, gold.origin FROM labeling_gold gold
     JOIN labeling_annotationrevision r ON r.id = gold.revision_id
@@ -126,8 +126,8 @@ def export_project(
     }
     version = project.schema_version
     rows = chain.from_iterable(
-        _project_rows(project, found, split, part, version, pages=file_format.has_pages, blind=blind)
-        for split, found in keys.items()
+        _project_rows(project, split_keys, split, part, version, pages=file_format.has_pages, blind=blind)
+        for split, split_keys in keys.items()
     )
     return file_format.write(rows, ExportContext(project.name, project.contract.instruction, version.compiled))
 
@@ -150,8 +150,8 @@ def _project_rows(
                 "blind": blind,
             }
             cursor.execute(_ROWS, some)
-            found = cursor.fetchall()
-        for external_id, text, tags, metadata, origin, value, is_earlier, boxes in found:
+            labels = cursor.fetchall()
+        for external_id, text, tags, metadata, origin, value, is_earlier, boxes in labels:
             label = None if value is None else loads(value)
             if label is not None and is_earlier and compiled.validate_exact(label):
                 label = None
@@ -166,7 +166,7 @@ def _project_rows(
 
 def _page_of(text: str, pages: list[list[Any]]) -> Any:
     """The pages of a document in a row, as ``labeling.imports.formats.page_text.pages_of`` reads them."""
-    found = [
+    boxes = [
         {
             "width": width,
             "height": height,
@@ -174,7 +174,7 @@ def _page_of(text: str, pages: list[list[Any]]) -> Any:
         }
         for width, height, lines in pages
     ]
-    return found[0] if len(found) == 1 else found
+    return boxes[0] if len(boxes) == 1 else boxes
 
 
 def count_project(project: Project, documents: QuerySet[Document] | None = None) -> dict[str, int]:

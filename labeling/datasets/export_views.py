@@ -45,7 +45,9 @@ def dataset_export_page(request: SignedInRequest, slug: str, number: int) -> Htt
             (name, words, sum(counts[split] for split in splits)) for name, (words, splits) in DATASET_PARTS.items()
         ],
         "splits": [(split.value, split.label, counts[split]) for split in DATASET_PARTS[part][1] if counts[split]],
-        "formats": {name: one for name, one in FORMATS.items() if part != "all" or not one.is_training},
+        "formats": {
+            name: file_format for name, file_format in FORMATS.items() if part != "all" or not file_format.is_training
+        },
     }
     return render(request, "labeling/datasets/dataset_export.html", context)
 

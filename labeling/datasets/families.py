@@ -95,24 +95,24 @@ def family_counts(collected: FreezeCandidates, plan: splits.SplitAssignment) -> 
         split: Counter(plan.family[pk] for pk, side in plan.split.items() if side == split) for split in splits.ORDER
     }
     groups = {candidate.pk: candidate.group for candidate in collected.candidates}
-    large = [one for one, size in sizes.most_common(MAX_LISTED) if splits.is_large(size, len(plan.split))]
+    large = [leader for leader, size in sizes.most_common(MAX_LISTED) if splits.is_large(size, len(plan.split))]
     return {
         "splits": {
             split: {
-                "documents": found.total(),
-                "families": len(found),
-                "largest": max(found.values(), default=0),
+                "documents": sizes_in_split.total(),
+                "families": len(sizes_in_split),
+                "largest": max(sizes_in_split.values(), default=0),
             }
-            for split, found in by_split.items()
+            for split, sizes_in_split in by_split.items()
         },
         "large": [
             {
-                "name": names[one],
-                "near_duplicates": not groups[one],
-                "documents": sizes[one],
-                "splits": {split: found[one] for split, found in by_split.items()},
+                "name": names[leader],
+                "near_duplicates": not groups[leader],
+                "documents": sizes[leader],
+                "splits": {split: sizes_in_split[leader] for split, sizes_in_split in by_split.items()},
             }
-            for one in large
+            for leader in large
         ],
     }
 
@@ -126,8 +126,10 @@ def large_families(dataset: DatasetVersion) -> list[dict[str, Any]]:
     """The large families of a version; those of near-duplicates are named as such."""
     stored = (dataset.counts.get("families") or {}).get("large", ())
     return [
-        {**one, "name": f"{one['name']} and {_near_duplicates(one)}"} if _is_near_duplicates(dataset, one) else one
-        for one in stored
+        {**family, "name": f"{family['name']} and {_near_duplicates(family)}"}
+        if _is_near_duplicates(dataset, family)
+        else family
+        for family in stored
     ]
 
 

@@ -136,7 +136,7 @@ def _unanswered(entries: Sequence[Entry], compiled: CompiledSchema) -> Iterator[
 def pairs_file(collected: FreezeCandidates, sides: Mapping[int, str]) -> Iterator[IO[bytes]]:
     """The pairs as a file: split pairs first, then by similarity."""
     rows: list[dict[str, Any]] = []
-    for pair in collected.found.pairs:
+    for pair in collected.near_duplicates.pairs:
         a, b = collected.places[pair.first], collected.places[pair.second]
         both = [sides.get(a, "does_not_fit_schema"), sides.get(b, "does_not_fit_schema")]
         rows.append({"a": a, "b": b, "similarity": pair.similarity, "sides": both})

@@ -250,7 +250,7 @@ def _excluded(plan: splits.SplitAssignment) -> dict[str, list[int]]:
 
 
 def _counts(collected: FreezeCandidates, plan: splits.SplitAssignment, sides: dict[int, str]) -> dict[str, Any]:
-    sizes = collected.found.sizes()
+    sizes = collected.near_duplicates.sizes()
     counted = {name: len(members) for name, members in _excluded(plan).items()} | {
         "does_not_fit_schema": collected.invalid
     }
@@ -258,10 +258,12 @@ def _counts(collected: FreezeCandidates, plan: splits.SplitAssignment, sides: di
     return {
         "left_out": {name: counted[name] for name in EXCLUSION_REASONS},
         "near_duplicates": {
-            "pairs": collected.found.pair_count,
+            "pairs": collected.near_duplicates.pair_count,
             "groups": len(sizes),
             "documents": sum(sizes.values()),
-            "across": sum(sides.get(places[p.first]) != sides.get(places[p.second]) for p in collected.found.pairs),
+            "across": sum(
+                sides.get(places[p.first]) != sides.get(places[p.second]) for p in collected.near_duplicates.pairs
+            ),
         },
         "families": family_counts(collected, plan),
     }
@@ -299,7 +301,7 @@ def _unchanged_version(dataset: DatasetVersion) -> DatasetVersion | None:
     same = all(
         getattr(newest, name) == getattr(dataset, name) for name in ("sha256", "schema_version_id", "instruction")
     )
-    hashes = [(one.counts.get("silver") or {}).get("sha256") for one in (newest, dataset)]
+    hashes = [(version.counts.get("silver") or {}).get("sha256") for version in (newest, dataset)]
     return newest if same and hashes[0] == hashes[1] else None
 
 

@@ -55,13 +55,13 @@ class Entry:
 class FreezeCandidates:
     """The candidates of a freeze, and the number of earlier labels that are invalid under the current schema.
 
-    ``found``: near-duplicates among all compared texts; ``places``: the documents of these texts.
+    ``near_duplicates``: those among all compared texts; ``places``: the documents of these texts.
     """
 
     entries: list[Entry] = field(default_factory=list)
     candidates: list[splits.Candidate] = field(default_factory=list)
     invalid: int = 0
-    found: NearDuplicates = field(default_factory=lambda: NearDuplicates([]))
+    near_duplicates: NearDuplicates = field(default_factory=lambda: NearDuplicates([]))
     places: list[int] = field(default_factory=list)
 
 
@@ -93,8 +93,10 @@ class TextIndex:
 
     def groups(self) -> tuple[NearDuplicates, dict[int, int]]:
         """The near-duplicates, and the group number of each document."""
-        found = self._sketches.find(self.similarity, MAX_STORED_PAIRS) if self._sketches else NearDuplicates([])
-        return found, dict(zip(self.places, found.group, strict=True))
+        near_duplicates = (
+            self._sketches.find(self.similarity, MAX_STORED_PAIRS) if self._sketches else NearDuplicates([])
+        )
+        return near_duplicates, dict(zip(self.places, near_duplicates.group, strict=True))
 
 
 def collect_candidates(project: Project, rules: Rules, texts: TextIndex) -> FreezeCandidates:
@@ -124,8 +126,10 @@ def collect_candidates(project: Project, rules: Rules, texts: TextIndex) -> Free
     late = [row[0] for row in rows if row[0] not in texts.keys]
     if late:
         texts.read(project, no_progress, late)
-    found, groups = texts.groups()
-    result = FreezeCandidates(invalid=Gold.objects.outdated(project).count(), found=found, places=texts.places)
+    near_duplicates, groups = texts.groups()
+    result = FreezeCandidates(
+        invalid=Gold.objects.outdated(project).count(), near_duplicates=near_duplicates, places=texts.places
+    )
     for pk, external_id, holdout, state, tags, selection, revision_id, origin, family, value in rows:
         result.entries.append(Entry(pk, external_id, revision_id, origin, tags))
         result.candidates.append(
@@ -274,9 +278,9 @@ def _filter_condition(rules: Rules) -> Q:
 def class_fields(compiled: CompiledSchema) -> list[tuple[str, str]]:
     """Pattern and title of the fields to stratify by: choices and booleans that occur once per document."""
     return [
-        (one.pattern, one.title or one.name)
-        for one in compiled.fields
-        if (one.enum or one.type == "boolean") and "[]" not in one.pattern
+        (field.pattern, field.title or field.name)
+        for field in compiled.fields
+        if (field.enum or field.type == "boolean") and "[]" not in field.pattern
     ]
 
 

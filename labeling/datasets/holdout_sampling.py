@@ -190,5 +190,5 @@ def _texts(ids: Sequence[int]) -> Iterable[str]:
     """The texts of some documents, in this order."""
     for start in range(0, len(ids), CHUNK):
         part = ids[start : start + CHUNK]
-        found = dict(Document.objects.filter(pk__in=part).values_list("pk", "text"))
-        yield from (found[pk] for pk in part)
+        texts = dict(Document.objects.filter(pk__in=part).values_list("pk", "text"))
+        yield from (texts[pk] for pk in part)

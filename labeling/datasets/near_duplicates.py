@@ -112,16 +112,16 @@ class MinHashIndex:
 
     def similarity(self, first: int, second: int) -> float:
         """The Jaccard similarity of two texts: exact up to ``kept`` shingles, above from a common sample."""
-        one, other = self._samples[first], self._samples[second]
+        sample, other = self._samples[first], self._samples[second]
         limit = min(self._limits[first], self._limits[second])
         if self._limits[first] > limit:
-            one = one[: np.searchsorted(one, limit)]
+            sample = sample[: np.searchsorted(sample, limit)]
         if self._limits[second] > limit:
             other = other[: np.searchsorted(other, limit)]
-        total = len(one) + len(other)
+        total = len(sample) + len(other)
         if not total:
             return float(np.array_equal(self._signatures[first], self._signatures[second]))
-        common = np.concatenate((one, other))
+        common = np.concatenate((sample, other))
         common.sort(kind="stable")
         shared = int(np.count_nonzero(common[1:] == common[:-1]))
         return shared / (total - shared)
@@ -129,10 +129,10 @@ class MinHashIndex:
     def estimates(self, some: Sequence[int], others: Sequence[int]) -> NDArray[np.float64]:
         """The estimated similarity of some texts (rows) with others (columns); its standard error is at most 0.036."""
         columns = np.vstack([self._signatures[number] for number in others])
-        found = np.empty((len(some), len(others)), dtype=np.float64)
+        similarities = np.empty((len(some), len(others)), dtype=np.float64)
         for row, number in enumerate(some):
-            found[row] = (columns == self._signatures[number]).mean(axis=1)
-        return found
+            similarities[row] = (columns == self._signatures[number]).mean(axis=1)
+        return similarities
 
     def find(self, threshold: float = THRESHOLD, most_pairs: int = 5_000) -> NearDuplicates:
         """Groups of near-duplicates (transitively joined), and the most similar pairs."""
@@ -166,12 +166,12 @@ class MinHashIndex:
 
         checks = 0
         for a, b, guess in zip(first.tolist(), second.tolist(), estimate.tolist(), strict=True):
-            one, other = lead(a), lead(b)
-            if one == other:
+            leader, other = lead(a), lead(b)
+            if leader == other:
                 continue
             checks += 1
             if (self.similarity(a, b) if checks <= CHECKS else guess) >= threshold:
-                parent[max(one, other)] = min(one, other)
+                parent[max(leader, other)] = min(leader, other)
         return np.array([lead(number) for number in range(len(self))], dtype=np.int64)
 
 
@@ -233,11 +233,11 @@ def _sharing(band: Hashes, count: int) -> NDArray[np.int64]:
     ordered = packed[order]
     starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
     bucket = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, count)))
-    found: list[NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
+    nearby: list[NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
     for step in range(1, MAX_BUCKET + 1):
         same = np.flatnonzero(bucket[step:] == bucket[:-step]) if step < count else np.empty(0, dtype=np.int64)
         if not len(same):
             break
         # A stable sort: texts in a bucket keep their order.
-        found.append(order[same] * count + order[same + step])
-    return np.concatenate(found)
+        nearby.append(order[same] * count + order[same + step])
+    return np.concatenate(nearby)

@@ -18,8 +18,8 @@ def newest_dataset(project: Project) -> DatasetVersion | None:
     if not hasattr(project, "_newest_dataset"):
         newest = project.datasets.select_related("schema_version", "created_by").order_by("-number").first()
         project._newest_dataset = newest  # type: ignore[attr-defined]
-    found: DatasetVersion | None = project._newest_dataset  # type: ignore[attr-defined]
-    return found
+    cached: DatasetVersion | None = project._newest_dataset  # type: ignore[attr-defined]
+    return cached
 
 
 @register("home", 20)

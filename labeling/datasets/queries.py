@@ -63,14 +63,14 @@ def row_offsets(dataset: DatasetVersion, split: str) -> list[int]:
     """
     earlier = splits.ORDER[: splits.ORDER.index(split)]
     first = sum(dataset.counts["splits"][name] for name in earlier)
-    found = []
+    offsets = []
     place = 0
     with file_path(dataset).open("rb") as file:
         for number, line in enumerate(islice(file, first + dataset.counts["splits"][split])):
             if number >= first:
-                found.append((len(line), place))
+                offsets.append((len(line), place))
             place += len(line)
-    return [place for _, place in sorted(found)]
+    return [place for _, place in sorted(offsets)]
 
 
 def rows_at(dataset: DatasetVersion, chosen: Iterable[int]) -> list[dict[str, Any]]:
@@ -80,18 +80,18 @@ def rows_at(dataset: DatasetVersion, chosen: Iterable[int]) -> list[dict[str, An
         FileNotFoundError: as ``file_path``.
     """
     with file_path(dataset).open("rb") as file:
-        found = []
+        rows = []
         for place in chosen:
             file.seek(place)
-            found.append(loads(file.readline(), max_characters=None))
-        return found
+            rows.append(loads(file.readline(), max_characters=None))
+        return rows
 
 
 @dataclass(frozen=True)
 class NearDuplicatePair:
     """Two near-duplicate documents, each with its split, or the reason for its exclusion."""
 
-    one: Document
+    document: Document
     other: Document
     similarity: float
     sides: tuple[str, str]
@@ -114,10 +114,10 @@ def near_duplicate_pairs(
     if not path.is_file():
         return [], 0
     with path.open("rb") as file:
-        found = [loads(line) for line in file]
+        pairs = [loads(line) for line in file]
     if only_split:
-        found = [pair for pair in found if pair["sides"][0] != pair["sides"][1]]
-    page = found[start : start + count]
+        pairs = [pair for pair in pairs if pair["sides"][0] != pair["sides"][1]]
+    page = pairs[start : start + count]
     keys = [pair[side] for pair in page for side in ("a", "b")]
     documents = Document.objects.only("external_id", "text").in_bulk(keys)
     shown = [
@@ -127,4 +127,4 @@ def near_duplicate_pairs(
         for pair in page
         if pair["a"] in documents and pair["b"] in documents
     ]
-    return shown, len(found)
+    return shown, len(pairs)

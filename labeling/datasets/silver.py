@@ -94,17 +94,17 @@ def collect_silver(
     project: Project, version: SchemaVersion, rules: Rules, split: Mapping[int, str], progress: Progress
 ) -> SilverLabels:
     """The silver labels of unlabeled documents; none if the rules have none. ``split``: of the labeled documents."""
-    found = SilverLabels()
+    silver = SilverLabels()
     if not rules.silver:
-        return found
+        return silver
     keys = list(_unlabeled(project).order_by("pk").values_list("pk", flat=True))
     for start in range(0, len(keys), CHUNK):
-        _collect(found, version, rules, keys[start : start + CHUNK])
+        _collect(silver, version, rules, keys[start : start + CHUNK])
         progress("silver labels", min(start + CHUNK, len(keys)), len(keys))
     tested = [pk for pk, name in split.items() if name != Split.TRAIN]
     marked = Document.objects.filter(project=project, holdout=True).values_list("pk", flat=True)
-    _separate(found, rules, sorted({*tested, *marked}))
-    return found
+    _separate(silver, rules, sorted({*tested, *marked}))
+    return silver
 
 
 def _unlabeled(project: Project) -> Any:
@@ -113,18 +113,18 @@ def _unlabeled(project: Project) -> Any:
     return rows.exclude(pk__in=Gold.objects.current(project).values("document"))
 
 
-def _collect(found: SilverLabels, version: SchemaVersion, rules: Rules, keys: Sequence[int]) -> None:
+def _collect(silver: SilverLabels, version: SchemaVersion, rules: Rules, keys: Sequence[int]) -> None:
     compiled = version.compiled
     predictions: dict[int, list[Prediction]] = {}
     rows = Prediction.objects.filter(document__in=keys, schema_version=version, value__isnull=False)
-    for one in rows.order_by("document_id", "-id"):
-        predictions.setdefault(one.document_id, []).append(one)
+    for prediction in rows.order_by("document_id", "-id"):
+        predictions.setdefault(prediction.document_id, []).append(prediction)
     texts = dict(Document.objects.filter(pk__in=predictions).values_list("pk", "text"))
     for pk, own in predictions.items():
         if reason := _problem(compiled, rules, texts[pk], own):
-            found.left_out[reason] += 1
+            silver.left_out[reason] += 1
         else:
-            found.rows.append(SilverRow(pk, own[0].pk, own[0].model, compiled.ordered(own[0].value)))
+            silver.rows.append(SilverRow(pk, own[0].pk, own[0].model, compiled.ordered(own[0].value)))
 
 
 def _problem(compiled: CompiledSchema, rules: Rules, text: str, own: Sequence[Prediction]) -> str:
@@ -145,9 +145,9 @@ def _problem(compiled: CompiledSchema, rules: Rules, text: str, own: Sequence[Pr
     return "low_confidence" if min(newest.confidence.values()) < rules.silver_confidence else ""
 
 
-def _separate(found: SilverLabels, rules: Rules, tested: Sequence[int]) -> None:
+def _separate(silver: SilverLabels, rules: Rules, tested: Sequence[int]) -> None:
     """Leaves out what would give away the answers of validation and hold-out: near-duplicates, and whole groups."""
-    keys = [row.document for row in found.rows]
+    keys = [row.document for row in silver.rows]
     if not keys or not tested:
         return
     related: set[int] = set()
@@ -160,9 +160,9 @@ def _separate(found: SilverLabels, rules: Rules, tested: Sequence[int]) -> None:
     group = sketches.find(rules.similarity).group
     taken = set(group[: len(tested)])
     near = {pk for pk, number in zip(keys, group[len(tested) :], strict=True) if number in taken}
-    found.left_out.update({"near_duplicate": len(near), "related": len(related - near)})
-    found.rows = [row for row in found.rows if row.document not in near | related]
-    found.left_out = +found.left_out
+    silver.left_out.update({"near_duplicate": len(near), "related": len(related - near)})
+    silver.rows = [row for row in silver.rows if row.document not in near | related]
+    silver.left_out = +silver.left_out
 
 
 def _group_of(rule: str, keys: Sequence[int]) -> Iterator[tuple[int, Any]]:
@@ -175,12 +175,12 @@ def _groups(rule: str, keys: Sequence[int]) -> set[Any]:
 
 
 @contextmanager
-def silver_file(found: SilverLabels) -> Iterator[IO[bytes]]:
+def silver_file(silver: SilverLabels) -> Iterator[IO[bytes]]:
     """The rows as a file, in the format of a dataset version's; sets their hash."""
     digest = hashlib.sha256()
     with tempfile.TemporaryFile() as file:
-        for start in range(0, len(found.rows), CHUNK):
-            part = found.rows[start : start + CHUNK]
+        for start in range(0, len(silver.rows), CHUNK):
+            part = silver.rows[start : start + CHUNK]
             documents = Document.objects.filter(pk__in=[row.document for row in part])
             texts = {pk: rest for pk, *rest in documents.values_list("pk", "external_id", "text", "tags")}
             for row in part:
@@ -192,13 +192,14 @@ def silver_file(found: SilverLabels) -> Iterator[IO[bytes]]:
                 data = f"{dumps(line)}\n".encode()
                 digest.update(data)
                 file.write(data)
-        found.sha256 = digest.hexdigest()
+        silver.sha256 = digest.hexdigest()
         file.seek(0)
         yield file
 
 
-def store_items(dataset: DatasetVersion, found: SilverLabels) -> None:
+def store_items(dataset: DatasetVersion, silver: SilverLabels) -> None:
     """Stores which documents have silver labels in a version. They can never enter the hold-out."""
     SilverItem.objects.bulk_create(
-        [SilverItem(dataset=dataset, document_id=row.document, model=row.model) for row in found.rows], batch_size=CHUNK
+        [SilverItem(dataset=dataset, document_id=row.document, model=row.model) for row in silver.rows],
+        batch_size=CHUNK,
     )

@@ -194,30 +194,30 @@ def _groups(candidates: list[Candidate], spread: Collection[str] = ()) -> list[_
         if candidate.group and candidate.group not in spread:
             names.append(("family", candidate.group))
         for name in names:
-            one, other = lead(candidate.pk), lead(first.setdefault(name, candidate.pk))
-            leader[max(one, other)] = min(one, other)
+            leading, other = lead(candidate.pk), lead(first.setdefault(name, candidate.pk))
+            leader[max(leading, other)] = min(leading, other)
 
     members: dict[int, list[Candidate]] = defaultdict(list)
     for candidate in candidates:
         members[lead(candidate.pk)].append(candidate)
     common = Counter(stratum for candidate in candidates for stratum in candidate.strata)
     groups = []
-    for found in members.values():
-        oldest = found[0]
+    for group in members.values():
+        oldest = group[0]
         by_group = oldest.group and oldest.group not in spread
         key = hashlib.blake2b(oldest.group.encode(), digest_size=16).digest() if by_group else oldest.key
-        strata = {stratum for member in found for stratum in member.strata}
+        strata = {stratum for member in group for stratum in member.strata}
         # The rarest stratum, so rare ones are represented.
-        groups.append(_Group(found, key, min(strata, key=lambda name: (common[name], name), default="")))
+        groups.append(_Group(group, key, min(strata, key=lambda name: (common[name], name), default="")))
     return groups
 
 
 def _strata(groups: Iterable[_Group]) -> list[list[_Group]]:
     """Groups by stratum, rarest first."""
-    found: dict[str, list[_Group]] = defaultdict(list)
+    strata: dict[str, list[_Group]] = defaultdict(list)
     for group in groups:
-        found[group.stratum].append(group)
-    return [found[name] for name in sorted(found, key=lambda name: (len(found[name]), name))]
+        strata[group.stratum].append(group)
+    return [strata[name] for name in sorted(strata, key=lambda name: (len(strata[name]), name))]
 
 
 def _draw_holdout(groups: list[_Group], seed: int, share: float, with_large: bool = False) -> list[_Group]:

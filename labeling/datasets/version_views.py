@@ -81,7 +81,7 @@ def _unanswered(dataset: DatasetVersion) -> list[UnansweredField]:
 def _families(dataset: DatasetVersion) -> list[tuple[str, int]]:
     """Title and number of families of each split; empty where each document is its own."""
     counted = (dataset.counts.get("families") or {}).get("splits", {})
-    if all(one["largest"] < 2 for one in counted.values()):
+    if all(families["largest"] < 2 for families in counted.values()):
         return []
     return [(label, counted[value]["families"]) for value, label in Split.choices if value in counted]
 
@@ -160,7 +160,8 @@ def near_duplicates(request: SignedInRequest, slug: str, number: int) -> HttpRes
         "project": project,
         "dataset": shown,
         "pairs": [
-            (pair, *compare_words(pair.one.text[:MAX_TEXT_LENGTH], pair.other.text[:MAX_TEXT_LENGTH])) for pair in pairs
+            (pair, *compare_words(pair.document.text[:MAX_TEXT_LENGTH], pair.other.text[:MAX_TEXT_LENGTH]))
+            for pair in pairs
         ],
         "shown": MAX_TEXT_LENGTH,
         "total": total,
@@ -178,21 +179,21 @@ def near_duplicates(request: SignedInRequest, slug: str, number: int) -> HttpRes
 def absent_values(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Gold values that are not in the text of their document, of ``field`` or of all."""
     project, shown = _version(request, slug, number)
-    fields = [one for one in ceiling_module.ceiling_of(shown) if one.absent]
-    chosen = next((one for one in fields if one.pattern == request.GET.get("field")), None)
+    fields = [field for field in ceiling_module.ceiling_of(shown) if field.absent]
+    chosen = next((field for field in fields if field.pattern == request.GET.get("field")), None)
     field = chosen.pattern if chosen else ""
     _, total = ceiling_module.absent_values(shown, field=field, start=0, count=0)
     here, pages = _page(request, total, VALUES_PER_PAGE)
     start = (here - 1) * VALUES_PER_PAGE
     rows, _ = ceiling_module.absent_values(shown, field=field, start=start, count=VALUES_PER_PAGE)
-    absent = chosen.absent if chosen else sum(one.absent for one in fields)
+    absent = chosen.absent if chosen else sum(field.absent for field in fields)
     context = {
         "project": project,
         "dataset": shown,
         "fields": fields,
         "chosen": chosen,
         "rows": rows,
-        "titles": {one.pattern: one.title for one in fields},
+        "titles": {field.pattern: field.title for field in fields},
         "absent": absent,
         "total": total,
         "page": here,
@@ -210,18 +211,18 @@ def diff(request: SignedInRequest, slug: str) -> HttpResponse:
     if len(versions) < 2 and not request.GET.get("a"):
         return render(request, "labeling/datasets/diff.html", context)
     a, b = (_chosen(project, request.GET.get(name), versions, place) for name, place in (("a", 1), ("b", 0)))
-    found = diff_module.diff(a, b)
+    changes = diff_module.diff(a, b)
     kind = request.GET.get("show", "")
     if kind not in diff_module.KINDS:
-        kind = next((name for name, count in found.counts.items() if count), "changed")
-    here, pages = _page(request, found.counts[kind], CHANGES_PER_PAGE)  # type: ignore[index]
+        kind = next((name for name, count in changes.counts.items() if count), "changed")
+    here, pages = _page(request, changes.counts[kind], CHANGES_PER_PAGE)  # type: ignore[index]
     context |= {
         "a": a,
         "b": b,
-        "diff": found,
+        "diff": changes,
         "rules": _changed_rules(a, b),
         "kind": kind,
-        "kinds": [(name, words, found.counts[name]) for name, words in diff_module.KINDS.items()],
+        "kinds": [(name, words, changes.counts[name]) for name, words in diff_module.KINDS.items()],
         "rows": diff_module.differences(
             a,
             b,

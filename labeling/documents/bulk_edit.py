@@ -52,7 +52,7 @@ def start(
 ) -> BulkEdit:
     """Queues a change of the documents ``ids``, or of all that match the filters in ``query`` ("": all documents).
 
-    ``params`` by action: assign ``{"user": name or ""}``, tag and untag ``{"tags": [...]}``, overlap ``{"wanted": n}``.
+    ``params`` by action: assign ``{"user": name or ""}``, tag and untag ``{"tags": [...]}``, overlap ``{"overlap": n}``.
 
     Raises:
         Refused: the action, the filters or the value is invalid, or no document is selected.
@@ -146,10 +146,10 @@ def clean_params(project: Project, action: str, params: Mapping[str, Any]) -> di
     if action in (Action.TAG, Action.UNTAG):
         return {"tags": _tags(project, action, params.get("tags", []))}
     if action == Action.OVERLAP:
-        overlap = params.get("wanted")
+        overlap = params.get("overlap")
         if not isinstance(overlap, int) or isinstance(overlap, bool) or not 1 <= overlap <= MAX_OVERLAP:
             raise Refused(f"The overlap must be a number from 1 to {MAX_OVERLAP}.")
-        return {"wanted": overlap}
+        return {"overlap": overlap}
     return {}
 
 

@@ -26,7 +26,7 @@ class BulkForm(forms.Form):
     sure = forms.BooleanField(required=False)
     user = forms.CharField(required=False, max_length=150)
     tags = forms.CharField(required=False, max_length=40)
-    wanted = forms.IntegerField(
+    overlap = forms.IntegerField(
         required=False,
         error_messages={"invalid": f"The overlap must be a number from 1 to {MAX_OVERLAP}."},
     )
@@ -60,7 +60,7 @@ class BulkForm(forms.Form):
             case Action.TAG | Action.UNTAG:
                 return {"tags": [data["tags"]] if data["tags"] else []}
             case Action.OVERLAP:
-                return {"wanted": data["wanted"]}
+                return {"overlap": data["overlap"]}
         return {}
 
     def description(self) -> str:
@@ -72,5 +72,5 @@ class BulkForm(forms.Form):
             case Action.TAG | Action.UNTAG:
                 return f"{'add' if data['action'] == Action.TAG else 'remove'} the tag {data['tags']}"
             case Action.OVERLAP:
-                return f"set an overlap of {data['wanted']} for"
+                return f"set an overlap of {data['overlap']} for"
         return dict(ACTIONS)[data["action"]].lower()

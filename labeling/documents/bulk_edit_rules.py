@@ -15,7 +15,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     BulkEdit.Action.HOLDOUT: ("holdout", "selection"),
     BulkEdit.Action.TRAIN: ("holdout",),
     BulkEdit.Action.REQUEUE: ("state", "skip_reason", "disputed"),
-    BulkEdit.Action.OVERLAP: ("wanted", "state"),
+    BulkEdit.Action.OVERLAP: ("overlap", "state"),
 }
 MOVES = (BulkEdit.Action.HOLDOUT, BulkEdit.Action.TRAIN)
 FROZEN = "a dataset version used it"
@@ -57,13 +57,13 @@ def _requeue(row: Any, params: Mapping[str, Any]) -> Change:
 
 
 def _overlap(row: Any, params: Mapping[str, Any]) -> Change:
-    overlap = params["wanted"]
-    if row.wanted == overlap:
+    overlap = params["overlap"]
+    if row.overlap == overlap:
         return {}
     if row.state not in QUEUE:
         return _NOT_IN_QUEUE
     # With a lower overlap than its submitted labels it would wait for a label that no one is asked for.
-    return "it has a label" if overlap < row.wanted and row.answered else {"wanted": overlap}
+    return "it has a label" if overlap < row.overlap and row.answered else {"overlap": overlap}
 
 
 RULES: dict[str, Callable[[Any, Mapping[str, Any]], Change]] = {

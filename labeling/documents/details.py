@@ -100,4 +100,4 @@ def history(document: Document, user: User, own: bool) -> list[HistoryStep]:
     """The steps of the document's labels, newest first; ``own``: those of the user only."""
     rows = AnnotationRevision.objects.of(document)
     rows = rows.filter(annotation__user=user) if own else rows
-    return history_steps(list(rows.order_by("-pk")[: MAX_REVISIONS + 1]), has_overlap=document.wanted > 1)
+    return history_steps(list(rows.order_by("-pk")[: MAX_REVISIONS + 1]), has_overlap=document.overlap > 1)

@@ -23,18 +23,18 @@ def erase_documents(keys: Iterable[int], *, with_gold: bool = False) -> Erased:
 
     Documents of dataset versions, evaluations and the regression suite stay: what was approved rests on them.
     """
-    found = Erased()
+    result = Erased()
     for key in keys:
         with transaction.atomic():
             document = Document.objects.select_for_update().without_text().filter(pk=key).first()
             if document is None:
                 continue
             if not with_gold and Gold.objects.filter(document=document).exists():
-                found.with_gold.append(document.external_id)
+                result.with_gold.append(document.external_id)
                 continue
             erased = _erase(document)
-        (found.documents if erased else found.in_use).append(document.external_id)
-    return found
+        (result.documents if erased else result.in_use).append(document.external_id)
+    return result
 
 
 def _erase(document: Document) -> bool:

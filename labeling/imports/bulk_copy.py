@@ -30,7 +30,7 @@ MAX_SHOWN_REJECTS = 100
 #: columns written with COPY. Add new columns of the models that have no database default.
 DOCUMENT_COLUMNS: Final = (
     "id", "project_id", "external_id", "text", "sha256", "source", "metadata", "tags", "state", "holdout", "synthetic",
-    "wanted", "page_count", "skip_reason", "created_at",
+    "overlap", "page_count", "skip_reason", "created_at",
 )  # fmt: skip
 PAGE_COLUMNS: Final = ("document_id", "number", "image_key", "width", "height", "start", "end", "lines")
 ANNOTATION_COLUMNS: Final = (

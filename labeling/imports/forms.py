@@ -66,7 +66,9 @@ class FittingOption:
 
 def _fitting(option: Option) -> tuple[str, str]:
     formats = [file_format for file_format in FORMATS.values() if option in file_format.options]
-    extensions = [one for file_format in formats for one in (*file_format.extensions, *file_format.usual_extensions)]
+    extensions = [
+        extension for file_format in formats for extension in (*file_format.extensions, *file_format.usual_extensions)
+    ]
     pasted = ["pasted"] if option in FORMATS["text"].options else []
     return " ".join(file_format.name for file_format in formats), " ".join([*extensions, ".zip", *pasted])
 
@@ -101,7 +103,11 @@ class ImportForm(OptionsForm):
 
     def __init__(self, data: Any = None, files: Any = None) -> None:
         super().__init__(
-            data, files, formats=[one for one in FORMATS.values() if not (one.is_table or one.is_reviewed)]
+            data,
+            files,
+            formats=[
+                file_format for file_format in FORMATS.values() if not (file_format.is_table or file_format.is_reviewed)
+            ],
         )
         self.uploaded: Sequence[File[bytes]] = [] if files is None else files.getlist("file")
 

@@ -119,7 +119,7 @@ def _log(request: SignedInRequest, hook: Webhook) -> Any:
         text = request.GET.get(name, "")
         if text.isascii() and text.isdigit() and len(text) < 19:
             keys[name] = int(text)
-    found = page(hook.deliveries.all(), newest=True, size=PER_PAGE, **keys)
-    for row in found.rows:
+    log = page(hook.deliveries.all(), newest=True, size=PER_PAGE, **keys)
+    for row in log.rows:
         row.data_text = json.dumps(row.payload, indent=2, ensure_ascii=False)
-    return found
+    return log

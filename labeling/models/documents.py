@@ -102,7 +102,7 @@ class DocumentQuerySet(models.QuerySet["Document"]):
             "synthetic",
             "source",
             "created_at",
-            "wanted",
+            "overlap",
             "disputed",
         )
         return (
@@ -134,9 +134,7 @@ class Document(models.Model):
     assigned_to = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", db_index=False
     )
-    wanted = models.PositiveSmallIntegerField(
-        default=1, help_text="overlap: number of annotators who label it independently"
-    )
+    overlap = models.PositiveSmallIntegerField(default=1, help_text="number of annotators who label it independently")
     # A database default: imports by COPY do not set the column.
     disputed = models.BooleanField(
         default=False, db_default=False, help_text="its annotations conflict; it waits for adjudication"
@@ -183,7 +181,7 @@ class Document(models.Model):
                 name="document_mine",
                 condition=models.Q(assigned_to__isnull=False, state__in=["new", "in_progress", "rejected"]),
             ),
-            models.Index(fields=["project", "id"], name="document_overlap", condition=models.Q(wanted__gt=1)),
+            models.Index(fields=["project", "id"], name="document_overlap", condition=models.Q(overlap__gt=1)),
             models.Index(fields=["project", "source", "id"], name="document_source"),
             models.Index(fields=["project", "id"], name="document_synthetic", condition=models.Q(synthetic=True)),
             GinIndex(fields=["tags"], name="document_tags"),

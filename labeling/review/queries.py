@@ -123,7 +123,7 @@ def project_agreement(project: Project) -> list[FieldAgreement]:
     """
     version = project.schema_version
     done = (DocumentState.SUBMITTED, DocumentState.APPROVED, DocumentState.REJECTED)
-    documents = Document.objects.filter(project=project, wanted__gt=1, state__in=done).order_by("-pk")
+    documents = Document.objects.filter(project=project, overlap__gt=1, state__in=done).order_by("-pk")
     keys = list(documents.values_list("pk", flat=True)[:MAX_DOCUMENTS])
     if not keys:
         return []

@@ -39,7 +39,7 @@ def review(request: SignedInRequest, slug: str) -> HttpResponse:
         labels, disputed = queries.labeled_by(labels, request.user), queries.labeled_by(disputed, request.user)
     rows = disputed if disputes else queries.with_authors(labels)
     shown = page(
-        rows.only("external_id", "state", "wanted", "project").annotate(beginning=Left("text", 160)),
+        rows.only("external_id", "state", "overlap", "project").annotate(beginning=Left("text", 160)),
         after=key_of(request.GET.get("after")),
         before=key_of(request.GET.get("before")),
     )

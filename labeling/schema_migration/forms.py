@@ -141,28 +141,28 @@ class MappingForm(forms.Form):
 
     def steps(self) -> list[Step]:
         """The mapping as ``labeling.schema_migration.mapping`` takes it."""
-        found: list[Step] = []
+        steps: list[Step] = []
         for number, pattern in enumerate(self.difference.removed):
             choice = self.cleaned_data[f"gone-{number}"]
             if choice == "split":
-                found.append(self._split(pattern, self.cleaned_data[f"by-{number}"]))
+                steps.append(self._split(pattern, self.cleaned_data[f"by-{number}"]))
             elif choice.startswith("to:"):
-                found.append({"do": "rename", "field": pattern, "to": choice.removeprefix("to:")})
+                steps.append({"do": "rename", "field": pattern, "to": choice.removeprefix("to:")})
             else:
-                found.append({"do": "drop", "field": pattern})
+                steps.append({"do": "drop", "field": pattern})
         for number, (pattern, node) in enumerate(self.difference.added.items()):
             text = self.cleaned_data[f"new-{number}"].strip()
             if text:
-                found.append({"do": "default", "field": pattern, "value": _value(text, node)})
+                steps.append({"do": "default", "field": pattern, "value": _value(text, node)})
         for number, pattern in enumerate(self.difference.retyped):
             if self.cleaned_data[f"type-{number}"]:
-                found.append({"do": "convert", "field": pattern})
+                steps.append({"do": "convert", "field": pattern})
         for number, (pattern, gone) in enumerate(self.difference.narrowed.items()):
             values = {code: self.cleaned_data[f"choice-{number}-{place}"] for place, code in enumerate(gone)}
             values = {old: new for old, new in values.items() if new}
             if values:
-                found.append({"do": "replace", "field": pattern, "values": values})
-        return found
+                steps.append({"do": "replace", "field": pattern, "values": values})
+        return steps
 
     def _split(self, pattern: str, by: str) -> Step:
         """Each named group of the expression fills the new field of the same name in the same rows."""

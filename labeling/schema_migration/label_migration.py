@@ -76,7 +76,7 @@ class DocumentLabels:
     @property
     def is_blind_overlap(self) -> bool:
         """Whether annotators label it independently, so each label counts separately."""
-        return self.document.wanted > 1 and self.document.state != DocumentState.APPROVED
+        return self.document.overlap > 1 and self.document.state != DocumentState.APPROVED
 
     @property
     def was_requeued(self) -> bool:
@@ -105,24 +105,24 @@ class DocumentLabels:
                 continue
             # A draft with an equal value is the same revision.
             number = now.number if not old.submitted and same(revision.value, old.value) else revision.number
-            found = parts.setdefault(number, RevisionMigration(old, number, revision.value, revision.evidence, True))
-            found.is_label = True
+            part = parts.setdefault(number, RevisionMigration(old, number, revision.value, revision.evidence, True))
+            part.is_label = True
             if gold is not None and gold.revision_id == revision.pk:
-                found.gold = gold
+                part.gold = gold
         return [parts[number] for number in sorted(parts)]
 
     def revisions(self) -> list[RevisionMigration]:
         """All revisions to migrate, in the order in which they were saved."""
         if self.newer_submitters and not self.is_blind_overlap:
             return []
-        found = [
+        revisions = [
             part
             for old in self.annotations
             for part in self.revisions_of(old)
             if old.user_id not in self.newer_submitters
         ]
-        found = [part for part in found if part.is_label or part.old.user_id not in self.newer]
-        return sorted(found, key=lambda part: (part.old.schema_version.number, part.number, part.old.pk))
+        revisions = [part for part in revisions if part.is_label or part.old.user_id not in self.newer]
+        return sorted(revisions, key=lambda part: (part.old.schema_version.number, part.number, part.old.pk))
 
 
 def counted_revisions(parts: Iterable[RevisionMigration]) -> list[RevisionMigration]:
@@ -159,11 +159,11 @@ def read_labels(
             mine.append(annotation)
     golds = Gold.objects.newest_of(project).filter(document__in=keys, schema_version__number__lte=upto.number)
     for gold in golds.select_related("revision__annotation__schema_version"):
-        one, annotation = labels[gold.document_id], gold.revision.annotation
-        one.gold = gold
-        if all(other.pk != annotation.pk for other in one.annotations):
-            annotation.document = one.document
-            one.annotations.append(annotation)
+        mine, annotation = labels[gold.document_id], gold.revision.annotation
+        mine.gold = gold
+        if all(other.pk != annotation.pk for other in mine.annotations):
+            annotation.document = mine.document
+            mine.annotations.append(annotation)
     if back_to is not None:
         _restore(labels, back_to)
     _read_labels_of_drafts(labels)
@@ -185,39 +185,39 @@ def _restore(labels: dict[int, DocumentLabels], back_to: SchemaVersion) -> None:
         document__in=labels, decision__in=REVIEWED_DECISIONS, annotation__schema_version__number__gt=back_to.number
     )
     was_gold = {gold.document_id: gold.revision for gold in golds.exclude(document__in=decided.values("document"))}
-    for key, found in earlier.items():
-        _restore_one(labels[key], found, was_gold.get(key))
+    for key, annotations in earlier.items():
+        _restore_one(labels[key], annotations, was_gold.get(key))
 
 
 def _restore_one(
-    one: DocumentLabels, earlier: dict[int | None, Annotation], was_gold: AnnotationRevision | None
+    labels: DocumentLabels, earlier: dict[int | None, Annotation], was_gold: AnnotationRevision | None
 ) -> None:
     """``was_gold``: the revision that was gold under the version of ``earlier`` and still is."""
     restored: dict[int, Annotation] = {}
     submitted = {user: old.submitted for user, old in earlier.items()}
-    for copy in one.annotations:
+    for copy in labels.annotations:
         old = earlier.get(copy.user_id)
         is_copy = old is not None and old.pk != copy.pk and old.updated_at == copy.updated_at
-        is_gold = one.gold is not None and one.gold.revision.annotation_id == copy.pk
+        is_gold = labels.gold is not None and labels.gold.revision.annotation_id == copy.pk
         if old is None or not is_copy or (is_gold and (was_gold is None or was_gold.annotation_id != old.pk)):
             restored[copy.pk] = copy
             continue
         # Rejected or requeued since: no longer a label.
-        old.submitted = old.submitted and (copy.submitted or one.was_requeued)
+        old.submitted = old.submitted and (copy.submitted or labels.was_requeued)
         restored[old.pk] = old
-        if one.gold is not None and is_gold and was_gold is not None:
-            one.gold.revision = was_gold
-    if one.was_requeued:
+        if labels.gold is not None and is_gold and was_gold is not None:
+            labels.gold.revision = was_gold
+    if labels.was_requeued:
         restored |= {old.pk: old for user, old in earlier.items() if submitted[user]}
-    one.annotations = list(restored.values())
+    labels.annotations = list(restored.values())
 
 
 def _read_labels_of_drafts(labels: dict[int, DocumentLabels]) -> None:
     drafts = {
-        annotation.pk: one
-        for one in labels.values()
-        for annotation in one.annotations
-        if one.document.state in LABELED_STATES and not annotation.submitted
+        annotation.pk: mine
+        for mine in labels.values()
+        for annotation in mine.annotations
+        if mine.document.state in LABELED_STATES and not annotation.submitted
     }
     answered = AnnotationRevision.objects.filter(annotation__in=drafts, action__in=LABEL_ACTIONS)
     for revision in answered.order_by("annotation_id", "-number").distinct("annotation_id"):

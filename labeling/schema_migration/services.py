@@ -228,7 +228,7 @@ def _labeled_documents(run: SchemaMigration) -> QuerySet[Document]:
         same_person = Annotation.objects.filter(
             document=OuterRef("document"), user=OuterRef("user"), schema_version=run.to_version_id
         )
-        left = Q(wanted__gt=1) & Exists(annotations.filter(~Exists(same_person), user__isnull=False))
+        left = Q(overlap__gt=1) & Exists(annotations.filter(~Exists(same_person), user__isnull=False))
         rows = rows.filter(~Exists(new) | Q(state__in=LABELED_STATES) & ~Exists(answered) | left)
     return rows
 

@@ -69,7 +69,7 @@ def submit(document: Document, user: User, **changes: Any) -> annotation_service
 
 
 def dispute(desk: Desk) -> Document:
-    document = desk.document(TEXT, wanted=2)
+    document = desk.document(TEXT, overlap=2)
     submit(document, desk.ana)
     other = [{**ROWS[1], "quantity": 2}]
     submit(document, desk.ben, vendor="ACME SUPPLIES", line_items=other, total_amount=20)
@@ -194,7 +194,7 @@ def test_values_are_reviewed_by_keys(desk: Desk, open_page: Open) -> None:
 
 
 def test_a_candidate_is_highlighted_in_the_document(desk: Desk, open_page: Open) -> None:
-    document = desk.document(f"🙂 {TEXT}", wanted=2)
+    document = desk.document(f"🙂 {TEXT}", overlap=2)
     found_by_itself(document, desk.ana)
     found_by_itself(document, desk.ben, vendor="ACME")
     page = open_page(desk.rita, f"review/{document.pk}/")

@@ -121,4 +121,4 @@ def _same_gguf(export: AnyExport, manifest: list[FileEntry]) -> bool:
 
 
 def _gguf(files: Iterable[Any]) -> list[tuple[str, str]]:
-    return [(str(one["path"]), str(one["sha256"])) for one in files if str(one["path"]).endswith(".gguf")]
+    return [(str(file["path"]), str(file["sha256"])) for file in files if str(file["path"]).endswith(".gguf")]

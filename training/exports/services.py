@@ -57,7 +57,7 @@ def _gguf(run: TrainingRun, key: str) -> tuple[str, ModelVersion | None]:
     kind, separator, number = key.partition("-v")
     if not separator:
         return kind, model_of(run)
-    return kind, next((one for one in _alternatives(run) if str(one.number) == number), None)
+    return kind, next((model for model in _alternatives(run) if str(model.number) == number), None)
 
 
 def _alternatives(run: TrainingRun) -> list[ModelVersion]:
@@ -224,10 +224,10 @@ DESCRIPTIONS = {
 def export_options(run: TrainingRun) -> list[ExportOption]:
     """All exports of a run, in the order of the page."""
     models = ModelExport.objects.filter(model_version__training_run=run).select_related("model_version")
-    exports: dict[str, Export] = {key_of(one): one for one in models}
-    exports |= {key_of(one): one for one in SpecExport.objects.filter(training_run=run)}
+    exports: dict[str, Export] = {key_of(export): export for export in models}
+    exports |= {key_of(export): export for export in SpecExport.objects.filter(training_run=run)}
     chosen = model_of(run)
-    found = [ExportOption(kind, *DESCRIPTIONS[kind], exports.get(kind), chosen) for kind in GGUF]
+    options = [ExportOption(kind, *DESCRIPTIONS[kind], exports.get(kind), chosen) for kind in GGUF]
     for model in _alternatives(run):
         model.training_run = run
         for kind in GGUF:
@@ -235,5 +235,5 @@ def export_options(run: TrainingRun) -> list[ExportOption]:
             description = f"The weights that the run did not choose: {model.origin}."
             option = ExportOption(key, title, description, exports.get(key), model)
             if option.can_export or option.export is not None:
-                found.append(option)
-    return [*found, *(ExportOption(name, *DESCRIPTIONS[name], exports.get(name)) for name in TRAINERS)]
+                options.append(option)
+    return [*options, *(ExportOption(name, *DESCRIPTIONS[name], exports.get(name)) for name in TRAINERS)]

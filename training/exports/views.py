@@ -22,7 +22,9 @@ def exports_context(run: TrainingRun) -> dict[str, Any]:
     """The context of the section."""
     options, model = services.export_options(run), services.model_of(run)
     deleted = model is not None and model.weights_deleted_at is not None
-    queues = {one.export.queue_name for one in options if one.export is not None and one.export.status == "queued"}
+    queues = {
+        option.export.queue_name for option in options if option.export is not None and option.export.status == "queued"
+    }
     return {
         "options": options,
         "exported": [option for option in options if option.is_ready],

@@ -110,7 +110,7 @@ class DocumentOut(ListedOut):
     text: str
     metadata: Json
     skip_reason: str
-    wanted: int = Field(description="the overlap")
+    overlap: int = Field(description="the overlap")
     disputed: bool
     page_count: int
     url: str

@@ -87,11 +87,11 @@ def _part(
     ):
         while batch := list(islice(rest, BATCH)):
             columns: list[list[Any]] = [
-                [one.id for one in batch],
-                [one.text for one in batch],
-                [None if one.gold is None else dumps(one.gold) for one in batch],
-                [one.tags for one in batch],
-                [one.origin or None for one in batch],
+                [row.id for row in batch],
+                [row.text for row in batch],
+                [None if row.gold is None else dumps(row.gold) for row in batch],
+                [row.tags for row in batch],
+                [row.origin or None for row in batch],
             ]
             arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
             for buffer in (buffer for array in arrays for buffer in array.buffers() if buffer is not None):

@@ -55,10 +55,10 @@ class Format:
     has_pages: bool = False
 
 
-def extra_columns(one: ExportRow) -> dict[str, Any]:
+def extra_columns(row: ExportRow) -> dict[str, Any]:
     """The metadata of a row, and its split and origin if it has a split."""
-    extra = {"split": one.split, "origin": one.origin} if one.split else {}
-    return {name: value for name, value in (one.metadata | extra).items() if name not in RESERVED}
+    extra = {"split": row.split, "origin": row.origin} if row.split else {}
+    return {name: value for name, value in (row.metadata | extra).items() if name not in RESERVED}
 
 
 def chunked(lines: Iterable[str]) -> Iterator[bytes]:

@@ -19,7 +19,7 @@ WHOLE = "gold"
 
 def tasks(examples: Iterable[ExportRow], about: ExportContext) -> Iterator[bytes]:
     """The list, one task per line."""
-    return chunked(_json_list(dumps(task(one, number, about.compiled)) for number, one in enumerate(examples, start=1)))
+    return chunked(_json_list(dumps(task(row, number, about.compiled)) for number, row in enumerate(examples, start=1)))
 
 
 def _json_list(values: Iterable[str]) -> Iterator[str]:
@@ -30,15 +30,15 @@ def _json_list(values: Iterable[str]) -> Iterator[str]:
     yield "[]\n" if before == "[\n" else "\n]\n"
 
 
-def task(one: ExportRow, number: int, compiled: CompiledSchema) -> dict[str, Any]:
+def task(row: ExportRow, number: int, compiled: CompiledSchema) -> dict[str, Any]:
     """A document. ``data`` also has its metadata, after our own names."""
-    data: dict[str, Any] = {"text": one.text, "id": one.id}
-    if one.tags:
-        data["tags"] = one.tags
-    data |= extra_columns(one)
+    data: dict[str, Any] = {"text": row.text, "id": row.id}
+    if row.tags:
+        data["tags"] = row.tags
+    data |= extra_columns(row)
     annotations = []
-    if one.gold is not None:
-        annotations.append({"id": number, "ground_truth": True, "result": list(results(one.id, one.gold, compiled))})
+    if row.gold is not None:
+        annotations.append({"id": number, "ground_truth": True, "result": list(results(row.id, row.gold, compiled))})
     return {"id": number, "data": data, "annotations": annotations, "predictions": []}
 
 

@@ -43,11 +43,11 @@ def fields(examples: Iterable[ExportRow], about: ExportContext) -> Iterator[byte
     writer = csv.writer(held)
     held.write("\N{BYTE ORDER MARK}")
     writer.writerow([escape_formula(name) for name in (*COLUMNS, *(name for name, _ in columns), WHOLE)])
-    for number, one in enumerate(examples, start=1):
-        own = (one.id, one.text, ",".join(one.tags), one.split, one.origin)
-        leaves = (cell(_at(one.gold, steps)) for _, steps in columns)
+    for number, row in enumerate(examples, start=1):
+        own = (row.id, row.text, ",".join(row.tags), row.split, row.origin)
+        leaves = (cell(_at(row.gold, steps)) for _, steps in columns)
         writer.writerow(
-            [*map(escape_formula, own), *leaves, "" if one.gold is None else escape_formula(dumps(one.gold))]
+            [*map(escape_formula, own), *leaves, "" if row.gold is None else escape_formula(dumps(row.gold))]
         )
         if number % CHUNK_LINES == 0:
             yield held.empty()

@@ -144,7 +144,7 @@ def _field(project: Project, condition: FieldCondition) -> Condition:
         seen = ""
     else:
         # Annotators of a document with overlap must not find the labels of others by searching.
-        seen = f" AND (SELECT d.wanted = 1 OR ({IS_REVIEWED_SQL}) FROM labeling_document d WHERE d.id = a.document_id)"
+        seen = f" AND (SELECT d.overlap = 1 OR ({IS_REVIEWED_SQL}) FROM labeling_document d WHERE d.id = a.document_id)"
     predicate += seen
     return Condition(
         f"COALESCE((SELECT bool_or({predicate}) FROM labeling_annotation a WHERE a.document_id = {{id}}), false)",

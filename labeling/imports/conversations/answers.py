@@ -20,11 +20,11 @@ def value_of(answer: str) -> Any:
         candidates.insert(0, text.strip("`").partition("\n")[2])
     for candidate in candidates:
         try:
-            found = loads(candidate)
+            value = loads(candidate)
         except JsonError:
             continue
-        if isinstance(found, dict | list):
-            return found
+        if isinstance(value, dict | list):
+            return value
     return text
 
 

@@ -33,14 +33,14 @@ def read_argilla(value: dict[str, Any]) -> Iterator[Exchange]:
         ShapeError: it has no text.
     """
     nested = isinstance(value.get("fields"), dict)
-    fields = value["fields"] if nested else {key: one for key, one in value.items() if _is_field(key)}
+    fields = value["fields"] if nested else {key: field for key, field in value.items() if _is_field(key)}
     text, messages = _document(fields, nested)
     responses = _nested_responses(value) if nested else _flat_responses(value)
     suggestions, agents = _nested_suggestions(value) if nested else _flat_suggestions(value)
-    answer = _answer([{name: _plain(one, text) for name, one in given.items()} for given in responses])
+    answer = _answer([{name: _plain(reply, text) for name, reply in given.items()} for given in responses])
     is_suggestion = answer is None
     if is_suggestion:
-        answer = _answer([{name: _plain(one, text) for name, one in suggestions.items()}])
+        answer = _answer([{name: _plain(reply, text) for name, reply in suggestions.items()}])
     yield exchange(
         messages,
         answer,
@@ -74,8 +74,8 @@ def _nested_responses(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     people: dict[str, dict[str, Any]] = {}
     if record.get("status") == "completed":
         for name, given in record["responses"].items():
-            for one in given if isinstance(given, list) else ():
-                people.setdefault(str(as_dict(one).get("user_id")), {})[name] = as_dict(one).get("value")
+            for response in given if isinstance(given, list) else ():
+                people.setdefault(str(as_dict(response).get("user_id")), {})[name] = as_dict(response).get("value")
     return list(people.values())
 
 
@@ -92,24 +92,24 @@ def _flat_responses(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _nested_suggestions(record: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
     """The suggested values by question, and the models that suggested them."""
-    found = {name: as_dict(one) for name, one in record["suggestions"].items()}
-    return {name: one.get("value") for name, one in found.items()}, {
-        str(one.get("agent") or "") for one in found.values()
+    suggestions = {name: as_dict(suggestion) for name, suggestion in record["suggestions"].items()}
+    return {name: suggestion.get("value") for name, suggestion in suggestions.items()}, {
+        str(suggestion.get("agent") or "") for suggestion in suggestions.values()
     }
 
 
 def _flat_suggestions(record: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
-    found = {
+    suggestions = {
         key.removesuffix(_SUGGESTION): value
         for key, value in record.items()
         if key.endswith(_SUGGESTION) and value is not None
     }
-    return found, {str(record.get(name + _SUGGESTION + _AGENT) or "") for name in found}
+    return suggestions, {str(record.get(name + _SUGGESTION + _AGENT) or "") for name in suggestions}
 
 
 def _answer(given: list[dict[str, Any]]) -> str | None:
     """The answer that all have given; None if there is none or they differ. A single JSON text is the answer itself."""
-    if not given or not given[0] or any(one != given[0] for one in given):
+    if not given or not given[0] or any(answers != given[0] for answers in given):
         return None
     values = list(given[0].values())
     alone = values[0] if len(values) == 1 else None
@@ -118,10 +118,10 @@ def _answer(given: list[dict[str, Any]]) -> str | None:
 
 def _plain(value: Any, text: str) -> Any:
     """A ranking as a list in its order, spans with their text; other values as they are."""
-    if not isinstance(value, list) or not value or not all(isinstance(one, dict) for one in value):
+    if not isinstance(value, list) or not value or not all(isinstance(part, dict) for part in value):
         return value
-    if all({"rank", "value"} <= one.keys() for one in value):
-        return [one["value"] for one in sorted(value, key=lambda one: one["rank"])]
-    if all({"label", "start", "end"} <= one.keys() for one in value):
-        return [{"label": one["label"], "text": text[one["start"] : one["end"]]} for one in value]
+    if all({"rank", "value"} <= part.keys() for part in value):
+        return [part["value"] for part in sorted(value, key=lambda part: part["rank"])]
+    if all({"label", "start", "end"} <= part.keys() for part in value):
+        return [{"label": part["label"], "text": text[part["start"] : part["end"]]} for part in value]
     return value

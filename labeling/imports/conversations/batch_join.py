@@ -42,7 +42,7 @@ class BatchJoin:
     @property
     def shared(self) -> SharedPrompt:
         """What the requests share; known once their file was opened."""
-        return next((one.shared for one in self.readings if one.shared.instruction), SharedPrompt())
+        return next((reading.shared for reading in self.readings if reading.shared.instruction), SharedPrompt())
 
     def __enter__(self) -> Self:
         return self

@@ -74,19 +74,19 @@ def schema_of(body: Any) -> dict[str, Any] | None:
 
 def _function(body: dict[str, Any]) -> dict[str, Any] | None:
     tools = parsed(body.get("tools") or body.get("functions") or [])
-    found: dict[str, Any] = {}
+    schemas: dict[str, Any] = {}
     for tool in tools if isinstance(tools, list) else ():
         declared = as_dict(tool).get("functionDeclarations", as_dict(tool).get("function_declarations"))
-        for one in declared if isinstance(declared, list) else [as_dict(as_dict(tool).get("function")) or tool]:
-            one = as_dict(one)
-            schema = one.get("parameters", one.get("input_schema", one.get("parametersJsonSchema")))
+        for function in declared if isinstance(declared, list) else [as_dict(as_dict(tool).get("function")) or tool]:
+            function = as_dict(function)
+            schema = function.get("parameters", function.get("input_schema", function.get("parametersJsonSchema")))
             if isinstance(schema, dict):
-                found[str(one.get("name", ""))] = schema
+                schemas[str(function.get("name", ""))] = schema
     choice = as_dict(body.get("tool_choice", body.get("function_call")))
     named = as_dict(choice.get("function")).get("name", choice.get("name"))
-    if named in found:
-        return dict(found[named])
-    return dict(next(iter(found.values()))) if len(found) == 1 else None
+    if named in schemas:
+        return dict(schemas[named])
+    return dict(next(iter(schemas.values()))) if len(schemas) == 1 else None
 
 
 def answer_of(body: Any) -> Any:

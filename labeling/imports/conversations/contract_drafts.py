@@ -28,9 +28,9 @@ def contract_draft(readings: Sequence[Reading]) -> ContractDraft:
     Raises:
         SourceError: no request names a schema, and no answer shows one.
     """
-    exchanges = [one for reading in readings for one in reading.exchanges]
+    exchanges = [exchange for reading in readings for exchange in reading.exchanges]
     instruction = next((reading.shared.instruction for reading in readings if reading.shared.instruction), "")
-    schemas = Counter(dumps(one.schema) for one in exchanges if one.schema)
+    schemas = Counter(dumps(exchange.schema) for exchange in exchanges if exchange.schema)
     if schemas:
         try:
             return ContractDraft(instruction, draft_schema(schemas.most_common(1)[0][0]), True)
@@ -41,7 +41,7 @@ def contract_draft(readings: Sequence[Reading]) -> ContractDraft:
 
 def _examples(exchanges: Sequence[Exchange]) -> list[dict[str, Any]]:
     """The answers of the most frequent kind: objects, lists or texts."""
-    values = [value_of(one.answer) for one in exchanges if one.answer and one.answer.strip()]
+    values = [value_of(exchange.answer) for exchange in exchanges if exchange.answer and exchange.answer.strip()]
     kinds = Counter(type(value) for value in values if value)
     kind = kinds.most_common(1)[0][0] if kinds else dict
     return [as_example(value) for value in values if value and isinstance(value, kind)]

@@ -110,10 +110,10 @@ def text_of(content: Any) -> str:
             raise ShapeError("the message contains an image, audio or a file; only text is imported")
         if kind in _SILENT:
             return ""
-        found = content.get("text", content.get("content", content.get("parts")))
-        if isinstance(found, dict):
-            found = found.get("value")
-        return text_of(found)
+        text = content.get("text", content.get("content", content.get("parts")))
+        if isinstance(text, dict):
+            text = text.get("value")
+        return text_of(text)
     return str(content)
 
 

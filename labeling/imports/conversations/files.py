@@ -25,8 +25,8 @@ _ID_KEYS: Final = ("id", "custom_id", "uuid", "_id")
 
 def identifier(value: dict[str, Any]) -> str:
     """The id of a row, if it has one."""
-    found = next((value[key] for key in _ID_KEYS if isinstance(value.get(key), str | int)), "")
-    return "" if isinstance(found, bool) else str(found)
+    name = next((value[key] for key in _ID_KEYS if isinstance(value.get(key), str | int)), "")
+    return "" if isinstance(name, bool) else str(name)
 
 
 def _known(value: dict[str, Any]) -> dict[str, Any]:
@@ -121,10 +121,10 @@ def is_pair(value: dict[str, Any]) -> bool:
 
 def read_pair(value: dict[str, Any]) -> Iterator[Exchange]:
     """A prompt (a text, messages, or an object with one of them) and its completion."""
-    found = _pair(value)
-    if found is None:
+    pair = _pair(value)
+    if pair is None:
         raise ShapeError("a prompt with a completion is missing")
-    asked, answered = parsed(found[0]), parsed(found[1])
+    asked, answered = parsed(pair[0]), parsed(pair[1])
     if isinstance(answered, list) and answered and "role" in as_dict(answered[-1]):
         answered = answered[-1]
     yield exchange(

@@ -60,15 +60,15 @@ def _completion(value: dict[str, Any]) -> dict[str, Any]:
 def is_stored(value: dict[str, Any]) -> bool:
     """A chat completion with its input messages, or a page of them."""
     if value.get("object") == "list" and isinstance(value.get("data"), list):
-        return any(is_stored(as_dict(one)) for one in value["data"][:3])
+        return any(is_stored(as_dict(completion)) for completion in value["data"][:3])
     return _completion(value).get("object") == "chat.completion"
 
 
 def read_stored(value: dict[str, Any]) -> Iterator[Exchange]:
     """Completions with the messages that the API returns for each (``messages``, ``input`` or a page of them)."""
     if value.get("object") == "list":
-        for one in value.get("data") or ():
-            yield from read_stored(as_dict(one))
+        for completion in value.get("data") or ():
+            yield from read_stored(as_dict(completion))
         return
     completion = _completion(value)
     asked = next((value[key] for key in ("messages", "input_messages", "input", "request") if value.get(key)), None)
@@ -86,8 +86,8 @@ def _bodies(value: dict[str, Any]) -> tuple[Any, Any] | None:
         body = parsed(value.get(key))
         body = as_dict(body).get("body", body)
         if is_request(body):
-            found = next((value[name] for name in _RESPONSES if value.get(name) is not None), None)
-            return body, as_dict(parsed(found)).get("body", found)
+            response = next((value[name] for name in _RESPONSES if value.get(name) is not None), None)
+            return body, as_dict(parsed(response)).get("body", response)
     messages = parsed(value.get("messages"))
     if "response" in value and (isinstance(messages, list) or is_request(messages)):
         parameters = as_dict(parsed(value.get("model_parameters", value.get("optional_params"))))
@@ -103,12 +103,12 @@ def is_log(value: dict[str, Any]) -> bool:
 
 def read_log(value: dict[str, Any]) -> Iterator[Exchange]:
     """A row of a request log."""
-    found = _bodies(value)
-    if found is None:
+    bodies = _bodies(value)
+    if bodies is None:
         raise ShapeError("a request with a response is missing")
     model = next(
         (value[key] for key in ("model", "request_model", "response_model") if isinstance(value.get(key), str)), ""
     )
     times = (time_text(value[key]) for key in _TIMES if value.get(key))
     name = next((str(value[key]) for key in _IDS if isinstance(value.get(key), str | int)), "") or identifier(value)
-    yield logged(*found, model=model, time=next(filter(None, times), ""), id=name)
+    yield logged(*bodies, model=model, time=next(filter(None, times), ""), id=name)

@@ -40,14 +40,14 @@ class SharedPrompt:
 
 def shared_prompt(exchanges: Sequence[Exchange]) -> SharedPrompt:
     """What the exchanges share. A fixed text ends at the end of a line or sentence, and all prompts have it."""
-    systems = Counter(one.system for one in exchanges if one.system)
+    systems = Counter(exchange.system for exchange in exchanges if exchange.system)
     system = systems.most_common(1)[0][0] if systems else ""
-    prompts = list(dict.fromkeys(one.text for one in exchanges if one.is_single))
+    prompts = list(dict.fromkeys(exchange.text for exchange in exchanges if exchange.is_single))
     if len(prompts) < MIN_PROMPTS:
         return SharedPrompt(system)
     common = _common_beginning(prompts)
-    found = _BEGINNING.match(common)
-    prefix = found[0] if found and len(found[0].strip()) >= MIN_PREFIX else ""
+    beginning = _BEGINNING.match(common)
+    prefix = beginning[0] if beginning and len(beginning[0].strip()) >= MIN_PREFIX else ""
     rest = [prompt[len(prefix) :][::-1] for prompt in prompts]
     end = _END.search(_common_beginning(rest)[::-1])
     suffix = end[0] if end and _is_suffix(end[0].strip()) else ""

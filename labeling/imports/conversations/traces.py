@@ -17,7 +17,7 @@ def is_langfuse(value: dict[str, Any]) -> bool:
     if isinstance(value.get("observations"), list):
         return True
     if isinstance(value.get("data"), list):
-        return any(is_langfuse(as_dict(one)) for one in value["data"][:10])
+        return any(is_langfuse(as_dict(item)) for item in value["data"][:10])
     return "input" in value and "output" in value and bool(_TRACE_KEYS & value.keys())
 
 
@@ -25,8 +25,8 @@ def read_langfuse(value: dict[str, Any]) -> Iterator[Exchange]:
     """The generations in a row; spans and events are not calls of a model and are left out."""
     listed = value.get("observations", value.get("data"))
     if isinstance(listed, list):
-        for one in listed:
-            yield from read_langfuse(as_dict(one))
+        for item in listed:
+            yield from read_langfuse(as_dict(item))
         return
     if str(value.get("type") or "GENERATION").upper() != "GENERATION":
         return
@@ -58,8 +58,8 @@ def read_langsmith(value: dict[str, Any]) -> Iterator[Exchange]:
     """The runs of models in a row; chains and tools are left out."""
     listed = value.get("runs", value.get("data"))
     if isinstance(listed, list):
-        for one in listed:
-            yield from read_langsmith(as_dict(one))
+        for item in listed:
+            yield from read_langsmith(as_dict(item))
         return
     if value.get("run_type") != "llm":
         return
@@ -81,11 +81,11 @@ def read_langsmith(value: dict[str, Any]) -> Iterator[Exchange]:
 
 
 def _generation(outputs: dict[str, Any]) -> Any:
-    found: Any = outputs.get("generations")
-    while isinstance(found, list) and found:
-        found = found[0]
-    if isinstance(found, dict):
-        return found.get("message", found.get("text"))
+    generation: Any = outputs.get("generations")
+    while isinstance(generation, list) and generation:
+        generation = generation[0]
+    if isinstance(generation, dict):
+        return generation.get("message", generation.get("text"))
     messages = outputs.get("messages")
     if isinstance(messages, list) and messages:
         return messages[-1]
@@ -133,46 +133,50 @@ def read_otlp(value: dict[str, Any]) -> Iterator[Exchange]:
 
 
 def _span(span: dict[str, Any]) -> Iterator[Exchange]:
-    found = _attributes(span.get("attributes"))
+    attributes = _attributes(span.get("attributes"))
     for event in span.get("events") or ():
-        found = {**_attributes(as_dict(event).get("attributes")), **found}
-    asked, answered = parsed(found.get("gen_ai.input.messages")), parsed(found.get("gen_ai.output.messages"))
+        attributes = {**_attributes(as_dict(event).get("attributes")), **attributes}
+    asked, answered = parsed(attributes.get("gen_ai.input.messages")), parsed(attributes.get("gen_ai.output.messages"))
     if not isinstance(asked, list):
-        asked = _numbered(found, ("prompt", "input_messages"))
-        answered = _numbered(found, ("completion", "output_messages"))
+        asked = _numbered(attributes, ("prompt", "input_messages"))
+        answered = _numbered(attributes, ("completion", "output_messages"))
     if not asked:
         return
-    model = found.get("gen_ai.response.model") or found.get("gen_ai.request.model") or found.get("llm.model_name")
-    tools = parsed(found.get("gen_ai.tool.definitions"))
+    model = (
+        attributes.get("gen_ai.response.model")
+        or attributes.get("gen_ai.request.model")
+        or attributes.get("llm.model_name")
+    )
+    tools = parsed(attributes.get("gen_ai.tool.definitions"))
     yield exchange(
         [*asked, *(answered if isinstance(answered, list) else ())],
-        system=text_of(parsed(found.get("gen_ai.system_instructions"))), model=str(model or ""),
+        system=text_of(parsed(attributes.get("gen_ai.system_instructions"))), model=str(model or ""),
         schema=schema_of({"tools": tools}),
         time=time_text(span.get("startTimeUnixNano", span.get("start_time_unix_nano"))),
-        id=str(found.get("gen_ai.response.id") or span.get("spanId") or ""),
+        id=str(attributes.get("gen_ai.response.id") or span.get("spanId") or ""),
     )  # fmt: skip
 
 
 def _attributes(listed: Any) -> dict[str, Any]:
-    pairs = (as_dict(one) for one in (listed if isinstance(listed, list) else ()))
-    return {str(one.get("key")): _value(one.get("value")) for one in pairs}
+    pairs = (as_dict(pair) for pair in (listed if isinstance(listed, list) else ()))
+    return {str(pair.get("key")): _value(pair.get("value")) for pair in pairs}
 
 
 def _value(value: Any) -> Any:
     """A typed value of OTLP as JSON."""
     for name, inner in as_dict(value).items():
         if name == "arrayValue":
-            return [_value(one) for one in as_dict(inner).get("values") or ()]
+            return [_value(item) for item in as_dict(inner).get("values") or ()]
         if name == "kvlistValue":
             return _attributes(as_dict(inner).get("values"))
         return inner
     return None
 
 
-def _numbered(found: dict[str, Any], names: tuple[str, ...]) -> list[dict[str, Any]]:
+def _numbered(attributes: dict[str, Any], names: tuple[str, ...]) -> list[dict[str, Any]]:
     """Messages that are spread over attributes, as OpenLLMetry and OpenInference write them."""
     messages: dict[int, dict[str, Any]] = {}
-    for key, value in found.items():
+    for key, value in attributes.items():
         match = _NUMBERED.fullmatch(key)
         if match and match[1] in names:
             default = "assistant" if match[1] in ("completion", "output_messages") else "user"

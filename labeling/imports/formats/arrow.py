@@ -135,7 +135,7 @@ def _class_names(schema: Any) -> dict[str, list[str]]:
         metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         features = metadata.get("info", {}).get("features", {})
         return {
-            name: [str(one) for one in feature["names"]]
+            name: [str(class_name) for class_name in feature["names"]]
             for name, feature in features.items()
             if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and isinstance(feature["names"], list)
         }

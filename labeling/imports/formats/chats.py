@@ -89,22 +89,22 @@ def _values(stream: IO[bytes], head: FileHead) -> Iterator[ParsedRow]:
 
 def _shared(source: Source, head: FileHead, shape: Shape) -> SharedPrompt:
     """What the first prompts of the file share."""
-    found: list[Exchange] = []
+    exchanges: list[Exchange] = []
     size = 0
     share = source.session.progress.share
     for row in read_text(source, lambda file, encoding: _values(to_utf8(file, encoding), head)):
         size += len(row.raw)
-        found += _exchanges(row, shape)
-        if len(found) >= SAMPLE or size > SAMPLE_CHARACTERS:
+        exchanges += _exchanges(row, shape)
+        if len(exchanges) >= SAMPLE or size > SAMPLE_CHARACTERS:
             break
     source.session.progress.share = share
-    functions = list(dict.fromkeys(name for exchange in found for name in exchange.functions))
+    functions = list(dict.fromkeys(name for exchange in exchanges for name in exchange.functions))
     if len(functions) > 1:
         raise ReadError(
             f"The answers call {len(functions)} functions ({', '.join(functions[:5])}), but a project has one schema. "
             "Import the rows of each function as a separate file into a separate project."
         )
-    return shared_prompt(found[:SAMPLE])
+    return shared_prompt(exchanges[:SAMPLE])
 
 
 def _exchanges(row: ParsedRow, shape: Shape) -> list[Exchange]:
@@ -246,12 +246,12 @@ def _detected(head: FileHead) -> Shape | None:
     if start.startswith(b"["):
         return next(filter(None, map(shape_of, _first_items(head))), None)
     lines = start.split(b"\n", _HEAD_LINES)[:_HEAD_LINES]
-    found = next(filter(None, (shape_of(_loaded(line)) for line in lines)), None)
-    if found is None and is_spread(head):
-        found = shape_of(first_item(head))
-    if found is None and b'"resourceSpans"' in start[:200]:
+    shape = next(filter(None, (shape_of(_loaded(line)) for line in lines)), None)
+    if shape is None and is_spread(head):
+        shape = shape_of(first_item(head))
+    if shape is None and b'"resourceSpans"' in start[:200]:
         return SHAPES["otlp"]
-    return found
+    return shape
 
 
 def _first_items(head: FileHead) -> Iterator[Any]:

@@ -33,7 +33,14 @@ def detect(path: Path, name: str, formats: Mapping[str, Format]) -> Format:
     declared = extensions.get(Path(name).suffix.lower())
     head = FileHead(path, name, data, declared.name if declared else "")
     candidates = list(formats.values())[::-1]
-    if binary := next((one for one in candidates if (one.is_binary or head.is_zip) and one.detect(head)), None):
+    if binary := next(
+        (
+            file_format
+            for file_format in candidates
+            if (file_format.is_binary or head.is_zip) and file_format.detect(head)
+        ),
+        None,
+    ):
         return binary
     for signature, description in _UNSUPPORTED:
         if data.startswith(signature):

@@ -121,8 +121,8 @@ def iterate_values(chunks: Iterable[bytes]) -> Iterator[Value]:
 
 def rows(source: Source) -> Iterator[ParsedRow]:
     """The rows of a JSON file: a list of objects, or objects that follow each other."""
-    found = read_text(source, lambda file, encoding: _rows(to_utf8(file, encoding)))
-    return laid_out_rows(found, source.context)
+    parsed = read_text(source, lambda file, encoding: _rows(to_utf8(file, encoding)))
+    return laid_out_rows(parsed, source.context)
 
 
 def _rows(stream: IO[bytes]) -> Iterator[ParsedRow]:

@@ -25,8 +25,8 @@ def detect(head: FileHead) -> bool:
 
 def rows(source: Source) -> Iterator[ParsedRow]:
     """One row per line."""
-    found = read_text(source, lambda file, encoding: parse_jsonl(to_utf8(file, encoding)))
-    return laid_out_rows(found, source.context)
+    parsed = read_text(source, lambda file, encoding: parse_jsonl(to_utf8(file, encoding)))
+    return laid_out_rows(parsed, source.context)
 
 
 def parse_jsonl(stream: IO[bytes]) -> Iterator[ParsedRow]:

@@ -91,19 +91,29 @@ def _text(data: Mapping[str, Any]) -> tuple[str, str]:
 def _newest(annotations: Any) -> Any:
     if annotations is not None and not isinstance(annotations, list):
         raise _TaskError('"annotations" must be a list')
-    active = [one for one in annotations or () if isinstance(one, dict) and not one.get("was_cancelled")]
-    active = [one for one in active if isinstance(one.get("result"), list) and one["result"]]
-    return max(active, key=lambda one: str(one.get("updated_at") or one.get("created_at") or ""), default=None)
+    active = [
+        annotation
+        for annotation in annotations or ()
+        if isinstance(annotation, dict) and not annotation.get("was_cancelled")
+    ]
+    active = [
+        annotation for annotation in active if isinstance(annotation.get("result"), list) and annotation["result"]
+    ]
+    return max(
+        active,
+        key=lambda annotation: str(annotation.get("updated_at") or annotation.get("created_at") or ""),
+        default=None,
+    )
 
 
 def _predictions(value: Any, compiled: CompiledSchema, text: str) -> Iterator[RowPrediction]:
-    for one in value if isinstance(value, list) else ():
-        if isinstance(one, dict) and isinstance(one.get("result"), list) and one["result"]:
+    for prediction in value if isinstance(value, list) else ():
+        if isinstance(prediction, dict) and isinstance(prediction.get("result"), list) and prediction["result"]:
             try:
-                predicted, _ = _value(one, compiled, text)
+                predicted, _ = _value(prediction, compiled, text)
             except _TaskError:
                 continue  # a prediction outside the schema cannot fill the form
-            yield RowPrediction(dumps(_fitting(predicted, compiled)), str(one.get("model_version") or "")[:200])
+            yield RowPrediction(dumps(_fitting(predicted, compiled)), str(prediction.get("model_version") or "")[:200])
 
 
 def _fitting(value: Any, compiled: CompiledSchema) -> Any:
@@ -157,7 +167,7 @@ def _apply_result(builder: _LabelBuilder, result: Mapping[str, Any], text: str) 
     if node is None:
         raise _TaskError(f"the result {name} is not a field of the schema")
     if node.item is not None and node.item.field is not None:
-        _put(builder, path, [_typed(one, node.item.field, name, builder.text) for one in values])
+        _put(builder, path, [_typed(item, node.item.field, name, builder.text) for item in values])
     elif node.field is not None:
         if len(values) > 1:
             raise _TaskError(f"the result {name} has {len(values)} values; its field takes one")

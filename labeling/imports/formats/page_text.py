@@ -173,10 +173,10 @@ def _pages_in(value: Any) -> list[dict[str, Any]]:
 
 def _placed(listed: list[dict[str, Any]], text: str, missing: Callable[[str], None]) -> tuple[ReadPage, ...]:
     """The pages with the places of their lines in the text; ``missing`` gets each line that is not found."""
-    numbered = [(number, one) for number, page in enumerate(listed) for one in _single_lines(page["lines"])]
+    numbered = [(number, segment) for number, page in enumerate(listed) for segment in _single_lines(page["lines"])]
     lines: list[list[list[int]]] = [[] for _ in listed]
-    found = find_places(text, [segment.text for _, segment in numbered])
-    for (number, segment), place in zip(numbered, found, strict=True):
+    places = find_places(text, [segment.text for _, segment in numbered])
+    for (number, segment), place in zip(numbered, places, strict=True):
         if place is None:
             missing(segment.text)
             continue

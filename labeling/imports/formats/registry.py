@@ -110,5 +110,5 @@ def _names_with(option: str) -> str:
     if option == COLUMNS:
         return ", ".join(file_format.name for file_format in formats if file_format.is_table)
     return ", ".join(
-        file_format.name for file_format in formats if any(one.name == option for one in file_format.options)
+        file_format.name for file_format in formats if any(known.name == option for known in file_format.options)
     )

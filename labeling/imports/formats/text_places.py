@@ -21,15 +21,15 @@ def find_places(text: str, lines: Sequence[str], *, max_work: int = MAX_WORK) ->
 
 def _in_order(text: str, lines: Sequence[str]) -> list[int | None]:
     """The places of lines that are all there in this order; else none."""
-    found: list[int | None] = []
+    places: list[int | None] = []
     end = 0
     for line in lines:
         place = text.find(line, end)
         if place < 0:
             return []
-        found.append(place)
+        places.append(place)
         end = place + len(line)
-    return found
+    return places
 
 
 class _TextPlaces:
@@ -41,14 +41,14 @@ class _TextPlaces:
         self._work = max_work
 
     def find(self, lines: Sequence[str]) -> list[int | None]:
-        found: list[int | None] = [None] * len(lines)
+        places: list[int | None] = [None] * len(lines)
         equal: dict[str, list[int]] = defaultdict(list)
         for number, line in enumerate(lines):
             equal[line].append(number)
         for line in sorted(equal, key=len, reverse=True):
             for number, place in zip(equal[line], sorted(self._free(line, len(equal[line]))), strict=False):
-                found[number] = place
-        return found
+                places[number] = place
+        return places
 
     def _free(self, line: str, wanted: int) -> list[int]:
         """Takes up to ``wanted`` places of a line."""

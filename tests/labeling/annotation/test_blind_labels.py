@@ -54,7 +54,7 @@ def propose(desk: Desk, document: Document) -> None:
 @pytest.mark.parametrize("name", ["ben", "mia"])
 def test_labels_of_others_are_neither_exported_nor_searchable(desk: Desk, name: str) -> None:
     person = getattr(desk, name)
-    unseen, plain = desk.document(wanted=2, name="unseen"), desk.document(name="plain")
+    unseen, plain = desk.document(overlap=2, name="unseen"), desk.document(name="plain")
     submit(unseen, desk.ana, vendor="Acme")
     submit(plain, desk.ana, vendor="Acme")
     client, reviewer = browser(person), browser(desk.rita)
@@ -71,7 +71,7 @@ def test_labels_of_others_are_neither_exported_nor_searchable(desk: Desk, name: 
 
 
 def test_reopened_label_stays_hidden(desk: Desk) -> None:
-    document = desk.document(wanted=2, name="again")
+    document = desk.document(overlap=2, name="again")
     submit(document, desk.ana)
     submit(document, desk.ben)
     assert "again" in exported(desk, browser(desk.ben), "gold")
@@ -81,7 +81,7 @@ def test_reopened_label_stays_hidden(desk: Desk) -> None:
 
 
 def test_manager_sees_labels_of_others_after_labeling(desk: Desk) -> None:
-    document = desk.document(wanted=2)
+    document = desk.document(overlap=2)
     submit(document, desk.ana, vendor="Acme")
     page = url(desk, f"documents/{document.pk}/")
     manager = browser(desk.mia)

@@ -116,7 +116,7 @@ def test_pre_label_origin_survives_a_newer_schema(desk: Desk) -> None:
 
 
 def test_pre_label_origin_is_per_annotator_with_overlap(desk: Desk) -> None:
-    document = desk.document(wanted=2)
+    document = desk.document(overlap=2)
     predicted(desk, document)
     label(document, desk.ana)
     newer_schema(desk)

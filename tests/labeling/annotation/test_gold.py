@@ -51,7 +51,7 @@ def desk(db: None) -> Desk:
     """A project with review and a document in each state, one of them with gold that today's schema refuses."""
     desk = review_desk()
     documents = {name: desk.document(f"{words * 5}. {TEXT}", name) for name, words in WORDS.items()}
-    Document.objects.filter(pk=documents["adjudicated"].pk).update(wanted=2)
+    Document.objects.filter(pk=documents["adjudicated"].pk).update(overlap=2)
     for name in ("approved", "fixed", "relabelled", "rejected-later"):
         submit(documents[name], desk.ana)
     submit(documents["broken"], desk.ana, vendor="Acme")

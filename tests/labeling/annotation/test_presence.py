@@ -80,7 +80,7 @@ def test_closed_and_silent_tabs_expire(desk: Desk) -> None:
 
 
 def test_no_presence_warning_with_overlap(desk: Desk) -> None:
-    document = desk.document(wanted=2)
+    document = desk.document(overlap=2)
     shows(desk.ana, document)
     assert "data-open-by" not in shows(desk.ben, document)
 

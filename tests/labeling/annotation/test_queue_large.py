@@ -30,7 +30,7 @@ def desk(transactional_db: None) -> Desk:
         cursor.execute(
             """
             INSERT INTO labeling_document (project_id, external_id, text, sha256, source, metadata, tags, state,
-                holdout, synthetic, wanted, assigned_to_id, page_count, skip_reason, created_at)
+                holdout, synthetic, overlap, assigned_to_id, page_count, skip_reason, created_at)
             SELECT %s, 'doc-' || n, repeat('Invoice of Acme Supplies, total 12.50. ', 40), lpad(n::text, 64, '0'),
                 'rows', '{}', '{}',
                 CASE WHEN n <= 40000 THEN 'submitted' WHEN n %% 10 = 0 THEN 'in_progress' ELSE 'new' END,
@@ -46,7 +46,7 @@ def desk(transactional_db: None) -> Desk:
             INSERT INTO labeling_annotation (project_id, document_id, schema_version_id, user_id, value, evidence,
                 valid, submitted, origin, version, seconds, field_seconds, submitted_at, updated_at)
             SELECT project_id, id, %s, %s, '{}', '{}', true, true, 'human', 1, 0, '{}', now(), now()
-            FROM labeling_document WHERE project_id = %s AND wanted = 2 AND state = 'in_progress' ORDER BY id LIMIT 3000
+            FROM labeling_document WHERE project_id = %s AND overlap = 2 AND state = 'in_progress' ORDER BY id LIMIT 3000
             """,
             [desk.project.schema_version.pk, desk.ana.pk, desk.project.pk],
         )

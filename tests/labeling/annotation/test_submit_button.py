@@ -64,7 +64,7 @@ def test_reviewer_submits_over_own_approved_label(desk: Desk, settings: dict[str
 
 
 def test_label_with_overlap_approves_nothing(desk: Desk) -> None:
-    document = desk.document(wanted=2)
+    document = desk.document(overlap=2)
     submit(document, desk.ana)
     assert not approves(document, desk.rita)
     assert not submit(document, desk.rita).approved

@@ -85,7 +85,7 @@ def test_two_reviewers_decide(desk: Desk) -> None:
 
 def test_conflict_is_adjudicated_once(desk: Desk) -> None:
     for _ in range(ROUNDS):
-        document = desk.document(wanted=2)
+        document = desk.document(overlap=2)
         submit(document, desk.ana)
         submit(document, desk.ben, vendor="Acme")
         options: dict[str, Any] = {"evidence": {}, "base_version": 2}
@@ -108,7 +108,7 @@ def test_conflict_is_adjudicated_once(desk: Desk) -> None:
 def test_concurrent_last_labels_with_overlap(desk: Desk) -> None:
     change(desk, review_required=False)
     for _ in range(ROUNDS):
-        document = desk.document(wanted=2)
+        document = desk.document(overlap=2)
         results = at_once(partial(submit, document, desk.ana), partial(submit, document, desk.ben, vendor="Acme"))
         assert [saved.submitted for saved in results] == [True, True]
         assert sorted(saved.state for saved in results) == ["in_progress", "submitted"]
@@ -119,7 +119,7 @@ def test_concurrent_last_labels_with_overlap(desk: Desk) -> None:
 def test_locked_document_is_not_given_to_another_user(desk: Desk) -> None:
     people = [member(desk, f"worker{number}") for number in range(6)]
     for number in range(30):
-        desk.document(f"{number} of many", wanted=2 if number % 5 == 0 else 1)
+        desk.document(f"{number} of many", overlap=2 if number % 5 == 0 else 1)
     Document.objects.filter(external_id="doc-0003").update(assigned_to=people[0])
     done: dict[Any, list[int]] = {person: [] for person in people}
 
@@ -131,9 +131,9 @@ def test_locked_document_is_not_given_to_another_user(desk: Desk) -> None:
                 return
             done[person].append(document.pk)
             Document.objects.filter(pk=document.pk, locked_by=person).update(
-                state=DocumentState.SUBMITTED if document.wanted == 1 else DocumentState.IN_PROGRESS
+                state=DocumentState.SUBMITTED if document.overlap == 1 else DocumentState.IN_PROGRESS
             )
-            if document.wanted > 1:
+            if document.overlap > 1:
                 annotation_services.submit(
                     document=document, user=person, value=gold(), evidence=_sure(), base_version=0
                 )
@@ -141,8 +141,8 @@ def test_locked_document_is_not_given_to_another_user(desk: Desk) -> None:
 
     assert [result for result in at_once(*[partial(work, person) for person in people]) if result] == []
     given = [pk for own in done.values() for pk in own]
-    wanted = dict(Document.objects.values_list("pk", "wanted"))
-    assert all(given.count(pk) == number for pk, number in wanted.items())
+    overlap = dict(Document.objects.values_list("pk", "overlap"))
+    assert all(given.count(pk) == number for pk, number in overlap.items())
     assert all(len(own) == len(set(own)) for own in done.values())
     third = Document.objects.get(external_id="doc-0003")
     assert [person for person, own in done.items() if third.pk in own] == [people[0]]

@@ -176,7 +176,7 @@ def test_comments(desk: Desk, api: Api) -> None:
 
 def test_overlap_shows_own_label_only(desk: Desk, api: Api) -> None:
     document = seed()
-    Document.objects.filter(pk=document.pk).update(wanted=2)
+    Document.objects.filter(pk=document.pk).update(overlap=2)
     document.refresh_from_db()
     annotation_services.save_draft(
         document=document, user=desk.people["manager"], value={"vendor": "Secret"}, evidence={}, base_version=0
@@ -188,7 +188,7 @@ def test_overlap_shows_own_label_only(desk: Desk, api: Api) -> None:
 
 def test_adjudicated_label_is_shown_to_its_annotators(desk: Desk) -> None:
     document = seed()
-    Document.objects.filter(pk=document.pk).update(wanted=2)
+    Document.objects.filter(pk=document.pk).update(overlap=2)
     people = ("annotator", "manager")
     for name, vendor in zip(people, ("Acme Supplies", "Acme"), strict=True):
         annotation_services.submit(

@@ -107,7 +107,7 @@ def test_history_names_users_and_changes(desk: Desk) -> None:
 
 
 def test_overlap_hides_history_of_others(desk: Desk) -> None:
-    document = desk.document(wanted=2)
+    document = desk.document(overlap=2)
     draft(desk, document, desk.ben, {"vendor": "Bens secret"})
     assert "Bens secret" not in client_of(desk.ana).get(url("label_history", document)).text
     assert "Bens secret" in client_of(desk.ben).get(url("label_history", document)).text
@@ -115,7 +115,7 @@ def test_overlap_hides_history_of_others(desk: Desk) -> None:
 
 
 def test_overlap_shows_history_of_others_after_a_review(desk: Desk) -> None:
-    document = desk.document(wanted=2)
+    document = desk.document(overlap=2)
     draft(desk, document, desk.ben, {"vendor": "Bens vendor"})
     annotation = Annotation.objects.get()
     Review.objects.create(

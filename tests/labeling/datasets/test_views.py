@@ -297,7 +297,7 @@ def test_pairs_of_near_duplicates_are_listed(desk: Desk) -> None:
     assert "1 pair in 1 group; 1 split" in page
     listed = desk.as_("manager").get(desk.url("datasets/1/near-duplicates/?show=apart"))
     ((pair, *_),) = listed.context["pairs"]
-    assert {pair.one.external_id, pair.other.external_id} == {"inv-0003", "twin"}
+    assert {pair.document.external_id, pair.other.external_id} == {"inv-0003", "twin"}
     assert "Total 3.50<mark> .</mark></pre>" in listed.content.decode()
     assert "Near-duplicate of a hold-out document" in listed.content.decode()
     assert desk.as_("manager").get(desk.url("datasets/1/near-duplicates/?page=x")).status_code == 200

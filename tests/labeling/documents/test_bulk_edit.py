@@ -119,14 +119,14 @@ def test_requeue_keeps_labels(desk: Desk) -> None:
 
 
 def test_overlap_is_set_for_queued_documents(desk: Desk) -> None:
-    edit = do(desk, Action.OVERLAP, wanted=2)
+    edit = do(desk, Action.OVERLAP, overlap=2)
     assert (edit.changed, edit.left_alone) == (3, 3)
     document = Document.objects.get(pk=pks(1)[0])
     value = invoice(1)["gold"]
     annotation_services.submit(
         document=document, user=desk.people["annotator"], value=value, evidence={}, base_version=0
     )
-    lower = do(desk, Action.OVERLAP, None, pks(1, 3), wanted=1)
+    lower = do(desk, Action.OVERLAP, None, pks(1, 3), overlap=1)
     assert lower.params["left"] == {"it has a label": 1}
     assert lower.changed == 1
 
@@ -237,8 +237,8 @@ def test_undo_needs_the_stored_values(desk: Desk) -> None:
         (Action.TAG, {"tags": ["nonsense"]}, "Unknown tag"),
         (Action.TAG, {"tags": "ocr_noise"}, "at least one tag"),
         (Action.UNTAG, {"tags": ["x" * 41]}, "Unknown tag"),
-        (Action.OVERLAP, {"wanted": 0}, "from 1 to 10"),
-        (Action.OVERLAP, {"wanted": True}, "from 1 to 10"),
+        (Action.OVERLAP, {"overlap": 0}, "from 1 to 10"),
+        (Action.OVERLAP, {"overlap": True}, "from 1 to 10"),
         (Action.OVERLAP, {}, "from 1 to 10"),
     ],
 )
@@ -318,8 +318,8 @@ def test_bulk_edit_of_all_matches_needs_confirmation(desk: Desk) -> None:
         ({"action": "assign", "user": "stranger", "id": "1"}, "not a member"),
         ({"action": "tag", "tags": "cut_off", "id": "1; DROP"}, "Select the documents again"),
         ({"action": "tag", "tags": "cut_off", "id": "9" * 30}, "Select the documents again"),
-        ({"action": "overlap", "wanted": "many", "id": "1"}, "The overlap must be"),
-        ({"action": "overlap", "wanted": "99", "id": "1"}, "from 1 to 10"),
+        ({"action": "overlap", "overlap": "many", "id": "1"}, "The overlap must be"),
+        ({"action": "overlap", "overlap": "99", "id": "1"}, "from 1 to 10"),
         ({"action": "requeue", "of": "all", "query": "field=nope&op=is&value=1"}, "Nothing was changed"),
         ({"action": "requeue", "of": "all", "query": "x" * 3000}, "at most 2000"),
         ({"action": "tag", "tags": "cut_off", "query": "q=%0D%0ASet-Cookie:x\r\n"}, "No documents are selected"),

@@ -129,7 +129,7 @@ def test_withheld_prediction_is_shown_after_labeling(desk: Desk) -> None:
 
 
 def test_overlap_shows_own_label(desk: Desk) -> None:
-    Document.objects.filter(external_id="inv-0002").update(wanted=2)
+    Document.objects.filter(external_id="inv-0002").update(overlap=2)
     annotation_services.submit(
         document=document(2),
         user=desk.people["reviewer"],
@@ -145,7 +145,7 @@ def test_overlap_shows_own_label(desk: Desk) -> None:
 
 
 def test_history_compares_with_own_revisions(desk: Desk) -> None:
-    Document.objects.filter(external_id="inv-0002").update(wanted=2)
+    Document.objects.filter(external_id="inv-0002").update(overlap=2)
     for role, changed in (("annotator", {}), ("reviewer", {"vendor": "Akme"})):
         annotation_services.submit(
             document=document(2),
@@ -241,7 +241,7 @@ def test_document_is_assigned_moved_and_requeued(desk: Desk) -> None:
         ({"action": "undo"}, "does not exist"),
         ({"action": "assign"}, "Choose a user"),
         ({"action": "assign", "user": "stranger"}, "not a member"),
-        ({"action": "overlap", "wanted": "0"}, "from 1 to 10"),
+        ({"action": "overlap", "overlap": "0"}, "from 1 to 10"),
         ({"action": "assign", "user": "desk-annotator"}, "is not in the queue"),
     ],
 )

@@ -47,7 +47,7 @@ def test_copy_defaults_match_the_model(desk: Desk) -> None:
     bring_in(desk.project, [SEED_ROW])
     document, annotation = Document.objects.get(), Annotation.objects.get()
     fresh = Document(project=desk.project, external_id="x", text="x", sha256="x")
-    for name in ("disputed", "locked_by", "locked_until", "assigned_to", "wanted", "skip_reason", "metadata", "tags"):
+    for name in ("disputed", "locked_by", "locked_until", "assigned_to", "overlap", "skip_reason", "metadata", "tags"):
         assert getattr(document, name) == getattr(fresh, name), name
     plain = Annotation(project=desk.project)
     for name in ("seconds", "field_seconds", "evidence", "prediction", "changed_fields", "submitted_at"):
@@ -122,8 +122,8 @@ def test_new_documents_get_overlap(desk: Desk) -> None:
     bring_in(desk.project, [invoice(number, gold=False) for number in range(200)])
     bring_in(desk.project, [invoice(number) for number in range(200, 300)])
     labelled = Document.objects.filter(state="submitted")
-    assert set(labelled.values_list("wanted", flat=True)) == {1}
-    assert 60 < Document.objects.filter(wanted=3).count() < 140
+    assert set(labelled.values_list("overlap", flat=True)) == {1}
+    assert 60 < Document.objects.filter(overlap=3).count() < 140
 
 
 def test_ids_follow_row_order(desk: Desk) -> None:

@@ -38,14 +38,14 @@ def following(desk: Desk, user: User, after: int | None = None) -> Any:
 
 def dispute(desk: Desk, **changes: Any) -> Any:
     """A document that Ana and Ben labelled differently."""
-    document = desk.document(wanted=2)
+    document = desk.document(overlap=2)
     submit(document, desk.ana)
     submit(document, desk.ben, **(changes or {"vendor": "Acme"}))
     return document
 
 
 def test_overlap_gives_a_document_to_each_annotator_once(desk: Desk) -> None:
-    document = desk.document(wanted=2)
+    document = desk.document(overlap=2)
     assert following(desk, desk.ana) == document
     assert following(desk, desk.ben) is None  # while Ana has it open
     saved = submit(document, desk.ana)
@@ -58,7 +58,7 @@ def test_overlap_gives_a_document_to_each_annotator_once(desk: Desk) -> None:
 
 
 def test_overlap_hides_labels_of_others(desk: Desk) -> None:
-    document = desk.document(wanted=2)
+    document = desk.document(overlap=2)
     submit(document, desk.ana, vendor="Acme")
     opened = annotation_services.open_document(document=fresh(document), user=desk.ben)
     assert (opened.is_blind, opened.value, opened.version, opened.author) == (True, {}, 0, None)
@@ -78,12 +78,12 @@ def test_overlap_hides_labels_of_others(desk: Desk) -> None:
 
 
 def test_equal_labels_become_gold(desk: Desk) -> None:
-    document = desk.document(wanted=2)
+    document = desk.document(overlap=2)
     submit(document, desk.ana)
     submit(document, desk.ben, invoice_id="a-1029")
     assert (fresh(document).disputed, Gold.objects.get().revision.annotation.user) == (False, desk.ben)
     change(desk, review_required=True)
-    waits = desk.document(wanted=2)
+    waits = desk.document(overlap=2)
     submit(waits, desk.ana)
     submit(waits, desk.ben)
     assert Gold.objects.count() == 1
@@ -132,7 +132,7 @@ def test_adjudicated_label_is_gold(desk: Desk) -> None:
 
 
 def test_gold_keeps_pre_label_origin(desk: Desk) -> None:
-    document = desk.document(wanted=2)
+    document = desk.document(overlap=2)
     change(desk, withheld_share=0)
     version = desk.project.schema_version
     raw = '{"invoice_id":"A-1029","date":"2026-01-14","vendor":"Acme","total_amount":1248.50}'
@@ -161,7 +161,7 @@ def test_adjudicated_pre_labels_stay_pre_labeled(desk: Desk) -> None:
     proposals = {}
     other: list[dict[str, Any]] = [{}, {"vendor": "Acme"}]
     for changes in other:
-        document = desk.document(wanted=2)
+        document = desk.document(overlap=2)
         proposal = predictions.PredictionInput(document.pk, dumps(gold()))
         predictions.record(
             project=desk.project,
@@ -183,7 +183,7 @@ def test_adjudicated_pre_labels_stay_pre_labeled(desk: Desk) -> None:
 
 
 def test_four_eyes_excludes_involved_reviewer(desk: Desk) -> None:
-    document = desk.document(wanted=2)
+    document = desk.document(overlap=2)
     submit(document, desk.ana)
     submit(document, desk.rita, vendor="Acme")
     assert adjudication.open_adjudication(document=fresh(document), user=desk.rita).refusal == adjudication.OWN_LABEL
@@ -226,7 +226,7 @@ def test_rejected_conflict_is_labeled_again(desk: Desk) -> None:
 
 @pytest.mark.parametrize("action", ["rejected", "drafted", "left first"])
 def test_former_member_frees_an_overlap_place(desk: Desk, action: str) -> None:
-    document = desk.document(wanted=2)
+    document = desk.document(overlap=2)
     submit(document, desk.ana)
     ana = Membership.objects.get(project=desk.project, user=desk.ana)
     if action == "drafted":
@@ -272,7 +272,7 @@ def test_undo_of_requeue_restores_labels(desk: Desk, queues: None) -> None:
 
 
 def test_assigned_overlap_continues_with_others(desk: Desk) -> None:
-    document = desk.document(wanted=2)
+    document = desk.document(overlap=2)
     rows = type(document).objects.filter(project=desk.project)
     assignment.assign(documents=rows, user=desk.ana)
     assert following(desk, desk.ben) is None
@@ -284,13 +284,13 @@ def test_overlap_share_of_new_documents(desk: Desk) -> None:
     change(desk, overlap_share=0.3, overlap_people=3)
     rows = [{"id": str(number), "text": f"text {number}"} for number in range(400)]
     bring_in(desk.project, rows)
-    drawn = dict(desk.project.documents.values_list("external_id", "wanted"))
+    drawn = dict(desk.project.documents.values_list("external_id", "overlap"))
     assert set(drawn.values()) == {1, 3}
     assert 80 < list(drawn.values()).count(3) < 160
     other = make_desk(slug="other")
     change(other, overlap_share=0.3, overlap_people=3)
     bring_in(other.project, rows[::-1])
-    assert dict(other.project.documents.values_list("external_id", "wanted")) == drawn
+    assert dict(other.project.documents.values_list("external_id", "overlap")) == drawn
 
 
 def test_overlap_applies_to_queued_documents(desk: Desk) -> None:
@@ -299,7 +299,7 @@ def test_overlap_applies_to_queued_documents(desk: Desk) -> None:
     rows = type(done).objects.filter(project=desk.project)
     result = assignment.set_overlap(documents=rows, people=3)
     assert (result.changed, result.skipped) == (1, 1)
-    assert (fresh(done).wanted, fresh(waits).wanted) == (1, 3)
+    assert (fresh(done).overlap, fresh(waits).overlap) == (1, 3)
     with pytest.raises(Refused, check=lambda refusal: refusal.code == "overlap"):
         assignment.set_overlap(documents=rows, people=11)
 
@@ -308,7 +308,7 @@ def test_agreement_of_a_project(desk: Desk) -> None:
     assert review_queries.project_agreement(desk.project) == []
     changed: list[dict[str, Any]] = [{}, {"vendor": "Acme"}, {"invoice_id": "a-1029"}]
     for changes in changed:
-        document = desk.document(wanted=2)
+        document = desk.document(overlap=2)
         submit(document, desk.ana)
         submit(document, desk.ben, **changes)
     submit(desk.document(), desk.ana)
@@ -331,7 +331,7 @@ def test_labels_after_a_decision_do_not_count(desk: Desk) -> None:
 
 def test_any_role_can_annotate(desk: Desk) -> None:
     engineer = member(desk, "eve", Role.ENGINEER)
-    document = desk.document(wanted=2)
+    document = desk.document(overlap=2)
     submit(document, desk.ana)
     # Among several, a reviewer's label is one like any other.
     saved = submit(document, engineer, vendor="Acme")

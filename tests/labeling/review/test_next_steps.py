@@ -39,7 +39,7 @@ def test_next_step_of_reviewer(desk: Desk) -> None:
 
 def test_conflicts_come_after_reviews(desk: Desk) -> None:
     change(desk, review_required=False)
-    document = desk.document(wanted=2)
+    document = desk.document(overlap=2)
     submit(document, desk.ana)
     submit(document, desk.ben, vendor="Acme")
     found = step(desk, desk.rita)

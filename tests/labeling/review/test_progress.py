@@ -171,7 +171,7 @@ def test_quality_shows_automation_bias(at_work: Desk) -> None:
 
 
 def test_agreement_on_overlap(at_work: Desk) -> None:
-    Document.objects.filter(external_id="inv-0005").update(wanted=2)
+    Document.objects.filter(external_id="inv-0005").update(overlap=2)
     document = Document.objects.get(external_id="inv-0005")
     for role in ("annotator", "reviewer"):
         value = invoice(5)["gold"] | ({"vendor": "Other"} if role == "reviewer" else {})

@@ -345,7 +345,7 @@ def test_save_query_count(desk: Desk) -> None:
         submit(plain, desk.ana)
     # Two are the test's own: the document, and the role, which a view knows.
     assert len(statements(submitted)) <= 9, "\n".join(statements(submitted))
-    shared = desk.document(wanted=2)
+    shared = desk.document(overlap=2)
     given["document"] = fresh(shared)
     with CaptureQueriesContext(connection) as overlap:
         annotation_services.submit(user=desk.ana, value=gold(), base_version=0, **given)

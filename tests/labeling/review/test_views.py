@@ -38,7 +38,7 @@ def page(desk: Desk, user: User, path: str = "", status: int = 200) -> str:
 
 
 def dispute(desk: Desk, **changes: Any) -> Any:
-    document = desk.document(wanted=2)
+    document = desk.document(overlap=2)
     submit(document, desk.ana)
     submit(document, desk.ben, **(changes or {"vendor": "Acme"}))
     return document
@@ -262,7 +262,7 @@ def test_adjudication_creates_gold(desk: Desk) -> None:
 
 
 def test_adjudicated_value_can_be_typed(desk: Desk) -> None:
-    document = desk.document(f"{TEXT} Of which goods 1,100.00", wanted=2)
+    document = desk.document(f"{TEXT} Of which goods 1,100.00", overlap=2)
     submit(document, desk.ana)
     submit(document, desk.ben, total_amount=1100)
     address = at(desk, f"{document.pk}/adjudicate/")
@@ -288,7 +288,7 @@ def test_adjudicated_value_can_be_typed(desk: Desk) -> None:
 
 def test_absent_can_be_chosen(desk: Desk) -> None:
     document = desk.document(desk.document().text + " PO 77")
-    type(document).objects.filter(pk=document.pk).update(wanted=2)
+    type(document).objects.filter(pk=document.pk).update(overlap=2)
     for user, number in ((desk.ana, "77"), (desk.ben, "PO 77")):
         submit(document, user, purchase_order=number)
     answer = browser(desk.rita).post(at(desk, f"{document.pk}/adjudicate/"), {"version": 2, "pick-0": "nothing"})
@@ -308,7 +308,7 @@ def test_changed_conflict_is_shown_again(desk: Desk) -> None:
 
 
 def test_involved_reviewer_cannot_adjudicate(desk: Desk) -> None:
-    document = desk.document(wanted=2)
+    document = desk.document(overlap=2)
     submit(document, desk.ana)
     submit(document, desk.rita, vendor="Acme")
     shown = page(desk, desk.rita, f"{document.pk}/")
@@ -346,7 +346,7 @@ def test_rows_of_some_annotators(db: None) -> None:
     desk = make_desk("invoice-with-lines", slug="lines")
     member(desk, "rita", Role.REVIEWER)
     text = "Invoice A-1 2026-01-14 Acme USD\nPump 1 10.00 10.00\nHose 2 5.00 10.00\nTotal 20.00"
-    document = desk.document(text, wanted=2)
+    document = desk.document(text, overlap=2)
     rows = [
         {"description": "Pump", "quantity": 1, "unit_price": 10, "amount": 10},
         {"description": "Hose", "quantity": 2, "unit_price": 5, "amount": 10},

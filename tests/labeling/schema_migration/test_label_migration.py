@@ -106,7 +106,7 @@ def test_document_without_valid_label_is_requeued(desk: Desk) -> None:
 
 
 def test_invalid_label_ends_a_conflict(desk: Desk) -> None:
-    document = desk.document(wanted=2)
+    document = desk.document(overlap=2)
     submit(document, desk.ana)
     submit(document, desk.ben, vendor="Acme")
     assert fresh(document).disputed
@@ -192,7 +192,7 @@ def test_draft_of_open_tab_keeps_pending_review(desk: Desk, monkeypatch: pytest.
 
 def test_labels_of_others_migrate_beside_a_draft(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     change(desk, review_required=False)
-    document = desk.document(wanted=2)
+    document = desk.document(overlap=2)
     submit(document, desk.ana)
     with_a_tab(desk, monkeypatch, lambda: draft(document, desk.ben, 0, 1))
     label = {name: inner for name, inner in gold().items() if name != "vendor"} | {"seller": "Acme Supplies"}
@@ -202,7 +202,7 @@ def test_labels_of_others_migrate_beside_a_draft(desk: Desk, monkeypatch: pytest
 
 def test_draft_before_resume_hides_no_label(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     change(desk, review_required=False)
-    document, shared = desk.document(), desk.document(wanted=2)
+    document, shared = desk.document(), desk.document(overlap=2)
     for one in (document, shared):
         submit(one, desk.ana)
 
@@ -242,7 +242,7 @@ def test_submit_under_new_schema_wins_over_gold(desk: Desk, monkeypatch: pytest.
 
 def test_contract_save_requeues_overlap(desk: Desk) -> None:
     change(desk, review_required=False)
-    document = desk.document(wanted=2)
+    document = desk.document(overlap=2)
     submit(document, desk.ana)
     contract(desk, schema(desk))
     submit(document, desk.ben)
@@ -255,7 +255,7 @@ def test_contract_save_requeues_overlap(desk: Desk) -> None:
 
 def test_contract_save_ends_conflicts(desk: Desk) -> None:
     change(desk, review_required=False)
-    document = desk.document(wanted=2)
+    document = desk.document(overlap=2)
     submit(document, desk.ana)
     submit(document, desk.ben, vendor="Acme")
     contract(desk, schema(desk))

@@ -38,9 +38,9 @@ def check(folder: Path, tokenizer_folder: str | None = None) -> dict[str, Any]:
     expected = json.loads((folder / "tokens.json").read_text(encoding="utf-8"))
     counts = {}
     for part, source in (("train", config.datasets), ("validation", config.test_datasets or [])):
-        for one in source:
-            strategy = load(one.type, tokenizer, config, one)
-            counts[part] = _rows(folder / one.path, strategy, expected[part]["sha256"], config.sequence_len)
+        for dataset in source:
+            strategy = load(dataset.type, tokenizer, config, dataset)
+            counts[part] = _rows(folder / dataset.path, strategy, expected[part]["sha256"], config.sequence_len)
     return {"ok": True, "version": version("axolotl"), "rows": counts}
 
 

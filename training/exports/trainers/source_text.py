@@ -23,7 +23,7 @@ class RowCounts:
 
 def one_line(text: str, limit: int = 200) -> str:
     """A text for a comment: one line of printable characters."""
-    clean = "".join(" " if unicodedata.category(one)[0] in "CZ" else one for one in text)
+    clean = "".join(" " if unicodedata.category(character)[0] in "CZ" else character for character in text)
     return " ".join(clean.split())[:limit]
 
 

@@ -33,7 +33,7 @@ def script(spec: TrainerSpec, counts: RowCounts) -> str:
         "@PATIENCE@": repr(spec.run.early_stopping if counts.validation else None),
     }
     # In one pass: a value can contain text that looks like a placeholder.
-    body = re.sub("|".join(values), lambda found: values[found[0]], _BODY)
+    body = re.sub("|".join(values), lambda match: values[match[0]], _BODY)
     return header(spec, counts, *note) + body
 
 
