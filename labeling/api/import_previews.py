@@ -14,9 +14,8 @@ from labeling.api.schemas.imports import ImportPreviewOut
 from labeling.api.wire import answer
 from labeling.imports import uploads
 from labeling.imports.formats.registry import COLUMNS, options_error
-from labeling.imports.reviews import preview_rows, review_exchanges, review_table
-from labeling.imports.table_reviews import ImportPreview
-from labeling.imports.uploads import Upload
+from labeling.imports.reviews import ImportPreview
+from labeling.imports.uploads import Upload, preview_rows, review_exchanges, review_table
 from labeling.models import Project
 from slmstudio.errors import Refused
 

@@ -9,7 +9,7 @@ import json
 import uuid
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -20,15 +20,86 @@ from django.core.files.base import ContentFile
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 
-from labeling.documents.bulk_edit_rules import COLUMNS, FROZEN, MOVES, RULES
+from labeling.annotation import state
 from labeling.documents.list.filters import read_query
 from labeling.documents.list.search import matching_documents
 from labeling.failure_tags import tags_of
 from labeling.models import Annotation, BulkEdit, DatasetItem, Document, Membership, Project, SilverItem
+from labeling.models.documents import QUEUE, Selection
 from slmstudio import access
 from slmstudio.errors import Refused
 from slmstudio.hooks import note_audit
 from slmstudio.storage import artifacts
+
+#: columns of a document that each action reads or writes
+COLUMNS: dict[str, tuple[str, ...]] = {
+    BulkEdit.Action.ASSIGN: ("assigned_to_id", "state"),
+    BulkEdit.Action.TAG: ("tags",),
+    BulkEdit.Action.UNTAG: ("tags",),
+    BulkEdit.Action.HOLDOUT: ("holdout", "selection"),
+    BulkEdit.Action.TRAIN: ("holdout",),
+    BulkEdit.Action.REQUEUE: ("state", "skip_reason", "disputed"),
+    BulkEdit.Action.OVERLAP: ("overlap", "state"),
+}
+MOVES = (BulkEdit.Action.HOLDOUT, BulkEdit.Action.TRAIN)
+FROZEN = "a dataset version used it"
+TARGETED = "it is a request that was chosen for review"
+_NOT_IN_QUEUE = "it is not in the queue"
+#: the columns to change, {} if nothing changes, or the reason why the document is skipped
+Change = dict[str, Any] | str
+
+
+def _assign(row: Any, params: Mapping[str, Any]) -> Change:
+    if row.assigned_to_id == params["user_id"]:
+        return {}
+    return {"assigned_to_id": params["user_id"]} if row.state in QUEUE else _NOT_IN_QUEUE
+
+
+def _tag(row: Any, params: Mapping[str, Any]) -> Change:
+    added = [tag for tag in params["tags"] if tag not in row.tags]
+    return {"tags": [*row.tags, *added]} if added else {}
+
+
+def _untag(row: Any, params: Mapping[str, Any]) -> Change:
+    kept = [tag for tag in row.tags if tag not in params["tags"]]
+    return {"tags": kept} if len(kept) < len(row.tags) else {}
+
+
+def _move(holdout: bool) -> Callable[[Any, Mapping[str, Any]], Change]:
+    def move(row: Any, params: Mapping[str, Any]) -> Change:
+        if row.holdout == holdout:
+            return {}
+        if holdout and row.selection == Selection.TARGETED:
+            return TARGETED
+        return FROZEN if row.frozen else {"holdout": holdout}
+
+    return move
+
+
+def _requeue(row: Any, params: Mapping[str, Any]) -> Change:
+    return {**state.requeue(has_label=row.labelled)} if row.state in state.REQUEUEABLE else {}
+
+
+def _overlap(row: Any, params: Mapping[str, Any]) -> Change:
+    overlap = params["overlap"]
+    if row.overlap == overlap:
+        return {}
+    if row.state not in QUEUE:
+        return _NOT_IN_QUEUE
+    # With a lower overlap than its submitted labels it would wait for a label that no one is asked for.
+    return "it has a label" if overlap < row.overlap and row.answered else {"overlap": overlap}
+
+
+RULES: dict[str, Callable[[Any, Mapping[str, Any]], Change]] = {
+    BulkEdit.Action.ASSIGN: _assign,
+    BulkEdit.Action.TAG: _tag,
+    BulkEdit.Action.UNTAG: _untag,
+    BulkEdit.Action.HOLDOUT: _move(True),
+    BulkEdit.Action.TRAIN: _move(False),
+    BulkEdit.Action.REQUEUE: _requeue,
+    BulkEdit.Action.OVERLAP: _overlap,
+}
+
 
 BATCH = 1_000
 MAX_IDS = 1_000
@@ -52,7 +123,7 @@ def start(
 ) -> BulkEdit:
     """Queues a change of the documents ``ids``, or of all that match the filters in ``query`` ("": all documents).
 
-    ``params`` by action: assign ``{"user": name or ""}``, tag and untag ``{"tags": [...]}``, overlap ``{"overlap": n}``.
+    ``params``: ``{"user": name or ""}`` to assign, ``{"tags": [...]}`` to tag and untag, ``{"overlap": number}``.
 
     Raises:
         Refused: the action, the filters or the value is invalid, or no document is selected.

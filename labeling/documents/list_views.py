@@ -8,7 +8,7 @@ from django.views.decorators.http import require_safe
 
 from labeling.documents import saved_views
 from labeling.documents.list import choices, counts, search
-from labeling.documents.list.chips import chips
+from labeling.documents.list.choices import chips
 from labeling.documents.list.filters import PARTIAL, Filters, read_filters
 from labeling.documents.list.rows import rows
 from labeling.failure_tags import tags_of

@@ -16,8 +16,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from labeling.contract.errors import ContractError
 from labeling.imports import reservations, services, uploads
 from labeling.imports.forms import ExchangesForm, NewProjectForm
-from labeling.imports.reviews import review_exchanges
-from labeling.imports.uploads import MAX_UPLOAD, Upload
+from labeling.imports.uploads import MAX_UPLOAD, Upload, review_exchanges
 from labeling.models import Contract, Project
 from labeling.projects.services import (
     MAX_INSTRUCTION,

@@ -1,35 +1,47 @@
-"""Uploads before their import: stored, detected, previewed, and deleted if the import is not started."""
+"""Uploads before their import: stored, detected, reviewed, and deleted if the import is not started."""
 
 import json
 import tempfile
 import uuid
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from django.core import signing
 from django.core.files import File
 from django.utils import timezone
+from pydantic import TypeAdapter
 
-from labeling.imports.formats.base import Format
+from labeling.imports.formats.base import MAX_FILES, Format
 from labeling.imports.formats.registry import FORMATS
-from labeling.imports.formats.zip_files import MAX_FILES
-from labeling.imports.review_process import ask
+from labeling.imports.reviews import ExchangeReview, ImportPreview, TableReview
 from labeling.imports.rows import ReadError
-from labeling.models import ImportRun, Project
+from labeling.models import ImportRun, Project, SchemaVersion
+from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
+from slmstudio.runs.limited_child import CPU_SECONDS, LimitedChild, LimitError
 from slmstudio.storage import artifacts
 from slmstudio.storage.artifacts import is_disk_full
 
+_T = TypeVar("_T")
 MAX_UPLOAD = 2 * 1024**3
 #: of an upload whose import is not started
 RETENTION = timedelta(days=2)
 _FOLDER = "imports"
 _SALT = "labeling.upload"
+#: under which a file is read that has no project yet
+_NO_SCHEMA: Final = '{"type":"object","properties":{"answer":{"type":"string"}}}'
+_CHILD: Final = LimitedChild("labeling.imports.reviews")
+_PROBLEMS: Final = {
+    "time": f"Reading it takes more than {CPU_SECONDS:.0f} seconds. Split the file, or correct it.",
+    "memory": "Reading it takes too much memory. Split the file, or correct it.",
+    "failed": "It cannot be read: the file is damaged.",
+}
 
 
 @dataclass(frozen=True)
@@ -104,7 +116,7 @@ def _store(file: "File[bytes]", name: str, kind: str) -> Upload:
         key = artifacts.store().save(place, file)
     try:
         with local_path(key) as path:
-            detected = str(ask("detect", path=str(path), name=name))
+            detected = str(_ask("detect", path=str(path), name=name))
     except ReadError as error:
         if kind and FORMATS[kind].is_line_based:
             return Upload(key, name, kind)
@@ -220,3 +232,79 @@ def delete_expired() -> int:
                 store.delete(key)
                 deleted += 1
     return deleted
+
+
+# -- reviews: a child process with limits reads the file; nothing is written ------------------------------------------
+
+
+def review_exchanges(
+    upload: Upload, options: Mapping[str, Any], version: SchemaVersion | None = None
+) -> ExchangeReview:
+    """The first rows of a file of exchanges, as an import with these options would read them.
+
+    Raises:
+        Refused: the file cannot be read, or is no longer stored.
+    """
+    return _review(ExchangeReview, "exchanges", upload, options, version)
+
+
+def review_table(
+    upload: Upload, options: Mapping[str, Any], version: SchemaVersion, chosen: Sequence[str] | Mapping[str, str]
+) -> TableReview:
+    """The first rows of a table. ``chosen``: the roles of columns, by their place ("" as guessed) or by their name.
+
+    Raises:
+        Refused: the table cannot be read, or is no longer stored.
+    """
+    return _review(TableReview, "table", upload, options, version, chosen=chosen)
+
+
+def preview_rows(upload: Upload, options: Mapping[str, Any], version: SchemaVersion) -> ImportPreview:
+    """Which of the first rows are valid.
+
+    Raises:
+        Refused: the file cannot be read, or is no longer stored.
+    """
+    return _review(ImportPreview, "rows", upload, options, version)
+
+
+def _review(
+    kind: type[_T], action: str, upload: Upload, options: Mapping[str, Any], version: SchemaVersion | None, **more: Any
+) -> _T:
+    try:
+        with (
+            local_path(upload.key) as path,
+            sample_path(upload) as sample,
+            tempfile.TemporaryDirectory(prefix="preview-") as folder,
+        ):
+            answer = _ask(
+                action,
+                path=str(path),
+                kind=upload.kind,
+                name=upload.name,
+                folder=folder,
+                schema=_NO_SCHEMA if version is None else version.schema_text,
+                options=dict(options),
+                sample=sample,
+                **more,
+            )
+    except ReadError as error:
+        raise Refused(str(error)) from None
+    except FileNotFoundError:
+        raise Refused("The uploaded file is no longer available. Upload it again.") from None
+    return TypeAdapter(kind).validate_python(answer)
+
+
+def _ask(action: str, **request: Any) -> Any:
+    """The answer of the child: one of ``reviews.ACTIONS`` with these arguments.
+
+    Raises:
+        ReadError: the file cannot be read, or not within the limits.
+    """
+    try:
+        answer = json.loads(_CHILD.ask(dumps([action, request])), parse_float=Decimal)
+    except LimitError as error:
+        raise ReadError(_PROBLEMS[error.what]) from None
+    if "error" in answer:
+        raise ReadError(answer["error"])
+    return answer["value"]

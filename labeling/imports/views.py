@@ -16,8 +16,7 @@ from labeling.imports import queries, reservations, services, uploads
 from labeling.imports.formats.column_mapping import role_choices
 from labeling.imports.formats.registry import FORMATS
 from labeling.imports.forms import ColumnsForm, ImportForm
-from labeling.imports.reviews import review_table
-from labeling.imports.uploads import MAX_UPLOAD
+from labeling.imports.uploads import MAX_UPLOAD, review_table
 from labeling.models import ImportRun, Project
 from slmstudio import panels
 from slmstudio.access import Action, object_for, project_for

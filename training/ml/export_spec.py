@@ -21,9 +21,8 @@ from slmstudio.contract.windows.gold import window_schema
 from slmstudio.errors import Refused
 from slmstudio.workers.hardware import on_allowed_cores
 from training.exports.child_specs import TrainerSpec
-from training.exports.trainers.base import Trainer
+from training.exports.trainers.base import RowCounts, Trainer
 from training.exports.trainers.registry import TRAINERS
-from training.exports.trainers.source_text import RowCounts
 from training.ml.data.encoded_dataset import load_dataset
 from training.ml.data.encoder import Encoder
 from training.ml.data.rows import compiled

@@ -1,5 +1,6 @@
 """The choices of the filters."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from labeling.documents.list.filters import ANY_USER, ORDERS, SPLITS, UNASSIGNED
 from labeling.failure_tags import tags_of
 from labeling.models import DocumentState, ImportRun, Membership, Project, Split
 from slmstudio.contract.schema.compiled import CompiledSchema
-from slmstudio.text.formatting import format_date_time
+from slmstudio.text.formatting import exact_percent, format_date_time
 
 MAX_SOURCES = 100
 
@@ -76,3 +77,44 @@ def sources(project: Project) -> list[str]:
 
 def _title(field: Any) -> str:
     return field.title if "[]" not in field.pattern else f"{field.title} ({field.pattern})"
+
+
+_TITLES = {
+    "q": "Contains",
+    "state": "State",
+    "by": "Labeled by",
+    "assigned": "Assigned to",
+    "tag": "Tag",
+    "holdout": "Hold-out",
+    "split": "Split",
+    "source": "Source",
+    "imported": "Import",
+    "synthetic": "Synthetic",
+    "below": "Score below",
+    "above": "Score at least",
+    "wrong": "Wrong field",
+}
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A filter that is set; ``query`` is the query string without it."""
+
+    title: str
+    label: str
+    query: str
+
+
+def chips(filters: Filters, offered: Mapping[str, Sequence[Choice]]) -> list[Chip]:
+    """One chip per filter, in the order of the form."""
+    shown = []
+    for name, title in _TITLES.items():
+        value = getattr(filters, name)
+        if value in ("", None):
+            continue
+        known = {choice.value: choice.label for choice in offered.get(name, ())}
+        label = exact_percent(value / 100) if name in ("below", "above") else known.get(value, value)
+        shown.append(Chip(title, label, filters.without(name).query()))
+    for condition in filters.fields:
+        shown.append(Chip("", condition.label, filters.without("fields", condition).query()))
+    return shown

@@ -8,8 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from labeling.imports.conversations.logs import is_batch_request
-from labeling.imports.conversations.readings import Reading
-from labeling.imports.conversations.shared_prompt import SharedPrompt
+from labeling.imports.conversations.readings import Reading, SharedPrompt
 from slmstudio.contract.json_text import dumps, loads
 
 

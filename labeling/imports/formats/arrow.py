@@ -1,16 +1,17 @@
 """Hugging Face Datasets on disk: Arrow and Parquet files, read in batches with pyarrow.
 
-A small file can unpack to any size, so a child process with a memory limit (``arrow_child``) opens it. The child writes
-lines: ``n`` and the column names, then for each row ``r`` and its JSON, or ``e`` and why it cannot be read.
+A small file can unpack to any size, so a child process with a memory limit opens it, and dies with its parent:
+``python -m labeling.imports.formats.arrow PATH FOLDER``, for a sample with a folder for temporary files, else "". The
+child writes lines: ``n`` and the column names, for each row ``r`` and its JSON, or ``e`` and why it cannot be read,
+then ``.``, or ``x`` and why the file cannot be read.
 """
 
 import json
 import os
-import selectors
-import subprocess
+import resource
+import signal
 import sys
 import tempfile
-import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime
@@ -21,9 +22,10 @@ from typing import Any, Final
 from labeling.imports.formats import zip_folder
 from labeling.imports.formats.base import FileHead, Format, Source
 from labeling.imports.formats.column_mapping import MAX_COLUMNS, Sample, parse_records
+from labeling.imports.formats.line_child import ChildStopped, LineChild
 from labeling.imports.rows import MAX_LINE, ParsedRow, ReadError
 from slmstudio.contract.json_text import dumps
-from slmstudio.runs.child_environment import child_environment
+from slmstudio.runs.parent_death import die_with_parent
 
 #: of a batch in memory; fewer rows if they are long
 _BATCH_ROWS: Final = 64
@@ -37,7 +39,10 @@ _MAX_SAMPLE_LINE: Final = 200_000
 MAX_ROWS: Final = 10_000_000
 #: without a row, after which reading ends
 TIMEOUT_SECONDS: Final = 60.0
-_ROOT = Path(__file__).resolve().parents[3]
+#: of the child process
+MEMORY_BYTES: Final = 1024**3
+#: other memory pools reserve address space, which the limit would count
+_ENVIRONMENT: Final = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
 _MEMORY: Final = "reading it takes too much memory"
 _EXTENSIONS: Final = (".arrow", ".parquet")
 
@@ -252,6 +257,26 @@ def _format_cell(value: Any, classes: list[str] | None) -> str:
     return text[:_MAX_CELL_LENGTH]
 
 
+def main() -> None:
+    """Writes the lines of one file."""
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Limits written memory, not mapped files: the file itself may be larger.
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
+    with os.fdopen(os.dup(1), "wb", buffering=1 << 16) as out:
+        os.dup2(2, 1)  # output of libraries goes to standard error
+        try:
+            path, folder = Path(sys.argv[1]), sys.argv[2]
+            for line in sample_lines(path, Path(folder)) if folder else lines(path):
+                out.write(line.encode() + b"\n")
+            out.write(b".\n")
+        except ReadError as error:
+            out.write(b"x" + dumps(str(error)).encode() + b"\n")
+        except MemoryError:
+            out.write(b"x" + dumps("Reading it takes too much memory.").encode() + b"\n")
+
+
 # -- in the parent process ---------------------------------------------------------------------------------------------
 
 
@@ -283,23 +308,9 @@ def sample(path: Path) -> Sample:
 
 def _records_of(path: Path, stopped: Callable[[], bool], sample_folder: str = "") -> Iterator[tuple[str, str]]:
     """The child's lines, each as its first letter and the rest; the first holds the names."""
-    child = subprocess.Popen(
-        [sys.executable, "-m", "labeling.imports.formats.arrow_child", str(path.resolve()), sample_folder],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        cwd=_ROOT,
-        # Other memory pools reserve address space, which the limit would count.
-        env={
-            **child_environment(),
-            "ARROW_DEFAULT_MEMORY_POOL": "system",
-            "MALLOC_ARENA_MAX": "2",
-            "OMP_NUM_THREADS": "1",
-        },
-        start_new_session=True,
-    )
+    child = LineChild("labeling.imports.formats.arrow", str(path.resolve()), sample_folder, environment=_ENVIRONMENT)
     try:
-        for line in _read_lines(child, stopped):
+        while (line := child.line(TIMEOUT_SECONDS, stopped)) is not None:
             if line == b".":
                 return
             tag, text = chr(line[0]), line[1:].decode()
@@ -307,38 +318,12 @@ def _records_of(path: Path, stopped: Callable[[], bool], sample_folder: str = ""
                 raise ReadError(json.loads(text))
             yield tag, text
         raise ReadError("It cannot be read: the file is damaged, or reading it takes too much memory.")
+    except ChildStopped:
+        return
+    except TimeoutError:
+        raise ReadError(f"Nothing could be read within {TIMEOUT_SECONDS:.0f} seconds.") from None
     finally:
-        child.kill()
-        child.wait()
-        if child.stdout is not None:
-            child.stdout.close()
-
-
-def _read_lines(child: "subprocess.Popen[bytes]", stopped: Callable[[], bool]) -> Iterator[bytes]:
-    """Lines until the child exits. Fails after a time-out without output."""
-    assert child.stdout is not None
-    source = child.stdout.fileno()
-    pieces: list[bytes] = []
-    with selectors.DefaultSelector() as selector:
-        selector.register(source, selectors.EVENT_READ)
-        until = time.monotonic() + TIMEOUT_SECONDS
-        while True:
-            if not selector.select(timeout=0.5):
-                if stopped():
-                    yield b"."
-                    return
-                if time.monotonic() > until:
-                    raise ReadError(f"Nothing could be read within {TIMEOUT_SECONDS:.0f} seconds.")
-                continue
-            piece = os.read(source, 1 << 18)
-            if not piece:
-                return
-            until = time.monotonic() + TIMEOUT_SECONDS
-            first, *more = piece.split(b"\n")
-            pieces.append(first)
-            for line in more:
-                yield b"".join(pieces)
-                pieces = [line]
+        child.close()
 
 
 def _detect(head: FileHead) -> bool:
@@ -355,3 +340,7 @@ FORMAT = Format(
     is_binary=True,
     sample=sample,
 )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,6 @@
 """What an import format is made of: how it is detected, the options it takes, and how its rows are read."""
 
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -8,9 +9,39 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from labeling.imports.formats.zip_files import open_zip
 from labeling.imports.rows import ParsedRow, ReadError
 from slmstudio.contract.schema.compiled import CompiledSchema
+
+MAX_FILES: Final = 200_000
+#: of the central directory: enough for as many files with names of a hundred characters
+MAX_DIRECTORY_BYTES: Final = 32 * 1024**2
+
+
+def open_zip(path: Path, name: str) -> zipfile.ZipFile:
+    """A zip whose list of files fits into memory; ``name`` begins the error message.
+
+    Raises:
+        ReadError: it is not a zip, is damaged, or has too many files.
+    """
+    try:
+        large = _directory_size(path) > MAX_DIRECTORY_BYTES
+        archive = None if large else zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
+        raise ReadError(
+            f"{name} is a zip that cannot be opened: {error}. It may be truncated; create it again."
+        ) from None
+    if archive is None or len(archive.filelist) > MAX_FILES:
+        raise ReadError(f"{name} is a zip with too many files; the maximum is {MAX_FILES:,}.")
+    return archive
+
+
+def _directory_size(path: Path) -> int:
+    """Bytes of the central directory as the end record states them and zipfile trusts them; 0 without an end record."""
+    with path.open("rb") as file:
+        # Private, but a parser of our own could be led to another record than zipfile's.
+        end = zipfile._EndRecData(file)  # type: ignore[attr-defined]
+        return int(end[zipfile._ECD_SIZE]) if end else 0  # type: ignore[attr-defined]
+
 
 if TYPE_CHECKING:
     from labeling.imports.conversations.readings import Reading
@@ -226,3 +257,55 @@ class Format:
     def is_table(self) -> bool:
         """Whether its columns are mapped."""
         return self.preview is not None or self.sample is not None
+
+
+_UNSUPPORTED: Final = (
+    (b"\xd0\xcf\x11\xe0", "an old Office file; save it as PDF or CSV"),
+    (b"{\\rtf", "a rich text file; save it as PDF or as plain text"),
+    (b"\x1f\x8b", "compressed with gzip; decompress it first, or use a zip"),
+    (b"7z\xbc\xaf", "compressed with 7-Zip; use a zip"),
+    (b"Rar!", "compressed with RAR; use a zip"),
+    (b"GIF8", "a GIF; use PNG, JPEG or TIFF"),
+    (b"\x7fELF", "a program"),
+    (b"MZ", "a program"),
+)
+_UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
+
+
+def detect_format(path: Path, name: str, formats: Mapping[str, Format]) -> Format:
+    """The format of a file. Later formats are tried first: they are the more specific ones.
+
+    Raises:
+        ReadError: it is empty, or of a format that is not supported.
+    """
+    with path.open("rb") as file:
+        data = file.read(HEAD_BYTES)
+    if not data:
+        raise ReadError(f"{name} is empty.")
+    extensions = {extension: file_format for file_format in formats.values() for extension in file_format.extensions}
+    declared = extensions.get(Path(name).suffix.lower())
+    head = FileHead(path, name, data, declared.name if declared else "")
+    candidates = list(formats.values())[::-1]
+    if binary := next(
+        (
+            file_format
+            for file_format in candidates
+            if (file_format.is_binary or head.is_zip) and file_format.detect(head)
+        ),
+        None,
+    ):
+        return binary
+    for signature, description in _UNSUPPORTED:
+        if data.startswith(signature):
+            raise ReadError(f"{name} is {description}.")
+    fallback = declared or formats["text"]
+    if data.startswith(_UTF16):
+        return fallback
+    if declared is None and b"\0" in data[:8192]:
+        supported = "; ".join(file_format.title for file_format in formats.values())
+        raise ReadError(f"The format of {name} is not supported. Supported are: {supported}.")
+    if declared is not None and declared.trusts_extension:
+        return declared
+    return next(
+        (file_format for file_format in candidates if not file_format.is_binary and file_format.detect(head)), fallback
+    )

@@ -7,19 +7,34 @@ import zipfile
 from collections.abc import Iterator
 from typing import IO, Any, Final
 
-from labeling.imports.conversations.answers import fit, value_of
 from labeling.imports.conversations.batch_join import BatchJoin, Line
 from labeling.imports.conversations.exchanges import Exchange, ShapeError
 from labeling.imports.conversations.logs import read_batch
-from labeling.imports.conversations.readings import SAMPLE, SAMPLE_CHARACTERS, Reading
+from labeling.imports.conversations.readings import (
+    SAMPLE,
+    SAMPLE_CHARACTERS,
+    Reading,
+    SharedPrompt,
+    fit,
+    shared_prompt,
+    value_of,
+)
 from labeling.imports.conversations.shapes import BATCH, SHAPES, Shape, shape_of
-from labeling.imports.conversations.shared_prompt import SharedPrompt, shared_prompt
 from labeling.imports.formats import zip_folder
-from labeling.imports.formats.base import HEAD_BYTES, RESERVE, FileHead, Format, Option, ReadError, Session, Source
+from labeling.imports.formats.base import (
+    HEAD_BYTES,
+    RESERVE,
+    FileHead,
+    Format,
+    Option,
+    ReadError,
+    Session,
+    Source,
+    open_zip,
+)
 from labeling.imports.formats.encodings import read_text, to_utf8
 from labeling.imports.formats.json_values import CHUNK, first_item, is_list, is_spread, iterate_values, parsed_values
 from labeling.imports.formats.jsonl import parse_jsonl
-from labeling.imports.formats.zip_files import open_zip
 from labeling.imports.rows import ParsedRow, RowPrediction
 from slmstudio.contract.json_text import JsonError, dumps, loads
 

@@ -11,7 +11,6 @@ from labeling.imports.formats import (
     arrow,
     chats,
     csv_table,
-    detection,
     json_values,
     jsonl,
     label_studio,
@@ -19,7 +18,7 @@ from labeling.imports.formats import (
     scans,
     zip_folder,
 )
-from labeling.imports.formats.base import Context, Format, Option, Progress, ReadError, Session, Source
+from labeling.imports.formats.base import Context, Format, Option, Progress, ReadError, Session, Source, detect_format
 from labeling.imports.rows import ParsedRow
 
 #: in the order in which they are listed; where two fit a file, the later one is detected
@@ -77,7 +76,7 @@ def detect(path: Path, name: str) -> Format:
     Raises:
         ReadError: it is empty, or of a format that is not supported.
     """
-    return detection.detect(path, name, FORMATS)
+    return detect_format(path, name, FORMATS)
 
 
 def options_error(options: Mapping[str, Any], file_format: str) -> str:

@@ -1,25 +1,20 @@
 """PDFs and images: one document each, read by a child process with limits on memory and time (``scan_child``)."""
 
 import json
-import os
-import selectors
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from labeling.imports.formats.base import Context, Format, Option, Progress, Session, Source
+from labeling.imports.formats.line_child import ChildStopped, LineChild
 from labeling.imports.formats.page_layout import LAYOUT, laid_out
 from labeling.imports.formats.page_text import ReadPage, join_pages
 from labeling.imports.rows import ParsedRow
-from slmstudio.runs.child_environment import child_environment
 
 #: for one page (the first one also loads the models)
 SECONDS_PER_PAGE: Final = 90.0
-_ROOT = Path(__file__).resolve().parents[3]
+_ENVIRONMENT: Final = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "2"}
 
 
 class _ScanError(Exception):
@@ -52,8 +47,7 @@ class Scanner:
         self.context = context
         self.images = images
         self.seconds = seconds_per_page
-        self.child: subprocess.Popen[bytes] | None = None
-        self.buffer = b""
+        self.child: LineChild | None = None
         self.progress = progress or Progress()
 
     def __enter__(self) -> "Scanner":
@@ -116,66 +110,40 @@ class Scanner:
             )
 
     def _ask(self, request: dict[str, Any]) -> None:
-        if self.child is None or self.child.poll() is not None:
+        if self.child is None or self.child.process.poll() is not None:
             self.close()
             with (self.context.folder / "scanner.log").open("ab") as log:
-                self.child = subprocess.Popen(
-                    [sys.executable, "-m", "labeling.imports.formats.scan_child"],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    cwd=_ROOT,
-                    env={**child_environment(), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "2"},
-                    start_new_session=True,
-                )
-        assert self.child.stdin is not None
+                self.child = LineChild("labeling.imports.formats.scan_child", environment=_ENVIRONMENT, log=log)
         try:
-            self.child.stdin.write(json.dumps(request).encode() + b"\n")
-            self.child.stdin.flush()
+            self.child.send(json.dumps(request).encode())
         except BrokenPipeError:
             raise _ScanError("its reader could not be started; see the log of the worker", "damaged") from None
 
     def _answer(self, page: int) -> dict[str, Any]:
         assert self.child is not None
-        assert self.child.stdout is not None
-        until = time.monotonic() + self.seconds
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.child.stdout, selectors.EVENT_READ)
-            while b"\n" not in self.buffer:
-                if self.context.stopped():
-                    self.close()
-                    raise _ScanError("the import was cancelled", "cancelled")
-                if time.monotonic() > until:
-                    self.close()
-                    raise _ScanError(f"page {page} took longer than {self.seconds:.0f} seconds", "too_slow")
-                if not selector.select(timeout=0.5):
-                    continue
-                piece = os.read(self.child.stdout.fileno(), 1 << 16)
-                if not piece:
-                    code = self.child.wait()
-                    self.close()
-                    raise _ScanError(
-                        f"its reader stopped at page {page} (exit code {code}): "
-                        "the file is damaged, or takes too much memory",
-                        "damaged",
-                    )
-                self.buffer += piece
-        line, _, self.buffer = self.buffer.partition(b"\n")
+        try:
+            line = self.child.line(self.seconds, self.context.stopped)
+        except ChildStopped:
+            self.close()
+            raise _ScanError("the import was cancelled", "cancelled") from None
+        except TimeoutError:
+            self.close()
+            raise _ScanError(f"page {page} took longer than {self.seconds:.0f} seconds", "too_slow") from None
+        if line is None:
+            code = self.child.process.wait()
+            self.close()
+            raise _ScanError(
+                f"its reader stopped at page {page} (exit code {code}): the file is damaged, or takes too much memory",
+                "damaged",
+            )
         answer: dict[str, Any] = json.loads(line)
         return answer
 
     def close(self) -> None:
         """Ends the child."""
-        child, self.child, self.buffer = self.child, None, b""
+        child, self.child = self.child, None
         if child is not None:
-            child.kill()
-            child.wait()
-            for pipe in (child.stdin, child.stdout):
-                if pipe is not None:
-                    try:
-                        pipe.close()
-                    except BrokenPipeError:
-                        pass
+            child.close()
 
 
 def _pdf_rows(source: Source) -> Iterator[ParsedRow]:

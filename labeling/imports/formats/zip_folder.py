@@ -11,9 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from labeling.imports.formats.base import FileHead, Format, Source
-from labeling.imports.formats.detection import detect
-from labeling.imports.formats.zip_files import open_zip
+from labeling.imports.formats.base import FileHead, Format, Source, detect_format, open_zip
 from labeling.imports.rows import ParsedRow, ReadError
 
 _log = logging.getLogger(__name__)
@@ -65,7 +63,7 @@ def rows(source: Source, *, only: Format | None = None) -> Iterator[ParsedRow]:
                 try:
                     _check(entry, seen)
                     _unpack(archive, entry, target, budget)
-                    file_format = detect(target, name, formats)
+                    file_format = detect_format(target, name, formats)
                     if file_format is FORMAT:
                         raise _EntryError("it is a zip inside a zip; unzip it first")
                     if only is not None and file_format is not only:

@@ -46,7 +46,8 @@ def desk(transactional_db: None) -> Desk:
             INSERT INTO labeling_annotation (project_id, document_id, schema_version_id, user_id, value, evidence,
                 valid, submitted, origin, version, seconds, field_seconds, submitted_at, updated_at)
             SELECT project_id, id, %s, %s, '{}', '{}', true, true, 'human', 1, 0, '{}', now(), now()
-            FROM labeling_document WHERE project_id = %s AND overlap = 2 AND state = 'in_progress' ORDER BY id LIMIT 3000
+            FROM labeling_document WHERE project_id = %s AND overlap = 2 AND state = 'in_progress' ORDER BY id
+            LIMIT 3000
             """,
             [desk.project.schema_version.pk, desk.ana.pk, desk.project.pk],
         )

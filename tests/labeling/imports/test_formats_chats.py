@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 
-from labeling.imports.conversations.contract_drafts import contract_draft
 from labeling.imports.conversations.exchanges import Exchange, Turn
-from labeling.imports.conversations.readings import SAMPLE
-from labeling.imports.conversations.shared_prompt import shared_prompt
+from labeling.imports.conversations.readings import SAMPLE, contract_draft, shared_prompt
 from labeling.imports.formats.base import Context
 from labeling.imports.formats.registry import detect, open_file, options_error
 from labeling.imports.rows import ParsedRow, ReadError

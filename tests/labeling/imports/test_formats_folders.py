@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from labeling.imports.formats import arrow, zip_files, zip_folder
+from labeling.imports.formats import arrow, base, zip_folder
 from labeling.imports.formats.registry import FORMATS, detect
 from labeling.imports.rows import ParsedRow, ReadError, validate_row
 from tests.labeling.import_files import packed, pdf, read, schema, stored
@@ -103,12 +103,12 @@ def test_reader_crash_rejects_one_file(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_zip_file_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = stored(tmp_path, "f.zip", packed({f"{number}.txt": "x" for number in range(300)}))
-    monkeypatch.setattr(zip_files, "MAX_FILES", 299)
+    monkeypatch.setattr(base, "MAX_FILES", 299)
     with pytest.raises(ReadError, match="too many files"):
         detect(path, "f.zip")
-    monkeypatch.setattr(zip_files, "MAX_DIRECTORY_BYTES", 10_000)
+    monkeypatch.setattr(base, "MAX_DIRECTORY_BYTES", 10_000)
     monkeypatch.setattr(
-        "labeling.imports.formats.zip_files.zipfile.ZipFile", None
+        "labeling.imports.formats.base.zipfile.ZipFile", None
     )  # the list of files must not be read into memory
     with pytest.raises(ReadError, match=r"f\.zip is a zip with too many files"):
         detect(path, "f.zip")

@@ -133,7 +133,7 @@ def test_page_timeout(reader: Scanner, tmp_path: Path) -> None:
     path = stored(tmp_path, "fine.pdf", pdf([["fine"]]))
     assert not row_of(reader, path, "pdf").error
     assert reader.child is not None
-    os.kill(reader.child.pid, signal.SIGSTOP)
+    os.kill(reader.child.process.pid, signal.SIGSTOP)
     reader.seconds = 1.0
     assert "page 1 took longer than 1 seconds" in row_of(reader, path, "pdf").error
     reader.seconds = 60.0
@@ -144,8 +144,8 @@ def test_crash_of_child_rejects_one_file(reader: Scanner, tmp_path: Path) -> Non
     path = stored(tmp_path, "fine.pdf", pdf([["fine"]]))
     row_of(reader, path, "pdf")
     assert reader.child is not None
-    os.kill(reader.child.pid, signal.SIGSTOP)
-    child = reader.child
+    os.kill(reader.child.process.pid, signal.SIGSTOP)
+    child = reader.child.process
 
     def kill() -> bool:
         child.kill()
@@ -167,7 +167,7 @@ def test_child_memory_limit(tmp_path: Path) -> None:
     with Scanner(Context(schema(), tmp_path, {"ocr": "never"})) as reader:
         row_of(reader, stored(tmp_path, "fine.pdf", pdf([["fine"]])), "pdf")
         assert reader.child is not None
-        limits = Path(f"/proc/{reader.child.pid}/limits")
+        limits = Path(f"/proc/{reader.child.process.pid}/limits")
         if not limits.exists():
             pytest.skip("no /proc here")
         (line,) = [line for line in limits.read_text().splitlines() if line.startswith("Max address space")]

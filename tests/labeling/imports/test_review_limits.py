@@ -13,7 +13,7 @@ import pytest
 from django.contrib.auth.models import Permission
 
 from labeling.api.imports import MAX_IMMEDIATE_ROWS
-from labeling.imports import review_process
+from labeling.imports import uploads
 from labeling.imports.formats.jsonl import parse_jsonl
 from labeling.imports.rows import RowError, validate_row
 from labeling.models import ImportRun, Project
@@ -42,7 +42,7 @@ def desk() -> Desk:
 def endless(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A child that detects a format and does nothing else within its time."""
     child = LimitedChild("tests.limited_program", cpu_seconds=0.2)
-    monkeypatch.setattr(review_process, "_CHILD", child)
+    monkeypatch.setattr(uploads, "_CHILD", child)
     yield
     child.close()
 
@@ -131,18 +131,19 @@ def test_hostile_files_are_read_in_time(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     file = {"path": str(path), "name": name}
-    context = {"folder": str(tmp_path), "options": {}, "schema": '{"type":"object","properties":{"vendor":{}}}'}
+    schema = '{"type":"object","properties":{"vendor":{}}}'
+    context = {"folder": str(tmp_path), "options": {}, "schema": schema, "sample": ""}
 
     def asked(action: str, **request: Any) -> Any:
-        return json.loads(review_process._CHILD.ask(json.dumps([action, {**file, **request}])))
+        return json.loads(uploads._CHILD.ask(json.dumps([action, {**file, **request}])))
 
     kind = asked("detect")["value"]
     if kind == "chats":
-        answer = asked("exchanges", kind=kind, context=context)
+        answer = asked("exchanges", kind=kind, **context)
     elif kind == "csv":
-        answer = asked("table", kind=kind, context=context, sample="", chosen=[])
+        answer = asked("table", kind=kind, **context, chosen=[])
     else:
-        answer = asked("rows", kind=kind, context=context, sample="")
+        answer = asked("rows", kind=kind, **context)
     assert answer.get("error") or answer["value"]
 
 

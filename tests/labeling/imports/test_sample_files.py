@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from labeling.imports.table_reviews import ImportPreview
+from labeling.imports.reviews import ImportPreview
 from tests.labeling.desk import Desk, make_desk
 from tests.labeling.import_files import packed
 from tests.labeling.import_pages import PAGE, file, upload_token
@@ -45,7 +45,7 @@ class Children:
         start = subprocess.Popen
 
         def counting(*arguments: Any, **keywords: Any) -> Any:
-            self.started += "labeling.imports.formats.arrow_child" in arguments[0]
+            self.started += "labeling.imports.formats.arrow" in arguments[0]
             return start(*arguments, **keywords)
 
         def forbidden(*arguments: Any, **keywords: Any) -> None:

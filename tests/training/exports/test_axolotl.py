@@ -15,7 +15,7 @@ import pytest
 
 from tests.training.ml_data import EventCollector, receipts, smollm2, tiny, train_spec, write_dataset
 from training.exports.child_specs import TrainerSpec
-from training.exports.trainers import axolotl_check, axolotl_config, axolotl_validation
+from training.exports.trainers import axolotl, axolotl_check
 from training.ml import export_spec
 from training.spec import RunSpec
 from training.strict_yaml import build
@@ -57,24 +57,24 @@ def ask_axolotl(texts: list[str]) -> dict[str, Any]:
 @needs_axolotl
 @pytest.mark.axolotl
 def test_axolotl_accepts_every_configuration() -> None:
-    texts = [axolotl_config.config(spec, counts) for spec, counts in axolotl_validation.reference_cases()]
+    texts = [axolotl.config(spec, counts) for spec, counts in axolotl.reference_cases()]
     broken = texts[0].replace("excess_length_strategy: raise", "excess_length_strategy: shrug")
     found = ask_axolotl([*texts, broken, texts[0] + "no_such_setting: 1\n"])
-    assert found["version"] == axolotl_config.VERSION
+    assert found["version"] == axolotl.VERSION
     *ours, refused, dropped = found["answers"]
     assert ours == [[]] * len(texts)
     assert "excess_length_strategy" in refused  # Axolotl does validate
     assert dropped == ["no_such_setting"]
-    noted = {"version": found["version"], "cases": len(texts), "form": axolotl_validation.configuration_hash()}
+    noted = {"version": found["version"], "cases": len(texts), "form": axolotl.configuration_hash()}
     if os.environ.get("AXOLOTL_NOTE"):
         note = {**noted, "on": time.strftime("%Y-%m-%d", time.gmtime())}
-        axolotl_validation.NOTE.write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
+        axolotl.NOTE.write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
 
 
 def test_validation_record_matches_the_configurations() -> None:
-    fact = axolotl_validation.last_validation()
+    fact = axolotl.last_validation()
     assert fact is not None, "what is written for Axolotl has changed: AXOLOTL_NOTE=1 make test-axolotl, if it passes"
-    assert (fact.version, fact.cases) == (axolotl_config.VERSION, len(axolotl_validation.reference_cases()))
+    assert (fact.version, fact.cases) == (axolotl.VERSION, len(axolotl.reference_cases()))
 
 
 def export(folder: Path, model: Path, rows: list[dict[str, Any]]) -> Path:
@@ -86,7 +86,7 @@ def export(folder: Path, model: Path, rows: list[dict[str, Any]]) -> Path:
     export_spec.main(spec, collector.emitter)
     validation = next(event for event in collector.events if event["event"] == "validation")
     assert validation["ok"], validation
-    assert validation["version"] == axolotl_config.VERSION
+    assert validation["version"] == axolotl.VERSION
     assert validation["rows"] == {"train": 6, "validation": 2}
     return folder / "out"
 

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from training.exports.child_specs import TrainerSpec
-from training.exports.trainers import axolotl_config, unsloth
+from training.exports.trainers import axolotl, unsloth
+from training.exports.trainers.base import RowCounts
 from training.exports.trainers.registry import TRAINERS
-from training.exports.trainers.source_text import RowCounts
 from training.models import SpecExport
 from training.spec import ContractRef, DatasetRef, Lora, ModelRef, RunSpec
 
@@ -69,8 +69,8 @@ patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(runs)
 def test_axolotl_config_has_every_hyperparameter(hyperparameters: dict[str, Any]) -> None:
     wanted = spec(**hyperparameters)
-    run, found = wanted.run, yaml.safe_load(axolotl_config.config(wanted, COUNTS))
-    assert found == axolotl_config.settings(wanted, COUNTS)  # YAML loses nothing, no exponent becomes a text
+    run, found = wanted.run, yaml.safe_load(axolotl.config(wanted, COUNTS))
+    assert found == axolotl.settings(wanted, COUNTS)  # YAML loses nothing, no exponent becomes a text
     assert (found["sequence_len"], found["seed"]) == (run.max_length, run.seed)
     assert (found["micro_batch_size"], found["gradient_accumulation_steps"]) == (run.batch_size, run.accumulation)
     assert (found["learning_rate"], found["lr_scheduler"]) == (run.learning_rate, run.scheduler)
@@ -136,7 +136,7 @@ def values(script: str) -> dict[str, Any]:
 def test_user_text_stays_a_comment_or_a_value(hostile: str) -> None:
     mean = spec(title=hostile, slug=hostile, base_model=hostile, revision=hostile)
     harmless = spec(base_model=hostile, revision=hostile)
-    assert yaml.safe_load(axolotl_config.config(mean, COUNTS)) == axolotl_config.settings(harmless, COUNTS)
+    assert yaml.safe_load(axolotl.config(mean, COUNTS)) == axolotl.settings(harmless, COUNTS)
     script = unsloth.script(mean, COUNTS)
     assert values(script)["LOAD"]["model_name"] == hostile
     assert ast.dump(ast.parse(script)) == ast.dump(ast.parse(unsloth.script(harmless, COUNTS)))
@@ -145,13 +145,13 @@ def test_user_text_stays_a_comment_or_a_value(hostile: str) -> None:
 @patient
 @given(st.text(), st.text())
 def test_rows_contain_prompt_and_completion_verbatim(prompt: str, answer: str) -> None:
-    segments = json.loads(json.dumps(axolotl_config.row(prompt, answer)))["segments"]
+    segments = json.loads(json.dumps(axolotl.row(prompt, answer)))["segments"]
     assert segments == [{"label": False, "text": prompt}, {"label": True, "text": answer}]
     assert unsloth.row(prompt, answer) == {"prompt": prompt, "completion": answer}
 
 
 def test_early_stopping_sets_evaluation_and_save_steps() -> None:
-    found = axolotl_config.settings(spec(early_stopping=3, save_every=5), COUNTS)
+    found = axolotl.settings(spec(early_stopping=3, save_every=5), COUNTS)
     assert (found["eval_strategy"], found["save_strategy"]) == ("steps", "steps")
     assert found["eval_steps"] == found["save_steps"] == COUNTS.eval_steps
     assert found["early_stopping_patience"] == 3
@@ -160,7 +160,7 @@ def test_early_stopping_sets_evaluation_and_save_steps() -> None:
 
 def test_no_validation_rows_disable_evaluation_and_early_stopping() -> None:
     blind = replace(COUNTS, validation=0)
-    found = axolotl_config.settings(spec(early_stopping=3), blind)
+    found = axolotl.settings(spec(early_stopping=3), blind)
     assert found["eval_strategy"] == "no"
     assert not {"test_datasets", "early_stopping_patience", "load_best_model_at_end"} & found.keys()
     assert values(unsloth.script(spec(early_stopping=3), blind))["PATIENCE"] is None
@@ -172,14 +172,14 @@ def test_unsloth_script_is_marked_as_not_validated() -> None:
 
 def test_effective_batch_is_kept_on_one_gpu() -> None:
     of_two = spec(batch_size=4, accumulation=3, devices=2)
-    written = axolotl_config.settings(of_two, COUNTS)
+    written = axolotl.settings(of_two, COUNTS)
     assert written["micro_batch_size"] * written["gradient_accumulation_steps"] == 4 * 3 * 2
     given_ = unsloth.arguments(of_two, COUNTS)
     assert given_["per_device_train_batch_size"] * given_["gradient_accumulation_steps"] == 4 * 3 * 2
-    assert "over 2 GPUs" in axolotl_config.config(of_two, COUNTS)
-    assert "--num_processes N" in axolotl_config.config(of_two, COUNTS)
+    assert "over 2 GPUs" in axolotl.config(of_two, COUNTS)
+    assert "--num_processes N" in axolotl.config(of_two, COUNTS)
     assert "over 2 GPUs" in unsloth.script(of_two, COUNTS)
-    assert "GPUs" not in axolotl_config.config(spec(), COUNTS)
+    assert "GPUs" not in axolotl.config(spec(), COUNTS)
 
 
 def test_every_trainer_is_a_choice_of_the_model() -> None:

@@ -1,13 +1,185 @@
 """Axolotl: a configuration, rows, and a check that loads both."""
 
+import json
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from slmstudio.storage.hashing import sha256_text
 from training.exports.child_specs import TrainerSpec
 from training.exports.trainers import axolotl_check
-from training.exports.trainers.axolotl_config import CONFIG, config, row
-from training.exports.trainers.axolotl_validation import last_validation
-from training.exports.trainers.base import Trainer
-from training.exports.trainers.source_text import RowCounts
+from training.exports.trainers.base import RowCounts, Trainer, ValidationRecord, accumulation, header, precision
+from training.spec import ContractRef, DatasetRef, Lora, ModelRef, RunSpec
+
+#: the release that configurations are written for and tested with
+VERSION = "0.19.0"
+CONFIG = "axolotl.yaml"
+
+
+def row(prompt: str, completion: str) -> dict[str, Any]:
+    """One row of the dataset file."""
+    return {"segments": [{"label": False, "text": prompt}, {"label": True, "text": completion}]}
+
+
+def config(spec: TrainerSpec, counts: RowCounts) -> str:
+    """The configuration file as text. Paths are relative to its folder."""
+    note: tuple[str, ...] = (
+        f"Axolotl {VERSION}: run from this folder with  axolotl train {CONFIG}",
+        "The rows hold the prompts as the studio's own trainer reads them; check.py compares the token ids.",
+    )
+    if spec.run.devices > 1:
+        note = (*note, "With N GPUs (accelerate launch --num_processes N) divide gradient_accumulation_steps by N.")
+    text = yaml.safe_dump(settings(spec, counts), sort_keys=False, allow_unicode=True, width=110)
+    return header(spec, counts, *note) + "\n" + text
+
+
+def settings(spec: TrainerSpec, counts: RowCounts) -> dict[str, Any]:
+    """The configuration as plain values."""
+    run = spec.run
+    values: dict[str, Any] = {"base_model": spec.base_model}
+    if spec.revision:
+        values["revision_of_model"] = spec.revision
+    values |= {"trust_remote_code": False, "strict": False, **_adapter_settings(spec)}
+    values |= {
+        "datasets": [_source("train.jsonl")],
+        **({"test_datasets": [_source("validation.jsonl")]} if counts.validation else {}),
+        "val_set_size": 0.0,
+        "dataset_prepared_path": "prepared",
+        "train_on_inputs": False,
+        "sequence_len": run.max_length,
+        "excess_length_strategy": "raise",
+        "sample_packing": False,
+        "pad_to_sequence_len": False,
+        "group_by_length": True,
+        "micro_batch_size": run.batch_size,
+        "gradient_accumulation_steps": accumulation(spec),
+        **({"max_steps": run.max_steps} if run.max_steps is not None else {"num_epochs": run.epochs}),
+        "learning_rate": run.learning_rate,
+        "lr_scheduler": run.scheduler,
+        "warmup_steps": round(run.warmup_ratio * counts.steps),
+        "optimizer": "adamw_torch",
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        **precision(spec, "auto"),
+        "tf32": False,
+        "gradient_checkpointing": run.activation_checkpointing,
+        "seed": run.seed,
+        "logging_steps": 1,
+        "output_dir": "out",
+        **_evaluation_settings(spec, counts),
+        **_tracker_settings(spec),
+    }
+    return values
+
+
+def _adapter_settings(spec: TrainerSpec) -> dict[str, Any]:
+    run = spec.run
+    if run.method == "full":
+        return {}
+    targets = run.lora.targets
+    return {
+        "adapter": run.method,
+        "load_in_4bit": run.method == "qlora",
+        "load_in_8bit": False,
+        "lora_r": run.lora.r,
+        "lora_alpha": run.lora.alpha,
+        "lora_dropout": run.lora.dropout,
+        **({"lora_target_linear": True} if targets == "all-linear" else {"lora_target_modules": list(targets)}),
+    }
+
+
+def _source(name: str) -> dict[str, Any]:
+    return {"path": name, "ds_type": "json", "split": "train", "type": "input_output"}
+
+
+def _evaluation_settings(spec: TrainerSpec, counts: RowCounts) -> dict[str, Any]:
+    """Evaluation and checkpoint intervals. Early stopping needs both set explicitly."""
+    run = spec.run
+    if not counts.validation:
+        return {"eval_strategy": "no", "save_strategy": "steps", "save_steps": run.save_every or counts.steps}
+    values: dict[str, Any] = {
+        "eval_strategy": "steps",
+        "eval_steps": counts.eval_steps,
+        "save_strategy": "steps",
+        "save_steps": counts.eval_steps if run.early_stopping else run.save_every or counts.eval_steps,
+        "save_total_limit": 2,
+    }
+    if run.early_stopping:
+        values |= {
+            "early_stopping_patience": run.early_stopping,
+            "load_best_model_at_end": True,
+            "metric_for_best_model": "eval_loss",
+            "greater_is_better": False,
+        }
+    return values
+
+
+def _tracker_settings(spec: TrainerSpec) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    if "tensorboard" in spec.run.trackers:
+        settings["use_tensorboard"] = True
+    if "wandb" in spec.run.trackers:
+        settings |= {"use_wandb": True, "wandb_project": "slm-studio"}
+    return settings
+
+
+NOTE = Path(__file__).with_name("validated.json")
+
+
+def reference_cases() -> list[tuple[TrainerSpec, RowCounts]]:
+    """One configuration for each difference between configurations."""
+    base = RunSpec(
+        base_model=ModelRef(path="base", sha256="0" * 64, slug="base"),
+        dataset=DatasetRef(path="dataset.jsonl", sha256="1" * 64),
+        contract=ContractRef(instruction="Extract.", schema={"type": "object"}, schema_sha256="2" * 64),
+        output_dir="out",
+    )
+    counts = RowCounts(train=400, validation=40, steps=150, eval_steps=38, longest=900)
+    few = Lora(r=8, alpha=16, dropout=0.1, targets=("q_proj", "v_proj"))
+    changes: list[dict[str, Any]] = [
+        {},
+        {"method": "qlora", "precision": "bf16", "lora": few},
+        {"method": "full", "precision": "fp32", "learning_rate": 1e-5, "scheduler": "linear"},
+        {"precision": "fp16", "scheduler": "constant", "warmup_ratio": 0.0, "activation_checkpointing": True},
+        {"early_stopping": 3, "save_every": 10, "accumulation": 4, "batch_size": 2},
+        {"max_steps": 12, "trackers": ("tensorboard", "wandb"), "eval_every": 5},
+    ]
+    cases = [(_case(replace(base, **change)), counts) for change in changes]
+    return [
+        *cases,
+        (_case(base), replace(counts, validation=0)),
+        (_case(replace(base, early_stopping=2), revision="a" * 40), counts),
+    ]
+
+
+def _case(run: RunSpec, revision: str = "") -> TrainerSpec:
+    model = "someone/a-model" if revision else "base"
+    return TrainerSpec(
+        run=run, trainer="axolotl", output_dir="out", base_model=model, revision=revision, title="A reference case"
+    )
+
+
+@cache
+def configuration_hash() -> str:
+    """A hash of all reference configurations; it changes with the generated text."""
+    return sha256_text("\n".join(config(spec, counts) for spec, counts in reference_cases()))
+
+
+@cache
+def last_validation() -> ValidationRecord | None:
+    """The record, where it is of the current configurations; else None."""
+    try:
+        noted = json.loads(NOTE.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return (
+        ValidationRecord(noted["version"], noted["on"], noted["cases"])
+        if noted.get("form") == configuration_hash()
+        else None
+    )
 
 
 def _files(spec: TrainerSpec, counts: RowCounts) -> dict[str, str]:

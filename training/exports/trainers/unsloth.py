@@ -8,8 +8,7 @@ import re
 from typing import Any
 
 from training.exports.child_specs import TrainerSpec
-from training.exports.trainers.base import Trainer
-from training.exports.trainers.source_text import RowCounts, accumulation, header, precision
+from training.exports.trainers.base import RowCounts, Trainer, accumulation, header, precision
 
 SCRIPT = "unsloth_train.py"
 _LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
