@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from django.db.models import QuerySet
 from django.http import Http404, HttpResponse, HttpResponseBase, QueryDict, StreamingHttpResponse
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
 from labeling.datasets import export
@@ -13,8 +13,7 @@ from labeling.datasets.formats.registry import FORMATS
 from labeling.documents.bulk_edit import MAX_IDS
 from labeling.documents.list import search
 from labeling.documents.list.filters import Filters, read_filters
-from labeling.models import DatasetVersion, Document, Project, SchemaMigration, Split
-from slmstudio.access import Action, may, object_for, project_for
+from slmstudio.access import Action, may, project_for
 from slmstudio.database.transactions import StatementTimeout, statement_timeout
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest
@@ -33,7 +32,8 @@ DATASET_PARTS = {
 @require_safe
 def dataset_export_page(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """The files of a dataset version: one per split, or one with all splits in the formats that name them."""
-    project, shown = object_for(request.user, slug, Action.READ, DatasetVersion.objects.with_schema(), number=number)
+    project = project_for(request.user, slug, Action.READ)
+    shown = get_object_or_404(project.datasets.with_schema(), number=number)
     part = request.GET.get("part", "")
     part = part if part in DATASET_PARTS else next(iter(DATASET_PARTS))
     counts = shown.counts["splits"]
@@ -55,7 +55,8 @@ def dataset_export_page(request: SignedInRequest, slug: str, number: int) -> Htt
 @require_safe
 def dataset_export(request: SignedInRequest, slug: str, number: int, shape: str) -> HttpResponseBase:
     """A dataset version in one format (``shape``); ``?split=``: only one split."""
-    project, shown = object_for(request.user, slug, Action.READ, DatasetVersion.objects.with_schema(), number=number)
+    project = project_for(request.user, slug, Action.READ)
+    shown = get_object_or_404(project.datasets.with_schema(), number=number)
     split = request.GET.get("split", "")
     if shape not in FORMATS or split not in ("", *Split.values):
         raise Http404("Unknown export format or part.")
@@ -138,7 +139,7 @@ def _chosen(parameters: QueryDict, project: Project, filters: Filters) -> QueryS
     """The selected documents, or those that match the filters; None: all documents."""
     selected = _selected(parameters)
     if selected is not None:
-        return Document.objects.filter(project=project, pk__in=selected)
+        return project.documents.filter(pk__in=selected)
     return search.matching_documents(project, filters) if filters.active else None
 
 

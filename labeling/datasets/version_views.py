@@ -23,7 +23,7 @@ from labeling.failure_tags import tags_of
 from labeling.form.tree import tree_of
 from labeling.models import DatasetVersion, Document, Project, Split
 from slmstudio import panels
-from slmstudio.access import Action, object_for, project_for
+from slmstudio.access import Action, project_for
 from slmstudio.text.formatting import exact_percent
 from slmstudio.web.requests import SignedInRequest
 
@@ -69,7 +69,7 @@ def _unanswered(dataset: DatasetVersion) -> list[UnansweredField]:
     """The unanswered fields, most frequent first."""
     titles = {node.pattern: node.title for node in tree_of(dataset.schema_version.compiled).nodes()}
     counted, listed = dataset.counts.get("unanswered", {}), dataset.counts.get("unanswered_documents", {})
-    rows = Document.objects.only("external_id").in_bulk({pk for pks in listed.values() for pk in pks})
+    rows = dataset.project.documents.only("external_id").in_bulk({pk for pks in listed.values() for pk in pks})
     return [
         UnansweredField(
             titles.get(name) or name, counted[name], [rows[pk] for pk in listed.get(name, ()) if pk in rows]
@@ -238,7 +238,8 @@ def diff(request: SignedInRequest, slug: str) -> HttpResponse:
 
 
 def _version(request: SignedInRequest, slug: str, number: int) -> tuple[Project, DatasetVersion]:
-    return object_for(request.user, slug, Action.READ, DatasetVersion.objects.for_page(), number=number)
+    project = project_for(request.user, slug, Action.READ)
+    return project, get_object_or_404(project.datasets.for_page(), number=number)
 
 
 def _chosen(project: Project, number: str | None, versions: list[DatasetVersion], place: int) -> DatasetVersion:
@@ -246,7 +247,7 @@ def _chosen(project: Project, number: str | None, versions: list[DatasetVersion]
     if not number:
         return versions[min(place, len(versions) - 1)]
     requested = int(number) if number.isdecimal() and len(number) < 10 else 0
-    return get_object_or_404(DatasetVersion.objects.with_schema(), project=project, number=requested)
+    return get_object_or_404(project.datasets.with_schema(), number=requested)
 
 
 def _page(request: SignedInRequest, total: int, size: int) -> tuple[int, int]:

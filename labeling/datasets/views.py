@@ -4,14 +4,14 @@ from typing import Any
 
 from django.contrib import messages
 from django.http import HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_safe
 
 from labeling.datasets import freeze, freeze_candidates
 from labeling.datasets.forms import NAMES, FreezeForm
 from labeling.models import DatasetVersion, FreezeRun, Project, SchemaMigration
-from slmstudio.access import Action, object_for, project_for
+from slmstudio.access import Action, project_for
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest
 
@@ -65,7 +65,7 @@ def _freeze(request: SignedInRequest, project: Project, form: FreezeForm) -> Dat
 @require_safe
 def freeze_run(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """A freeze run: its progress or its result."""
-    runs = FreezeRun.objects.select_related("created_by", "dataset")
-    project, run = object_for(request.user, slug, Action.READ, runs, pk=pk)
+    project = project_for(request.user, slug, Action.READ)
+    run = get_object_or_404(project.freezes.select_related("created_by", "dataset"), pk=pk)
     fragment = "#progress" if request.htmx else ""  # type: ignore[attr-defined]
     return render(request, f"labeling/datasets/freeze_run.html{fragment}", {"project": project, "run": run})

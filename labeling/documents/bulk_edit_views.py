@@ -81,8 +81,7 @@ def _back(request: SignedInRequest, slug: str, message: str) -> HttpResponse:
 @require_safe
 def edit(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """The progress and result of an edit."""
-    rows = BulkEdit.objects.select_related("created_by")
-    project, row = object_for(request.user, slug, Action.READ, rows, pk=pk)
+    project, row = object_for(request.user, slug, Action.READ, BulkEdit, pk=pk)
     undoes = None
     if row.action == BulkEdit.Action.UNDO:
         undoes = bulk_edit.undone_edit(row)

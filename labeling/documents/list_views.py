@@ -6,13 +6,12 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from labeling.documents import saved_views
+from labeling.documents import saved_filters
 from labeling.documents.list import choices, counts, search
 from labeling.documents.list.choices import chips
 from labeling.documents.list.filters import PARTIAL, Filters, read_filters
 from labeling.documents.list.rows import rows
 from labeling.failure_tags import tags_of
-from labeling.models import Document
 from slmstudio.access import Action, project_for
 from slmstudio.database.transactions import StatementTimeout
 from slmstudio.web.paging import ApproximateCount
@@ -45,14 +44,14 @@ def documents(request: SignedInRequest, slug: str) -> HttpResponse:
         "filters": filters,
         "errors": errors,
         "page": shown,
-        "exact": Document.objects.with_id(project, filters.q) if filters.q else None,
+        "exact": project.documents.with_id(project, filters.q) if filters.q else None,
         "rows": rows(project, shown.ids),
         "count": count,
         "choices": offered,
         "chips": chips(filters, offered),
         "tag_titles": {name: tag.title for name, tag in tags_of(project).items()},
         "order_lacks": PARTIAL.get(filters.order, ""),
-        "views": saved_views.views_for(project=project, user=request.user),
+        "views": saved_filters.views_for(project=project, user=request.user),
         "query": filters.query(),
     }
     # A link or the browser's back button requests the whole page.

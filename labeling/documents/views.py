@@ -1,9 +1,9 @@
 """The page of a document, and its actions."""
 
-from typing import Any
+from typing import Any, Final
 
 from django.contrib import messages
-from django.http import HttpResponse
+from django.http import FileResponse, Http404, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -17,18 +17,21 @@ from labeling.documents.bulk_edit_forms import BulkForm
 from labeling.documents.details import displayed_label, history, predictions_with_diff, related
 from labeling.documents.list.choices import members
 from labeling.failure_tags import tags_of
-from labeling.models import Comment, Document
+from labeling.models import Comment
 from slmstudio import panels
-from slmstudio.access import Action, object_for
+from slmstudio.access import Action, project_for
 from slmstudio.errors import Refused
+from slmstudio.storage import artifacts
 from slmstudio.web.requests import SignedInRequest
+
+_IMAGE_TYPES: Final = {"webp": "image/webp", "jpg": "image/jpeg", "png": "image/png"}
 
 
 @require_safe
 def document(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """A document: text with evidence, label, history, comments, and predictions."""
-    rows = Document.objects.with_assignee()
-    project, shown = object_for(request.user, slug, Action.READ, rows, pk=pk)
+    project = project_for(request.user, slug, Action.READ)
+    shown = get_object_or_404(project.documents.with_assignee(), pk=pk)
     known = tags_of(project)
     own = sees_own_only(project, shown)
     label = displayed_label(project, shown, request.user, own)
@@ -59,7 +62,7 @@ def document(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 @require_POST
 def change(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Makes a change of the bulk edit form to this document, immediately."""
-    _, row = object_for(request.user, slug, Action.CURATE, Document.objects.without_text(), pk=pk)
+    row = get_object_or_404(project_for(request.user, slug, Action.CURATE).documents.without_text(), pk=pk)
     form = BulkForm({**request.POST.dict(), "of": "all"})
     if not form.is_valid():
         messages.error(request, str(next(iter(form.errors.values()))[0]))
@@ -74,7 +77,7 @@ def change(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 @require_POST
 def set_tags(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Sets the document's failure tags."""
-    _, row = object_for(request.user, slug, Action.LABEL, Document.objects.without_text(), pk=pk)
+    row = get_object_or_404(project_for(request.user, slug, Action.LABEL).documents.without_text(), pk=pk)
     try:
         queue.flag(document=row, user=request.user, tags=request.POST.getlist("tags"))
     except Refused as refusal:
@@ -85,7 +88,7 @@ def set_tags(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 @require_POST
 def comment(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Adds a comment, or resolves one (``settle``: its id); redirects to the page that it came from."""
-    _, row = object_for(request.user, slug, Action.LABEL, Document.objects.without_text(), pk=pk)
+    row = get_object_or_404(project_for(request.user, slug, Action.LABEL).documents.without_text(), pk=pk)
     settle = request.POST.get("settle", "")
     try:
         if settle:
@@ -98,3 +101,20 @@ def comment(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     in_review = request.POST.get("from") == "review"
     back = reverse("review_document", args=[slug, pk]) if in_review else row.get_absolute_url()
     return redirect(f"{back}#comments")
+
+
+@require_safe
+def page_image(request: SignedInRequest, slug: str, pk: int, number: int) -> HttpResponseBase:
+    """The image of a page."""
+    project = project_for(request.user, slug, Action.READ)
+    page = get_object_or_404(project.documents, pk=pk).pages.filter(number=number).first()
+    content_type = _IMAGE_TYPES.get(page.image_key.rpartition(".")[2], "") if page is not None else ""
+    if page is None or not content_type:
+        raise Http404("This page has no image.")
+    try:
+        response = FileResponse(artifacts.store().open(page.image_key), content_type=content_type)
+    except FileNotFoundError:
+        raise Http404("The image of this page was deleted.") from None
+    response["X-Content-Type-Options"] = "nosniff"
+    response["Content-Disposition"] = "inline"
+    return response

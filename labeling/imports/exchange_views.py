@@ -17,7 +17,7 @@ from labeling.contract.errors import ContractError
 from labeling.imports import reservations, services, uploads
 from labeling.imports.forms import ExchangesForm, NewProjectForm
 from labeling.imports.uploads import MAX_UPLOAD, Upload, review_exchanges
-from labeling.models import Contract, Project
+from labeling.models import Project
 from labeling.projects.services import (
     MAX_INSTRUCTION,
     ProjectError,
@@ -99,7 +99,7 @@ def _context(project: Project, upload: Upload, form: ExchangesForm) -> dict[str,
         return {**context, "error": str(refusal)}
     if "shape" not in options:
         form.show_detected(review.shapes)
-    instruction = Contract.objects.get(project=project).instruction
+    instruction = project.contract.instruction
     prompt = review.shared.instruction if review.shared else ""
     return {
         **context,

@@ -1,8 +1,7 @@
-"""URLs of imports and page images."""
+"""URLs of imports."""
 
 from django.urls import path
 
-from labeling.documents import page_image_views
 from labeling.imports import exchange_views, views
 from labeling.models import ImportRun
 from slmstudio.runs import controls
@@ -17,5 +16,4 @@ urlpatterns = [
     path("documents/import/<int:pk>/again/", views.restart, name="import_again"),
     path("documents/import/<int:pk>/rejected.jsonl", views.rejected_rows, name="import_rejects"),
     path("documents/import/<int:pk>/rejected.txt", views.rejected_text, name="import_rejects_text"),
-    path("documents/<int:pk>/pages/<int:number>/image", page_image_views.page_image, name="page_image"),
 ]

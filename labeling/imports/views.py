@@ -6,7 +6,7 @@ from typing import IO, Any
 
 from django.contrib import messages
 from django.http import FileResponse, Http404, HttpResponse, HttpResponseBase, StreamingHttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.http import content_disposition_header, urlencode
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -120,7 +120,8 @@ def _columns_context(project: Project, upload: uploads.Upload, form: ColumnsForm
 @require_safe
 def import_run(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """The progress and result of an import."""
-    project, run = object_for(request.user, slug, Action.READ, ImportRun.objects.select_related("created_by"), pk=pk)
+    project = project_for(request.user, slug, Action.READ)
+    run = get_object_or_404(project.imports.select_related("created_by"), pk=pk)
     indexing = queries.index_run_of(run)
     context = {
         "project": project,
@@ -142,7 +143,7 @@ def import_run(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 @require_POST
 def restart(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Queues a failed or cancelled import again. Documents that exist are skipped."""
-    _, run = object_for(request.user, slug, Action.CURATE, ImportRun.objects.select_related("project"), pk=pk)
+    _, run = object_for(request.user, slug, Action.CURATE, ImportRun, pk=pk)
     try:
         new = services.restart(run=run, user=request.user)
     except Refused as refusal:

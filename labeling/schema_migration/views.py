@@ -22,9 +22,7 @@ from slmstudio.web.requests import SignedInRequest
 def migration(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """One run: its mapping, counts and examples; posting the form repeats the dry run or applies it."""
     action = Action.CONTRACT if request.method == "POST" else Action.READ
-    project, run = object_for(
-        request.user, slug, action, SchemaMigration.objects.select_related("from_version", "to_version"), pk=pk
-    )
+    project, run = object_for(request.user, slug, action, SchemaMigration, pk=pk)
     compiled = read_schema(run.schema_text).compiled
     steps = loads(dumps(run.mapping))
     form = MappingForm(run.from_version.compiled, compiled, steps, request.POST if request.method == "POST" else None)

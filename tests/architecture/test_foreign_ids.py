@@ -22,7 +22,7 @@ from evaluation.models import Benchmark, Endpoint
 from evaluation.prelabels import services as prelabel_services
 from labeling.annotation import services as annotation_services
 from labeling.comments import services as comment_services
-from labeling.documents import bulk_edit, saved_views
+from labeling.documents import bulk_edit, saved_filters
 from labeling.imports.rows import ParsedRow
 from labeling.imports.services import import_rows
 from labeling.integrations import deliveries, tokens, webhooks
@@ -105,7 +105,7 @@ def _furnish(folder: Path) -> None:
     spec = {"dataset": 1, "base_model": "tiny"}
     Study.objects.create(project=project, kind="search", number=1, dataset=world.dataset, spec=spec)
     bulk_edit.start(project=project, user=user, action="assign", params={"user": ""}, query="")
-    saved_views.save_view(project=project, user=user, name="theirs", query="state=new", shared=True)
+    saved_filters.save_view(project=project, user=user, name="theirs", query="state=new", shared=True)
     api = api_of(project, user)
     assert api.post("datasets").status == 202
     encoded = '--x\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n{"text": "c"}\r\n--x--\r\n'

@@ -134,7 +134,7 @@ def services() -> Iterator[tuple[str, ast.FunctionDef]]:
 
 def is_door(path: Path) -> bool:
     """Whether a module has views or operations of the REST interface."""
-    is_view = path.stem == "views" or (path.stem.endswith("_views") and path.stem != "saved_views")
+    is_view = path.stem == "views" or path.stem.endswith("_views")
     return is_view or path.stem == "api" or "api" in path.parts
 
 

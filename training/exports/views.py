@@ -15,8 +15,6 @@ from slmstudio.workers.live_workers import no_worker_message
 from training.exports import downloads, services
 from training.models import TrainingRun
 
-_RUNS = TrainingRun.objects.select_related("dataset", "base_model")
-
 
 def exports_context(run: TrainingRun) -> dict[str, Any]:
     """The context of the section."""
@@ -37,7 +35,7 @@ def exports_context(run: TrainingRun) -> dict[str, Any]:
 @require_safe
 def exports(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """The section alone; with ``?kind=`` one option, which refreshes while its export is active."""
-    project, run = object_for(request.user, slug, Action.READ, _RUNS, number=number)
+    project, run = object_for(request.user, slug, Action.READ, TrainingRun, number=number)
     if not is_htmx(request):
         return redirect(f"{run.get_absolute_url()}#exports")
     context = {"project": project, "run": run, **exports_context(run)}
@@ -50,7 +48,7 @@ def exports(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
 @require_POST
 def create_export(request: SignedInRequest, slug: str, number: int, kind: str) -> HttpResponse:
     """Queues an export."""
-    project, run = object_for(request.user, slug, Action.RUN, _RUNS, number=number)
+    project, run = object_for(request.user, slug, Action.RUN, TrainingRun, number=number)
     if not services.is_key(run, kind):
         raise Http404("Export not found.")
     problem = ""
@@ -64,7 +62,7 @@ def create_export(request: SignedInRequest, slug: str, number: int, kind: str) -
 @require_POST
 def cancel_export(request: SignedInRequest, slug: str, number: int, kind: str) -> HttpResponse:
     """Cancels an export; nothing happens where it has already ended."""
-    project, run = object_for(request.user, slug, Action.RUN, _RUNS, number=number)
+    project, run = object_for(request.user, slug, Action.RUN, TrainingRun, number=number)
     export = services.find(run, kind)
     if export is None:
         raise Http404("Export not found.")

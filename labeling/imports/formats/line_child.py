@@ -61,11 +61,11 @@ class LineChild:
         with selectors.DefaultSelector() as selector:
             selector.register(self.process.stdout, selectors.EVENT_READ)
             while not self._lines:
+                if stopped():
+                    raise ChildStopped
+                if time.monotonic() > until:
+                    raise TimeoutError
                 if not selector.select(timeout=0.5):
-                    if stopped():
-                        raise ChildStopped
-                    if time.monotonic() > until:
-                        raise TimeoutError
                     continue
                 piece = os.read(self.process.stdout.fileno(), 1 << 18)
                 if not piece:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from labeling.documents import saved_views
+from labeling.documents import saved_filters
 from labeling.models import SavedView
 from slmstudio.errors import Refused
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
@@ -35,13 +35,13 @@ def test_view_is_saved_shown_and_deleted(desk: Desk) -> None:
 
 def test_a_view_of_the_same_name_is_replaced(desk: Desk) -> None:
     for query in ("state=new", "state=submitted"):
-        saved_views.save_view(project=desk.project, user=desk.people["owner"], name="Mine", query=query)
-    saved_views.save_view(project=desk.project, user=desk.people["manager"], name="Mine", query="q=x")
+        saved_filters.save_view(project=desk.project, user=desk.people["owner"], name="Mine", query=query)
+    saved_filters.save_view(project=desk.project, user=desk.people["manager"], name="Mine", query="q=x")
     assert set(SavedView.objects.values_list("query", flat=True)) == {"state=submitted", "q=x"}
 
 
 def test_shared_view_permissions(desk: Desk) -> None:
-    view = saved_views.save_view(
+    view = saved_filters.save_view(
         project=desk.project, user=desk.people["reviewer"], name="For all", query="state=new", shared=True
     )
     url = desk.url(f"documents/views/{view.pk}/remove/")
@@ -56,7 +56,7 @@ def test_shared_view_permissions(desk: Desk) -> None:
 
 
 def test_private_view_of_another_user_stays(desk: Desk) -> None:
-    view = saved_views.save_view(project=desk.project, user=desk.people["reviewer"], name="Mine", query="state=new")
+    view = saved_filters.save_view(project=desk.project, user=desk.people["reviewer"], name="Mine", query="state=new")
     desk.as_("owner").post(desk.url(f"documents/views/{view.pk}/remove/"))
     assert SavedView.objects.exists()
 
@@ -85,15 +85,17 @@ def test_invalid_view_has_a_message(desk: Desk, data: dict[str, str], message: s
 
 
 def test_view_limit(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saved_views, "MAX_VIEWS", 1)
-    saved_views.save_view(project=desk.project, user=desk.people["owner"], name="One", query="")
+    monkeypatch.setattr(saved_filters, "MAX_VIEWS", 1)
+    saved_filters.save_view(project=desk.project, user=desk.people["owner"], name="One", query="")
     with pytest.raises(Refused, check=lambda refusal: refusal.code == "limit"):
-        saved_views.save_view(project=desk.project, user=desk.people["owner"], name="Two", query="")
+        saved_filters.save_view(project=desk.project, user=desk.people["owner"], name="Two", query="")
 
 
 def test_hostile_names_are_escaped(desk: Desk) -> None:
     hostile = "<script>alert(1)</script>"
-    saved_views.save_view(project=desk.project, user=desk.people["owner"], name=hostile, query="q=%3Cb%3E", shared=True)
+    saved_filters.save_view(
+        project=desk.project, user=desk.people["owner"], name=hostile, query="q=%3Cb%3E", shared=True
+    )
     page = desk.as_("annotator").get(desk.url("documents/")).content.decode()
     assert hostile not in page
     assert "&lt;script&gt;" in page

@@ -6,7 +6,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.http import require_POST
 
-from labeling.documents import saved_views
+from labeling.documents import saved_filters
 from labeling.models import SavedView
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
@@ -19,7 +19,7 @@ def save(request: SignedInRequest, slug: str) -> HttpResponse:
     project = project_for(request.user, slug, Action.READ)
     query = request.POST.get("query", "")
     try:
-        view = saved_views.save_view(
+        view = saved_filters.save_view(
             project=project,
             user=request.user,
             name=request.POST.get("name", ""),
@@ -40,7 +40,7 @@ def delete(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Deletes a view; its filters stay in the URL."""
     project, view = object_for(request.user, slug, Action.READ, SavedView, pk=pk)
     try:
-        saved_views.delete_view(view=view, user=request.user, can_delete_shared=Action.CURATE in project.can)
+        saved_filters.delete_view(view=view, user=request.user, can_delete_shared=Action.CURATE in project.can)
     except Refused as refusal:
         messages.error(request, str(refusal))
     else:
