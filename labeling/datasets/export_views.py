@@ -13,6 +13,7 @@ from labeling.datasets.formats.registry import FORMATS
 from labeling.documents.bulk_edit import MAX_IDS
 from labeling.documents.list import search
 from labeling.documents.list.filters import Filters, read_filters
+from labeling.models import Document, Project, SchemaMigration, Split
 from slmstudio.access import Action, may, project_for
 from slmstudio.database.transactions import StatementTimeout, statement_timeout
 from slmstudio.errors import Refused

@@ -16,7 +16,7 @@ def rename_parameter(apps: Any, schema_editor: Any) -> None:
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('labeling', '0002_plain_labels'),
+        ('labeling', '0003_studies'),
     ]
 
     operations = [
