@@ -48,8 +48,8 @@ def frozen(name: str, contract: dict[str, Any], documents: list[dict[str, Any]])
     from labeling.datasets.freeze import freeze
     from labeling.datasets.freeze_rules import Rules
     from labeling.datasets.near_duplicates import THRESHOLD
+    from labeling.imports.bulk_copy import import_rows
     from labeling.imports.rows import ParsedRow
-    from labeling.imports.services import import_rows
     from labeling.projects.services import create_project, save_contract
     from slmstudio.access import Role
 

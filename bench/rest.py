@@ -50,8 +50,8 @@ def _measure(port: int, rounds: int) -> list[tuple[str, Samples, Samples]]:
 
     from labeling.annotation import services as annotation_services
     from labeling.api.serializers import document_detail
+    from labeling.imports.bulk_copy import import_rows
     from labeling.imports.rows import ParsedRow
-    from labeling.imports.services import import_rows
     from labeling.integrations import tokens
     from labeling.models import Document
     from labeling.projects.services import create_project

@@ -11,6 +11,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -252,21 +253,32 @@ def process(edit: BulkEdit) -> None:
     Idempotent: after an interruption it changes the remaining documents, and an undo covers all of them.
     """
     if edit.action == Action.UNDO:
-        _undo(edit)
-        return
-    ids = _targets(edit)
-    edit.send_heartbeat(progress_total=len(ids), progress_done=0, stage="changing documents")
-    totals, is_live = EditTotals(), True
-    totals.changed = sum(count for _, count in edit.params.get("kept", []))
+        origin = BulkEdit.objects.get(pk=edit.params["undoes"], project=edit.project)
+        restore = partial(_restore, edit.project, origin.action)
+        _run(edit, _before(origin), origin.changed, restore, stage="restoring documents")
+    else:
+        ids = _targets(edit)
+        _run(edit, ids, len(ids), partial(_change, edit), stage="changing documents")
+
+
+def _run(
+    edit: BulkEdit, items: Iterable[Any], total: int, change: Callable[[list[Any]], "BatchResult"], *, stage: str
+) -> None:
+    edit.send_heartbeat(progress_total=total, progress_done=0, stage=stage)
+    done, changed = 0, sum(count for _, count in edit.params.get("kept", []))
+    skipped: Counter[str] = Counter()
+    is_live = True
     try:
-        for batch in _batches(ids, BATCH):
-            result = _change(edit, batch)
-            totals.add(result, len(batch))
-            is_live = edit.send_heartbeat(**totals.columns())
+        for batch in _batches(items, BATCH):
+            result = change(batch)
+            done, changed = done + len(batch), changed + result.changed
+            skipped.update(result.skipped)
+            is_live = edit.send_heartbeat(progress_done=done, changed=changed, left_alone=skipped.total())
             if not is_live:
                 break
     finally:
-        totals.end(edit)
+        edit.params = {**edit.params, "left": dict(skipped)}
+        edit.save(update_fields=["params"])
     if is_live:
         edit.finish()
     else:
@@ -294,28 +306,9 @@ def _change(edit: BulkEdit, batch: Sequence[int]) -> "BatchResult":
 
 def _before(edit: BulkEdit) -> Iterator[Any]:
     """The values of the changed documents before and after, one document at a time."""
-    kept = edit.params["kept"]
-    for key, _ in [(kept, 0)] if isinstance(kept, str) else kept:  # early edits stored one file
+    for key, _ in edit.params["kept"]:
         with artifacts.store().open(key) as lines:
             yield from map(json.loads, lines)
-
-
-def _undo(edit: BulkEdit) -> None:
-    origin = BulkEdit.objects.get(pk=edit.params["undoes"], project=edit.project)
-    edit.send_heartbeat(progress_total=origin.changed, progress_done=0, stage="restoring documents")
-    totals, is_live = EditTotals(), True
-    for batch in _batches(_before(origin), BATCH):
-        with transaction.atomic():
-            result = _restore(edit.project, origin.action, batch)
-        totals.add(result, len(batch))
-        is_live = edit.send_heartbeat(**totals.columns())
-        if not is_live:
-            break
-    totals.end(edit)
-    if is_live:
-        edit.finish()
-    else:
-        edit.cancelled()
 
 
 @dataclass
@@ -325,26 +318,6 @@ class BatchResult:
     changed: int
     skipped: Counter[str]
     lines: list[bytes]
-
-
-class EditTotals:
-    """The result of all batches so far."""
-
-    def __init__(self) -> None:
-        self.done, self.changed, self.skipped = 0, 0, Counter[str]()
-
-    def add(self, result: BatchResult, size: int) -> None:
-        self.done += size
-        self.changed += result.changed
-        self.skipped.update(result.skipped)
-
-    def columns(self) -> dict[str, int]:
-        return {"progress_done": self.done, "changed": self.changed, "left_alone": sum(self.skipped.values())}
-
-    def end(self, edit: BulkEdit) -> None:
-        """Stores the reasons."""
-        edit.params = {**edit.params, "left": dict(self.skipped)}
-        edit.save(update_fields=["params"])
 
 
 def _targets(edit: BulkEdit) -> "array[int]":
@@ -406,6 +379,7 @@ def _apply(project: Project, action: str, params: Mapping[str, Any], ids: Sequen
     return BatchResult(len(changes), skipped, lines)
 
 
+@transaction.atomic
 def _restore(project: Project, action: str, lines: Sequence[Any]) -> BatchResult:
     locked = _lock_documents(project, action, [line[0] for line in lines])
     changes: dict[int, dict[str, Any]] = {}

@@ -52,6 +52,11 @@ class Reject:
     reason: str
     file: str = ""
 
+    def as_json(self) -> dict[str, Any]:
+        """As imports store it and as their file of rejected rows has it."""
+        row = {"row": self.row, "id": self.id, "reason": self.reason}
+        return {**row, "file": self.file} if self.file else row
+
 
 @dataclass
 class ImportResult:
@@ -137,22 +142,13 @@ def import_rows(
     as_holdout: bool = False,
     synthetic: bool = False,
     user: User | None = None,
-    progress: Callable[[ImportResult], bool] | None = None,
-    on_reject: Callable[[Reject, str], None] | None = None,
 ) -> ImportResult:
-    """Imports rows in batches, one transaction each; memory does not grow with their number.
-
-    ``progress`` is called after every batch and stops the import by returning False. ``on_reject`` is called for every
-    rejected row with its original line.
-    """
+    """Imports rows in batches, one transaction each; memory does not grow with their number."""
     task = ImportTask(project, source[:200], as_holdout, synthetic, user, source)
     result = ImportResult()
     for batch in batches(rows):
-        write(task, batch, result, on_reject)
+        write(task, batch, result)
         del batch  # frees its memory before the next is read
-        if progress is not None and not progress(result):
-            result.stopped = True
-            break
     return result
 
 

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from labeling.contract.errors import ContractError
 from labeling.imports import reservations, services, uploads
-from labeling.imports.forms import ExchangesForm, NewProjectForm
+from labeling.imports.forms import NewProjectForm, OptionsForm
 from labeling.imports.uploads import MAX_UPLOAD, Upload, review_exchanges
 from labeling.models import Project
 from labeling.projects.services import (
@@ -50,7 +50,7 @@ def exchanges(request: SignedInRequest, slug: str) -> HttpResponse:
         if request.session.get(_SESSION, {}).get(slug) == signed:
             _remember(request, project, "")
         return redirect_to(request, reverse("import", args=[slug]))
-    form = ExchangesForm(data, upload.format)
+    form = OptionsForm(data, formats=[upload.format])
     if request.method == "POST":
         try:
             run = services.start_upload(
@@ -75,7 +75,7 @@ def use_instruction(request: SignedInRequest, slug: str) -> HttpResponse:
     query.pop("csrfmiddlewaretoken", None)
     try:
         upload, _ = uploads.upload_from_signature(query.get("u", ""), project)
-        form = ExchangesForm(query, upload.format)
+        form = OptionsForm(query, formats=[upload.format])
         shared = review_exchanges(upload, form.chosen(), project.schema_version).shared
     except Refused as refusal:
         messages.error(request, str(refusal))
@@ -90,7 +90,7 @@ def use_instruction(request: SignedInRequest, slug: str) -> HttpResponse:
     return redirect(f"{reverse('import_exchanges', args=[slug])}?{query.urlencode()}")
 
 
-def _context(project: Project, upload: Upload, form: ExchangesForm) -> dict[str, Any]:
+def _context(project: Project, upload: Upload, form: OptionsForm) -> dict[str, Any]:
     context: dict[str, Any] = {"project": project, "form": form, "version": project.schema_version}
     options = form.chosen()
     try:
@@ -98,7 +98,7 @@ def _context(project: Project, upload: Upload, form: ExchangesForm) -> dict[str,
     except Refused as refusal:
         return {**context, "error": str(refusal)}
     if "shape" not in options:
-        form.show_detected(review.shapes)
+        form.show_detected("shape", review.shapes)
     instruction = project.contract.instruction
     prompt = review.shared.instruction if review.shared else ""
     return {

@@ -9,7 +9,7 @@ from django.core.files import File
 from django.core.files.base import ContentFile
 
 from labeling.imports.formats.base import PASTED, Format, Option
-from labeling.imports.formats.column_mapping import MAX_COLUMNS, Preview
+from labeling.imports.formats.column_mapping import MAX_COLUMNS
 from labeling.imports.formats.registry import FORMATS
 from labeling.projects.forms import ProjectNameForm
 from labeling.widgets import SELECT
@@ -47,6 +47,11 @@ class OptionsForm(forms.Form):
         self.is_valid()
         values = {name: option.parse(self.cleaned_data.get(name, "")) for name, option in self.options.items()}
         return {name: value for name, value in values.items() if value is not None}
+
+    def show_detected(self, name: str, label: str) -> None:
+        """Names the detected value of an option in its choices."""
+        field: Any = self.fields[name]
+        field.choices = [("", f"Detected: {label}"), *field.choices[1:]]
 
 
 def _option_field(option: Option) -> forms.ChoiceField:
@@ -155,18 +160,6 @@ class ImportForm(OptionsForm):
         return {name: self.cleaned_data[name] for name in ("as_holdout", "synthetic")}
 
 
-class ExchangesForm(OptionsForm):
-    """The options of a file of exchanges. ``file_format``: chosen or detected."""
-
-    def __init__(self, data: Any, file_format: Format) -> None:
-        super().__init__(data, formats=[file_format])
-
-    def show_detected(self, titles: str) -> None:
-        """Names the detected shapes in the choices."""
-        field: Any = self.fields["shape"]
-        field.choices = [("", f"Detected: {titles}"), *field.choices[1:]]
-
-
 class NewProjectForm(ProjectNameForm):
     """A project that begins with files of exchanges."""
 
@@ -192,15 +185,6 @@ class NewProjectForm(ProjectNameForm):
 
 class ColumnsForm(OptionsForm):
     """The options of a table, and the role of each of its columns (``c0``, ``c1``, ...)."""
-
-    def __init__(self, data: Any, table: Format) -> None:
-        super().__init__(data, formats=[table])
-
-    def show_detected(self, preview: Preview) -> None:
-        """Names the detected values in the choices."""
-        for name, value in preview.detected.items():
-            field: Any = self.fields[name]
-            field.choices = [("", f"Detected: {self.options[name].label_of(value)}"), *field.choices[1:]]
 
     def roles(self) -> list[str]:
         """The chosen roles of the columns, "" where none was chosen."""

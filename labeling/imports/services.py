@@ -22,7 +22,6 @@ from labeling.documents import search_index
 from labeling.imports import reservations, uploads
 from labeling.imports.bulk_copy import ImportResult, ImportTask, Reject, import_rows, write
 from labeling.imports.formats.base import Context, Progress
-from labeling.imports.formats.jsonl import parse_jsonl
 from labeling.imports.formats.registry import FORMATS, open_file, options_error
 from labeling.imports.prefetch import Prefetcher
 from labeling.imports.rows import ParsedRow, ReadError
@@ -39,18 +38,6 @@ from slmstudio.storage import artifacts
 PAGE_PROGRESS_SECONDS = 1.0
 #: without a row or a page, after which an import fails: it would block the queue
 READ_SECONDS = 600.0
-
-__all__ = [
-    "ImportResult",
-    "ParsedRow",
-    "import_rows",
-    "insert_rows",
-    "parse_jsonl",
-    "process",
-    "restart",
-    "start_import",
-    "start_upload",
-]
 
 
 def start_import(
@@ -213,9 +200,7 @@ def _import(run: ImportRun, path: Path, folder: Path, rejects: IO[bytes]) -> tup
     """The result, and the encodings of the texts."""
 
     def write_reject(reject: Reject, raw: str) -> None:
-        line = {"row": reject.row, "id": reject.id, "reason": reject.reason, "line": raw}
-        if reject.file:
-            line["file"] = reject.file
+        line = {**reject.as_json(), "line": raw}
         rejects.write(f"{json.dumps(line, ensure_ascii=False)}\n".encode(errors="replace"))
 
     task = ImportTask(run.project, run.file_name, run.as_holdout, run.synthetic, run.created_by, f"import-{run.pk}")
@@ -318,10 +303,7 @@ def _columns(result: ImportResult) -> dict[str, Any]:
         "imported": result.imported,
         "duplicates": result.duplicates,
         "rejected": result.rejected,
-        "rejects": [
-            {"row": r.row, "id": r.id, "reason": r.reason, **({"file": r.file} if r.file else {})}
-            for r in result.rejects
-        ],
+        "rejects": [reject.as_json() for reject in result.rejects],
     }
 
 

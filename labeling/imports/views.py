@@ -79,7 +79,7 @@ def columns(request: SignedInRequest, slug: str) -> HttpResponse:
     except Refused as refusal:
         messages.error(request, str(refusal))
         return redirect_to(request, reverse("import", args=[slug]))
-    form = ColumnsForm(data, upload.format)
+    form = ColumnsForm(data, formats=[upload.format])
     context = _columns_context(project, upload, form)
     if request.method == "POST" and not context["error"]:
         try:
@@ -104,7 +104,8 @@ def _columns_context(project: Project, upload: uploads.Upload, form: ColumnsForm
         review = review_table(upload, form.chosen(), project.schema_version, form.roles())
     except Refused as refusal:
         return {"error": str(refusal), "columns": [], "rows": []}
-    form.show_detected(review.table)
+    for name, value in review.table.detected.items():
+        form.show_detected(name, form.options[name].label_of(value))
     names = enumerate(review.table.names)
     return {
         "error": review.error,

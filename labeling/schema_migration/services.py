@@ -7,7 +7,7 @@ interrupted run resumes and skips migrated documents (see ``labeling.schema_migr
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -155,17 +155,7 @@ class MigrationTotals:
 
     def result(self) -> dict[str, Any]:
         """The result as it is stored."""
-        return {
-            "looked_at": self.looked_at,
-            "kept": self.kept,
-            "broken": self.broken,
-            "drafts": self.drafts,
-            "restored": self.restored,
-            "changed": self.changed,
-            "fits": self.fits,
-            "breaks": self.breaks,
-            "reasons": sorted(self.reasons.items(), key=lambda item: -item[1])[:20],
-        }
+        return {**asdict(self), "reasons": sorted(self.reasons.items(), key=lambda item: -item[1])[:20]}
 
 
 def process(run: SchemaMigration) -> None:

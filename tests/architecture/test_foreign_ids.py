@@ -23,8 +23,8 @@ from evaluation.prelabels import services as prelabel_services
 from labeling.annotation import services as annotation_services
 from labeling.comments import services as comment_services
 from labeling.documents import bulk_edit, saved_filters
+from labeling.imports.bulk_copy import import_rows
 from labeling.imports.rows import ParsedRow
-from labeling.imports.services import import_rows
 from labeling.integrations import deliveries, tokens, webhooks
 from labeling.models import Document, Study, Webhook
 from labeling.projects.services import create_project

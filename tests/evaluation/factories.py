@@ -24,8 +24,8 @@ from evaluation.runs import services as run_services
 from labeling.datasets import freeze
 from labeling.datasets import queries as dataset_queries
 from labeling.demo.samples import Sample, generate
+from labeling.imports.bulk_copy import import_rows
 from labeling.imports.rows import ParsedRow
-from labeling.imports.services import import_rows
 from labeling.models import DatasetVersion, Document, Membership, Project, Split
 from labeling.projects.services import create_project, save_contract
 from slmstudio.access import Role

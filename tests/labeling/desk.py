@@ -10,7 +10,8 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from django.test import Client
 
-from labeling.imports.services import ImportResult, import_rows, parse_jsonl
+from labeling.imports.bulk_copy import ImportResult, import_rows
+from labeling.imports.formats.jsonl import parse_jsonl
 from labeling.models import Project
 from labeling.projects.services import create_project
 from slmstudio.access import Role

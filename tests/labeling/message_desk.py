@@ -5,8 +5,8 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 
+from labeling.imports.bulk_copy import import_rows
 from labeling.imports.rows import ParsedRow
-from labeling.imports.services import import_rows
 from labeling.models import Project
 from labeling.projects.services import create_project
 from slmstudio.access import Role

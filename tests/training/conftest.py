@@ -59,7 +59,8 @@ def project(people: dict[str, Any]) -> "Project":
 def dataset(project: "Project", people: dict[str, Any]) -> "DatasetVersion":
     """Twenty receipts, frozen: training, validation and hold-out."""
     from labeling.datasets.freeze import freeze
-    from labeling.imports.services import ParsedRow, import_rows
+    from labeling.imports.bulk_copy import import_rows
+    from labeling.imports.rows import ParsedRow
 
     parsed = (ParsedRow(number, receipt(number)) for number in range(1, 21))
     import_rows(project=project, rows=parsed, source="test", user=people["engineer"])

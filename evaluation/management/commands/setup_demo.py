@@ -20,7 +20,8 @@ from evaluation.models import PipelineRun
 from evaluation.pipeline.services import start_pipeline
 from labeling.datasets.freeze import freeze
 from labeling.demo.samples import Sample, generate
-from labeling.imports.services import ParsedRow, import_rows
+from labeling.imports.bulk_copy import import_rows
+from labeling.imports.rows import ParsedRow
 from labeling.models import DatasetVersion, Project
 from labeling.projects.services import create_project
 from slmstudio.access import Role

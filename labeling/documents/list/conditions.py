@@ -35,16 +35,10 @@ class Condition:
     rare: str = ""
 
 
-@dataclass(frozen=True)
-class ColumnFilter:
-    """The filters on columns of the document (``d``), for which the planner has statistics."""
-
-    where: str
-    params: tuple[Any, ...]
-
-
-def column_filter(project: Project, filters: Filters) -> ColumnFilter:
-    """The filters that an index of documents can answer in the order of ids."""
+def column_filter(project: Project, filters: Filters) -> SQL:
+    """The filters on columns of the document (``d``), for which the planner has statistics: an index of documents
+    answers them in the order of ids.
+    """
     parts: list[SQL] = [("d.project_id = %s", (project.pk,))]
     if filters.state:
         parts.append(("d.state = %s", (filters.state,)))
@@ -62,7 +56,7 @@ def column_filter(project: Project, filters: Filters) -> ColumnFilter:
         parts.append(("d.assigned_to_id IS NOT NULL", ()))
     elif filters.assigned:
         parts.append(("d.assigned_to_id = (SELECT u.id FROM auth_user u WHERE u.username = %s)", (filters.assigned,)))
-    return ColumnFilter(" AND ".join(sql for sql, _ in parts), tuple(value for _, values in parts for value in values))
+    return _all(parts)
 
 
 def _imported(project: Project, key: str) -> SQL:
@@ -92,13 +86,19 @@ def conditions_of(project: Project, filters: Filters) -> list[Condition]:
     return conditions
 
 
-def as_condition(columns: ColumnFilter) -> Condition:
+def _all(parts: Iterable[SQL]) -> SQL:
+    listed = list(parts)
+    return " AND ".join(sql for sql, _ in listed), tuple(value for _, values in listed for value in values)
+
+
+def as_condition(columns: SQL) -> Condition:
     """The column filter as a condition, for orders of other tables."""
+    where, params = columns
     return Condition(
-        f"(SELECT {columns.where} FROM labeling_document d WHERE d.id = {{id}})",
-        columns.params,
-        f"SELECT d.id FROM labeling_document d WHERE {columns.where}",
-        columns.params,
+        f"(SELECT {where} FROM labeling_document d WHERE d.id = {{id}})",
+        params,
+        f"SELECT d.id FROM labeling_document d WHERE {where}",
+        params,
     )
 
 
@@ -214,8 +214,7 @@ def _score(project: Project, filters: Filters) -> Condition:
         parts.append(("s.score >= %s", (filters.above / 100,)))
     if filters.wrong:
         parts.append(("s.wrong_fields @> ARRAY[%s]::varchar[]", (filters.wrong,)))
-    where = " AND ".join(sql for sql, _ in parts)
-    params = tuple(value for _, values in parts for value in values)
+    where, params = _all(parts)
     return Condition(
         f"COALESCE((SELECT {where} FROM labeling_documentscore s WHERE s.document_id = {{id}}), false)",
         params,
@@ -229,5 +228,4 @@ def all_checks(checks: Iterable[Condition], reference: str) -> SQL:
     conditions = list(checks)
     if not conditions:
         return "true", ()
-    sql = " AND ".join(check.check.replace("{id}", reference) for check in conditions)
-    return sql, tuple(value for check in conditions for value in check.check_params)
+    return _all((check.check.replace("{id}", reference), check.check_params) for check in conditions)

@@ -130,20 +130,19 @@ def count(project: Project, filters: Filters, shown: Page | None = None) -> Appr
         return state_counts(project).total
     if replace(filters, state="", order="", errors=()) == Filters():
         return state_counts(project).get(filters.state)
-    columns = column_filter(project, filters)
+    where, params = column_filter(project, filters)
     try:
         with statement_timeout(_COUNT_MS) as cursor:
             cursor.execute(
-                "SELECT count(*) FROM (SELECT 1 FROM labeling_document d "
-                f"WHERE {columns.where} LIMIT {EXACT_OF_FILTER + 1}) d",
-                columns.params,
+                f"SELECT count(*) FROM (SELECT 1 FROM labeling_document d WHERE {where} LIMIT {EXACT_OF_FILTER + 1}) d",
+                params,
             )
             number = cursor.fetchone()[0]
     except StatementTimeout:
         return _sample_estimate(project, filters, shown)
     if number <= EXACT_OF_FILTER:
         return ApproximateCount(number)
-    return ApproximateCount(max(number, _round(_planner_estimate(columns.where, columns.params))), is_estimate=True)
+    return ApproximateCount(max(number, _round(_planner_estimate(where, params))), is_estimate=True)
 
 
 def _planner_estimate(where: str, params: tuple[Any, ...]) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils.dateparse import parse_datetime
 
-from labeling.documents.list.conditions import SQL, ColumnFilter
+from labeling.documents.list.conditions import SQL
 from labeling.models import Project
 
 #: in an order: the key (None if documents are sorted by id) and the document's id
@@ -31,13 +31,14 @@ class Order:
         """The opposite order."""
         return Order(self.table, self.key, self.id, not self.descending, self.only)
 
-    def source(self, project: Project, columns: ColumnFilter | None) -> SQL:
+    def source(self, project: Project, columns: SQL | None) -> SQL:
         """``FROM ... WHERE ...`` of the rows of the project that match the column filter.
 
         ``columns`` can only be given for orders of the document table.
         """
         if columns is not None and not self.key:
-            return f"labeling_document d WHERE {columns.where}", columns.params
+            where, params = columns
+            return f"labeling_document d WHERE {where}", params
         alias = "k" if self.key else "d"
         return f"{self.table} {alias} WHERE {alias}.project_id = %s AND {self.only}", (project.pk,)
 

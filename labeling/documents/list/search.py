@@ -18,7 +18,7 @@ from django.db.models import QuerySet
 from django.db.models.expressions import RawSQL
 
 from labeling.documents.list.conditions import (
-    ColumnFilter,
+    SQL,
     Condition,
     all_checks,
     as_condition,
@@ -111,8 +111,9 @@ def matching_documents(project: Project, filters: Filters) -> QuerySet[Document]
     if not filters.active:
         return rows
     columns, conditions = column_filter(project, filters), conditions_of(project, filters)
-    sql = f"SELECT d.id FROM labeling_document d WHERE {columns.where}"
-    params = list(columns.params)
+    where, values = columns
+    sql = f"SELECT d.id FROM labeling_document d WHERE {where}"
+    params = list(values)
     for condition in conditions:
         sql += f" AND d.id IN ({condition.candidates})"
         params += condition.candidates_params
@@ -127,7 +128,7 @@ class _Search:
 
     project: Project
     order: Order
-    columns: ColumnFilter
+    columns: SQL
     conditions: list[Condition]
     budget: float
     matches: list[Position] = field(default_factory=list)
@@ -171,7 +172,7 @@ class _Search:
 
     def _check_columns_by_row(self) -> None:
         self._columns_in_source = False
-        if self.columns.params != (self.project.pk,):
+        if self.columns[1] != (self.project.pk,):
             self.conditions = [*self.conditions, as_condition(self.columns)]
 
     def _source(self, position: Position | None) -> tuple[str, list[Any]]:
@@ -198,7 +199,7 @@ class _Search:
         If that takes too long, the column filter is checked by row (it can match nothing in a large range), then fewer
         rows are scanned (their texts can be long).
         """
-        narrowed = self._columns_in_source and self.columns.params != (self.project.pk,)
+        narrowed = self._columns_in_source and self.columns[1] != (self.project.pk,)
         tries = [count, count, *_RETRY_ROWS] if narrowed else [count, *_RETRY_ROWS]
         for number, rows in enumerate(tries):
             last = number == len(tries) - 1

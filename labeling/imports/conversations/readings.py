@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from labeling.imports.conversations.exchanges import Exchange
 from labeling.imports.conversations.shapes import Shape
-from labeling.imports.formats.column_mapping import without_null
+from labeling.imports.formats.column_mapping import fitting
 from slmstudio.contract.json_text import JsonError, dumps, loads
 from slmstudio.contract.output_json import extract_json, strip_reasoning
 from slmstudio.contract.schema.compiled import CompiledSchema
@@ -130,10 +130,7 @@ def fit(value: Any, compiled: CompiledSchema) -> Any:
     names = list(compiled.schema.get("properties", ()))
     if not isinstance(value, dict) and len(names) == 1:
         value = {names[0]: value}
-    if not compiled.validate(value):
-        return value
-    shorter = without_null(value)
-    return value if compiled.validate(shorter) else shorter
+    return fitting(value, compiled)
 
 
 @dataclass(frozen=True, slots=True)

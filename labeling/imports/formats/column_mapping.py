@@ -189,17 +189,21 @@ class Mapper:
             except JsonError as error:
                 raise ValueError(f"the column {column} is not JSON: {error}") from None
         # A table has a cell for every field, also for fields that a row lacks.
-        if cell is not None and self.compiled.validate(cell):
-            shorter = without_null(cell)
-            return cell if self.compiled.validate(shorter) else shorter
-        return cell
+        return None if cell is None else fitting(cell, self.compiled)
 
 
-def without_null(value: Any) -> Any:
-    """The value without keys that are null."""
+def fitting(value: Any, compiled: CompiledSchema) -> Any:
+    """The value; without the keys that are null if only that is valid."""
+    if not compiled.validate(value):
+        return value
+    shorter = _without_null(value)
+    return value if compiled.validate(shorter) else shorter
+
+
+def _without_null(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: without_null(item) for name, item in value.items() if item is not None}
-    return [without_null(item) for item in value] if isinstance(value, list) else value
+        return {name: _without_null(item) for name, item in value.items() if item is not None}
+    return [_without_null(item) for item in value] if isinstance(value, list) else value
 
 
 def _put(gold: dict[str, Any], steps: tuple[str | int | None, ...], value: Any) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any, Final
 
 from labeling.imports.formats.base import RESERVE, FileHead, Format, Source
-from labeling.imports.formats.column_mapping import UNAMBIGUOUS, arrays, without_null
+from labeling.imports.formats.column_mapping import UNAMBIGUOUS, arrays, fitting
 from labeling.imports.formats.encodings import read_text, to_utf8
 from labeling.imports.formats.json_values import first_item, first_line, is_list, is_spread, parsed_values
 from labeling.imports.rows import ParsedRow, RowPrediction
@@ -68,7 +68,7 @@ def _row(number: int, task: Any, compiled: CompiledSchema, raw: str) -> ParsedRo
     newest = _newest(task.get("annotations", task.get("completions")))
     if newest is not None:
         gold, evidence = _value(newest, compiled, text)
-        row["gold"] = _fitting(gold, compiled)
+        row["gold"] = fitting(gold, compiled)
     predictions = tuple(_predictions(task.get("predictions"), compiled, text))
     return ParsedRow(number, row, "", raw, evidence=evidence, predictions=predictions)
 
@@ -113,15 +113,7 @@ def _predictions(value: Any, compiled: CompiledSchema, text: str) -> Iterator[Ro
                 predicted, _ = _value(prediction, compiled, text)
             except _TaskError:
                 continue  # a prediction outside the schema cannot fill the form
-            yield RowPrediction(dumps(_fitting(predicted, compiled)), str(prediction.get("model_version") or "")[:200])
-
-
-def _fitting(value: Any, compiled: CompiledSchema) -> Any:
-    """The value; without null keys if only that fits the schema."""
-    if not compiled.validate(value):
-        return value
-    shorter = without_null(value)
-    return value if compiled.validate(shorter) else shorter
+            yield RowPrediction(dumps(fitting(predicted, compiled)), str(prediction.get("model_version") or "")[:200])
 
 
 @dataclass

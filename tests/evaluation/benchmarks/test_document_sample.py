@@ -13,8 +13,8 @@ from evaluation.models import Benchmark, EvalRun
 from evaluation.runs import few_shot
 from labeling.datasets import freeze
 from labeling.datasets import queries as dataset_queries
+from labeling.imports.bulk_copy import import_rows
 from labeling.imports.rows import ParsedRow
-from labeling.imports.services import import_rows
 from labeling.models import DatasetItem, Document, Split
 from slmstudio.errors import Refused
 from tests.evaluation.benchmark_desk import started

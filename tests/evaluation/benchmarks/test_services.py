@@ -17,8 +17,8 @@ from evaluation.runs import services as run_services
 from evaluation.runs import summary
 from evaluation.runs.jobs import run_evaluation
 from labeling.datasets.freeze import freeze
+from labeling.imports.bulk_copy import import_rows
 from labeling.imports.rows import ParsedRow
-from labeling.imports.services import import_rows
 from labeling.models import Document, DocumentScore
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status

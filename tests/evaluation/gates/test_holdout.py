@@ -17,8 +17,8 @@ from evaluation.gates.verdicts import Verdict
 from evaluation.models import Endpoint, EvalOutput, EvalRun, GateReport
 from labeling.annotation import services as annotation_services
 from labeling.datasets import freeze
+from labeling.imports.bulk_copy import import_rows
 from labeling.imports.rows import ParsedRow
-from labeling.imports.services import import_rows
 from labeling.models import DatasetVersion, Document
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status

@@ -13,8 +13,8 @@ from evaluation.models import AuditEntry, GateReport
 from labeling.annotation import services as annotation_services
 from labeling.annotation.queue import next_document
 from labeling.datasets import freeze, holdout_sampling
+from labeling.imports.bulk_copy import import_rows
 from labeling.imports.rows import ParsedRow
-from labeling.imports.services import import_rows
 from labeling.models import DatasetItem, Document
 from slmstudio.errors import Refused
 from tests.evaluation.factories import World, evaluated, right

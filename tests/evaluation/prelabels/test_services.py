@@ -16,8 +16,8 @@ from evaluation.prelabels import services as prelabel_services
 from evaluation.prelabels.jobs import run_prelabels
 from evaluation.prelabels.services import PrelabelWriter, cancel, run_statistics, start_prelabels
 from labeling.annotation import predictions
+from labeling.imports.bulk_copy import import_rows
 from labeling.imports.rows import ParsedRow
-from labeling.imports.services import import_rows
 from labeling.models import Annotation, Document, Gold, Prediction
 from labeling.projects.services import create_project
 from slmstudio.contract.json_text import dumps

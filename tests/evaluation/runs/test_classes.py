@@ -13,8 +13,8 @@ from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import summary
 from evaluation.runs.slices import current_slices
 from labeling.datasets import freeze
+from labeling.imports.bulk_copy import import_rows
 from labeling.imports.rows import ParsedRow
-from labeling.imports.services import import_rows
 from labeling.projects.services import create_project
 from slmstudio.contract.json_text import dumps
 from tests.evaluation.factories import World, evaluated, right

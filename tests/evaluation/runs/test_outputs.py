@@ -10,8 +10,8 @@ from evaluation.runs.outputs import InvalidOutputs, OutputWriter
 from evaluation.runs.services import start_evaluation
 from labeling.datasets import freeze
 from labeling.datasets import queries as dataset_queries
+from labeling.imports.bulk_copy import import_rows
 from labeling.imports.rows import ParsedRow
-from labeling.imports.services import import_rows
 from labeling.models import DatasetVersion
 from labeling.projects.services import create_project
 from slmstudio.contract.json_text import dumps, loads

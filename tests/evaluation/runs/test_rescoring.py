@@ -18,8 +18,8 @@ from evaluation.runs import outputs, rescoring, summary
 from evaluation.templatetags.evaluation import field_accuracy_rate, interval
 from labeling.annotation import services as annotation_services
 from labeling.datasets import freeze
+from labeling.imports.bulk_copy import import_rows
 from labeling.imports.rows import ParsedRow
-from labeling.imports.services import import_rows
 from labeling.models import DatasetVersion, Document, DocumentScore
 from labeling.projects.services import create_project, save_contract
 from labeling.review import adjudication

@@ -15,8 +15,8 @@ from evaluation.scores.rates import field_accuracy
 from evaluation.scores.score_view import ScoreView
 from evaluation.templatetags.evaluation import field_accuracy_rate, interval
 from labeling.datasets import freeze
+from labeling.imports.bulk_copy import import_rows
 from labeling.imports.rows import ParsedRow
-from labeling.imports.services import import_rows
 from labeling.projects.services import create_project
 from slmstudio.runs.models import Status
 from slmstudio.text.formatting import percent

@@ -15,8 +15,8 @@ from evaluation.models import EvalRun
 from labeling.datasets import freeze
 from labeling.datasets import queries as dataset_queries
 from labeling.demo.templates import template
+from labeling.imports.bulk_copy import import_rows
 from labeling.imports.rows import ParsedRow
-from labeling.imports.services import import_rows
 from labeling.models import Project
 from labeling.projects.services import create_project
 from slmstudio.contract.json_text import dumps, loads

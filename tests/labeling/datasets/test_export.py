@@ -20,11 +20,12 @@ from labeling.datasets.formats.registry import FORMATS
 from labeling.datasets.freeze import freeze
 from labeling.datasets.queries import file_path, rows
 from labeling.datasets.splits import ORDER
+from labeling.imports.bulk_copy import import_rows
 from labeling.imports.formats.base import Context
 from labeling.imports.formats.jsonl import parse_jsonl
 from labeling.imports.formats.registry import detect, open_file
 from labeling.imports.rows import ParsedRow
-from labeling.imports.services import import_rows, start_import
+from labeling.imports.services import start_import
 from labeling.jobs import run_import
 from labeling.models import Annotation, Document, Gold, Origin
 from slmstudio.contract.schema.compiled import dumps, loads

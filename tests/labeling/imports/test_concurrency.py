@@ -11,7 +11,8 @@ from django.core.files.base import ContentFile
 from django.db import connection
 from django.utils import timezone
 
-from labeling.imports.services import ImportResult, restart, start_import
+from labeling.imports.bulk_copy import ImportResult
+from labeling.imports.services import restart, start_import
 from labeling.models import Document, Gold, ImportRun
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import reap_lost_runs, requeue_interrupted

@@ -18,8 +18,10 @@ from django.utils import timezone
 
 from labeling.imports import bulk_copy, prefetch
 from labeling.imports import services as import_services
+from labeling.imports.bulk_copy import import_rows
+from labeling.imports.formats.jsonl import parse_jsonl
 from labeling.imports.rows import ParsedRow
-from labeling.imports.services import ImportResult, import_rows, start_import
+from labeling.imports.services import start_import
 from labeling.jobs import run_import
 from labeling.models import (
     Annotation,
@@ -131,23 +133,9 @@ def test_import_memory_is_constant(desk: Desk) -> None:
     assert peak(6 * bulk_copy.BATCH) < 1.5 * small
 
 
-def test_long_rows_make_small_batches(desk: Desk) -> None:
-    seen: list[int] = []
+def test_long_rows_make_small_batches() -> None:
     rows = jsonl([{"text": f"{number} " + "x" * 900_000} for number in range(8)])
-
-    def note(result: ImportResult) -> bool:
-        seen.append(result.rows)
-        return True
-
-    import_rows(project=desk.project, rows=import_services.parse_jsonl(BytesIO(rows)), source="s", progress=note)
-    assert seen == [5, 8]
-
-
-def test_stopped_import_keeps_rows(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk_copy, "BATCH", 5)
-    result = bring_in(desk.project, [invoice(number) for number in range(20)], progress=lambda so_far: so_far.rows < 10)
-    assert (result.stopped, result.imported) == (True, 10)
-    assert Document.objects.count() == 10
+    assert [len(batch.parsed) for batch in bulk_copy.batches(parse_jsonl(BytesIO(rows)))] == [5, 3]
 
 
 def test_job_imports_once(desk: Desk) -> None:
@@ -217,7 +205,7 @@ def test_real_receipts(shared: Path) -> None:
         pytest.skip(f"no receipts at {path}")
     receipts = make_desk("receipts", template="receipt")
     with path.open("rb") as file:
-        result = import_rows(project=receipts.project, rows=import_services.parse_jsonl(file), source=path.name)
+        result = import_rows(project=receipts.project, rows=parse_jsonl(file), source=path.name)
     assert result.rows == len(path.read_text().splitlines())
     assert result.with_gold > 600
 
