@@ -58,12 +58,6 @@ def test_other_dates_resolve_ambiguity(desk: Desk, client: Client, other: str, e
     assert (found["problems"], found["shown"]["date"]) == ([], expected)
 
 
-def test_json_view_asks_about_ambiguous_date(desk: Desk, client: Client) -> None:
-    text = json.dumps({**json.loads(json.dumps(gold(), default=float)), "date": "03/04/2026"})
-    found = save(client, desk.document(TEXT), None, json=text).json()
-    assert [problem["rule"] for problem in found["problems"]] == ["ambiguous"]
-
-
 def test_api_rejects_ambiguous_date(desk: Desk) -> None:
     document = desk.document(TEXT)
     api = api_of(desk.project, desk.ana)

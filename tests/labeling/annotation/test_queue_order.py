@@ -46,17 +46,6 @@ def test_queue_order(desk: Desk) -> None:
     assert following(desk, desk.ana) is None
 
 
-def test_queue_order_after_a_document(desk: Desk) -> None:
-    first, second, assigned, sent_back = (desk.document() for _ in range(4))
-    assert following(desk, desk.ana) == first
-    assign(desk.ana, assigned)
-    send_back(desk, sent_back, desk.ana)
-    assert following(desk, desk.ana, first) == sent_back
-    assert following(desk, desk.ana, sent_back) == assigned
-    # What was sent back was just looked at, so it does not come again before the rest.
-    assert following(desk, desk.ana, assigned) in (first, second)
-
-
 def test_assigned_document_is_only_in_the_queue_of_its_assignee(desk: Desk) -> None:
     document = desk.document()
     assert assign(desk.ana, document) == assignment.AssignmentResult(1, 0)
@@ -96,20 +85,3 @@ def test_queue_counts(desk: Desk) -> None:
     assert (standing.position, standing.total, standing.left) == (3, 4, 2)
     annotation_services.acquire_lock(document=third, user=desk.ben)
     assert annotation_services.queue_position(document=third, user=desk.ana).left == 1
-
-
-def test_tags_are_in_the_project_vocabulary(desk: Desk) -> None:
-    document = desk.document()
-    desk.project.extra_tags = ["stamped"]
-    desk.project.save(update_fields=["extra_tags"])
-    assert annotation_services.flag(document=document, user=desk.ana, tags=["stamped", "ocr_noise"]) == [
-        "ocr_noise",
-        "stamped",
-    ]
-
-
-def test_skip_removes_a_document_from_the_queue(desk: Desk) -> None:
-    document = desk.document()
-    send_back(desk, document, desk.ana)
-    annotation_services.skip(document=fresh(document), user=desk.ana, reason="blank\x00 page")
-    assert (fresh(document).skip_reason, following(desk, desk.ana)) == ("blank page", None)

@@ -86,23 +86,6 @@ def test_page_sets_refuses_and_resets_shortcuts(desk: Desk) -> None:
     assert preferences.of(desk.ana).keys == {}
 
 
-def test_htmx_gets_the_shortcut_table(desk: Desk) -> None:
-    client = Client()
-    client.force_login(desk.ana)
-    answer = client.post(reverse("my_keys"), {"action": "skip", "chord": "Alt+KeyU"}, headers={"HX-Request": "true"})
-    assert "<html" not in answer.text
-    assert 'data-chord="Alt+KeyU"' in answer.text
-
-
-@pytest.mark.parametrize(("sent", "status"), [({"on": "0"}, 204), ({"on": "2"}, 400), ({}, 400)])
-def test_exceptions_only_is_stored(desk: Desk, sent: dict[str, str], status: int) -> None:
-    client = Client()
-    client.force_login(desk.ana)
-    assert client.post(reverse("exceptions_only"), sent).status_code == status
-    assert preferences.of(desk.ana).exceptions_only is (status != 204)
-    assert client.get(reverse("exceptions_only")).status_code == 405
-
-
 def test_screen_has_the_shortcuts_of_the_user(desk: Desk) -> None:
     preferences.set_key(user=desk.ana, action="submit", chord="Ctrl+Shift+Enter")
     client = Client()

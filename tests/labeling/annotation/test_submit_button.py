@@ -26,16 +26,6 @@ def approves(document: Document, user: User) -> bool:
     return bool(client.get(reverse("label_state", args=["desk", document.pk])).json()["approves"])
 
 
-def test_reviewer_approves_label_of_another_user(desk: Desk) -> None:
-    document = desk.document()
-    assert not approves(document, desk.rita)
-    base = submit(document, desk.ana).version
-    assert not approves(document, desk.ana)
-    assert not approves(document, desk.ben)
-    assert approves(document, desk.rita)
-    assert submit(document, desk.rita, base).approved
-
-
 def test_rejected_label_is_approved_by_reviewer_and_submitted_by_author(desk: Desk) -> None:
     document = desk.document()
     base = submit(document, desk.ana).version

@@ -1,7 +1,6 @@
 """The labeling screen's page and requests, as a browser makes them."""
 
 import json
-import re
 from typing import Any
 
 import pytest
@@ -12,12 +11,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from labeling.annotation import services as annotation_services
 from labeling.form.tree import form_for
 from labeling.models import Annotation, Document, DocumentState, Gold
 from labeling.projects.services import save_contract
 from slmstudio.contract.schema.compiled import compile_schema
-from tests.labeling.label_desk import TEXT, Desk, gold, make_desk
+from tests.labeling.label_desk import TEXT, Desk, make_desk
 from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
@@ -60,15 +58,6 @@ def test_label_redirects_to_the_next_document(desk: Desk) -> None:
     assert "No documents to label" in answer.text
     document = desk.document()
     assert client.get(url("label"))["Location"] == url("label_document", document)
-
-
-def test_the_page_has_the_form_and_the_document(desk: Desk) -> None:
-    document = desk.document()
-    answer = client_of(desk.ana).get(url("label_document", document))
-    assert answer.status_code == 200
-    assert answer.text.count('data-node="leaf"') == 6
-    state = json.loads(re.search(r'id="label-state" type="application/json">(.*?)</script>', answer.text)[1])  # type: ignore[index]
-    assert (state["text"], state["version"], state["entry"]) == (TEXT, 0, {})
 
 
 def test_hostile_text_is_escaped(desk: Desk) -> None:
@@ -197,19 +186,6 @@ def test_locked_document_names_its_user(desk: Desk) -> None:
     assert (found["entry"], found["version"]) == ({"vendor": "Acme"}, 1)
 
 
-def test_queue_strip(desk: Desk) -> None:
-    first, second = desk.document("one"), desk.document("two")
-    annotation_services.acquire_lock(document=second, user=desk.ben)
-    answer = client_of(desk.ana).post(url("label_here", first))
-    assert f"{desk.ben.username} has {second.external_id} open" in answer.text
-    assert "<strong>1</strong> of 2" in answer.text
-    first.refresh_from_db()
-    assert first.locked_by == desk.ana
-    assert client_of(desk.ana).post(url("label_release", first)).status_code == 204
-    first.refresh_from_db()
-    assert first.locked_by is None
-
-
 def test_skip_and_tag(desk: Desk) -> None:
     document = desk.document()
     client = client_of(desk.ana)
@@ -252,14 +228,6 @@ def test_save_needs_csrf_token(desk: Desk) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(desk.ana)
     assert save(client, desk.document(), ENTRY).status_code == 403
-
-
-def test_a_read_only_form_shows_values_and_no_controls(desk: Desk) -> None:
-    compiled = desk.project.schema_version.compiled
-    html = render_to_string("labeling/form/form.html", {"form": form_for(compiled, gold(), read_only=True)})
-    assert "1248.50" in html
-    assert "data-control" not in html
-    assert "<button" not in html
 
 
 def test_every_node_shape_is_rendered() -> None:

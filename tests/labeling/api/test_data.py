@@ -48,12 +48,6 @@ def test_rows_are_imported_immediately(desk: Desk, api: Api, kind: str) -> None:
     assert Gold.objects.count() == 1
 
 
-def test_import_flags(desk: Desk, api: Api) -> None:
-    assert api.post("documents?as_holdout=true&synthetic=true", [invoice(1)]).status == 200
-    document = Document.objects.get()
-    assert (document.holdout, document.synthetic, document.source) == (True, True, "api")
-
-
 def test_many_rows_become_an_import_in_the_background(desk: Desk, api: Api, queues: None) -> None:
     rows = [invoice(number) for number in range(1_001)]
     for body, kind in ((json.dumps(rows).encode(), "application/json"), (jsonl(rows), "application/jsonl")):
@@ -70,11 +64,6 @@ def test_many_rows_become_an_import_in_the_background(desk: Desk, api: Api, queu
     assert [row["id"] for row in api.get("imports").json["items"]] == sorted(
         ImportRun.objects.values_list("pk", flat=True), reverse=True
     )
-
-
-def test_thousand_rows_are_imported_immediately(desk: Desk, api: Api) -> None:
-    answer = api.post("documents", [invoice(number) for number in range(1_000)])
-    assert (answer.status, answer.json["imported"]) == (200, 1_000)
 
 
 @pytest.mark.parametrize(

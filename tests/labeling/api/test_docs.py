@@ -12,7 +12,7 @@ import pytest
 from django.conf import settings as django_settings
 from pytest_django.live_server_helper import LiveServer
 
-from labeling.integrations import deliveries, tokens
+from labeling.integrations import deliveries
 from labeling.models import DatasetVersion, Document, Gold
 from tests.conftest import Workers
 from tests.labeling.api_client import api_of
@@ -84,9 +84,3 @@ def test_documented_signature_check() -> None:
     assert not names["is_authentic"]("whsec_y", deliveries.signature("whsec_x", body, now), body)
     assert not names["is_authentic"]("whsec_x", deliveries.signature("whsec_x", body, now), body + b" ")
     assert not names["is_authentic"]("whsec_x", deliveries.signature("whsec_x", body, now - 400), body)
-
-
-def test_docs_list_scopes_and_retries() -> None:
-    for scope in tokens.SCOPES:
-        assert f"| `{scope}` |" in TEXT
-    assert deliveries.retry_schedule() in " ".join(TEXT.split())

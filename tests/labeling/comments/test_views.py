@@ -128,23 +128,6 @@ def test_overlap_shows_history_of_others_after_a_review(desk: Desk) -> None:
     assert "Bens vendor" in client_of(desk.ana).get(url("label_history", document)).text
 
 
-def test_restore_returns_the_form(desk: Desk) -> None:
-    document = desk.document()
-    draft(desk, document, desk.ben, {"vendor": "Acme"})
-    old = Annotation.objects.get().revisions.get()
-    draft(desk, document, desk.ana, gold(), 1)
-    client = client_of(desk.ana)
-    answer = post(client, "label_restore", document, {"revision": old.pk, "base_version": 2})
-    assert answer.status_code == 200
-    assert (answer.json()["version"], answer.json()["entry"]) == (3, {"vendor": "Acme"})
-    assert Annotation.objects.get(user=desk.ana).value == {"vendor": "Acme"}
-    elsewhere = desk.document()
-    refused = post(client, "label_restore", elsewhere, {"revision": old.pk, "base_version": 0})
-    assert refused.status_code == 422
-    assert "no such revision" in refused.json()["message"]
-    assert post(client, "label_restore", document, {"revision": "x", "base_version": 0}).status_code == 422
-
-
 def predicted(desk: Desk, document: Document, **changes: Any) -> None:
     Project.objects.update(withheld_share=0, confidence_floor=0.8)
     proposal = predictions.PredictionInput(
@@ -178,14 +161,6 @@ def test_pre_filled_form_lists_fields_for_attention(desk: Desk) -> None:
     entry = {**state["entry"], "date": "soon"}
     answer = save(desk, document, 1, entry, answer["evidence"], prediction=number).json()
     assert list(answer["exceptions"]) == ["date"]
-
-
-def test_human_label_is_not_pre_filled(desk: Desk) -> None:
-    document = desk.document()
-    draft(desk, document, desk.ana, {"vendor": "Acme"})
-    predicted(desk, document)
-    state = state_of(desk, document)
-    assert (state["prediction"], state["exceptions"], state["entry"]) == (None, None, {"vendor": "Acme"})
 
 
 def test_submitted_label_needs_no_attention(desk: Desk) -> None:

@@ -35,7 +35,6 @@ from tests.shared_rows import shared_fixture
 pytestmark = pytest.mark.django_db
 
 ROUND = ("rows", "csv", "label-studio", "hf")
-SPLITS = ("train", "validation")
 
 
 @shared_fixture
@@ -167,12 +166,6 @@ def test_unknown_exports_are_404(desk: Desk, path: str) -> None:
     assert desk.as_("annotator").get(desk.url(path)).status_code == 404
 
 
-def test_empty_export_page() -> None:
-    page = make_desk("empty").as_("annotator").get("/p/empty/export/")
-    assert page.status_code == 200
-    assert "Import and label documents" in page.content.decode()
-
-
 @pytest.mark.parametrize("shape", [name for name, file_format in FORMATS.items() if file_format.is_training])
 def test_training_file_has_one_split_and_by_default_train(desk: Desk, shape: str) -> None:
     dataset = freeze(project=desk.project, user=None)
@@ -243,15 +236,6 @@ def test_current_labels_mark_the_holdout(desk: Desk, held: list[str], shape: str
     assert len(found) == 12
     assert sorted(name for name, split in found.items() if split == "holdout") == held
     assert {split for name, split in found.items() if name not in held} == {"train" if shape == "hf" else ""}
-
-
-@pytest.mark.parametrize("path", ["datasets/1/export/", "datasets/1/export/?split=train", "datasets/1/?split=holdout"])
-def test_files_of_a_version_do_not_depend_on_the_examples(desk: Desk, path: str) -> None:
-    freeze(project=desk.project, user=None)
-    page = desk.as_("engineer").get(desk.url(path)).content.decode()
-    files = re.findall(r'href="[^"]*/export/(instruct|chat|completion)/([^"]*)"', page)
-    training = {(shape, f"?split={split}") for shape in ("instruct", "chat", "completion") for split in SPLITS}
-    assert set(files) == (training if "export" in path else set())
 
 
 def test_holdout_files_are_a_choice_of_their_own(desk: Desk) -> None:

@@ -61,27 +61,6 @@ def test_page_previews_the_version(desk: Desk) -> None:
     assert ahead.origins == {"imported": 3, "synthetic": 1}
 
 
-def test_unchanged_freeze_shows_a_message(desk: Desk, frozen: DatasetVersion) -> None:
-    answer = desk.as_("engineer").post(desk.url("datasets/"), {**KNOBS, "holdout": "0"}, follow=True)
-    assert "nothing has changed since dataset v1" in answer.content.decode()
-    assert DatasetVersion.objects.count() == 1
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"seed": "x"}, "whole number"),
-        ({"validation": "60"}, "less than or equal to 50"),
-        ({"holdout": "-1"}, "greater than or equal to 0"),
-    ],
-)
-def test_invalid_settings_show_errors(desk: Desk, changes: dict[str, str], message: str) -> None:
-    bring_in(desk.project, [invoice(1), invoice(2)])
-    answer = desk.as_("engineer").post(desk.url("datasets/"), {**KNOBS, **changes})
-    assert answer.status_code == 422
-    assert message in answer.content.decode()
-
-
 def test_rules_offer_what_the_project_uses(desk: Desk) -> None:
     from labeling.annotation import predictions
     from labeling.models import Document
@@ -123,41 +102,6 @@ def test_unanswered_fields_lead_to_their_documents(desk: Desk) -> None:
     first = Document.objects.order_by("pk").values_list("external_id", flat=True)
     assert len(row.documents) == 5
     assert {document.external_id for document in row.documents} <= set(first)
-
-
-def test_nothing_to_freeze(desk: Desk) -> None:
-    answer = desk.as_("engineer").post(desk.url("datasets/"), KNOBS)
-    assert answer.status_code == 422
-    assert "No document has a gold label" in answer.content.decode()
-
-
-def test_a_version_shows_counts_hashes_and_examples(desk: Desk, frozen: DatasetVersion) -> None:
-    page = desk.as_("manager").get(desk.url("datasets/1/"))
-    text = page.content.decode()
-    assert frozen.sha256[:12] in text
-    assert frozen.holdout_sha256[:12] in text
-    for words in ("Instruction", "Input", "Output", "OCR noise", "imported"):
-        assert words in text
-    first = page.context["examples"][0]
-    assert json.loads(",".join(first["parts"])) == json.loads(json.dumps(first["gold"], default=float))
-
-
-def test_examples_by_split_and_page(desk: Desk, frozen: DatasetVersion) -> None:
-    client = desk.as_("manager")
-    fragment = client.get(desk.url("datasets/1/?split=holdout"), headers={"HX-Request": "true"})
-    page = fragment.content.decode()
-    assert "<html" not in page
-    assert page.count('<span class="tag">hold-out</span>') == 4
-    assert '<span class="tag">train</span>' not in page
-    assert client.get(desk.url("datasets/1/?page=999")).context["page"] == 4
-    assert client.get(desk.url("datasets/1/?page=x&split=nonsense")).context["page"] == 1
-
-
-def test_synthetic_holdout_is_shown(desk: Desk) -> None:
-    bring_in(desk.project, [invoice(1)])
-    bring_in(desk.project, [invoice(2)], as_holdout=True, synthetic=True)
-    freeze(project=desk.project, user=desk.people["engineer"])
-    assert "In the hold-out: 1 synthetic" in desk.as_("manager").get(desk.url("datasets/1/")).content.decode()
 
 
 def test_version_page_without_file(desk: Desk, frozen: DatasetVersion) -> None:
@@ -210,18 +154,6 @@ def test_dataset_list_query_count(desk: Desk, frozen: DatasetVersion) -> None:
 
 
 # -- rules, many documents, near-duplicates, differences --------------------------------------------------------------
-
-
-def test_form_previews_the_rules(desk: Desk) -> None:
-    bring_in(desk.project, [invoice(number, tags=["ocr_noise"] if number < 3 else []) for number in range(10)])
-    address = desk.url("datasets/?seed=17&validation=10&holdout=20&tags=ocr_noise")
-    answer = desk.as_("engineer").get(address, headers={"HX-Request": "true"})
-    assert "<html" not in answer.content.decode()
-    assert "<dt>Excluded by the rules</dt><dd>7</dd>" in answer.content.decode()
-    whole = desk.as_("engineer").get(address)
-    assert "<html" in whole.content.decode()
-    assert (whole.context["preview"].documents, whole.context["preview"].excluded) == (3, 7)
-    assert whole.context["form"].unfolded
 
 
 def test_rules_reach_the_version(desk: Desk) -> None:
@@ -318,23 +250,6 @@ def test_two_versions_side_by_side(desk: Desk, frozen: DatasetVersion) -> None:
     assert client.get(desk.url("datasets/diff/?a=x&b=1")).status_code == 404
     assert client.get(desk.url("datasets/diff/")).context["b"].number == 2
     assert "Freeze settings" not in page.content.decode()
-
-
-def test_changed_settings_are_shown(desk: Desk, frozen: DatasetVersion) -> None:
-    rules = Rules(similarity=0.9, group_by="metadata.shop", tags=("ocr_noise", "cut_off"), most=2_000)
-    bring_in(desk.project, [invoice(number, tags=["cut_off"]) for number in range(100, 110)])
-    freeze(project=desk.project, user=desk.people["engineer"], rules=rules, seed=5, validation_share=0.125)
-    page = desk.as_("manager").get(desk.url("datasets/diff/?a=1&b=2")).content.decode()
-    for found in (
-        "<dt>Near-duplicate threshold</dt><dd><del>80%</del> → <ins>90%</ins>",
-        "<dt>Grouped by</dt><dd><del>–</del> → <ins>metadata.shop</ins>",
-        "<dt>Tags</dt><dd><del>–</del> → <ins>ocr_noise, cut_off</ins>",
-        "<dt>Maximum for training and validation</dt><dd><del>–</del> → <ins>2,000</ins>",
-        "<dt>Validation</dt><dd><del>10%</del> → <ins>12.5%</ins>",
-        "<dt>Seed</dt><dd><del>17</del> → <ins>5</ins>",
-    ):
-        assert found in page
-    assert "Hold-out, in the first version" not in page
 
 
 def test_script_in_a_document_is_escaped(desk: Desk) -> None:

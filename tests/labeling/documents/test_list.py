@@ -225,17 +225,6 @@ def test_slow_search_is_unfinished(desk: Desk, monkeypatch: pytest.MonkeyPatch) 
     assert not on["page"].unfinished
 
 
-def test_search_timeout_has_a_message(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow(**_: Any) -> None:
-        raise StatementTimeout
-
-    bring_in(desk.project, [invoice(1)])
-    monkeypatch.setattr(search, "page", slow)
-    answer = desk.as_("annotator").get(desk.url("documents/?q=acme"))
-    assert answer.status_code == 200
-    assert "take too long" in answer.content.decode()
-
-
 def test_statement_timeout_is_local(desk: Desk) -> None:
     with pytest.raises(StatementTimeout), statement_timeout(20) as cursor:
         cursor.execute("SELECT pg_sleep(2)")
@@ -339,20 +328,6 @@ def test_chip_removes_one_filter(full: Desk) -> None:
     assert "state=submitted" in chips["50%"]
 
 
-def test_row_shows_users_score_and_assignment(full: Desk) -> None:
-    document = Document.objects.get(external_id="inv-0003")
-    annotation_services.save_draft(
-        document=document, user=full.people["annotator"], value={}, evidence={}, base_version=0, seconds=61
-    )
-    DocumentScore.objects.create(document=document, project=full.project, score=0.5, wrong_fields=["date"], source="e")
-    Document.objects.filter(external_id="inv-0001").update(assigned_to=full.people["reviewer"], disputed=True)
-    page = full.as_("manager").get(full.url("documents/?order=")).content.decode()
-    for text in ("desk-annotator", "50%", "wrong: date", "for desk-reviewer", ">Conflict<", "import"):
-        assert text in page
-    slow = full.as_("manager").get(full.url("documents/?order=slowest")).content.decode()
-    assert "1 min 1 s" in slow
-
-
 def test_document_list_query_count(full: Desk) -> None:
     client = full.as_("engineer")
     client.get(full.url("documents/"))
@@ -364,10 +339,3 @@ def test_document_list_query_count(full: Desk) -> None:
         if "SAVEPOINT" not in query["sql"] and "statement_timeout" not in query["sql"]
     ]
     assert len(found) <= 16, found
-
-
-def test_tools_depend_on_permissions(full: Desk) -> None:
-    page = full.as_("annotator").get(full.url("documents/")).content.decode()
-    assert "data-bulk" not in page
-    assert "Select all" not in page
-    assert "data-bulk" in full.as_("owner").get(full.url("documents/")).content.decode()

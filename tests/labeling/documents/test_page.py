@@ -234,23 +234,6 @@ def test_document_is_assigned_moved_and_requeued(desk: Desk) -> None:
     assert not BulkEdit.objects.exists()
 
 
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        ({}, "Choose a change"),
-        ({"action": "undo"}, "does not exist"),
-        ({"action": "assign"}, "Choose a user"),
-        ({"action": "assign", "user": "stranger"}, "not a member"),
-        ({"action": "overlap", "overlap": "0"}, "from 1 to 10"),
-        ({"action": "assign", "user": "desk-annotator"}, "is not in the queue"),
-    ],
-)
-def test_invalid_change_has_a_message(desk: Desk, data: dict[str, str], message: str) -> None:
-    answer = change(desk, 1, **data)
-    assert answer.status_code == 200
-    assert message in answer.content.decode()
-
-
 def test_tags_need_permission(desk: Desk) -> None:
     url = desk.url(f"documents/{document(1).pk}/tags/")
     desk.as_("annotator").post(url, {"tags": ["ocr_noise", "cut_off"]})

@@ -1,12 +1,9 @@
 """Documents: the list and its filters, a document, by role."""
 
-import re
-
 import pytest
 from django.test import Client
 
-from labeling.datasets.freeze import freeze
-from labeling.models import Document, DocumentState
+from labeling.models import Document
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 from tests.shared_rows import shared_fixture
 
@@ -28,13 +25,6 @@ def shown(client: Client, url: str) -> list[str]:
 # -- list --------------------------------------------------------------------------------------------------------------
 
 
-def test_empty_list(desk: Desk) -> None:
-    assert "Import documents" in desk.as_("engineer").get(desk.url("documents/")).content.decode()
-    page = desk.as_("annotator").get(desk.url("documents/")).content.decode()
-    assert "No documents yet" in page
-    assert "Import documents" not in page
-
-
 def test_pagination_both_ways(desk: Desk) -> None:
     bring_in(desk.project, [invoice(number) for number in range(70)])
     client, url = desk.as_("annotator"), desk.url("documents/")
@@ -51,14 +41,6 @@ def test_pagination_both_ways(desk: Desk) -> None:
     front = client.get(url, {"before": back.before}).context["page"]
     assert front.ids == first.ids
     assert front.before == ""
-
-
-def test_newest_first(desk: Desk) -> None:
-    bring_in(desk.project, [invoice(number) for number in range(40)])
-    client, url = desk.as_("annotator"), desk.url("documents/")
-    first = client.get(url, {"order": "newest"}).context["page"]
-    assert first.ids[0] == Document.objects.get(external_id="inv-0039").pk
-    assert shown(client, f"{url}?order=newest&after={first.after}")[-1] == "inv-0000"
 
 
 @pytest.mark.parametrize(
@@ -86,16 +68,6 @@ def test_filters_are_in_the_url(desk: Desk, query: str, names: list[str]) -> Non
     assert shown(desk.as_("annotator"), desk.url(f"documents/?{query}")) == names
 
 
-def test_htmx_gets_the_list(desk: Desk) -> None:
-    bring_in(desk.project, [invoice(1)])
-    client = desk.as_("annotator")
-    fragment = client.get(desk.url("documents/"), headers=HTMX).content.decode()
-    assert "inv-0001" in fragment
-    assert "<html" not in fragment
-    back = {**HTMX, "HX-History-Restore-Request": "true"}
-    assert "<html" in client.get(desk.url("documents/"), headers=back).content.decode()
-
-
 def test_list_has_no_full_texts(desk: Desk) -> None:
     bring_in(desk.project, [{**invoice(number), "text": f"{number} " + "x" * 50_000} for number in range(40)])
     answer = desk.as_("annotator").get(desk.url("documents/?state=submitted&q=xxx"))
@@ -114,26 +86,6 @@ def test_documents_of_another_project_are_hidden(desk: Desk) -> None:
 
 
 # -- one document ------------------------------------------------------------------------------------------------------
-
-
-def test_a_document_shows_text_gold_tags_history_and_datasets(desk: Desk) -> None:
-    bring_in(desk.project, [invoice(1, tags=["ocr_noise", "mine"], page={"width": 7})], user=desk.people["engineer"])
-    bring_in(desk.project, [invoice(2)])
-    freeze(project=desk.project, user=desk.people["engineer"], holdout_share=0)
-    document = Document.objects.get(external_id="inv-0001")
-    page = desk.as_("manager").get(desk.url(f"documents/{document.pk}/")).content.decode()
-    text = re.sub(r"</?mark[^>]*>", "", page)
-    assert "Invoice F-1 of" in text
-    for text in ("Acme Supplies", "OCR noise", "mine", "desk-engineer", "imported", "v1"):
-        assert text in page
-
-
-def test_a_document_without_gold(desk: Desk) -> None:
-    bring_in(desk.project, [invoice(1, gold=False)])
-    document = Document.objects.get()
-    assert "Not labeled yet" in desk.as_("manager").get(desk.url(f"documents/{document.pk}/")).content.decode()
-    Document.objects.update(state=DocumentState.SKIPPED, skip_reason="two invoices in one")
-    assert "two invoices in one" in desk.as_("manager").get(desk.url(f"documents/{document.pk}/")).content.decode()
 
 
 def test_hostile_text_is_escaped(desk: Desk) -> None:

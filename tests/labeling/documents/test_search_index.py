@@ -89,10 +89,6 @@ def test_cancelled_index_run_keeps_entries(desk: Desk, monkeypatch: pytest.Monke
     assert (run.status, run.indexed, DocumentSearch.objects.count()) == (Status.CANCELLED, 10, 10)
 
 
-def test_job_without_run_is_ignored() -> None:
-    run_indexing(987_654)
-
-
 def test_existing_documents_are_indexed(desk: Desk) -> None:
     # It would hold every document locked for as long as the index takes; rows that exist are left to the periodic task.
     migrations = MigrationLoader(None).disk_migrations

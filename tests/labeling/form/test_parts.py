@@ -148,20 +148,6 @@ def test_constant_is_a_single_choice() -> None:
     assert (node.shape, node.fixed, node.options[0].label) == ("choice", '"company"', "company")
 
 
-def test_rules_between_fields_have_a_note() -> None:
-    node = tree(
-        object_schema(
-            {"country": {"enum": ["US", "DE"]}},
-            **{
-                "if": {"properties": {"country": {"const": "US"}}},
-                "then": {"properties": {"state": {"type": "string"}}},
-            },
-        )
-    )
-    assert [child.key for child in node.children] == ["country", "state"]
-    assert "depends on the others" in node.note
-
-
 def test_all_of_is_combined() -> None:
     base = {"$ref": "#/$defs/base"}
     schema = object_schema(
@@ -173,17 +159,6 @@ def test_all_of_is_combined() -> None:
         ("kind", "choice", "Which"),
         ("size", "number", ""),
     ]
-
-
-def test_choices_have_descriptions() -> None:
-    node = one({"oneOf": [{"const": 1, "title": "Low", "description": "below 10"}, {"const": 2, "title": "High"}]})
-    assert [(option.code, option.label, option.note) for option in node.options] == [
-        ("1", "Low", "below 10"),
-        ("2", "High", ""),
-    ]
-    long = one({"enum": [f"c{number}" for number in range(77)]})
-    assert long.listed
-    assert not long.as_buttons
 
 
 # -- written as JSON, and why ------------------------------------------------------------------------------------------
@@ -267,15 +242,3 @@ def test_markup_in_a_schema_is_escaped() -> None:
     assert "form-choices" in html
     assert "<img" not in html
     assert html.count("</script>") == 1
-
-
-def test_read_only_label_shows_its_form() -> None:
-    from django.template.loader import render_to_string
-
-    value = {"paid": {"by": "bank", "iban": "DE<1>"}, "tags": {"red": 3}, "place": [1, 2], "buyer": None, "parts": []}
-    form = form_for(compile_schema(loads(dumps(EVERYTHING))), value, read_only=True)
-    html = render_to_string("labeling/form/form.html", {"form": form})
-    assert "DE&lt;1&gt;" in html
-    assert "Number</label>" not in html
-    assert "<textarea" not in html
-    assert "<input" not in html

@@ -1,16 +1,12 @@
 """A schema becomes a form; what is typed becomes its value, and back, losing nothing."""
 
-import itertools
-import re
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labeling.demo.templates import ORDER, template
 from labeling.form.codec import ABSENT, RAW, from_entry, leaf_values, to_entry
 from labeling.form.tree import FormNode, form_for, node_at, tree_of
 from slmstudio.contract.json_text import dumps, loads
@@ -211,24 +207,10 @@ def test_any_entry_is_parsed(entry: Any) -> None:
     compiled.validate(from_entry(tree_of(compiled), entry).value)
 
 
-@pytest.mark.parametrize("slug", ORDER)
-def test_templates_need_no_raw_json(slug: str) -> None:
-    tree = tree_of(compile_schema(template(slug).schema))
-    assert all(leaf.shape != "json" for leaf in tree.leaves())
-
-
 def test_leaves_are_in_form_order(claim: CompiledSchema) -> None:
     value = {"rows": [{"amount": 1, "text": "a"}, {"text": None}], "number": "x", "holder": {"name": "y"}}
     paths = [path for path, _, _ in leaf_values(tree_of(claim), value)]
     assert paths == ["number", "holder.name", "rows[0].text", "rows[0].amount"]
-
-
-def test_a_preview_has_a_blank_row_and_a_value_has_its_own(claim: CompiledSchema) -> None:
-    rows = {child.node.key: child.rows for child in form_for(claim).children}
-    assert len(rows["rows"]) == 1
-    rows = {child.node.key: child.rows for child in form_for(claim, {"rows": [{"text": "a"}, {}]}).children}
-    assert [row.row for row in rows["rows"]] == [1, 2]
-    assert rows["cars"] == []
 
 
 def test_problems_are_bound_to_fields(claim: CompiledSchema) -> None:
@@ -237,16 +219,3 @@ def test_problems_are_bound_to_fields(claim: CompiledSchema) -> None:
     holder = next(child for child in form.children if child.node.key == "holder")
     assert holder.children[0].messages == [problem]
     assert holder.children[0].entry is ABSENT
-
-
-def test_fields_have_different_marks() -> None:
-    fields = {f"field_{number}": {"type": "string"} for number in range(24)}
-    leaves = [leaf.color for leaf in tree_of(compile_schema({"type": "object", "properties": fields})).leaves()]
-    style = Path("static/css/labeling.css").read_text()
-    rules = [(names, body) for names, body in re.findall(r":is\(([^)]*)\) \{ (--ev[^}]*) \}", style)]
-    marks = [[body for names, body in rules if f".ev-{color}" in names.split(", ")] for color in leaves]
-    assert all(len(parts) == 2 for parts in marks)  # a color and a line
-    assert len({tuple(parts) for parts in marks}) == 24
-    for one, next_one in itertools.pairwise(marks):
-        assert one[0] != next_one[0]
-        assert one[1] != next_one[1]

@@ -10,7 +10,7 @@ from labeling.models import (
     ImportRun,
 )
 from tests.labeling.desk import Desk, make_desk
-from tests.labeling.import_pages import HTMX, PAGE, columns_url, file, upload_token
+from tests.labeling.import_pages import HTMX, PAGE, columns_url, upload_token
 from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
@@ -86,13 +86,3 @@ def test_expired_upload_is_deleted(desk: Desk, monkeypatch: pytest.MonkeyPatch) 
     assert uploads.delete_expired() >= 1
     monkeypatch.undo()
     assert "Upload it again" in desk.as_("engineer").get(address, follow=True).content.decode()
-
-
-def test_columns_page_names_detected_options(desk: Desk) -> None:
-    table = "text;id\nStraße 5, 10 €;a\n".encode("cp1252")
-    client = desk.as_("engineer")
-    step = client.post(desk.url(PAGE), {"file": file("t.csv", table)})["Location"]
-    page = client.get(step).content.decode()
-    assert "Detected: Windows-1252" in page
-    assert "Detected: semicolon" in page
-    assert "Straße 5, 10 €" in page

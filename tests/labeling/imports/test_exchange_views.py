@@ -112,23 +112,6 @@ def test_a_project_begins_with_a_file(desk: Desk) -> None:
     assert not client.get("/p/from-a-file/contract/").context["pending_import"]
 
 
-@pytest.mark.parametrize(("answers", "page"), [("prelabels", "label"), ("gold", "datasets")])
-def test_a_finished_import_shows_the_next_step(desk: Desk, answers: str, page: str) -> None:
-    client = creator(desk)
-    sent = client.post("/new/", {"name": "From a file", "file": file("train.jsonl", CHAT)})
-    data = {"u": upload_token(sent["Location"]), "answers": answers}
-    started = client.post(f"/p/from-a-file/{PAGE}exchanges/", data)
-    assert client.get(started["Location"]).context["steps"] == []
-    finished(started["Location"])
-    assert client.get(started["Location"]).context["steps"][0].url == f"/p/from-a-file/{page}/"
-
-
-def test_the_reasons_of_the_schema_of_a_file_are_shown(desk: Desk) -> None:
-    draft = desk.as_("engineer").get(review_url(desk)).context["draft"]
-    assert list(draft.schema["properties"]) == ["invoice_id", "total"]
-    assert draft.reasons
-
-
 @pytest.mark.parametrize("prompt", [SYSTEM, SYSTEM + " Ä" * 5_000])
 def test_the_shared_prompt_becomes_the_instruction(desk: Desk, prompt: str) -> None:
     content = CHAT.replace(json.dumps(SYSTEM).encode(), json.dumps(prompt).encode())

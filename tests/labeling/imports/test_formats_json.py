@@ -332,9 +332,3 @@ def test_malformed_task_is_rejected(one: Any) -> None:
     found = list(label_studio.parse_tasks(BytesIO(data), schema("invoice-with-lines")))
     assert len(found) == 2
     assert found[1].data["text"] == TEXT
-
-
-def test_stream_without_json() -> None:
-    ((value, error, _),) = json_values.parsed_values(BytesIO(b"nonsense"))
-    assert value is None
-    assert "not JSON" in error

@@ -60,9 +60,3 @@ def test_settings_keep_imported_tags(desk: Desk) -> None:
     names = [*own(desk.project), "New One"]
     change_settings(project=desk.project, by=desk.people["owner"], values={"extra_tags": names})
     assert own(desk.project) == ["en", "Zwei Spalten", "new_one"]
-
-
-def test_tag_about_totals_is_of_templates_with_totals() -> None:
-    assert "several_totals" in tags_of(Project(template="receipt"))
-    assert "several_totals" not in tags_of(Project(template="blank"))
-    assert "several_dates" in tags_of(Project(template="blank"))

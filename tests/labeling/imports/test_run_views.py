@@ -178,16 +178,6 @@ def test_import_links_to_its_documents(desk: Desk) -> None:
         assert page.status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("rows", "message"), [(1, "The document is a duplicate"), (2, "All 2 documents are duplicates")]
-)
-def test_import_of_duplicates_only(desk: Desk, rows: int, message: str) -> None:
-    data = jsonl([invoice(number) for number in range(rows)])
-    imported(desk, {"file": file("rows.jsonl", data)})
-    again = imported(desk, {"file": file("rows.jsonl", data)})
-    assert message in desk.as_("engineer").get(desk.url(f"{PAGE}{again.pk}/")).content.decode()
-
-
 def test_pdf_progress_counts_pages(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     beats: list[dict[str, Any]] = []
     beat, answer = ImportRun.send_heartbeat, scans.Scanner._answer

@@ -87,11 +87,6 @@ def test_duplicates_are_not_imported(desk: Desk) -> None:
     assert AnnotationRevision.objects.count() == 20
 
 
-def test_the_same_text_in_another_project_is_another_document(desk: Desk) -> None:
-    bring_in(desk.project, [invoice(1)])
-    assert bring_in(make_desk("other").project, [invoice(1)]).imported == 1
-
-
 def test_null_gold_is_unlabeled(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1, gold=False), {**invoice(2), "gold": None}])
     assert set(Document.objects.values_list("state", flat=True)) == {DocumentState.NEW}
@@ -162,10 +157,6 @@ def test_all_rejects_are_in_the_file(desk: Desk) -> None:
     assert (run.rejected, len(run.rejects)) == (150, 100)
     with artifacts.store().open(run.rejects_key) as file:
         assert len(file.readlines()) == 150
-
-
-def test_job_without_row_is_ignored(desk: Desk) -> None:
-    run_import(987_654)
 
 
 def test_a_cancelled_import_is_not_started(desk: Desk) -> None:

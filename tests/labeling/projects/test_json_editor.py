@@ -31,12 +31,3 @@ def test_other_pages_keep_their_policy(desk: Desk) -> None:
     assert "unsafe-inline" not in answer["Content-Security-Policy"]
     assert "frame-ancestors 'none'" in answer["Content-Security-Policy"]
     assert answer["X-Frame-Options"] == "DENY"
-
-
-def test_anonymous_users_are_redirected_to_login(desk: Desk) -> None:
-    answer = Client().get("/editor/")
-    assert answer.status_code == 302
-    assert answer["Location"].startswith("/login/")
-    client = Client()
-    client.force_login(desk.ana)
-    assert client.post("/editor/").status_code == 405

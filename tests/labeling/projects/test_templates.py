@@ -110,13 +110,6 @@ def test_nothing_extra_is_valid(made: Template) -> None:
     assert problems
 
 
-@every_template
-def test_template_is_a_copy(made: Template) -> None:
-    template(made.slug).schema["properties"].clear()
-
-    assert template(made.slug).schema["properties"]
-
-
 def test_all_template_files_are_listed() -> None:
     assert sorted(path.stem for path in FOLDER.glob("*.json")) == sorted(ORDER)
     assert [made.slug for made in templates()] == list(ORDER)
@@ -125,17 +118,6 @@ def test_all_template_files_are_listed() -> None:
 def test_unknown_template_is_refused() -> None:
     with pytest.raises(UnknownTemplate, match=r"no template 'invoise'\. The templates are blank, invoice, "):
         template("invoise")
-
-
-def test_seed_example_is_unchanged() -> None:
-    made = template("invoice")
-    compiled = compile_schema(made.schema)
-    output = '{"invoice_id":"A-1029","date":"2026-01-14","vendor":"Acme Supplies","total_amount":1248.50}'
-
-    assert made.instruction == "Extract invoice fields into the JSON schema."
-    assert compiled.check(output) == (SEED_GOLD, [])
-    assert compiled.canonical(dict(reversed(SEED_GOLD.items()))) == output
-    assert decodes(made.schema, output)
 
 
 def test_invoice_fields_are_required_and_nullable() -> None:

@@ -8,7 +8,6 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from django.urls import reverse
 from django.utils.html import escape
 
 from labeling.contract.schema_text import pretty
@@ -59,12 +58,6 @@ def creator(name: str = "new") -> Any:
     user = person(name)
     user.groups.add(Group.objects.get(name=GROUP))
     return user
-
-
-def test_empty_project_list(desk: Desk) -> None:
-    page = browser(creator()).get("/").content.decode()
-    assert "No projects yet" in page
-    assert "New project" in page
 
 
 def test_project_creation_needs_permission(desk: Desk) -> None:
@@ -144,14 +137,6 @@ def test_list_query_count_is_constant(desk: Desk) -> None:
 # -- home --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("role", [*READERS, *WRITERS])
-def test_home_is_shown_to_every_member(desk: Desk, role: str) -> None:
-    bring_in(desk.project, [invoice(1), invoice(2, gold=False)])
-    page = desk.as_(role).get(desk.url()).content.decode()
-    assert "Labeled" in page
-    assert "Dataset versions" in page
-
-
 def test_home_shows_the_next_step_of_the_user(desk: Desk) -> None:
     def step(role: str) -> str:
         context = desk.as_(role).get(desk.url()).context
@@ -170,16 +155,6 @@ def test_home_shows_the_next_step_of_the_user(desk: Desk) -> None:
     freeze(project=desk.project, user=desk.people["engineer"])
     assert step("engineer") != "Freeze a version"
     assert step("annotator") == "Label"
-
-
-def test_a_new_project_shows_its_next_step_only(desk: Desk) -> None:
-    page = desk.as_("owner").get(desk.url()).content.decode()
-    main = page[page.index("<main") :]
-    assert main.count(reverse("import", args=["desk"])) == 1
-    assert "loop-strip" not in main
-    bring_in(desk.project, [invoice(1)])
-    page = desk.as_("owner").get(desk.url()).content.decode()
-    assert page.index("next-step") < page.index("loop-strip")
 
 
 SECTIONS = {
@@ -236,35 +211,6 @@ def test_others_read_the_contract_and_cannot_change_it(desk: Desk, role: str) ->
     assert desk.project.contract.instruction != "Mine now."
 
 
-def test_readers_see_fields_and_rules_in_words(desk: Desk) -> None:
-    schema = loads(desk.project.schema_version.schema_text)
-    amount = {"type": "number", "title": "Net amount", "description": "Without tax.", "x-slm": {"hint": "As printed."}}
-    row = {"type": "object", "properties": {"net": amount, "unit": {"enum": ["kg", "m"]}}, "required": ["net"]}
-    schema["properties"] |= {
-        "lines": {"type": "array", "items": row},
-        "tags": {"type": "array", "items": {"type": "string"}},
-    }
-    schema["x-slm"] = {
-        "invariants": ["sum(lines[].net) == total_amount", {"rule": "date != null", "message": "Dated."}]
-    }
-    desk.as_("engineer").post(desk.url("contract/"), contract_form(desk, schema=dumps(schema)))
-    page = desk.as_("annotator").get(desk.url("contract/"))
-    listed = {field.title: field for field in page.context["listed"]}
-    assert (listed["Lines"].type, listed["Net amount"].level, listed["Net amount"].required) == ("Table", 1, True)
-    assert (listed["Unit"].type, listed["Unit"].choices) == ("Choice", ("kg", "m"))
-    assert listed["Net amount"].hint == "As printed."
-    assert page.context["rules"] == ["The sum of Net amount in Lines must equal Total amount", "Dated."]
-    assert "&quot;properties&quot;" not in page.content.decode()
-
-
-@pytest.mark.parametrize("role", WRITERS)
-def test_a_save_leads_to_the_next_step(desk: Desk, role: str) -> None:
-    form = contract_form(desk, instruction="<b>Extract</b> all.")
-    page = desk.as_(role).post(desk.url("contract/"), form, follow=True).content.decode()
-    messages = page[page.index('id="messages"') : page.index("</main>")].split('class="page-head"')[0]
-    assert f'href="{reverse("import", args=["desk"])}"' in messages
-
-
 @pytest.mark.parametrize("role", WRITERS)
 def test_engineers_and_owners_save_it(desk: Desk, role: str) -> None:
     schema = loads(desk.project.schema_version.schema_text)
@@ -308,18 +254,6 @@ def test_preview_of_typed_schema(desk: Desk, schema: str, message: str) -> None:
     assert SchemaVersion.objects.count() == 1
 
 
-def test_a_translation_is_shown_before_and_after_it_is_saved(desk: Desk) -> None:
-    schema = {"name": "x", "schema": {"properties": {"<b>": {"widget": 1}}}}
-    pasted = f"```json\n{dumps(schema)}\n```"
-    preview = desk.as_("engineer").post(desk.url("contract/preview/"), {"schema": pasted})
-    assert "widget" in preview.content.decode()
-    desk.as_("engineer").post(desk.url("contract/"), contract_form(desk, schema=pasted))
-    page = desk.as_("annotator").get(desk.url("contract/versions/2/"))
-    assert len(page.context["notes"]) == 4
-    assert "{&quot;name&quot;:&quot;x&quot;" in page.content.decode()
-    assert desk.as_("annotator").get(desk.url("contract/versions/1/")).context["notes"] == ()
-
-
 def test_the_text_that_a_schema_was_derived_from_is_kept(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     pasted = '{"total": 12.5}\n{"total": 7}'
     derived = contract_form(desk, schema=dumps(draft_schema(pasted).schema), source=pasted)
@@ -346,16 +280,6 @@ def test_preview_shows_impact_and_decoder_limits(desk: Desk) -> None:
     assert "checked after decoding" in page
 
 
-def test_a_version_shows_what_it_changed(desk: Desk) -> None:
-    schema = loads(desk.project.schema_version.schema_text)
-    schema["title"] = "Bill <b>"
-    desk.as_("engineer").post(desk.url("contract/"), contract_form(desk, schema=dumps(schema)))
-    page = desk.as_("annotator").get(desk.url("contract/versions/2/")).content.decode()
-    assert "diff-new" in page
-    assert "Bill &lt;b&gt;" in page
-    assert desk.as_("annotator").get(desk.url("contract/versions/3/")).status_code == 404
-
-
 def test_hostile_names_are_escaped(desk: Desk) -> None:
     hostile = "<script>alert(1)</script>"
     Project.objects.update(name=hostile)
@@ -367,9 +291,3 @@ def test_hostile_names_are_escaped(desk: Desk) -> None:
         page = client.get(desk.url(path)).content.decode()
         assert hostile not in page
         assert "<img src=x>" not in page
-
-
-def test_empty_list_names_an_owner(db: None) -> None:
-    page = browser(person("nina")).get("/").content.decode()
-    assert "ask one of its owners to add you under Settings" in page
-    assert "<strong>nina</strong>" in page

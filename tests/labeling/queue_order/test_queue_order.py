@@ -4,9 +4,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django.urls import reverse
 
 from labeling.annotation import predictions
 from labeling.annotation.queue import next_document, queue_position, skip
@@ -167,21 +165,6 @@ def test_hold_out_documents_get_random_places(project: Project) -> None:
     run = ordered(project, "combined")
     rows: Any = DocumentPlace.objects.filter(run=run, chosen=False)
     assert set(rows.values_list("document__external_id", flat=True)) == {"n01", "n02"}
-
-
-def test_page(project: Project, client: Client) -> None:
-    client.force_login(member(project, Role.MANAGER))
-    address = reverse("study_new", args=["messages", "queue-order"])
-    assert client.post(address, {"method": "random", "control_percent": "101"}).status_code == 422
-    run = Study.objects.get(pk=ordered(project, "random", 0.2).pk)
-    context = client.get(run.get_absolute_url()).context
-    assert (len(context["next_places"]), context["in_effect"]) == (12, True)
-    assert client.post(address, {"method": "import", "control_percent": "20"}).status_code == 302
-    project.refresh_from_db()
-    assert (project.order_run, project.queue_order) == (None, "")
-    assert not client.get(run.get_absolute_url()).context["in_effect"]
-    queue_order.update_all()
-    assert Study.objects.count() == 2
 
 
 def test_newer_order_replaces_a_queued_one(project: Project) -> None:

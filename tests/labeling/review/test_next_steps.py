@@ -7,7 +7,6 @@ from labeling.comments import services as comment_services
 from labeling.review import services as review_services
 from slmstudio.access import Action, project_for
 from slmstudio.panels import NextStep, next_steps_for
-from tests.labeling.desk import browser
 from tests.labeling.label_desk import Desk
 from tests.labeling.work_desk import change, fresh, review_desk, submit
 from tests.shared_rows import shared_fixture
@@ -57,17 +56,3 @@ def test_mentions_come_after_rejections_and_hide_nothing(desk: Desk) -> None:
         ("Correct", "/p/desk/label/"),
         ("Read", "/p/desk/mentions/"),
     ]
-
-
-def test_reviews_come_before_a_mention(desk: Desk) -> None:
-    document = desk.document()
-    submit(document, desk.ana)
-    comment_services.add(document=fresh(document), user=desk.ana, text=f"@{desk.rita} two totals?")
-    assert [each.button for each in steps(desk, desk.rita)] == ["Review", "Read"]
-
-
-def test_all_steps_are_on_the_overview(desk: Desk) -> None:
-    submit(desk.document(), desk.ana)
-    comment_services.add(document=fresh(desk.document()), user=desk.ana, text=f"@{desk.rita} two totals?")
-    page = browser(desk.rita).get("/p/desk/").content.decode()
-    assert all(f'href="{each.url}"' in page for each in steps(desk, desk.rita))

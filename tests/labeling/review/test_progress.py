@@ -51,16 +51,6 @@ def at_work(desk: Desk) -> Desk:
     return desk
 
 
-def test_empty_progress_page(desk: Desk) -> None:
-    assert "Import documents" in desk.as_("engineer").get(desk.url("progress/")).content.decode()
-    assert "Import documents" not in desk.as_("annotator").get(desk.url("progress/")).content.decode()
-    bring_in(desk.project, [invoice(1), invoice(2, gold=False)])
-    page = desk.as_("annotator").get(desk.url("progress/")).content.decode()
-    assert "No labels yet" in page
-    assert "Start labeling" in page
-    assert desk.as_("annotator").get(desk.url("progress/days.json")).json()["labels"] == [0] * 30
-
-
 def test_per_day(at_work: Desk) -> None:
     rows = progress.days(at_work.project, progress.since(7))
     assert [(row.labels, row.people) for row in rows] == [(0, 0)] * 4 + [(2, 1), (1, 1), (1, 1)]

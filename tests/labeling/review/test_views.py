@@ -16,7 +16,7 @@ from slmstudio.access import Role
 from slmstudio.contract.json_text import dumps
 from tests.labeling.desk import browser
 from tests.labeling.label_desk import TEXT, Desk, make_desk
-from tests.labeling.work_desk import change, fresh, member, review_desk, submit
+from tests.labeling.work_desk import fresh, member, review_desk, submit
 from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
@@ -44,16 +44,6 @@ def dispute(desk: Desk, **changes: Any) -> Any:
     return document
 
 
-def test_empty_review_page(desk: Desk) -> None:
-    assert "Every submitted label is reviewed before it becomes gold." in page(desk, desk.rita)
-    disputed = page(desk, desk.rita, "?show=disputed")
-    assert "No conflicts" in disputed
-    assert "Overlap is off." in disputed
-    change(desk, review_required=False, overlap_share=0.1)
-    assert "Reviews are off:" in page(desk, desk.rita)
-    assert "10% of new documents go to 2 annotators." in page(desk, desk.rita, "?show=disputed")
-
-
 def test_pending_labels_show_their_author(desk: Desk) -> None:
     document = desk.document(name="<b>odd</b>")
     submit(document, desk.ana)
@@ -68,30 +58,6 @@ def test_pending_labels_show_their_author(desk: Desk) -> None:
     assert at(desk, "next/") not in page(desk, desk.ana)
     dispute(desk)
     assert f"{desk.ana.username}, {desk.ben.username}" in page(desk, desk.rita, "?show=disputed")
-
-
-def test_review_list_is_paginated(desk: Desk) -> None:
-    documents = [desk.document(f"text {number}", state=DocumentState.SUBMITTED) for number in range(32)]
-    first = page(desk, desk.rita)
-    assert f"?after={documents[29].pk}" in first
-    assert documents[31].external_id in page(desk, desk.rita, f"?after={documents[29].pk}")
-    for nonsense in ("?after=x", "?after=-1", "?after=99999999999999999999", "?before=%00", "?after=٣"):
-        assert page(desk, desk.rita, nonsense)
-
-
-def test_review_page_of_a_document(desk: Desk) -> None:
-    text = "<script>alert(1)</script> Invoice A-1029 of Jan 14, 2026, Acme Supplies, USD 1,248.50"
-    document = desk.document(text)
-    submit(document, desk.ana)
-    comment_services.add(document=fresh(document), user=desk.ben, text="Is <i>that</i> all?", path="vendor")
-    shown = page(desk, desk.rita, f"{document.pk}/")
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in shown
-    assert 'data-path="vendor" title="Vendor">Acme Supplies</mark>' in shown
-    assert "Is &lt;i&gt;that&lt;/i&gt; all?" in shown
-    for word in ("Approve", "Fix and approve", "Reject"):
-        assert word in shown
-    assert fresh(document).locked_by == desk.rita
-    assert f"{desk.rita.username} also has this document open" in page(desk, desk.owner, f"{document.pk}/")
 
 
 def test_approve_redirects_to_next(desk: Desk) -> None:
@@ -152,18 +118,6 @@ def test_approval_is_undone(desk: Desk) -> None:
     assert Gold.objects.get().approved_by == desk.rita
 
 
-def test_a_fix_is_shown_as_the_last_decision(desk: Desk) -> None:
-    document, following = desk.document(), desk.document()
-    version = submit(document, desk.ana).version
-    submit(following, desk.ana)
-    rita = browser(desk.rita)
-    submit(document, desk.rita, version, vendor="Acme")  # as the labeling screen does
-    context = rita.get(at(desk, f"next/?after={document.pk}"), follow=True).context
-    assert (context["document"], context["last"]["review"].document) == (following, document)
-    assert context["last"]["review"].decision == Review.Decision.FIX
-    assert not context["last"]["can_undo"]
-
-
 @pytest.mark.parametrize("version", ["", "x", "7", "-1", "99999999999999999999999"])
 def test_stale_approval_is_refused(desk: Desk, version: str) -> None:
     document = desk.document()
@@ -194,15 +148,6 @@ def test_reject_needs_a_reason(desk: Desk) -> None:
     assert 'data-key="a"' not in again
     submit(document, desk.ana, version, vendor="Acme")
     assert "Changes since" in page(desk, desk.rita, f"{document.pk}/")
-
-
-def test_own_label_cannot_be_reviewed(desk: Desk) -> None:
-    document = desk.document()
-    submit(document, desk.rita)
-    shown = page(desk, desk.rita, f"{document.pk}/")
-    assert "This is your own label. Four-eyes review is on" in shown
-    assert "Fix and approve" not in shown
-    assert browser(desk.rita).get(at(desk, "next/"))["Location"] == at(desk)
 
 
 def test_decisions_need_permission(desk: Desk) -> None:

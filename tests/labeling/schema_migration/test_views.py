@@ -3,13 +3,9 @@
 from typing import Any
 
 from labeling import jobs
-from labeling.models import Document, Gold, SchemaMigration
+from labeling.models import Gold, SchemaMigration
 from labeling.projects.services import contract_etag
-from labeling.schema_migration import services as schema_migration_services
-from labeling.schema_migration.forms import MappingForm
-from slmstudio.contract.schema.compiled import compile_schema, dumps, loads
-from tests.contract.samples import object_schema
-from tests.labeling.api_client import api_of
+from slmstudio.contract.schema.compiled import dumps, loads
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 from tests.shared_rows import shared_fixture
 
@@ -76,27 +72,12 @@ def test_invalid_expression_is_a_form_error(desk: Desk) -> None:
     assert "Enter an expression" in missing.content.decode()
 
 
-def test_invalid_schema_redirects_to_contract(desk: Desk) -> None:
-    data = {**contract_data(desk), "schema": "{"}
-    answer = desk.as_("engineer").post(desk.url("contract/migrations/plan/"), data, follow=True)
-    assert "This is not valid JSON" in answer.content.decode()
-    assert not SchemaMigration.objects.exists()
-
-
 def test_permissions_of_migrations(desk: Desk) -> None:
     run = planned(desk)
     page = desk.as_("annotator").get(desk.url(f"contract/migrations/{run.pk}/"))
     assert page.status_code == 200
     assert "mapping-form" not in page.content.decode()
     assert desk.as_("annotator").post(desk.url(f"contract/migrations/{run.pk}/"), {}).status_code == 403
-
-
-def test_finished_fragment_has_buttons(desk: Desk) -> None:
-    run = planned(desk)
-    fragment = desk.as_("engineer").get(desk.url(f"contract/migrations/{run.pk}/"), headers={"hx-request": "true"})
-    body = fragment.content.decode()
-    assert "<html" not in body
-    assert 'id="mapping-actions" hx-swap-oob="true"' in body
 
 
 # -- plain Save --------------------------------------------------------------------------------------------------------
@@ -155,31 +136,3 @@ def test_renamed_field_gets_a_mapping(desk: Desk) -> None:
     run = SchemaMigration.objects.get()
     assert answer["Location"] == desk.url(f"contract/migrations/{run.pk}/")
     assert {"do": "rename", "field": "vendor", "to": "vendor_name"} in run.mapping
-
-
-def test_requeue_reason_is_displayed(desk: Desk) -> None:
-    schema = schema_of(desk, po_number={"type": "string"})
-    schema["required"].append("po_number")
-    run = schema_migration_services.start_dry_run(
-        project=desk.project, user=desk.people["owner"], schema_text=dumps(schema), mapping=[], dry_run=False
-    )
-    jobs.run_schema_migration(run.pk)
-    found = "The schema changed to v2: field po_number is new."
-    document = Document.objects.first()
-    assert document is not None
-    client = desk.as_("annotator")
-    assert client.get(desk.url(f"label/{document.pk}/state/")).json()["returned"] == found
-    for path in ("documents/", f"documents/{document.pk}/"):
-        assert found in client.get(desk.url(path)).content.decode()
-    api = api_of(desk.project, desk.people["annotator"])
-    assert api.get(f"documents/{document.pk}").json["returned"] == found
-    assert api.post(f"documents/{document.pk}/open").json["returned"] == found
-
-
-def test_only_a_control_that_says_what_it_is_for_hides_its_label() -> None:
-    old = compile_schema(object_schema({"direction": {"enum": ["in", "out"]}, "note": {"type": "string"}}))
-    new = compile_schema(object_schema({"direction": {"enum": ["out", "back"]}}))
-    lines = {line.field: line for line in MappingForm(old, new, []).lines()}
-    assert lines["direction"].shows_labels
-    assert "in becomes" in lines["direction"].controls[0].label
-    assert not lines["note"].shows_labels
