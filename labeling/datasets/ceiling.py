@@ -123,7 +123,7 @@ def ceiling_of(dataset: DatasetVersion) -> list[FieldCeiling]:
     for field in dataset.schema_version.compiled.fields:
         splits = counted["fields"].get(field.pattern, {}).values()
         values, in_text, documents = (
-            sum(counted[name] for counted in splits) for name in ("values", "in_text", "documents")
+            sum(of_split[name] for of_split in splits) for name in ("values", "in_text", "documents")
         )
         reason = NOT_COPIED.get(counted["not_copied"].get(field.pattern, ""), "")
         fields.append(FieldCeiling(field.pattern, field.title, values, in_text, documents, reason))

@@ -159,11 +159,11 @@ def read_labels(
             mine.append(annotation)
     golds = Gold.objects.newest_of(project).filter(document__in=keys, schema_version__number__lte=upto.number)
     for gold in golds.select_related("revision__annotation__schema_version"):
-        mine, annotation = labels[gold.document_id], gold.revision.annotation
-        mine.gold = gold
-        if all(other.pk != annotation.pk for other in mine.annotations):
-            annotation.document = mine.document
-            mine.annotations.append(annotation)
+        document_labels, annotation = labels[gold.document_id], gold.revision.annotation
+        document_labels.gold = gold
+        if all(other.pk != annotation.pk for other in document_labels.annotations):
+            annotation.document = document_labels.document
+            document_labels.annotations.append(annotation)
     if back_to is not None:
         _restore(labels, back_to)
     _read_labels_of_drafts(labels)
@@ -214,10 +214,10 @@ def _restore_one(
 
 def _read_labels_of_drafts(labels: dict[int, DocumentLabels]) -> None:
     drafts = {
-        annotation.pk: mine
-        for mine in labels.values()
-        for annotation in mine.annotations
-        if mine.document.state in LABELED_STATES and not annotation.submitted
+        annotation.pk: document_labels
+        for document_labels in labels.values()
+        for annotation in document_labels.annotations
+        if document_labels.document.state in LABELED_STATES and not annotation.submitted
     }
     answered = AnnotationRevision.objects.filter(annotation__in=drafts, action__in=LABEL_ACTIONS)
     for revision in answered.order_by("annotation_id", "-number").distinct("annotation_id"):

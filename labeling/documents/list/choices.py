@@ -1,4 +1,4 @@
-"""The choices of the filters."""
+"""The choices of the filters, and chips of those that are set, each with a link that removes it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

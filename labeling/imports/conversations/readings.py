@@ -1,4 +1,4 @@
-"""What a file of exchanges was read as."""
+"""What a file of exchanges was read as: what its prompts share, its answers as values, and its contract. Pure."""
 
 import re
 from collections import Counter

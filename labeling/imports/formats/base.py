@@ -1,4 +1,8 @@
-"""What an import format is made of: how it is detected, the options it takes, and how its rows are read."""
+"""What an import format is made of: how it is detected, the options it takes, and how its rows are read.
+
+A format is detected by the first bytes, then by the name. The name alone is never trusted. The central directory of a
+zip may be hostile.
+"""
 
 import zipfile
 from collections.abc import Callable, Iterator, Mapping

@@ -122,7 +122,7 @@ golds = st.fixed_dictionaries(
 
 
 @pytest.mark.parametrize("shape", ROUND)
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(gold=golds)
 def test_any_label_round_trips(
     shape: str, gold: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

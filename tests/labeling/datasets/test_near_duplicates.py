@@ -60,7 +60,7 @@ def test_similarity_is_jaccard() -> None:
 
 
 @given(texts=st.lists(st.text(max_size=40), max_size=12))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_grouping_is_deterministic(texts: list[str]) -> None:
     found = group(texts)
     assert found == group(texts)

@@ -65,7 +65,7 @@ def partners(rows: list[Candidate]) -> dict[object, list[Candidate]]:
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(rows=documents, knobs=knobs)
 def test_every_document_has_one_split_or_one_reason(rows: list[Candidate], knobs: dict[str, Any]) -> None:
     found = assign_splits(rows, **knobs)
@@ -75,7 +75,7 @@ def test_every_document_has_one_split_or_one_reason(rows: list[Candidate], knobs
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(rows=documents, knobs=knobs)
 def test_groups_are_never_split(rows: list[Candidate], knobs: dict[str, Any]) -> None:
     found = assign_splits(rows, **knobs)
@@ -85,7 +85,7 @@ def test_groups_are_never_split(rows: list[Candidate], knobs: dict[str, Any]) ->
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(rows=documents, knobs=knobs)
 def test_holdout_is_stable(rows: list[Candidate], knobs: dict[str, Any]) -> None:
     found = assign_splits(rows, **knobs)
@@ -99,7 +99,7 @@ def test_holdout_is_stable(rows: list[Candidate], knobs: dict[str, Any]) -> None
         assert not any(row.used for row in rows if row.pk in judged)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(rows=documents, knobs=knobs)
 def test_human_holdout_has_no_other_documents(rows: list[Candidate], knobs: dict[str, Any]) -> None:
     found = assign_splits(rows, **knobs)
@@ -109,7 +109,7 @@ def test_human_holdout_has_no_other_documents(rows: list[Candidate], knobs: dict
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(rows=documents, knobs=knobs)
 def test_split_is_deterministic(rows: list[Candidate], knobs: dict[str, Any]) -> None:
     assert assign_splits(rows, **knobs) == assign_splits(list(reversed(rows)), **knobs)
@@ -127,7 +127,7 @@ def test_pre_labeled_duplicate_never_enters_the_holdout() -> None:
     assert 2 not in found.split
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(rows=documents, knobs=knobs)
 def test_second_freeze_keeps_the_holdout(rows: list[Candidate], knobs: dict[str, Any]) -> None:
     first = assign_splits(rows, **knobs)

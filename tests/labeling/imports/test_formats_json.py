@@ -325,7 +325,7 @@ any_task = junk | st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(one=any_task)
 def test_malformed_task_is_rejected(one: Any) -> None:
     data = json.dumps([one, task([])]).encode()

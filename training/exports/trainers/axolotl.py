@@ -1,4 +1,9 @@
-"""Axolotl: a configuration, rows, and a check that loads both."""
+"""Axolotl: a configuration, rows with exactly the studio's text, and a check that loads both.
+
+Rows have the type ``input_output``: segments that are tokenized as they are and joined, the prompt without labels and
+the completion with labels. No template of Axolotl is applied. ``make test-axolotl`` loads the configurations of all
+reference cases with a real Axolotl, and fails where the record (``validated.json``) is of others.
+"""
 
 import json
 from dataclasses import replace

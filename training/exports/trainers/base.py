@@ -1,4 +1,4 @@
-"""The type of another trainer. Pure: a spec and counts in, files out."""
+"""Other trainers: their type, and the common parts of their files. Pure: a spec and counts in, files out."""
 
 import unicodedata
 from collections.abc import Callable
