@@ -6,12 +6,10 @@ out, so that its documents stay unread. ``DatasetVersion.counts["ceiling"]`` is 
 not in their text, and ``not_copied`` has the fields whose values need not be there (keys of ``NOT_COPIED``).
 """
 
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import IO, Any
+from typing import Any
 
 from labeling.datasets.splits import TRAIN, VALIDATION
 from labeling.models import DatasetVersion
@@ -81,15 +79,10 @@ class CeilingCounter:
         """The value of ``DatasetVersion.counts["ceiling"]``."""
         return {"fields": self._counts, "not_copied": self._not_copied}
 
-    @contextmanager
-    def file(self) -> Iterator[IO[bytes]]:
+    def text(self) -> str:
         """The values that are not in their text, one JSON object per line, by field and split."""
-        with tempfile.TemporaryFile() as file:
-            for pattern in self._counts:
-                for split in SPLITS:
-                    file.writelines(f"{dumps(row)}\n".encode() for row in self._listed.get((pattern, split), ()))
-            file.seek(0)
-            yield file
+        places = ((pattern, split) for pattern in self._counts for split in SPLITS)
+        return "".join(f"{dumps(row)}\n" for place in places for row in self._listed.get(place, ()))
 
 
 @dataclass(frozen=True)

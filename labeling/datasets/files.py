@@ -7,10 +7,8 @@ reasons of exclusion.
 """
 
 import hashlib
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -132,19 +130,15 @@ def _unanswered(entries: Sequence[Entry], compiled: CompiledSchema) -> Iterator[
             yield pattern, pk
 
 
-@contextmanager
-def pairs_file(collected: FreezeCandidates, sides: Mapping[int, str]) -> Iterator[IO[bytes]]:
-    """The pairs as a file: split pairs first, then by similarity."""
+def pairs_text(collected: FreezeCandidates, sides: Mapping[int, str]) -> str:
+    """The file of the pairs: split pairs first, then by similarity."""
     rows: list[dict[str, Any]] = []
     for pair in collected.near_duplicates.pairs:
         a, b = collected.places[pair.first], collected.places[pair.second]
         both = [sides.get(a, "does_not_fit_schema"), sides.get(b, "does_not_fit_schema")]
         rows.append({"a": a, "b": b, "similarity": pair.similarity, "sides": both})
     rows.sort(key=lambda row: row["sides"][0] == row["sides"][1])
-    with tempfile.TemporaryFile() as file:
-        file.writelines(f"{dumps(row)}\n".encode() for row in rows)
-        file.seek(0)
-        yield file
+    return "".join(f"{dumps(row)}\n" for row in rows)
 
 
 def rows_key(pk: int) -> str:

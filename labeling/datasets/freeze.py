@@ -53,6 +53,7 @@ from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.database.fields import validate_fields
 from slmstudio.errors import Refused
 from slmstudio.hooks import note_audit
+from slmstudio.storage import artifacts
 from slmstudio.text.formatting import exact_percent
 
 EXCLUSION_REASONS = {
@@ -118,10 +119,8 @@ def freeze(
         file.seek(0)
         try:
             files.store(dataset.artifact_key, file)
-            with files.pairs_file(collected, sides) as pairs:
-                files.store(pairs_key(dataset.artifact_key), pairs)
-            with written.ceiling.file() as absent:
-                files.store(absent_key(dataset.artifact_key), absent)
+            artifacts.write_text(pairs_key(dataset.artifact_key), files.pairs_text(collected, sides))
+            artifacts.write_text(absent_key(dataset.artifact_key), written.ceiling.text())
             if rules.silver:
                 files.store(silver_key(dataset.artifact_key), silver_rows)
             with transaction.atomic():
