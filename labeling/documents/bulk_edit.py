@@ -32,6 +32,8 @@ from slmstudio.errors import Refused
 from slmstudio.hooks import note_audit
 from slmstudio.storage import artifacts
 
+# -- the rules: the change of one document, or why it is skipped -------------------------------------------------------
+
 #: columns of a document that each action reads or writes
 COLUMNS: dict[str, tuple[str, ...]] = {
     BulkEdit.Action.ASSIGN: ("assigned_to_id", "state"),

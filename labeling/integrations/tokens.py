@@ -21,39 +21,25 @@ from slmstudio.access import Action, may, require
 from slmstudio.errors import Refused
 from slmstudio.hooks import access_changed, note_audit
 
-SCOPES: dict[str, str] = {
-    "read": "Read the project: contract, documents, labels, dataset versions, exports",
-    "label": "Open, save, submit, skip, tag and comment on documents",
-    "review": "Approve and reject labels",
-    "import": "Import documents and predictions",
-    "contract": "Draft schemas from examples",
-    "curate": "Freeze dataset versions",
-    "webhooks": "Manage webhooks",
-    "train": "Create and cancel studies",
-    "evaluate": "Start evaluations and create gate reports",
-    "approve": "Approve and reject gate reports",
-    "endpoints": "Add and remove external models",
-    "extract": "Send documents to the deployed model",
-    "feedback": "Report whether answers of the deployed model are correct",
-    "deploy": "Deploy and roll back",
+_SCOPES: dict[str, tuple[Action, str]] = {
+    "read": (Action.READ, "Read the project: contract, documents, labels, dataset versions, exports"),
+    "label": (Action.LABEL, "Open, save, submit, skip, tag and comment on documents"),
+    "review": (Action.REVIEW, "Approve and reject labels"),
+    "import": (Action.CURATE, "Import documents and predictions"),
+    "contract": (Action.CONTRACT, "Draft schemas from examples"),
+    "curate": (Action.CURATE, "Freeze dataset versions"),
+    "webhooks": (Action.ADMINISTER, "Manage webhooks"),
+    "train": (Action.RUN, "Create and cancel studies"),
+    "evaluate": (Action.RUN, "Start evaluations and create gate reports"),
+    "approve": (Action.APPROVE, "Approve and reject gate reports"),
+    "endpoints": (Action.RUN, "Add and remove external models"),
+    "extract": (Action.DEPLOY, "Send documents to the deployed model"),
+    "feedback": (Action.DEPLOY, "Report whether answers of the deployed model are correct"),
+    "deploy": (Action.DEPLOY, "Deploy and roll back"),
 }
-#: the permission that each scope requires
-ACTIONS: dict[str, Action] = {
-    "read": Action.READ,
-    "label": Action.LABEL,
-    "review": Action.REVIEW,
-    "import": Action.CURATE,
-    "contract": Action.CONTRACT,
-    "curate": Action.CURATE,
-    "webhooks": Action.ADMINISTER,
-    "train": Action.RUN,
-    "evaluate": Action.RUN,
-    "approve": Action.APPROVE,
-    "endpoints": Action.RUN,
-    "extract": Action.DEPLOY,
-    "feedback": Action.DEPLOY,
-    "deploy": Action.DEPLOY,
-}
+#: what each scope allows, in words, and the permission that it requires
+SCOPES: dict[str, str] = {scope: text for scope, (_, text) in _SCOPES.items()}
+ACTIONS: dict[str, Action] = {scope: action for scope, (action, _) in _SCOPES.items()}
 PREFIX = "slm_"
 #: characters of anything that can be a token
 MAX_LENGTH = 100

@@ -51,7 +51,13 @@ def parts(pattern: str) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     return whole[:outer], whole[outer:]
 
 
+# -- the steps: their format, validation and description ---------------------------------------------------------------
+
 Step = dict[str, Any]
+#: steps of a path; None stands for the rows of an array
+Names = tuple[Any, ...]
+#: changes an object that holds the field of a step
+Change = Callable[[dict[str, Any]], object]
 ORDER: Final = ("split", "rename", "replace", "convert", "drop", "default")
 _KEYS: Final = {
     "split": {"field", "by", "into"},
@@ -167,6 +173,8 @@ def in_words(step: Step) -> str:
     return f"{name} is {'parsed as the new type' if step['do'] == 'convert' else 'dropped'}"
 
 
+# -- the differences between two schemas, and a suggested mapping ------------------------------------------------------
+
 #: minimum similarity (0 to 100) of the names of a renamed field
 _MIN_SIMILARITY = 55
 
@@ -270,6 +278,8 @@ def _single_moves(differs: Difference) -> dict[str, str]:
     return {gone[0]: came[0] for gone, came in pairs.values() if len(gone) == len(came) == 1}
 
 
+# -- why a change requeues a label -------------------------------------------------------------------------------------
+
 #: maximum number of problems in a reason
 MAX_PROBLEMS = 3
 _INDEX = re.compile(r"\[\d+\]")
@@ -287,19 +297,22 @@ def reason(old: CompiledSchema, new: CompiledSchema, problems: Sequence[Problem]
     return "; ".join(words[:MAX_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
 
 
+# -- the effect of a mapping on a value --------------------------------------------------------------------------------
+
+
 def mapper(steps: list[Step], new: CompiledSchema) -> Callable[[Any], Any]:
     """A function that maps a value of the old schema to the new one; ``steps`` as ``check`` returns them."""
     nodes = {node.pattern: node for node in new.root.nodes()}
-    actions: list[Callable[[Any], None]] = []
+    actions: list[tuple[Names, Change]] = []
     for step in steps:
-        if step["do"] == "split":
-            step = {**step, "by": compiled_expression(step["by"])}
-        actions.append(_ACTIONS[step["do"]](step, nodes))
+        rows, names = parts(step["field"])
+        actions.append((rows, _ACTIONS[step["do"]](step, names, nodes)))
 
     def apply(value: Any) -> Any:
         result = deepcopy(value)
-        for action in actions:
-            action(result)
+        for rows, change in actions:
+            for holder in _holders(result, rows):
+                change(holder)
         return result
 
     return apply
@@ -326,7 +339,7 @@ class _Missing:
 _GONE: Final = _Missing()
 
 
-def _take(holder: dict[str, Any], names: tuple[Any, ...], *, remove: bool) -> Any:
+def _take(holder: dict[str, Any], names: Names, *, remove: bool) -> Any:
     for name in names[:-1]:
         inner = holder.get(name)
         if not isinstance(inner, dict):
@@ -337,7 +350,7 @@ def _take(holder: dict[str, Any], names: tuple[Any, ...], *, remove: bool) -> An
     return holder.pop(names[-1]) if remove else holder[names[-1]]
 
 
-def _put(holder: dict[str, Any], names: tuple[Any, ...], value: Any) -> None:
+def _put(holder: dict[str, Any], names: Names, value: Any) -> None:
     for name in names[:-1]:
         inner = holder.get(name)
         if not isinstance(inner, dict):
@@ -346,41 +359,30 @@ def _put(holder: dict[str, Any], names: tuple[Any, ...], value: Any) -> None:
     holder[names[-1]] = value
 
 
-def _rename(step: Step, nodes: Mapping[str, Node]) -> Callable[[Any], None]:
-    (rows, names), (_, target) = parts(step["field"]), parts(step["to"])
+def _rename(step: Step, names: Names, nodes: Mapping[str, Node]) -> Change:
+    _, target = parts(step["to"])
 
-    def do(value: Any) -> None:
-        for holder in _holders(value, rows):
-            taken = _take(holder, names, remove=True)
-            if taken is not _GONE:
-                _put(holder, target, taken)
+    def change(holder: dict[str, Any]) -> None:
+        taken = _take(holder, names, remove=True)
+        if taken is not _GONE:
+            _put(holder, target, taken)
 
-    return do
-
-
-def _drop(step: Step, nodes: Mapping[str, Node]) -> Callable[[Any], None]:
-    rows, names = parts(step["field"])
-
-    def do(value: Any) -> None:
-        for holder in _holders(value, rows):
-            _take(holder, names, remove=True)
-
-    return do
+    return change
 
 
-def _default(step: Step, nodes: Mapping[str, Node]) -> Callable[[Any], None]:
-    rows, names = parts(step["field"])
-
-    def do(value: Any) -> None:
-        for holder in _holders(value, rows):
-            if _take(holder, names, remove=False) is _GONE:
-                _put(holder, names, deepcopy(step["value"]))
-
-    return do
+def _drop(step: Step, names: Names, nodes: Mapping[str, Node]) -> Change:
+    return lambda holder: _take(holder, names, remove=True)
 
 
-def _replace(step: Step, nodes: Mapping[str, Node]) -> Callable[[Any], None]:
-    rows, names = parts(step["field"])
+def _default(step: Step, names: Names, nodes: Mapping[str, Node]) -> Change:
+    def change(holder: dict[str, Any]) -> None:
+        if _take(holder, names, remove=False) is _GONE:
+            _put(holder, names, deepcopy(step["value"]))
+
+    return change
+
+
+def _replace(step: Step, names: Names, nodes: Mapping[str, Node]) -> Change:
     values = {dumps(loads(old)): loads(new) for old, new in step["values"].items()}
 
     def swap(value: Any) -> Any:
@@ -388,29 +390,27 @@ def _replace(step: Step, nodes: Mapping[str, Node]) -> Callable[[Any], None]:
             return [swap(item) for item in value]
         return values.get(dumps(value), value)
 
-    return _each(rows, names, swap)
+    return _each(names, swap)
 
 
-def _convert(step: Step, nodes: Mapping[str, Node]) -> Callable[[Any], None]:
-    rows, names = parts(step["field"])
+def _convert(step: Step, names: Names, nodes: Mapping[str, Node]) -> Change:
     node = nodes[step["field"]]
     if step["field"].endswith("[]"):
-        return _each(rows, names, lambda value: [_read_again(item, node) for item in _listed(value)])
-    return _each(rows, names, lambda value: _read_again(value, node))
+        return _each(names, lambda value: [_read_again(item, node) for item in _listed(value)])
+    return _each(names, lambda value: _read_again(value, node))
 
 
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _each(rows: tuple[Any, ...], names: tuple[Any, ...], change: Callable[[Any], Any]) -> Callable[[Any], None]:
-    def do(value: Any) -> None:
-        for holder in _holders(value, rows):
-            old = _take(holder, names, remove=False)
-            if old is not _GONE:
-                _put(holder, names, change(old))
+def _each(names: Names, convert: Callable[[Any], Any]) -> Change:
+    def change(holder: dict[str, Any]) -> None:
+        old = _take(holder, names, remove=False)
+        if old is not _GONE:
+            _put(holder, names, convert(old))
 
-    return do
+    return change
 
 
 def _read_again(value: Any, node: Node) -> Any:
@@ -428,25 +428,24 @@ def _read_again(value: Any, node: Node) -> Any:
     return value if read is None else read
 
 
-def _split(step: Step, nodes: Mapping[str, Node]) -> Callable[[Any], None]:
-    rows, names = parts(step["field"])
+def _split(step: Step, names: Names, nodes: Mapping[str, Node]) -> Change:
+    expression = compiled_expression(step["by"])
     targets = {group: (parts(target)[1], nodes[target]) for group, target in step["into"].items()}
 
-    def do(value: Any) -> None:
-        for holder in _holders(value, rows):
-            old = _take(holder, names, remove=False)
-            match = step["by"].fullmatch(old) if isinstance(old, str) else None
-            if match is None:
-                continue
-            _take(holder, names, remove=True)
-            for group, (target, node) in targets.items():
-                if match[group] is not None:
-                    _put(holder, target, _read_again(match[group].strip(), node))
+    def change(holder: dict[str, Any]) -> None:
+        old = _take(holder, names, remove=False)
+        match = expression.fullmatch(old) if isinstance(old, str) else None
+        if match is None:
+            return
+        _take(holder, names, remove=True)
+        for group, (target, node) in targets.items():
+            if match[group] is not None:
+                _put(holder, target, _read_again(match[group].strip(), node))
 
-    return do
+    return change
 
 
-_ACTIONS: Final[dict[str, Callable[[Step, Mapping[str, Node]], Callable[[Any], None]]]] = {
+_ACTIONS: Final[dict[str, Callable[[Step, Names, Mapping[str, Node]], Change]]] = {
     "split": _split,
     "rename": _rename,
     "replace": _replace,

@@ -79,6 +79,8 @@ def _title(field: Any) -> str:
     return field.title if "[]" not in field.pattern else f"{field.title} ({field.pattern})"
 
 
+# -- chips -------------------------------------------------------------------------------------------------------------
+
 _TITLES = {
     "q": "Contains",
     "state": "State",

@@ -74,6 +74,8 @@ def _common_beginning(texts: Sequence[str]) -> str:
     return first[:length]
 
 
+# -- readings ----------------------------------------------------------------------------------------------------------
+
 #: exchanges from which the shared prompt and a contract are derived
 SAMPLE: Final = 200
 #: of their texts
@@ -96,6 +98,8 @@ class Reading:
             self.exchanges.append(exchange)
             self.characters += len(exchange.text)
 
+
+# -- answers as values of the schema -----------------------------------------------------------------------------------
 
 #: names of the only field of a derived schema, if the answers are texts or lists
 TEXT_FIELD, LIST_FIELD = "answer", "items"
@@ -131,6 +135,9 @@ def fit(value: Any, compiled: CompiledSchema) -> Any:
     if not isinstance(value, dict) and len(names) == 1:
         value = {names[0]: value}
     return fitting(value, compiled)
+
+
+# -- the contract that exchanges show ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,8 @@ def _tracker_settings(spec: TrainerSpec) -> dict[str, Any]:
     return settings
 
 
+# -- the last validation with a real Axolotl ---------------------------------------------------------------------------
+
 NOTE = Path(__file__).with_name("validated.json")
 
 
