@@ -307,11 +307,11 @@ def metadata_keys(project: Project, sample: int = 500) -> list[str]:
         cursor.execute(
             """
             SELECT DISTINCT key FROM (
-                (SELECT metadata FROM labeling_document WHERE project_id = %(project)s ORDER BY id LIMIT %(most)s)
+                (SELECT metadata FROM labeling_document WHERE project_id = %(project)s ORDER BY id LIMIT %(limit)s)
                 UNION ALL
-                (SELECT metadata FROM labeling_document WHERE project_id = %(project)s ORDER BY id DESC LIMIT %(most)s)
+                (SELECT metadata FROM labeling_document WHERE project_id = %(project)s ORDER BY id DESC LIMIT %(limit)s)
             ) AS seen, jsonb_object_keys(metadata) AS key ORDER BY key LIMIT 100
             """,
-            {"project": project.pk, "most": sample},
+            {"project": project.pk, "limit": sample},
         )
         return [row[0] for row in cursor.fetchall()]

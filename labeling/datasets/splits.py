@@ -242,12 +242,12 @@ def _draw_holdout(groups: list[_Group], seed: int, share: float, with_large: boo
     return _take_evenly(people_made, min(wanted, max(MIN_HOLDOUT, people // 2)), len(groups) - 1)
 
 
-def _take_evenly(groups: list[_Group], wanted: int, most_groups: int) -> list[_Group]:
+def _take_evenly(groups: list[_Group], wanted: int, max_groups: int) -> list[_Group]:
     """Groups in their order until about ``wanted`` documents, proportionally from each stratum.
 
     The only group of a stratum stays in training, unless there is only one stratum.
     """
-    if most_groups <= 0 or not groups:
+    if max_groups <= 0 or not groups:
         return []
     total = sum(group.size for group in groups)
     strata = _strata(groups)
@@ -256,7 +256,7 @@ def _take_evenly(groups: list[_Group], wanted: int, most_groups: int) -> list[_G
         if len(stratum) > 1 or len(strata) == 1:
             share = sum(group.size for group in stratum) / total
             chosen += _fill(stratum, max(1, round(wanted * share)))
-    return (chosen or groups[:1])[:most_groups]
+    return (chosen or groups[:1])[:max_groups]
 
 
 def _fill(groups: list[_Group], part: int) -> list[_Group]:

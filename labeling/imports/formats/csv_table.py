@@ -92,7 +92,7 @@ class Layout:
     header: bool
 
     @classmethod
-    def of(cls, options: Mapping[str, object], stream: IO[bytes]) -> "Layout":
+    def from_options(cls, options: Mapping[str, object], stream: IO[bytes]) -> "Layout":
         """By the options; what they leave open is detected. Rewinds the stream."""
         encoding = str(options.get("encoding") or encodings.detect(stream))
         if encoding not in encodings.NAMES:
@@ -202,7 +202,7 @@ def rows(source: Source) -> Iterator[ParsedRow]:
 
 
 def _rows(stream: IO[bytes], encoding: str, context: Context) -> Iterator[ParsedRow]:
-    layout = Layout.of({**context.options, "encoding": encoding}, stream)
+    layout = Layout.from_options({**context.options, "encoding": encoding}, stream)
     mapper: column_mapping.Mapper | None = None
     names: list[str] = []
     for record in records(stream, layout):
@@ -240,7 +240,7 @@ def preview(path: Path, options: Mapping[str, object], limit: int = 8) -> column
     names: list[str] = []
     shown: list[list[str]] = []
     with path.open("rb") as stream:
-        layout = Layout.of(options, stream)
+        layout = Layout.from_options(options, stream)
         for record in records(stream, layout):
             if not names:
                 if record.error:

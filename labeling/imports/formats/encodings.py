@@ -45,7 +45,7 @@ def detect(stream: IO[bytes]) -> str:
     wide = _unmarked_utf16(head)
     if wide:
         return wide
-    encoding = "utf-8" if _is_utf8(stream) else _most_plausible(stream)
+    encoding = "utf-8" if _is_utf8(stream) else _plausible_encoding(stream)
     stream.seek(0)
     return encoding
 
@@ -73,7 +73,7 @@ def _is_utf8(stream: IO[bytes]) -> bool:
     return True
 
 
-def _most_plausible(stream: IO[bytes]) -> str:
+def _plausible_encoding(stream: IO[bytes]) -> str:
     """Of a text that is not valid UTF-8: the encoding that explains more of its bytes beyond ASCII."""
     stream.seek(0)
     valid = stray = undefined = size = 0

@@ -37,7 +37,7 @@ class _Grid:
     gap: float
 
     @classmethod
-    def of(cls, boxes: Sequence[Box]) -> Self | None:
+    def from_boxes(cls, boxes: Sequence[Box]) -> Self | None:
         """None where the boxes say nothing about the size of letters."""
         widths = [
             (right - left) / (end - start) for start, end, left, _, right, _ in boxes if end - start >= _MIN_MEASURED
@@ -60,7 +60,7 @@ def laid_out(text: str, pages: Sequence[ReadPage]) -> tuple[str, tuple[ReadPage,
     Boxes are in the order of the text. A box begins in the column of its left side, counted in letters of the median
     width; two boxes of a line keep at least the white space that was between them, and boxes without any stay together.
     """
-    grids = [_Grid.of(page.lines) for page in pages]
+    grids = [_Grid.from_boxes(page.lines) for page in pages]
     places = sorted(
         ((number, box) for number, page in enumerate(pages) for box in page.lines), key=lambda place: place[1][0]
     )

@@ -163,8 +163,8 @@ def _images(path: Path, out: Path | None, ocr: str) -> Iterator[tuple[dict[str, 
                 image.seek(number)
                 if image.width * image.height > MAX_PIXELS:
                     size = f"{image.width:,} x {image.height:,} pixels"
-                    most = f"{MAX_PIXELS // 1_000_000} million"
-                    raise FileRejectedError(f"the image is {size}; the maximum is {most}", "too_many_pixels")
+                    limit = f"{MAX_PIXELS // 1_000_000} million"
+                    raise FileRejectedError(f"the image is {size}; the maximum is {limit}", "too_many_pixels")
                 drawn = ImageOps.exif_transpose(image)
                 drawn.thumbnail((MAX_SIDE_PIXELS, MAX_SIDE_PIXELS))
                 drawn = _on_white(drawn)

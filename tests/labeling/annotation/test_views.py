@@ -199,37 +199,6 @@ def test_skip_and_tag(desk: Desk) -> None:
     assert (document.state, document.tags) == (DocumentState.SKIPPED, ["ocr_noise"])
 
 
-@pytest.mark.parametrize(
-    "name", ["label_document", "label_state", "label_save", "label_skip", "label_flag", "label_here", "label_release"]
-)
-def test_documents_of_other_projects_are_404(desk: Desk, name: str) -> None:
-    foreign = make_desk(slug="other").document()
-    method = "get" if name in ("label_document", "label_state") else "post"
-    body = {"entry": {}, "evidence": {}, "base_version": 0, "schema": 1, "seconds": 0, "submit": False}
-    for user, slug in ((desk.ana, "desk"), (desk.ana, "other"), (desk.stranger, "desk")):
-        client = client_of(user)
-        address = url(name, foreign, slug)
-        if method == "get":
-            assert client.get(address).status_code == 404
-        else:
-            assert client.post(address, json.dumps(body), content_type="application/json").status_code == 404
-    assert not Annotation.objects.exists()
-
-
-def test_writes_need_post(desk: Desk) -> None:
-    document = desk.document()
-    client = client_of(desk.ana)
-    for name in ("label_save", "label_skip", "label_flag", "label_here", "label_release"):
-        assert client.get(url(name, document)).status_code == 405
-    assert Client(enforce_csrf_checks=True).post(url("label_save", document), {}).status_code in (302, 403)
-
-
-def test_save_needs_csrf_token(desk: Desk) -> None:
-    client = Client(enforce_csrf_checks=True)
-    client.force_login(desk.ana)
-    assert save(client, desk.document(), ENTRY).status_code == 403
-
-
 def test_every_node_shape_is_rendered() -> None:
     leaf = {"type": "string"}
     compiled = compile_schema(

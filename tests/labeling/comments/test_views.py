@@ -11,7 +11,6 @@ from django.urls import reverse
 from labeling.annotation import predictions
 from labeling.annotation import services as annotation_services
 from labeling.models import Annotation, Comment, Document, Mention, Project, Review
-from slmstudio.access import Role
 from tests.html_whitespace import collapse
 from tests.labeling.label_desk import Desk, gold, make_desk
 from tests.shared_rows import shared_fixture
@@ -187,13 +186,3 @@ def test_field_seconds_of_unknown_fields_are_dropped(desk: Desk) -> None:
     save(desk, document, 0, {"vendor": "A"}, {}, field_seconds={"vendor": 2.5, "nothing": 9, "date": 0})
     save(desk, document, 1, {"vendor": "B"}, {}, field_seconds={"vendor": 99_999})
     assert Annotation.objects.get().field_seconds == {"vendor": 602.5}
-
-
-def test_comment_permissions(desk: Desk) -> None:
-    document = desk.document()
-    desk.project.memberships.filter(user=desk.ben).update(role=Role.MANAGER)
-    assert post(client_of(desk.ben), "label_comments", document, {"text": "x"}).status_code == 200
-    assert post(client_of(desk.stranger), "label_comments", document, {"text": "x"}).status_code == 404
-    assert client_of(desk.stranger).get(url("label_history", document)).status_code == 404
-    for name in ("label_resolve", "label_restore"):
-        assert client_of(desk.ana).get(url(name, document)).status_code == 405

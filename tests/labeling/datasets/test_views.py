@@ -33,17 +33,6 @@ def frozen(desk: Desk) -> DatasetVersion:
     return freeze(project=desk.project, user=desk.people["engineer"])
 
 
-@pytest.mark.parametrize("role", ["annotator", "reviewer", "manager"])
-def test_freeze_needs_permission(desk: Desk, role: str) -> None:
-    bring_in(desk.project, [invoice(1), invoice(2)])
-    client = desk.as_(role)
-    page = client.get(desk.url("datasets/")).content.decode()
-    assert "Contents of a new version" in page
-    assert '<button class="btn btn-primary"' not in page
-    assert client.post(desk.url("datasets/"), KNOBS).status_code == 403
-    assert not DatasetVersion.objects.exists()
-
-
 @pytest.mark.parametrize("role", ["engineer", "owner"])
 def test_engineers_and_owners_freeze(desk: Desk, role: str) -> None:
     bring_in(desk.project, [invoice(number) for number in range(20)])

@@ -332,17 +332,6 @@ def test_invalid_request_redirects_with_a_message(desk: Desk, data: dict[str, st
     assert not BulkEdit.objects.exists()
 
 
-@pytest.mark.parametrize("role", ["annotator", "reviewer", "manager"])
-def test_bulk_edit_needs_permission(desk: Desk, role: str) -> None:
-    edit = do(desk, Action.TAG, tags=["cut_off"])
-    client = desk.as_(role)
-    assert post(client, desk, action="requeue", of="all", sure="on").status_code == 403
-    assert client.get(edit.get_absolute_url()).status_code == 200
-    assert client.post(desk.url(f"documents/bulk/{edit.pk}/undo/")).status_code == 403
-    assert client.post(desk.url(f"documents/bulk/{edit.pk}/cancel/")).status_code == 403
-    assert BulkEdit.objects.count() == 1
-
-
 def test_queued_bulk_edit_can_be_cancelled(desk: Desk) -> None:
     edit = bulk_edit.start(
         project=desk.project, user=desk.people["engineer"], action=Action.TAG, params={"tags": ["cut_off"]}, query=""

@@ -28,16 +28,6 @@ def desk() -> Desk:
     return make_desk()
 
 
-@pytest.mark.parametrize("role", ["annotator", "reviewer", "manager"])
-def test_import_needs_permission(desk: Desk, role: str) -> None:
-    client = desk.as_(role)
-    assert client.get(desk.url(PAGE)).status_code == 403
-    assert client.post(desk.url(PAGE), {"rows": '{"text": "a"}'}).status_code == 403
-    assert client.post(desk.url(PAGE), {"file": file("a.txt", b"words")}).status_code == 403
-    assert client.get(desk.url(f"{PAGE}columns/")).status_code == 403
-    assert not ImportRun.objects.exists()
-
-
 @pytest.mark.parametrize("role", ["engineer", "owner"])
 def test_file_is_imported_and_reported(desk: Desk, role: str) -> None:
     client = desk.as_(role)

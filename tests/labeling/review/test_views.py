@@ -150,21 +150,6 @@ def test_reject_needs_a_reason(desk: Desk) -> None:
     assert "Changes since" in page(desk, desk.rita, f"{document.pk}/")
 
 
-def test_decisions_need_permission(desk: Desk) -> None:
-    document = desk.document()
-    submit(document, desk.ana)
-    mia = member(desk, "mia", Role.MANAGER)
-    for user, status in ((desk.ana, 403), (mia, 403), (desk.stranger, 404)):
-        client = browser(user)
-        assert client.get(at(desk, f"{document.pk}/")).status_code == status
-        assert client.get(at(desk, "next/")).status_code == status
-        for action in ("approve", "reject", "adjudicate"):
-            assert client.post(at(desk, f"{document.pk}/{action}/"), {"version": 1}).status_code == status
-    assert browser(desk.rita).get(at(desk, f"{document.pk}/approve/")).status_code == 405
-    assert browser(desk.rita).post(at(desk, "999999/approve/")).status_code == 404
-    assert fresh(document).state == DocumentState.SUBMITTED
-
-
 def test_adjudication_shows_conflicts_only(desk: Desk) -> None:
     document = dispute(desk)
     shown = page(desk, desk.rita, f"{document.pk}/")

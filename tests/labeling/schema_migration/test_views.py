@@ -72,14 +72,6 @@ def test_invalid_expression_is_a_form_error(desk: Desk) -> None:
     assert "Enter an expression" in missing.content.decode()
 
 
-def test_permissions_of_migrations(desk: Desk) -> None:
-    run = planned(desk)
-    page = desk.as_("annotator").get(desk.url(f"contract/migrations/{run.pk}/"))
-    assert page.status_code == 200
-    assert "mapping-form" not in page.content.decode()
-    assert desk.as_("annotator").post(desk.url(f"contract/migrations/{run.pk}/"), {}).status_code == 403
-
-
 # -- plain Save --------------------------------------------------------------------------------------------------------
 
 
