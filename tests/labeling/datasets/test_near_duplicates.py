@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labeling.datasets.near_duplicates import SHORT_SKETCH, MinHashIndex, group, normal_form, rows_per_band
+from labeling.datasets.near_duplicates import SHORT_SKETCH, MinHashIndex, group, normal_form
 
 #: receipts of the SROIE set that were scanned twice, seen by reading them
 SCANNED_TWICE = 7
@@ -90,10 +90,6 @@ def test_many_copies_are_fast() -> None:
     found = group(f"{words(7)} number {n}" for n in range(1_000))
     assert len(set(found.group)) == 1
     assert time.process_time() - started < 20
-
-
-def test_rows_per_band_grow_with_threshold() -> None:
-    assert rows_per_band(0.6) <= rows_per_band(0.8) <= rows_per_band(0.95)
 
 
 def test_duplicate_receipts_are_found(shared: Path) -> None:

@@ -4,8 +4,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from labeling.form.codec import ABSENT, RAW, from_entry, leaf_values, to_entry
 from labeling.form.tree import FormNode, form_for, node_at, tree_of
@@ -174,37 +172,6 @@ def test_reserved_property_name_is_kept() -> None:
 def test_opening_and_saving_keeps_digits(claim: CompiledSchema, value: Any) -> None:
     tree = tree_of(claim)
     assert dumps(from_entry(tree, to_entry(tree, value)).value) == dumps(value)
-
-
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(10**20), 10**20)
-    | st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**9), max_value=10**9, places=3)
-    | st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
-    | st.sampled_from(["1,248.50", "Jan 14, 2026", "n/a", "-", "2026-01-14", "12"]),
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(
-            st.sampled_from([*CLAIM["properties"], "name", "born", "text", "amount", RAW]), inner, max_size=4
-        )
-    ),
-    max_leaves=12,
-)
-
-
-@settings(deadline=None)
-@given(st.dictionaries(st.sampled_from([*CLAIM["properties"], "stray"]), JSON, max_size=6))
-def test_any_value_round_trips(value: dict[str, Any]) -> None:
-    tree = tree_of(compile_schema(loads(dumps(CLAIM))))
-    assert dumps(from_entry(tree, to_entry(tree, value)).value) == dumps(value)
-
-
-@settings(deadline=None)
-@given(JSON)
-def test_any_entry_is_parsed(entry: Any) -> None:
-    compiled = compile_schema(loads(dumps(CLAIM)))
-    compiled.validate(from_entry(tree_of(compiled), entry).value)
 
 
 def test_leaves_are_in_form_order(claim: CompiledSchema) -> None:
