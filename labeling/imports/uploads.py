@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from decimal import Decimal
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, TypeVar
 
@@ -292,7 +293,13 @@ def _review(
         raise Refused(str(error)) from None
     except FileNotFoundError:
         raise Refused("The uploaded file is no longer available. Upload it again.") from None
-    return TypeAdapter(kind).validate_python(answer)
+    value: _T = _adapter(kind).validate_python(answer)
+    return value
+
+
+@cache
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def _ask(action: str, **request: Any) -> Any:
