@@ -32,7 +32,7 @@ def test_every_option_has_a_form_field_and_is_documented() -> None:
     fields = {*ImportForm().fields}
     for file_format in FORMATS.values():
         if file_format.is_table or file_format.is_reviewed:
-            fields |= {*ColumnsForm({}, file_format).fields}
+            fields |= {*ColumnsForm({}, formats=[file_format]).fields}
     assert {*OPTIONS} <= fields
     assert all(name in describe_options() for name in OPTIONS)
 
@@ -55,5 +55,5 @@ def test_options_are_checked(options: dict[str, object], name: str, valid: bool)
 
 
 def test_forms_parse_options() -> None:
-    form = ColumnsForm({"delimiter": ";", "encoding": "", "header": "no"}, FORMATS["csv"])
+    form = ColumnsForm({"delimiter": ";", "encoding": "", "header": "no"}, formats=[FORMATS["csv"]])
     assert form.chosen() == {"delimiter": ";", "header": False}
