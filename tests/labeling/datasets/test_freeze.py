@@ -9,7 +9,6 @@ import pytest
 from django.db import transaction
 from django.db.utils import DatabaseError
 
-from labeling.datasets import files as dataset_files
 from labeling.datasets import freeze as freeze_module
 from labeling.datasets.export import export_dataset
 from labeling.datasets.freeze import freeze
@@ -248,16 +247,17 @@ def test_the_database_refuses_to_change_what_is_frozen(desk: Desk, model: Any) -
 def test_a_failed_freeze_leaves_neither_row_nor_file(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     bring_in(desk.project, [invoice(1), invoice(2)])
     keys: list[str] = []
-    store = dataset_files.store
+    storage = type(artifacts.store())
+    replace = storage.replace
 
-    def remember(key: str, file: Any) -> None:
+    def remember(store: Any, key: str, file: Any) -> Any:
         keys.append(key)
-        store(key, file)
+        return replace(store, key, file)
 
     def fail(*_: Any) -> None:
         raise RuntimeError("the database went away")
 
-    monkeypatch.setattr(dataset_files, "store", remember)
+    monkeypatch.setattr(storage, "replace", remember)
     monkeypatch.setattr(freeze_module, "_store_version", fail)
     with pytest.raises(RuntimeError):
         frozen(desk)
