@@ -126,7 +126,7 @@ def proposal_step(project: Any, user: User) -> NextStep | None:
     first = proposals.select_related("created_by").order_by("number").first()
     if first is None:
         return None
-    text = f"{first.created_by.get_username()} proposes a change of the gate policy."
+    text = f"{first.created_by.get_username()} proposes a change to the gate policy."
     return NextStep(text, "Review proposal", f"{reverse('gates', args=[project.slug])}#proposal-{first.number}")
 
 
@@ -141,8 +141,8 @@ def correction_step(project: Any, user: User) -> NextStep | None:
         text = ngettext("{n:,} corrected label is", "{n:,} corrected labels are", count).format(n=count)
         return NextStep(f"{text} not in a dataset version yet.", "Freeze a version", address)
     if count := len(status.behind):
-        text = ngettext("{n:,} evaluation is", "{n:,} evaluations are", count).format(n=count)
-        return NextStep(f"{text} not re-scored with the corrected labels of {status.newest}.", "Re-score", address)
+        text = ngettext("{n:,} evaluation has", "{n:,} evaluations have", count).format(n=count)
+        return NextStep(f"{text} not been re-scored with the corrected labels of {status.newest}.", "Re-score", address)
     return None
 
 
@@ -173,7 +173,7 @@ def evaluation_step(project: Any, user: User) -> NextStep | None:
     runs = EvalRun.objects.filter(project=project, training_run=version.training_run)
     if not runs.exclude(status__in=[Status.FAILED, Status.CANCELLED]).exists():
         address = f"{reverse('eval_new', args=[project.slug])}?model=run-{version.training_run.number}"
-        return NextStep(f"Model v{version.number} is not evaluated.", "Evaluate model", address)
+        return NextStep(f"Model v{version.number} has not been evaluated.", "Evaluate model", address)
     run = runs.on_holdout().done().order_by("-number").first()
     if run is not None and not GateReport.objects.filter(eval_run__in=runs).exists():
         address = f"{reverse('gate_report_new', args=[project.slug])}?eval_run={run.number}"
@@ -183,8 +183,8 @@ def evaluation_step(project: Any, user: User) -> NextStep | None:
     if run is None and not runs.live().exists():
         address = f"{reverse('eval_new', args=[project.slug])}?model=run-{version.training_run.number}&split=holdout"
         return NextStep(
-            f"Model v{version.number} is not evaluated on the hold-out. Gates require one for the model that you "
-            "deploy.",
+            f"Model v{version.number} has not been evaluated on the hold-out. Gates require a hold-out evaluation of "
+            "the model that you deploy.",
             "Evaluate on the hold-out",
             address,
         )

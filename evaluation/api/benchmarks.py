@@ -46,8 +46,8 @@ def models(request: HttpRequest, slug: Slug) -> HttpResponse:
     **operation("evaluate", BenchmarkOut, 400, status=202),
 )
 def start(request: HttpRequest, slug: Slug, body: BenchmarkIn) -> HttpResponse:
-    """Evaluates candidates on the same documents in the background: poll it by number until its ``status``
-    is done. The hold-out is not used.
+    """Evaluates candidates on the same documents in the background: poll the benchmark by number until
+    its ``status`` is done. The hold-out is not used.
     """
     project = project_of(request)
     known = {one.key: one.candidate for found in candidate_choices(project).values() for one in found}
@@ -68,7 +68,7 @@ def start(request: HttpRequest, slug: Slug, body: BenchmarkIn) -> HttpResponse:
 
 @router.get("/{int:number}", summary="Get a benchmark", operation_id="benchmark", **operation("read", BenchmarkOut))
 def benchmark(request: HttpRequest, slug: Slug, number: int) -> HttpResponse:
-    """The state of a benchmark; its recommendation once it is done, and the figures of each run that is."""
+    """The state of a benchmark; its recommendation once it is done, and the figures of each finished run."""
     return answer(_out(object_of(request, _rows(), number=number)))
 
 

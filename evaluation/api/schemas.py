@@ -119,8 +119,8 @@ class BenchmarkIn(In):
 
 class BenchmarkOut(Out):
     """A benchmark. ``recommendation``: once it is done; ``fine_tuning`` in it says whether fine-tuning is needed,
-    ``gates`` has the verdict on answers by number of the run. ``runs``: one for each model and mode, with accuracy,
-    interval, labels, latency and cost per 1,000 documents once it is done."""
+    ``gates`` has the verdict of the gates on outputs by run number. ``runs``: one for each model and mode, with
+    accuracy, interval, labels, latency and cost per 1,000 documents once it is done."""
 
     number: int
     dataset: int
@@ -159,8 +159,8 @@ class GateReportIn(In):
 class GateOut(Out):
     """A gate. PASS: `bound` is on the side of `threshold` that `operator` names.
 
-    Values are shares for rates, else in the unit of the metric; of a comparison they are differences, and the threshold
-    is negative: the loss that is allowed.
+    Values are shares for rates, otherwise in the unit of the metric; for a comparison they are differences, and the
+    threshold is negative: the allowed loss.
     """
 
     key: str

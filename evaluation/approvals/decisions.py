@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
+from django.utils.text import capfirst
 from django.utils.translation import ngettext
 
 from evaluation.approvals import waivers
@@ -71,7 +72,7 @@ def decide(
         raise Refused(obstacle, field="decision", code="own_involvement")
     report = GateReport.objects.select_for_update().get(pk=report.pk)
     if Approval.objects.filter(report=report).exists():
-        raise Refused(f"The {report} is already decided.", field="decision", code="decided")
+        raise Refused(f"{capfirst(report)} has already been decided.", field="decision", code="decided")
     if decision not in Approval.Decision.values:
         raise Refused("Select a decision.", field="decision")
     if not reason.strip():
@@ -120,9 +121,9 @@ def withdraw(*, report: GateReport, user: User, reason: str) -> None:
     require(report.project, user, Action.APPROVE)
     report = GateReport.objects.select_for_update().get(pk=report.pk)
     if not Approval.objects.filter(report=report, decision=Approval.Decision.APPROVED).exists():
-        raise Refused(f"The {report} is not approved.", field="withdrawal", code="not_approved")
+        raise Refused(f"{capfirst(report)} is not approved.", field="withdrawal", code="not_approved")
     if str(report) in CurrentState(report.project).withdrawn:
-        raise Refused(f"The approval of {report} is already withdrawn.", field="withdrawal", code="withdrawn")
+        raise Refused(f"The approval of {report} has already been withdrawn.", field="withdrawal", code="withdrawn")
     if not reason.strip():
         raise Refused("Enter a reason. It is recorded in the audit log.", field="reason")
     audit_services.record(

@@ -218,8 +218,8 @@ def same_figures(report: GateReport, earlier: Sequence[GateReport]) -> str:
     for other in reversed(earlier):
         if other.policy_id == report.policy_id and other.look != report.look and own and _figures(other) == own:
             return (
-                f"Report {other.number} has the same figures for answers. It was hold-out evaluation {other.look} and "
-                f"this is {report.look}, so the bounds are at {_levels_of_answers(report)} instead of "
+                f"Report {other.number} has the same figures for gates on outputs. It was hold-out evaluation "
+                f"{other.look} and this is {report.look}, so the bounds are at {_levels_of_answers(report)} instead of "
                 f"{_levels_of_answers(other)}."
             )
     return ""

@@ -40,14 +40,14 @@ def _opened(run: EvalRun) -> Iterator[str]:
         if opened.opened_at is None:
             yield (
                 f"Lookalikes of hold-out documents were queued from evaluation {opened.number}, before this model was "
-                "made. Its documents do not count in gates on answers."
+                "made. The documents of that evaluation do not count in gates on outputs."
             )
             continue
         user = opened.opened_by.get_username() if opened.opened_by is not None else "unknown user"
         day = format_date(localtime(opened.opened_at))
         yield (
             f"The outputs of hold-out evaluation {opened.number} were opened by {user} on {day}, before this model was "
-            f"made ({opened.opened_reason}). Its documents do not count in gates on answers."
+            f"made ({opened.opened_reason}). The documents of that evaluation do not count in gates on outputs."
         )
 
 
@@ -60,9 +60,9 @@ def _removed(run: EvalRun) -> Iterator[str]:
     wrong = sum(not row.exact for row in removed)
     text = ngettext(
         "{n:,} document left the hold-out of {dataset} after it was evaluated: {names}. {wrong:,} had an error in the "
-        "newest output. It counts as wrong in gates on answers.",
+        "newest output. It counts as wrong in gates on outputs.",
         "{n:,} documents left the hold-out of {dataset} after they were evaluated: {names}. {wrong:,} had an error in "
-        "the newest output. They count as wrong in gates on answers.",
+        "the newest output. They count as wrong in gates on outputs.",
         len(removed),
     )
     yield text.format(n=len(removed), dataset=run.dataset, names=f"{names}{more}", wrong=wrong)
@@ -72,7 +72,7 @@ def _rescored(run: EvalRun) -> Iterator[str]:
     if run.rescored_from is None:
         return
     changed = int(run.facts.get("rescored", {}).get("noise", {}).get("corrected") or 0)
-    labels = ngettext("{n:,} label changed", "{n:,} labels changed", changed).format(n=changed)
+    labels = ngettext("{n:,} label has changed", "{n:,} labels have changed", changed).format(n=changed)
     yield f"Evaluation {run.number} re-scores the outputs of evaluation {run.rescored_from.number}: {labels} since."
 
 
@@ -103,8 +103,8 @@ def _moved_manually(run: EvalRun) -> Iterator[str]:
     count = sum(edits.exclude(params__has_key="undone_by").values_list("changed", flat=True))
     if count:
         text = ngettext(
-            "{n:,} document was moved to the hold-out manually since it was first frozen.",
-            "{n:,} documents were moved to the hold-out manually since it was first frozen.",
+            "{n:,} document has been moved to the hold-out manually since it was first frozen.",
+            "{n:,} documents have been moved to the hold-out manually since it was first frozen.",
             count,
         )
         yield f"{text.format(n=count)} The verdicts apply to documents like those in the current hold-out."
@@ -128,7 +128,7 @@ def _other_in_production(report: GateReport) -> Iterator[str]:
     now, compared = current_model(report.project), report.production_run
     known = {report.eval_run.backend.key, compared.backend.key if compared is not None else None}
     if now is not None and now.key not in known:
-        against = f"with {report.production['model']}" if compared is not None else "with none"
+        against = f"with {report.production['model']}" if compared is not None else "with no production model"
         yield f"The current production model is {now.label} ({now.source}); this report compares {against}."
 
 

@@ -21,7 +21,7 @@ def fine_tuning_advice(candidates: Sequence[MeasuredCandidate], limits: Limits) 
     if passed:
         simplest = min(passed, key=_simplicity)
         return (
-            f"Fine-tuning may not be needed: {_described(simplest)} and passes the gates on answers. Evaluate it on "
+            f"Fine-tuning may not be needed: {_described(simplest)} and passes the gates on outputs. Evaluate it on "
             "the hold-out to prove that."
         )
     possible = [one for one in found if one.verdict == NOT_PROVEN]
@@ -29,11 +29,11 @@ def fine_tuning_advice(candidates: Sequence[MeasuredCandidate], limits: Limits) 
         nearest = min(possible, key=lambda one: (-one.accuracy, _simplicity(one)))
         return (
             f"Fine-tuning may not be needed: {_described(nearest)}. These documents are too few to show whether it "
-            "passes the gates on answers. Evaluate it on the hold-out before fine-tuning."
+            "passes the gates on outputs. Evaluate it on the hold-out before fine-tuning."
         )
     return (
         f"No candidate is good enough without fine-tuning. {_described(best)}, the highest, and fails the gates on "
-        "answers. A fine-tuned model must exceed that."
+        "outputs. A fine-tuned model must exceed that."
     )
 
 

@@ -1,4 +1,4 @@
-"""The gates on answers, tested on the documents of a benchmark: whether a candidate could pass them.
+"""The gates on outputs, tested on the documents of a benchmark: whether a candidate could pass them.
 
 It is no gate report: the hold-out is not used, and no alpha is spent.
 """

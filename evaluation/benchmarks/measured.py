@@ -38,7 +38,7 @@ class MeasuredCandidate:
     accuracy; ``memory_bytes``: peak, None for external models; ``p95_low`` and ``p95_high``: bounds of p95 from
     ``requests``, None for too few; ``machine``: where it was measured; ``cost`` per request, None: unknown; ``size`` in
     parameters; ``base``: it can be fine-tuned here.
-    ``labels``: labels that it learned from, None: unknown; ``verdict``: of the gates on answers, "" where none can be
+    ``labels``: labels that it learned from, None: unknown; ``verdict``: of the gates on outputs, "" where none can be
     tested; ``classical`` and ``fine_tuned``: what it is.
     """
 

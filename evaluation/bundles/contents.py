@@ -194,7 +194,7 @@ def _readme(report: GateReport) -> str:
     return f"""# Evidence of gate report {report.number} of {report.project.slug}
 
 Gold labels and outputs of the hold-out, the schema, the gates, the verdicts and the hashes of the report. Verify them
-with an installation of SLM Studio that you trust, best of the version that created the report
+with an installation of SLM Studio that you trust, preferably the version that created the report
 ({application()["version"]}). No database and no network are needed:
 
     python manage.py verify_bundle FILE --sha256 HASH

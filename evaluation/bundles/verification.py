@@ -124,7 +124,7 @@ def _changed_parts(folder: Path, listed: Row) -> Iterator[str]:
         yield f"{MANIFEST} is not the manifest of the report"
     for entry in listed["files"]:
         if entry["part"] and manifest.get(entry["part"]) != entry["sha256"]:
-            yield f"{entry['path']} is not the one of the manifest ({entry['part']})"
+            yield f"{entry['path']} differs from the manifest ({entry['part']})"
     decision = loads((folder / "decision.json").read_bytes())
     if decision.get("manifest_sha256", listed["manifest_sha256"]) != listed["manifest_sha256"]:
         yield "the decision is about another manifest"
@@ -145,9 +145,11 @@ def _origin(folder: Path, listed: Row, sha256: str, public_key: Path | None) -> 
             signatures.verify(folder / LIST, folder / SIGNATURE, what="the bundle", public_key=public_key)
         except Refused as refused:
             problems = (refused.message,)
-        yield Check("the signature is of the given key", problems)
+        yield Check("the signature matches the given key", problems)
     elif not sha256:
-        yield Check(f"without a hash or a key, who made this bundle is not checked (its hash is {own})", is_note=True)
+        yield Check(
+            f"no hash or key was given, so the origin of the bundle is not checked (its hash is {own})", is_note=True
+        )
 
 
 # -- scores and verdicts -----------------------------------------------------------------------------------------------
@@ -225,7 +227,7 @@ class _Content:
         problems += [f"{name} has no output" for name in stored]
         self._scored[prefix] = scored
         fields = sum(len(row.score["fields"]) for row in scored.rows.values())
-        title = f"scores of {model} counted again: {len(scored.rows)} documents, {fields} values"
+        title = f"scores of {model} recomputed: {len(scored.rows)} documents, {fields} values"
         return Check(title, tuple(problems))
 
     def _check_summary(self, prefix: str) -> Check:
@@ -240,12 +242,12 @@ class _Content:
         stored = [Verdict.from_dict(verdict) for verdict in verdicts]
         own, gates = {verdict.gate.key: verdict.gate for verdict in stored}, {gate.key: gate for gate in policy}
         problems = [f"the gate {key} has no verdict" for key in gates.keys() - own.keys()]
-        problems += [f"the gate {key} is not the one of the policy" for key in own if own[key] != gates.get(key)]
-        yield Check(f"the verdicts are about the {len(gates)} gates of the policy", tuple(problems))
+        problems += [f"the gate {key} differs from the policy" for key in own if own[key] != gates.get(key)]
+        yield Check(f"the verdicts cover the {len(gates)} gates of the policy", tuple(problems))
         for verdict in stored:
             yield self._check_verdict(verdict, is_single=policy.single_evaluation)
         expected = all_passed(stored)
-        yield Check("the result follows from the verdicts", () if passed == expected else ("it does not",))
+        yield Check("the result follows from the verdicts", () if passed == expected else ("the result differs",))
 
     def _check_verdict(self, verdict: Verdict, *, is_single: bool) -> Check:
         gate = verdict.gate
@@ -269,7 +271,7 @@ class _Content:
             claims, {name: counted[name] for name in _COMPARED},
             tolerance=_RESOURCE_TOLERANCE if of_resources else _TOLERANCE,
         )  # fmt: skip
-        how = "computed again at the stored mean" if is_cost else "counted and computed again"
+        how = "recomputed at the stored mean" if is_cost else "recomputed"
         return Check(f"{title} ({how})", tuple(problems))
 
     def _measurement(self, gate: Gate) -> Measurement:

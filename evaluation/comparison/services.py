@@ -228,7 +228,7 @@ def matrix_notes(runs: Sequence[EvalRun], *, documents: int, golds: int, shared:
     if shared is not None:
         found.append(
             f"The schema changed ({_versions(runs)}); each was scored with its own. Here, a document is an exact match "
-            "if the fields that all schemas have are right."
+            "if the fields that all schemas have are correct."
         )
         alone = sorted({name for run in runs for name in _scored(run)} - shared)
         if alone:

@@ -73,7 +73,7 @@ def _check(project: Project, endpoint: Endpoint | None, values: dict[str, Any]) 
             raise Refused(f"Enter a number between {low:,} and {high:,}.", field=name)
     same = Endpoint.objects.in_use(project).filter(name=values["name"])
     if same.exclude(pk=endpoint.pk if endpoint else 0).exists():
-        raise Refused("An endpoint with this name exists.", field="name")
+        raise Refused("An endpoint with this name already exists. Choose another name.", field="name")
     try:
         outbound.check(values["url"])
     except Refused as refusal:

@@ -137,7 +137,7 @@ class LabelCheck(StudyKind[LabelCheckSpec]):
             **study.result,
             "documents": documents,
             "fields": suspects.summary(checks, ranked),
-            "summary": f"{len(rows):,} suspect of {documents:,} documents",
+            "summary": f"{len(rows):,} suspect in {documents:,} documents",
         }
 
     def panel(self, study: Study, spec: LabelCheckSpec, query: QueryDict) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def _chart(name: str, rows: list[Measurement], curve: FittedCurve | None, labels
         round(WIDTH * labels / limit, 1),
         [(_percent(1 - tick, 1 - bottom), tick) for tick in _ticks(bottom, 1.0)],
         [(_percent(tick, limit), int(tick)) for tick in _ticks(0, limit)],
-        f"Accuracy of {name or 'all fields'} by labels: " + "; ".join(text for *_, text in dots),
+        f"Accuracy of {name or 'all fields'} by number of labels: " + "; ".join(text for *_, text in dots),
     )
 
 

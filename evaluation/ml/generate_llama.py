@@ -110,7 +110,7 @@ def _error_message(error: Exception) -> str:
     if isinstance(error, httpx.HTTPStatusError):
         return f"llama.cpp rejected the document (HTTP {error.response.status_code}): {error.response.text[:300]}"
     if isinstance(error, httpx.TimeoutException):
-        return f"No response of llama.cpp within {ANSWER_SECONDS:g} s."
+        return f"No response from llama.cpp within {ANSWER_SECONDS:g} s."
     if isinstance(error, httpx.HTTPError):
         return f"llama.cpp does not respond: {error}"
     return describe_error(error)[1]

@@ -227,7 +227,7 @@ class PromptBuilder:
         prompt = self.prompt(document)
         if self.context and len(prompt) + self.limit.reserved > self.context:
             raise Refused(
-                f"The prompt has {len(prompt)} tokens; with {self.limit.reserved} for the output that exceeds the "
+                f"The prompt has {len(prompt)} tokens; with {self.limit.reserved} for the output, that exceeds the "
                 f"model's context of {self.context}.",
                 code="length",
             )

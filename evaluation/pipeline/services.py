@@ -123,10 +123,10 @@ def stages(pipeline: PipelineRun) -> list[PipelineStage]:
         ("evaluation of the base model", pipeline.base_validation),
         ("evaluation of the base model, unconstrained", pipeline.base_free),
         ("fine-tuning", pipeline.training_run),
-        ("evaluation of the tuned model", pipeline.tuned_validation),
-        ("evaluation of the tuned model, unconstrained", pipeline.tuned_free),
+        ("evaluation of the fine-tuned model", pipeline.tuned_validation),
+        ("evaluation of the fine-tuned model, unconstrained", pipeline.tuned_free),
         ("hold-out evaluation of the base model", pipeline.base),
-        ("hold-out evaluation of the tuned model", pipeline.tuned),
+        ("hold-out evaluation of the fine-tuned model", pipeline.tuned),
     ]
     return [PipelineStage(name, run) for name, run in rows if run is not None]
 

@@ -12,6 +12,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
+from django.utils.translation import ngettext
 
 from evaluation.audit import services as audit_services
 from evaluation.models import EvalOutput, EvalRun, Pin
@@ -48,11 +49,16 @@ class SuiteResult:
         if not self.pinned:
             return ""
         if not self.checked:
+            if self.pinned == 1:
+                return "The pinned document is not in this evaluation."
             return f"None of the {self.pinned:,} pinned documents are in this evaluation."
-        text = f"{len(self.right):,} of {self.checked:,} pinned documents right"
+        noun = ngettext("pinned document", "pinned documents", self.checked)
+        text = f"{len(self.right):,} of {self.checked:,} {noun} correct"
         if self.broken:
-            text += f", {len(self.broken):,} broken"
-        return f"{text}; {self.unchecked:,} more are not in this evaluation." if self.unchecked else f"{text}."
+            text += f", {len(self.broken):,} wrong"
+        if not self.unchecked:
+            return f"{text}."
+        return f"{text}; {self.unchecked:,} more {ngettext('is', 'are', self.unchecked)} not in this evaluation."
 
 
 def pin(*, project: Project, document: Document, user: User, reason: str = "") -> Pin:

@@ -31,7 +31,7 @@ class HubForm(ServiceErrorForm):
     prefix = "hub"
     hub_id = forms.CharField(
         max_length=200,
-        label="Hub id",
+        label="Hub ID",
         help_text="organization/name, as in the URL of its page",
         widget=_text(placeholder="Qwen/Qwen3-0.6B"),
     )

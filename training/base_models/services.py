@@ -132,7 +132,7 @@ def add_hub_model(*, hub_id: str, revision: str = "", name: str = "") -> BaseMod
     """
     hub_id, revision = hub_id.strip(), revision.strip()
     if not _HUB_ID.fullmatch(hub_id) or ".." in hub_id:
-        raise Refused("A hub id has the form organization/name, such as Qwen/Qwen3-0.6B.", field="hub_id")
+        raise Refused("A hub ID has the form organization/name, such as Qwen/Qwen3-0.6B.", field="hub_id")
     if revision and (not _REVISION.fullmatch(revision) or ".." in revision):
         raise Refused(
             "A revision is a branch, tag or commit. Use only letters, digits, dots, dashes and slashes.",

@@ -44,8 +44,8 @@ def recommendation(*, dataset: DatasetVersion, base_model: BaseModel) -> Recomme
     # measured on receipts, see docs/benchmarks.md
     return Recommendation(
         "full",
-        "Full fine-tuning is recommended: a small model needs all its weights for values over several lines, such as "
-        "addresses. It takes longer.",
+        "Full fine-tuning is recommended: a small model needs all its weights for values that span several lines, such "
+        "as addresses. It takes longer.",
     )
 
 

@@ -171,4 +171,4 @@ def _disk_message(shape: ModelShape, hyperparameters: Hyperparameters, disk: int
     lora = disk_bytes(shape, replace(hyperparameters, method="lora"))
     helps = hyperparameters.method == "full" and lora <= free
     advice = f"LoRA writes {format_bytes(lora)}." if helps else "Free some space first."
-    return f"The run writes about {format_bytes(disk)}, checkpoints included; {format_bytes(free)} are free. {advice}"
+    return f"The run writes about {format_bytes(disk)}, checkpoints included; {format_bytes(free)} is free. {advice}"

@@ -162,7 +162,7 @@ def _advice(name: str, fitting: Hyperparameters) -> str:
         fate = (
             "leave longer documents out" if fitting.too_long == "leave_out" else "split longer documents into windows"
         )
-        return f"Set max sequence length to {value:,} and {fate}"
+        return f"Set the sequence length to {value:,} and {fate}"
     return f"Choose {'QLoRA' if value == 'qlora' else 'LoRA'}"
 
 

@@ -60,7 +60,7 @@ def _conversion_error(code: int, output: str, model: Path) -> str:
     """The message of a failed conversion."""
     if "pre-tokenizer was not recognized" in output:
         return (
-            "llama.cpp does not support the tokenizer of this model, so there is no GGUF file of it. Serve it with "
+            "llama.cpp does not support the tokenizer of this model, so it cannot be exported to GGUF. Serve it with "
             "transformers or vLLM."
         )
     if "is not supported" in output or "NotImplementedError" in output:

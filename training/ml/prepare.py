@@ -81,7 +81,7 @@ def prepare(spec: PrepareSpec, emitter: Emitter | None = None) -> dict[str, Any]
     parity = ""
     if not _is_ready(target, spec):
         if target.exists():
-            raise Refused(f"{target} exists and has other contents.", code="output")
+            raise Refused(f"{target} already exists with different contents.", code="output")
         target.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         try:

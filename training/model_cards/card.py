@@ -113,7 +113,7 @@ def _summary_section(facts: ModelCardFacts) -> str:
     if facts.windowed:
         left += f" {facts.windowed:,} were longer than the sequence length and were split into windows."
     rows = [
-        ("Base model", f"{escaped_line(facts.base_model)} ({escaped_line(facts.base_reference) or 'no hub id'})"),
+        ("Base model", f"{escaped_line(facts.base_model)} ({escaped_line(facts.base_reference) or 'no hub ID'})"),
         (
             "License of the base model",
             escaped_line(facts.licence) or "unknown: check it before you distribute the model",

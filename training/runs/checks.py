@@ -71,7 +71,7 @@ def check_lengths(dataset: DatasetVersion, base_model: BaseModel, hyperparameter
     train, dropped = report.totals(Split.TRAIN), report.too_long(hyperparameters.max_length, Split.TRAIN)
     if len(train) == len(dropped):
         raise Refused(
-            f"No training document fits in {hyperparameters.max_length:,} tokens. Raise max sequence length.",
+            f"No training document fits in {hyperparameters.max_length:,} tokens. Raise the sequence length.",
             field="max_length",
             code="all_too_long",
         )
@@ -99,7 +99,7 @@ def early_stopping_problem(*, dataset: DatasetVersion, base_model: BaseModel, hy
     enough = math.ceil(shortest / 64) * 64
     return (
         f"Early stopping requires validation documents, and all of them are longer than {hyperparameters.max_length:,} "
-        f"tokens, so they are dropped. Leave it empty, or set max sequence length to {enough:,} or more."
+        f"tokens, so they are dropped. Leave it empty, or set the sequence length to {enough:,} or more."
     )
 
 
@@ -111,5 +111,5 @@ def _too_long_message(report: LengthReport, limit: int, over: list[str]) -> str:
     if context and report.longest > context:
         advice = f"The model reads at most {context:,} tokens; split longer documents into windows."
     else:
-        advice = f"Set max sequence length to {needed_length(report):,}, or split longer documents into windows."
+        advice = f"Set the sequence length to {needed_length(report):,}, or split longer documents into windows."
     return f"{documents} longer than {limit:,} tokens ({listed}); the longest has {report.longest:,}. {advice}"

@@ -22,7 +22,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 #: keys that a RunSpec can have and a run of the studio does not support -> what to do instead
 UNSUPPORTED_SETTINGS = {
     "max_steps": "not supported; use epochs instead",
-    "lora.targets": "the studio trains all linear layers; remove this key",
+    "lora.targets": "SLM Studio trains all linear layers; remove this key",
 }
 
 
@@ -63,7 +63,7 @@ def import_spec(*, project: Project, text: str) -> ImportedSpec:
     if base_model is None:
         errors["base_model.sha256"] = _unknown("prepared base model", spec.base_model.sha256)
     elif spec.prompt != base_model.prompt:
-        errors["prompt"] = f"{base_model} uses the prompt {base_model.prompt!r}, the file has {spec.prompt!r}"
+        errors["prompt"] = f"{base_model} uses the prompt {base_model.prompt!r}; the file has {spec.prompt!r}"
     if errors or dataset is None or base_model is None:
         messages = {field: f"{field}: {message}." for field, message in errors.items()}
         first, *_ = messages

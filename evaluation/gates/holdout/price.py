@@ -45,12 +45,12 @@ def price_sentence(policy: GatePolicy, number: int, held_out: int) -> str:
     this = f"This is hold-out evaluation {number}"
     if policy.single_evaluation:
         if number > 1:
-            return f"{this}. The policy allows one, so no gate on answers can pass. Use validation or a new hold-out."
+            return f"{this}. The policy allows one, so no gate on outputs can pass. Use validation or a new hold-out."
         return f"{this}, the only one that the policy allows. Its gates use the full error budget."
     gate = strictest_rate(policy)
     alpha = round(1 - gate[0].confidence, 12) if gate is not None else ALPHA
     before = f" instead of {exact_percent(1 - alpha_level(1, alpha))}" if number > 1 else ""
-    tested = f"gates on answers are tested at {exact_percent(1 - alpha_level(number, alpha))} confidence{before}"
+    tested = f"gates on outputs are tested at {exact_percent(1 - alpha_level(number, alpha))} confidence{before}"
     if gate is None:
         return f"{this}: {tested}."
     needed, first, later = (sample_size_for(0, gate[1], alpha_level(look, alpha)) for look in (number, 1, number + 1))

@@ -70,7 +70,7 @@ class Gate:
         if metric is None:
             raise GateError("metric", f"must be one of {', '.join(METRICS)}; found {self.metric!r}")
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,59}", self.key):
-            raise GateError("key", f"must be lower-case letters, digits and dashes; found {self.key!r}")
+            raise GateError("key", f"must be lowercase letters, digits and hyphens; found {self.key!r}")
         if self.operator != metric.operator:
             raise GateError("operator", f"must be {metric.operator} for {self.metric}; found {self.operator!r}")
         if not (math.isfinite(self.threshold) and 0 <= self.threshold <= metric.maximum):

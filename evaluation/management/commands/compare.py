@@ -6,9 +6,9 @@ JSON.
 Exit codes: 0 compared, 1 not comparable (unknown or unfinished evaluation, no shared document), 2 wrong arguments.
 With ``--fail-on-regression`` also 3 for a regression: a pinned document is wrong in B, or B is significantly worse than
 A in schema-valid outputs, field accuracy, exact match, hallucinated values or one field (exact tests over documents at
-5%; Holm over these four, and over the fields). With ``--any`` one broken document is a regression. Documents with
-different gold and fields of only one schema are left out, with a note on standard error. If no document is left and no
-pinned document is wrong, ``--fail-on-regression`` exits with 1.
+5%; Holm over these four, and over the fields). With ``--any`` a single regressed document is a regression. Documents
+with different gold and fields of only one schema are left out, with a note on standard error. If no document is left
+and no pinned document is wrong, ``--fail-on-regression`` exits with 1.
 """
 
 import sys
@@ -47,7 +47,7 @@ class Command(BaseCommand):
         parser.add_argument("--format", choices=["markdown", "json"], default="markdown")
         parser.add_argument("--output", type=Path, help="write to a file instead of standard output")
         parser.add_argument("--fail-on-regression", action="store_true", help=f"exit with {REGRESSION} on a regression")
-        parser.add_argument("--any", action="store_true", help="one broken document is a regression")
+        parser.add_argument("--any", action="store_true", help="count a single regressed document as a regression")
 
     def handle(self, *args: Any, **options: Any) -> None:
         numbers = list(dict.fromkeys(options["evaluations"]))

@@ -73,7 +73,8 @@ class Command(BaseCommand):
             f"Evaluation {source.number} re-scored with {run.dataset}: evaluation {run.number}. "
             f"Field accuracy {percent(facts['before']['field_exact']['rate'])} before, "
             f"{percent(run.scores['field_exact']['rate'])} now; "
-            f"{noise['mended']} of {noise['before']} wrong fields were label errors, {noise['spoiled']} are new."
+            f"{noise['mended']} of {noise['before']} wrong fields were label errors, "
+            f"{noise['spoiled']} are newly wrong."
         )
         for name, words in (("gone", "deleted"), ("unanswered", "without an output")):
             if facts[name]:

@@ -90,7 +90,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--layout",
             action="store_true",
-            help="give the texts of rows that have the boxes of their pages the layout of the page",
+            help="lay out the text as on the page; rows need the boxes of their pages",
         )
         parser.add_argument(
             "--silver",
@@ -143,7 +143,7 @@ class Command(BaseCommand):
         names = ("train", "holdout", "holdout_share", "max_train", "max_holdout", "seed")
         train, holdout = split_rows(**{name: options[name] for name in names})
         if options["layout"] and not all(any(b'"page"' in line.data for line in part) for part in (train, holdout)):
-            raise CommandError("--layout needs rows with the boxes of their pages, in training and hold-out rows.")
+            raise CommandError("--layout needs training and hold-out rows that have the boxes of their pages.")
         _make_writable(options)
         project, owner = self._project(options)
         # The hold-out first: of two rows with the same text, the training row is the duplicate.

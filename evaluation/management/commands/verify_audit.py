@@ -40,6 +40,6 @@ class Command(BaseCommand):
             self.stdout.write(f"{project.slug}: {state}")
         off = hash_chain.disabled_triggers()
         if off:
-            self.stdout.write(f"The database does not protect the log: disabled triggers: {', '.join(off)}.")
+            self.stdout.write(f"The database does not protect the log. Disabled triggers: {', '.join(off)}.")
         if wrong or off:
             raise CommandError("The audit log was changed after it was written.")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import ngettext
 
 from evaluation.bundles.verification import Check, unpacked, verify_bundle
 
@@ -40,8 +41,8 @@ class Command(BaseCommand):
             message = f"The bundle cannot be read: {type(error).__name__}: {error}"
             raise CommandError(message, returncode=1 if failed else 2) from error
         if failed:
-            raise CommandError(f"{failed} checks failed.", returncode=1)
-        self.stdout.write("Nothing is wrong.")
+            raise CommandError(f"{failed} {ngettext('check', 'checks', failed)} failed.", returncode=1)
+        self.stdout.write("All checks passed.")
 
     def _print(self, check: Check) -> None:
         self.stdout.write(f"{'FAILED' if check.problems else 'note' if check.is_note else 'ok':8}{check.title}")

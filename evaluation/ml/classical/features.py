@@ -101,7 +101,7 @@ class EmbeddingFeatures:
         path = embeddings_file()
         self._sha256 = sha256_file(path)
         if sha256 and self._sha256 != sha256:
-            raise Refused(f"{EMBEDDINGS_PACKAGE} has other weights than those of the training.", code="model")
+            raise Refused(f"{EMBEDDINGS_PACKAGE} has different weights from those used in training.", code="model")
         with zipfile.ZipFile(path) as file:
             config = BertConfig.from_dict(json.load(io.BytesIO(file.read("config.json"))))
             self._tokenizer = Tokenizer.from_str(file.read("tokenizer.json").decode())

@@ -177,7 +177,7 @@ def test_where_every_gate_passes_no_waiver_is_needed_or_kept(world: World, passi
 
 def test_a_report_is_decided_once(world: World, report: GateReport) -> None:
     approve(report, world.manager, decision="rejected")
-    with pytest.raises(Refused, match="already decided"):
+    with pytest.raises(Refused, match="already been decided"):
         approve(report, world.manager)
     assert Approval.objects.get().decision == "rejected"
 

@@ -79,7 +79,7 @@ def test_a_role_younger_than_the_evaluation_is_noted(world: World, report: GateR
     assert (made.role_given_by, made.role_since is not None) == (world.owner, True)
     client.force_login(world.annotator)
     address = report.get_absolute_url()
-    said = "ana has been manager since"
+    said = "ana has had the manager role since"
     assert said in client.get(address).content.decode(), "before the decision"
     approve(fresh(report), world.annotator)
     entry = AuditEntry.objects.get(action="approved")
@@ -95,7 +95,7 @@ def test_the_mark_stays_when_the_role_has_grown_old(world: World, report: GateRe
     approve(fresh(report), world.annotator)
     Membership.objects.filter(user=world.annotator).update(role_since=timezone.now() - timedelta(days=900))
     client.force_login(world.manager)
-    assert "ana has been manager since" in client.get(report.get_absolute_url()).content.decode()
+    assert "ana has had the manager role since" in client.get(report.get_absolute_url()).content.decode()
 
 
 def test_a_role_since_the_creation_of_the_project_is_not_noted(world: World, report: GateReport) -> None:

@@ -117,7 +117,7 @@ def test_any_broken_pin_fails_however_much_better_the_rest_is(world: World) -> N
     pin(project=world.project, document=document, user=world.engineer)
     _, err, code = compare("1", "2", fail_on_regression=True)
     assert code == REGRESSION
-    assert f"1 pinned document broken: {wrong.document.external_id}" in err
+    assert f"1 pinned document wrong: {wrong.document.external_id}" in err
 
 
 def test_a_pin_that_is_right_or_not_among_the_documents_fails_nothing(world: World) -> None:

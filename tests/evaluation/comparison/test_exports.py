@@ -75,7 +75,7 @@ def test_the_markdown_has_a_line_for_every_field_and_broken_document(
     for name in result["broken"]:
         assert f"| {escape_line(name)} |" in broken
     assert "**B is a regression.**" in text
-    assert f"1 pinned document broken: {escape_line(document.external_id)}" in text
+    assert f"1 pinned document wrong: {escape_line(document.external_id)}" in text
     for heading in ("## Figures", "## Failure modes", "## Errors", "## Pinned documents"):
         assert heading in text
 

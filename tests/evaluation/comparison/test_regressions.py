@@ -24,14 +24,14 @@ def test_what_could_be_luck_is_none_unless_every_document_counts() -> None:
     few = result(20, 17, 3)
     assert few["counts"]["broken"] == 3
     assert regressions(few) == []
-    assert regressions(few, any_document=True) == ["3 documents broken: d0, d1, d2."]
+    assert regressions(few, any_document=True) == ["3 documents regressed: d0, d1, d2."]
 
 
 def test_documents_and_fields_that_are_worse_by_more_than_luck_are_named() -> None:
     found = regressions(result(30, 0, 30))
 
     assert "Fewer documents are an exact match: 75.0% to 0%, p < 0.001 over documents (Holm)." in found
-    assert "total is right in 0 of 40 documents instead of 30, p < 0.001 (Holm)." in found
+    assert "total is correct in 0 of 40 documents instead of 30, p < 0.001 (Holm)." in found
     assert not any(sentence.startswith("date") for sentence in found)
 
 
@@ -52,9 +52,9 @@ def test_what_is_better_by_more_than_luck_is_named_too() -> None:
 
 
 def test_one_broken_pin_is_enough() -> None:
-    assert regressions(result(20, 20, 0), ["d7"]) == ["1 pinned document broken: d7."]
+    assert regressions(result(20, 20, 0), ["d7"]) == ["1 pinned document wrong: d7."]
     many = [f"p{i}" for i in range(8)]
-    assert regressions(result(20, 20, 0), many) == ["8 pinned documents broken: p0, p1, p2, p3, p4 and 3 more."]
+    assert regressions(result(20, 20, 0), many) == ["8 pinned documents wrong: p0, p1, p2, p3, p4 and 3 more."]
 
 
 def test_tested_change_is_shown_where_the_rate_differs() -> None:

@@ -228,9 +228,9 @@ def test_pinned_documents_are_listed_with_broken_ones(
     fixed = client.get(f"{PAGE}?runs=1,2").context["result"]["fixed"]
     assert fixed, "the seed is chosen so"
     pin(project=world.project, document=documents[fixed[0]], user=world.engineer)
-    assertContains(client.get(f"{PAGE}?runs=1,2"), "1 of 1 pinned documents right.")
+    assertContains(client.get(f"{PAGE}?runs=1,2"), "1 of 1 pinned document correct.")
     swapped = client.get(f"{PAGE}?runs=2,1")
-    assertContains(swapped, f"1 pinned document broken: {fixed[0]}.")
+    assertContains(swapped, f"1 pinned document wrong: {fixed[0]}.")
     assert swapped.context["suite"]["newly"] == [fixed[0]]
 
 

@@ -108,7 +108,7 @@ def test_what_cannot_be_used_is_refused(world: World, changes: dict[str, Any], f
 
 def test_a_name_stands_once_until_its_endpoint_is_removed(world: World) -> None:
     row = save(world)
-    with pytest.raises(Refused, match="An endpoint with this name exists"):
+    with pytest.raises(Refused, match="An endpoint with this name already exists"):
         save(world)
     assert retire(endpoint=row, user=world.engineer)
     assert not retire(endpoint=row, user=world.engineer)

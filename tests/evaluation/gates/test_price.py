@@ -48,7 +48,7 @@ def test_the_strictest_gate_on_all_documents_sets_the_price() -> None:
 
 def test_a_policy_that_allows_one_evaluation_has_no_second() -> None:
     assert "can pass" not in price_sentence(policy(VALID, single=True), 1, 60)
-    assert "no gate on answers can pass" in price_sentence(policy(VALID, single=True), 2, 60)
+    assert "no gate on outputs can pass" in price_sentence(policy(VALID, single=True), 2, 60)
 
 
 def test_the_service_refuses_a_hold_out_evaluation_without_its_confirmation(world: World) -> None:

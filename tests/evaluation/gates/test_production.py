@@ -199,7 +199,7 @@ def test_a_manager_is_warned_where_another_model_is_in_production_by_now(world: 
     with in_production(base):
         report = report_on(candidate, world)
         assert not [one for one in warnings(report) if "production" in one]
-        assert [one for one in warnings(alone) if "compares with none" in one]
+        assert [one for one in warnings(alone) if "compares with no production model" in one]
     with in_production(other):
         assert [one for one in warnings(report) if f"with {report.production['model']}" in one]
     with in_production(candidate):

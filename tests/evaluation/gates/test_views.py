@@ -212,7 +212,7 @@ def test_the_manifest_is_recomputed_on_demand(world: World, manager: Client, rep
     weights.write_bytes(b"other")
     answer = manager.get(address, headers=HTMX)
     assertContains(answer, "differences found")
-    assertContains(answer, "differs: ")
+    assertContains(answer, "Differs: ")
     assertNotContains(answer, "<html")
     assertContains(manager.get(address), "<html")
 
@@ -235,7 +235,7 @@ def test_regressions_link_to_the_comparison(world: World, manager: Client) -> No
     worse = page.context["regressions"]
     assert worse["broken"] > 0
     assert worse["fields"]
-    assertContains(page, "documents broken")
+    assertContains(page, "documents regressed")
     assertContains(page, f"{worse['comparison'].get_absolute_url()}&amp;field={worse['fields'][0]['field']}")
 
 

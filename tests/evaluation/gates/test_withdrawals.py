@@ -56,7 +56,7 @@ def test_it_needs_a_reason_and_an_approval_and_happens_once(world: World, approv
         withdraw(report=approval.report, user=world.manager, reason="Once more.")
     other = create_report(eval_run=evaluated(world, pretend(2, spoil=0.1)), baseline=None, user=world.engineer)
     decide(report=other, user=world.manager, decision="rejected", reason="Too many wrong dates.")
-    with pytest.raises(Refused, match="gate report 2 is not approved"):
+    with pytest.raises(Refused, match="Gate report 2 is not approved"):
         withdraw(report=other, user=world.manager, reason="Not approved.")
     assert AuditEntry.objects.filter(action__startswith="withdrew").count() == 1
 

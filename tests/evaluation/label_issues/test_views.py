@@ -101,7 +101,7 @@ def test_an_engineer_is_led_from_the_correction_to_the_scores(world: World, run:
     assert step(world.engineer).text == "1 corrected label is not in a dataset version yet."
     assert step(world.annotator) is None
     dataset = corrections.freeze(project=world.project, user=world.engineer)
-    assert step(world.engineer).text == "1 evaluation is not re-scored with the corrected labels of dataset v2."
+    assert step(world.engineer).text == "1 evaluation has not been re-scored with the corrected labels of dataset v2."
     assert isinstance(dataset, DatasetVersion)
     scored_again(run, dataset, world.engineer)
     assert step(world.engineer) is None

@@ -90,13 +90,13 @@ def test_an_evaluation_has_them_right_breaks_them_or_does_not_check_them(
     pinned(world, held_out[0], held_out[1], trained_on)
     found = regression_suite_services.suite_result(run)
     assert (found.broken, found.right, found.unchecked) == ((held_out[0].pk,), (held_out[1].pk,), 1)
-    assert found.words == "1 of 2 pinned documents right, 1 broken; 1 more are not in this evaluation."
+    assert found.words == "1 of 2 pinned documents correct, 1 wrong; 1 more is not in this evaluation."
 
 
 def test_unchecked_documents_are_reported(world: World, trained_on: Document) -> None:
     run = evaluated(world, right)
     pinned(world, trained_on)
-    assert regression_suite_services.suite_result(run).words == "None of the 1 pinned documents are in this evaluation."
+    assert regression_suite_services.suite_result(run).words == "The pinned document is not in this evaluation."
 
 
 def test_the_page_of_an_evaluation_shows_the_suite(world: World, client: Client, held_out: list[Document]) -> None:
@@ -104,7 +104,7 @@ def test_the_page_of_an_evaluation_shows_the_suite(world: World, client: Client,
     run = evaluated(world, right)
     assertNotContains(client.get(run.get_absolute_url()), "Regression suite")
     pinned(world, held_out[0])
-    assertContains(client.get(run.get_absolute_url()), "1 of 1 pinned documents right.")
+    assertContains(client.get(run.get_absolute_url()), "1 of 1 pinned document correct.")
 
 
 # -- its page ----------------------------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ def pin_address(document: Document, deed: str = "pin") -> str:
 def test_the_button_answers_with_what_it_has_become(world: World, client: Client, held_out: list[Document]) -> None:
     client.force_login(world.manager)
     answer = client.post(pin_address(held_out[0]), {"reason": "once paid twice"}, headers=HTMX)
-    assertContains(answer, "pinned")
+    assertContains(answer, "Pinned")
     assertContains(answer, "Unpin")
     assertNotContains(answer, "<html")
     assert Pin.objects.get().reason == "once paid twice"

@@ -155,7 +155,7 @@ def test_what_is_amiss_with_the_whole_opens_its_documents(routing: EvalRun, worl
     client.force_login(world.owner)
     address = routing.get_absolute_url()
     page = client.get(address)
-    links = re.findall(r'href="(\?state=(\w+))#outputs">the others?</a>', page.text)
+    links = re.findall(r'href="(\?state=(\w+))#outputs">view failing</a>', page.text)
     assert [state for _, state in links] == ["no_json", "missing_required", "extra_keys"]
     for link, _ in links:
         assertContains(client.get(address + link), '<small class="text-body-secondary tabular">1</small>')

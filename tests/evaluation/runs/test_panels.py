@@ -24,7 +24,7 @@ def step(world: World, user: User, ask: Any) -> Any:
 
 def test_an_engineer_is_led_from_the_model_to_the_report(world: World) -> None:
     first = step(world, world.engineer, panels.evaluation_step)
-    assert first.text == "Model v1 is not evaluated."
+    assert first.text == "Model v1 has not been evaluated."
     assert first.url.endswith("/evaluation/new/?model=run-1")
     run = evaluated(world, right)
     second = step(world, world.engineer, panels.evaluation_step)
@@ -33,7 +33,7 @@ def test_an_engineer_is_led_from_the_model_to_the_report(world: World) -> None:
     create_report(eval_run=run, baseline=None, user=world.engineer)
     assert step(world, world.engineer, panels.evaluation_step) is None
     make_version(world.project, world.engineer, world.dataset, world.base_model)
-    assert step(world, world.engineer, panels.evaluation_step).text == "Model v2 is not evaluated."
+    assert step(world, world.engineer, panels.evaluation_step).text == "Model v2 has not been evaluated."
 
 
 def test_models_of_archived_runs_are_no_step(world: World) -> None:

@@ -109,7 +109,7 @@ def test_nothing_is_written_below_the_reserve(tmp_path: Path, monkeypatch: pytes
     for step in (1, 2):
         write(store, step)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: _Usage(checkpoints.RESERVED_BYTES + 9))
-    with pytest.raises(DiskFull, match="268 MB are reserved"):
+    with pytest.raises(DiskFull, match="268 MB is reserved"):
         write(store, 3)
     assert steps(store) == [2]  # the older one has made way first
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: _Usage(checkpoints.RESERVED_BYTES + 10))

@@ -107,7 +107,7 @@ def test_early_stopping_needs_a_kept_validation_document(start: Any, lengths: Le
     hyperparameters = Hyperparameters(max_length=256, too_long="leave_out", early_stopping=3)
     found = refusal(start, hyperparameters=hyperparameters)
     assert found.field == "early_stopping"
-    assert "set max sequence length to 320" in found.message
+    assert "set the sequence length to 320" in found.message
     watched[0][2] = 200
     lengths.save(update_fields=["lengths"])
     assert start(hyperparameters=hyperparameters).number == 1

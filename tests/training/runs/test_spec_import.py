@@ -92,7 +92,7 @@ def test_resulting_url_can_be_reloaded(engineer: Client, spec: RunSpec) -> None:
         ({"learning_rate": "fast"}, "learning_rate: must be a number"),
         ({"colour": "red"}, "colour: is unknown"),
         ({"batch_size": 0}, "batch_size: must be at least 1"),
-        ({"lora": {"targets": ["q_proj"]}}, "lora.targets: the studio trains all linear layers"),
+        ({"lora": {"targets": ["q_proj"]}}, "lora.targets: SLM Studio trains all linear layers"),
     ],
 )
 def test_errors_are_named_by_field(engineer: Client, spec: RunSpec, changes: dict[str, Any], words: str) -> None:

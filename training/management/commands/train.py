@@ -190,8 +190,9 @@ def _run_inputs(project: Project, options: dict[str, Any]) -> tuple[DatasetVersi
         versions = versions.filter(number=options["dataset"])
     dataset = versions.first()
     if dataset is None:
-        version = f"v{options['dataset']}" if options["dataset"] is not None else "at all"
-        raise Refused(f"Dataset version {version} not found in this project.", field="dataset")
+        if options["dataset"] is None:
+            raise Refused("This project has no dataset version. Freeze one first.", field="dataset")
+        raise Refused(f"Dataset version v{options['dataset']} not found in this project.", field="dataset")
     if options["base_model"] is not None:
         base_model: BaseModel | None = find_base_model(options["base_model"])
     else:

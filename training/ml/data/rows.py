@@ -36,7 +36,7 @@ def read_rows(path: str, sha256: str = "") -> list[Row]:
             if line.strip():
                 rows.append(_row(line, number))
     if len({row.id for row in rows}) != len(rows):
-        raise Refused("The dataset file has a duplicate id.", code="dataset")
+        raise Refused("The dataset file has a duplicate ID.", code="dataset")
     return rows
 
 

@@ -49,9 +49,9 @@ class Parity:
     def sentence(self) -> str:
         """The result as text."""
         if not self.documents:
-            return f"The token ids equal llama.cpp's on {self.texts} texts."
+            return f"The token IDs equal llama.cpp's on {self.texts} texts."
         return (
-            f"The token ids equal llama.cpp's on {self.texts} texts; of {self.documents} documents continued greedily "
+            f"The token IDs equal llama.cpp's on {self.texts} texts; of {self.documents} documents continued greedily, "
             f"{self.same_first} begin with the same token, and {self.same_tokens} of {self.tokens} tokens agree before "
             "the first difference (quantized weights round differently)."
         )
@@ -173,7 +173,7 @@ def first_difference(tokenizer: Any, llama: Llama, texts: Sequence[str]) -> str:
         theirs = llama.tokenize(text)
         if ours != theirs:
             return (
-                f"Token ids differ from llama.cpp's: the text {json.dumps(text[:60], ensure_ascii=False)} has "
+                f"Token IDs differ from llama.cpp's: the text {json.dumps(text[:60], ensure_ascii=False)} has "
                 f"{len(ours)} tokens here and {len(theirs)} there."
             )
     return ""

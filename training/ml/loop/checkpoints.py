@@ -181,11 +181,11 @@ def _flush(path: Path) -> None:
 
 def _disk_full_message(step: int, needed: int, folder: Path) -> str:
     try:
-        free = f"; {format_bytes(shutil.disk_usage(folder).free)} are free"
+        free = f"; {format_bytes(shutil.disk_usage(folder).free)} is free"
     except OSError:
         free = ""
     what = f"The checkpoint of step {step}" if step else "A checkpoint"
     return (
-        f"{what} could not be saved, not enough disk space: it needs about {format_bytes(needed)}{free}, and "
-        f"{format_bytes(RESERVED_BYTES)} are reserved. Free some space. The previous checkpoint is kept."
+        f"{what} could not be saved for lack of disk space: it needs about {format_bytes(needed)}{free}, and "
+        f"{format_bytes(RESERVED_BYTES)} is reserved. Free some space. The previous checkpoint is kept."
     )

@@ -141,7 +141,8 @@ def _tensor(path: Path, name: str, entry: Any) -> tuple[int, tuple[int, int]]:
         sound = False
     if not sound:
         raise Refused(
-            f"{path.name} is not a valid safetensors file: {name[:80]} has another length than stated.", code="model"
+            f"{path.name} is not a valid safetensors file: {name[:80]} has a different length than stated.",
+            code="model",
         )
     return count, (start, stop)
 

@@ -117,13 +117,13 @@ def check_download_size(source: str, size: int, *, limit: int, folder: Path) -> 
     """Raises Refused where ``size`` bytes exceed ``limit`` (0: no limit), or than the disk has to spare."""
     if limit and size > limit:
         raise Refused(
-            f"{source} has {format_bytes(size)}, and the limit is {format_bytes(limit)}. An administrator sets it.",
+            f"{source} is {format_bytes(size)}; the limit is {format_bytes(limit)}. An administrator can raise it.",
             code="disk",
         )
     free = shutil.disk_usage(folder).free
     if size + RESERVED_BYTES > free:
         raise Refused(
-            f"{source} has {format_bytes(size)}. {format_bytes(free)} are free in the models folder, "
+            f"{source} is {format_bytes(size)}. {format_bytes(free)} is free in the models folder, "
             f"and {format_bytes(RESERVED_BYTES)} must stay free.",
             code="disk",
         )
