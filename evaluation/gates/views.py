@@ -35,7 +35,7 @@ def new_report(request: SignedInRequest, slug: str) -> HttpResponse:
     project = project_for(request.user, slug, Action.READ)
     if not can_create_report(project):
         role = Role(project.role).label.lower()
-        roles = ", ".join(str(role.label) for role in (Role.ENGINEER, Role.MANAGER, Role.OWNER))
+        roles = ", ".join(str(role.label).lower() for role in (Role.ENGINEER, Role.MANAGER, Role.OWNER))
         raise PermissionDenied(f"Your role, {role}, cannot create gate reports. Required role: {roles}.")
     if request.method != "POST":
         initial = {name: request.GET[name] for name in GateReportForm.base_fields if name in request.GET}

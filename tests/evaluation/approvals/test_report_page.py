@@ -68,7 +68,7 @@ def test_equal_waivers_are_grouped(world: World, manager: Client, report: GateRe
     assert [len(titles) for titles, _ in page.context["waivers"]] == [1, len(keys) - 1]
     assertContains(page, "owner erik", count=1)
     assertContains(page, "owner mona", count=1)
-    assertContains(page, "expires soon", count=1)
+    assertContains(page, "Expires soon", count=1)
 
 
 def test_each_gate_can_be_waived_on_the_form(world: World, manager: Client, report: GateReport) -> None:

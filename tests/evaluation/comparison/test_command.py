@@ -137,7 +137,7 @@ def test_one_broken_document_is_enough_where_that_is_asked_for(world: World) -> 
     assert compare("1", "2", fail_on_regression=True)[2] == 0
     _, err, code = compare("1", "2", "--any", fail_on_regression=True)
     assert code == REGRESSION
-    assert "broken: " in err
+    assert "regressed: " in err
 
 
 def test_json_goes_to_a_file(world: World, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_the_markdown_has_a_line_for_every_field_and_broken_document(
     assert text.startswith("# Evaluation 1 (Small base 10M, constrained) compared with evaluation 2 (")
     for row in result["fields"]:
         assert f"| `{row['field']}` | {row['n']} |" in text
-    broken = text.split("## Broken documents")[1]
+    broken = text.split("## Regressed documents")[1]
     for name in result["broken"]:
         assert f"| {escape_line(name)} |" in broken
     assert "**B is a regression.**" in text

@@ -251,7 +251,7 @@ def test_a_longer_list_of_approved_reports_takes_no_more_queries(
     for _ in range(4):
         approve_one()
     with django_assert_max_num_queries(22):
-        assertContains(manager.get(GATES), "approved with a waiver", count=4)
+        assertContains(manager.get(GATES), "Approved with a waiver", count=4)
 
 
 # -- the decision -----------------------------------------------------------------------------------------------------
@@ -309,7 +309,7 @@ def test_sending_back_needs_a_reason_alone(world: World, manager: Client, report
     assert manager.post(f"{report.get_absolute_url()}decide/", sent).status_code == 422
     del sent["waiver_expires"]
     assert manager.post(f"{report.get_absolute_url()}decide/", sent).status_code == 302
-    assertContains(manager.get(GATES), "rejected")
+    assertContains(manager.get(GATES), "Rejected")
     assert manager.post(f"{report.get_absolute_url()}decide/", sent).status_code == 422, "once"
 
 

@@ -136,7 +136,7 @@ def test_lookalikes_are_queued_and_listed(world: World, engineer: Client) -> Non
     page = engineer.post(form, {"count": "20", "people": [str(world.annotator.pk)]}, follow=True)
     for words in ("like-0", "like-1", "ana", "20 were requested"):
         assertContains(page, words)
-    assertContains(engineer.get(form), "2 like vendor wrong")
+    assertContains(engineer.get(form), "2 documents for “vendor wrong”")
     assertContains(engineer.get(run.get_absolute_url() + "?field=vendor"), "lookalikes/?field=vendor")
 
 

@@ -130,7 +130,7 @@ def test_broken_documents_are_first(world: World, client: Client, held_out: list
     assert rows[0].row.document == held_out[1]
     assert rows[0].answers == (False, True)
     assert [row.newest for row in rows] == [False, True, True]
-    assertContains(page, "1 broken")
+    assertContains(page, "1 wrong")
     assertContains(page, "must not break", count=3)
 
 
@@ -144,7 +144,7 @@ def test_results_of_other_models_are_not_shown(world: World, client: Client, hel
     page = client.get(SUITE)
     assert page.context["runs"] == [run]
     assert [row.answers for row in page.context["page"]] == [(True,)]
-    assertContains(page, ">unconstrained</small>")
+    assertContains(page, ">Unconstrained</small>")
 
 
 def test_the_page_takes_the_same_queries_however_long_it_is(
@@ -233,9 +233,9 @@ def test_all_that_was_fixed_is_pinned_at_once(world: World, client: Client) -> N
     address = "/p/invoices/evaluation/compare/?runs=1,2"
     fixed = client.get(address).context["result"]["fixed"]
     assert 1 < len(fixed) < 12, "the seed is chosen so"
-    assertNotContains(client.get(address), "fixed in B")
-    assertContains(client.get(f"{address}&state=fixed"), f"Pin all {len(fixed)} fixed in B")
-    assertNotContains(client.get(f"{address}&state=fixed&field=vendor"), "fixed in B")
+    assertNotContains(client.get(address), "improved in B")
+    assertContains(client.get(f"{address}&state=fixed"), f"Pin all {len(fixed)} improved in B")
+    assertNotContains(client.get(f"{address}&state=fixed&field=vendor"), "improved in B")
     answer = client.post(FIXED, follow=True)
     assertContains(answer, f"{len(fixed)} documents pinned.")
     names = set(Pin.objects.values_list("document__external_id", "reason"))
