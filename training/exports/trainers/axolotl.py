@@ -33,7 +33,7 @@ def config(spec: TrainerSpec, counts: RowCounts) -> str:
     """The configuration file as text. Paths are relative to its folder."""
     note: tuple[str, ...] = (
         f"Axolotl {VERSION}: run from this folder with  axolotl train {CONFIG}",
-        "The rows contain the prompts as SLM Studio's own trainer reads them; check.py compares the token IDs.",
+        "The rows hold the prompts as the studio's own trainer reads them; check.py compares the token ids.",
     )
     if spec.run.devices > 1:
         note = (*note, "With N GPUs (accelerate launch --num_processes N) divide gradient_accumulation_steps by N.")

@@ -51,13 +51,11 @@ def _rows(path: Path, strategy: Any, expected: str, limit: int) -> int:
         for line in file:
             tokenized = strategy.tokenize_prompt(json.loads(line))
             if len(tokenized["input_ids"]) > limit:
-                raise ValueError(
-                    f"row {count + 1} of {path.name} has {len(tokenized['input_ids'])} tokens; the limit is {limit}"
-                )
+                raise ValueError(f"row {count + 1} of {path.name} has {len(tokenized['input_ids'])} tokens of {limit}")
             digest.update(json.dumps([tokenized["input_ids"], tokenized["labels"]]).encode())
             count += 1
     if digest.hexdigest() != expected:
-        raise ValueError(f"the token IDs of {path.name} differ from those of SLM Studio's trainer")
+        raise ValueError(f"the token ids of {path.name} are not those of the studio's trainer")
     return count
 
 

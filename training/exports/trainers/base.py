@@ -42,7 +42,7 @@ def header(spec: TrainerSpec, counts: RowCounts, *notes: str) -> str:
         size = run.batch_size * accumulation(spec)
         notes = (*notes, f"The run split the {size} rows of a step over {run.devices} GPUs; this is for one GPU.")
     if run.augmentation != "none":
-        notes = (*notes, "The run also trained on augmented copies; these rows are the original documents.")
+        notes = (*notes, "The run trained on changed copies as well (augmentation); these rows are the documents.")
     lines = [
         one_line(spec.title) or "A run of SLM Studio",
         *notes,
