@@ -21,7 +21,7 @@ class Tag:
 MAX_OWN_TAGS: Final = 50
 FAILURE_TAGS: Final[dict[str, Tag]] = {
     "missing_field": Tag("Missing field", "An expected value is not in the document."),
-    "ocr_noise": Tag("OCR noise", "Letters are misread, words are broken or run together."),
+    "ocr_noise": Tag("OCR noise", "Letters are misread, or words are broken or run together."),
     "unreadable_value": Tag("Unreadable value", "OCR damaged a value; the correct value is not in the text."),
     "several_dates": Tag("Several dates", "More than one date is printed, and only one is correct."),
     "several_totals": Tag(
@@ -30,9 +30,9 @@ FAILURE_TAGS: Final[dict[str, Tag]] = {
         ("invoice", "invoice-with-lines", "receipt"),
     ),
     "ambiguous": Tag("Ambiguous", "A value is ambiguous without its context."),
-    "rare_layout": Tag("Rare layout", "The layout differs from most other documents."),
+    "rare_layout": Tag("Rare layout", "The layout differs from that of most other documents."),
     "foreign_format": Tag("Foreign format", "Dates or numbers use another country's format."),
-    "other_language": Tag("Other language", "The language differs from most other documents."),
+    "other_language": Tag("Other language", "The language differs from that of most other documents."),
     "long_document": Tag("Long document", "Most of the text is not part of any value."),
     "cut_off": Tag("Cut off", "A part of the document is missing."),
     "poor_scan": Tag("Poor scan", "Skewed, faint or stained."),

@@ -63,7 +63,7 @@ def str(name: builtins.str, *, default: builtins.str | None = None) -> builtins.
     if value is not None:
         return value
     if default is None:
-        raise EnvError(name, "a text", None)
+        raise EnvError(name, "a string", None)
     return default
 
 

@@ -64,13 +64,13 @@ class BulkForm(forms.Form):
         return {}
 
     def description(self) -> str:
-        """The change, after "This will ..."."""
+        """The change, as an instruction."""
         data = self.cleaned_data
         match data["action"]:
             case Action.ASSIGN:
-                return "remove the assignment of" if data["user"] == "-" else f"assign to {data['user']}"
+                return "remove the assignment" if data["user"] == "-" else f"assign to {data['user']}"
             case Action.TAG | Action.UNTAG:
                 return f"{'add' if data['action'] == Action.TAG else 'remove'} the tag {data['tags']}"
             case Action.OVERLAP:
-                return f"set an overlap of {data['overlap']} for"
+                return f"set the overlap to {data['overlap']}"
         return dict(ACTIONS)[data["action"]].lower()

@@ -249,7 +249,7 @@ def answer(request: str) -> str:
     except ReadError as error:
         return dumps({"error": str(error)})
     except RecursionError:
-        return dumps({"error": "It cannot be read: its values are nested too deep."})
+        return dumps({"error": "It cannot be read: its values are nested too deeply."})
 
 
 if __name__ == "__main__":

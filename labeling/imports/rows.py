@@ -138,7 +138,7 @@ def _check_characters(name: str, value: str) -> None:
     if "\0" in value:
         raise RowError(f'"{name}" contains the NUL character')
     if not value.isascii() and _SURROGATE.search(value):
-        raise RowError(f'"{name}" contains half of a surrogate pair')
+        raise RowError(f'"{name}" contains a lone surrogate')
 
 
 def _check_texts(name: str, value: Any) -> None:

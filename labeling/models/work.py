@@ -136,9 +136,9 @@ class BulkEdit(BackgroundRun):
         ASSIGN = "assign", "Assign"
         TAG = "tag", "Add tags"
         UNTAG = "untag", "Remove tags"
-        HOLDOUT = "holdout", "Move to the hold-out"
-        TRAIN = "train", "Move out of the hold-out"
-        REQUEUE = "requeue", "Requeue"
+        HOLDOUT = "holdout", "Move to hold-out"
+        TRAIN = "train", "Remove from hold-out"
+        REQUEUE = "requeue", "Return to queue"
         OVERLAP = "overlap", "Set overlap"
         UNDO = "undo", "Undo"
 

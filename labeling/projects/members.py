@@ -176,7 +176,7 @@ def _tags(names: Any, project: Project) -> list[str]:
         if name not in vocabulary and name not in tags:
             tags.append(name)
     if len(tags) > MAX_OWN_TAGS:
-        raise Refused(f"A project can have at most {MAX_OWN_TAGS} own tags.", field="extra_tags")
+        raise Refused(f"A project can have at most {MAX_OWN_TAGS} tags of its own.", field="extra_tags")
     return tags
 
 

@@ -72,6 +72,6 @@ def allow_traversal(path: Path) -> None:
         if not mode & stat.S_IXOTH:
             folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
             print(
-                f"PostgreSQL runs as the account {NAME}: {folder} now lets other accounts pass through (not list).",
+                f"PostgreSQL runs as the account {NAME}: {folder} now lets other accounts through, without listing it.",
                 file=sys.stderr,
             )

@@ -60,7 +60,7 @@ def test_a_table_is_mapped_and_imported(engineer: Page, tmp_path: Path) -> None:
     page.get_by_label("Delimiter").select_option(";")
     expect(page.get_by_label("Role of the column category")).to_have_count(0)
     page.get_by_label("Delimiter").select_option("")
-    expect(page.get_by_label("Delimiter")).to_contain_text("Detected: comma")
+    expect(page.get_by_label("Delimiter")).to_contain_text("Detected: Comma")
     expect(page.get_by_text("2 of the first 3 rows are valid.")).to_be_visible()
     page.get_by_label("Role of the column category").focus()
     page.get_by_label("Role of the column category").select_option("beside")

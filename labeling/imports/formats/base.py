@@ -307,7 +307,7 @@ def detect_format(path: Path, name: str, formats: Mapping[str, Format]) -> Forma
         return fallback
     if declared is None and b"\0" in data[:8192]:
         supported = "; ".join(file_format.title for file_format in formats.values())
-        raise ReadError(f"The format of {name} is not supported. Supported are: {supported}.")
+        raise ReadError(f"The format of {name} is not supported. Supported formats: {supported}.")
     if declared is not None and declared.trusts_extension:
         return declared
     return next(

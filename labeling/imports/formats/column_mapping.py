@@ -19,12 +19,12 @@ from slmstudio.contract.values.kinds.values import ambiguity, parse_typed
 TEXT, ID, TAGS, GOLD, METADATA, IGNORE = "text", "id", "tags", "gold", "beside", "drop"
 #: roles other than the fields of the schema, and their labels
 ROLES: Final = {
-    TEXT: "document text",
-    ID: "document id",
-    TAGS: "tags, separated by commas",
-    GOLD: "whole gold label, as JSON",
-    METADATA: "metadata",
-    IGNORE: "ignored",
+    TEXT: "Document text",
+    ID: "Document ID",
+    TAGS: "Tags, separated by commas",
+    GOLD: "Whole gold label, as JSON",
+    METADATA: "Metadata",
+    IGNORE: "Ignored",
 }
 #: a date in a format that is not ambiguous
 UNAMBIGUOUS: Final = "2026-04-03"
@@ -51,7 +51,7 @@ class RoleChoice:
 def role_choices(compiled: CompiledSchema) -> list[RoleChoice]:
     """Every role a column can have: the fields of the schema, and the others."""
     fields = [
-        RoleChoice(_FIELD + field.pattern, f"gold: {field.title} ({field.pattern})") for field in mappable(compiled)
+        RoleChoice(_FIELD + field.pattern, f"Gold: {field.title} ({field.pattern})") for field in mappable(compiled)
     ]
     head = [RoleChoice(role, ROLES[role]) for role in (TEXT, ID)]
     return [*head, *fields, *(RoleChoice(role, ROLES[role]) for role in (GOLD, TAGS, METADATA, IGNORE))]
@@ -122,7 +122,8 @@ def mapping_error(mapping: Mapping[str, str], columns: Sequence[str], compiled: 
     repeated = next((role for role in chosen if chosen.count(role) > 1), "")
     if repeated:
         both = " and ".join(column for column, role in mapping.items() if role == repeated)
-        return f"{both} cannot both be {ROLES.get(repeated, repeated.removeprefix(_FIELD))}."
+        label = ROLES.get(repeated, repeated.removeprefix(_FIELD))
+        return f"{both} have the same role ({label}). Choose one column for it."
     if TEXT not in chosen:
         return "Choose the column that contains the document text."
     if GOLD in chosen and any(role.startswith(_FIELD) for role in chosen):

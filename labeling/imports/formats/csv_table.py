@@ -13,7 +13,7 @@ from labeling.imports.formats.base import Context, Format, Option, Source
 from labeling.imports.rows import MAX_LINE, ParsedRow, ReadError
 
 DELIMITER: Final = Option(
-    "delimiter", "Delimiter", {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}, is_detected=True
+    "delimiter", "Delimiter", {",": "Comma", ";": "Semicolon", "\t": "Tab", "|": "Vertical bar"}, is_detected=True
 )
 ENCODING: Final = Option(
     "encoding",
@@ -22,7 +22,7 @@ ENCODING: Final = Option(
     is_detected=True,
     detected_only={name: encodings.NAMES[name] for name in ("utf-16-le", "utf-16-be")},
 )
-HEADER: Final = Option("header", "First line", {True: "contains the column names", False: "is a row"})
+HEADER: Final = Option("header", "First line", {True: "Column names", False: "Data row"})
 #: of one record; a quotation mark that is open for longer is treated as never closed
 MAX_LINES: Final = 20_000
 _HEAD: Final = 64 * 1024
@@ -160,13 +160,13 @@ def _never_closed(begin: int, lines: _Lines) -> str:
     if len(lines.taken) == 1:
         return f"the line is longer than {MAX_LINE // 1_000_000} MB"
     lines.rewind()
-    return f"a quotation mark that opens in line {begin} is never closed"
+    return f"a quotation mark that opens on line {begin} is never closed"
 
 
 def _broken(message: str, begin: int, lines: _Lines) -> str:
     if "unexpected end of data" in message:
         lines.rewind()
-        return f"a quotation mark that opens in line {begin} is never closed"
+        return f"a quotation mark that opens on line {begin} is never closed"
     lines.rewind()
     if "expected after" in message:
         return "a character follows the quotation mark that closes a cell; double quotation marks inside cells"
@@ -223,7 +223,7 @@ def _row(record: Record, names: list[str], mapper: column_mapping.Mapper) -> Par
         unescape_formula(cell) for cell in record.cells
     ]  # without the apostrophe that keeps spreadsheets from running a formula
     if len(cells) != len(names):
-        error = f"the row has {len(cells)} cells and the table {len(names)} columns"
+        error = f"the number of cells ({len(cells)}) differs from the number of columns ({len(names)})"
         return ParsedRow(record.line, None, error, record.raw)
     try:
         return ParsedRow(record.line, mapper.row(dict(zip(names, cells, strict=True))), "", record.raw)

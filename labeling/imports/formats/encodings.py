@@ -91,9 +91,9 @@ def invalid(what: str, encoding: str, error: UnicodeDecodeError) -> str:
     if encoding == "utf-8":
         where = f"byte {error.start + 1:,} cannot be read; choose another encoding, or save the file as UTF-8"
     elif encoding == "cp1252":
-        where = "a byte in it has no character; choose another encoding, or save the file as UTF-8"
+        where = "a byte does not stand for a character; choose another encoding, or save the file as UTF-8"
     else:
-        where = "it contains half of a character"
+        where = "it contains an incomplete character"
     return f"the {what} is not valid {NAMES[encoding]}: {where}"
 
 

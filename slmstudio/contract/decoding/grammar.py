@@ -280,7 +280,7 @@ def unsupported(schema: dict[str, Any]) -> list[str]:
                 sentences[f"{where}{_CHECKED_AFTERWARDS}: {words}"] = None
     if exceeds_optional_limit(schema):
         wide = f"an object with more than {MAX_OPTIONAL} optional fields"
-        sentences[f"llama.cpp does not support {wide}; the weights do"] = None
+        sentences[f"llama.cpp does not support {wide}; serve and evaluate the weights instead"] = None
     for words in _pruned(dumps(schema)).notes:
         sentences[f"{_CHECKED_AFTERWARDS}: {words}"] = None
     try:

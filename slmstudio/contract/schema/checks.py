@@ -236,7 +236,9 @@ def _tree_cuts(root: dict[str, Any]) -> TreeCut:
     graph = SchemaGraph(root)
     for group in loops(graph.in_place):
         steps = min((graph.steps[member] for member in group if "$ref" in graph.schemas[member]), key=len)
-        raise SchemaError(_dotted((*steps, "$ref")), "a reference must not lead back to itself without a field between")
+        raise SchemaError(
+            _dotted((*steps, "$ref")), "a reference must not lead back to itself without a field in between"
+        )
     try:
         return tree_cuts(graph)
     except OverflowError:

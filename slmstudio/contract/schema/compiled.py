@@ -153,7 +153,7 @@ class CompiledSchema:
                 for problem in [_problem(inner)]
             }
         except RecursionError:
-            return [Problem("", "json", "is nested too deep for the references of this schema")]
+            return [Problem("", "json", "is nested too deeply for the references of this schema")]
         return sorted(problems, key=self._order) if len(problems) > 1 else list(problems)
 
     def _order(self, problem: Problem) -> tuple[int, tuple[int, ...], str]:

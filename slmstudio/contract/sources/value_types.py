@@ -49,7 +49,7 @@ def of_texts(name: str, texts: Sequence[str]) -> tuple[dict[str, Any], str]:
         return {
             "type": "string",
             "x-slm": {"kind": "identifier"},
-        }, "An identifier, by its name and values without spaces."
+        }, "An identifier, inferred from its name and from values without spaces."
     return {"type": "string"}, ""
 
 

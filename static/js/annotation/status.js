@@ -107,9 +107,9 @@ export class Status {
     const failed = isSubmitDue ? "Not submitted" : "Not saved";
     if (isSessionEnded && failures) return [isSubmitDue ? "unsubmitted" : "error", `${failed}: your session has expired. Sign in again in another tab; your changes are kept`];
     if (failures) return [isSubmitDue ? "unsubmitted" : "offline", `${failed}: the server does not respond. Kept in this browser; retrying`];
-    if (isDirty) return ["saving", `saving… · v${version}`];
-    if (!version) return ["empty", "nothing saved yet"];
-    return ["saved", `saved ${savedAt ? formatAge(savedAt) : ""} · v${version}`];
+    if (isDirty) return ["saving", `Saving… · v${version}`];
+    if (!version) return ["empty", "Nothing saved yet"];
+    return ["saved", `Saved ${savedAt ? formatAge(savedAt) : ""} · v${version}`];
   }
 
   #drawVerdict() {
@@ -129,7 +129,7 @@ export class Status {
       missingRequired.length && `${missingRequired.length} to fill`,
       shown.warnings.length && `${shown.warnings.length} to confirm`,
     ].filter(Boolean);
-    return parts.join(" · ") || "matches the schema";
+    return parts.join(" · ") || "Matches the schema";
   }
 
   /** For screen readers. @param {string} text */

@@ -18,7 +18,7 @@ function select(selected) {
   input().files = transfer.files;
   const inFolder = selected.some(({ path }) => path.includes("/"));
   paths().value = inFolder ? JSON.stringify(selected.map(({ path }) => path)) : "";
-  show(selected.length > MAX_FILES ? `More than ${formatNumber(MAX_FILES)} files: pack them as a zip.` : "");
+  show(selected.length > MAX_FILES ? `An import can have at most ${formatNumber(MAX_FILES)} files. Put them in a zip.` : "");
 }
 
 function show(problem = "") {

@@ -114,7 +114,7 @@ function options(builder, schema, type) {
   if (type === "text") found.push(chosen(builder, schema, ["kind", "Compared as"], KINDS));
   if (type === "money") found.push(option(builder, schema, ["currency", "Currency", "USD"]));
   if (["money", "number", "date"].includes(type)) found.push(option(builder, schema, ["locale", "Locale of the documents", "en_US"]));
-  if (type === "date") found.push(chosen(builder, schema, ["date_order", "Dates in digits"], ORDERS));
+  if (type === "date") found.push(chosen(builder, schema, ["date_order", "Order of numeric dates"], ORDERS));
   if (["list", "table"].includes(type)) found.push(chosen(builder, schema, ["order", "Rows are compared"], ROWS));
   if (["text", "number", "integer", "money", "date", "choice", "boolean"].includes(type)) {
     found.push(chosen(builder, schema, ["evidence", "Evidence in the document"], EVIDENCE));

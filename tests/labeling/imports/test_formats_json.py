@@ -154,7 +154,7 @@ def test_undecodable_text_names_its_line(tmp_path: Path) -> None:
     (row,) = read(stored(tmp_path, "a.txt", "Grüße".encode() + b" \xff"))
     assert row.error.startswith("the text is not valid UTF-8: byte 9 cannot be read")
     (half,) = read(stored(tmp_path, "c.txt", "ab".encode("utf-16") + b"\x00\xd8c\x00"))
-    assert half.error == "the text is not valid UTF-16: it contains half of a character"
+    assert half.error == "the text is not valid UTF-16: it contains an incomplete character"
     (nul,) = read(stored(tmp_path, "d.txt", b"a\0b"), "text")
     with pytest.raises(RowError, match="NUL"):
         validate_row(nul, schema())

@@ -94,16 +94,16 @@ def test_broken_utf16_rejects_its_line(tmp_path: Path, half: bytes) -> None:
 
     path = stored(tmp_path, "t.csv", b"\xff\xfe" + wide("text,id\nbro") + half + wide("ken,1\nfine \U0001f600,2\n"))
     bad, good = read(path)
-    assert (bad.number, bad.error) == (2, "the line is not valid UTF-16: it contains half of a character")
+    assert (bad.number, bad.error) == (2, "the line is not valid UTF-16: it contains an incomplete character")
     assert good.data == {"text": "fine \U0001f600", "id": "2"}
     first, cut = read(stored(tmp_path, "u.csv", "text,id\na,1\nb,2".encode("utf-16")[:-1]))
-    assert (first.data["id"], "half of a character" in cut.error) == ("1", True)
+    assert (first.data["id"], "an incomplete character" in cut.error) == ("1", True)
 
 
 def test_unclosed_quote_rejects_one_row(tmp_path: Path) -> None:
     rest = "".join(f"row {number},{number}\n" for number in range(500))
     rows = read(stored(tmp_path, "t.csv", f'text,id\n"open,0\n{rest}'))
-    assert rows[0].error == "a quotation mark that opens in line 2 is never closed"
+    assert rows[0].error == "a quotation mark that opens on line 2 is never closed"
     assert [row.data["id"] for row in rows[1:]] == [str(number) for number in range(500)]
 
 
@@ -112,8 +112,8 @@ def test_broken_rows_have_reasons(tmp_path: Path) -> None:
     rows = read(stored(tmp_path, "t.csv", text))
     assert [row.number for row in rows] == [2, 3, 4, 5, 7]
     assert "follows the quotation mark" in rows[0].error
-    assert rows[1].error == "the row has 3 cells and the table 2 columns"
-    assert rows[2].error == "the row has 1 cells and the table 2 columns"
+    assert rows[1].error == "the number of cells (3) differs from the number of columns (2)"
+    assert rows[2].error == "the number of cells (1) differs from the number of columns (2)"
     assert rows[4].data == {"text": "two\nlines", "id": "5"}
 
 
@@ -144,7 +144,7 @@ def test_duplicate_and_empty_column_names(tmp_path: Path) -> None:
     ("mapping", "message"),
     [
         ({"a": "beside"}, "Choose the column"),
-        ({"a": "text", "b": "text"}, "a and b cannot both be document text"),
+        ({"a": "text", "b": "text"}, "a and b have the same role (Document text)"),
         ({"a": "text", "b": "gold:nothing"}, "the schema has no such field"),
         ({"a": "text", "b": "gold", "c": "gold:vendor"}, "no other column can be a field"),
         ({"z": "text"}, "Unknown column z"),
