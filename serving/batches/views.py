@@ -10,8 +10,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from serving.batches import services
 from serving.batches.forms import BatchForm
 from serving.batches.lines import MAX_BYTES
-from serving.deployments.queries import section_url
 from serving.models import BatchRun
+from serving.navigation import section_url
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
 from slmstudio.storage.artifacts import local_path

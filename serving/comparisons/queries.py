@@ -9,7 +9,7 @@ from labeling.models import Project
 from serving.comparisons.certificate import claim, content_of
 from serving.comparisons.labels import Labeled, LabelPlan, labeled
 from serving.comparisons.split import ALPHA, Arms, Split
-from serving.models import Deployment, TrafficComparison
+from serving.models import TrafficComparison
 from slmstudio.runs.models import Status
 from slmstudio.text.formatting import exact_percent, number
 
@@ -119,10 +119,3 @@ def running_split(project: Project) -> TrafficComparison | None:
     """The live split that runs."""
     split: TrafficComparison | None = TrafficComparison.objects.splits().filter(project=project).first()
     return split
-
-
-def newest_replay(deployment: Deployment) -> TrafficComparison | None:
-    """The newest replay for the candidate of a deployment."""
-    rows = TrafficComparison.objects.replays().filter(project=deployment.project_id, b=deployment.candidate_id)
-    replay: TrafficComparison | None = rows.order_by("-pk").first()
-    return replay

@@ -108,11 +108,6 @@ class ReleaseStatus:
         return next((replica.error for replica in self.replicas if replica.error), "")
 
 
-def section_url(slug: str, section: str) -> str:
-    """The page of a deployment, opened at a section."""
-    return f"{reverse('deployment', args=[slug])}?show={section}#{section}"
-
-
 def was_used(project: Project) -> bool:
     """Whether anything was deployed or packaged in a project: before that its pages of serving are empty."""
     return Deployment.objects.filter(project=project).exists() or Package.objects.filter(project=project).exists()

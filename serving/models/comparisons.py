@@ -6,7 +6,7 @@ from django.db import models
 from django.urls import reverse
 
 from labeling.models import Document, Project
-from serving.models.deployments import Release
+from serving.models.deployments import Deployment, Release
 from slmstudio.runs.models import ACTIVE, RetryableRun, RunQuerySet, Status
 
 
@@ -20,6 +20,11 @@ class TrafficComparisonQuerySet(RunQuerySet["TrafficComparison"]):
     def replays(self) -> Self:
         """Replays, ended or not."""
         return self.filter(kind=TrafficComparison.Kind.REPLAY)
+
+    def newest_replay(self, deployment: Deployment) -> "TrafficComparison | None":
+        """The newest replay for the candidate of a deployment."""
+        rows = self.replays().filter(project=deployment.project_id, b=deployment.candidate_id)
+        return rows.order_by("-pk").first()
 
     def with_versions(self) -> Self:
         """With both versions and what they are of, in one query."""

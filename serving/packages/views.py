@@ -6,8 +6,8 @@ from django.http import Http404, HttpResponse, HttpResponseBase, StreamingHttpRe
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_POST, require_safe
 
-from serving.deployments.queries import section_url
 from serving.models import Package, Release
+from serving.navigation import section_url
 from serving.packages import queries, services
 from serving.packages.bundle import bundle_folder, bundle_name
 from slmstudio.access import Action, object_for, project_for

@@ -5,7 +5,6 @@ from datetime import datetime
 
 from evaluation.stats.sequential import needed
 from labeling.models import Project
-from serving.comparisons.queries import newest_replay
 from serving.deployments import services
 from serving.models import Deployment, Rollout, RolloutPlan, Stage, TrafficComparison
 from serving.rollouts.counts import Counts, Step
@@ -98,7 +97,7 @@ def status_of(project: Project, now: datetime) -> RolloutStatus | None:
     return RolloutStatus(
         deployment=deployment, rollout=rollout, plan=plan, steps=steps, evidence=_lines(rollout),
         forecasts=_forecasts(deployment, steps, plan, per_hour, now) if is_running and not sticky else [],
-        per_hour=per_hour, replay=newest_replay(deployment), sticky=sticky,
+        per_hour=per_hour, replay=TrafficComparison.objects.newest_replay(deployment), sticky=sticky,
     )  # fmt: skip
 
 

@@ -44,6 +44,7 @@ def _page(request: SignedInRequest, project: Project, *, status: int = 200, **fo
     }
     if deployment is not None:
         context |= {"policy_form": _policy_form(deployment), "sample_form": _sample_form(deployment)}
+        context["sample_share"] = SamplePlan.of(deployment).share
     return render(request, "serving/settings/settings.html", context | forms, status=status)
 
 

@@ -6,7 +6,7 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
-from serving.deployments.queries import section_url
+from serving.navigation import section_url
 from serving.review import retraining
 from serving.versions import queries
 from slmstudio.access import Action, project_for

@@ -35,7 +35,7 @@ from tests.labeling.api_client import api_of
 FIRST = 1_000_000
 APPS = ("labeling", "training", "evaluation")
 #: what every project has its own of, and what has a test of its own
-LEFT_OUT = {"contract_version", "former_challenge", "former_study"}
+LEFT_OUT = {"contract_version", "former_challenge", "former_study", "former_certificate"}
 #: what managers do
 DECISIONS = {"gate_decide", "gate_withdraw", "api_decide", "api_withdraw"}
 #: pages that take JSON

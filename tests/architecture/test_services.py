@@ -65,7 +65,6 @@ EXCEPTIONS = {
         training.base_models.services: sync_catalog
         training.runs.services: restart
     """,
-    "the gateway has checked the scope of the token": "serving.review.judgments: judge",
     "a page reads: it stores what it computes, such as the default policy, or sets a time limit": """
         evaluation.comparison.services: get_or_create_comparison
         evaluation.gates.policy.services: current_policy
