@@ -16,8 +16,8 @@ import numpy as np
 
 from bench import gate_workflow as workflow
 from bench.gate_workflow import Plan, counted, naive
-from evaluation.comparison.coverage import automation
-from evaluation.comparison.error_cost import mean_cost, mean_difference
+from evaluation.approvals.automation import automation
+from evaluation.approvals.error_cost import mean_cost, mean_difference
 from evaluation.stats import (
     benjamini_hochberg,
     by_family,

@@ -45,7 +45,7 @@ class GatePolicyAdmin(ReadOnlyAdmin):
 class GateReportAdmin(ReadOnlyAdmin):
     """Gate reports."""
 
-    list_display = ("number", "project", "sentence", "passed", "look", "created_by", "created_at")
+    list_display = ("number", "project", "sentence", "passed", "holdout_number", "created_by", "created_at")
     list_filter = ("passed", "project")
 
 

@@ -2,7 +2,6 @@
 
 from django.urls import path
 
-from evaluation.approvals import list_views as gate_list_views
 from evaluation.approvals import views as approval_views
 from evaluation.audit import views as audit_views
 from evaluation.benchmarks import services as benchmark_services
@@ -19,7 +18,6 @@ from evaluation.pipeline import views as pipeline_views
 from evaluation.prelabels import services as prelabel_services
 from evaluation.prelabels import views as prelabel_views
 from evaluation.regression_suite import views as regression_suite_views
-from evaluation.runs import list_views, resource_views
 from evaluation.runs import services as run_services
 from evaluation.runs import views as run_views
 from labeling.studies.urls import former_pages
@@ -38,8 +36,8 @@ urlpatterns = [
         {"kind": Benchmark, "service": benchmark_services.cancel},
         name="benchmark_cancel",
     ),
-    path("evaluation/", list_views.evaluations, name="evaluation"),
-    path("evaluation/new/", list_views.new, name="eval_new"),
+    path("evaluation/", run_views.evaluations, name="evaluation"),
+    path("evaluation/new/", run_views.new, name="eval_new"),
     path("evaluation/compare/", comparison_views.comparison, name="comparison"),
     path("evaluation/compare/comparison.json", comparison_views.comparison_json, name="comparison_json"),
     path("evaluation/compare/comparison.md", comparison_views.comparison_markdown_file, name="comparison_markdown"),
@@ -66,8 +64,8 @@ urlpatterns = [
     path("evaluation/<int:number>/outputs/<int:document>/gold/", moved_to("challenge"), name="former_challenge"),
     path("evaluation/<int:number>/open/", gate_views.open_outputs, name="eval_open"),
     path("evaluation/<int:number>/rescore/", label_issue_views.rescore, name="eval_rescore"),
-    path("evaluation/<int:number>/measure/", resource_views.measure, name="eval_measure"),
-    path("evaluation/<int:number>/measure/cancel/", resource_views.cancel, name="eval_measure_cancel"),
+    path("evaluation/<int:number>/measure/", run_views.measure, name="eval_measure"),
+    path("evaluation/<int:number>/measure/cancel/", run_views.cancel, name="eval_measure_cancel"),
     path("evaluation/<int:number>/lookalikes/", label_issue_views.queue_lookalikes, name="lookalikes"),
     path("evaluation/lookalikes/<int:pk>/", label_issue_views.lookalikes_queued, name="lookalikes_queued"),
     path("evaluation/challenges/", label_issue_views.challenge_list, name="challenges"),
@@ -92,7 +90,7 @@ urlpatterns = [
     path("prelabels/endpoints/<int:pk>/test/", endpoint_views.test, name="endpoint_test"),
     path("prelabels/endpoints/<int:pk>/holdout/", endpoint_views.holdout, name="endpoint_holdout"),
     path("prelabels/endpoints/<int:pk>/remove/", endpoint_views.remove, name="endpoint_remove"),
-    path("gates/", gate_list_views.gates, name="gates"),
+    path("gates/", approval_views.gates, name="gates"),
     path("gates/policy/", policy_views.policy, name="gate_policy"),
     path("gates/policy/proposals/<int:number>/", policy_views.answer, name="policy_proposal"),
     path("gates/new/", gate_views.new_report, name="gate_report_new"),

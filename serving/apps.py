@@ -16,7 +16,7 @@ class ServingConfig(AppConfig):
     name = "serving"
 
     def ready(self) -> None:
-        from evaluation.approvals.actions import report_actions
+        from evaluation.approvals.decisions import report_actions
         from evaluation.gates.production import stable_model
         from labeling.api.routers import FILES_AT, more_routers
         from serving import navigation  # noqa: F401

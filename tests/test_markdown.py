@@ -50,7 +50,7 @@ SAFE = re.compile(
 )
 #: values that are numbers or hashes of our own
 NUMBERS = re.compile(
-    r"^(count|number|evaluations|approval\.packet_sha256)$"
+    r"^(count|number|evaluations|approval\.manifest_sha256)$"
     r"|\.(number|documents|human|more|broken|fixed|n|right|wrong|unchecked|look|change|[ab])$"
     r"|\.(fields|documents)_[ab]$|^counts\.\w+$"
     r"|^found\.(certificate|alpha|margin|drawn|pairs|planned_pairs|families|attempt|replayed|labels_from_proposals)$"

@@ -4,23 +4,20 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError
-from django.http import HttpRequest, HttpResponse
-from ninja import Query, Router
+from django.http import HttpRequest
+from ninja import Query, Router, Status
 
 from evaluation.api.schemas import EvaluationIn, EvaluationOut, EvaluationsOut, ModelsOut, UnconfirmedOut
 from evaluation.gates.holdout.price import evaluation_price
 from evaluation.models import EvalRun
-from evaluation.pipeline.report import figures
 from evaluation.runs import services
 from evaluation.runs.model_choices import model_choices
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.operations import operation
 from labeling.api.problems import Problem, field_problem, refusal_problem
 from labeling.api.schemas.base import Text
-from labeling.api.wire import answer, at
-from labeling.models import DatasetVersion, Project, Split
+from labeling.models import Project, Split
 from slmstudio.errors import Refused
-from slmstudio.runs.models import Status
 from slmstudio.web.paging import page
 
 router = Router(tags=["evaluations"])
@@ -35,19 +32,23 @@ def evaluations(
     slug: Slug,
     split: Text = Query("", description="only evaluations of this split"),  # type: ignore[type-arg]
     before: int | None = Query(None, ge=1, lt=2**63),  # type: ignore[type-arg]
-) -> HttpResponse:
+) -> Any:
     """The evaluations of the project, newest first, fifty per page."""
-    rows = _rows().filter(project=project_of(request))
-    found = page(rows.filter(split=split) if split else rows, after=before, newest=True, size=PER_PAGE)
-    return answer({"items": [_out(run) for run in found.rows], "next_before": found.after})
+    rows = _rows(project_of(request))
+    listed = page(rows.filter(split=split) if split else rows, after=before, newest=True, size=PER_PAGE)
+    return {"items": listed.rows, "next_before": listed.after}
 
 
 @router.get("/models", summary="List models", operation_id="evaluation_models", **operation("read", ModelsOut))
-def models(request: HttpRequest, slug: Slug) -> HttpResponse:
+def models(request: HttpRequest, slug: Slug) -> Any:
     """The models that can be evaluated, with the key that starts an evaluation of each."""
     groups = model_choices(project_of(request))
-    items = [{"key": one.key, "label": one.label, "group": group} for group, found in groups.items() for one in found]
-    return answer({"items": items})
+    items = [
+        {"key": choice.key, "label": choice.label, "group": group}
+        for group, choices in groups.items()
+        for choice in choices
+    ]
+    return {"items": items}
 
 
 @router.post(
@@ -56,8 +57,8 @@ def models(request: HttpRequest, slug: Slug) -> HttpResponse:
     operation_id="start_evaluation",
     **operation("evaluate", EvaluationOut, 400, status=202, also={200: EvaluationOut, 409: UnconfirmedOut}),
 )
-def start(request: HttpRequest, slug: Slug, body: EvaluationIn) -> HttpResponse:
-    """Evaluates a model in the background: poll the evaluation by number until its ``status`` is done.
+def start(request: HttpRequest, slug: Slug, body: EvaluationIn) -> Any:
+    """Evaluates a model in the background: poll it by number until its ``status`` is done.
 
     An evaluation on the hold-out needs ``confirm_holdout``; without it the response is 409 with the price, and nothing
     is started. With the header `Idempotency-Key`, a request that is sent again gets the first evaluation (200).
@@ -67,7 +68,7 @@ def start(request: HttpRequest, slug: Slug, body: EvaluationIn) -> HttpResponse:
     if len(key) > _MAX_KEY or not key.isprintable():
         raise field_problem(_KEY, f"{_KEY} can have up to {_MAX_KEY} characters.")
     if (earlier := _with_key(project, key)) is not None:
-        return answer(_out(_same(earlier, body)))
+        return Status(200, _same(earlier, body))
     try:
         run = _start(project, caller(request).user, body, key)
     except Refused as refusal:
@@ -76,22 +77,21 @@ def start(request: HttpRequest, slug: Slug, body: EvaluationIn) -> HttpResponse:
         earlier = _with_key(project, key)
         if earlier is None:
             raise
-        return answer(_out(_same(earlier, body)))
-    return answer(_out(run), 202)
+        return Status(200, _same(earlier, body))
+    return Status(202, run)
 
 
 def _start(project: Project, user: Any, body: EvaluationIn, key: str) -> EvalRun:
     groups = model_choices(project, keep=body.model).values()
-    model = next((one.model for group in groups for one in group if one.key == body.model), None)
+    model = next((choice.model for group in groups for choice in group if choice.key == body.model), None)
     if model is None:
         raise Refused(
             f"Model {body.model} not found. GET evaluations/models lists the available models.", field="model"
         )
-    datasets = DatasetVersion.objects.filter(project=project).select_related("schema_version").order_by("-number")
+    datasets = project.datasets.select_related("schema_version").order_by("-number")
     dataset = (datasets if body.dataset is None else datasets.filter(number=body.dataset)).first()
     if dataset is None:
         raise Refused("Dataset version not found.", field="dataset")
-    dataset.project = project
     if body.split == Split.HOLDOUT and not body.confirm_holdout:
         price = evaluation_price(dataset, model)
         raise Problem(
@@ -109,8 +109,8 @@ def _start(project: Project, user: Any, body: EvaluationIn, key: str) -> EvalRun
 
 
 def _with_key(project: Project, key: str) -> EvalRun | None:
-    found: EvalRun | None = _rows().filter(project=project, idempotency_key=key).first() if key else None
-    return found
+    run: EvalRun | None = _rows(project).filter(idempotency_key=key).first() if key else None
+    return run
 
 
 def _same(run: EvalRun, body: EvaluationIn) -> EvalRun:
@@ -126,9 +126,9 @@ def _same(run: EvalRun, body: EvaluationIn) -> EvalRun:
 
 
 @router.get("/{int:number}", summary="Get an evaluation", operation_id="evaluation", **operation("read", EvaluationOut))
-def evaluation(request: HttpRequest, slug: Slug, number: int) -> HttpResponse:
+def evaluation(request: HttpRequest, slug: Slug, number: int) -> Any:
     """The state of an evaluation, and its figures once it is done."""
-    return answer(_out(object_of(request, _rows(), number=number)))
+    return object_of(request, _rows(project_of(request)), number=number)
 
 
 @router.post(
@@ -137,35 +137,13 @@ def evaluation(request: HttpRequest, slug: Slug, number: int) -> HttpResponse:
     operation_id="cancel_evaluation",
     **operation("evaluate", EvaluationOut),
 )
-def cancel(request: HttpRequest, slug: Slug, number: int) -> HttpResponse:
+def cancel(request: HttpRequest, slug: Slug, number: int) -> Any:
     """Cancels a queued evaluation at once and asks a running one to stop. No effect on one that has ended."""
-    run = object_of(request, _rows(), number=number)
+    run = object_of(request, _rows(project_of(request)), number=number)
     services.cancel(run=run, user=caller(request).user)
-    return answer(_out(run))
+    return run
 
 
-def _rows() -> Any:
-    rows = EvalRun.objects.with_model().select_related("project", "rescored_from")
+def _rows(project: Any) -> Any:
+    rows = project.eval_runs.with_model().select_related("rescored_from")
     return rows.prefetch_related("gate_reports").defer("spec")
-
-
-def _out(run: EvalRun) -> dict[str, Any]:
-    return {
-        "number": run.number,
-        "model": run.model_label,
-        "key": run.backend.choice_key,
-        "dataset": run.dataset.number,
-        "split": str(run.split),
-        "mode": str(run.mode),
-        "status": str(run.status),
-        "stage": run.stage,
-        "error": run.error,
-        "documents_done": run.progress_done,
-        "documents_total": run.progress_total,
-        "seconds_left": run.seconds_left,
-        "figures": figures(run) if run.status == Status.DONE else None,
-        "reports": sorted(report.number for report in run.gate_reports.all()),
-        "url": run.get_absolute_url(),
-        "created_at": at(run.created_at),
-        "finished_at": at(run.finished_at),
-    }

@@ -1,16 +1,20 @@
 """Bodies and responses of evaluations, gate reports and external models."""
 
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from evaluation.approvals.waivers import StoredWaiver, waivers_of
+from evaluation.benchmarks import results
 from evaluation.benchmarks.services import DEFAULT_DOCUMENTS, MAX_DOCUMENTS, MIN_DOCUMENTS
-from evaluation.inference.external_model import ExternalModel
+from evaluation.inference.model_columns import ExternalModel
 from evaluation.inference.spec import MAX_CONCURRENCY
-from evaluation.models import Approval, EvalRun
+from evaluation.models import Approval, Benchmark, Endpoint, EvalRun
+from evaluation.pipeline.report import figures
 from labeling.api.schemas.base import In, Number, Number_, Out, Text, Whole
 from labeling.models import Split
+from slmstudio.runs.models import Status
 
 
 def _day(value: Any) -> Any:
@@ -18,7 +22,13 @@ def _day(value: Any) -> Any:
     return date.fromisoformat(value) if isinstance(value, str) and len(value) == 10 else value
 
 
+def _written(moment: Any) -> Any:
+    return moment.isoformat() if isinstance(moment, date | datetime) else moment
+
+
 Day = Annotated[date, BeforeValidator(_day)]
+#: a time or a day of a response, in ISO 8601
+Moment = Annotated[str, BeforeValidator(_written)]
 Reason = Annotated[Text, Field(max_length=4_000)]
 
 
@@ -59,22 +69,32 @@ class EvaluationOut(Out):
     """An evaluation. ``figures`` once it is done: rates, 95% intervals, latency, hash of the outputs."""
 
     number: int
-    model: str
-    key: str = Field(description="key of the model, as in `evaluations/models`")
-    dataset: int
+    model: str = Field(validation_alias="model_label")
+    key: str = Field(description="key of the model, as in `evaluations/models`", validation_alias="backend.choice_key")
+    dataset: int = Field(validation_alias="dataset.number")
     split: str
     mode: str
     status: str = Field(description="queued, running, done, failed or cancelled")
     stage: str
     error: str
-    documents_done: int
-    documents_total: int
+    documents_done: int = Field(validation_alias="progress_done")
+    documents_total: int = Field(validation_alias="progress_total")
     seconds_left: float | None
     figures: dict[str, Any] | None
     reports: list[int] = Field(description="numbers of its gate reports")
-    url: str
-    created_at: str
-    finished_at: str | None
+    url: str = Field(validation_alias="get_absolute_url")
+    created_at: Moment
+    finished_at: Moment | None
+
+    @staticmethod
+    def resolve_figures(run: EvalRun) -> dict[str, Any] | None:
+        """Those of a finished evaluation."""
+        return figures(run) if run.status == Status.DONE else None
+
+    @staticmethod
+    def resolve_reports(run: EvalRun) -> list[int]:
+        """In order."""
+        return sorted(report.number for report in run.gate_reports.all())
 
 
 class EvaluationsOut(Out):
@@ -123,15 +143,30 @@ class BenchmarkOut(Out):
     accuracy, interval, labels, latency and cost per 1,000 documents once it is done."""
 
     number: int
-    dataset: int
+    dataset: int = Field(validation_alias="dataset.number")
     documents: int
     status: str = Field(description="running, done, failed or cancelled")
     error: str
     recommendation: dict[str, Any] | None
     runs: list[dict[str, Any]]
-    url: str
-    created_at: str
-    finished_at: str | None
+    url: str = Field(validation_alias="get_absolute_url")
+    created_at: Moment
+    finished_at: Moment | None
+
+    @staticmethod
+    def resolve_documents(benchmark: Benchmark) -> int:
+        """How many each model answers."""
+        return len(benchmark.documents)
+
+    @staticmethod
+    def resolve_recommendation(benchmark: Benchmark) -> dict[str, Any] | None:
+        """None until it is done."""
+        return benchmark.result or None
+
+    @staticmethod
+    def resolve_runs(benchmark: Benchmark) -> list[dict[str, Any]]:
+        """In the order in which they were started."""
+        return results.reported_runs(benchmark, list(benchmark.runs.with_model().order_by("number")))
 
 
 class BenchmarksOut(Out):
@@ -190,7 +225,7 @@ class WaiverOut(Out):
     title: str
     reason: str
     owner: str
-    expires: str
+    expires: Moment
 
 
 class DecisionOut(Out):
@@ -198,11 +233,16 @@ class DecisionOut(Out):
 
     decision: str = Field(description="approved or rejected")
     reason: str
-    by: str
-    at: str
+    by: str = Field(validation_alias="decided_by.get_username")
+    at: Moment = Field(validation_alias="decided_at")
     waivers: list[WaiverOut]
-    void: list[str] = Field(description="why an approval is void; empty if it is valid")
+    void: list[str] = Field([], description="why an approval is void; empty if it is valid")
     manifest_sha256: str
+
+    @staticmethod
+    def resolve_waivers(approval: Approval) -> list[StoredWaiver]:
+        """One for each gate that did not pass."""
+        return waivers_of(approval)
 
 
 class GateReportOut(Out):
@@ -219,11 +259,11 @@ class GateReportOut(Out):
     policy: int | None = Field(description="version of the gate policy; null: the gates of the request")
     holdout_evaluation: int | None = Field(description="number of the hold-out evaluation")
     gates: list[GateOut]
-    state: str = Field(description="pending, approved, rejected or void; empty for a check")
-    decision: DecisionOut | None
-    evidence: str | None = Field(description="URL of the evidence bundle")
+    state: str = Field("", description="pending, approved, rejected or void; empty for a check")
+    decision: DecisionOut | None = None
+    evidence: str | None = Field(None, description="URL of the evidence bundle")
     url: str
-    created_at: str | None
+    created_at: Moment | None
 
 
 class GateReportRowOut(Out):
@@ -237,7 +277,7 @@ class GateReportRowOut(Out):
     sentence: str
     state: str
     url: str
-    created_at: str
+    created_at: Moment
 
 
 class GateReportsOut(Out):
@@ -296,7 +336,7 @@ class EndpointIn(In):
 class EndpointOut(Out):
     """An external model."""
 
-    id: int
+    id: int = Field(validation_alias="pk")
     key: str = Field(description="key of the model in `evaluations/models`")
     name: str
     url: str
@@ -311,8 +351,13 @@ class EndpointOut(Out):
     reasoning_effort: str
     price_in: float | None
     price_out: float | None
-    holdout_permitted: bool = Field(description="whether the owner permits sending hold-out documents to it")
-    page: str
+    holdout_permitted: bool = Field(False, description="whether the owner permits sending hold-out documents to it")
+    page: str = Field(validation_alias="get_absolute_url")
+
+    @staticmethod
+    def resolve_key(endpoint: Endpoint) -> str:
+        """As in the list of models."""
+        return f"endpoint-{endpoint.pk}"
 
 
 class EndpointsOut(Out):

@@ -1,6 +1,8 @@
 """Decisions on gate reports: who can decide, what a decision requires, and what voids it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
@@ -11,37 +13,21 @@ from django.utils.text import capfirst
 from django.utils.translation import ngettext
 
 from evaluation.approvals import waivers
-from evaluation.approvals.independence import independence_details, own_involvement, recent_role
-from evaluation.approvals.waivers import Waiver, open_gates
+from evaluation.approvals.waivers import Waiver
 from evaluation.audit import services as audit_services
 from evaluation.gates import manifest
 from evaluation.gates.policy.services import current_policy
 from evaluation.gates.services import event_payload
-from evaluation.models import Approval, AuditEntry, GatePolicy, GateReport
+from evaluation.models import Approval, AuditEntry, EvalRun, GatePolicy, GateReport
 from labeling.integrations import events
-from labeling.models import DatasetItem, DatasetVersion, Gold, Project, SchemaVersion, Split
+from labeling.models import DatasetItem, DatasetVersion, Gold, Membership, Project, SchemaVersion, Split
 from slmstudio.access import Action, require
 from slmstudio.contract.scoring.scorer import SCORER_VERSION
 from slmstudio.database.fields import validate_fields
 from slmstudio.errors import Refused
+from slmstudio.hooks import Hook
 from slmstudio.runs.application import application
 from slmstudio.text.formatting import format_date
-
-__all__ = [
-    "CurrentState",
-    "Waiver",
-    "approval_status",
-    "changed_since",
-    "decide",
-    "decision_circumstances",
-    "decision_obstacle",
-    "decision_status",
-    "open_gates",
-    "own_involvement",
-    "recent_role",
-    "void_reasons",
-    "withdraw",
-]
 
 #: ids of documents that a sentence lists
 MAX_LISTED = 5
@@ -87,7 +73,7 @@ def decide(
         report=report,
         decision=decision,
         reason=reason.strip(),
-        packet_sha256=manifest.report_manifest_hash(report.packet),
+        manifest_sha256=manifest.report_manifest_hash(report.manifest),
         waiver=covered or None,
         decided_by=user,
     )
@@ -101,7 +87,7 @@ def decide(
         details={
             "reason": approval.reason,
             "waiver": approval.waiver,
-            "packet_sha256": approval.packet_sha256,
+            "packet_sha256": approval.manifest_sha256,
             "application": application(),
             **independence_details(report, user),
         },
@@ -138,7 +124,7 @@ def withdraw(*, report: GateReport, user: User, reason: str) -> None:
 
 def _emit(report: GateReport, event: str, user: User, **more: Any) -> None:
     """Notifies the project's webhooks, in the transaction of the decision."""
-    by = {"by": user.get_username(), "manifest_sha256": manifest.report_manifest_hash(report.packet)}
+    by = {"by": user.get_username(), "manifest_sha256": manifest.report_manifest_hash(report.manifest)}
     events.emit(report.project, f"gate_report.{event}", {**event_payload(report), **by, **more})
 
 
@@ -193,7 +179,7 @@ def void_reasons(approval: Approval, *, files: bool = True, current: CurrentStat
     """
     current = current or CurrentState(approval.report.project)
     reasons = changed_since(approval.report, files=files, current=current)
-    if manifest.report_manifest_hash(approval.report.packet) != approval.packet_sha256:
+    if manifest.report_manifest_hash(approval.report.manifest) != approval.manifest_sha256:
         reasons.insert(0, "The manifest differs from the one that the decision was made on.")
     if not _matches_audit_log(approval, current):
         reasons.insert(0, "The decision differs from its entry in the audit log.")
@@ -207,7 +193,7 @@ def void_reasons(approval: Approval, *, files: bool = True, current: CurrentStat
 def _matches_audit_log(approval: Approval, current: CurrentState) -> bool:
     """Whether the append-only audit log has the approval with the same user, manifest and waivers."""
     logged = current.decided.get(str(approval.report), {})
-    stored = (approval.decided_by_id, approval.packet_sha256, approval.waiver)
+    stored = (approval.decided_by_id, approval.manifest_sha256, approval.waiver)
     return (logged.get("user"), logged.get("packet_sha256"), logged.get("waiver")) == stored
 
 
@@ -242,7 +228,7 @@ def approval_status(approval: Approval, reasons: list[str]) -> tuple[str, str]:
 def changed_since(report: GateReport, *, files: bool = True, current: CurrentState | None = None) -> list[str]:
     """The inputs that changed since a report was created, a sentence each. ``files`` as in ``void_reasons``."""
     current = current or CurrentState(report.project)
-    frozen, run = report.packet, report.eval_run
+    frozen, run = report.manifest, report.eval_run
     reasons: list[str] = []
     explained: set[str] = set()  # manifest entries with a sentence of their own
     revised = current.revised_gold(run.dataset)
@@ -265,3 +251,82 @@ def changed_since(report: GateReport, *, files: bool = True, current: CurrentSta
         explained.add("scorer")
     checks = manifest.verify(report, files=files)
     return reasons + [check.sentence for check in checks if not check.equal and check.name not in explained]
+
+
+#: a younger role is noted on a decision
+RECENT_ROLE = timedelta(days=7)
+
+
+def independence_details(report: GateReport, user: User) -> dict[str, Any]:
+    """The details of a decision in the audit log: ``four_eyes``, ``own_part``, ``fresh_role``."""
+    return {
+        "four_eyes": report.project.four_eyes,
+        "own_part": own_involvement(report, user),
+        "fresh_role": recent_role(report, user),
+    }
+
+
+def own_involvement(report: GateReport, user: User) -> str:
+    """The work behind a report that a user started or resumed, such as "evaluation 3"; "" where there is none. The
+    measurement of resources is such work.
+    """
+    if report.measurement is not None and _was_involved(report.measurement, user):
+        return f"the measurement of evaluation {report.eval_run.number}"
+    for run in _with_sources(report):
+        if _was_involved(run, user):
+            return f"evaluation {run.number}"
+        if run.training_run is not None and _was_involved(run.training_run, user):
+            return "the training of this model"
+        if run.classical is not None and run.classical.created_by_id == user.pk:
+            return "the training of this model"
+    return ""
+
+
+def _with_sources(report: GateReport) -> list[EvalRun]:
+    """The evaluation of a report, and the evaluations whose outputs it re-scores."""
+    runs: list[EvalRun] = []
+    run: EvalRun | None = report.eval_run
+    while run is not None:
+        runs.append(run)
+        run = run.rescored_from
+    return runs
+
+
+def _was_involved(run: Any, user: User) -> bool:
+    """Whether a user started a run or resumed it."""
+    if run.created_by_id == user.pk:
+        return True
+    resumed = run.facts.get("resumed_by", [])
+    return any(row.get("user") == user.pk or row.get("who") == user.get_username() for row in resumed)
+
+
+def recent_role(report: GateReport, user: User) -> str:
+    """A sentence where the user's role is younger than the evaluation or than ``RECENT_ROLE``; "" otherwise, also for a
+    role since the creation of the project, or from before this was recorded.
+    """
+    row = Membership.objects.filter(project_id=report.project_id, user=user).select_related("role_given_by").first()
+    if row is None or row.role_since is None or row.role_since <= report.project.created_at:
+        return ""
+    first = min(run.created_at for run in _with_sources(report))
+    if row.role_since > first:
+        reason = "after the evaluation was started"
+    elif timezone.now() - row.role_since < RECENT_ROLE:
+        reason = f"for less than {RECENT_ROLE.days} days"
+    else:
+        return ""
+    giver = f"; {row.role_given_by.get_username()} granted the role" if row.role_given_by else ""
+    since = timezone.localdate(row.role_since)
+    return f"{user.get_username()} has been {row.role} since {format_date(since)}, {reason}{giver}."
+
+
+@dataclass(frozen=True)
+class ReportAction:
+    """A button: its label, the name of its icon, and where it leads."""
+
+    label: str
+    icon: str
+    url: str
+
+
+#: a report with a valid approval and the user who looks at it -> a button, or None
+report_actions: Hook[[GateReport, User], ReportAction | None] = Hook()

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.core.cache import cache
 
-from evaluation.comparison.coverage import Automation, Step, automation, document_confidence
-from evaluation.comparison.error_cost import Amount, ErrorCostReport, error_costs, mean_cost
+from evaluation.approvals.automation import Automation, Step, automation, document_confidence
+from evaluation.approvals.error_cost import Amount, ErrorCostReport, error_costs, mean_cost
 from evaluation.gates.gather import constraints_of
 from evaluation.gates.holdout import disclosure, membership
 from evaluation.gates.holdout.sample_size import required_labels
@@ -64,21 +64,6 @@ class CostReport:
         return "Its errors cost more" if self.difference.low > 0 else "The difference in error cost is not proven"
 
 
-@dataclass(frozen=True)
-class AutomationReport:
-    """The automation rate. ``known``: whether the evaluation stored confidences."""
-
-    known: bool
-    limit: float
-    from_policy: bool
-    found: Automation | None = None
-
-    @property
-    def best(self) -> Step | None:
-        """The largest share within the limit."""
-        return self.found.best if self.found is not None else None
-
-
 def evidence(report: GateReport) -> dict[str, Any]:
     """``money``, ``automation`` and ``missing`` (required labels), for the page of a report."""
     automated = automation_rate(report)
@@ -97,7 +82,7 @@ def _not_counted(report: GateReport) -> set[int]:
 # -- error cost -----------------------------------------------------------------------------------------
 
 
-def money(report: GateReport, automated: AutomationReport | None = None) -> CostReport | None:
+def money(report: GateReport, automated: Automation | None = None) -> CostReport | None:
     """The error cost of the model and of the baseline; None where no field of the schema has a cost (``x-slm``)."""
     run, baseline = report.eval_run, report.baseline
     samples = _not_counted(report)
@@ -139,12 +124,12 @@ def _costs(run: EvalRun, baseline: EvalRun | None, samples: Collection[int]) -> 
         return None
     key = f"evaluation:costs:families:{run.pk}:{run.dataset.schema_version.sha256}:{baseline.pk if baseline else 0}"
     key += f":{len(samples)}"  # it only ever grows
-    found: ErrorCostReport | None = cache.get(key)
-    if found is None:
+    costs: ErrorCostReport | None = cache.get(key)
+    if costs is None:
         old = _scores(baseline, samples) if baseline else None
-        found = error_costs(priced, _scores(run, samples), old, families=families_of(run.dataset, run.split))
-        cache.set(key, found, _WEEK)
-    return found
+        costs = error_costs(priced, _scores(run, samples), old, families=families_of(run.dataset, run.split))
+        cache.set(key, costs, _WEEK)
+    return costs
 
 
 def _scores(run: EvalRun, samples: Collection[int]) -> dict[int, Any]:
@@ -159,7 +144,7 @@ def _running(run: EvalRun, baseline: EvalRun | None, constraints: Mapping[str, A
     if own is None:
         return []
     other = running_cost(baseline, constraints) if baseline is not None else None
-    amounts = [None if one is None else Amount(one * volume, one * volume, one * volume) for one in (own, other)]
+    amounts = [None if cost is None else Amount(cost * volume, cost * volume, cost * volume) for cost in (own, other)]
     assert amounts[0] is not None
     return [CostLine("inference", amounts[0], amounts[1])]
 
@@ -177,7 +162,7 @@ def running_cost(run: EvalRun, constraints: Mapping[str, Any]) -> float | None:
 
 def _reviewed(
     run: EvalRun,
-    automated: AutomationReport | None,
+    automated: Automation | None,
     constraints: Mapping[str, Any],
     volume: float,
     samples: Collection[int],
@@ -216,7 +201,7 @@ def _cost_of_automated(run: EvalRun, best: Step, samples: Collection[int]) -> Am
 # -- automation ------------------------------------------------------------------------------------
 
 
-def automation_rate(report: GateReport) -> AutomationReport:
+def automation_rate(report: GateReport) -> Automation:
     """The automation rate under the policy's limit on documents with an error, or under ``DEFAULT_LIMIT``."""
     gates = [gate for gate in gates_of(report.policy) if gate.metric == "document_error_rate" and not gate.slice]
     limit = min((gate.threshold for gate in gates), default=0.0)
@@ -225,29 +210,29 @@ def automation_rate(report: GateReport) -> AutomationReport:
     samples = _not_counted(report)
     known = [row for row in _confidences(report.eval_run) if row[0] not in samples]
     if not known:
-        return AutomationReport(False, limit, from_policy)
+        return Automation(limit, from_policy=from_policy)
     # As in gates, removed documents count as wrong; their confidence is unknown.
     known += [(row.document_id, 1.0, False) for row in membership.removed_documents(report.eval_run)]
     of = families_of(report.eval_run.dataset, report.eval_run.split)
     rows, families = [row[1:] for row in known], [of.get(row[0], row[0]) for row in known]
-    found = automation(rows, limit, confidence=_confidence(report), families=families)
-    return AutomationReport(True, limit, from_policy, found)
+    automated = automation(rows, limit, confidence=_confidence(report), families=families)
+    return replace(automated, from_policy=from_policy)
 
 
 def _confidence(report: GateReport) -> float:
     """The confidence of this hold-out evaluation, as in gates: the best of ten candidates is biased here too."""
-    return 1 - (ALPHA if gates_of(report.policy).single_evaluation else alpha_level(report.look))
+    return 1 - (ALPHA if gates_of(report.policy).single_evaluation else alpha_level(report.holdout_number))
 
 
 def _confidences(run: EvalRun) -> list[tuple[int, float, bool]]:
     """(document, lowest confidence of its fields, exact match) of every output; [] where the run stored no confidences
     (``EvalSpec.confidence``)."""
     key = f"evaluation:confidences:{run.pk}:{run.outputs_sha256}"
-    found: list[tuple[int, float, bool]] | None = cache.get(key)
-    if found is None:
-        found = _read_confidences(run)
-        cache.set(key, found, _WEEK)
-    return found
+    confidences: list[tuple[int, float, bool]] | None = cache.get(key)
+    if confidences is None:
+        confidences = _read_confidences(run)
+        cache.set(key, confidences, _WEEK)
+    return confidences
 
 
 def _read_confidences(run: EvalRun) -> list[tuple[int, float, bool]]:

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import Any
 
 from django.contrib.auth.models import User
 
 from evaluation.approvals import decisions
-from evaluation.approvals.evidence import AutomationReport, CostReport, evidence
-from evaluation.approvals.waivers import StoredWaiver, grouped, waivers_of
+from evaluation.approvals.evidence import evidence
+from evaluation.approvals.waivers import grouped, waivers_of
 from evaluation.approvals.warnings import warnings
 from evaluation.bundles.contents import bundle_hash, known_bundle_hash
 from evaluation.comparison.regressions import document_p
@@ -19,19 +19,19 @@ from evaluation.comparison.services import get_or_create_comparison
 from evaluation.gates import manifest
 from evaluation.gates.holdout import alpha_spending
 from evaluation.gates.holdout.membership import holdout_origins
-from evaluation.gates.holdout.sample_size import RequiredLabels
 from evaluation.gates.metrics import METRICS
-from evaluation.gates.metrics.findings import Status
+from evaluation.gates.metrics.measurement import VerdictStatus
 from evaluation.gates.metrics.metric import Source
 from evaluation.gates.policy.services import thresholds_set_at
-from evaluation.gates.provenance import Section, sections
+from evaluation.gates.provenance import sections
 from evaluation.gates.verdicts import without_number
-from evaluation.models import Approval, AuditEntry, Comparison, EvalRun, GateReport
+from evaluation.models import Approval, AuditEntry, EvalRun, GateReport
 from evaluation.models.resources import hardware_of
-from evaluation.regression_suite.services import SuiteResult, suite_result
+from evaluation.regression_suite.services import suite_result
 from evaluation.scores.slice_selector import Slice
 from labeling.models import DatasetItem, Document, Gold, Origin, Project, Split
 from slmstudio.text.formatting import exact_percent
+from slmstudio.web.markdown import render_markdown
 
 #: p-values of significant regressions
 SIGNIFICANT = 0.05
@@ -58,84 +58,6 @@ class RevisedLabel:
     at: datetime | None = None
 
 
-class Origins(TypedDict):
-    """Origins of the gold labels of a hold-out: documents, those labeled by people, and the others by origin."""
-
-    documents: int
-    human: int
-    others: list[tuple[str, int]]
-
-
-class Regressions(TypedDict):
-    """What is worse than the baseline. ``more``: fields and slices that are not listed."""
-
-    comparison: Comparison
-    broken: int
-    fixed: int
-    n: int
-    p_adjusted: float | None
-    fields: list[dict[str, Any]]
-    slices: list[dict[str, Any]]
-    more: int
-
-
-@dataclass(frozen=True)
-class ReportContent:
-    """The content of a report. ``reasons``: why its approval is void, or why it cannot be approved.
-
-    ``own_involvement``: the work that the decider had started, with four eyes off; ``recent_role``: a sentence where
-    they had become a manager recently. ``waivers``: titles of gates, and the waiver that they share.
-    """
-
-    report: GateReport
-    run: EvalRun
-    verdicts: list[dict[str, Any]]
-    state: tuple[str, str]
-    approval: Approval | None
-    reasons: list[str]
-    revised: list[RevisedLabel]
-    origins: Origins
-    earlier_reports: list[GateReport]
-    evaluations: int
-    regressions: Regressions | None
-    history: list[HistoryEntry]
-    checks: list[manifest.ManifestCheck]
-    provenance: list[Section]
-    bundle_sha256: str
-    waivers: list[tuple[list[str], StoredWaiver]]
-    own_involvement: str
-    four_eyes: bool
-    recent_role: str
-    withdrawn: bool
-    suite: SuiteResult
-    money: CostReport | None
-    automation: AutomationReport
-    missing: list[RequiredLabels]
-    warnings: list[str]
-    same_figures: str
-
-    @property
-    def confidences(self) -> str:
-        """The confidence levels of the verdicts; "" without verdicts."""
-        of_answers, of_resources = (
-            _levels(row for row in self.verdicts if METRICS[row["gate"]["metric"]].spends_alpha is spends)
-            for spends in (True, False)
-        )
-        if of_resources and of_answers and of_resources != of_answers:
-            return f"{of_answers} (resources: {of_resources})"
-        return of_answers or of_resources
-
-    @property
-    def approved(self) -> bool:
-        """Whether it was approved; the approval may be void."""
-        return self.approval is not None and self.approval.decision == Approval.Decision.APPROVED
-
-    @property
-    def void(self) -> bool:
-        """Whether its approval is void."""
-        return self.approved and bool(self.reasons)
-
-
 def _levels(verdicts: Iterable[Mapping[str, Any]]) -> str:
     """The confidence of verdicts, the lowest and the highest where they differ; "" without verdicts."""
     levels = sorted({float(row["confidence"]) for row in verdicts})
@@ -145,16 +67,21 @@ def _levels(verdicts: Iterable[Mapping[str, Any]]) -> str:
     return highest if lowest == highest else f"{lowest} to {highest}"
 
 
-def report_content(report: GateReport, *, with_bundle: bool = False) -> ReportContent:
-    """The current content of a report of ``GateReport.objects.with_content``. Only modified files are read.
+def report_content(report: GateReport, *, with_bundle: bool = False) -> dict[str, Any]:
+    """The current content of a report of ``GateReport.objects.with_content``, by name in its templates. Only modified
+    files are read.
 
-    ``with_bundle``: the hash of its evidence bundle is computed where it is not known ("").
+    ``reasons``: why its approval is void, or why it cannot be approved. ``own_involvement``: the work that the decider
+    had started, with four eyes off; ``recent_role``: a sentence where they had become a manager recently. ``waivers``:
+    titles of gates, and the waiver that they share. ``with_bundle``: the hash of its evidence bundle is computed where
+    it is not known ("").
     """
     approval = getattr(report, "approval", None)
     current = decisions.CurrentState(report.project)
+    approved = approval is not None and approval.decision == Approval.Decision.APPROVED
     if approval is not None:
         approval.report = report
-    if approval is not None and approval.decision == Approval.Decision.APPROVED:
+    if approved:
         reasons = decisions.void_reasons(approval, files=False, current=current)
         state = decisions.approval_status(approval, reasons)
     else:
@@ -164,38 +91,52 @@ def report_content(report: GateReport, *, with_bundle: bool = False) -> ReportCo
     earlier = [other for other in alpha_spending.earlier_reports(run) if other.number < report.number]
     withdrawn = current.withdrawn.get(str(report)) if approval is not None else None
     circumstances = decisions.decision_circumstances(approval, current) if approval is not None else {}
-    return ReportContent(
-        report=report,
-        run=run,
-        verdicts=[{**row, **_split_sentence(row), "hardware": _hardware(report, row)} for row in report.verdicts],
-        state=state,
-        approval=approval,
-        reasons=reasons,
-        revised=_revised(report, current.revised_gold(run.dataset)[: decisions.MAX_LISTED]),
-        origins=_origins(run),
-        earlier_reports=earlier,
-        evaluations=_evaluations(run),
-        regressions=regressions(report),
-        history=_history(report, withdrawn),
-        checks=manifest.verify(report, files=False),
-        provenance=sections(report),
-        bundle_sha256=bundle_hash(report) if with_bundle else known_bundle_hash(report),
-        waivers=grouped(waivers_of(approval)) if approval is not None else [],
-        own_involvement=circumstances.get("own_part", ""),
-        four_eyes=circumstances.get("four_eyes", True),
-        recent_role=circumstances.get("fresh_role", ""),
-        withdrawn=withdrawn is not None,
-        suite=suite_result(run),
-        warnings=warnings(report),
-        same_figures=same_figures(report, earlier),
+    return {
+        "report": report,
+        "run": run,
+        "verdicts": [{**row, **_split_sentence(row), "hardware": _hardware(report, row)} for row in report.verdicts],
+        "confidences": _confidences(report),
+        "state": state,
+        "approval": approval,
+        "approved": approved,
+        "void": approved and bool(reasons),
+        "reasons": reasons,
+        "revised": _revised(report, current.revised_gold(run.dataset)[: decisions.MAX_LISTED]),
+        "origins": _origins(run),
+        "earlier_reports": earlier,
+        "evaluations": alpha_spending.holdout_evaluations(run).count(),
+        "regressions": regressions(report),
+        "history": _history(report, withdrawn),
+        "checks": manifest.verify(report, files=False),
+        "provenance": sections(report),
+        "bundle_sha256": bundle_hash(report) if with_bundle else known_bundle_hash(report),
+        "waivers": grouped(waivers_of(approval)) if approval is not None else [],
+        "own_involvement": circumstances.get("own_part", ""),
+        "four_eyes": circumstances.get("four_eyes", True),
+        "recent_role": circumstances.get("fresh_role", ""),
+        "withdrawn": withdrawn is not None,
+        "suite": suite_result(run),
+        "warnings": warnings(report),
+        "same_figures": same_figures(report, earlier),
         **evidence(report),
+    }
+
+
+def _confidences(report: GateReport) -> str:
+    """The confidence levels of the verdicts; "" without verdicts."""
+    of_answers, of_resources = (
+        _levels(row for row in report.verdicts if METRICS[row["gate"]["metric"]].spends_alpha is spends)
+        for spends in (True, False)
     )
+    if of_resources and of_answers and of_resources != of_answers:
+        return f"{of_answers} (resources: {of_resources})"
+    return of_answers or of_resources
 
 
 def _split_sentence(verdict: dict[str, Any]) -> dict[str, str]:
     """The two parts of a verdict's sentence: the finding, and the required sample of a gate that is not proven."""
     text = without_number(str(verdict["sentence"]))
-    if verdict["status"] != Status.NOT_PROVEN or "; " not in text:
+    if verdict["status"] != VerdictStatus.NOT_PROVEN or "; " not in text:
         return {"finding": text, "requirement": ""}
     finding, _, requirement = text.rpartition("; ")
     return {"finding": finding, "requirement": requirement}
@@ -216,11 +157,16 @@ def same_figures(report: GateReport, earlier: Sequence[GateReport]) -> str:
     evaluation differs; "" where none has."""
     own = _figures(report)
     for other in reversed(earlier):
-        if other.policy_id == report.policy_id and other.look != report.look and own and _figures(other) == own:
+        if (
+            other.policy_id == report.policy_id
+            and other.holdout_number != report.holdout_number
+            and own
+            and _figures(other) == own
+        ):
             return (
-                f"Report {other.number} has the same figures for gates on outputs. It was hold-out evaluation "
-                f"{other.look} and this is {report.look}, so the bounds are at {_levels_of_answers(report)} instead of "
-                f"{_levels_of_answers(other)}."
+                f"Report {other.number} has the same figures for answers. It was hold-out evaluation "
+                f"{other.holdout_number} and this is {report.holdout_number}, so the bounds are at "
+                f"{_levels_of_answers(report)} instead of {_levels_of_answers(other)}."
             )
     return ""
 
@@ -258,7 +204,8 @@ def _revised(report: GateReport, names: list[str]) -> list[RevisedLabel]:
     return revised
 
 
-def _origins(run: EvalRun) -> Origins:
+def _origins(run: EvalRun) -> dict[str, Any]:
+    """Origins of the gold labels of a hold-out: documents, those labeled by people, and the others by origin."""
     counts = holdout_origins(run)
     others = {name: count for name, count in counts.items() if name != Origin.HUMAN and count}
     return {
@@ -271,15 +218,10 @@ def _origins(run: EvalRun) -> Origins:
     }
 
 
-def _evaluations(run: EvalRun) -> int:
-    """How many evaluations have outputs for documents of this hold-out."""
-    return int(alpha_spending.holdout_evaluations(run).count())
-
-
-def regressions(report: GateReport) -> Regressions | None:
+def regressions(report: GateReport) -> dict[str, Any] | None:
     """What is worse than the baseline: documents, fields and slices, the worst first. None without a baseline.
 
-    ``significant`` of a row: after the correction for multiple tests.
+    ``significant`` of a row: after the correction for multiple tests. ``more``: fields and slices that are not listed.
     """
     if report.baseline is None:
         return None
@@ -355,3 +297,8 @@ def _history(report: GateReport, withdrawn: AuditEntry | None) -> list[HistoryEn
 def _created(action: str, row: Any, project: Project) -> HistoryEntry:
     row.project = project
     return HistoryEntry(action, row.created_by, row.created_at, row.get_absolute_url())
+
+
+def report_markdown(content: dict[str, Any], *, address: str, by: Any, at: datetime) -> str:
+    """The report as of ``at``, exported by the user ``by``. ``address``: URL of its page."""
+    return render_markdown("evaluation/approvals/report.md", {**content, "address": address, "by": by, "at": at})

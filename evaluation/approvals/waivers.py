@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from django.utils.translation import ngettext
 
-from evaluation.gates.metrics.findings import Status
+from evaluation.gates.metrics.measurement import VerdictStatus
 from evaluation.models import Approval, GateReport
 from labeling.models import Membership
 from slmstudio.errors import Refused
@@ -62,7 +62,9 @@ def last_day() -> date:
 
 def open_gates(report: GateReport) -> list[dict[str, Any]]:
     """The applicable gates of a report that do not pass; an approval needs a waiver for each."""
-    return [row["gate"] for row in report.verdicts if row["status"] not in (Status.PASS, Status.INAPPLICABLE)]
+    return [
+        row["gate"] for row in report.verdicts if row["status"] not in (VerdictStatus.PASS, VerdictStatus.INAPPLICABLE)
+    ]
 
 
 def validated(report: GateReport, user: User, waiver: Waiver | Mapping[str, Waiver] | None) -> list[dict[str, Any]]:
@@ -81,29 +83,29 @@ def validated(report: GateReport, user: User, waiver: Waiver | Mapping[str, Waiv
     stored = []
     for gate in gates:
         own = isinstance(waiver, Mapping)
-        one = waiver.get(gate["key"]) if isinstance(waiver, Mapping) else waiver
-        if one is None or not one.reason.strip():
+        own_waiver = waiver.get(gate["key"]) if isinstance(waiver, Mapping) else waiver
+        if own_waiver is None or not own_waiver.reason.strip():
             raise Refused(
                 f"“{gate['title']}” does not pass. Enter a reason for the waiver.",
-                field=_field("reason", gate, own and one is not None),
+                field=_field("reason", gate, own and own_waiver is not None),
             )
-        if one.expires <= timezone.localdate():
+        if own_waiver.expires <= timezone.localdate():
             raise Refused("The expiry date must be in the future.", field=_field("expires", gate, own))
-        if one.expires > last_day():
+        if own_waiver.expires > last_day():
             raise Refused(
                 f"A waiver lasts at most {settings.WAIVER_MAX_DAYS} days, until {format_date(last_day())}.",
                 field=_field("expires", gate, own),
             )
-        owner = one.owner or user.get_username()
+        owner = own_waiver.owner or user.get_username()
         if owner not in members:
             raise Refused(f"{owner} is not a member of this project.", field=_field("owner", gate, own))
         stored.append(
             {
                 "gate": gate["key"],
                 "title": gate["title"],
-                "reason": one.reason.strip(),
+                "reason": own_waiver.reason.strip(),
                 "owner": owner,
-                "expires": one.expires.isoformat(),
+                "expires": own_waiver.expires.isoformat(),
             }
         )
     return stored
@@ -146,9 +148,9 @@ def grouped(rows: list[StoredWaiver]) -> list[tuple[list[str], StoredWaiver]]:
 def expired_sentences(approval: Approval) -> list[str]:
     """A sentence for each day on which waivers of an approval expired."""
     days: dict[date, list[str]] = {}
-    for one in waivers_of(approval):
-        if one.has_expired:
-            days.setdefault(one.expires, []).append(f"“{one.title}”")
+    for waiver in waivers_of(approval):
+        if waiver.has_expired:
+            days.setdefault(waiver.expires, []).append(f"“{waiver.title}”")
     sentences = []
     for day, gates in sorted(days.items()):
         text = ngettext(

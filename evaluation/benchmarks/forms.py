@@ -15,8 +15,8 @@ from evaluation.benchmarks.services import (
     Candidate,
 )
 from evaluation.classical import services as classical
-from evaluation.inference.classical_model import ClassicalKind
 from evaluation.inference.classical_spec import extracted_fields
+from evaluation.inference.model_columns import ClassicalKind
 from evaluation.models import Endpoint, EvalRun, OptimizedPrompt
 from evaluation.runs.services import decoding_modes
 from evaluation.widgets import narrow_number_input
@@ -59,14 +59,14 @@ def candidate_choices(project: Project) -> dict[str, list[CandidateChoice]]:
     versions = versions.select_related("training_run__dataset")
     prompts = OptimizedPrompt.objects.usable(project)[:NEWEST_VERSIONS]
     bases = list(BaseModel.objects.order_by("parameters", "name"))
-    here = [one for one in bases if _is_local(one)]
+    here = [model for model in bases if _is_local(model)]
     return {
         "Classical models": [_classical(kind, project) for kind in classical.kinds(project.schema_version)],
-        "Base models": [_base(one, limit) for one in here],
-        NEEDS_DOWNLOAD: [_base(one, limit) for one in bases if one not in here],
-        "Optimized prompts": [_prompt(one) for one in prompts],
-        "Fine-tuned here": [_version(one) for one in versions.order_by("-number")[:NEWEST_VERSIONS]],
-        "External": [_endpoint(one) for one in Endpoint.objects.in_use(project)],
+        "Base models": [_base(model, limit) for model in here],
+        NEEDS_DOWNLOAD: [_base(model, limit) for model in bases if model not in here],
+        "Optimized prompts": [_prompt(search) for search in prompts],
+        "Fine-tuned here": [_version(version) for version in versions.order_by("-number")[:NEWEST_VERSIONS]],
+        "External": [_endpoint(endpoint) for endpoint in Endpoint.objects.in_use(project)],
     }
 
 
@@ -76,21 +76,21 @@ def _is_local(model: BaseModel) -> bool:
 
 
 def _base(model: BaseModel, limit: int) -> CandidateChoice:
-    found = fit(shape_of(model), limit_bytes=limit)
+    memory = fit(shape_of(model), limit_bytes=limit)
     facts = [
         f"{model.parameters / 1e6:,.0f} M parameters" if model.parameters else "",
         format_bytes(model.size_bytes) if model.size_bytes else "",
         f"context {model.context:,}" if model.context else "",
         model.license_record.summary,
         "" if model.instruction_tuned else "not instruction-tuned",
-        f"to serve: {found.sentence}" if found.fits else "",
+        f"to serve: {memory.sentence}" if memory.fits else "",
     ]
-    note = found.sentence if found.fits is False else ""
+    note = memory.sentence if memory.fits is False else ""
     if not _is_local(model):
         note = f"{note} Not downloaded. Download it on the Base models page first.".strip()
     elif not model.is_prepared:
         note = f"{note} Not prepared yet. Preparing it takes about a minute.".strip()
-    return CandidateChoice(model.slug, model.name, model, tuple(filter(None, facts)), found.fits, note)
+    return CandidateChoice(model.slug, model.name, model, tuple(filter(None, facts)), memory.fits, note)
 
 
 def _classical(kind: ClassicalKind, project: Project) -> CandidateChoice:
@@ -146,7 +146,7 @@ class BenchmarkForm(forms.Form):
     def __init__(
         self, data: Any = None, *, project: Project, stock: AvailableDocuments, wanted: Iterable[str] = ()
     ) -> None:
-        self.groups = {name: found for name, found in candidate_choices(project).items() if found}
+        self.groups = {name: choices for name, choices in candidate_choices(project).items() if choices}
         self.by_key = {choice.key: choice for group in self.groups.values() for choice in group}
         selected = [key for key in wanted if key in self.by_key] or self._default_models()
         ways = decoding_modes(project.schema_version)
@@ -164,14 +164,19 @@ class BenchmarkForm(forms.Form):
     def _default_models(self) -> list[str]:
         """Classical models, and local base models that are not known to be too large, the smallest first."""
         simple = [
-            one.key
-            for one in self.by_key.values()
-            if isinstance(one.candidate, ClassicalKind) and not classical.obstacle(one.candidate)
+            choice.key
+            for choice in self.by_key.values()
+            if isinstance(choice.candidate, ClassicalKind) and not classical.obstacle(choice.candidate)
         ]
         bases = [
-            one for one in self.by_key.values() if isinstance(one.candidate, BaseModel) and _is_local(one.candidate)
+            choice
+            for choice in self.by_key.values()
+            if isinstance(choice.candidate, BaseModel) and _is_local(choice.candidate)
         ]
-        return [*simple, *[one.key for one in bases if one.fits is not False and one.key != TINY][:PRESELECTED]]
+        return [
+            *simple,
+            *[choice.key for choice in bases if choice.fits is not False and choice.key != TINY][:PRESELECTED],
+        ]
 
     @property
     def selected(self) -> list[str]:

@@ -5,15 +5,124 @@ over the documents both answered (in how many each has more correct fields; McNe
 wrong), adjusted after Holm over all pairs of models.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
-from evaluation.benchmarks.fine_tuning import fine_tuning_advice
-from evaluation.benchmarks.measured import Limits, MeasuredCandidate
 from evaluation.stats import holm, mcnemar_exact
-from slmstudio.text.formatting import milliseconds, percent
+from slmstudio.text.formatting import format_money, milliseconds, percent
+
+#: requests that an upper bound of p95 at 95% needs
+MIN_REQUESTS_FOR_P95 = 59
+BYTES = 1e9
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The limits of the contract; None: no limit."""
+
+    memory_gb: float
+    latency_p95_ms: float | None = None
+    cost_per_request: float | None = None
+    currency: str = ""
+
+    @property
+    def words(self) -> str:
+        """ "16 GB and 800 ms"."""
+        parts = [f"{self.memory_gb:g} GB"]
+        if self.latency_p95_ms is not None:
+            parts.append(milliseconds(self.latency_p95_ms))
+        if self.cost_per_request is not None:
+            parts.append(f"{format_money(self.cost_per_request, self.currency)} per request")
+        return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+@dataclass(frozen=True)
+class MeasuredCandidate:
+    """A model in one decoding mode, as measured.
+
+    ``mode`` is "" where there is no decoding. ``right`` of ``fields`` fields are correct; ``shares``: document -> field
+    accuracy; ``memory_bytes``: peak, None for external models; ``p95_low`` and ``p95_high``: bounds of p95 from
+    ``requests``, None for too few; ``machine``: where it was measured; ``cost`` per request, None: unknown; ``size`` in
+    parameters; ``base``: it can be fine-tuned here.
+    ``labels``: labels that it learned from, None: unknown; ``verdict``: of the gates on answers, "" where none can be
+    tested; ``classical`` and ``fine_tuned``: what it is.
+    """
+
+    run: int
+    model: str
+    name: str
+    mode: str
+    right: int
+    fields: int
+    valid: float
+    shares: Mapping[str, float] = field(repr=False)
+    memory_bytes: int | None = None
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    p95_low: float | None = None
+    p95_high: float | None = None
+    requests: int = 0
+    machine: str = ""
+    cost: float | None = None
+    size: int = 0
+    base: bool = True
+    labels: int | None = None
+    verdict: str = ""
+    classical: bool = False
+    fine_tuned: bool = False
+
+    @property
+    def title(self) -> str:
+        """Name and decoding mode."""
+        return f"{self.name}, {self.mode}" if self.mode else self.name
+
+    @property
+    def accuracy(self) -> float:
+        """Field accuracy."""
+        return self.right / self.fields if self.fields else 0.0
+
+    def over_limits(self, limits: Limits) -> list[str]:
+        """The limits that it exceeds, of p95 only where that is significant; as text."""
+        exceeded = []
+        if self.memory_bytes is not None and self.memory_bytes > limits.memory_gb * BYTES:
+            exceeded.append(f"needs {self.memory_bytes / BYTES:.1f} GB")
+        limit = limits.latency_p95_ms
+        if limit is not None and (self.p95_ms is None or self._exceeds_limit(limit)):
+            exceeded.append(f"p95 {milliseconds(self.p95_ms)}" if self.p95_ms is not None else "p95 not measured")
+        if limits.cost_per_request is not None and self.cost is not None and self.cost > limits.cost_per_request:
+            exceeded.append(f"{format_money(self.cost, limits.currency)} per request")
+        return exceeded
+
+    def _exceeds_limit(self, limit_ms: float) -> bool:
+        """Whether p95 exceeds a limit significantly: its lower bound does, or the median where there is none."""
+        low = self.p50_ms if self.p95_low is None else self.p95_low
+        return low is not None and low > limit_ms
+
+    def over_limit_not_significant(self, limits: Limits) -> str:
+        """A note that p95 exceeds the limit, but not significantly; "" if that is not so."""
+        limit, p95 = limits.latency_p95_ms, self.p95_ms
+        if limit is None or p95 is None or p95 <= limit or self._exceeds_limit(limit):
+            return ""
+        return (
+            f"p95 {milliseconds(p95)} exceeds {milliseconds(limit)}, but not significantly ({self.requests:,} requests)"
+        )
+
+    def not_proven(self, limits: Limits) -> str:
+        """What is not proven about its p95, as a sentence; "" if it is proven, or the contract has no limit."""
+        limit = limits.latency_p95_ms
+        if limit is None or self.p95_ms is None or (self.p95_high is not None and self.p95_high <= limit):
+            return ""
+        where = f" on {self.machine}" if self.machine else ""
+        if over := self.over_limit_not_significant(limits):
+            return f"{self.title}: {over}, measured with a concurrency of 1{where}."
+        few = f"; at least {MIN_REQUESTS_FOR_P95} are needed" if self.requests < MIN_REQUESTS_FOR_P95 else ""
+        return (
+            f"{self.requests:,} requests do not prove that the p95 of {self.name} stays within {milliseconds(limit)}"
+            f"{where}{few}."
+        )
+
 
 SIGNIFICANT = 0.05
 
@@ -66,15 +175,15 @@ def recommend(candidates: Sequence[MeasuredCandidate], limits: Limits) -> Recomm
 
 
 def _recommend(candidates: Sequence[MeasuredCandidate], limits: Limits) -> Recommendation:
-    choice = [one for one in candidates if one.base] or list(candidates)
-    others = [one for one in candidates if one not in choice]
+    choice = [candidate for candidate in candidates if candidate.base] or list(candidates)
+    others = [candidate for candidate in candidates if candidate not in choice]
     if not choice:
         return Recommendation(None, "No model was measured.")
-    fitting = best_modes(one for one in choice if not one.over_limits(limits))
-    notes = [*_excluded(choice, fitting, limits), *(_baseline_note(one) for one in best_modes(others))]
+    fitting = best_modes(candidate for candidate in choice if not candidate.over_limits(limits))
+    notes = [*_excluded(choice, fitting, limits), *(_baseline_note(candidate) for candidate in best_modes(others))]
     if not fitting:
         best = best_modes(choice)[0]
-        many = len({one.model for one in choice})
+        many = len({candidate.model for candidate in choice})
         subject = f"{best.name} is not" if many == 1 else f"None of the {many} models is"
         sentence = f"{subject} within {limits.words}, so no model is recommended."
         if many > 1:
@@ -82,7 +191,7 @@ def _recommend(candidates: Sequence[MeasuredCandidate], limits: Limits) -> Recom
         return Recommendation(None, sentence, tuple(notes))
     pairs = _pairs(fitting)
     best, second = fitting[0], fitting[1] if len(fitting) > 1 else None
-    alone = len({one.model for one in choice}) == 1
+    alone = len({candidate.model for candidate in choice}) == 1
     if best.right == 0:
         return _none_right(fitting, notes, pairs, alone=alone)
     notes = [*filter(None, [best.not_proven(limits)]), *_modes(best, choice), *notes]
@@ -93,7 +202,7 @@ def _recommend(candidates: Sequence[MeasuredCandidate], limits: Limits) -> Recom
         sentence = f"{best.title}: the only model within {limits.words}; {right}."
         return Recommendation(best.run, sentence, tuple(notes), True, pairs)
     mine = [pair for pair in pairs if best.run in (pair.a, pair.b)]
-    rivals = [one for one in fitting[1:] if not _beats(best, one, mine)]
+    rivals = [candidate for candidate in fitting[1:] if not _beats(best, candidate, mine)]
     first = next(pair for pair in mine if second.run in (pair.a, pair.b))
     sentence = (
         f"{best.title}: best field accuracy within {limits.words}; "
@@ -107,14 +216,19 @@ def _recommend(candidates: Sequence[MeasuredCandidate], limits: Limits) -> Recom
 
 def best_modes(candidates: Iterable[MeasuredCandidate]) -> list[MeasuredCandidate]:
     """Each model in its most accurate mode, the best first; ties by validity, then speed."""
-    found: dict[str, MeasuredCandidate] = {}
-    for one in sorted(candidates, key=_rank):
-        found.setdefault(one.model, one)
-    return list(found.values())
+    best: dict[str, MeasuredCandidate] = {}
+    for candidate in sorted(candidates, key=_rank):
+        best.setdefault(candidate.model, candidate)
+    return list(best.values())
 
 
-def _rank(one: MeasuredCandidate) -> tuple[float, float, float, int]:
-    return (-one.accuracy, -one.valid, one.p50_ms if one.p50_ms is not None else float("inf"), one.run)
+def _rank(candidate: MeasuredCandidate) -> tuple[float, float, float, int]:
+    return (
+        -candidate.accuracy,
+        -candidate.valid,
+        candidate.p50_ms if candidate.p50_ms is not None else float("inf"),
+        candidate.run,
+    )
 
 
 def _pairs(candidates: Sequence[MeasuredCandidate]) -> tuple[Pair, ...]:
@@ -153,7 +267,7 @@ def _single_candidate(best: MeasuredCandidate, limits: Limits, others: Sequence[
 def _none_right(
     fitting: Sequence[MeasuredCandidate], notes: list[str], pairs: tuple[Pair, ...], *, alone: bool
 ) -> Recommendation:
-    small = min(fitting, key=lambda one: (one.size or float("inf"), one.p50_ms or float("inf")))
+    small = min(fitting, key=lambda candidate: (candidate.size or float("inf"), candidate.p50_ms or float("inf")))
     if len(fitting) == 1:
         sentence = f"{small.name} has no correct field before fine-tuning. It is within the contract's limits."
     else:
@@ -166,12 +280,14 @@ def _none_right(
 
 def _advice(best: MeasuredCandidate, rivals: Sequence[MeasuredCandidate]) -> str:
     """What to choose by where accuracy is not significantly different."""
-    names = _and([one.name for one in rivals])
+    names = _and([candidate.name for candidate in rivals])
     text = (
         f"No significant difference between {best.name} and {names}: choose by size, speed and license, or use more "
         "documents."
     )
-    quick = min([best, *rivals], key=lambda one: one.p50_ms if one.p50_ms is not None else float("inf"))
+    quick = min(
+        [best, *rivals], key=lambda candidate: candidate.p50_ms if candidate.p50_ms is not None else float("inf")
+    )
     if quick is not best and quick.p50_ms is not None:
         text += f" {quick.name} is the fastest ({milliseconds(quick.p50_ms)} at p50)."
     return text
@@ -180,23 +296,66 @@ def _advice(best: MeasuredCandidate, rivals: Sequence[MeasuredCandidate]) -> str
 def _modes(best: MeasuredCandidate, choice: Sequence[MeasuredCandidate]) -> list[str]:
     """The other modes of the recommended model."""
     return [
-        f"{best.name}, {one.mode}: {percent(one.accuracy)} field accuracy, {percent(one.valid)} schema-valid."
-        for one in choice
-        if one.model == best.model and one.run != best.run
+        f"{best.name}, {candidate.mode}: {percent(candidate.accuracy)} field accuracy, "
+        f"{percent(candidate.valid)} schema-valid."
+        for candidate in choice
+        if candidate.model == best.model and candidate.run != best.run
     ]
 
 
 def _excluded(choice: Sequence[MeasuredCandidate], fitting: Sequence[MeasuredCandidate], limits: Limits) -> list[str]:
     """Models that exceed the limits in every mode, and which limits."""
-    there = {one.model for one in fitting}
-    rest = best_modes(one for one in choice if one.model not in there)
-    return [f"{one.name} is not within {limits.words}: {_and(one.over_limits(limits))}." for one in rest]
+    there = {candidate.model for candidate in fitting}
+    rest = best_modes(candidate for candidate in choice if candidate.model not in there)
+    return [
+        f"{candidate.name} is not within {limits.words}: {_and(candidate.over_limits(limits))}." for candidate in rest
+    ]
 
 
-def _baseline_note(one: MeasuredCandidate) -> str:
-    p50 = f", {milliseconds(one.p50_ms)} at p50" if one.p50_ms is not None else ""
-    return f"Baseline: {one.title}, {percent(one.accuracy)} field accuracy{p50}."
+def _baseline_note(candidate: MeasuredCandidate) -> str:
+    p50 = f", {milliseconds(candidate.p50_ms)} at p50" if candidate.p50_ms is not None else ""
+    return f"Baseline: {candidate.title}, {percent(candidate.accuracy)} field accuracy{p50}."
 
 
 def _and(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def fine_tuning_advice(candidates: Sequence[MeasuredCandidate], limits: Limits) -> str:
+    """A sentence or two; "" where no candidate without fine-tuning was measured or no gate can be tested."""
+    eligible = [
+        candidate
+        for candidate in candidates
+        if not candidate.fine_tuned and candidate.verdict and not candidate.over_limits(limits)
+    ]
+    if not eligible:
+        return ""
+    best = min(eligible, key=lambda candidate: (-candidate.accuracy, _simplicity(candidate)))
+    passed = [candidate for candidate in eligible if candidate.verdict == "PASS"]
+    if passed:
+        simplest = min(passed, key=_simplicity)
+        return (
+            f"Fine-tuning may not be needed: {_described(simplest)} and passes the gates on answers. Evaluate it on "
+            "the hold-out to prove that."
+        )
+    possible = [candidate for candidate in eligible if candidate.verdict == "NOT PROVEN"]
+    if possible:
+        nearest = min(possible, key=lambda candidate: (-candidate.accuracy, _simplicity(candidate)))
+        return (
+            f"Fine-tuning may not be needed: {_described(nearest)}. These documents are too few to show whether it "
+            "passes the gates on answers. Evaluate it on the hold-out before fine-tuning."
+        )
+    return (
+        f"No candidate is good enough without fine-tuning. {_described(best)}, the highest, and fails the gates on "
+        "answers. A fine-tuned model must exceed that."
+    )
+
+
+def _simplicity(candidate: MeasuredCandidate) -> tuple[bool, bool, float, float]:
+    """Classical models first, then those on this machine, then the fastest."""
+    return (not candidate.classical, candidate.memory_bytes is None, candidate.p50_ms or float("inf"), candidate.run)
+
+
+def _described(candidate: MeasuredCandidate) -> str:
+    labels = f" with {candidate.labels:,} labels" if candidate.labels else ""
+    return f"{candidate.title} has {percent(candidate.accuracy)} field accuracy{labels}"

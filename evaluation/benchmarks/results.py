@@ -1,15 +1,22 @@
 """Results of a benchmark: a row for each eval run, the matrix of fields, errors, and the recommendation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.benchmarks import gate_verdicts
-from evaluation.benchmarks.measured import BYTES, Limits, MeasuredCandidate
-from evaluation.benchmarks.recommendation import Recommendation, recommend
+from django.db.models import Prefetch
+
+from evaluation.benchmarks.recommendation import BYTES, Limits, MeasuredCandidate, Recommendation, recommend
+from evaluation.gates.facts import Answer, RunFacts, measure
+from evaluation.gates.metrics import METRICS
+from evaluation.gates.metrics.measurement import VerdictStatus
+from evaluation.gates.metrics.metric import Resources, Source
+from evaluation.gates.policy.definition import GatePolicy
+from evaluation.gates.policy.services import current_policy, gates_of
+from evaluation.gates.verdicts import all_passed, verdict_for, without_number
 from evaluation.inference.prices import Cost
 from evaluation.models import Benchmark, EvalOutput, EvalRun
-from evaluation.scores.measurements import benchmark_bounds
+from evaluation.scores.rates import benchmark_bounds
 from evaluation.scores.score_view import ScoreView
 from slmstudio.contract.scoring.scorer import ERROR_LABELS
 from slmstudio.runs.models import Status
@@ -21,7 +28,7 @@ class BenchmarkRow:
     """One model in one decoding mode. ``fields``: field accuracy with an interval over documents; ``over_limits``: the
     limits it exceeds; ``note``: what it exceeds, but not significantly; ``compare``: number of the run to compare with,
     None for that run itself; ``labels``: labels that it learned from or gets as examples, None: unknown; ``verdict``:
-    of ``gate_verdicts.verdicts``, empty where there is none yet.
+    of ``gate_verdicts``, empty where there is none yet.
     """
 
     run: EvalRun
@@ -38,6 +45,12 @@ class BenchmarkRow:
     def done(self) -> bool:
         """Whether it was measured."""
         return self.run.status == Status.DONE
+
+
+def benchmarks_of(project: Any) -> Any:
+    """The benchmarks of a project with their runs, the newest first."""
+    rows = project.benchmarks.select_related("dataset", "created_by").order_by("-number")
+    return rows.prefetch_related(Prefetch("runs", EvalRun.objects.with_model().order_by("number")))
 
 
 def limits(benchmark: Benchmark) -> Limits:
@@ -64,8 +77,8 @@ def cost_of(run: EvalRun, constraints: dict[str, Any]) -> Cost:
 
 
 def conclusion(benchmark: Benchmark, done: Sequence[EvalRun]) -> dict[str, Any]:
-    """The result of a benchmark, JSON-ready: recommendation, and the gates on outputs as ``gates``."""
-    verdicts = gate_verdicts.verdicts(benchmark, done)
+    """The result of a benchmark, JSON-ready: recommendation, and the gates on answers as ``gates``."""
+    verdicts = gate_verdicts(benchmark, done)
     return {**recommendation(benchmark, done, verdicts).as_dict(), "gates": verdicts}
 
 
@@ -123,12 +136,12 @@ def rows(benchmark: Benchmark, runs: Sequence[EvalRun]) -> list[BenchmarkRow]:
     """A row for each run in the order they were started."""
     allowed, best = limits(benchmark), benchmark.result.get("run")
     reference = best if best is not None else next((run.number for run in runs if run.status == Status.DONE), None)
-    found = []
+    table = []
     for run in runs:
         done = run.status == Status.DONE
         kind = run.backend.kind
         candidate = _candidate(run, benchmark, {}, {}) if done else None
-        found.append(
+        table.append(
             BenchmarkRow(
                 run=run,
                 kind=kind,
@@ -141,7 +154,7 @@ def rows(benchmark: Benchmark, runs: Sequence[EvalRun]) -> list[BenchmarkRow]:
                 verdict=benchmark.result.get("gates", {}).get(str(run.number), {}),
             )
         )
-    return found
+    return table
 
 
 def field_accuracy(run: EvalRun) -> dict[str, Any]:
@@ -158,7 +171,7 @@ def field_accuracy(run: EvalRun) -> dict[str, Any]:
 def matrix(benchmark: Benchmark, runs: Sequence[EvalRun]) -> list[dict[str, Any]]:
     """Accuracy of each field in each run; ``best`` marks the highest rate of a field where runs differ."""
     compiled = benchmark.dataset.schema_version.compiled
-    found = []
+    table = []
     for field in compiled.fields:
         values = [run.scores["per_field"].get(field.pattern) for run in runs]
         if not any(values):
@@ -166,15 +179,15 @@ def matrix(benchmark: Benchmark, runs: Sequence[EvalRun]) -> list[dict[str, Any]
         rates = [value["rate"] for value in values if value and value["rate"] is not None]
         top = max(rates) if rates and len(set(rates)) > 1 else None
         cells = [{"value": value, "best": top is not None and bool(value) and value["rate"] == top} for value in values]
-        found.append({"field": field, "cells": cells})
-    return found
+        table.append({"field": field, "cells": cells})
+    return table
 
 
 def errors(runs: Sequence[EvalRun]) -> list[dict[str, Any]]:
     """Fields with each error type in each run, the most frequent first."""
     counts = [run.scores.get("errors", {}) for run in runs]
     kinds = sorted(
-        {kind for one in counts for kind in one}, key=lambda kind: (-sum(c.get(kind, 0) for c in counts), kind)
+        {kind for by_kind in counts for kind in by_kind}, key=lambda kind: (-sum(c.get(kind, 0) for c in counts), kind)
     )
     return [
         {
@@ -198,8 +211,13 @@ def as_report(benchmark: Benchmark, runs: Sequence[EvalRun]) -> dict[str, Any]:
             .values_list("document__external_id", flat=True)
         ),
         "recommendation": benchmark.result,
-        "runs": [_reported(row) for row in rows(benchmark, runs)],
+        "runs": reported_runs(benchmark, runs),
     }
+
+
+def reported_runs(benchmark: Benchmark, runs: Sequence[EvalRun]) -> list[dict[str, Any]]:
+    """The runs of a benchmark, JSON-ready."""
+    return [_reported(row) for row in rows(benchmark, runs)]
 
 
 def _reported(row: BenchmarkRow) -> dict[str, Any]:
@@ -226,3 +244,35 @@ def _reported(row: BenchmarkRow) -> dict[str, Any]:
         "gates": row.verdict,
         "beyond_contract": list(row.over_limits),
     }
+
+
+def gate_verdicts(benchmark: Benchmark, done: Iterable[EvalRun]) -> dict[str, dict[str, Any]]:
+    """Run number (as text, for JSON) -> ``{"status", "sentences"}``; empty where no gate can be tested.
+
+    ``status``: FAIL where one gate fails, PASS where all pass, else NOT PROVEN. ``sentences``: of the gates that do not
+    pass. Gates on slices and comparisons need the hold-out and are left out; limits of resources are shown apart.
+    """
+    policy = gates_of(current_policy(project=benchmark.project))
+    gates = [gate for gate in policy if _is_testable(gate)]
+    if not gates:
+        return {}
+    return {str(run.number): _verdict(GatePolicy(tuple(gates)), run) for run in done}
+
+
+def _is_testable(gate: Any) -> bool:
+    return METRICS[gate.metric].source is Source.ANSWERS and not gate.slice and not gate.compared_with
+
+
+def _verdict(policy: GatePolicy, run: EvalRun) -> dict[str, Any]:
+    rows: Any = EvalOutput.objects.filter(eval_run=run).defer("gold", "raw", "error").order_by("document_id")
+    outputs = [Answer(row.document_id, row.tags, row.score, row) for row in rows]
+    measured = measure(policy, RunFacts(outputs, outputs, Resources()))
+    results = [verdict_for(gate, measured[gate.key]) for gate in policy]
+    failed = any(verdict.status is VerdictStatus.FAIL for verdict in results)
+    status = VerdictStatus.FAIL if failed else VerdictStatus.PASS if all_passed(results) else VerdictStatus.NOT_PROVEN
+    sentences = [
+        f"{verdict.gate.title}: {verdict.status}, {without_number(verdict.sentence)}"
+        for verdict in results
+        if verdict.status is not VerdictStatus.PASS
+    ]
+    return {"status": str(status), "sentences": sentences}

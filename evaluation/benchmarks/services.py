@@ -19,11 +19,11 @@ from evaluation.audit import services as audit_services
 from evaluation.benchmarks import results
 from evaluation.classical import services as classical
 from evaluation.inference.backends import backend_class_of
-from evaluation.inference.classical_model import ClassicalKind
 from evaluation.inference.endpoint_keys import endpoint_config
+from evaluation.inference.model_columns import ClassicalKind
 from evaluation.models import Benchmark, Endpoint, EvalRun, OptimizedPrompt
 from evaluation.prompts.study import searched_documents
-from evaluation.runs import few_shot
+from evaluation.runs import run_documents
 from evaluation.runs.services import Model, start_evaluation
 from labeling.datasets import near_duplicates, splits
 from labeling.datasets import queries as dataset_queries
@@ -110,7 +110,7 @@ def available_documents(project: Project) -> AvailableDocuments:
         else:
             others += count
     # Few-shot examples come from the training split, whatever the origin of their labels.
-    train = max(0, counts[Split.TRAIN] - few_shot.EXAMPLES)
+    train = max(0, counts[Split.TRAIN] - run_documents.EXAMPLES)
     stock = AvailableDocuments(dataset, counts[Split.VALIDATION], train, others)
     return replace(stock, gold=gold_count(project).number) if stock.missing else stock
 
@@ -136,7 +136,7 @@ def sample_documents(
     excluded, with their near-duplicates.
     """
     training = list(searched)
-    examples = few_shot.sample_few_shot_keys(dataset, Split.TRAIN)
+    examples = run_documents.sample_few_shot_keys(dataset, Split.TRAIN)
     rows = _eligible_items(dataset).filter(origin__in=splits.HUMAN_ORIGINS).exclude(document__in=[*examples, *searched])
     if seen:
         trained = DatasetItem.objects.filter(dataset__in=seen, split=Split.TRAIN)
@@ -194,10 +194,10 @@ def start_benchmark(
     if dataset is None:
         raise Refused("No dataset version of the current schema. Freeze one first.", field="documents")
     _check_file(dataset)
-    trained = [one.training_run.dataset for one in candidates if isinstance(one, ModelVersion)]
-    searched = searched_documents(one for one in candidates if isinstance(one, OptimizedPrompt))
+    trained = [candidate.training_run.dataset for candidate in candidates if isinstance(candidate, ModelVersion)]
+    searched = searched_documents(candidate for candidate in candidates if isinstance(candidate, OptimizedPrompt))
     drawn = sample_documents(dataset, count=documents, seed=dataset.seed, seen=trained, searched=searched)
-    if few_shot.in_holdout(drawn.examples):
+    if run_documents.in_holdout(drawn.examples):
         raise Refused(
             f"A few-shot example of {dataset} is in the hold-out now. Freeze a new version first.", field="documents"
         )
@@ -220,7 +220,7 @@ def start_benchmark(
     )
     row.full_clean(exclude=["examples"])
     row.save()
-    models = [_evaluated(one, row) for one in candidates]
+    models = [_evaluated(candidate, row) for candidate in candidates]
     runs = [
         start_evaluation(project=project, user=user, dataset=dataset, model=model, mode=mode, benchmark=row)
         for model in models
@@ -232,7 +232,7 @@ def start_benchmark(
         user=user,
         action="started",
         about=str(row),
-        details={"models": [str(one) for one in candidates], "modes": order, "documents": documents},
+        details={"models": [str(candidate) for candidate in candidates], "modes": order, "documents": documents},
     )
     return row
 
@@ -244,21 +244,21 @@ def _check(
         raise Refused("Select at least one model.", field="models")
     if len(candidates) > MAX_CANDIDATES:
         raise Refused(f"Select at most {MAX_CANDIDATES} models.", field="models")
-    if len({(type(one), getattr(one, "pk", one)) for one in candidates}) < len(candidates):
-        raise Refused("Select each model only once.", field="models")
+    if len({(type(candidate), getattr(candidate, "pk", candidate)) for candidate in candidates}) < len(candidates):
+        raise Refused("Duplicate model.", field="models")
     if not order or len(order) < len(set(modes)):
         raise Refused(f"Select at least one decoding mode: {', '.join(EvalRun.Mode.values)}.", field="modes")
     if not MIN_DOCUMENTS <= documents <= MAX_DOCUMENTS:
         raise Refused(f"Choose {MIN_DOCUMENTS} to {MAX_DOCUMENTS} documents.", field="documents")
-    for one in candidates:
-        if isinstance(one, ModelVersion | Endpoint | OptimizedPrompt) and one.project_id != project.pk:
-            raise Refused(f"{one} belongs to another project.", field="models")
-        if isinstance(one, OptimizedPrompt) and one.endpoint is not None:
-            _check_endpoint(one.endpoint, order)
-        if isinstance(one, Endpoint):
-            _check_endpoint(one, order)
-        if isinstance(one, BaseModel) and not one.is_local:
-            raise Refused(download_required(one).message, field="models")
+    for candidate in candidates:
+        if isinstance(candidate, ModelVersion | Endpoint | OptimizedPrompt) and candidate.project_id != project.pk:
+            raise Refused(f"{candidate} belongs to another project.", field="models")
+        if isinstance(candidate, OptimizedPrompt) and candidate.endpoint is not None:
+            _check_endpoint(candidate.endpoint, order)
+        if isinstance(candidate, Endpoint):
+            _check_endpoint(candidate, order)
+        if isinstance(candidate, BaseModel) and not candidate.is_local:
+            raise Refused(download_required(candidate).message, field="models")
 
 
 def _check_file(dataset: DatasetVersion) -> None:
@@ -308,15 +308,15 @@ def _evaluated(candidate: Candidate, benchmark: Benchmark) -> Model:
 
 def _too_few(drawn: BenchmarkSample, dataset: DatasetVersion, trained: bool) -> str:
     unseen = " that no candidate was trained on" if trained else ""
-    found = len(drawn.documents)
+    available = len(drawn.documents)
     if drawn.compared < drawn.available:
         return (
             f"{dataset} has {drawn.available:,} labeled documents outside the hold-out{unseen}. Of the "
-            f"{drawn.compared:,} compared, only {found:,} are not near-duplicates. Choose fewer (at least "
+            f"{drawn.compared:,} compared, only {available:,} are not near-duplicates. Choose fewer (at least "
             f"{MIN_DOCUMENTS}), or label documents that differ more and freeze a new version."
         )
     return (
-        f"{dataset} has {found:,} labeled documents outside the hold-out{unseen}, without near-duplicates. Choose "
+        f"{dataset} has {available:,} labeled documents outside the hold-out{unseen}, without near-duplicates. Choose "
         f"fewer (at least {MIN_DOCUMENTS}), or label more and freeze a new version."
     )
 

@@ -3,9 +3,8 @@
 from typing import Any
 
 from django.core.paginator import Paginator
-from django.db.models import Prefetch
 from django.http import HttpResponse
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, render
 from django.template.loader import render_to_string
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -15,7 +14,7 @@ from evaluation.benchmarks.forms import BenchmarkForm
 from evaluation.http import set_project
 from evaluation.models import Benchmark, EvalRun
 from labeling.models import Project
-from slmstudio.access import Action, object_for, project_for
+from slmstudio.access import Action, project_for
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment, query_param, redirect_to
@@ -27,12 +26,9 @@ PAGE = 20
 def benchmarks(request: SignedInRequest, slug: str) -> HttpResponse:
     """Every benchmark of the project, newest first, with what it recommends."""
     project = project_for(request.user, slug, Action.READ)
-    runs = Prefetch("runs", EvalRun.objects.with_model().order_by("number"))
-    rows = Benchmark.objects.filter(project=project).select_related("dataset", "created_by")
-    page = Paginator(rows.prefetch_related(runs).order_by("-number"), PAGE).get_page(request.GET.get("page"))
-    set_project(project, *page)
+    page = Paginator(results.benchmarks_of(project), PAGE).get_page(request.GET.get("page"))
     for row in page:
-        _show_progress(row, row.runs.all())
+        _show_progress(row, list(row.runs.all()))
     context: dict[str, Any] = {"project": project, "page": page, "live": any(row.is_live for row in page)}
     if not is_htmx(request):
         context["stock"] = service.available_documents(project)
@@ -40,11 +36,10 @@ def benchmarks(request: SignedInRequest, slug: str) -> HttpResponse:
     return page_or_fragment(request, "evaluation/benchmarks/list.html", "rows", context)
 
 
-def _show_progress(row: Benchmark, runs: Any) -> None:
+def _show_progress(row: Benchmark, runs: list[EvalRun]) -> None:
     """Puts the progress of its runs into the row that is shown."""
     if not row.is_live:
         return
-    runs = list(runs)
     row.progress_done = sum(run.progress_done for run in runs)
     working = next((run for run in runs if run.status == Status.RUNNING), None)
     if row.cancel_requested:
@@ -80,31 +75,31 @@ def _new_context(project: Project, stock: service.AvailableDocuments, form: Benc
 @require_safe
 def benchmark(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """One benchmark: progress while it is live, then the models side by side with what is recommended."""
-    rows = Benchmark.objects.select_related("project", "dataset__schema_version", "created_by")
-    project, found = object_for(request.user, slug, Action.READ, rows, number=number)
-    set_project(project, found.dataset)
-    was_live = found.is_live
-    runs = list(EvalRun.objects.filter(benchmark=found).with_model().order_by("number"))
+    project = project_for(request.user, slug, Action.READ)
+    row = get_object_or_404(project.benchmarks.select_related("dataset__schema_version", "created_by"), number=number)
+    set_project(project, row.dataset)
+    was_live = row.is_live
+    runs = list(row.runs.with_model().order_by("number"))
     set_project(project, *runs)
-    _show_progress(found, runs)
-    context: dict[str, Any] = {"project": project, "benchmark": found, "seen": " ".join(run.status for run in runs)}
+    _show_progress(row, runs)
+    context: dict[str, Any] = {"project": project, "benchmark": row, "seen": " ".join(run.status for run in runs)}
     if is_htmx(request):
         return _progress(request, context, runs, was_live=was_live)
     done = [run for run in runs if run.status == Status.DONE]
-    context |= _table(found, runs) | {"done": done}
-    context["matrix"] = results.matrix(found, done)
+    context |= _table(row, runs) | {"done": done}
+    context["matrix"] = results.matrix(row, done)
     context["errors"] = results.errors(done)
-    items = found.dataset.items.filter(document__in=found.documents)
+    items = row.dataset.items.filter(document__in=row.documents)
     context["counts"] = _counts(items.values_list("split", "origin"))
     return render(request, "evaluation/benchmarks/benchmark.html", context)
 
 
-def _table(found: Benchmark, runs: list[EvalRun]) -> dict[str, Any]:
+def _table(row: Benchmark, runs: list[EvalRun]) -> dict[str, Any]:
     """The context of the table of models."""
     return {
-        "rows": results.rows(found, runs),
-        "limits": results.limits(found),
-        "recommended": next((run for run in runs if run.number == found.result.get("run")), None),
+        "rows": results.rows(row, runs),
+        "limits": results.limits(row),
+        "recommended": next((run for run in runs if run.number == row.result.get("run")), None),
     }
 
 
@@ -112,16 +107,16 @@ def _progress(
     request: SignedInRequest, context: dict[str, Any], runs: list[EvalRun], *, was_live: bool
 ) -> HttpResponse:
     """The progress of a live benchmark; with the table if an evaluation started or ended since the last request."""
-    found = context["benchmark"]
+    row = context["benchmark"]
     if not was_live:
         return HttpResponse(headers={"HX-Refresh": "true"})
     parts = ["words", "bar"]
     if query_param(request, "seen") != context["seen"]:
         parts.append("table")
-        context |= _table(found, runs)
+        context |= _table(row, runs)
     context["out_of_band"] = True
     return HttpResponse(
-        "".join(render_to_string(f"evaluation/benchmarks/benchmark.html#{one}", context, request) for one in parts)
+        "".join(render_to_string(f"evaluation/benchmarks/benchmark.html#{part}", context, request) for part in parts)
     )
 
 

@@ -34,7 +34,7 @@ def checked_files(report: GateReport) -> list[BundleFile]:
                 digest.update(piece)
         except OSError as error:
             raise Refused(f"{file.path} is missing on disk. Restore a backup.", code="changed") from error
-        if digest.hexdigest() != file.sha256 or (file.part and report.packet.get(file.part) != file.sha256):
+        if digest.hexdigest() != file.sha256 or (file.part and report.manifest.get(file.part) != file.sha256):
             raise Refused(
                 f"{file.path} changed after the report was created, so the evidence bundle cannot be created. The "
                 "manifest below shows what changed.",

@@ -12,7 +12,7 @@ from django.core.cache import cache as shared_cache
 
 from evaluation.bundles.verification import LIST, score_line
 from evaluation.gates import manifest
-from evaluation.gates.gather import gather, suite_answers, surroundings
+from evaluation.gates.gather import external_inputs, gather, suite_answers
 from evaluation.gates.policy.services import gates_of
 from evaluation.gates.production import common_scores, production_then
 from evaluation.models import EvalOutput, EvalRun, GateReport
@@ -52,7 +52,7 @@ def bundle_files(report: GateReport) -> list[BundleFile]:
         "version": 2,
         "project": report.project.slug,
         "report": report.number,
-        "manifest_sha256": manifest.report_manifest_hash(report.packet),
+        "manifest_sha256": manifest.report_manifest_hash(report.manifest),
         "external": report.eval_run.backend.is_external,
         "baseline_external": report.baseline is not None and report.baseline.backend.is_external,
         "production_external": report.production_run is not None and report.production_run.backend.is_external,
@@ -83,7 +83,7 @@ def _hash_key(report: GateReport) -> str:
 
 def _parts(report: GateReport) -> Iterator[BundleFile]:
     """The manifest, and the files that it has the hashes of. Weights and the other documents are not in a bundle."""
-    run, baseline, packet = report.eval_run, report.baseline, report.packet
+    run, baseline, packet = report.eval_run, report.baseline, report.manifest
     yield _text_file("manifest.json", manifest.scores_text(packet))
     yield BundleFile("holdout.jsonl", packet["holdout"], lambda: _holdout_lines(run), "holdout")
     yield BundleFile("outputs.jsonl", packet["outputs"], lambda: _outputs(run), "outputs")
@@ -129,17 +129,17 @@ def _evidence(report: GateReport) -> Iterator[BundleFile]:
     """Scores of single documents, the documents that each gate counts, and the decision."""
     run, baseline = report.eval_run, report.baseline
     policy = gates_of(report.policy)
-    around = surroundings(policy, run)
-    yield _text_file("documents.jsonl", "".join(_score_lines(run, around.removed)))
+    inputs = external_inputs(policy, run)
+    yield _text_file("documents.jsonl", "".join(_score_lines(run, inputs.removed)))
     if baseline is not None:
         yield _text_file("baseline_documents.jsonl", "".join(_score_lines(baseline, [])))
     if (other := report.production_run) is not None:
         common = set(common_scores(run, other))
         yield _text_file("production_documents.jsonl", "".join(_score_lines(other, [], common)))
     names = dict(EvalOutput.objects.filter(eval_run=run).values_list("document_id", "document__external_id"))
-    names |= {row.document_id: row.document.external_id for row in around.removed}
-    around = replace(around, production=production_then(report))
-    facts = gather(policy, run, baseline, report.measurement, around)
+    names |= {row.document_id: row.document.external_id for row in inputs.removed}
+    inputs = replace(inputs, production=production_then(report))
+    facts = gather(run, baseline, replace(inputs, measurement=report.measurement))
     gates = {}
     for gate in policy:
         counted, removed = facts.documents_of(gate)
@@ -153,7 +153,9 @@ def _evidence(report: GateReport) -> Iterator[BundleFile]:
         "time_share": facts.resources.time_share,
         "peak_memory_bytes": facts.resources.facts.get("peak_memory_bytes"),
     }
-    yield _text_file("gates.json", dumps({"number": report.look, "gates": gates, "resources": resources_of_run}))
+    yield _text_file(
+        "gates.json", dumps({"number": report.holdout_number, "gates": gates, "resources": resources_of_run})
+    )
     yield _text_file("decision.json", _indented(_decision(report)))
 
 
@@ -186,7 +188,7 @@ def _decision(report: GateReport) -> dict[str, Any]:
         "at": approval.decided_at.isoformat(),
         "reason": approval.reason,
         "waiver": approval.waiver,
-        "manifest_sha256": approval.packet_sha256,
+        "manifest_sha256": approval.manifest_sha256,
     }
 
 

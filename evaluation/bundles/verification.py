@@ -18,9 +18,10 @@ from typing import Any
 from evaluation.gates.facts import Answer, Families, OtherModel, RunFacts
 from evaluation.gates.manifest import report_manifest_hash
 from evaluation.gates.metrics import METRICS
-from evaluation.gates.metrics.metric import Resources, Source, SuiteAnswers
-from evaluation.gates.policy.definition import COMPARED_WITH_PRODUCTION, Gate, GatePolicy
-from evaluation.gates.verdicts import Measurement, Status, Verdict, all_passed, verdict_for
+from evaluation.gates.metrics.measurement import Measurement, VerdictStatus
+from evaluation.gates.metrics.metric import COMPARED_WITH_PRODUCTION, Resources, Source, SuiteAnswers
+from evaluation.gates.policy.definition import Gate, GatePolicy
+from evaluation.gates.verdicts import Verdict, all_passed, verdict_for
 from evaluation.inference.prices import HardwarePrice
 from evaluation.models import EvalOutput
 from evaluation.runs.outputs import score_event
@@ -254,7 +255,9 @@ class _Content:
         title = f"{verdict.status}: {gate.title}"
         if verdict.measured is None:
             is_alone = gate.compared_with == COMPARED_WITH_PRODUCTION and "production_" not in self._scored
-            allowed = (Status.NOT_PROVEN, Status.INAPPLICABLE) if is_alone else (Status.NOT_PROVEN,)
+            allowed = (
+                (VerdictStatus.NOT_PROVEN, VerdictStatus.INAPPLICABLE) if is_alone else (VerdictStatus.NOT_PROVEN,)
+            )
             problem = "nothing was measured, so the verdict must be NOT PROVEN"
             return Check(f"{title} (nothing was measured)", () if verdict.status in allowed else (problem,))
         is_cost = gate.metric == "cost_per_request"

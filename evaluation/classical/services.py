@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from evaluation.inference.classical_model import ClassicalKind
 from evaluation.inference.classical_spec import EMBEDDINGS_INSTALL, EMBEDDINGS_MODULE, kinds_for
+from evaluation.inference.model_columns import ClassicalKind
 from evaluation.models import ClassicalModel
 from labeling.datasets import near_duplicates
 from labeling.models import DatasetVersion, Document, Project, SchemaVersion, Split
@@ -70,9 +70,9 @@ def get_or_create(
         )
     number = project.next_number(ClassicalModel)  # locks the project
     same = ClassicalModel.objects.filter(project=project, dataset=dataset, kind=kind, labels=labels, seed=dataset.seed)
-    found: ClassicalModel | None = same.filter(excluded=sorted(excluded)).first()
-    if found is not None:
-        return found
+    existing: ClassicalModel | None = same.filter(excluded=sorted(excluded)).first()
+    if existing is not None:
+        return existing
     return ClassicalModel.objects.create(
         project=project,
         number=number,

@@ -99,8 +99,8 @@ class DocumentColumns:
     def changed(self, place: int) -> dict[str, str]:
         """The fields of a document that are not right in both, with their state."""
         words = {letter: state for state, letter in LETTERS.items()}
-        found = {name: words.get(column[place], "") for name, column in self.fields.items()}
-        return {name: state for name, state in found.items() if state not in ("", "still_right")}
+        states = {name: words.get(column[place], "") for name, column in self.fields.items()}
+        return {name: state for name, state in states.items() if state not in ("", "still_right")}
 
 
 def _places(column: str, letters: str) -> list[int]:
@@ -159,12 +159,12 @@ def _categories(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         values = _listed(counts, len(rows))
         if values and several:
             listed[key], partly[key] = values, len(values) < len(counts)
-    found: dict[str, dict[str, Any]] = {}
+    categories: dict[str, dict[str, Any]] = {}
     for key in sorted(sorted(listed, key=lambda key: (partly[key], key))[:MAX_KEYS]):
         letters: dict[str | None, str] = dict(zip(listed[key], _ALPHABET, strict=False))
         at = "".join(letters.get(_text(row.get(key)), ABSENT) for row in rows)
-        found[key] = {"values": listed[key], "at": at}
-    return found
+        categories[key] = {"values": listed[key], "at": at}
+    return categories
 
 
 def _listed(counts: Counter[str | None], documents: int) -> list[str]:

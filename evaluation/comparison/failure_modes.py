@@ -27,13 +27,13 @@ def failure_modes(
     slices are explored. ``mixed``: the test and the rate point in different directions.
     """
     of = [(families or {}).get(key, key) for key in cases.keys]
-    found = [_mode("tag", "", tag, cases.tagged(tag), cases, a, b, of) for tag in cases.tags]
-    found += [
+    modes = [_mode("tag", "", tag, cases.tagged(tag), cases, a, b, of) for tag in cases.tags]
+    modes += [
         _mode("metadata", key, value, places, cases, a, b, cases.keys if key == group_key else of)
         for key, value, places in cases.slices()
     ]
-    adjusted = benjamini_hochberg([row["p_value"] for row in found])
-    rows = [{**row, "p_adjusted": p} for row, p in zip(found, adjusted, strict=True)]
+    adjusted = benjamini_hochberg([row["p_value"] for row in modes])
+    rows = [{**row, "p_adjusted": p} for row, p in zip(modes, adjusted, strict=True)]
     return sorted(rows, key=lambda row: (row["change"], row["fixed"] - row["broken"], row["key"], row["value"]))
 
 

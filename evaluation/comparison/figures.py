@@ -81,7 +81,7 @@ def production_baseline_note(b: EvalRun, production: EvalRun | None) -> str:
 
 def rates(result: Mapping[str, Any], production: EvalRun | None) -> list[RateLine]:
     """Rates on the documents that A and B share; those of the production model are over its own."""
-    found = []
+    table = []
     for measure in measures(result):
         a, b = measure["a"], measure["b"]
         if not (a["n"] and b["n"]):
@@ -90,7 +90,7 @@ def rates(result: Mapping[str, Any], production: EvalRun | None) -> list[RateLin
         values = (a, b) if production is None else (a, b, own_rate(production, measure["name"]))
         gain = change if measure["good_is_up"] else -change
         better, worse = measure["better"], measure["worse"]
-        found.append(
+        table.append(
             RateLine(
                 title=TITLES[measure["name"]],
                 values=values,
@@ -102,16 +102,16 @@ def rates(result: Mapping[str, Any], production: EvalRun | None) -> list[RateLin
                 mixed=is_mixed(gain, better, worse),
             )
         )
-    return found
+    return table
 
 
 def differences(result: Mapping[str, Any], production: EvalRun | None) -> list[dict[str, str]]:
     """The setup differences of A and B: ``name``, ``a``, ``b``, and ``today`` of the current production model."""
-    found = [dict(zip(("name", "a", "b"), row, strict=True)) for row in result["differences"]]
+    rows = [dict(zip(("name", "a", "b"), row, strict=True)) for row in result["differences"]]
     if production is None:
-        return found
+        return rows
     third = describe_setup(production)
-    return [{**row, "today": third.get(row["name"], "–")} for row in found]
+    return [{**row, "today": third.get(row["name"], "–")} for row in rows]
 
 
 def own_rate(run: EvalRun, name: str) -> Mapping[str, Any]:
@@ -127,19 +127,19 @@ def lines(project: Project, runs: Sequence[EvalRun], tokens: Sequence[Mapping[st
     currency = str(constraints.get("currency") or "")
     costs = [cost_of(run, constraints) for run in runs]
     lengths = [_length(run, length) for run, length in zip(runs, [*tokens, *[None] * len(runs)], strict=False)]
-    found = [
+    table = [
         TextLine("Latency p50 · p95", tuple(map(_latency, runs)), _change([run.latency.get("p50") for run in runs])),
         _line("Documents per second", [run.facts.get("docs_per_second") for run in runs], lambda rate: number(rate, 2)),
         _line("Output tokens per document", lengths, number),
     ]
     if any(run.facts.get("peak_memory_bytes") for run in runs):
-        found.append(_line("Peak memory", [run.facts.get("peak_memory_bytes") for run in runs], format_bytes))
+        table.append(_line("Peak memory", [run.facts.get("peak_memory_bytes") for run in runs], format_bytes))
     if any(cost.per_thousand is not None for cost in costs):
         values = tuple(
             cost.reason if cost.per_thousand is None else format_money(cost.per_thousand, currency) for cost in costs
         )
-        found.append(TextLine("Cost per 1,000 documents", values, _change([cost.per_thousand for cost in costs])))
-    return found
+        table.append(TextLine("Cost per 1,000 documents", values, _change([cost.per_thousand for cost in costs])))
+    return table
 
 
 def _latency(run: EvalRun) -> str:

@@ -151,12 +151,12 @@ def compare(
     in_a, in_b = [scores_a[key] for key in keys], [scores_b[key] for key in keys]
     cases = DocumentColumns(
         keys=tuple(keys),
-        state="".join(LETTERS[_state(one.exact, other.exact)] for one, other in zip(in_a, in_b, strict=True)),
+        state="".join(LETTERS[_state(score.exact, other.exact)] for score, other in zip(in_a, in_b, strict=True)),
         fields=_field_columns(names, in_a, in_b),
         errors=_error_columns(in_a, in_b),
     )
     states = _in_order(cases.keys, cases.state)
-    field_counts = tuple(one.count() for one in in_a), tuple(one.count() for one in in_b)
+    field_counts = tuple(score.count() for score in in_a), tuple(score.count() for score in in_b)
     of = [(families or {}).get(key, key) for key in keys]
     measures = _measures(in_a, in_b, field_counts, of)
     return Comparison(
@@ -164,7 +164,7 @@ def compare(
         left_out_a=len(scores_a) - len(common),
         left_out_b=len(scores_b) - len(common),
         **states,
-        p_value=next(one.p_value for one in measures if one.name == "document_exact"),
+        p_value=next(measure.p_value for measure in measures if measure.name == "document_exact"),
         fields=_fields(common, cases, of),
         measures=measures,
         outcomes=_outcomes(in_a, in_b),
@@ -175,12 +175,12 @@ def compare(
 
 
 def _by_document(scores: Iterable[tuple[str, Any]], name: str, shared: frozenset[str] | None) -> dict[str, ScoreView]:
-    found: dict[str, ScoreView] = {}
+    views: dict[str, ScoreView] = {}
     for key, score in scores:
-        if key in found:
+        if key in views:
             raise ValueError(f"run {name} has document {key} twice")
-        found[key] = ScoreView.of(score).within(shared)
-    return found
+        views[key] = ScoreView.of(score).within(shared)
+    return views
 
 
 def _state(right_a: bool, right_b: bool) -> str:
@@ -199,17 +199,17 @@ def _in_order(keys: Sequence[str], column: str) -> dict[str, tuple[str, ...]]:
 
 def _field_names(pairs: Iterable[tuple[ScoreView, ScoreView]]) -> list[str]:
     """Every field that counts somewhere, in the order in which fields first occur."""
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for pair in pairs:
-        for one in pair:
-            found.update((row.field, None) for row in one.fields if row.outcome != UNCOUNTED_OUTCOME)
-    return list(found)
+        for view in pair:
+            names.update((row.field, None) for row in view.fields if row.outcome != UNCOUNTED_OUTCOME)
+    return list(names)
 
 
 def _field_columns(names: Sequence[str], in_a: Sequence[ScoreView], in_b: Sequence[ScoreView]) -> dict[str, str]:
     columns = {name: [ABSENT] * len(in_a) for name in names}
-    for place, (one, other) in enumerate(zip(in_a, in_b, strict=True)):
-        right_a, right_b = one.correct_fields(), other.correct_fields()
+    for place, (left, other) in enumerate(zip(in_a, in_b, strict=True)):
+        right_a, right_b = left.correct_fields(), other.correct_fields()
         for name in right_a | right_b:
             # counted in one run only: gold and the other output lack it, which is right
             columns[name][place] = LETTERS[_state(right_a.get(name, True), right_b.get(name, True))]
@@ -217,17 +217,17 @@ def _field_columns(names: Sequence[str], in_a: Sequence[ScoreView], in_b: Sequen
 
 
 def _error_columns(in_a: Sequence[ScoreView], in_b: Sequence[ScoreView]) -> dict[str, str]:
-    pairs = [(one.errors, other.errors) for one, other in zip(in_a, in_b, strict=True)]
+    pairs = [(left.errors, other.errors) for left, other in zip(in_a, in_b, strict=True)]
     letters = {(False, False): NEITHER, (True, False): IN_A, (False, True): IN_B, (True, True): IN_BOTH}
-    kinds = sorted(set().union(*(one | other for one, other in pairs)))
-    return {kind: "".join(letters[kind in one, kind in other] for one, other in pairs) for kind in kinds}
+    kinds = sorted(set().union(*(left | other for left, other in pairs)))
+    return {kind: "".join(letters[kind in left, kind in other] for left, other in pairs) for kind in kinds}
 
 
 def _fields(common: Sequence[str], cases: DocumentColumns, of: Sequence[Hashable]) -> tuple[FieldComparison, ...]:
     """The table per field; its ids in the order of A. ``of``: the family of each case."""
     place = {key: number for number, key in enumerate(cases.keys)}
     order = [place[key] for key in common]
-    found = {
+    by_name = {
         name: _in_order(common, "".join(column[number] for number in order)) for name, column in cases.fields.items()
     }
     p_values = [_state_test(column, of) for column in cases.fields.values()]
@@ -241,7 +241,7 @@ def _fields(common: Sequence[str], cases: DocumentColumns, of: Sequence[Hashable
             p_value=p_value,
             p_adjusted=adjusted,
         )
-        for (name, states), p_value, adjusted in zip(found.items(), p_values, holm(p_values), strict=True)
+        for (name, states), p_value, adjusted in zip(by_name.items(), p_values, holm(p_values), strict=True)
     )
 
 
@@ -265,27 +265,27 @@ def _measures(
         return RateChange(name, document_rate(a, of), document_rate(b, of), better, worse, p_value, good_is_up)
 
     before, after = counts
-    moved = sign_test([one.share for one in before], [one.share for one in after], of)
+    moved = sign_test([count.share for count in before], [count.share for count in after], of)
     return (
-        counted("schema_valid", [one.schema_valid for one in in_a], [one.schema_valid for one in in_b]),
+        counted("schema_valid", [score.schema_valid for score in in_a], [score.schema_valid for score in in_b]),
         RateChange("field_exact", field_accuracy(before, of), field_accuracy(after, of), *moved),
-        counted("document_exact", [one.exact for one in in_a], [one.exact for one in in_b]),
+        counted("document_exact", [score.exact for score in in_a], [score.exact for score in in_b]),
         counted(
             "hallucinated",
-            [one.has_hallucination() for one in in_a],
-            [one.has_hallucination() for one in in_b],
+            [score.has_hallucination() for score in in_a],
+            [score.has_hallucination() for score in in_b],
             good_is_up=False,
         ),
     )
 
 
 def _outcomes(in_a: Sequence[ScoreView], in_b: Sequence[ScoreView]) -> dict[str, tuple[int, int]]:
-    a, b = (Counter(row.outcome for one in scores for row in one.fields) for scores in (in_a, in_b))
+    a, b = (Counter(row.outcome for score in scores for row in score.fields) for scores in (in_a, in_b))
     return {outcome: (a[outcome], b[outcome]) for outcome in sorted(a | b)}
 
 
 def _errors(in_a: Sequence[ScoreView], in_b: Sequence[ScoreView]) -> dict[str, tuple[int, int, int, int]]:
     """Kind -> fields in A and in B, documents in A and in B."""
-    a, b = (Counter(row.error for one in scores for row in one.fields if row.error) for scores in (in_a, in_b))
-    of_a, of_b = (Counter(error for one in scores for error in one.errors) for scores in (in_a, in_b))
+    a, b = (Counter(row.error for score in scores for row in score.fields if row.error) for scores in (in_a, in_b))
+    of_a, of_b = (Counter(error for score in scores for error in score.errors) for scores in (in_a, in_b))
     return {kind: (a[kind], b[kind], of_a[kind], of_b[kind]) for kind in sorted(a | b)}

@@ -29,18 +29,18 @@ _IMPROVEMENT_PHRASES = {
 
 def shared_gold_result(result: Mapping[str, Any]) -> Mapping[str, Any]:
     """The result over documents with the same gold in both runs, which the verdict uses."""
-    found: Mapping[str, Any] = result.get("judged") or result
-    return found
+    compared: Mapping[str, Any] = result.get("judged") or result
+    return compared
 
 
 def sample_note(result: Mapping[str, Any]) -> str:
     """A sentence about the documents that the verdict uses; "" where these are all."""
-    found = shared_gold_result(result)
-    if found["n"] == result["n"]:
+    compared = shared_gold_result(result)
+    if compared["n"] == result["n"]:
         return ""
-    if not found["n"]:
+    if not compared["n"]:
         return "No document has the same gold in both runs, so there is no verdict."
-    return f"Based on the {found['n']:,} of {result['n']:,} documents with the same gold in both runs."
+    return f"Based on the {compared['n']:,} of {result['n']:,} documents with the same gold in both runs."
 
 
 def regressions(result: Mapping[str, Any], broken_pins: Sequence[str] = (), *, any_document: bool = False) -> list[str]:
@@ -51,21 +51,21 @@ def regressions(result: Mapping[str, Any], broken_pins: Sequence[str] = (), *, a
     tell apart is no proof of a regression, nor of its absence; with ``any_document`` every broken document counts.
     """
     result = shared_gold_result(result)
-    found = []
+    sentences = []
     if broken_pins:
-        found.append(f"{_count(len(broken_pins), 'pinned document')} wrong: {_some(broken_pins)}.")
+        sentences.append(f"{_count(len(broken_pins), 'pinned document')} broken: {_some(broken_pins)}.")
     for measure, p_value in _adjusted(result):
         if measure["worse"] > measure["better"] and p_value < SIGNIFICANCE_LEVEL:
-            found.append(_loss(measure, p_value))
+            sentences.append(_loss(measure, p_value))
     for field in result["fields"]:
         if field["broken"] > field["fixed"] and field["p_adjusted"] < SIGNIFICANCE_LEVEL:
-            found.append(
-                f"{field['field']} is correct in {field['b_right']:,} of {field['n']:,} documents instead of "
+            sentences.append(
+                f"{field['field']} is right in {field['b_right']:,} of {field['n']:,} documents instead of "
                 f"{field['a_right']:,}, p {_p(field['p_adjusted'])} (Holm)."
             )
     if any_document and result["broken"]:
-        found.append(f"{_count(len(result['broken']), 'document')} regressed: {_some(result['broken'])}.")
-    return found
+        sentences.append(f"{_count(len(result['broken']), 'document')} broken: {_some(result['broken'])}.")
+    return sentences
 
 
 def improvements(result: Mapping[str, Any]) -> list[str]:
@@ -94,8 +94,8 @@ def fields(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def document_p(result: Mapping[str, Any]) -> float | None:
     """The p-value of fixed against broken documents, as in ``measures``."""
-    found = {measure["name"]: measure["p_adjusted"] for measure in measures(result)}
-    value = found.get("document_exact")
+    p_values = {measure["name"]: measure["p_adjusted"] for measure in measures(result)}
+    value = p_values.get("document_exact")
     return None if value is None else float(value)
 
 

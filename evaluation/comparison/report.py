@@ -1,4 +1,4 @@
-"""The report of a comparison as JSON-ready data. ``report_markdown`` renders it."""
+"""The report of a comparison as JSON-ready data, and as Markdown."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -6,7 +6,7 @@ from typing import Any
 
 from evaluation.comparison.document_filter import DocumentColumns
 from evaluation.comparison.figures import differences, lines, production_baseline, production_baseline_note, rates
-from evaluation.comparison.matrix_queries import ComparisonMatrix
+from evaluation.comparison.matrix import ComparisonMatrix
 from evaluation.comparison.regressions import (
     document_p,
     fields,
@@ -18,9 +18,11 @@ from evaluation.comparison.regressions import (
 )
 from evaluation.models import Comparison, EvalRun
 from evaluation.regression_suite import services as regression_suite_services
-from evaluation.runs.slices import is_shown
+from evaluation.runs.summary import is_shown
 from evaluation.runs.tasks import describe_setup
 from labeling.models import Document, Project
+from slmstudio.contract.scoring.scorer import ERROR_LABELS
+from slmstudio.web.markdown import render_markdown
 
 
 def suite(project: Project, a: EvalRun, b: EvalRun) -> dict[str, Any]:
@@ -80,12 +82,16 @@ def shown_modes(result: Mapping[str, Any], a: EvalRun, b: EvalRun) -> list[dict[
     return [row for row in result["modes"] if is_shown(row["n"], a, b)]
 
 
-def _pinned(found: Mapping[str, Any]) -> dict[str, Any]:
+def _pinned(pinned: Mapping[str, Any]) -> dict[str, Any]:
     counts = {
-        side: {"right": len(found[side].right), "broken": len(found[side].broken), "unchecked": found[side].unchecked}
+        side: {
+            "right": len(pinned[side].right),
+            "broken": len(pinned[side].broken),
+            "unchecked": pinned[side].unchecked,
+        }
         for side in ("a", "b")
     }
-    return {"pinned": found["b"].pinned, **counts, "broken": found["broken"], "newly_broken": found["newly"]}
+    return {"pinned": pinned["b"].pinned, **counts, "broken": pinned["broken"], "newly_broken": pinned["newly"]}
 
 
 def _run(run: EvalRun) -> dict[str, Any]:
@@ -130,19 +136,49 @@ def matrix_report(project: Project, table: ComparisonMatrix) -> dict[str, Any]:
         "runs": [_run(run) for run in runs],
         "today": None if table.today is None else _run(table.today),
         "documents": table.documents,
-        "judged": table.found.n,
+        "judged": table.pairwise.n,
         "notes": list(table.notes),
         "document_exact": list(table.exact),
         "own_rates": [{"title": title, "values": list(values)} for title, values in table.own],
         "figures": [{"title": line.title, "values": list(line.values)} for line in table.lines],
         "fields": [{"field": name, "values": list(values)} for name, values, _ in table.fields],
         "pairs": [
-            {"a": runs[one].number, "b": runs[other].number, **pair.as_dict()}
-            for (one, other), pair in table.found.pairs.items()
-            if one < other
+            {"a": runs[first].number, "b": runs[other].number, **pair.as_dict()}
+            for (first, other), pair in table.pairwise.pairs.items()
+            if first < other
         ],
         "best": [run.number for run in table.best],
         "pinned": [
-            {"right": len(one.right), "broken": len(one.broken), "unchecked": one.unchecked} for one in table.suite
+            {"right": len(result.right), "broken": len(result.broken), "unchecked": result.unchecked}
+            for result in table.suite
         ],
     }
+
+
+#: broken documents listed by name
+LISTED = 50
+_READINGS = {
+    "better": "better",
+    "worse": "worse",
+    "luck": "not significantly different",
+    "same": "the same",
+    "unjudged": "no verdict",
+}
+
+
+def comparison_markdown(report: Mapping[str, Any]) -> str:
+    """``report``: JSON-ready data of ``evaluation.comparison.report``, of two runs or a matrix of several."""
+    if "pairs" in report:
+        pairs = [{**pair, "reading": _READINGS[pair["reading"]]} for pair in report["pairs"]]
+        any_pinned = any(result["right"] or result["broken"] or result["unchecked"] for result in report["pinned"])
+        return render_markdown("evaluation/comparison/matrix.md", {**report, "pairs": pairs, "any_pinned": any_pinned})
+    errors = sorted(report["errors"].items(), key=lambda pair: (-pair[1]["fields_b"], pair[0]))
+    broken = [case for case in report["cases"] if case["state"] == "broken"]
+    context = {
+        **report,
+        "errors": [(ERROR_LABELS.get(kind, kind), counts) for kind, counts in errors],
+        "broken": broken[:LISTED],
+        "more_broken": max(0, len(broken) - LISTED),
+        "pinned_broken": report["pinned"]["broken"][:LISTED],
+    }
+    return render_markdown("evaluation/comparison/comparison.md", context)

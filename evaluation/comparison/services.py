@@ -11,11 +11,13 @@ from evaluation.comparison.paired import Comparison as Compared
 from evaluation.comparison.paired import compare
 from evaluation.models import Comparison, EvalOutput, EvalRun
 from evaluation.runs.tasks import describe_setup
-from evaluation.scores.gold_fields import gold_subset
 from evaluation.scores.score_view import ScoreView
 from evaluation.stats import distribution
 from labeling.datasets.families import families_of, family_word, group_key
 from labeling.models import DatasetVersion
+from slmstudio.contract.schema.dialect import identity
+from slmstudio.contract.schema.structure import Node
+from slmstudio.contract.scoring.pairing import get
 from slmstudio.contract.values.kinds.registry import KINDS
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
@@ -67,28 +69,28 @@ def _result(a: EvalRun, b: EvalRun) -> dict[str, Any]:
     if shared is not None and not shared:
         raise Refused(f"The schemas of {a.dataset} and {b.dataset} have no fields in common.", field="runs")
     scores, families, newest = (_scores(a), _scores(b)), _families(a, b), newest_dataset(a, b)
-    found = compare(*scores, shared, families)
-    if not found.n:
+    compared = compare(*scores, shared, families)
+    if not compared.n:
         raise Refused(f"Evaluations {a.number} and {b.number} have no documents in common.", field="runs")
     rows = EvalOutput.objects.filter(eval_run=b)
     known = list(rows.values_list("document__external_id", "document_id", "tags", "document__metadata"))
     several_golds = documents_with_several_golds([a, b], shared)
     other_gold = {name for name, key, _, _ in known if key in several_golds}
-    cases = found.cases.about(
+    cases = compared.cases.about(
         tags={name: tags for name, _, tags, _ in known},
         metadata={name: metadata for name, _, _, metadata in known},
         other_gold=other_gold,
     )
     return {
-        **found.as_dict(),
+        **compared.as_dict(),
         "version": VERSION,
         "cases": cases.as_dict(),
-        "modes": failure_modes(cases, *found.field_counts, families=families, group_key=group_key(newest)),
+        "modes": failure_modes(cases, *compared.field_counts, families=families, group_key=group_key(newest)),
         "tokens": {"a": _tokens(a, cases.keys), "b": _tokens(b, cases.keys)},
         "notes": [
             note
             for note in (
-                found.note,
+                compared.note,
                 family_note(newest, cases.keys, families),
                 *_notes(a, b, cases.gold.count("1")),
                 _unshared_fields_note(a, b),
@@ -125,9 +127,9 @@ def family_note(dataset: DatasetVersion, documents: Sequence[Any], families: Map
     number = len({families.get(document, document) for document in documents})
     if number == len(documents):
         return ""
-    word, one = family_word(dataset, number), family_word(dataset, 1)
+    word, family = family_word(dataset, number), family_word(dataset, 1)
     return (
-        f"The {len(documents):,} documents come from {number:,} {word}. Documents of one {one} are not independent: "
+        f"The {len(documents):,} documents come from {number:,} {word}. Documents of one {family} are not independent: "
         f"intervals and tests count whole {family_word(dataset)}."
     )
 
@@ -163,8 +165,8 @@ def _judged(
 ) -> dict[str, Any]:
     """The comparison over the documents with one gold, as far as a verdict reads it."""
     left, right = ([row for row in rows if row[0] not in other_gold] for rows in (a, b))
-    found: Compared = compare(left, right, shared, families)
-    data = found.as_dict()
+    compared: Compared = compare(left, right, shared, families)
+    data = compared.as_dict()
     return {name: data[name] for name in ("n", "broken", "measures", "fields")}
 
 
@@ -182,8 +184,8 @@ def documents_with_several_golds(runs: Sequence[EvalRun], shared: frozenset[str]
         return set()
     rows = EvalOutput.objects.filter(eval_run__in=[run.pk for run in runs]).values("document_id")
     counts = rows.annotate(answers=Count("pk"), golds=Count("gold", distinct=True))
-    found = set(counts.filter(answers=len(runs), golds__gt=1).values_list("document_id", flat=True))
-    return found if shared is None or not found else _several_within(runs, shared, found)
+    documents = set(counts.filter(answers=len(runs), golds__gt=1).values_list("document_id", flat=True))
+    return documents if shared is None or not documents else _several_within(runs, shared, documents)
 
 
 def _several_within(runs: Sequence[EvalRun], shared: frozenset[str], documents: set[int]) -> set[int]:
@@ -216,27 +218,27 @@ def matrix_notes(runs: Sequence[EvalRun], *, documents: int, golds: int, shared:
     """Differences of several runs other than their models, in sentences. ``golds`` of the shared ``documents`` were
     scored with different gold labels; ``shared``: from ``shared_fields``.
     """
-    found = []
+    notes = []
     if golds:
         many = f"{golds:,} document has" if golds == 1 else f"{golds:,} documents have"
         rest = documents - golds
         left = f"pairs and exact match use the other {rest:,}" if rest else "no pair has a verdict"
-        found.append(
+        notes.append(
             f"{many} different gold labels among these evaluations ({_versions(runs)}): {left}. Re-score them with "
             "the same dataset version."
         )
     if shared is not None:
-        found.append(
+        notes.append(
             f"The schema changed ({_versions(runs)}); each was scored with its own. Here, a document is an exact match "
             "if the fields that all schemas have are correct."
         )
         alone = sorted({name for run in runs for name in _scored(run)} - shared)
         if alone:
-            found.append(f"Excluded from pairs and documents, because not every schema has them: {', '.join(alone)}.")
+            notes.append(f"Excluded from pairs and documents, because not every schema has them: {', '.join(alone)}.")
     scorers = sorted({run.scorer_version for run in runs})
     if len(scorers) > 1:
-        found.append(f"Scored with different scorers: versions {', '.join(scorers)}.")
-    return found
+        notes.append(f"Scored with different scorers: versions {', '.join(scorers)}.")
+    return notes
 
 
 def _versions(runs: Iterable[EvalRun]) -> str:
@@ -247,3 +249,22 @@ def _differences(a: EvalRun, b: EvalRun) -> list[tuple[str, str, str]]:
     left, right = describe_setup(a), describe_setup(b)
     unlike = [name for name in left | right if left.get(name) != right.get(name)]
     return [(name, left.get(name, "–"), right.get(name, "–")) for name in unlike]
+
+
+def gold_subset(node: Node, gold: Any, shared: frozenset[str]) -> Hashable:
+    """What gold says in the fields of ``shared`` (patterns), equal under two schemas where it is the same; None where
+    it says nothing.
+
+    As in scoring, a missing name, null and a list without rows are the same absence, names have no order, and numbers
+    count by value. A row that says nothing in these fields is no row.
+    """
+    if node.field is not None:
+        if gold is None or node.field.pattern not in shared:
+            return None
+        value: Hashable = identity(gold)
+        return value
+    if node.item is not None:
+        rows = [gold_subset(node.item, row, shared) for row in gold] if isinstance(gold, list) else []
+        return tuple(row for row in rows if row is not None) or None
+    parts = [(name, gold_subset(child, get(gold, name), shared)) for name, child in node.children.items()]
+    return frozenset((name, part) for name, part in parts if part is not None) or None

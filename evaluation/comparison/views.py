@@ -11,14 +11,11 @@ from django.views.decorators.http import require_POST, require_safe
 from evaluation.comparison import documents as listing
 from evaluation.comparison.document_filter import STATES, DocumentColumns
 from evaluation.comparison.figures import differences, lines, production_baseline, production_baseline_note, rates
-from evaluation.comparison.matrix import MAX_RUNS, MIN_RUNS
-from evaluation.comparison.matrix_queries import build_matrix
+from evaluation.comparison.matrix import MAX_RUNS, MIN_RUNS, build_matrix
 from evaluation.comparison.regressions import SIGNIFICANCE_LEVEL, document_p, improvements, regressions, sample_note
 from evaluation.comparison.regressions import fields as adjusted_fields
-from evaluation.comparison.report import matrix_report, report, shown_modes, suite
-from evaluation.comparison.report_markdown import comparison_markdown
+from evaluation.comparison.report import comparison_markdown, matrix_report, report, shown_modes, suite
 from evaluation.comparison.services import get_or_create_comparison
-from evaluation.http import set_project
 from evaluation.models import EvalRun
 from evaluation.regression_suite import services as regression_suite_services
 from evaluation.scores.slice_selector import Slice
@@ -64,17 +61,21 @@ def comparison(request: SignedInRequest, slug: str) -> HttpResponse:
 @require_safe
 def comparison_json(request: SignedInRequest, slug: str) -> HttpResponse:
     """The comparison as a file: figures, fields, failure modes, and the state of every document."""
-    found = _report(request, slug)
-    return found if isinstance(found, HttpResponse) else _file(request, slug, dumps(found), "json", "application/json")
+    content = _report(request, slug)
+    return (
+        content
+        if isinstance(content, HttpResponse)
+        else _file(request, slug, dumps(content), "json", "application/json")
+    )
 
 
 @require_safe
 def comparison_markdown_file(request: SignedInRequest, slug: str) -> HttpResponse:
     """The comparison as Markdown."""
-    found = _report(request, slug)
-    if isinstance(found, HttpResponse):
-        return found
-    return _file(request, slug, comparison_markdown(found), "md", "text/markdown; charset=utf-8")
+    content = _report(request, slug)
+    if isinstance(content, HttpResponse):
+        return content
+    return _file(request, slug, comparison_markdown(content), "md", "text/markdown; charset=utf-8")
 
 
 @require_POST
@@ -125,13 +126,12 @@ def _numbers(request: SignedInRequest) -> list[str]:
     return numbers
 
 
-def _runs(project: Project, numbers: list[str]) -> list[EvalRun]:
-    rows = EvalRun.objects.filter(project=project, number__in=numbers).with_model()
-    found = {str(run.number): run for run in rows.select_related("dataset__schema_version")}
-    if any(number not in found for number in numbers):
+def _runs(project: Any, numbers: list[str]) -> list[EvalRun]:
+    rows = project.eval_runs.filter(number__in=numbers).with_model()
+    by_number = {str(run.number): run for run in rows.select_related("dataset__schema_version")}
+    if any(number not in by_number for number in numbers):
         raise Http404("Evaluation not found.")
-    set_project(project, *found.values())
-    return [found[number] for number in numbers]
+    return [by_number[number] for number in numbers]
 
 
 def _pair(request: SignedInRequest, project: Project, a: EvalRun, b: EvalRun) -> HttpResponse:
@@ -225,17 +225,17 @@ def _documents(
     filters = {name: query_param(request, name) for name in FILTERS}
     cases = DocumentColumns.of(result["cases"])
     pinned = regression_suite_services.pinned_documents(project)
-    page, found = listing.page_of_documents(
+    page, documents = listing.page_of_documents(
         cases, listing.parse_filter(filters), a=a, b=b, pinned=pinned, number=request.GET.get("page")
     )
     return {
         "page": page,
-        "cases": found,
+        "cases": documents,
         "states": {state: WORDS[state][0] for state in STATES},
         "filters": filters,
         "filtered": any(filters.values()),
         "tags": [(tag, title_of(project, tag)) for tag in cases.tags],
-        "slices": [(str(one), one.words) for one in (Slice(key=k, value=v) for k, v, _ in cases.slices())],
+        "slices": [(str(part), part.words) for part in (Slice(key=k, value=v) for k, v, _ in cases.slices())],
         "kinds": [(kind, ERROR_LABELS.get(kind, kind)) for kind in result["errors"]],
         "patterns": [row["field"] for row in result["fields"]],
         "golds": cases.gold.count("1"),

@@ -10,9 +10,8 @@ from django.utils import timezone
 from evaluation.audit import services as audit_services
 from evaluation.endpoints import permits
 from evaluation.inference.clients.document_client import DocumentClient
-from evaluation.inference.completion import Completion
+from evaluation.inference.completion import STATUS_LABELS, Completion, ResponseStatus
 from evaluation.inference.endpoint_keys import api_key, endpoint_config
-from evaluation.inference.response_status import STATUS_LABELS, ResponseStatus
 from evaluation.models import Endpoint
 from labeling.annotation import predictions
 from labeling.models import Document, Project

@@ -5,19 +5,20 @@ from typing import Any
 
 from django.contrib import messages
 from django.http import HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from evaluation.endpoints import permits, services
 from evaluation.endpoints.forms import EndpointForm
 from evaluation.models import Endpoint
-from slmstudio.access import Action, object_for, project_for
+from slmstudio.access import Action, project_for
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest
 
 
-def _in_use() -> Any:
-    return Endpoint.objects.filter(retired_at__isnull=True).select_related("project")
+def _endpoint_of(request: SignedInRequest, slug: str, pk: int, action: Action) -> tuple[Any, Endpoint]:
+    project = project_for(request.user, slug, action)
+    return project, get_object_or_404(project.endpoints.in_use(project), pk=pk)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -38,30 +39,30 @@ def new(request: SignedInRequest, slug: str) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def endpoint(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """One endpoint: its settings and its last test."""
-    project, found = object_for(request.user, slug, Action.RUN, _in_use(), pk=pk)
-    form = EndpointForm.of(found)
+    project, row = _endpoint_of(request, slug, pk, Action.RUN)
+    form = EndpointForm.of(row)
     if request.method == "POST":
         form = EndpointForm(request.POST)
-        if _saved(request, project, form, found) is not None:
-            messages.success(request, f"{found.name} was saved.")
-            return redirect("endpoint", project.slug, found.pk)
-        found.refresh_from_db()
+        if _saved(request, project, form, row) is not None:
+            messages.success(request, f"{row.name} was saved.")
+            return redirect("endpoint", project.slug, row.pk)
+        row.refresh_from_db()
     context = {
         "project": project,
         "form": form,
-        "endpoint": found,
-        "key_set": bool(found.key_variable and os.environ.get(found.key_variable)),
-        "permit": permits.permit_for(found),
+        "endpoint": row,
+        "key_set": bool(row.key_variable and os.environ.get(row.key_variable)),
+        "permit": permits.permit_for(row),
     }
     return render(request, "evaluation/endpoints/endpoint.html", context, status=422 if form.errors else 200)
 
 
-def _saved(request: SignedInRequest, project: Any, form: EndpointForm, found: Endpoint | None) -> Endpoint | None:
+def _saved(request: SignedInRequest, project: Any, form: EndpointForm, row: Endpoint | None) -> Endpoint | None:
     """The saved endpoint; None if the form has errors."""
     if not form.is_valid():
         return None
     try:
-        return services.save_endpoint(project=project, user=request.user, endpoint=found, **form.cleaned_data)
+        return services.save_endpoint(project=project, user=request.user, endpoint=row, **form.cleaned_data)
     except Refused as refusal:
         form.add_error(refusal.field if refusal.field in form.fields else None, refusal.message)
         return None
@@ -70,28 +71,28 @@ def _saved(request: SignedInRequest, project: Any, form: EndpointForm, found: En
 @require_POST
 def test(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Tests the endpoint with one document; its page then shows the result."""
-    _, found = object_for(request.user, slug, Action.RUN, _in_use(), pk=pk)
-    services.test_endpoint(endpoint=found, user=request.user)
-    return redirect("endpoint", found.project.slug, found.pk)
+    _, row = _endpoint_of(request, slug, pk, Action.RUN)
+    services.test_endpoint(endpoint=row, user=request.user)
+    return redirect("endpoint", row.project.slug, row.pk)
 
 
 @require_POST
 def holdout(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Gives or withdraws the permission to send hold-out documents (owner only)."""
-    project, found = object_for(request.user, slug, Action.ADMINISTER, _in_use(), pk=pk)
+    project, row = _endpoint_of(request, slug, pk, Action.ADMINISTER)
     if request.POST.get("permit") == "yes":
-        permits.grant(endpoint=found, user=request.user)
-        messages.success(request, f"Hold-out documents can now be sent to {found.name}.")
+        permits.grant(endpoint=row, user=request.user)
+        messages.success(request, f"Hold-out documents can now be sent to {row.name}.")
     else:
-        permits.withdraw(endpoint=found, user=request.user)
-        messages.success(request, f"Hold-out documents are no longer sent to {found.name}.")
-    return redirect("endpoint", project.slug, found.pk)
+        permits.withdraw(endpoint=row, user=request.user)
+        messages.success(request, f"Hold-out documents are no longer sent to {row.name}.")
+    return redirect("endpoint", project.slug, row.pk)
 
 
 @require_POST
 def remove(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Removes an endpoint; its pre-labels are kept."""
-    project, found = object_for(request.user, slug, Action.RUN, _in_use(), pk=pk)
-    if services.retire(endpoint=found, user=request.user):
-        messages.success(request, f"{found.name} was removed. Its pre-labels are kept.")
+    project, row = _endpoint_of(request, slug, pk, Action.RUN)
+    if services.retire(endpoint=row, user=request.user):
+        messages.success(request, f"{row.name} was removed. Its pre-labels are kept.")
     return redirect("prelabels", project.slug)

@@ -4,24 +4,24 @@ A gate check is not stored, spends no alpha of the hold-out, and cannot be appro
 errors are read on validation. Its bounds are at the confidence of each gate.
 """
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any
+from xml.etree import ElementTree
 
 from django.contrib.auth.models import User
 
 from evaluation.gates.baselines import check_baseline
+from evaluation.gates.display import exit_code, gate_row, overall
 from evaluation.gates.facts import measure
-from evaluation.gates.gather import gather, surroundings, tests_source
-from evaluation.gates.metrics.findings import Status as VerdictStatus
-from evaluation.gates.metrics.metric import Source
-from evaluation.gates.outcome import exit_code, gate_row, overall
+from evaluation.gates.gather import external_inputs, gather
+from evaluation.gates.metrics.measurement import VerdictStatus
 from evaluation.gates.policy.changes import changes
 from evaluation.gates.policy.definition import GatePolicy
 from evaluation.gates.policy.services import current_policy, gates_of
 from evaluation.gates.services import create_report
 from evaluation.gates.verdicts import summary_sentence, verdict_for
 from evaluation.models import EvalRun, GateReport
-from evaluation.runs import resources
 from labeling.models import Split
 from slmstudio.access import Action, require
 from slmstudio.errors import Refused
@@ -60,7 +60,7 @@ class GateOutcome:
             "code": int(exit_code(self.status)),
             "sentence": self.sentence,
             "policy": self.policy,
-            "holdout_evaluation": report.look if report is not None else None,
+            "holdout_evaluation": report.holdout_number if report is not None else None,
             "gates": [gate_row(verdict) for verdict in self.verdicts],
             "url": (self.eval_run if report is None else report).get_absolute_url(),
             "created_at": report.created_at.isoformat() if report is not None else None,
@@ -104,10 +104,9 @@ def _check(eval_run: EvalRun, baseline: EvalRun | None, gates: GatePolicy | None
     current = current_policy(project=eval_run.project) if gates is None else None
     policy = gates if current is None else gates_of(current)
     assert policy is not None
-    measurement = resources.newest(eval_run) if tests_source(policy, Source.RESOURCES) else None
     # Documents that left the hold-out are not of this evaluation.
-    around = replace(surroundings(policy, eval_run), removed=[])
-    measurements = measure(policy, gather(policy, eval_run, baseline, measurement, around))
+    inputs = replace(external_inputs(policy, eval_run), removed=[])
+    measurements = measure(policy, gather(eval_run, baseline, inputs))
     verdicts = [verdict_for(gate, measurements[gate.key]) for gate in policy]
     counted = summary_sentence(verdicts).partition(". ")[2]
     return GateOutcome(
@@ -117,3 +116,55 @@ def _check(eval_run: EvalRun, baseline: EvalRun | None, gates: GatePolicy | None
         f"Checked on validation. {counted}",
         current.number if current is not None else None,
     )
+
+
+#: characters that XML 1.0 cannot contain
+_UNREPRESENTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
+def junit_xml(outcome: GateOutcome) -> str:
+    """One test suite with a test for each gate. FAIL and NOT PROVEN are failures, ``type`` says which; an
+    inapplicable gate is skipped."""
+    project = outcome.eval_run.project.slug
+    skipped = sum(verdict["status"] == VerdictStatus.INAPPLICABLE for verdict in outcome.verdicts)
+    counts = {"tests": str(len(outcome.verdicts)), "failures": str(_failures(outcome)), "errors": "0"}
+    counts |= {"skipped": str(skipped)} if skipped else {}
+    root = ElementTree.Element("testsuites", counts)
+    suite = ElementTree.SubElement(root, "testsuite", {"name": f"gates of {project}", **counts})
+    properties = ElementTree.SubElement(suite, "properties")
+    for name, value in _properties(outcome).items():
+        ElementTree.SubElement(properties, "property", {"name": name, "value": _clean(value)})
+    for verdict in outcome.verdicts:
+        gate, sentence = verdict["gate"], _clean(verdict["sentence"])
+        names = {"classname": f"gates.{project}.{gate['key']}", "name": _clean(gate["title"]), "time": "0"}
+        test = ElementTree.SubElement(suite, "testcase", names)
+        if verdict["status"] == VerdictStatus.PASS:
+            ElementTree.SubElement(test, "system-out").text = sentence
+        elif verdict["status"] == VerdictStatus.INAPPLICABLE:
+            ElementTree.SubElement(test, "skipped", {"message": sentence})
+        else:
+            reason = {"type": str(verdict["status"]), "message": sentence}
+            ElementTree.SubElement(test, "failure", reason).text = sentence
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _failures(outcome: GateOutcome) -> int:
+    return sum(
+        verdict["status"] not in (VerdictStatus.PASS, VerdictStatus.INAPPLICABLE) for verdict in outcome.verdicts
+    )
+
+
+def _properties(outcome: GateOutcome) -> dict[str, str]:
+    properties = {
+        "verdict": str(outcome.status),
+        "sentence": outcome.sentence,
+        "evaluation": str(outcome.eval_run.number),
+        "model": outcome.eval_run.model_label,
+        "split": str(outcome.eval_run.split),
+    }
+    return properties if outcome.report is None else {**properties, "report": str(outcome.report.number)}
+
+
+def _clean(text: str) -> str:
+    return _UNREPRESENTABLE.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -1,13 +1,12 @@
-"""Verdicts for display: values in their units, thresholds, bounds, and their positions on a number line.
+"""Stored verdicts, dicts of ``evaluation.gates.verdicts.Verdict.as_dict``: for programs, and for display. Pure."""
 
-Pure. A verdict is the dict of ``evaluation.gates.verdicts.Verdict.as_dict``.
-"""
-
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 from evaluation.gates.metrics import METRICS
+from evaluation.gates.metrics.measurement import VerdictStatus
 
 #: the share of the line that is empty at each end
 _MARGIN = 0.04
@@ -94,3 +93,68 @@ def _ends(points: list[float], *, is_rate: bool) -> tuple[float, float]:
     if is_rate:
         start, end = max(0.0, start), min(1.0, end)
     return (start, end) if end > start else (start - 0.05, end + 0.05)
+
+
+class ExitCode(IntEnum):
+    """What a program that tests gates exits with. ``NO_VERDICT``: no gate was tested; ``USAGE``: wrong arguments."""
+
+    PASS = 0
+    FAIL = 1
+    NOT_PROVEN = 2
+    NO_VERDICT = 3
+    USAGE = 64
+
+
+def overall(verdicts: Sequence[Mapping[str, Any]]) -> VerdictStatus:
+    """The verdict of all gates: FAIL where one fails, PASS where all applicable ones pass, else (and without one)
+    NOT PROVEN.
+
+    ``verdicts``: dicts of ``evaluation.gates.verdicts.Verdict.as_dict``, as a report stores them.
+    """
+    statuses = {verdict["status"] for verdict in verdicts} - {VerdictStatus.INAPPLICABLE}
+    if VerdictStatus.FAIL in statuses:
+        return VerdictStatus.FAIL
+    return VerdictStatus.PASS if statuses == {VerdictStatus.PASS} else VerdictStatus.NOT_PROVEN
+
+
+def exit_code(status: VerdictStatus) -> ExitCode:
+    """The exit code of a verdict. An inapplicable gate does not block."""
+    return ExitCode.PASS if status is VerdictStatus.INAPPLICABLE else ExitCode[status.name]
+
+
+def gate_row(verdict: Mapping[str, Any]) -> dict[str, Any]:
+    """A gate for programs: PASS if ``bound`` is on the side of ``threshold`` that ``operator`` names.
+
+    Values are shares for rates, and else in the unit of the metric (milliseconds, documents per second, currency,
+    bytes). ``low`` and ``high`` are the one-sided bounds at ``confidence``; ``bound`` is the one that must pass. The
+    threshold of a comparison is negative: the loss that is allowed.
+    """
+    gate, status = verdict["gate"], VerdictStatus(verdict["status"])
+    return {
+        "key": gate["key"],
+        "title": gate["title"],
+        "metric": gate["metric"],
+        "slice": gate.get("slice", ""),
+        "field": gate.get("field", ""),
+        "verdict": str(status),
+        "code": int(exit_code(status)),
+        "value": verdict.get("measured"),
+        "bound": verdict.get("low") if good_is_up(verdict) else verdict.get("high"),
+        "operator": gate["operator"],
+        "threshold": threshold_on_scale(verdict),
+        "low": verdict.get("low"),
+        "high": verdict.get("high"),
+        "confidence": verdict["confidence"],
+        "count": verdict.get("k"),
+        "documents": verdict["n"],
+        "needed": verdict.get("needed"),
+        "sentence": verdict["sentence"],
+    }
+
+
+def event_rows(verdicts: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """The gates of a report in an event: key, title and verdict."""
+    return [
+        {"key": verdict["gate"]["key"], "title": verdict["gate"]["title"], "verdict": str(verdict["status"])}
+        for verdict in verdicts
+    ]

@@ -8,8 +8,16 @@ from django.utils.translation import ngettext
 
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.metrics.measurement import Measurement
-from evaluation.gates.metrics.metric import Request, Resources, Sample, Source, SuiteAnswers
-from evaluation.gates.policy.definition import COMPARED_WITH_BASE, COMPARED_WITH_PRODUCTION, Gate, GatePolicy
+from evaluation.gates.metrics.metric import (
+    COMPARED_WITH_BASE,
+    COMPARED_WITH_PRODUCTION,
+    Request,
+    Resources,
+    Sample,
+    Source,
+    SuiteAnswers,
+)
+from evaluation.gates.policy.definition import Gate, GatePolicy
 from evaluation.scores.slice_selector import Slice
 
 

@@ -48,7 +48,7 @@ class GateReportForm(forms.Form):
         """Selects the newest evaluation of a model that is no base model, and its baseline, where none is named."""
         run = self.initial_run("eval_run")
         if run is None and "eval_run" not in self.initial:
-            run = next((one for one in self.runs.values() if not one.backend.is_base_model), None)
+            run = next((candidate for candidate in self.runs.values() if not candidate.backend.is_base_model), None)
             run = run or next(iter(self.runs.values()), None)
         if run is None:
             return

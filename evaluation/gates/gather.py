@@ -23,11 +23,11 @@ from slmstudio.text.formatting import format_date_time
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class ExternalInputs:
     """What the facts of an evaluation depend on besides its stored outputs, and what others can change at any time.
 
-    ``removed``: outputs for documents that left the hold-out; the other attributes are those of ``RunFacts`` and
-    ``Resources``.
+    ``removed``: outputs for documents that left the hold-out; ``measurement``: what resources are measured on, None for
+    the evaluation itself; the other attributes are those of ``RunFacts`` and ``Resources``.
     """
 
     removed: list[EvalOutput]
@@ -36,46 +36,34 @@ class Surroundings:
     suite: SuiteAnswers
     price_per_hour: float
     production: Production
+    measurement: ResourceMeasurement | None
 
 
-def surroundings(policy: GatePolicy, run: EvalRun) -> Surroundings:
-    """The current surroundings of an evaluation; only what the gates of the policy need is read."""
+def external_inputs(policy: GatePolicy, run: EvalRun) -> ExternalInputs:
+    """The current ones of an evaluation; only what the gates of the policy need is read."""
     removed = membership.removed_documents(run)
     metadata: dict[int, Any] = {}
     if any(Slice.parse(gate.slice).key for gate in policy):
         documents = Document.objects.filter(eval_outputs__eval_run=run)
         metadata = dict(documents.values_list("pk", "metadata")) | membership.metadata_of(removed)
-    price = constraints_of(run).get("hardware_price_per_hour") if tests_source(policy, Source.RESOURCES) else 0
-    return Surroundings(
+    of_resources = tests_source(policy, Source.RESOURCES)
+    price = constraints_of(run).get("hardware_price_per_hour") if of_resources else 0
+    return ExternalInputs(
         removed=removed,
         slice_samples=membership.slice_samples(run.project_id),
         metadata=metadata,
         suite=suite_answers(run) if tests_source(policy, Source.REGRESSION_SUITE) else SuiteAnswers(),
         price_per_hour=float(price or 0),
         production=production_of(run) if needs_production(policy) else Production(),
+        measurement=resources.newest(run) if of_resources else None,
     )
 
 
-def gather(
-    policy: GatePolicy,
-    run: EvalRun,
-    baseline: EvalRun | None,
-    measurement: ResourceMeasurement | None = None,
-    around: Surroundings | None = None,
-) -> RunFacts:
-    """The facts of an evaluation for the gates of a policy.
-
-    Args:
-        policy: its gates say what is needed.
-        run: the evaluation, done.
-        baseline: the evaluation that it is compared with.
-        measurement: what resources are measured on; None: the evaluation itself.
-        around: its surroundings, where they were read already.
-    """
-    around = around or surroundings(policy, run)
+def gather(run: EvalRun, baseline: EvalRun | None, inputs: ExternalInputs) -> RunFacts:
+    """The facts of a finished evaluation and of its baseline for the gates of a policy."""
     rows = EvalOutput.objects.filter(eval_run=run).defer("gold", "raw", "error").order_by("document_id")
     outputs = _answers(rows)
-    requests = outputs
+    requests, measurement = outputs, inputs.measurement
     if measurement is not None:
         tags = {row.document: row.tags for row in outputs}
         requests = _answers(resources.as_outputs(measurement.requests, {key: list(tag) for key, tag in tags.items()}))
@@ -83,17 +71,17 @@ def gather(
     return RunFacts(
         outputs=outputs,
         requests=requests,
-        resources=resources_of(run, requests, measurement, price_per_hour=around.price_per_hour),
-        removed=_answers(around.removed),
+        resources=resources_of(run, requests, measurement, price_per_hour=inputs.price_per_hour),
+        removed=_answers(inputs.removed),
         disclosed=disclosure.disclosed_documents(run),
-        slice_samples=around.slice_samples,
-        metadata=around.metadata,
+        slice_samples=inputs.slice_samples,
+        metadata=inputs.metadata,
         families=families_of(run),
-        suite=around.suite,
+        suite=inputs.suite,
         baseline=dict(scores) if baseline is not None else None,
         baseline_name=baseline.short_name if baseline is not None else "",
         baseline_mismatch=_baseline_mismatch(run, baseline),
-        production=_other_model(run, around.production),
+        production=_other_model(run, inputs.production),
         resources_note=_measured_on(measurement),
     )
 

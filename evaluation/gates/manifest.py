@@ -117,7 +117,7 @@ def build_manifest(report: GateReport) -> Manifest:
     if report.provenance:
         entries["provenance"] = facts_hash(report.provenance)
     if tests_source(gates_of(report.policy), Source.REGRESSION_SUITE):
-        entries["pins"] = report.pins_sha256 or suite_hash(suite_answers(eval_run))
+        entries["pins"] = report.suite_sha256 or suite_hash(suite_answers(eval_run))
     return entries
 
 
@@ -191,23 +191,23 @@ def verify(report: GateReport, *, files: bool = True) -> list[ManifestCheck]:
     if not files:
         computed = now["scores"]
         now = {**_from_rows(report), **_from_files(report, modified_since=report.created_at.timestamp())}
-        if _scorer_changed(report) and now["scores"]() == report.packet["scores"]:
+        if _scorer_changed(report) and now["scores"]() == report.manifest["scores"]:
             now["scores"] = partial(_cached, f"{report.pk}:{scorer_code()}", "scores", computed)
     checks = []
     for name in ENTRIES:
-        if name not in report.packet or name not in now:
+        if name not in report.manifest or name not in now:
             continue
         try:
-            checks.append(ManifestCheck(name, report.packet[name], now[name]()))
+            checks.append(ManifestCheck(name, report.manifest[name], now[name]()))
         except (OSError, ModelUnavailable, outputs.InvalidOutputs, ValueError, KeyError) as error:
-            checks.append(ManifestCheck(name, report.packet[name], "", _error_message(error)))
+            checks.append(ManifestCheck(name, report.manifest[name], "", _error_message(error)))
     return checks
 
 
 def _scorer_changed(report: GateReport) -> bool:
     """Whether the scorer has another code than the one that the report recorded, under the same version."""
     code = (report.provenance.get("report") or {}).get("scorer_code")
-    return bool(code) and code != scorer_code() and report.packet["scorer"] == SCORER_VERSION
+    return bool(code) and code != scorer_code() and report.manifest["scorer"] == SCORER_VERSION
 
 
 def _error_message(error: Exception) -> str:
@@ -241,7 +241,7 @@ def _from_rows(report: GateReport) -> dict[str, Callable[[], str]]:
         "verdicts": verdicts_hash(report),
         "provenance": facts_hash(report.provenance),
     }
-    if "pins" in report.packet:
+    if "pins" in report.manifest:
         hashes["pins"] = suite_hash(suite_answers(run))
     if report.measurement is not None:
         hashes["measurement"] = report.measurement.sha256
@@ -253,22 +253,22 @@ def _from_files(report: GateReport, *, modified_since: float | None = None) -> d
     run, baseline, other = report.eval_run, report.baseline, report.production_run
     outputs_file = artifacts.local_path(run.outputs_key)
     dataset_file = artifacts.local_path(run.dataset.artifact_key)
-    found: list[tuple[str, Path, Callable[[], str]]] = [
+    files: list[tuple[str, Path, Callable[[], str]]] = [
         *run.backend.files(),
         ("dataset", dataset_file, lambda: sha256_file(dataset_queries.file_path(run.dataset))),
         ("holdout", dataset_file, lambda: _holdout_hash(run)),
         ("outputs", outputs_file, lambda: _outputs_hash(run)),
     ]
     if not run.backend.is_external:
-        found.append(("spec", _spec_file(run), lambda: _spec_hash(run)))
+        files.append(("spec", _spec_file(run), lambda: _spec_hash(run)))
     if baseline is not None:
-        found.append(("baseline", artifacts.local_path(baseline.outputs_key), lambda: _outputs_hash(baseline)))
+        files.append(("baseline", artifacts.local_path(baseline.outputs_key), lambda: _outputs_hash(baseline)))
     if other is not None:
-        found.append(("production", artifacts.local_path(other.outputs_key), lambda: _outputs_hash(other)))
+        files.append(("production", artifacts.local_path(other.outputs_key), lambda: _outputs_hash(other)))
     if modified_since is not None:
         return {
             name: partial(_cached_hash, name, path, make)
-            for name, path, make in found
+            for name, path, make in files
             if _modified_since(path, modified_since)
         }
     more: dict[str, Callable[[], str]] = {}
@@ -280,13 +280,13 @@ def _from_files(report: GateReport, *, modified_since: float | None = None) -> d
     if other is not None:
         more["production_scores"] = lambda: scores_hash(summary.recompute_summary(other))
         more["production_facts"] = lambda: facts_hash(report.production)
-    if "pins" in report.packet:
+    if "pins" in report.manifest:
         more["pins"] = lambda: suite_hash(suite_answers(run))
     measurement = report.measurement
     if measurement is not None:
         more["measurement"] = lambda: resources.requests_hash(measurement.requests)
     return {
-        **{name: make for name, _, make in found},
+        **{name: make for name, _, make in files},
         **more,
         "schema": lambda: run.dataset.schema_version.compiled.hash,
         "scorer": lambda: SCORER_VERSION,
@@ -307,7 +307,7 @@ def _modified_since(path: Path, since: float) -> bool:
     """Whether a file, or anything in a folder, is missing or was modified after a moment."""
     try:
         return _changed_at(path.stat()) > since or (
-            path.is_dir() and any(_changed_at(one.lstat()) > since for one in path.rglob("*"))
+            path.is_dir() and any(_changed_at(file.lstat()) > since for file in path.rglob("*"))
         )
     except OSError:
         return True
@@ -319,17 +319,17 @@ def _cached_hash(name: str, path: Path, make: Callable[[], str]) -> str:
     if not path.exists():
         return make()  # raises the error for the missing file
     places = sorted([path, *path.rglob("*")]) if path.is_dir() else [path]
-    marks = [(str(one), *_file_stamp(one.lstat() if one != path else one.stat())) for one in places]
+    marks = [(str(place), *_file_stamp(place.lstat() if place != path else place.stat())) for place in places]
     return _cached(sha256_text(dumps(marks)), name, make)
 
 
 def _cached(mark: str, name: str, make: Callable[[], str]) -> str:
-    key = f"evaluation:packet:{name}:{mark}"
-    found: str | None = cache.get(key)
-    if found is None:
-        found = make()
-        cache.set(key, found, _WEEK)
-    return found
+    key = f"evaluation:manifest:{name}:{mark}"
+    value: str | None = cache.get(key)
+    if value is None:
+        value = make()
+        cache.set(key, value, _WEEK)
+    return value
 
 
 def _file_stamp(stat: os.stat_result) -> tuple[int, int, int, int]:
@@ -344,23 +344,23 @@ def _changed_at(stat: os.stat_result) -> float:
 
 def _holdout_hash(run: EvalRun) -> str:
     """SHA-256 over the lines of the hold-out in the file."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     with dataset_queries.file_path(run.dataset).open("rb") as file:
         for line in file:
             if loads(line, max_characters=None)["split"] == Split.HOLDOUT:
-                found.update(line)
-    return found.hexdigest()
+                digest.update(line)
+    return digest.hexdigest()
 
 
 def _spec_hash(run: EvalRun) -> str:
-    found = sha256_file(_spec_file(run))
-    if found != sha256_text(run.spec):
+    digest = sha256_file(_spec_file(run))
+    if digest != sha256_text(run.spec):
         raise outputs.InvalidOutputs("the stored text differs from the file.")
-    return found
+    return digest
 
 
 def _outputs_hash(run: EvalRun) -> str:
-    found = sha256_file(artifacts.local_path(run.outputs_key))
-    if found == run.outputs_sha256 and not outputs.rows_match_file(run):
+    digest = sha256_file(artifacts.local_path(run.outputs_key))
+    if digest == run.outputs_sha256 and not outputs.rows_match_file(run):
         raise outputs.InvalidOutputs("the stored rows differ from the file.")
-    return found
+    return digest

@@ -1,4 +1,5 @@
-"""The current production model: what answers for a project today, and its evaluation on the same documents.
+"""The current production model: what answers for a project today, its evaluation on the same documents, and the
+evaluations that the gates of a policy lack.
 
 It is the stable version of the deployment. Where nothing is deployed, it is the model that was approved last.
 """
@@ -8,16 +9,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Exists, OuterRef
+from django.urls import reverse
+from django.utils.http import urlencode
 
 from evaluation.audit import services as audit_services
-from evaluation.gates.metrics.findings import Status
-from evaluation.gates.policy.definition import COMPARED_WITH_PRODUCTION, GatePolicy
+from evaluation.gates.baselines import base_model_of, default_baseline, last_approved
+from evaluation.gates.metrics.measurement import VerdictStatus
+from evaluation.gates.metrics.metric import COMPARED_WITH_BASE, COMPARED_WITH_DEPLOYED, COMPARED_WITH_PRODUCTION
+from evaluation.gates.policy.definition import GatePolicy
 from evaluation.inference.backend import ModelKey
 from evaluation.models import Approval, EvalOutput, EvalRun, GateReport, ResourceMeasurement
 from evaluation.models.resources import hardware_of
 from evaluation.runs import resources
 from labeling.models import Contract, DatasetItem, Project
 from slmstudio.hooks import Hook
+from training.models import BaseModel
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class Production:
 
 def current_model(project: Project) -> ProductionModel | None:
     """The model that is in production; None where nothing is deployed or approved."""
-    deployed = next((found for found in stable_model.call(project) if found is not None), None)
+    deployed = next((model for model in stable_model.call(project) if model is not None), None)
     return deployed or _approved_last(project)
 
 
@@ -85,14 +91,14 @@ def production_of(run: EvalRun) -> Production:
         return Production(reason=reason, is_applicable=False)
     if model.key == run.backend.key and model.mode in ("", run.mode):
         return Production(model, reason=f"{model.label} is the current production model itself", is_applicable=False)
-    found = _comparable(run, model)
-    if found is None:
+    other = _comparable(run, model)
+    if other is None:
         reason = (
             f"the current production model {model.label} ({model.source}) has no evaluation on these documents; "
             f"evaluate it on the {run.get_split_display().lower()} of {run.dataset}"
         )
         return Production(model, reason=reason)
-    return Production(model, found)
+    return Production(model, other)
 
 
 def production_then(report: GateReport) -> Production:
@@ -100,7 +106,7 @@ def production_then(report: GateReport) -> Production:
     own = [row["status"] for row in report.verdicts if row["gate"]["compared_with"] == COMPARED_WITH_PRODUCTION]
     run, facts = report.production_run, report.production
     if run is None:
-        return Production(reason="as in the report", is_applicable=Status.INAPPLICABLE not in own)
+        return Production(reason="as in the report", is_applicable=VerdictStatus.INAPPLICABLE not in own)
     return Production(ProductionModel(run.backend.key, run.mode, facts["model"], facts["source"]), run)
 
 
@@ -117,7 +123,10 @@ def _comparable(run: EvalRun, model: ProductionModel) -> EvalRun | None:
         dataset__schema_version=run.dataset.schema_version_id,
         **({"mode": model.mode} if model.mode else {}),
     )
-    return next((one for one in rows.exclude(pk=run.pk).order_by("-number") if one.backend.key == model.key), None)
+    return next(
+        (candidate for candidate in rows.exclude(pk=run.pk).order_by("-number") if candidate.backend.key == model.key),
+        None,
+    )
 
 
 def common_scores(run: EvalRun, other: EvalRun) -> dict[int, Any]:
@@ -176,3 +185,64 @@ def _side(
         "hardware": hardware_of(facts) if not run.backend.is_external else "external",
         "at_once": int(facts.get("at_once") or run.at_once),
     }
+
+
+@dataclass(frozen=True)
+class MissingEvaluation:
+    """An evaluation that ``gates`` (titles) need. ``url``: the form that starts it, with its price; ``live``: the one
+    that is queued or running.
+    """
+
+    label: str
+    gates: list[str]
+    url: str
+    live: EvalRun | None
+
+
+def missing_evaluations(run: EvalRun, policy: GatePolicy) -> list[MissingEvaluation]:
+    """The evaluations that a report on ``run`` lacks under a policy."""
+    return [missing for missing in (_baseline(run, policy), _production(run, policy)) if missing is not None]
+
+
+def _baseline(run: EvalRun, policy: GatePolicy) -> MissingEvaluation | None:
+    gates = _titles(policy, COMPARED_WITH_DEPLOYED, COMPARED_WITH_BASE)
+    if not gates or default_baseline(run) is not None:
+        return None
+    approved = last_approved(run)
+    if approved is not None:
+        return _missing(run, approved.model_label, approved.backend.choice_key, approved.backend.key, gates)
+    number = base_model_of(run)
+    if number is None:
+        return None
+    base = BaseModel.objects.get(pk=number)
+    return _missing(run, base.name, f"base-{base.slug}", ModelKey(base_model=base.pk), gates)
+
+
+def _production(run: EvalRun, policy: GatePolicy) -> MissingEvaluation | None:
+    gates = _titles(policy, COMPARED_WITH_PRODUCTION)
+    production = production_of(run) if gates else None
+    if production is None or not production.is_applicable or production.run is not None or production.model is None:
+        return None
+    key = production.model.key
+    other = EvalRun.objects.with_model().of_model(key).order_by("-number").first()
+    choice = other.backend.choice_key if other is not None else f"endpoint-{key.endpoint}" if key.endpoint else ""
+    return _missing(run, production.model.label, choice, key, gates, production.model.mode) if choice else None
+
+
+def _titles(policy: GatePolicy, *compared_with: str) -> list[str]:
+    return [gate.title for gate in policy if gate.compared_with in compared_with]
+
+
+def _missing(
+    run: EvalRun, label: str, choice: str, key: ModelKey, gates: list[str], mode: str = ""
+) -> MissingEvaluation:
+    query: dict[str, str | int] = {
+        "model": choice,
+        "dataset": run.dataset.number,
+        "split": run.split,
+        "mode": mode or run.mode,
+        "at_once": run.at_once,
+    }
+    url = f"{reverse('eval_new', args=[run.project.slug])}?{urlencode(query)}"
+    live = EvalRun.objects.of_model(key).filter(project=run.project_id, split=run.split, dataset=run.dataset_id).live()
+    return MissingEvaluation(label, gates, url, live.order_by("-number").first())

@@ -90,27 +90,27 @@ class Section:
 
 def provenance_of(run: EvalRun, baseline: EvalRun | None) -> Facts:
     """The provenance of a report on an evaluation that is created now."""
-    found: Facts = {
+    facts: Facts = {
         "report": {"application": application(), "scorer_code": scorer_code()},
         "evaluation": _evaluation(run),
     }
     training, base = run.training_run, run.base_model
     if training is not None:
         base = training.base_model
-        found["training"] = _training(training)
+        facts["training"] = _training(training)
     if (classical := run.classical) is not None:
-        found["classical"] = _classical(classical)
+        facts["classical"] = _classical(classical)
     if base is not None:
-        found["base_model"] = _base_model(base, training)
+        facts["base_model"] = _base_model(base, training)
     if baseline is not None:
-        found["baseline"] = _evaluation(baseline)
-    return found
+        facts["baseline"] = _evaluation(baseline)
+    return facts
 
 
 def _evaluation(run: EvalRun) -> Facts:
     """Of a re-scoring: the environment of the evaluation whose outputs it scored, and the code that scored them."""
     facts = run.facts
-    found = {
+    recorded = {
         "number": run.number,
         "application": facts.get("application") or {},
         "environment": environment_of(facts),
@@ -118,7 +118,7 @@ def _evaluation(run: EvalRun) -> Facts:
         "scorer": run.scorer_version,
         "scorer_code": str(facts.get("scorer_code") or ""),
     }
-    return found if run.rescored_from is None else {**found, "outputs_of": run.rescored_from.number}
+    return recorded if run.rescored_from is None else {**recorded, "outputs_of": run.rescored_from.number}
 
 
 def _training(run: TrainingRun) -> Facts:
@@ -178,31 +178,31 @@ def environment_of(facts: Mapping[str, Any]) -> Facts:
 
 def sections(report: GateReport) -> list[Section]:
     """The provenance of a report for its page; empty for a report from before it was recorded."""
-    found = report.provenance
-    if not found:
+    stored = report.provenance
+    if not stored:
         return []
-    made = found["report"]
+    made = stored["report"]
     parts = [Section("Gate report", [*_application(made)])]
-    if base := found.get("base_model"):
+    if base := stored.get("base_model"):
         rows = [Fact("Name", base["name"]), *_rows(base, ("source", "reference", "licence"))]
         missing = "" if base["source"] == BaseModel.Source.HUB else "none: not from the hub"
         rows += [Fact("Revision on the hub", base["revision"] or missing), Fact("Files", base["sha256"], True)]
         if terms := base.get("license_record"):
             rows += [Fact(title, value) for title, value in LicenseRecord(**terms).rows()[1:]]
         parts.append(Section("Base model", rows))
-    if training := found.get("training"):
+    if training := stored.get("training"):
         title = f"Training run {training['number']}"
         rows = [*_application(training), *_environment(training), *_prompt(training), *_optimizer(training)]
         if silver := training.get("silver"):
             rows += [Fact("Silver labels", f"{silver['documents']:,} documents")]
             rows += [Fact("File of silver labels", silver["sha256"], True)]
         parts.append(Section(title, rows))
-    if classical := found.get("classical"):
+    if classical := stored.get("classical"):
         rows = [*_rows(classical, ("kind", "labels", "classes", "seed")), *_environment(classical)]
         rows.append(Fact("Hash of the labels", str(classical.get("labels_sha256", "")), True))
         parts.append(Section(f"Classical model {classical['number']}", rows))
     for name in ("evaluation", "baseline"):
-        if part := found.get(name):
+        if part := stored.get(name):
             parts.append(
                 Section(
                     _evaluation_title(name, part),

@@ -12,19 +12,17 @@ from evaluation.audit import services as audit_services
 from evaluation.comparison.services import get_or_create_comparison
 from evaluation.gates import manifest
 from evaluation.gates.baselines import check_answered, check_baseline, check_required_baseline
+from evaluation.gates.display import event_rows, overall
 from evaluation.gates.facts import measure
-from evaluation.gates.gather import Surroundings, gather, surroundings, tests_source
+from evaluation.gates.gather import ExternalInputs, external_inputs, gather, tests_source
 from evaluation.gates.holdout.alpha_spending import exhausted_reason, next_evaluation_number
 from evaluation.gates.holdout.membership import training_overlap
-from evaluation.gates.metrics.metric import Source
-from evaluation.gates.outcome import event_rows, overall
-from evaluation.gates.policy.definition import COMPARED_WITH_DEPLOYED
+from evaluation.gates.metrics.metric import COMPARED_WITH_DEPLOYED, Source
 from evaluation.gates.policy.services import current_policy, freeze_policy, gates_of
 from evaluation.gates.production import comparison_facts
 from evaluation.gates.provenance import provenance_of
 from evaluation.gates.verdicts import all_passed, summary_sentence, verdicts_for
-from evaluation.models import EvalRun, GatePolicy, GateReport, ResourceMeasurement
-from evaluation.runs import resources
+from evaluation.models import EvalRun, GatePolicy, GateReport
 from labeling.integrations import events
 from labeling.models import Project, Split
 from slmstudio.access import Action, require
@@ -37,7 +35,7 @@ ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
-class Basis:
+class ReportInputs:
     """What the verdicts of a report depend on besides stored outputs; it can change while they are computed.
 
     ``number``: of the hold-out evaluation. ``existing``: the newest report on the same policy, evaluation, baseline
@@ -48,15 +46,14 @@ class Basis:
     existing: GateReport | None
     number: int
     exhausted: str
-    measurement: ResourceMeasurement | None
     suite_sha256: str
-    surroundings: Surroundings
+    external: ExternalInputs
 
     @property
     def has_report(self) -> bool:
         """Whether the existing report has these verdicts already."""
-        report = self.existing
-        return report is not None and report.pins_sha256 == self.suite_sha256 and report.measurement == self.measurement
+        report, measurement = self.existing, self.external.measurement
+        return report is not None and report.suite_sha256 == self.suite_sha256 and report.measurement == measurement
 
 
 def create_report(*, eval_run: EvalRun, baseline: EvalRun | None, user: User | None) -> GateReport:
@@ -66,7 +63,7 @@ def create_report(*, eval_run: EvalRun, baseline: EvalRun | None, user: User | N
     answers to the regression suite changed since, or resources were measured again (which spends no alpha), a new
     report has the same number of the hold-out evaluation.
 
-    Verdicts are computed without a lock. The project is locked to store them, and only if their basis is still the
+    Verdicts are computed without a lock. The project is locked to store them, and only if their inputs are still the
     same; otherwise they are computed again.
 
     Raises:
@@ -87,20 +84,20 @@ def create_report(*, eval_run: EvalRun, baseline: EvalRun | None, user: User | N
 def _create(
     eval_run: EvalRun, baseline: EvalRun | None, user: User | None, *, is_locked: bool = False
 ) -> GateReport | None:
-    """One attempt; None where the basis changed before the report was stored."""
-    basis = _gather(eval_run, baseline)
-    if basis.existing is not None and basis.has_report:
-        return basis.existing
-    _check_compared_with(basis.policy, eval_run, baseline)
-    report = _judge(basis, eval_run, baseline, user)
+    """One attempt; None where the inputs changed before the report was stored."""
+    inputs = _gather(eval_run, baseline)
+    if inputs.existing is not None and inputs.has_report:
+        return inputs.existing
+    _check_compared_with(inputs.policy, eval_run, baseline)
+    report = _build_report(inputs, eval_run, baseline, user)
     if baseline is not None:
         get_or_create_comparison(a=baseline, b=eval_run)
     with transaction.atomic():
         _lock(eval_run.project_id)
         if not is_locked:
-            if _gather(eval_run, baseline) != basis:
+            if _gather(eval_run, baseline) != inputs:
                 return None
-            _check_compared_with(basis.policy, eval_run, baseline)
+            _check_compared_with(inputs.policy, eval_run, baseline)
         return _store(report, user)
 
 
@@ -109,49 +106,48 @@ def _lock(project_id: int) -> None:
     Project.objects.select_for_update(no_key=True).get(pk=project_id)
 
 
-def _gather(eval_run: EvalRun, baseline: EvalRun | None) -> Basis:
+def _gather(eval_run: EvalRun, baseline: EvalRun | None) -> ReportInputs:
     """Reads what can change. Raises Refused where no report can be created."""
     _check_runs(eval_run, baseline)
     policy = current_policy(project=eval_run.project)
     gates = gates_of(policy)
-    around = surroundings(gates, eval_run)
+    external = external_inputs(gates, eval_run)
     same = GateReport.objects.filter(
-        policy=policy, eval_run=eval_run, baseline=baseline, production_run=around.production.run
+        policy=policy, eval_run=eval_run, baseline=baseline, production_run=external.production.run
     )
     existing = same.order_by("-number").first()
-    return Basis(
+    return ReportInputs(
         policy=policy,
         existing=existing,
-        number=existing.look if existing is not None else next_evaluation_number(eval_run),
+        number=existing.holdout_number if existing is not None else next_evaluation_number(eval_run),
         exhausted=exhausted_reason(eval_run, gates, but=same),
-        measurement=resources.newest(eval_run) if tests_source(gates, Source.RESOURCES) else None,
-        suite_sha256=manifest.suite_hash(around.suite) if tests_source(gates, Source.REGRESSION_SUITE) else "",
-        surroundings=around,
+        suite_sha256=manifest.suite_hash(external.suite) if tests_source(gates, Source.REGRESSION_SUITE) else "",
+        external=external,
     )
 
 
-def _judge(basis: Basis, eval_run: EvalRun, baseline: EvalRun | None, user: User | None) -> GateReport:
+def _build_report(inputs: ReportInputs, eval_run: EvalRun, baseline: EvalRun | None, user: User | None) -> GateReport:
     """The unsaved report, without its number."""
-    gates = gates_of(basis.policy)
-    facts = gather(gates, eval_run, baseline, basis.measurement, basis.surroundings)
-    verdicts = verdicts_for(gates, measure(gates, facts), basis.number, exhausted=basis.exhausted)
+    gates = gates_of(inputs.policy)
+    facts = gather(eval_run, baseline, inputs.external)
+    verdicts = verdicts_for(gates, measure(gates, facts), inputs.number, exhausted=inputs.exhausted)
     report = GateReport(
         project=eval_run.project,
-        policy=basis.policy,
+        policy=inputs.policy,
         eval_run=eval_run,
         baseline=baseline,
-        production_run=basis.surroundings.production.run,
-        production=comparison_facts(basis.surroundings.production, eval_run, basis.measurement),
-        measurement=basis.measurement,
-        look=basis.number,
+        production_run=inputs.external.production.run,
+        production=comparison_facts(inputs.external.production, eval_run, inputs.external.measurement),
+        measurement=inputs.external.measurement,
+        holdout_number=inputs.number,
         verdicts=[verdict.as_dict() for verdict in verdicts],
         sentence=summary_sentence(verdicts),
         passed=all_passed(verdicts),
         created_by=user,
-        pins_sha256=basis.suite_sha256,
+        suite_sha256=inputs.suite_sha256,
         provenance=provenance_of(eval_run, baseline),
     )
-    report.packet = manifest.build_manifest(report)
+    report.manifest = manifest.build_manifest(report)
     return report
 
 
@@ -165,13 +161,13 @@ def _store(report: GateReport, user: User | None) -> GateReport:
     audit_services.record(
         project=report.project,
         user=user,
-        action="judged",
+        action="created",
         about=str(report),
         details={
             "evaluation": report.eval_run.number,
-            "look": report.look,
+            "holdout_evaluation": report.holdout_number,
             "sentence": report.sentence,
-            "packet": report.packet,
+            "manifest": report.manifest,
         },
     )
     events.emit(report.project, "gate_report.created", event_payload(report))
@@ -186,7 +182,7 @@ def event_payload(report: GateReport) -> dict[str, Any]:
         "baseline": report.baseline.number if report.baseline is not None else None,
         "model": report.eval_run.model_label,
         "policy": report.policy.number,
-        "holdout_evaluation": report.look,
+        "holdout_evaluation": report.holdout_number,
         "verdict": str(overall(report.verdicts)),
         "sentence": report.sentence,
         "gates": event_rows(report.verdicts),

@@ -12,28 +12,11 @@ from typing import Any
 from django.utils.translation import ngettext
 
 from evaluation.gates.metrics import METRICS
-from evaluation.gates.metrics.findings import ConfidenceLevels, Status
-from evaluation.gates.metrics.measurement import Measurement
+from evaluation.gates.metrics.measurement import ConfidenceLevels, Measurement, VerdictStatus
 from evaluation.gates.metrics.verdict_texts import effective_number
-from evaluation.gates.policy.defaults import default_policy
-from evaluation.gates.policy.definition import Gate, GateError, GatePolicy
+from evaluation.gates.policy.definition import Gate, GatePolicy
 from evaluation.stats import alpha_level
 from slmstudio.text.formatting import exact_percent
-
-__all__ = [
-    "METRICS",
-    "Gate",
-    "GateError",
-    "GatePolicy",
-    "Measurement",
-    "Status",
-    "Verdict",
-    "all_passed",
-    "default_policy",
-    "summary_sentence",
-    "verdict_for",
-    "verdicts_for",
-]
 
 #: begins the part of a verdict's sentence about its hold-out evaluation
 EVALUATION_NUMBER = ". Hold-out evaluation "
@@ -52,7 +35,7 @@ class Verdict:
     """
 
     gate: Gate
-    status: Status
+    status: VerdictStatus
     measured: float | None
     low: float | None
     high: float | None
@@ -74,7 +57,7 @@ class Verdict:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Verdict":
         """Reads the result of ``as_dict``."""
-        return cls(**{**data, "gate": Gate.from_json(data["gate"]), "status": Status(data["status"])})
+        return cls(**{**data, "gate": Gate.from_json(data["gate"]), "status": VerdictStatus(data["status"])})
 
 
 def verdict_for(gate: Gate, measurement: Measurement, number: int | None = None) -> Verdict:
@@ -144,26 +127,26 @@ def verdicts_for(
 
 def all_passed(verdicts: Sequence[Verdict]) -> bool:
     """Whether there are gates and every one of them passes that is applicable."""
-    applicable = [verdict for verdict in verdicts if verdict.status is not Status.INAPPLICABLE]
-    return bool(applicable) and all(verdict.status is Status.PASS for verdict in applicable)
+    applicable = [verdict for verdict in verdicts if verdict.status is not VerdictStatus.INAPPLICABLE]
+    return bool(applicable) and all(verdict.status is VerdictStatus.PASS for verdict in applicable)
 
 
 def summary_sentence(verdicts: Sequence[Verdict]) -> str:
     """The result of all gates: "Not ready to deploy. 5 of 7 gates pass, 1 fails, 1 is not proven."."""
     if not verdicts:
         return "Not ready to deploy. The policy has no gates."
-    count = {status: sum(verdict.status is status for verdict in verdicts) for status in Status}
-    total, passed = len(verdicts) - count[Status.INAPPLICABLE], count[Status.PASS]
+    count = {status: sum(verdict.status is status for verdict in verdicts) for status in VerdictStatus}
+    total, passed = len(verdicts) - count[VerdictStatus.INAPPLICABLE], count[VerdictStatus.PASS]
     if all_passed(verdicts):
         ready = "Ready to deploy. " + ngettext("The gate passes.", "All {n} gates pass.", total).format(n=total)
-        return f"{ready}{_inapplicable(count[Status.INAPPLICABLE])}"
+        return f"{ready}{_inapplicable(count[VerdictStatus.INAPPLICABLE])}"
     gates = ngettext("gate", "gates", total)
     parts = [f"{passed} of {total} {gates} {ngettext('passes', 'pass', passed)}"]
-    if failed := count[Status.FAIL]:
+    if failed := count[VerdictStatus.FAIL]:
         parts.append(ngettext("{n} fails", "{n} fail", failed).format(n=failed))
-    if unproven := count[Status.NOT_PROVEN]:
+    if unproven := count[VerdictStatus.NOT_PROVEN]:
         parts.append(ngettext("{n} is not proven", "{n} are not proven", unproven).format(n=unproven))
-    return f"Not ready to deploy. {', '.join(parts)}.{_inapplicable(count[Status.INAPPLICABLE])}"
+    return f"Not ready to deploy. {', '.join(parts)}.{_inapplicable(count[VerdictStatus.INAPPLICABLE])}"
 
 
 def _inapplicable(number: int) -> str:
@@ -174,7 +157,7 @@ def _inapplicable(number: int) -> str:
 
 def without_number(sentence: str) -> str:
     """A verdict's sentence without its status and hold-out evaluation; also of reports with earlier wording."""
-    status = next((str(one) for one in Status if sentence.startswith(f"{one}: ")), "")
+    status = next((str(candidate) for candidate in VerdictStatus if sentence.startswith(f"{candidate}: ")), "")
     text = sentence.removeprefix(f"{status}: ")
     for ending in (EVALUATION_NUMBER, ". Look "):
         text = text.partition(ending)[0]

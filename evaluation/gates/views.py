@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse
+from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_http_methods, require_POST
 
 from evaluation.gates.forms import GateReportForm
@@ -12,14 +13,13 @@ from evaluation.gates.holdout import disclosure
 from evaluation.gates.holdout.alpha_spending import exhausted_reason, next_evaluation_number
 from evaluation.gates.holdout.sample_size import ANY_ANNOTATOR, ROUND_ROBIN, queue_labels, required_labels
 from evaluation.gates.metrics import METRICS
-from evaluation.gates.missing_evaluations import missing_evaluations
 from evaluation.gates.policy.definition import GatePolicy as Gates
 from evaluation.gates.policy.services import current_policy, gates_of
-from evaluation.gates.production import needs_production, production_of
+from evaluation.gates.production import missing_evaluations, needs_production, production_of
 from evaluation.gates.services import create_report
-from evaluation.models import EvalRun, GatePolicy, GateReport
+from evaluation.models import EvalRun, GatePolicy
 from evaluation.stats import ALPHA, alpha_level
-from slmstudio.access import Action, Role, object_for, project_for
+from slmstudio.access import Action, Role, project_for
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment, redirect_to
 
@@ -71,11 +71,9 @@ def _price(run: EvalRun, form: GateReportForm, current: GatePolicy, policy: Gate
     """
     # A report that only follows a new measurement or a change of the regression suite has the same number.
     other = production_of(run).run if needs_production(policy) else None
-    same = GateReport.objects.filter(
-        policy=current, eval_run=run, baseline=form.initial_run("baseline"), production_run=other
-    )
+    same = current.reports.filter(eval_run=run, baseline=form.initial_run("baseline"), production_run=other)
     existing = same.order_by("-number").first()
-    number = existing.look if existing is not None else next_evaluation_number(run)
+    number = existing.holdout_number if existing is not None else next_evaluation_number(run)
     if exhausted_reason(run, policy, but=same) or (policy.single_evaluation and number > 1):
         return {"holdout_number": number, "level": None}
     spending = [gate for gate in policy if METRICS[gate.metric].spends_alpha]
@@ -87,8 +85,8 @@ def _price(run: EvalRun, form: GateReportForm, current: GatePolicy, policy: Gate
 @require_POST
 def open_outputs(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Opens the single outputs of a hold-out evaluation, with a ``reason``."""
-    runs = EvalRun.objects.select_related("dataset")
-    _, run = object_for(request.user, slug, Action.PROPOSE_POLICY, runs, number=number)
+    project = project_for(request.user, slug, Action.PROPOSE_POLICY)
+    run = get_object_or_404(project.eval_runs.select_related("dataset"), number=number)
     try:
         disclosure.open_outputs(run=run, user=request.user, reason=request.POST.get("reason", ""))
     except Refused as error:
@@ -99,9 +97,9 @@ def open_outputs(request: SignedInRequest, slug: str, number: int) -> HttpRespon
 @require_POST
 def queue(request: SignedInRequest, slug: str, number: int, key: str) -> HttpResponse:
     """Queues the labels that a gate needs; answers with what is missing then."""
-    reports = GateReport.objects.select_related("project", "policy", "eval_run__dataset__schema_version", "baseline")
-    project, report = object_for(request.user, slug, Action.CURATE, reports, number=number)
-    report.project = project
+    project = project_for(request.user, slug, Action.CURATE)
+    reports = project.gate_reports.select_related("policy", "eval_run__dataset__schema_version", "baseline")
+    report = get_object_or_404(reports, number=number)
     context: dict[str, Any] = {"project": project, "report": report}
     status = 200
     try:

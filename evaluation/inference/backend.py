@@ -10,13 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
-from evaluation.inference.classical_model import AbstractClassicalModel
-from evaluation.inference.completion import Completion
-from evaluation.inference.external_model import ExternalModel
-from evaluation.inference.output_text import classify_output
+from evaluation.inference.completion import Completion, ResponseStatus, classify_output
+from evaluation.inference.model_columns import AbstractClassicalModel, AbstractPrompt, ExternalModel
 from evaluation.inference.prices import Price
-from evaluation.inference.prompted_model import AbstractPrompt
-from evaluation.inference.response_status import ResponseStatus
 from evaluation.inference.spec import EvalSpec
 from labeling.models import DatasetVersion
 from slmstudio.contract.schema.compiled import CompiledSchema

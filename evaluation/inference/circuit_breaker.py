@@ -1,7 +1,6 @@
 """Ends a run over an endpoint that keeps failing."""
 
-from evaluation.inference.completion import Completion
-from evaluation.inference.response_status import ResponseStatus
+from evaluation.inference.completion import Completion, ResponseStatus
 
 #: (statuses, how many documents in a row with one of them end the run)
 _LIMITS = (

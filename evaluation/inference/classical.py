@@ -18,8 +18,8 @@ from evaluation.inference.backend import (
     ModelUnavailable,
     Task,
 )
-from evaluation.inference.classical_model import AbstractClassicalModel
 from evaluation.inference.classical_spec import ClassicalSpec, ClassicalTrainSpec
+from evaluation.inference.model_columns import AbstractClassicalModel
 from evaluation.inference.prices import Price, hourly_price
 from evaluation.inference.spec import EvalSpec
 from labeling.datasets import queries as dataset_queries
@@ -81,8 +81,8 @@ class ClassicalBackend(Backend):
         return self.model.dataset
 
     def labels(self) -> int | None:
-        found = self.model.facts.get("labels")
-        return None if found is None else int(found)
+        count = self.model.facts.get("labels")
+        return None if count is None else int(count)
 
     def describe(self, facts: Mapping[str, Any], spec: str) -> dict[str, str]:
         labels = self.labels()

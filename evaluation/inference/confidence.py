@@ -36,24 +36,24 @@ def per_field(text: str, ends: Sequence[int], logprobs: Sequence[float]) -> dict
     """
     if len(ends) != len(logprobs):
         raise ValueError(f"{len(ends)} tokens with {len(logprobs)} log-probabilities")
-    found: dict[str, FieldConfidence] = {}
+    confidences: dict[str, FieldConfidence] = {}
     for path, (start, end) in spans(text).items():
         tokens = zip(_ranges(ends), logprobs, strict=True)
         inside = [min(0.0, value) for (first, last), value in tokens if first < end and last > start and value == value]
         if inside:
-            found[path] = FieldConfidence(math.exp(min(inside)), math.exp(sum(inside) / len(inside)))
-    return found
+            confidences[path] = FieldConfidence(math.exp(min(inside)), math.exp(sum(inside) / len(inside)))
+    return confidences
 
 
 def first_tokens(text: str, ends: Sequence[int]) -> dict[str, int]:
     """Field path -> number of the first token of its value, which decides whether there is one. ``ends`` as above."""
-    found = {}
+    numbers = {}
     ranges = list(_ranges(ends))
     for path, (start, end) in spans(text).items():
         number = next((at for at, (first, last) in enumerate(ranges) if first < end and last > start), None)
         if number is not None:
-            found[path] = number
-    return found
+            numbers[path] = number
+    return numbers
 
 
 def _ranges(ends: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -66,33 +66,33 @@ def _ranges(ends: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 def spans(text: str) -> Spans:
     """Field path -> range of every scalar literal in a JSON object; numbers and words include the next character."""
-    found: Spans = {}
+    places: Spans = {}
     try:
         start = text.index("{")
-        _value(text, start, "", found, 0)
+        _value(text, start, "", places, 0)
     except (ValueError, IndexError):
         pass  # truncated, or not JSON: the complete fields are returned
-    return found
+    return places
 
 
-def _value(text: str, at: int, path: str, found: Spans, depth: int) -> int:
+def _value(text: str, at: int, path: str, places: Spans, depth: int) -> int:
     """Adds the scalars of the value that starts at ``at``; returns its end. Raises ValueError for invalid JSON."""
     if depth > _MAX_DEPTH:
         raise ValueError("too deep")
     if text[at] == "{":
-        return _members(text, at, path, found, depth)
+        return _members(text, at, path, places, depth)
     if text[at] == "[":
-        return _items(text, at, path, found, depth)
+        return _items(text, at, path, places, depth)
     quoted = text[at] == '"'
     match = (_STRING if quoted else _BARE).match(text, at)
     if match is None:
         raise ValueError("no value")
     if path:
-        found[path] = (at, match.end() if quoted else match.end() + 1)
+        places[path] = (at, match.end() if quoted else match.end() + 1)
     return match.end()
 
 
-def _members(text: str, at: int, path: str, found: Spans, depth: int) -> int:
+def _members(text: str, at: int, path: str, places: Spans, depth: int) -> int:
     at = _skip(text, at + 1)
     while text[at] != "}":
         name = _STRING.match(text, at)
@@ -101,7 +101,7 @@ def _members(text: str, at: int, path: str, found: Spans, depth: int) -> int:
         at = _skip(text, name.end())
         if text[at] != ":":
             raise ValueError("no colon")
-        at = _skip(text, _value(text, _skip(text, at + 1), join(path, _unquoted(name.group())), found, depth + 1))
+        at = _skip(text, _value(text, _skip(text, at + 1), join(path, _unquoted(name.group())), places, depth + 1))
         if text[at] == ",":
             at = _skip(text, at + 1)
         elif text[at] != "}":
@@ -109,10 +109,10 @@ def _members(text: str, at: int, path: str, found: Spans, depth: int) -> int:
     return at + 1
 
 
-def _items(text: str, at: int, path: str, found: Spans, depth: int) -> int:
+def _items(text: str, at: int, path: str, places: Spans, depth: int) -> int:
     at, number = _skip(text, at + 1), 0
     while text[at] != "]":
-        at = _skip(text, _value(text, at, join(path, number), found, depth + 1))
+        at = _skip(text, _value(text, at, join(path, number), places, depth + 1))
         number += 1
         if text[at] == ",":
             at = _skip(text, at + 1)

@@ -10,9 +10,8 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from evaluation.inference.clients.endpoint_config import EndpointConfig
-from evaluation.inference.clients.openai_options import TOKEN_LIMIT_PARAMETERS
-from evaluation.inference.external_model import ExternalModel
+from evaluation.inference.clients.openai_options import TOKEN_LIMIT_PARAMETERS, EndpointConfig
+from evaluation.inference.model_columns import ExternalModel
 from labeling.models import Project
 from slmstudio.errors import Refused
 from slmstudio.web import outbound

@@ -11,12 +11,11 @@ from typing import Any, Self
 from evaluation.inference.backend import Backend, EvaluatedModel, EvaluatedRun, ModelKey, ModelRun, Output, Task
 from evaluation.inference.circuit_breaker import CircuitBreaker
 from evaluation.inference.clients.document_client import DocumentClient
-from evaluation.inference.clients.endpoint_config import EndpointConfig
-from evaluation.inference.completion import Completion
+from evaluation.inference.clients.openai_options import EndpointConfig
+from evaluation.inference.completion import ANSWERED, STATUS_LABELS, Completion, ResponseStatus
 from evaluation.inference.endpoint_keys import endpoint_config
-from evaluation.inference.external_model import ExternalModel
+from evaluation.inference.model_columns import ExternalModel
 from evaluation.inference.prices import Price, TokenPrice
-from evaluation.inference.response_status import ANSWERED, STATUS_LABELS, ResponseStatus
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.output_json import scorable_json, strip_reasoning
 from slmstudio.database.fields import storable_text

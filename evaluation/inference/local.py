@@ -155,10 +155,10 @@ class LocalBackend(Backend):
         weights = self.weights()
         if not weights.folder.is_dir():
             raise ModelUnavailable(f"The folder of {weights.label} is missing ({weights.folder.name}).")
-        found = folder_hash(weights.folder)
-        if found != weights.sha256:
+        digest = folder_hash(weights.folder)
+        if digest != weights.sha256:
             raise ModelUnavailable(
-                f"The files of {weights.label} have changed: their hash is {found[:12]}, the recorded hash is "
+                f"The files of {weights.label} have changed: their hash is {digest[:12]}, the recorded hash is "
                 f"{weights.sha256[:12]}."
             )
 
@@ -259,10 +259,10 @@ class TransformersBackend(LocalBackend):
     def current_identity(self) -> dict[str, str]:
         base, version = self._run.base_model, self._run.model_version
         model = base or version
-        found = {"model": model.sha256 if model is not None else ""}
+        identity = {"model": model.sha256 if model is not None else ""}
         if version is not None and version.tokenizer_sha256:
-            found["tokenizer"] = version.tokenizer_sha256
-        return found
+            identity["tokenizer"] = version.tokenizer_sha256
+        return identity
 
     def files(self) -> list[FileHash]:
         folder = self.folder
@@ -316,13 +316,13 @@ class LlamaCppBackend(LocalBackend):
     def gguf_file(self) -> dict[str, str]:
         export = self.export
         name = f"{export.get_kind_display()} of {self._run.model_version}"
-        found = next((file for file in export.files if str(file["path"]).endswith(".gguf")), None)
-        if found is None:
+        file_entry = next((file for file in export.files if str(file["path"]).endswith(".gguf")), None)
+        if file_entry is None:
             raise ModelUnavailable(f"{name} has no file. Export it again.")
-        path = artifacts.local_path(export.folder_key) / str(found["path"])
+        path = artifacts.local_path(export.folder_key) / str(file_entry["path"])
         if not path.is_file():
             raise ModelUnavailable(f"The file {path.name} is missing. Export it again.")
-        return {"path": str(path), "sha256": str(found["sha256"])}
+        return {"path": str(path), "sha256": str(file_entry["sha256"])}
 
     def identity(self, run: EvaluatedRun) -> dict[str, str]:
         return {"file": self.export.sha256}
@@ -346,8 +346,8 @@ class LlamaCppBackend(LocalBackend):
 
 def window_plan(facts: Mapping[str, Any]) -> dict[str, Any] | None:
     """The values of the ``WindowPlan`` in the facts of a training run; None for runs from before there were any."""
-    found = facts.get("windows")
-    return {name: found[name] for name in ("size", "whole", "answer")} if found else None
+    plan = facts.get("windows")
+    return {name: plan[name] for name in ("size", "whole", "answer")} if plan else None
 
 
 def _tokenizer_hash(folder: Path) -> str:

@@ -93,7 +93,7 @@ class BatchGenerator:
         shared = self._common(rows)
         cache = self._start.expand(len(rows)) if shared and self._start else PrefixCache()
         mask = torch.ones((len(rows), shared), dtype=torch.long)
-        feeds = [one.prompt[shared:] for one in rows]
+        feeds = [item.prompt[shared:] for item in rows]
         drafts: list[list[int]] = [[] for _ in rows]
         while True:
             mask, logits = self._forward(rows, feeds, mask, cache, keep=1 + max(map(len, drafts)))
@@ -105,13 +105,13 @@ class BatchGenerator:
                 chosen = torch.tensor(going)
                 cache.select(chosen.to(self._loaded.device))
                 mask = mask[chosen]
-            drafts = [self._draft(one, len(rows)) for one in rows]
-            feeds = [[one.tokens[-1], *draft] for one, draft in zip(rows, drafts, strict=True)]
+            drafts = [self._draft(item, len(rows)) for item in rows]
+            feeds = [[item.tokens[-1], *draft] for item, draft in zip(rows, drafts, strict=True)]
 
     def _common(self, rows: Sequence[BatchItem]) -> int:
         """Tokens of the shared prefix; 0 if one of the prompts does not have it."""
         length = len(self._shared)
-        fits = all(len(one.prompt) > length and one.prompt[:length] == self._shared for one in rows)
+        fits = all(len(item.prompt) > length and item.prompt[:length] == self._shared for item in rows)
         return length if fits else 0
 
     def _forward(
@@ -128,8 +128,8 @@ class BatchGenerator:
         ids = torch.zeros((len(rows), width), dtype=torch.long)
         places = torch.zeros_like(ids)
         added = torch.zeros_like(ids)
-        for row, (one, feed) in enumerate(zip(rows, feeds, strict=True)):
-            first = len(one.prompt) + len(one.tokens) - 1 if one.tokens else len(one.prompt) - len(feed)
+        for row, (item, feed) in enumerate(zip(rows, feeds, strict=True)):
+            first = len(item.prompt) + len(item.tokens) - 1 if item.tokens else len(item.prompt) - len(feed)
             ids[row, width - len(feed) :] = torch.tensor(feed)
             places[row, width - len(feed) :] = torch.arange(first, first + len(feed))
             added[row, width - len(feed) :] = 1
@@ -145,13 +145,13 @@ class BatchGenerator:
         )
         return mask, result.logits
 
-    def _draft(self, one: BatchItem, rows: int) -> list[int]:
+    def _draft(self, item: BatchItem, rows: int) -> list[int]:
         """Tokens that probably come next: those the grammar forces, and a copy from the prompt or earlier outputs."""
-        room = min(self._fed // rows, one.max_tokens - len(one.tokens), 1 + _DRAFT) - 1
+        room = min(self._fed // rows, item.max_tokens - len(item.tokens), 1 + _DRAFT) - 1
         if room <= 0 or self._window:  # rejected tokens would push the prompt out of the window
             return []
-        draft = one.constraint.forced()[:room] if one.constraint else []
-        return draft + self._speculator.propose(one.read, one.tokens + draft, room - len(draft))
+        draft = item.constraint.forced()[:room] if item.constraint else []
+        return draft + self._speculator.propose(item.read, item.tokens + draft, room - len(draft))
 
     def _write(
         self,
@@ -163,27 +163,27 @@ class BatchGenerator:
     ) -> list[int]:
         """Adds tokens to each row and masks rejected ones; returns the positions of the rows that continue."""
         going = []
-        for place, (one, draft) in enumerate(zip(rows, drafts, strict=True)):
+        for place, (item, draft) in enumerate(zip(rows, drafts, strict=True)):
             ended, at = False, 0
             for at in range(len(draft) + 1):
-                ended = self._pick(one, logits[place, at - len(draft) - 1])
-                if ended or len(one.tokens) >= one.max_tokens or (at < len(draft) and one.tokens[-1] != draft[at]):
+                ended = self._pick(item, logits[place, at - len(draft) - 1])
+                if ended or len(item.tokens) >= item.max_tokens or (at < len(draft) and item.tokens[-1] != draft[at]):
                     break
             if at < len(draft):
                 mask[place, at - len(draft) :] = 0
-            if ended or len(one.tokens) >= one.max_tokens:
-                one.finish_reason = "stop" if ended else "length"
-                one.latency_ms = round((time.perf_counter() - began) * 1000, 2)
-                self._speculator.add(one.tokens)
+            if ended or len(item.tokens) >= item.max_tokens:
+                item.finish_reason = "stop" if ended else "length"
+                item.latency_ms = round((time.perf_counter() - began) * 1000, 2)
+                self._speculator.add(item.tokens)
             else:
                 going.append(place)
         return going
 
-    def _pick(self, one: BatchItem, logits: torch.Tensor) -> bool:
+    def _pick(self, item: BatchItem, logits: torch.Tensor) -> bool:
         """Adds the most probable allowed token; whether it ends the output."""
-        token = int((one.constraint.mask(logits) if one.constraint else logits).argmax())
-        one.tokens.append(token)
-        return token in self._stops or (one.constraint is not None and one.constraint.accept(token))
+        token = int((item.constraint.mask(logits) if item.constraint else logits).argmax())
+        item.tokens.append(token)
+        return token in self._stops or (item.constraint is not None and item.constraint.accept(token))
 
 
 def _window(config: Any) -> int:

@@ -209,12 +209,12 @@ class Generator:
             traceback.print_exc()
             outputs |= {row.id: self._answer(builder, row) for row in rows if row.id in items}
         else:
-            outputs |= {name: self._output(name, one) for name, one in items.items()}
+            outputs |= {name: self._output(name, item) for name, item in items.items()}
         yield from (outputs[row.id] for row in rows)
 
-    def _output(self, name: str, one: BatchItem) -> DocumentOutput:
-        text = self._encoder.decode(one.tokens)
-        return DocumentOutput(name, text, one.finish_reason, one.latency_ms, len(one.prompt), len(one.tokens), "")
+    def _output(self, name: str, item: BatchItem) -> DocumentOutput:
+        text = self._encoder.decode(item.tokens)
+        return DocumentOutput(name, text, item.finish_reason, item.latency_ms, len(item.prompt), len(item.tokens), "")
 
     def _constraint(self, builder: PromptBuilder, row: Row) -> Constraint | None:
         """The constraint of the output for a document or a window. Raises ConstraintError."""

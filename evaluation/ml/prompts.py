@@ -73,17 +73,17 @@ class DocumentOutput:
 
 def window_rows(row: Row, windows: Sequence[Window]) -> list[Row]:
     """The windows of a document as rows, with ids that no document has."""
-    return [Row(f"{row.id}\n{number}", row.split, one.text, None) for number, one in enumerate(windows)]
+    return [Row(f"{row.id}\n{number}", row.split, window.text, None) for number, window in enumerate(windows)]
 
 
 def merged_output(
     schema: CompiledSchema, row: Row, windows: Sequence[Window], outputs: Sequence[DocumentOutput], latency_ms: float
 ) -> DocumentOutput:
     """The output for a document from those of its windows, or that of the first window that has no complete one."""
-    incomplete = next((one for one in outputs if one.finish_reason != "stop"), None)
+    incomplete = next((output for output in outputs if output.finish_reason != "stop"), None)
     if incomplete is None:
-        confidences = [one.confidence or {} for one in outputs]
-        merged = merge_outputs(schema, row.text, windows, [one.raw for one in outputs], confidences)
+        confidences = [output.confidence or {} for output in outputs]
+        merged = merge_outputs(schema, row.text, windows, [output.raw for output in outputs], confidences)
         raw, confidence = merged.raw, None if outputs[0].confidence is None else merged.confidence
     else:
         raw, confidence = incomplete.raw, None
@@ -92,8 +92,8 @@ def merged_output(
         raw=raw,
         finish_reason="stop" if incomplete is None else incomplete.finish_reason,
         latency_ms=round(latency_ms, 2),
-        prompt_tokens=sum(one.prompt_tokens for one in outputs),
-        output_tokens=sum(one.output_tokens for one in outputs),
+        prompt_tokens=sum(output.prompt_tokens for output in outputs),
+        output_tokens=sum(output.output_tokens for output in outputs),
         error="" if incomplete is None else incomplete.error,
         confidence=confidence,
         windows=len(windows),
@@ -156,7 +156,7 @@ class PromptBuilder:
         self._rows = rows
         self.encoder = encoder
         self._schema_text = dumps(prompt_schema(schema.schema)) if spec.include_schema else None
-        self._examples = [FewShotExample(one.text, schema.canonical(one.gold)) for one in spec.examples]
+        self._examples = [FewShotExample(example.text, schema.canonical(example.gold)) for example in spec.examples]
 
     @classmethod
     def of_evaluation(
@@ -198,7 +198,7 @@ class PromptBuilder:
             windows = self.split(document)
         except Refused:
             return []
-        return [self.of(windows).prompt(one.text) for one in windows]
+        return [self.of(windows).prompt(window.text) for window in windows]
 
     def prompt(self, document: str) -> list[int]:
         """Token ids of a document's prompt."""
@@ -279,10 +279,10 @@ def selected_rows(rows: Iterable[Row], documents: DocumentsRef) -> list[Row]:
         if missing:
             raise Refused(f"The dataset has no document {missing[0]!r}.", code="dataset")
         return [there[name] for name in documents.ids]
-    found = of_split(rows, documents.split)
-    if not found:
+    selected = of_split(rows, documents.split)
+    if not selected:
         raise Refused(f"The dataset has no document in the split {documents.split}.", code="dataset")
-    return found
+    return selected
 
 
 def token_limit(spec: EvalSpec, schema: CompiledSchema, rows: Iterable[Row], encoder: Encoder) -> TokenLimit:

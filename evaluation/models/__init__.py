@@ -1,12 +1,11 @@
 """Tables of the evaluation side."""
 
-from evaluation.models.approvals import Approval
 from evaluation.models.audit import AuditEntry
 from evaluation.models.benchmarks import Benchmark
 from evaluation.models.classical import ClassicalModel
 from evaluation.models.comparison import Comparison
 from evaluation.models.endpoints import Endpoint
-from evaluation.models.gates import GatePolicy, GateReport, PolicyProposal
+from evaluation.models.gates import Approval, GatePolicy, GateReport, PolicyProposal
 from evaluation.models.label_issues import LabelChallenge, SuspectLabel
 from evaluation.models.pipeline import PipelineRun
 from evaluation.models.prelabels import PrelabelItem, PrelabelRun

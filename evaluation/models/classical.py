@@ -4,7 +4,7 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
-from evaluation.inference.classical_model import AbstractClassicalModel
+from evaluation.inference.model_columns import AbstractClassicalModel
 
 
 class ClassicalModel(AbstractClassicalModel):

@@ -7,7 +7,7 @@ from django.db import models
 from django.urls import reverse
 from django.utils import timezone
 
-from evaluation.inference.external_model import ExternalModel
+from evaluation.inference.model_columns import ExternalModel
 from labeling.models import Project
 
 

@@ -1,4 +1,4 @@
-"""Gate policies, proposals to change them, and gate reports."""
+"""Gate policies, proposals to change them, gate reports, and decisions on these."""
 
 from typing import Self
 
@@ -133,14 +133,14 @@ class GateReport(models.Model):
         related_name="+",
         help_text="what gates on resources use; empty: the evaluation itself",
     )
-    look = models.PositiveIntegerField(help_text="number of the hold-out evaluation, counting from 1")
+    holdout_number = models.PositiveIntegerField(help_text="number of the hold-out evaluation, counting from 1")
     verdicts = models.JSONField()
     sentence = models.CharField(max_length=300)
     passed = models.BooleanField()
-    packet = models.JSONField(help_text="the manifest: hashes by name")
+    manifest = models.JSONField(help_text="the manifest: hashes by name")
     provenance = models.JSONField(default=dict, blank=True, help_text="see evaluation.gates.provenance")
     # In the manifest of policies with a gate on the regression suite, whose answers change while outputs stay.
-    pins_sha256 = models.CharField(max_length=64, blank=True, default="")
+    suite_sha256 = models.CharField(max_length=64, blank=True, default="")
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
@@ -153,7 +153,7 @@ class GateReport(models.Model):
             models.UniqueConstraint(fields=["project", "number"], name="gate_report_number_once"),
             # The same verdicts have one report.
             models.UniqueConstraint(
-                fields=["policy", "eval_run", "baseline", "production_run", "pins_sha256", "measurement"],
+                fields=["policy", "eval_run", "baseline", "production_run", "suite_sha256", "measurement"],
                 name="gate_report_once",
                 nulls_distinct=False,
             ),
@@ -165,3 +165,25 @@ class GateReport(models.Model):
     def get_absolute_url(self) -> str:
         """The report's page."""
         return reverse("gate_report", args=[self.project.slug, self.number])
+
+
+class Approval(models.Model):
+    """A manager's decision on a gate report."""
+
+    class Decision(models.TextChoices):
+        """The decision. The labels are the actions in the audit log, so they stay."""
+
+        APPROVED = "approved", "Approved"
+        REJECTED = "rejected", "Rejected"
+
+    report = models.OneToOneField(GateReport, on_delete=models.PROTECT, related_name="approval")
+    decision = models.CharField(max_length=10, choices=Decision.choices)
+    reason = models.TextField()
+    manifest_sha256 = models.CharField(max_length=64)
+    # One for each gate that is not PASS: [{"gate", "title", "reason", "owner", "expires"}]
+    waiver = models.JSONField(null=True, blank=True)
+    decided_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="approvals")
+    decided_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"{self.report} {self.get_decision_display().lower()}"

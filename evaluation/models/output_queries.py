@@ -32,6 +32,11 @@ class EvalOutputQuerySet(models.QuerySet["EvalOutput"]):
         """With their documents, in the order of the dataset."""
         return self.select_related("document").order_by("document_id")
 
+    def counts(self) -> dict[str, int]:
+        """How many there are, ``n``, and how many of them are ``valid`` and ``exact``."""
+        valid, exact = (models.Count("pk", filter=models.Q(**{name: True})) for name in ("valid", "exact"))
+        return self.aggregate(n=models.Count("pk"), valid=valid, exact=exact)
+
     def in_state(self, state: str) -> Self:
         """``valid``, ``invalid``, ``exact``, ``inexact``, ``failed`` (no response), or with a problem of the whole:
         ``no_json``, ``missing_required`` (a required name is missing), ``extra_keys`` (an unknown name), ``rules`` (an

@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from evaluation.inference.backend import Backend
 from evaluation.inference.backends import backend_of
-from evaluation.inference.response_status import STATUS_LABELS, USABLE, ResponseStatus
+from evaluation.inference.completion import STATUS_LABELS, USABLE, ResponseStatus
 from evaluation.models.endpoints import Endpoint
 from labeling.models import Document, Project, SchemaVersion
 from slmstudio.runs.models import RetryableRun, RunQuerySet
@@ -103,7 +103,7 @@ class PrelabelRun(RetryableRun):
 class PrelabelItem(models.Model):
     """One document of a run: selected when the run starts, processed once.
 
-    The outcomes are in ``evaluation.inference.response_status``.
+    The outcomes are in ``evaluation.inference.completion``.
     """
 
     run = models.ForeignKey(PrelabelRun, on_delete=models.CASCADE, related_name="items", db_index=False)
@@ -114,8 +114,8 @@ class PrelabelItem(models.Model):
         default=ResponseStatus.WAITING.value,
     )
     detail = models.CharField(max_length=300, blank=True, help_text="the error, as a sentence")
-    looked_for = models.PositiveSmallIntegerField(default=0, help_text="values that need evidence in the text")
-    found = models.PositiveSmallIntegerField(default=0, help_text="of these, values with evidence")
+    evidence_needed = models.PositiveSmallIntegerField(default=0, help_text="values that need evidence in the text")
+    evidence_found = models.PositiveSmallIntegerField(default=0, help_text="of these, values with evidence")
     seconds = models.FloatField(default=0)
     tokens = models.PositiveIntegerField(default=0, help_text="input and output")
     tries = models.PositiveSmallIntegerField(default=0)

@@ -7,7 +7,7 @@ from django.db import models
 
 from evaluation.inference.backend import Backend
 from evaluation.inference.backends import backend_of
-from evaluation.inference.prompted_model import AbstractPrompt
+from evaluation.inference.model_columns import AbstractPrompt
 from evaluation.models.endpoints import Endpoint
 from labeling.models import DatasetVersion, Project, Study
 from training.models import BaseModel

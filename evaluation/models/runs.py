@@ -46,6 +46,12 @@ class EvalRunQuerySet(RunQuerySet["EvalRun"]):
             "created_by",
         )
 
+    def numbered(self, number: int) -> "EvalRun | None":
+        """The one with this number and its model, dataset and source; read through the runs of a project."""
+        return (
+            self.with_model().select_related("dataset__schema_version", "rescored_from").filter(number=number).first()
+        )
+
     def of_trained_models(self) -> Self:
         """Those of models that were trained here, on labels of the project."""
         return self.filter(TRAINED_HERE)

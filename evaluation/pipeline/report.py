@@ -26,7 +26,7 @@ def pipeline_report(pipeline: PipelineRun) -> dict[str, Any]:
     if pipeline.gate_report is not None:
         gates = pipeline.gate_report
         report["gates"] = {"sentence": gates.sentence, "passed": gates.passed, "verdicts": gates.verdicts}
-        report["hashes"] = gates.packet
+        report["hashes"] = gates.manifest
     report["seconds"] = {stage.name: round(stage.run.seconds or 0, 1) for stage in stages(pipeline)}
     report["seconds"]["total"] = round(pipeline.seconds or 0, 1)
     report["training"] = {"spec_sha256": sha256_text(pipeline.training_run.spec), **pipeline.training_run.facts}

@@ -143,7 +143,7 @@ def latest_pipeline(project: Project) -> dict[str, Any] | None:
     for name, key in keys.items():
         if key is not None:
             setattr(pipeline, name, runs[key])
-    return {"project": project, "loop": pipeline, "stages": stages(pipeline)}
+    return {"project": project, "pipeline": pipeline, "stages": stages(pipeline)}
 
 
 def on_evaluation_ended(run: EvalRun) -> None:

@@ -51,15 +51,15 @@ class PrelabelForm(forms.Form):
         versions = ModelVersion.objects.with_weights().filter(project=project).select_related("training_run")
         named = str((data or initial or {}).get("model", ""))
         own = [
-            (key, one)
-            for one in versions.order_by("-number")
-            if (key := f"version-{one.number}") == named or one.training_run.archived_at is None
+            (key, version)
+            for version in versions.order_by("-number")
+            if (key := f"version-{version.number}") == named or version.training_run.archived_at is None
         ]
-        others = [(f"endpoint-{one.pk}", one) for one in Endpoint.objects.in_use(project)]
+        others = [(f"endpoint-{endpoint.pk}", endpoint) for endpoint in Endpoint.objects.in_use(project)]
         self.models: dict[str, ModelVersion | Endpoint] = {**dict(own), **dict(others)}
         groups = [
-            ("Fine-tuned here", [(key, f"{one} ({one.origin})") for key, one in own]),
-            ("Endpoints", [(key, f"{one.name} ({one.model})") for key, one in others]),
+            ("Fine-tuned here", [(key, f"{version} ({version.origin})") for key, version in own]),
+            ("Endpoints", [(key, f"{endpoint.name} ({endpoint.model})") for key, endpoint in others]),
         ]
         model: Any = self.fields["model"]
         model.choices = [group for group in groups if group[1]]

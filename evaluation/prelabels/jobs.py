@@ -7,8 +7,7 @@ from typing import Any
 
 from evaluation.inference.backend import ModelUnavailable, Output, Task
 from evaluation.inference.circuit_breaker import EndpointError
-from evaluation.inference.completion import Completion
-from evaluation.inference.response_status import ResponseStatus
+from evaluation.inference.completion import Completion, ResponseStatus
 from evaluation.models import PrelabelItem, PrelabelRun
 from evaluation.prelabels import services
 from evaluation.prelabels.services import PrelabelWriter
@@ -131,12 +130,12 @@ def _rows(run: PrelabelRun, version: ModelVersion) -> Iterator[dict[str, Any]]:
     if dataset.schema_version_id == run.schema_version_id:
         for number, row in enumerate(dataset_queries.rows(dataset, Split.TRAIN)):
             yield {"id": f"known-{number}", "split": str(Split.TRAIN), "text": "", "gold": row["gold"]}
-    found = False
+    has_documents = False
     for items in _chunks(run):
         for pk, text in services.documents_of(items).items():
-            found = True
+            has_documents = True
             yield {"id": str(pk), "split": SPLIT, "text": text, "gold": None}
-    if not found:
+    if not has_documents:
         raise EndpointError("No documents left to process.")
 
 

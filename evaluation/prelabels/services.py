@@ -15,11 +15,10 @@ from django.db.models import Avg, Case, Count, Exists, OuterRef, Q, QuerySet, Su
 from django.utils.translation import ngettext
 
 from evaluation.audit import services as audit_services
-from evaluation.inference.completion import Completion
+from evaluation.inference.completion import ANSWERED, STATUS_LABELS, USABLE, Completion, ResponseStatus
 from evaluation.inference.endpoint_keys import endpoint_config
-from evaluation.inference.response_status import ANSWERED, STATUS_LABELS, USABLE, ResponseStatus
 from evaluation.models import Endpoint, PrelabelItem, PrelabelRun
-from evaluation.runs.batch_writer import BatchWriter
+from evaluation.runs.outputs import BatchWriter
 from labeling.annotation import predictions
 from labeling.datasets import queries as dataset_queries
 from labeling.documents.list import filters as listed
@@ -142,8 +141,8 @@ def start_prelabels(
 def _check_model(project: Project, version: ModelVersion | None, endpoint: Endpoint | None) -> None:
     if (version is None) == (endpoint is None):
         raise Refused("Choose one model: a fine-tuned model or an endpoint.", field="model")
-    for one in (version, endpoint):
-        if one is not None and one.project_id != project.pk:
+    for model in (version, endpoint):
+        if model is not None and model.project_id != project.pk:
             raise Refused("That model belongs to another project.", field="model")
     if version is not None and version.weights_deleted_at is not None:
         raise Refused(f"The weights of {version} were deleted. Train the model again.", field="model")
@@ -253,7 +252,7 @@ class PrelabelWriter(BatchWriter[tuple[int, Completion]]):
             pk = item.document_id or 0
             _fill(item, completions[pk], in_holdout.get(pk), evidence.get(pk, (0, 0)))
         PrelabelItem.objects.bulk_update(
-            items, ["outcome", "detail", "looked_for", "found", "seconds", "tokens", "tries"]
+            items, ["outcome", "detail", "evidence_needed", "evidence_found", "seconds", "tokens", "tries"]
         )
         return len(items)
 
@@ -279,7 +278,7 @@ def _fill(item: PrelabelItem, completion: Completion, in_holdout: bool | None, e
     if in_holdout is None or in_holdout:
         item.outcome, item.detail = (ResponseStatus.GONE if in_holdout is None else ResponseStatus.HELD_OUT), ""
     else:
-        item.looked_for, item.found = evidence
+        item.evidence_needed, item.evidence_found = evidence
 
 
 def pending_items(run: PrelabelRun) -> QuerySet[PrelabelItem]:
@@ -306,7 +305,7 @@ class RunStatistics:
     outcomes: list[tuple[str, str, int]]
     requested: int
     valid: dict[str, Any]
-    found: dict[str, Any]
+    with_evidence: dict[str, Any]
     usable: int
     withheld: int
     tokens: int
@@ -322,7 +321,7 @@ def run_statistics(run: PrelabelRun) -> RunStatistics:
         if name not in (ResponseStatus.WAITING, ResponseStatus.HELD_OUT, ResponseStatus.GONE)
     }
     sums = run.items.aggregate(
-        found=Sum("found"), looked_for=Sum("looked_for"), tokens=Sum("tokens"), seconds=Avg("seconds")
+        found=Sum("evidence_found"), needed=Sum("evidence_needed"), tokens=Sum("tokens"), seconds=Avg("seconds")
     )
     total = sum(requested.values())
     withheld = Prediction.objects.filter(
@@ -333,7 +332,7 @@ def run_statistics(run: PrelabelRun) -> RunStatistics:
         outcomes=[(name, STATUS_LABELS[ResponseStatus(name)], n) for name, n in outcomes],
         requested=total,
         valid=wilson(requested.get(ResponseStatus.VALID, 0), total),
-        found=wilson(sums["found"] or 0, sums["looked_for"] or 0),
+        with_evidence=wilson(sums["found"] or 0, sums["needed"] or 0),
         usable=sum(requested.get(name, 0) for name in USABLE),
         withheld=withheld,
         tokens=sums["tokens"] or 0,

@@ -4,15 +4,15 @@ from typing import Any
 
 from django.core.paginator import Paginator
 from django.http import HttpResponse
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_http_methods, require_safe
 
-from evaluation.inference.response_status import STATUS_LABELS, ResponseStatus
-from evaluation.models import Endpoint, PrelabelRun
+from evaluation.inference.completion import STATUS_LABELS, ResponseStatus
+from evaluation.models import PrelabelRun
 from evaluation.prelabels import services
 from evaluation.prelabels.forms import PrelabelForm
 from labeling.review import queries as review_queries
-from slmstudio.access import Action, object_for, project_for
+from slmstudio.access import Action, project_for
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment, query_param, redirect_to
 
@@ -23,9 +23,9 @@ PAGE = 30
 def prelabel_list(request: SignedInRequest, slug: str) -> HttpResponse:
     """Every run of the project, newest first, its endpoints, and the measured automation bias."""
     project = project_for(request.user, slug, Action.READ)
-    rows = PrelabelRun.objects.filter(project=project).with_model().order_by("-number")
+    rows = project.prelabel_runs.with_model().order_by("-number")
     page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
-    endpoints = list(Endpoint.objects.in_use(project))
+    endpoints = list(project.endpoints.in_use(project))
     context = {
         "project": project,
         "page": page,
@@ -79,23 +79,23 @@ def _new_context(project: Any, form: PrelabelForm) -> dict[str, Any]:
 @require_safe
 def run(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """One run: progress while it is live, the results, and its documents."""
-    rows = PrelabelRun.objects.with_model().select_related("project")
-    project, found = object_for(request.user, slug, Action.READ, rows, number=number)
+    project = project_for(request.user, slug, Action.READ)
+    row = get_object_or_404(project.prelabel_runs.with_model(), number=number)
     if is_htmx(request) and request.GET.get("part") == "live":
-        if not found.is_live:
+        if not row.is_live:
             return HttpResponse(headers={"HX-Refresh": "true"})
-        context = {"project": project, "run": found, "figures": services.run_statistics(found)}
+        context = {"project": project, "run": row, "figures": services.run_statistics(row)}
         return render(request, "evaluation/prelabels/run.html#live", context)
-    context = {"project": project, "run": found, "figures": services.run_statistics(found), **_items(request, found)}
+    context = {"project": project, "run": row, "figures": services.run_statistics(row), **_items(request, row)}
     if is_htmx(request):
         return render(request, "evaluation/prelabels/run.html#items", context)
     return render(request, "evaluation/prelabels/run.html", context)
 
 
-def _items(request: SignedInRequest, found: PrelabelRun) -> dict[str, Any]:
+def _items(request: SignedInRequest, row: PrelabelRun) -> dict[str, Any]:
     """The documents of a run, filtered by the status in the query string."""
     outcome = query_param(request, "outcome")
-    rows = services.items_of(found).select_related("document").defer("document__text", "document__metadata")
+    rows = services.items_of(row).select_related("document").defer("document__text", "document__metadata")
     if outcome in set(ResponseStatus):
         rows = rows.filter(outcome=outcome)
     else:

@@ -12,7 +12,7 @@ from evaluation.inference.backends import backend_class_of
 from evaluation.inference.circuit_breaker import EndpointError
 from evaluation.models import Endpoint, OptimizedPrompt
 from evaluation.prompts.search import Prompt, Space, Trial, example_sets, instructions
-from evaluation.runs import few_shot
+from evaluation.runs import run_documents
 from evaluation.scores.score_view import ScoreView
 from labeling.datasets import queries as dataset_queries
 from labeling.datasets import splits
@@ -145,7 +145,7 @@ class PromptSearch(StudyKind[PromptSpec]):
         prompt = _prompt_of(study)
         best = Space([], [], _measured(study, prompt)).best()
         assert best is not None
-        if few_shot.in_holdout(list(best.prompt.examples)):
+        if run_documents.in_holdout(list(best.prompt.examples)):
             raise Refused(_MOVED)
         OptimizedPrompt.objects.filter(pk=prompt.pk).update(
             instruction=best.prompt.instruction, examples=list(best.prompt.examples)
@@ -187,7 +187,7 @@ def validation_documents(dataset: DatasetVersion, count: int) -> list[int]:
     names = rows.values_list("document__external_id", "document_id")
     ordered = sorted(names, key=lambda row: splits.hash_fraction(dataset.seed, "prompt", row[0].encode()))
     keys = [pk for _, pk in ordered]
-    return [key for key in keys if not few_shot.in_holdout([key])][:count]
+    return [key for key in keys if not run_documents.in_holdout([key])][:count]
 
 
 def searched_documents(prompts: Any) -> list[int]:
@@ -198,7 +198,7 @@ def searched_documents(prompts: Any) -> list[int]:
 def space_of(prompt: OptimizedPrompt) -> Space:
     """What a search varies: reads the training documents outside the hold-out."""
     dataset = prompt.dataset
-    usual = few_shot.sample_few_shot_keys(dataset, Split.TRAIN)
+    usual = run_documents.sample_few_shot_keys(dataset, Split.TRAIN)
     items = dataset.items.filter(split=Split.TRAIN, document__holdout=False)
     keys = dict(items.values_list("document__external_id", "document_id"))
     compiled = dataset.schema_version.compiled
@@ -252,7 +252,7 @@ def _try(study: Study, prompt: OptimizedPrompt, tried: Prompt, rows: Rows) -> Tr
     schema, dataset = prompt.dataset.schema_version, prompt.dataset
     outputs: dict[str, Event] = {}
     facts: dict[str, Any] = dict(prompt.backend.facts())
-    if few_shot.in_holdout(list(tried.examples)):
+    if run_documents.in_holdout(list(tried.examples)):
         raise Refused(_MOVED)
 
     def documents_file() -> dict[str, Any]:
@@ -277,7 +277,7 @@ def _try(study: Study, prompt: OptimizedPrompt, tried: Prompt, rows: Rows) -> Tr
         instruction=tried.instruction,
         documents=lambda: ((key, row["text"]) for key, row in rows.items()),
         documents_file=documents_file,
-        examples=lambda: few_shot.rows_of(dataset, list(tried.examples)),
+        examples=lambda: run_documents.rows_of(dataset, list(tried.examples)),
         folder_key=study.folder_key,
         outputs=artifacts.local_path(f"{study.folder_key}/outputs.jsonl"),
         on_output=on_output,

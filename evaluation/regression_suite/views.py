@@ -38,29 +38,26 @@ def suite(request: SignedInRequest, slug: str) -> HttpResponse:
 def pin(request: SignedInRequest, slug: str, document: int) -> HttpResponse:
     """Pins a document, with an optional ``reason``."""
     project = project_for(request.user, slug, Action.PROPOSE_POLICY)
-    found = _document(project, document)
+    row = _document(project, document)
     try:
-        services.pin(project=project, document=found, user=request.user, reason=request.POST.get("reason", ""))
+        services.pin(project=project, document=row, user=request.user, reason=request.POST.get("reason", ""))
     except Refused as error:
-        return _answer(request, project, found, error=error.message)
-    return _answer(request, project, found)
+        return _answer(request, project, row, error=error.message)
+    return _answer(request, project, row)
 
 
 @require_POST
 def unpin(request: SignedInRequest, slug: str, document: int) -> HttpResponse:
     """Unpins a document. Requires the permission to set the gate policy, because gates test the suite."""
     project = project_for(request.user, slug, Action.SET_POLICY)
-    found = _document(project, document)
-    if not services.unpin(project=project, document=found, user=request.user, reason=request.POST.get("reason", "")):
-        messages.info(request, f"{found.external_id} was not pinned.")
-    return _answer(request, project, found)
+    row = _document(project, document)
+    if not services.unpin(project=project, document=row, user=request.user, reason=request.POST.get("reason", "")):
+        messages.info(request, f"{row.external_id} was not pinned.")
+    return _answer(request, project, row)
 
 
 def _document(project: Project, key: int) -> Document:
-    found: Document = get_object_or_404(
-        Document.objects.only("external_id", "project_id", "holdout"), project=project, pk=key
-    )
-    return found
+    return get_object_or_404(project.documents.only("external_id", "project_id", "holdout"), pk=key)
 
 
 def _answer(request: SignedInRequest, project: Project, document: Document, error: str = "") -> HttpResponse:

@@ -2,13 +2,14 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from evaluation.gates.facts import Answer, measure
-from evaluation.gates.gather import gather, surroundings
+from evaluation.gates.gather import external_inputs, gather
 from evaluation.gates.holdout.alpha_spending import exhausted_reason
 from evaluation.gates.policy.services import gates_of
 from evaluation.gates.production import production_then
@@ -20,7 +21,6 @@ from evaluation.inference.classical_spec import ClassicalSpec
 from evaluation.inference.local import LlamaCppBackend, LocalBackend
 from evaluation.inference.spec import EvalSpec, GgufRef
 from evaluation.models import EvalOutput, EvalRun, GateReport
-from evaluation.reproduction.differences import Change, Reproduction, changed_facts, changed_rates
 from evaluation.runs import outputs, run_documents, summary
 from labeling.datasets import queries as dataset_queries
 from slmstudio.contract.json_text import dumps, loads
@@ -32,6 +32,82 @@ from training.child_processes import ChildFailed, Event, run_child, spec_file
 from training.exports.services import gguf_spec
 from training.runs.reproduction import changed_files, run_on_device, train_again
 from training.spec import ModelRef
+
+#: facts of an environment that say nothing about the machine or its software
+_IGNORED = ("memory_bytes", "gpu_memory_bytes")
+_RATES = {
+    "schema_valid": "Schema-valid outputs",
+    "field_exact": "Field accuracy",
+    "document_exact": "Exact match",
+    "invariants_hold": "Rules",
+    "hallucinated": "Hallucinated values",
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """A fact, a rate or a verdict that is another one now."""
+
+    name: str
+    before: str
+    now: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.before or 'not recorded'} before, {self.now or 'none'} now"
+
+
+@dataclass
+class Reproduction:
+    """The result. ``environment``: changes by step (training, evaluation), which can be why something differs.
+
+    ``files``: of the model, that differ; None where it was not trained again. ``outputs``: ids of the documents whose
+    output differs, out of ``documents``.
+    """
+
+    environment: dict[str, list[Change]] = field(default_factory=dict)
+    files: list[str] | None = None
+    documents: int = 0
+    outputs: list[str] = field(default_factory=list)
+    rates: list[Change] = field(default_factory=list)
+    verdicts: list[Change] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether the model and every output are equal."""
+        return not (self.files or self.outputs or self.rates or self.verdicts)
+
+
+def changed_facts(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
+    """The facts of an environment that differ, package versions one by one. What was not recorded is listed, too."""
+    first, second = dict(_flat(before)), dict(_flat(now))
+    return [
+        Change(name, first.get(name, ""), second.get(name, ""))
+        for name in sorted(first.keys() | second.keys())
+        if first.get(name) != second.get(name)
+    ]
+
+
+def _flat(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value)
+        elif name not in _IGNORED:
+            yield name, str(value)
+
+
+def changed_rates(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
+    """The rates of two summaries of scores that differ."""
+    return [
+        Change(title, _rate(before.get(name)), _rate(now.get(name)))
+        for name, title in _RATES.items()
+        if _rate(before.get(name)) != _rate(now.get(name))
+    ]
+
+
+def _rate(rate: Any) -> str:
+    return f"{rate['k']} of {rate['n']}" if rate else ""
+
 
 #: stage, and how many are done of how many; 0 of 0 where that is unknown
 Progress = Callable[[str, int, int], None]
@@ -53,15 +129,15 @@ def reproduce(*, report: GateReport, folder: Path, outputs_only: bool, progress:
         raise Refused(f"{run.model_label} is an external model, which cannot be reproduced.", code="external")
     if not _spec_text(run):
         raise Refused(f"Evaluation {run.number} has no stored spec.", code="spec")
-    found = Reproduction()
-    found.environment["application"] = _application_changes(report)
+    result = Reproduction()
+    result.environment["application"] = _application_changes(report)
     try:
-        weights, gguf = _model(run, backend, folder, found, progress, outputs_only=outputs_only)
-        rows = _answer(run, backend, folder, found, progress, weights, gguf)
+        weights, gguf = _model(run, backend, folder, result, progress, outputs_only=outputs_only)
+        rows = _answer(run, backend, folder, result, progress, weights, gguf)
     except (ModelUnavailable, ChildFailed, NotEnoughGpus, FileNotFoundError) as error:
         raise Refused(str(error), code="failed") from error
-    _compare(report, rows, found)
-    return found
+    _compare(report, rows, result)
+    return result
 
 
 def _application_changes(report: GateReport) -> list[Change]:
@@ -84,24 +160,24 @@ def _model(
     run: EvalRun,
     backend: LocalBackend | ClassicalBackend,
     folder: Path,
-    found: Reproduction,
+    result: Reproduction,
     progress: Progress,
     *,
     outputs_only: bool,
 ) -> tuple[Path, GgufRef | None]:
     """The folder of the model, and the GGUF file that llama.cpp loads."""
     if isinstance(backend, ClassicalBackend):
-        return _classical_model(backend, folder, found, progress, outputs_only=outputs_only), None
+        return _classical_model(backend, folder, result, progress, outputs_only=outputs_only), None
     training, version = run.training_run, run.model_version
     if outputs_only or training is None or version is None:
         progress("checking the files of the model", 0, 0)
         backend.check_files()
         file = backend.gguf_file()
         return backend.folder, GgufRef(**file) if file is not None else None
-    with _timed(found, "training"):
+    with _timed(result, "training"):
         made = train_again(version=version, folder=folder / "training", on_event=_training_progress(progress))
-    found.environment["training"] = changed_facts(environment_of(training.facts), environment_of(made.facts))
-    found.files = changed_files(version, made.folder)
+    result.environment["training"] = changed_facts(environment_of(training.facts), environment_of(made.facts))
+    result.files = changed_files(version, made.folder)
     if not isinstance(backend, LlamaCppBackend):
         return made.folder, None
     progress("exporting to GGUF", 0, 0)
@@ -110,7 +186,7 @@ def _model(
     model = replace(spec.model, path=str(made.folder), sha256="")
     path = spec_file(replace(spec, model=model, output_dir=str(target)).to_yaml())
     try:
-        with _timed(found, "export"):
+        with _timed(result, "export"):
             run_child("training.ml.export_gguf", path, folder / "gguf.log")
     finally:
         path.unlink(missing_ok=True)
@@ -118,7 +194,7 @@ def _model(
 
 
 def _classical_model(
-    backend: ClassicalBackend, folder: Path, found: Reproduction, progress: Progress, *, outputs_only: bool
+    backend: ClassicalBackend, folder: Path, result: Reproduction, progress: Progress, *, outputs_only: bool
 ) -> Path:
     if outputs_only:
         progress("checking the files of the model", 0, 0)
@@ -128,13 +204,13 @@ def _classical_model(
     made = folder / "classical"
     path = spec_file(backend.training_spec(made).to_yaml())
     try:
-        with _timed(found, "training"):
+        with _timed(result, "training"):
             done = run_child("evaluation.ml.classical.train", path, folder / "training.log")["done"]
     finally:
         path.unlink(missing_ok=True)
-    found.environment["training"] = changed_facts(environment_of(backend.model.facts), environment_of(done))
-    before, now = ({one["path"]: one["sha256"] for one in folder_manifest(at)} for at in (backend.folder, made))
-    found.files = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    result.environment["training"] = changed_facts(environment_of(backend.model.facts), environment_of(done))
+    before, now = ({file["path"]: file["sha256"] for file in folder_manifest(at)} for at in (backend.folder, made))
+    result.files = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     return made
 
 
@@ -160,7 +236,7 @@ def _answer(
     run: EvalRun,
     backend: LocalBackend | ClassicalBackend,
     folder: Path,
-    found: Reproduction,
+    result: Reproduction,
     progress: Progress,
     weights: Path,
     gguf: GgufRef | None,
@@ -185,8 +261,8 @@ def _answer(
         documents=replace(stored.documents, path=str(dataset_queries.file_path(source.dataset))),
         outputs=str(file),
     )
-    events = _generate(backend, spec, folder, found, progress)
-    found.environment["evaluation"] = changed_facts(
+    events = _generate(backend, spec, folder, result, progress)
+    result.environment["evaluation"] = changed_facts(
         environment_of(source.facts), environment_of(events.get("start", {}))
     )
     compiled, documents = run.dataset.schema_version.compiled, run_documents.documents(run)
@@ -206,7 +282,7 @@ def _generate(
     backend: LocalBackend | ClassicalBackend,
     spec: EvalSpec | ClassicalSpec,
     folder: Path,
-    found: Reproduction,
+    result: Reproduction,
     progress: Progress,
 ) -> dict[str, Event]:
     count = total = 0
@@ -223,7 +299,7 @@ def _generate(
 
     path = spec_file(spec.to_yaml())
     try:
-        with _timed(found, "generation"):
+        with _timed(result, "generation"):
             return run_on_device(backend.command(path), folder / "outputs.log", on_event)
     finally:
         path.unlink(missing_ok=True)
@@ -232,40 +308,41 @@ def _generate(
 # -- the comparison ----------------------------------------------------------------------------------------------------
 
 
-def _compare(report: GateReport, rows: list[EvalOutput], found: Reproduction) -> None:
+def _compare(report: GateReport, rows: list[EvalOutput], result: Reproduction) -> None:
     run = report.eval_run
     stored = EvalOutput.objects.filter(eval_run=run).values_list(
         "document_id", "document__external_id", "raw", "finish_reason"
     )
     now = {row.document_id: (row.raw, row.finish_reason) for row in rows}
-    found.documents = len(stored)
-    found.outputs = [name for pk, name, raw, reason in stored.order_by("document_id") if now.get(pk) != (raw, reason)]
-    found.rates = changed_rates(run.scores, summary.summarize_outputs(run.dataset.schema_version.compiled, rows))
-    found.verdicts = _changed_verdicts(report, rows)
+    result.documents = len(stored)
+    result.outputs = [name for pk, name, raw, reason in stored.order_by("document_id") if now.get(pk) != (raw, reason)]
+    result.rates = changed_rates(run.scores, summary.summarize_outputs(run.dataset.schema_version.compiled, rows))
+    result.verdicts = _changed_verdicts(report, rows)
 
 
 def _changed_verdicts(report: GateReport, rows: list[EvalOutput]) -> list[Change]:
     """Gates on answers with another verdict. Resources keep the stored requests, the regression suite its answers."""
     run, policy = report.eval_run, gates_of(report.policy)
-    around = replace(surroundings(policy, run), production=production_then(report))
-    facts = gather(policy, run, report.baseline, report.measurement, around)
+    current = external_inputs(policy, run)
+    inputs = replace(current, production=production_then(report), measurement=report.measurement)
+    facts = gather(run, report.baseline, inputs)
     facts = replace(facts, outputs=[Answer(row.document_id, row.tags, row.score, row) for row in rows])
     same = GateReport.objects.filter(policy=report.policy, eval_run=run, baseline=report.baseline)
     exhausted = exhausted_reason(run, policy, but=same)
     now = {
         verdict.gate.key: verdict
-        for verdict in verdicts_for(policy, measure(policy, facts), report.look, exhausted=exhausted)
+        for verdict in verdicts_for(policy, measure(policy, facts), report.holdout_number, exhausted=exhausted)
     }
     return [
-        Change(str(one["gate"]["title"]), str(one["status"]), str(now[one["gate"]["key"]].status))
-        for one in report.verdicts
-        if one["status"] != now[one["gate"]["key"]].status
+        Change(str(row["gate"]["title"]), str(row["status"]), str(now[row["gate"]["key"]].status))
+        for row in report.verdicts
+        if row["status"] != now[row["gate"]["key"]].status
     ]
 
 
 @contextmanager
-def _timed(found: Reproduction, step: str) -> Iterator[None]:
+def _timed(result: Reproduction, step: str) -> Iterator[None]:
     """Stores the seconds that a step takes."""
     began = time.monotonic()
     yield
-    found.seconds[step] = round(time.monotonic() - began, 1)
+    result.seconds[step] = round(time.monotonic() - began, 1)

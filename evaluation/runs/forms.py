@@ -53,7 +53,7 @@ class EvaluationForm(forms.Form):
         versions = sorted(self.datasets.values(), key=lambda row: -row.number)
         choices: dict[str, Any] = {
             "model": [
-                (group, [(choice.key, choice.label) for choice in found]) for group, found in groups.items() if found
+                (group, [(choice.key, choice.label) for choice in models]) for group, models in groups.items() if models
             ],
             "dataset": [(str(row.number), _dataset_label(row)) for row in versions],
             "mode": services.decoding_modes(project.schema_version),

@@ -61,7 +61,7 @@ def _all_choices(project: Project) -> dict[str, list[ModelChoice]]:
         "Classical models": [
             ModelChoice(f"classical-{model.number}", _classical_label(model), model) for model in classical
         ],
-        "Optimized prompts": [ModelChoice(f"prompt-{one.number}", str(one), one) for one in prompts],
+        "Optimized prompts": [ModelChoice(f"prompt-{search.number}", str(search), search) for search in prompts],
         "Base models": [
             ModelChoice(f"base-{model.slug}", model.name, model)
             for model in BaseModel.objects.order_by("name")
@@ -80,11 +80,11 @@ def _trained(run: TrainingRun) -> list[ModelChoice]:
     if chosen is None:
         return [ModelChoice(f"run-{run.number}", f"{run}, still training: the evaluation starts after it", run)]
     choices = []
-    for one in sorted(run.model_versions.all(), key=lambda version: version.is_alternative):
-        if one.weights_deleted_at is None:
-            model: Model = one if one.is_alternative else run
-            key = one.choice_key
-            choices.append(ModelChoice(key, f"{one} ({one.origin})", model))
+    for version in sorted(run.model_versions.all(), key=lambda version: version.is_alternative):
+        if version.weights_deleted_at is None:
+            model: Model = version if version.is_alternative else run
+            key = version.choice_key
+            choices.append(ModelChoice(key, f"{version} ({version.origin})", model))
     return choices
 
 

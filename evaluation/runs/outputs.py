@@ -1,16 +1,17 @@
 """Outputs of an eval run: scored as they come, stored once each, and completed with a summary."""
 
 import json
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from django.db import transaction
 
 from evaluation.inference.backend import Backend
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import run_documents, summary
-from evaluation.runs.batch_writer import BatchWriter
-from evaluation.scores.measurements import benchmark_bounds
+from evaluation.scores.rates import benchmark_bounds
 from evaluation.scores.score_view import CORRECT_OUTCOMES, ScoreView
 from evaluation.stats import distribution
 from labeling.datasets.families import families_of
@@ -23,6 +24,36 @@ from slmstudio.runs.application import scorer_code
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import sha256_file
+
+Row = TypeVar("Row")
+#: results and seconds after which a batch is written
+BATCH = 25
+SECONDS = 2.0
+
+
+class BatchWriter(ABC, Generic[Row]):
+    """Collects results; a subclass writes them and the run's progress. A batch that failed is written again."""
+
+    def __init__(self) -> None:
+        self._pending: list[Row] = []
+        self._written_at = time.monotonic()
+
+    def put(self, row: Row) -> None:
+        """Takes one result, and writes the batch where it is due."""
+        self._pending.append(row)
+        if len(self._pending) >= BATCH or time.monotonic() - self._written_at >= SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes the pending results."""
+        if self._pending:
+            self.write(self._pending)
+            self._pending = []
+        self._written_at = time.monotonic()
+
+    @abstractmethod
+    def write(self, rows: Sequence[Row]) -> None:
+        """Writes one batch and moves the run's progress. Must be idempotent."""
 
 
 class InvalidOutputs(Exception):

@@ -12,9 +12,9 @@ from typing import Any, TextIO
 from evaluation.endpoints import permits
 from evaluation.inference.backend import Output
 from evaluation.inference.circuit_breaker import EndpointError
-from evaluation.inference.response_status import ResponseStatus
+from evaluation.inference.completion import ResponseStatus
 from evaluation.models import Endpoint, EvalOutput, EvalRun
-from evaluation.runs import few_shot, services, throughput
+from evaluation.runs import run_documents, services, throughput
 from evaluation.runs.outputs import OutputWriter
 from labeling.models import Document, Split
 from slmstudio.contract.json_text import JsonError, dumps, loads
@@ -160,7 +160,7 @@ class ResumedRecorder(Recorder):
         """Raises EndpointError before anything is changed, as ``_earlier_answers``."""
         run = self.run
         self._at_once = at_once
-        self._example_keys = set(few_shot.few_shot_keys(run))
+        self._example_keys = set(run_documents.few_shot_keys(run))
         now = {**run.backend.facts(), "examples": examples}
         earlier = self._earlier_answers(now)
         self._spent = max((float(event.get("elapsed") or 0) for event in earlier), default=0.0)

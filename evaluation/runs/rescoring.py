@@ -17,7 +17,7 @@ from evaluation.audit import services as audit_services
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import outputs, run_documents, summary
 from evaluation.runs.services import check_price
-from evaluation.runs.slices import current_slices
+from evaluation.runs.summary import current_slices
 from evaluation.scores.label_noise import LabelNoise
 from evaluation.stats import distribution
 from labeling.datasets.families import families_of
@@ -117,7 +117,7 @@ def target_versions(run: EvalRun) -> list[DatasetVersion]:
     """The newest dataset versions that a run can be re-scored with, newest first."""
     source = run.rescored_from or run
     rows = DatasetVersion.objects.filter(project=run.project_id).order_by("-number")
-    scored = [one.dataset_id for one in {source, run} if one.scorer_version == SCORER_VERSION]
+    scored = [scored_run.dataset_id for scored_run in {source, run} if scored_run.scorer_version == SCORER_VERSION]
     rows = rows.exclude(pk__in=scored)
     return list(rows[:20])
 
@@ -171,8 +171,8 @@ def process(run: EvalRun) -> None:
             made = []
             for line, event, key in batch:
                 row = rows[key]
-                one = outputs.scored_output(run, backend, compiled, document_id=keys[key], row=row, event=event)
-                made.append(one)
+                output = outputs.scored_output(run, backend, compiled, document_id=keys[key], row=row, event=event)
+                made.append(output)
                 copy.write(line)
                 digest.update(line)
             EvalOutput.objects.bulk_create(made)
@@ -208,12 +208,12 @@ def _batches(source: EvalRun, rows: dict[str, Any]) -> Iterator[list[tuple[bytes
 
 def _compare(noise: LabelNoise, source: EvalRun, made: list[EvalOutput]) -> None:
     """Compares new scores with the old ones of the same outputs."""
-    keys = [one.document_id for one in made]
+    keys = [output.document_id for output in made]
     old = EvalOutput.objects.filter(eval_run=source, document__in=keys)
     before = {key: (gold, score) for key, gold, score in old.values_list("document_id", "gold", "score")}
-    for one in made:
-        gold, score = before.get(one.document_id, (None, None))
-        noise.add(one.document_id, score, one.score, corrected=not same(gold, one.gold))
+    for output in made:
+        gold, score = before.get(output.document_id, (None, None))
+        noise.add(output.document_id, score, output.score, corrected=not same(gold, output.gold))
 
 
 def _copy_spec(source: EvalRun, run: EvalRun) -> None:
@@ -260,12 +260,12 @@ def _left_out(run: EvalRun, source: EvalRun) -> dict[str, Any]:
     mine = EvalOutput.objects.filter(eval_run=run).values("document")
     gone = EvalOutput.objects.filter(eval_run=source).exclude(document__in=mine)
     fresh = run.dataset.items.filter(split=run.split).exclude(document__in=mine)
-    found: dict[str, Any] = {}
+    counts: dict[str, Any] = {}
     for name, rows in (("gone", gone), ("unanswered", fresh)):
         names = rows.order_by("document_id").values_list("document__external_id", flat=True)
-        found[name] = rows.count()
-        found[f"{name}_ids"] = list(names[:MAX_LISTED])
-    return found
+        counts[name] = rows.count()
+        counts[f"{name}_ids"] = list(names[:MAX_LISTED])
+    return counts
 
 
 def _rates_before(source: EvalRun) -> dict[str, Any]:

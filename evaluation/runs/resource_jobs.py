@@ -98,7 +98,7 @@ class _Measured:
 
     def documents(self) -> Iterator[tuple[str, str]]:
         """(id, text) of the documents to send, without those that were moved to the hold-out."""
-        texts = {str(one["id"]): str(one["text"]) for one in run_documents.rows(self._run)}
+        texts = {str(row["id"]): str(row["text"]) for row in run_documents.rows(self._run)}
         for key, pk in self._keys.items():
             moved = Document.objects.filter(pk=pk, holdout=True)
             if key in texts and (self._run.split == Split.HOLDOUT or not with_retries(moved.exists)):

@@ -68,8 +68,10 @@ def send_obstacle(run: EvalRun) -> str:
 
 def newest(run: EvalRun) -> ResourceMeasurement | None:
     """The newest finished measurement of an evaluation, which is the one that counts."""
-    found: ResourceMeasurement | None = ResourceMeasurement.objects.filter(eval_run=run).done().order_by("-pk").first()
-    return found
+    measurement: ResourceMeasurement | None = (
+        ResourceMeasurement.objects.filter(eval_run=run).done().order_by("-pk").first()
+    )
+    return measurement
 
 
 def measurement_number(measurement: ResourceMeasurement) -> int:
@@ -90,7 +92,7 @@ def page(run: EvalRun) -> dict[str, Any]:
 
 def complete(measurement: ResourceMeasurement, *, requests: list[dict[str, Any]], facts: dict[str, Any]) -> None:
     """Summarizes a measurement and marks it as done. Idempotent."""
-    ordered = sorted(requests, key=lambda one: int(one["document"]))
+    ordered = sorted(requests, key=lambda request: int(request["document"]))
     rows = as_outputs(ordered)
     measurement.finish(
         progress_done=len(rows),
@@ -117,14 +119,14 @@ def as_outputs(requests: list[dict[str, Any]], tags: dict[int, list[str]] | None
     """Requests as unsaved outputs without text, as gates read them."""
     return [
         EvalOutput(
-            document_id=int(one["document"]),
-            tags=(tags or {}).get(int(one["document"]), []),
-            latency_ms=float(one["latency_ms"]),
-            prompt_tokens=int(one["prompt_tokens"]),
-            output_tokens=int(one["output_tokens"]),
-            finish_reason=str(one["finish_reason"]),
+            document_id=int(request["document"]),
+            tags=(tags or {}).get(int(request["document"]), []),
+            latency_ms=float(request["latency_ms"]),
+            prompt_tokens=int(request["prompt_tokens"]),
+            output_tokens=int(request["output_tokens"]),
+            finish_reason=str(request["finish_reason"]),
         )
-        for one in requests
+        for request in requests
     ]
 
 
@@ -139,12 +141,12 @@ def requests_text(requests: list[dict[str, Any]]) -> str:
     return dumps(
         [
             [
-                int(one["document"]),
-                round(1000 * float(one["latency_ms"])),
-                int(one["prompt_tokens"]),
-                int(one["output_tokens"]),
-                str(one["finish_reason"]),
+                int(request["document"]),
+                round(1000 * float(request["latency_ms"])),
+                int(request["prompt_tokens"]),
+                int(request["output_tokens"]),
+                str(request["finish_reason"]),
             ]
-            for one in requests
+            for request in requests
         ]
     )

@@ -6,12 +6,12 @@ from typing import Any
 
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import run_documents
-from evaluation.runs.slices import slices_by_metadata, slices_by_tag
 from evaluation.scores.rates import field_accuracy
 from evaluation.scores.score_view import ScoreView
 from evaluation.scores.slice_selector import KNOWN, NEW
 from evaluation.stats import by_family, effective_documents, family_upper
 from labeling.datasets import families
+from labeling.models import Document
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.scoring.protocols import SROIE_FIELDS
@@ -19,6 +19,7 @@ from slmstudio.contract.scoring.scorer import (
     DocumentScore,
     class_scores,
     cord,
+    metadata_slices,
     score_document,
     slices,
     sroie,
@@ -85,7 +86,7 @@ def family_facts(run: EvalRun, rows: Sequence[EvalOutput]) -> dict[str, Any]:
     of = _families(rows, families.families_of(run.dataset, run.split))
     counts = by_family((family, not row.exact, 1.0) for family, row in zip(of, rows, strict=True))
     if len(counts) < len(rows):
-        wrong = sum(one.part for one in counts) / len(rows)
+        wrong = sum(count.part for count in counts) / len(rows)
         facts = {
             "documents": len(rows),
             "families": len(counts),
@@ -152,3 +153,30 @@ def recompute_summary(run: EvalRun) -> dict[str, Any]:
         row.score = loads(dumps(score.as_dict()))
     of = families.families_of(run.dataset, run.split)
     return summarize_outputs(compiled, sorted(rows, key=lambda row: row.document_id), of)
+
+
+#: documents of a slice of a hold-out evaluation that is not open: with fewer, labels chosen by its figures fit
+#: the training data to the examination (``bench.gate_workflow``)
+MIN_HOLDOUT_DOCUMENTS = 20
+
+
+def is_shown(documents: int, *runs: EvalRun) -> bool:
+    """Whether figures over this number of documents may be shown of these runs."""
+    return documents >= MIN_HOLDOUT_DOCUMENTS or all(run.outputs_visible for run in runs)
+
+
+def slices_by_tag(rows: Sequence[EvalOutput], scores: Sequence[DocumentScore]) -> dict[str, Any]:
+    """Rates by the failure tags of the dataset version."""
+    return slices(scores, [row.tags for row in rows])
+
+
+def slices_by_metadata(rows: Sequence[EvalOutput], scores: Sequence[DocumentScore]) -> dict[str, Any]:
+    """Rates by the documents' current metadata. No part of the summary: metadata can change."""
+    metadata = dict(Document.objects.filter(pk__in=[row.document_id for row in rows]).values_list("pk", "metadata"))
+    return metadata_slices(scores, [metadata.get(row.document_id) for row in rows])
+
+
+def current_slices(rows: Iterable[EvalOutput]) -> dict[str, Any]:
+    """``slices_by_metadata`` of stored outputs."""
+    rows = list(rows)
+    return slices_by_metadata(rows, [DocumentScore.from_dict(row.score) for row in rows])

@@ -5,7 +5,7 @@ from typing import Any
 
 from evaluation.inference.backend import ModelUnavailable, Output, Task
 from evaluation.models import EvalRun
-from evaluation.runs import few_shot, run_documents
+from evaluation.runs import run_documents
 from labeling.datasets import queries as dataset_queries
 from labeling.models import Split
 from slmstudio.runs.models import BackgroundRun, Status
@@ -51,7 +51,7 @@ def evaluation_task(
         instruction=dataset.instruction if run.prompt is None else run.prompt.instruction,
         documents=documents,
         documents_file=lambda: _documents_file(run),
-        examples=lambda: few_shot.few_shot_examples(run),
+        examples=lambda: run_documents.few_shot_examples(run),
         folder_key=folder_key,
         outputs=artifacts.local_path(f"{folder_key}/outputs.jsonl"),
         on_output=on_output,

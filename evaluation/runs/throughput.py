@@ -26,7 +26,7 @@ def expected_rate(run: EvalRun) -> float | None:
         rescored_from=None,
     )
     earlier = rows.done().exclude(pk=run.pk).order_by("-number").only("latency", "facts", "at_once")[:MAX_EARLIER]
-    rates = [rate for one in earlier if (rate := _rate_of_finished(one))]
+    rates = [rate for other in earlier if (rate := _rate_of_finished(other))]
     return median(rates) if rates else None
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluation.scores.score_view import CORRECT_OUTCOMES
-from evaluation.scores.text_diff import diff_chars
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.scoring.scorer import ERROR_LABELS
 
@@ -68,8 +67,8 @@ def score_rows(*scores: Mapping[str, Any] | None) -> list[FieldRow]:
     With one score, gold is also marked where it differs from the output; with several, only the outputs are marked.
     """
     outcomes = [{row["path"]: row for row in _field_outcomes(score or {})} for score in scores]
-    paths = dict.fromkeys(path for found in outcomes for path in found)
-    return [_row(path, [found.get(path) for found in outcomes]) for path in paths]
+    paths = dict.fromkeys(path for by_path in outcomes for path in by_path)
+    return [_row(path, [by_path.get(path) for by_path in outcomes]) for path in paths]
 
 
 def split_rows(*scores: Mapping[str, Any] | None, most: int) -> tuple[list[FieldRow], list[FieldRow], int]:
@@ -79,26 +78,29 @@ def split_rows(*scores: Mapping[str, Any] | None, most: int) -> tuple[list[Field
     """
     outcomes = [{row["path"]: row for row in _field_outcomes(score or {})} for score in scores]
     paths: tuple[list[str], list[str]] = [], []
-    for path in dict.fromkeys(path for found in outcomes for path in found):
-        right = all(path in found and str(found[path]["outcome"]) in RIGHT for found in outcomes)
+    for path in dict.fromkeys(path for by_path in outcomes for path in by_path):
+        right = all(path in by_path and str(by_path[path]["outcome"]) in RIGHT for by_path in outcomes)
         paths[right].append(path)
     wrong, right_rows = (
-        [_row(path, [found.get(path) for found in outcomes]) for path in part[:most]] for part in paths
+        [_row(path, [by_path.get(path) for by_path in outcomes]) for path in part[:most]] for part in paths
     )
     return wrong, right_rows, sum(max(0, len(part) - most) for part in paths)
 
 
 def _field_outcomes(score: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The scored fields, then the unscored free text fields."""
-    return [*score.get("fields", []), *({**one, "outcome": FREE_TEXT, "error": ""} for one in score.get("free", ()))]
+    return [
+        *score.get("fields", []),
+        *({**field, "outcome": FREE_TEXT, "error": ""} for field in score.get("free", ())),
+    ]
 
 
-def _row(path: str, found: Sequence[Mapping[str, Any] | None]) -> FieldRow:
-    gold = text_of(next((outcome.get("gold") for outcome in found if outcome is not None), None))
-    cells = tuple(None if outcome is None else _cell(outcome, gold) for outcome in found)
+def _row(path: str, outcomes: Sequence[Mapping[str, Any] | None]) -> FieldRow:
+    gold = text_of(next((outcome.get("gold") for outcome in outcomes if outcome is not None), None))
+    cells = tuple(None if outcome is None else _cell(outcome, gold) for outcome in outcomes)
     marked: Pieces = [(False, gold)] if gold else []
-    if len(found) == 1 and found[0] is not None and found[0]["outcome"] == "wrong":
-        marked = highlighted(gold, text_of(found[0].get("output")), "delete")
+    if len(outcomes) == 1 and outcomes[0] is not None and outcomes[0]["outcome"] == "wrong":
+        marked = highlighted(gold, text_of(outcomes[0].get("output")), "delete")
     return FieldRow(path, marked, cells)
 
 
@@ -156,9 +158,9 @@ def confusion_matrices(scores: Mapping[str, Any]) -> list[ConfusionMatrix]:
 def _confusion_matrix(field: str, figures: Mapping[str, Any]) -> ConfusionMatrix:
     counts: Mapping[str, Mapping[str, int]] = figures["matrix"]
     rows = []
-    for name, found in figures["classes"].items():
+    for name, metrics in figures["classes"].items():
         others = [(output, count) for output, count in counts.get(name, {}).items() if output != name]
-        rows.append(ClassMetrics(name, found, tuple(sorted(others, key=lambda pair: (-pair[1], pair[0])))))
+        rows.append(ClassMetrics(name, metrics, tuple(sorted(others, key=lambda pair: (-pair[1], pair[0])))))
     rows.sort(key=lambda row: (-sum(count for _, count in row.confused_with), row.name))
     # "" (no class predicted) is the last column and row.
     outputs = {output for row in counts.values() for output in row}
@@ -171,3 +173,43 @@ def _confusion_matrix(field: str, figures: Mapping[str, Any]) -> ConfusionMatrix
     shown = matrix if len(columns) <= MAX_CLASSES else ()
     parts = (figures["right"], figures["decided"], figures["macro"])
     return ConfusionMatrix(field, *parts, tuple(rows), tuple(columns), shown)
+
+
+LONGEST_DIFF = 4000
+
+
+def diff_chars(a: str, b: str) -> list[tuple[str, str]]:
+    """The characters that differ: ("equal" | "delete" | "insert", text) pieces that turn ``a`` into ``b``.
+
+    The parts kept and deleted, joined, give ``a``; those kept and inserted give ``b``. Beyond the common
+    start and end, texts of more than ``LONGEST_DIFF`` characters count as entirely different.
+    """
+    from rapidfuzz.distance import Levenshtein
+
+    start = _common(a, b)
+    end = _common(a[start:][::-1], b[start:][::-1])
+    old, new = a[start : len(a) - end], b[start : len(b) - end]
+    pieces = [("equal", a[:start])]
+    if max(len(old), len(new)) > LONGEST_DIFF:
+        pieces += [("delete", old), ("insert", new)]
+    else:
+        for step in Levenshtein.opcodes(old, new):
+            kept, added = old[step.src_start : step.src_end], new[step.dest_start : step.dest_end]
+            if step.tag == "equal":
+                pieces.append(("equal", kept))
+            else:
+                pieces += [("delete", kept), ("insert", added)]
+    pieces.append(("equal", a[len(a) - end :]))
+    return [(op, text) for op, text in pieces if text]
+
+
+def _common(a: str, b: str) -> int:
+    """How many characters two texts have in common at their start: halved, not walked, because texts may be long."""
+    low, high = 0, min(len(a), len(b))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if a[low:middle] == b[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -88,10 +88,10 @@ class LabelNoise:
             "documents": self.documents,
             "corrected": len(self.corrected),
             "keys": self.corrected[:max_keys],
-            **{name: sum(getattr(one, attr) for one in self.fields.values()) for name, attr in names.items()},
+            **{name: sum(getattr(noise, attr) for noise in self.fields.values()) for name, attr in names.items()},
             "fields": [
-                {"field": pattern, **{name: getattr(one, attr) for name, attr in names.items()}}
-                for pattern, one in rows
+                {"field": pattern, **{name: getattr(noise, attr) for name, attr in names.items()}}
+                for pattern, noise in rows
             ],
         }
 

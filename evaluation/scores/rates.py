@@ -3,11 +3,11 @@
 Documents of one family are not independent, so each of them can take the families of the documents.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from evaluation.scores.score_view import FieldCount
-from evaluation.stats import mcnemar_exact
+from evaluation.scores.score_view import FieldCount, ScoreView
+from evaluation.stats import by_family, mcnemar_exact, quantile_lower, quantile_upper, share_interval
 from slmstudio import intervals
 from slmstudio.contract.scoring.scorer import clustered, wilson
 
@@ -22,10 +22,10 @@ def field_accuracy(counts: Sequence[FieldCount], families: Sequence[Hashable] | 
     ``families``: one for each document. Where some have several, the interval is not inside that of whole families.
     """
     correct, total = sum(count.correct for count in counts), sum(count.total for count in counts)
-    found = wilson(correct, total)
+    counted = wilson(correct, total)
     documents = sum(count.total > 0 for count in counts)
     if not documents:
-        return found
+        return counted
     rate = correct / total
     effective = float(documents)
     if 0 < correct < total and documents > 1:
@@ -38,7 +38,7 @@ def field_accuracy(counts: Sequence[FieldCount], families: Sequence[Hashable] | 
         by_family = clustered((family, count.correct, count.total) for family, count in rows)
         effective = min(effective, by_family.get("effective", effective))
     low, high = intervals.wilson(rate, max(1.0, effective))
-    return {**found, "low": low, "high": high}
+    return {**counted, "low": low, "high": high}
 
 
 def document_rate(has: Sequence[bool], families: Sequence[Hashable] | None = None) -> dict[str, Any]:
@@ -78,3 +78,23 @@ def is_mixed(change: float, better: int, worse: int) -> bool:
     fields weighs more in the rate, and each counts once in the test.
     """
     return (better != worse or change != 0) and (better - worse) * change <= 0
+
+
+def benchmark_bounds(
+    scores: Mapping[int, Any], times: Sequence[float], families: Mapping[int, int] | None = None
+) -> dict[str, Any]:
+    """Confidence intervals of a benchmark, ready for JSON. ``scores`` and ``families``: by document.
+
+    ``field_exact``: 95% interval over documents, or over families where some have several. ``p95_ms``:
+    one-sided bounds, None for too few requests.
+    """
+    counts = {document: ScoreView.of(score).count() for document, score in scores.items()}
+    units = by_family(
+        ((families or {}).get(document, document), count.correct, count.total) for document, count in counts.items()
+    )
+    low, high = share_interval([unit.part for unit in units], [unit.whole for unit in units])
+    return {
+        "field_exact": {"low": low, "high": high},
+        "p95_ms": {"low": quantile_lower(times), "high": quantile_upper(times)},
+        "requests": len(times),
+    }

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluation.gates.display import in_unit, measured
-from evaluation.gates.policy.definition import COMPARED_WITH_PRODUCTION
+from evaluation.gates.metrics.metric import COMPARED_WITH_PRODUCTION
 from evaluation.models import GateReport
 from labeling.models import Project
 from serving.models import Release

@@ -10,8 +10,7 @@ from django.db.models import Aggregate, Count, FloatField, Q
 from django.urls import reverse
 from django.utils import timezone
 
-from evaluation.approvals.actions import ReportAction
-from evaluation.approvals.decisions import CurrentState, void_reasons
+from evaluation.approvals.decisions import CurrentState, ReportAction, void_reasons
 from evaluation.gates.production import ProductionModel
 from evaluation.inference.backend import ModelKey
 from evaluation.models import Approval, EvalRun, GateReport

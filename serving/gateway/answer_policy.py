@@ -6,9 +6,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from evaluation.inference.output_text import classify_output
+from evaluation.inference.completion import ResponseStatus, classify_output
 from evaluation.inference.prices import cost_of_tokens
-from evaluation.inference.response_status import ResponseStatus
 from serving.confidence.calibration import Calibration
 from serving.confidence.policy import Assessment, Policy, Reason, asks_fallback, doubt, doubtful_fields
 from serving.gateway.external import ExternalModels, ExternalRoute

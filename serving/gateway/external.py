@@ -9,9 +9,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from evaluation.inference.clients.document_client import DocumentClient
-from evaluation.inference.clients.endpoint_config import EndpointConfig
-from evaluation.inference.completion import Completion
-from evaluation.inference.response_status import ANSWERED, STATUS_LABELS, ResponseStatus
+from evaluation.inference.clients.openai_options import EndpointConfig
+from evaluation.inference.completion import ANSWERED, STATUS_LABELS, Completion, ResponseStatus
 from serving.gateway.problems import Problem
 from serving.replicas.protocol import ModelOutput
 from slmstudio.contract.schema.compiled import CompiledSchema

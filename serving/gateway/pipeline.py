@@ -9,8 +9,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from evaluation.inference.output_text import classify_output
-from evaluation.inference.response_status import ResponseStatus
+from evaluation.inference.completion import ResponseStatus, classify_output
 from serving.budgets.limits import NO_LIMITS, Limits
 from serving.gateway.answer_policy import AnswerPolicyEvaluator, Outcome, assess, note_confidence
 from serving.gateway.external import ExternalModels

@@ -66,8 +66,7 @@ class CheckedEngine:
 
     async def answer(self, text: str) -> "ModelOutput":
         """The answer of the engine; one with the code ``invalid_output`` where its output is not valid."""
-        from evaluation.inference.output_text import classify_output
-        from evaluation.inference.response_status import ResponseStatus
+        from evaluation.inference.completion import ResponseStatus, classify_output
         from serving.replicas.protocol import ModelOutput
 
         answer = await self._engine.answer(text)

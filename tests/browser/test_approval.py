@@ -70,7 +70,7 @@ def test_approval_on_a_phone_and_void_after_a_correction(
         "Two people watch the pilot.",
         "Good enough for a pilot.",
         "printed by mona",
-        *report.packet.values(),
+        *report.manifest.values(),
     ):
         assert text in printed, text
 

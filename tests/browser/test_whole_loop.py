@@ -182,10 +182,10 @@ def _approve(page: Page) -> None:
 def _hashes_are_those_of_the_files() -> None:
     report = GateReport.objects.get()
     model = ModelVersion.objects.chosen().get()
-    assert report.packet["model"] == folder_hash(artifacts.local_path(model.folder_key))
-    assert report.packet["dataset"] == sha256_file(file_path(report.eval_run.dataset))
+    assert report.manifest["model"] == folder_hash(artifacts.local_path(model.folder_key))
+    assert report.manifest["dataset"] == sha256_file(file_path(report.eval_run.dataset))
     outputs = artifacts.local_path(f"{report.eval_run.folder_key}/outputs.jsonl")
-    assert report.packet["outputs"] == sha256_file(outputs)
+    assert report.manifest["outputs"] == sha256_file(outputs)
     assert Path(outputs).read_text().count("\n") == report.eval_run.outputs.count()
 
 

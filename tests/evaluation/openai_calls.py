@@ -4,8 +4,8 @@ import threading
 from dataclasses import replace
 from typing import Any
 
-from evaluation.inference.clients.endpoint_config import EndpointConfig
 from evaluation.inference.clients.openai_client import OpenAIClient
+from evaluation.inference.clients.openai_options import EndpointConfig
 from evaluation.inference.completion import Completion
 from slmstudio.contract.schema.compiled import compile_schema, dumps, loads
 from tests.evaluation.fake_openai import Fake

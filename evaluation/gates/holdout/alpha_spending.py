@@ -116,7 +116,7 @@ def exhausted_reason(eval_run: EvalRun, policy: GatePolicy, *, but: Iterable[Gat
     """
     own = {report.pk for report in but}
     earlier = [report for report in earlier_reports(eval_run) if report.pk not in own]
-    if any(report.look == 1 and gates_of(report.policy).single_evaluation for report in earlier):
+    if any(report.holdout_number == 1 and gates_of(report.policy).single_evaluation for report in earlier):
         return "an earlier single-evaluation policy used the full error budget of this hold-out: use a new hold-out"
     if policy.single_evaluation and earlier:
         return "this hold-out was evaluated before, and the policy allows one evaluation: use a new hold-out"

@@ -80,9 +80,9 @@ def disclosing_runs(run: EvalRun) -> list[EvalRun]:
     numbers = [int(number) for number in entries.values_list("details__evaluation", flat=True) if number]
     rows = EvalRun.objects.filter(project=run.project_id).on_holdout()
     opened = rows.filter(Q(opened_at__lt=made) | Q(number__in=numbers))
-    found = list(opened.select_related("opened_by").defer("spec", "scores").order_by("number"))
-    run.__dict__["_disclosing_runs"] = found
-    return found
+    runs = list(opened.select_related("opened_by").defer("spec", "scores").order_by("number"))
+    run.__dict__["_disclosing_runs"] = runs
+    return runs
 
 
 def made_at(run: EvalRun) -> datetime:

@@ -65,10 +65,10 @@ def price_sentence(policy: GatePolicy, number: int, held_out: int) -> str:
 
 def strictest_rate(policy: GatePolicy) -> tuple[Gate, float] | None:
     """The gate on all documents with the highest share of right ones, and that share; None without one."""
-    found = []
+    rates = []
     for gate in policy:
         metric = METRICS[gate.metric]
         share = gate.threshold if gate.operator == ">=" else round(1 - gate.threshold, 12)
         if metric.is_rate and metric.needs_labels and not gate.slice and not gate.field and 0 < share < 1:
-            found.append((gate, share))
-    return max(found, key=lambda row: row[1], default=None)
+            rates.append((gate, share))
+    return max(rates, key=lambda row: row[1], default=None)

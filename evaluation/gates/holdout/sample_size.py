@@ -13,9 +13,11 @@ from django.db.models.lookups import Exact
 from evaluation.audit import services as audit_services
 from evaluation.gates.holdout import membership
 from evaluation.gates.metrics import METRICS
+from evaluation.gates.metrics.measurement import VerdictStatus
 from evaluation.gates.metrics.rate_tests import rate_at_least
+from evaluation.gates.policy.definition import Gate
 from evaluation.gates.policy.services import gates_of
-from evaluation.gates.verdicts import Gate, Status, Verdict
+from evaluation.gates.verdicts import Verdict
 from evaluation.models import EvalOutput, GateReport
 from evaluation.scores.slice_selector import KNOWN, Slice
 from evaluation.stats import Outlook, alpha_level, estimated_outlook, outlook
@@ -83,7 +85,11 @@ def required_labels(report: GateReport) -> list[RequiredLabels]:
 
 
 def _needs_labels(verdict: Verdict) -> bool:
-    return verdict.status is Status.NOT_PROVEN and bool(verdict.needed) and METRICS[verdict.gate.metric].needs_labels
+    return (
+        verdict.status is VerdictStatus.NOT_PROVEN
+        and bool(verdict.needed)
+        and METRICS[verdict.gate.metric].needs_labels
+    )
 
 
 def _required_labels(report: GateReport, verdict: Verdict, available: int, samples: dict[int, str]) -> RequiredLabels:
@@ -96,8 +102,8 @@ def _required_labels(report: GateReport, verdict: Verdict, available: int, sampl
     since = since.exclude(pk__in=tested).exclude(pk__in=membership.samples_of_other_slices(samples, gate.slice))
     labeled = since.filter(state__in=LABELED_STATES).count()
     waiting = since.exclude(state__in=[*LABELED_STATES, DocumentState.SKIPPED]).count()
-    found = _outlook(report, verdict)
-    enough = None if found.enough is None else math.ceil(found.enough * for_one)
+    chance = _outlook(report, verdict)
+    enough = None if chance.enough is None else math.ceil(chance.enough * for_one)
     return RequiredLabels(
         gate.key,
         gate.title,
@@ -107,7 +113,7 @@ def _required_labels(report: GateReport, verdict: Verdict, available: int, sampl
         waiting,
         labeled,
         available,
-        replace(found, enough=enough),
+        replace(chance, enough=enough),
     )
 
 
@@ -116,7 +122,7 @@ def _outlook(report: GateReport, verdict: Verdict) -> Outlook:
     gate, metric = verdict.gate, METRICS[verdict.gate.metric]
     alpha = round(1 - gate.confidence, 12)
     if not gates_of(report.policy).single_evaluation:
-        alpha = alpha_level(report.look + 1, alpha)
+        alpha = alpha_level(report.holdout_number + 1, alpha)
     needed = verdict.needed or 0
     if verdict.allowed_failures is None:
         return estimated_outlook(verdict.n, needed, alpha)
@@ -129,8 +135,8 @@ def _outlook(report: GateReport, verdict: Verdict) -> Outlook:
     # Documents of families count as fewer independent ones, also those that are still to be labeled.
     share = verdict.effective / verdict.n if verdict.effective and verdict.n else 1.0
     n, right, more = round(verdict.n * share), round(right * share), math.ceil(needed * share)
-    found = outlook(min(right, n), n, more, threshold, alpha)
-    return found if found.enough is None else replace(found, enough=math.ceil(found.enough / share))
+    chance = outlook(min(right, n), n, more, threshold, alpha)
+    return chance if chance.enough is None else replace(chance, enough=math.ceil(chance.enough / share))
 
 
 def _documents_for_one(report: GateReport, verdict: Verdict, samples: dict[int, str]) -> float:

@@ -9,5 +9,3 @@ from evaluation.gates.metrics.metric import Metric
 
 #: name, as stored in policies -> metric, in the order of the policy form
 METRICS: dict[str, Metric] = {**answers.METRICS, **regression_suite.METRICS, **resources.METRICS}
-
-__all__ = ["METRICS", "Metric"]

@@ -58,8 +58,8 @@ def _fields(of: Callable[[ScoreView, Sample], tuple[int, int]]) -> Callable[[Sam
 
 def _families(sample: Sample, rows: Iterable[tuple[Any, float, float]]) -> tuple[FamilyCount, ...]:
     """The rows (document, part, whole) by family; empty where each document is its own."""
-    found = by_family((sample.families.get(key, (key,)), part, whole) for key, part, whole in rows)
-    return found if any(one.documents > 1 for one in found) else ()
+    counts = by_family((sample.families.get(key, (key,)), part, whole) for key, part, whole in rows)
+    return counts if any(count.documents > 1 for count in counts) else ()
 
 
 def _views(sample: Sample) -> dict[Any, ScoreView]:

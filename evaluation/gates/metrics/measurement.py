@@ -1,11 +1,13 @@
-"""What was measured for one gate."""
+"""What is measured for a gate, and what a test finds in it."""
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from enum import StrEnum
+from typing import NamedTuple, Self
 
-from evaluation.stats import FamilyCount
+from evaluation.gates.metrics.verdict_texts import count_words
+from evaluation.stats import FamilyCount, RequiredSample
 
 
 @dataclass(frozen=True)
@@ -68,3 +70,51 @@ class Measurement:
         if not all(math.isfinite(number) and number >= 0 for number in numbers):
             raise ValueError("measured values are finite and not negative")
         return cls(n=len(numbers), values=numbers, is_fresh=is_fresh, note=note)
+
+
+class VerdictStatus(StrEnum):
+    """The verdicts of a gate."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    NOT_PROVEN = "NOT PROVEN"
+    INAPPLICABLE = "INAPPLICABLE"
+
+
+class ConfidenceLevels(NamedTuple):
+    """The confidence of this hold-out evaluation; and the confidence and alpha of the next one, which is the one that
+    would use new labels."""
+
+    confidence: float
+    next_confidence: float
+    next_alpha: float
+
+
+class Finding(NamedTuple):
+    """The result of a test. ``low`` and ``high`` are one-sided bounds, ``required`` the sample that would pass.
+
+    ``is_estimate``: the required sample assumes the current rate and has no number of allowed failures.
+    ``effective``: how many independent documents the measured ones count as; None where each counts.
+    """
+
+    status: VerdictStatus
+    text: str
+    measured: float | None = None
+    low: float | None = None
+    high: float | None = None
+    k: int | None = None
+    required: RequiredSample | None = None
+    is_estimate: bool = False
+    effective: float | None = None
+
+
+def not_measured(
+    measurement: Measurement, required: RequiredSample | None, verb: str = "label", failing: str = "wrong"
+) -> Finding:
+    """Nothing was measured: the reason, or the sample that is required from scratch."""
+    if not measurement.is_applicable:
+        return Finding(VerdictStatus.INAPPLICABLE, measurement.reason)
+    if measurement.reason or required is None:
+        return Finding(VerdictStatus.NOT_PROVEN, measurement.reason or "not measured")
+    text = f"not measured; {verb} {required.more:,}, {count_words(required.allowed_failures)} {failing}"
+    return Finding(VerdictStatus.NOT_PROVEN, text, required=required)

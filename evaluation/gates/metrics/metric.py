@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
-from evaluation.gates.metrics.findings import ConfidenceLevels, Finding
-from evaluation.gates.metrics.measurement import Measurement
+from evaluation.gates.metrics.measurement import ConfidenceLevels, Finding, Measurement
 from evaluation.gates.metrics.units import PERCENT, Unit
 from evaluation.inference.prices import HardwarePrice, Price
 

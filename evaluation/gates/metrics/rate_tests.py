@@ -10,8 +10,7 @@ import math
 from typing import NamedTuple
 
 from evaluation.gates.metrics import verdict_texts as texts
-from evaluation.gates.metrics.findings import ConfidenceLevels, Finding, Status, not_measured
-from evaluation.gates.metrics.measurement import Measurement
+from evaluation.gates.metrics.measurement import ConfidenceLevels, Finding, Measurement, VerdictStatus, not_measured
 from evaluation.stats import (
     LossBound,
     RequiredSample,
@@ -33,14 +32,14 @@ def rate_at_least(threshold: float, measurement: Measurement, levels: Confidence
     k, n = measurement.k, measurement.n
     low, high = _rate_bounds(k, measurement, levels.confidence)
     effective = _effective(n - k, 1 - low, measurement, levels)
-    finding = Finding(Status.NOT_PROVEN, "", k / n, low, high, k, effective=effective)
+    finding = Finding(VerdictStatus.NOT_PROVEN, "", k / n, low, high, k, effective=effective)
     if low >= threshold:
         return finding._replace(
-            status=Status.PASS, text=f"{k:,} of {n:,}: at least {texts.format_bound(low)}, {needed}"
+            status=VerdictStatus.PASS, text=f"{k:,} of {n:,}: at least {texts.format_bound(low)}, {needed}"
         )
     if high < threshold:
         text = f"{k:,} of {n:,}: at most {texts.format_bound(high, threshold)}, {needed}"
-        return finding._replace(status=Status.FAIL, text=text)
+        return finding._replace(status=VerdictStatus.FAIL, text=text)
     required = _required_sample(k, n, threshold, levels, effective)
     best = None if effective else texts.best_case(n - k, n, threshold, levels.next_alpha)
     advice = texts.requirement(
@@ -60,13 +59,13 @@ def rate_at_most(
     k, n = measurement.k, measurement.n
     low, high = _rate_bounds(k, measurement, levels.confidence)
     effective = _effective(k, high, measurement, levels)
-    finding = Finding(Status.NOT_PROVEN, "", k / n, low, high, k, effective=effective)
+    finding = Finding(VerdictStatus.NOT_PROVEN, "", k / n, low, high, k, effective=effective)
     if high <= threshold:
         text = f"{k:,} of {n:,} {failing}: at most {texts.format_bound(high)}, {allowed}"
-        return finding._replace(status=Status.PASS, text=text)
+        return finding._replace(status=VerdictStatus.PASS, text=text)
     if low > threshold:
         text = f"{k:,} of {n:,} {failing}: at least {texts.format_bound(low, threshold)}, {allowed}"
-        return finding._replace(status=Status.FAIL, text=text)
+        return finding._replace(status=VerdictStatus.FAIL, text=text)
     required = _required_sample(n - k, n, round(1 - threshold, 12), levels, effective)
     best = None if effective else texts.best_case(k, n, 1 - threshold, levels.next_alpha)
     advice = texts.requirement(required, k / n < threshold, effective is not None, failing, best, _word(measurement))
@@ -146,14 +145,20 @@ def field_share_at_most(threshold: float, measurement: Measurement, levels: Conf
     what = f"{wrong:,.0f} of {counted:,.0f} fields wrong in {texts.documents(measurement.n)}"
     allowed = f"at most {exact_percent(threshold)} allowed"
     finding = Finding(
-        Status.NOT_PROVEN, "", share.estimate, share.low, share.high, share.losing_documents, effective=share.effective
+        VerdictStatus.NOT_PROVEN,
+        "",
+        share.estimate,
+        share.low,
+        share.high,
+        share.losing_documents,
+        effective=share.effective,
     )
     if share.high <= threshold:
         text = f"{what}: at most {texts.format_bound(share.high)}, {allowed}"
-        return finding._replace(status=Status.PASS, text=text)
+        return finding._replace(status=VerdictStatus.PASS, text=text)
     if share.low > threshold:
         text = f"{what}: at least {texts.format_bound(share.low, threshold)}, {allowed}"
-        return finding._replace(status=Status.FAIL, text=text)
+        return finding._replace(status=VerdictStatus.FAIL, text=text)
     advice = texts.requirement(
         share.required, share.estimate < threshold, share.is_estimate, families=_word(measurement)
     )
@@ -172,15 +177,15 @@ def field_share_at_least(threshold: float, measurement: Measurement, levels: Con
     what = f"{expected - missed:,.0f} of {expected:,.0f} values found in {texts.documents(measurement.n)}"
     needed = f"{exact_percent(threshold)} required"
     finding = Finding(
-        Status.NOT_PROVEN, "", 1 - share.estimate, 1 - share.high, 1 - share.low, share.losing_documents,
+        VerdictStatus.NOT_PROVEN, "", 1 - share.estimate, 1 - share.high, 1 - share.low, share.losing_documents,
         effective=share.effective,
     )  # fmt: skip
     if share.high <= limit:
         text = f"{what}: at least {texts.format_bound(1 - share.high)}, {needed}"
-        return finding._replace(status=Status.PASS, text=text)
+        return finding._replace(status=VerdictStatus.PASS, text=text)
     if share.low > limit:
         text = f"{what}: at most {texts.format_bound(1 - share.low, threshold)}, {needed}"
-        return finding._replace(status=Status.FAIL, text=text)
+        return finding._replace(status=VerdictStatus.FAIL, text=text)
     advice = texts.requirement(
         share.required, share.estimate < limit, share.is_estimate, "with a missed value", families=_word(measurement)
     )
@@ -199,15 +204,15 @@ def non_inferior(threshold: float, measurement: Measurement, levels: ConfidenceL
     what = f"{difference} compared with {measurement.baseline} on the same {texts.documents(measurement.n)}"
     allowed = f"{short_number(-100 * threshold)} points allowed"
     finding = Finding(
-        Status.NOT_PROVEN, "", 0.0 - loss.estimate, -worst, best, loss.losing_documents,
+        VerdictStatus.NOT_PROVEN, "", 0.0 - loss.estimate, -worst, best, loss.losing_documents,
         effective=loss.effective_documents,
     )  # fmt: skip
     if worst < threshold:
         text = f"{what}, at worst {texts.format_points(-worst)}; {allowed}"
-        return finding._replace(status=Status.PASS, text=text)
+        return finding._replace(status=VerdictStatus.PASS, text=text)
     if -best > threshold:
         text = f"{what}, at best {texts.format_points(best)}; {allowed}"
-        return finding._replace(status=Status.FAIL, text=text)
+        return finding._replace(status=VerdictStatus.FAIL, text=text)
     required, is_estimate = _required(loss, threshold, levels)
     advice = texts.requirement(required, loss.estimate < threshold, is_estimate, "worse", families=_word(measurement))
     text = f"{what}, at worst {texts.format_points(-worst, -threshold)}; {allowed}; {advice}"

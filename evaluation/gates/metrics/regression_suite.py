@@ -1,7 +1,6 @@
 """The metric of the regression suite: pinned documents that a model gets wrong."""
 
-from evaluation.gates.metrics.findings import ConfidenceLevels, Finding, Status, not_measured
-from evaluation.gates.metrics.measurement import Measurement
+from evaluation.gates.metrics.measurement import ConfidenceLevels, Finding, Measurement, VerdictStatus, not_measured
 from evaluation.gates.metrics.metric import Metric, Sample, Source
 from evaluation.gates.metrics.units import DOCUMENTS
 from slmstudio.text.formatting import short_number
@@ -26,11 +25,11 @@ def _test(threshold: float, measurement: Measurement, levels: ConfidenceLevels) 
     k = measurement.k
     allowed = f"at most {short_number(threshold)} allowed" if threshold else "none allowed"
     text = f"{k:,} of {measurement.n:,} pinned documents wrong; {allowed}"
-    finding = Finding(Status.PASS, text, k, k, k, k)
+    finding = Finding(VerdictStatus.PASS, text, k, k, k, k)
     if k > threshold:
-        return finding._replace(status=Status.FAIL)
+        return finding._replace(status=VerdictStatus.FAIL)
     if measurement.reason:
-        return finding._replace(status=Status.NOT_PROVEN, text=f"{text}; {measurement.reason}")
+        return finding._replace(status=VerdictStatus.NOT_PROVEN, text=f"{text}; {measurement.reason}")
     return finding
 
 

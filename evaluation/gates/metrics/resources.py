@@ -7,8 +7,7 @@ from typing import NamedTuple
 from django.utils.translation import ngettext
 
 from evaluation.gates.metrics import verdict_texts as texts
-from evaluation.gates.metrics.findings import ConfidenceLevels, Finding, Status, not_measured
-from evaluation.gates.metrics.measurement import Measurement
+from evaluation.gates.metrics.measurement import ConfidenceLevels, Finding, Measurement, VerdictStatus, not_measured
 from evaluation.gates.metrics.metric import Metric, Request, Sample, Source
 from evaluation.gates.metrics.units import GIGABYTES, MILLISECONDS, MONEY, PER_SECOND
 from evaluation.stats import (
@@ -86,7 +85,7 @@ def _no_verdict(measurement: Measurement, required: RequiredSample | None) -> Fi
     if not measurement.values:
         return not_measured(measurement, required, "measure", "over the limit")
     if not measurement.is_fresh:
-        return Finding(Status.NOT_PROVEN, "no current measurement: measure resources again")
+        return Finding(VerdictStatus.NOT_PROVEN, "no current measurement: measure resources again")
     return None
 
 
@@ -102,13 +101,13 @@ def _test_latency(threshold: float, measurement: Measurement, levels: Confidence
     high = quantile_upper(values, 0.95, levels.confidence)
     what = f"p95 of {texts.requests(measurement.n)} is {milliseconds(measured)}"
     allowed = f"at most {milliseconds(threshold)} allowed"
-    finding = Finding(Status.NOT_PROVEN, "", measured, low, high, within)
+    finding = Finding(VerdictStatus.NOT_PROVEN, "", measured, low, high, within)
     if high is not None and high <= threshold:
         text = f"{what}, at most {milliseconds(high)}; {allowed}"
-        return finding._replace(status=Status.PASS, text=text)
+        return finding._replace(status=VerdictStatus.PASS, text=text)
     if low is not None and low > threshold:
         text = f"{what}, at least {milliseconds(low)}; {allowed}"
-        return finding._replace(status=Status.FAIL, text=text)
+        return finding._replace(status=VerdictStatus.FAIL, text=text)
     bound = "too few requests for a bound" if high is None else f"up to {milliseconds(high)}"
     if required is None:
         advice = "more requests will not make this gate pass: latency must decrease"
@@ -159,7 +158,7 @@ def _test_mean(limit: float, measurement: Measurement, levels: ConfidenceLevels,
 
     mean = sum(values) / n
     what, needed = f"{texts.requests(n)} {wording.verb} {text(mean)}", f"{wording.good} {text(limit)} required"
-    finding = Finding(Status.NOT_PROVEN, "", wording.displayed(mean), is_estimate=True)
+    finding = Finding(VerdictStatus.NOT_PROVEN, "", wording.displayed(mean), is_estimate=True)
     high = mean_bound(values, "less", confidence=levels.confidence)
     low = mean_bound(values, "greater", confidence=levels.confidence)
     if required or high is None or low is None:
@@ -168,9 +167,9 @@ def _test_mean(limit: float, measurement: Measurement, levels: ConfidenceLevels,
     ends = sorted((wording.displayed(low), wording.displayed(high)))
     finding = finding._replace(low=ends[0], high=ends[1])
     if high <= limit:
-        return finding._replace(status=Status.PASS, text=f"{what}, {wording.good} {text(high)}; {needed}")
+        return finding._replace(status=VerdictStatus.PASS, text=f"{what}, {wording.good} {text(high)}; {needed}")
     if low > limit:
-        return finding._replace(status=Status.FAIL, text=f"{what}, {wording.bad} {text(low)}; {needed}")
+        return finding._replace(status=VerdictStatus.FAIL, text=f"{what}, {wording.bad} {text(low)}; {needed}")
     advice = "more requests will not make this gate pass at the current mean"
     if mean < limit:
         reach = (mean_bound(values, "less", confidence=levels.next_confidence) or high) - mean
@@ -185,7 +184,7 @@ def _test_memory(threshold: float, measurement: Measurement, levels: ConfidenceL
         return finding
     peak = max(measurement.values)
     text = f"{short_number(round(peak, 2))} GB peak; at most {short_number(threshold)} GB allowed"
-    return Finding(Status.PASS if peak <= threshold else Status.FAIL, text, peak, peak, peak)
+    return Finding(VerdictStatus.PASS if peak <= threshold else VerdictStatus.FAIL, text, peak, peak, peak)
 
 
 METRICS = {

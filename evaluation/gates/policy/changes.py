@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from evaluation.gates.policy.definition import COMPARED_WITH_BASE, Gate, GatePolicy
+from evaluation.gates.metrics.metric import COMPARED_WITH_BASE
+from evaluation.gates.policy.definition import Gate, GatePolicy
 from evaluation.scores.slice_selector import Slice
 from slmstudio.text.formatting import exact_percent
 
@@ -26,15 +27,15 @@ SINGLE_EVALUATION, REPEATED_EVALUATION = "a single hold-out evaluation", "any nu
 def changes(before: GatePolicy, after: GatePolicy) -> list[Change]:
     """The changes that turn one policy into another: removed gates, then changed ones, then added ones."""
     old, new = {gate.key: gate for gate in before}, {gate.key: gate for gate in after}
-    found = [Change(describe(gate), "") for key, gate in old.items() if key not in new]
+    listed = [Change(describe(gate), "") for key, gate in old.items() if key not in new]
     for key, gate in new.items():
         if key in old and _requirement(old[key]) != _requirement(gate):
-            found.append(_changed(old[key], gate))
-    found += [Change("", describe(gate)) for key, gate in new.items() if key not in old]
+            listed.append(_changed(old[key], gate))
+    listed += [Change("", describe(gate)) for key, gate in new.items() if key not in old]
     if before.single_evaluation != after.single_evaluation:
         texts = (SINGLE_EVALUATION if policy.single_evaluation else REPEATED_EVALUATION for policy in (before, after))
-        found.append(Change(*texts))
-    return found
+        listed.append(Change(*texts))
+    return listed
 
 
 def rebased(current: GatePolicy, base: GatePolicy, wanted: GatePolicy) -> GatePolicy:

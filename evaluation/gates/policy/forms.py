@@ -183,9 +183,9 @@ class PolicyForm(forms.Form):
         return gate
 
 
-def _same_gate(one: Gate, other: Gate) -> bool:
+def _same_gate(gate: Gate, other: Gate) -> bool:
     names = ("metric", "slice", "field", "value")
-    return all(getattr(one, name) == getattr(other, name) for name in names)
+    return all(getattr(gate, name) == getattr(other, name) for name in names)
 
 
 def free_key(parts: list[str], gates: list[Gate]) -> str:

@@ -47,7 +47,12 @@ def open_proposals(*, project: Project, policy: GatePolicy) -> list[OpenProposal
 def open_by(*, project: Project, user: User, policy: GatePolicy) -> OpenProposal | None:
     """The open proposal of a user."""
     return next(
-        (one for one in open_proposals(project=project, policy=policy) if one.proposal.created_by == user), None
+        (
+            proposal
+            for proposal in open_proposals(project=project, policy=policy)
+            if proposal.proposal.created_by == user
+        ),
+        None,
     )
 
 
@@ -92,7 +97,7 @@ def propose_from_contract(*, project: Project, user: User, before: Contract, aft
     to their open proposal. Until its first use a policy follows the contract automatically.
     """
     policy = current_policy(project=project)
-    base, wanted = (from_contract(one.constraints, one.compiled) for one in (before, after))
+    base, wanted = (from_contract(state.constraints, state.compiled) for state in (before, after))
     moved = changes(base, wanted)
     if user is None or not moved or not is_frozen(policy):
         return
@@ -187,9 +192,9 @@ def _checked_text(text: str, field: str, missing: str) -> str:
     return text
 
 
-def _describe(found: list[Change]) -> str:
+def _describe(listed: list[Change]) -> str:
     """Changes as one line of text for the audit log."""
-    return "; ".join(f"{one.before or 'no gate'} -> {one.after or 'no gate'}" for one in found)
+    return "; ".join(f"{change.before or 'no gate'} -> {change.after or 'no gate'}" for change in listed)
 
 
 def _record(proposal: PolicyProposal, user: User, action: str, **details: Any) -> None:

@@ -10,8 +10,8 @@ from django.db import connection, transaction
 
 from evaluation.audit import services as audit_services
 from evaluation.gates.policy.changes import Change, changes
-from evaluation.gates.policy.defaults import default_policy
 from evaluation.gates.policy.definition import GatePolicy as Gates
+from evaluation.gates.policy.definition import default_policy
 from evaluation.models import GatePolicy, GateReport
 from evaluation.scores.slice_selector import KNOWN, NEW, Slice
 from labeling.datasets.families import group_rule
@@ -154,14 +154,16 @@ MAX_VALUES = 30
 def known_slices(project: Project) -> list[tuple[str, str]]:
     """(slice, label) of the slices that a gate can have: failure tags, known and new families where documents are
     grouped, and metadata values in the hold-out."""
-    found = [(name, tag.title) for name, tag in tags_of(project).items()]
+    slices = [(name, tag.title) for name, tag in tags_of(project).items()]
     newest = project.datasets.newest()
     if newest is not None and group_rule(newest):
-        found += [(str(one), one.words) for one in (Slice(families=NEW), Slice(families=KNOWN))]
+        slices += [(str(part), part.words) for part in (Slice(families=NEW), Slice(families=KNOWN))]
     with connection.cursor() as cursor:
         cursor.execute(_METADATA, [project.pk, MAX_VALUES])
-        found += [(str(one), one.words) for one in (Slice(key=key, value=value) for key, value in cursor.fetchall())]
-    return found
+        slices += [
+            (str(part), part.words) for part in (Slice(key=key, value=value) for key, value in cursor.fetchall())
+        ]
+    return slices
 
 
 _METADATA = """

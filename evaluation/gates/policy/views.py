@@ -4,14 +4,14 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.http import HttpResponse
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from evaluation.gates.policy import proposals
 from evaluation.gates.policy.forms import AnswerForm, PolicyForm, ReasonForm
 from evaluation.gates.policy.services import current_policy, gates_of, known_slices, set_policy
 from evaluation.models import PolicyProposal
-from slmstudio.access import Action, object_for, project_for
+from slmstudio.access import Action, project_for
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment, redirect_to
 
@@ -64,36 +64,39 @@ def answer(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Accepts, declines or withdraws a proposal (``do``: take, decline, withdraw)."""
     do = request.POST.get("do", "")
     action = Action.PROPOSE_POLICY if do == "withdraw" else Action.SET_POLICY
-    rows = PolicyProposal.objects.select_related("created_by", "based_on")
-    project, found = object_for(request.user, slug, action, rows, number=number)
+    project = project_for(request.user, slug, action)
+    rows = project.policy_proposals.select_related("created_by", "based_on")
+    proposal = get_object_or_404(rows, number=number)
     form = AnswerForm(request.POST)
     try:
         if form.is_valid():
-            _do(found, request.user, **form.cleaned_data)
+            _do(proposal, request.user, **form.cleaned_data)
             return redirect_to(request, f"/p/{project.slug}/gates/")
     except Refused as refusal:
         form.add_error(refusal.field or None, refusal.message)
-    return _again(request, project, found, form)
+    return _again(request, project, proposal, form)
 
 
-def _do(found: PolicyProposal, user: User, do: str, answer: str, seen: int | None) -> None:
+def _do(proposal: PolicyProposal, user: User, do: str, answer: str, seen: int | None) -> None:
     if do == "take":
-        proposals.accept(proposal=found, user=user, answer=answer, seen=seen)
+        proposals.accept(proposal=proposal, user=user, answer=answer, seen=seen)
     elif do == "decline":
-        proposals.decline(proposal=found, user=user, answer=answer)
+        proposals.decline(proposal=proposal, user=user, answer=answer)
     else:
-        proposals.withdraw(proposal=found, user=user)
+        proposals.withdraw(proposal=proposal, user=user)
 
 
-def _again(request: SignedInRequest, project: Any, found: PolicyProposal, form: AnswerForm) -> HttpResponse:
+def _again(request: SignedInRequest, project: Any, proposal: PolicyProposal, form: AnswerForm) -> HttpResponse:
     """The proposal with the errors of the answer; only the errors if it is no longer open."""
     newest = current_policy(project=project)
     waiting = proposals.open_proposals(project=project, policy=newest)
-    one = next((one for one in waiting if one.proposal.pk == found.pk), None)
+    open_proposal = next(
+        (waiting_proposal for waiting_proposal in waiting if waiting_proposal.proposal.pk == proposal.pk), None
+    )
     context = {
         "project": project,
         "policy": newest,
-        "one": one,
+        "one": open_proposal,
         "form": form,
         "may_set": Action.SET_POLICY in project.can,
         "user": request.user,

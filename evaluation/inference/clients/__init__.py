@@ -1,1 +1,1 @@
-"""Clients of external APIs: one module for each API, and its line in ``client``."""
+"""The client of an OpenAI-compatible endpoint, and documents read with it."""

@@ -7,12 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from evaluation.inference.clients.client import Client, client_for
-from evaluation.inference.clients.endpoint_config import EndpointConfig
-from evaluation.inference.clients.openai_client import MAX_ATTEMPTS
-from evaluation.inference.completion import Completion
-from evaluation.inference.output_text import classify_output
-from evaluation.inference.response_status import ResponseStatus
+from evaluation.inference.clients.openai_client import MAX_ATTEMPTS, OpenAIClient
+from evaluation.inference.clients.openai_options import EndpointConfig
+from evaluation.inference.completion import Completion, ResponseStatus, classify_output
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.windows.gold import nullable_window_schema
@@ -51,8 +48,8 @@ class DocumentClient:
         self._compiled = compiled
         self._part = nullable_window_schema(compiled) if config.window_tokens else compiled
         self._instruction = instruction
-        self._examples = [prompts.FewShotExample(one["text"], one["answer"]) for one in examples]
-        self._client: Client = client_for(config, stop, max_attempts=max_attempts)
+        self._examples = [prompts.FewShotExample(example["text"], example["answer"]) for example in examples]
+        self._client = OpenAIClient(config, stop, max_attempts=max_attempts)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -93,17 +90,17 @@ class DocumentClient:
             return Completion(
                 ResponseStatus.TOO_LONG, f"It needs {len(windows):,} windows; the maximum is {MAX_WINDOWS}."
             )
-        found: list[Completion] = []
+        completions: list[Completion] = []
         for window in windows:
             if is_cancelled():
-                return _joined(found, Completion(ResponseStatus.WAITING))
+                return _joined(completions, Completion(ResponseStatus.WAITING))
             if seconds is not None and time.monotonic() - started > seconds:
-                detail = f"{len(found)} of {len(windows)} windows were answered within {seconds:g} s."
-                return _joined(found, Completion(ResponseStatus.TIMEOUT, detail))
-            found.append(self._complete(self._part, window.text, is_cancelled))
-            if found[-1].status not in _COMPLETE:
-                return _joined(found, found[-1])
-        return _joined(found, self._merged(text, windows, found))
+                detail = f"{len(completions)} of {len(windows)} windows were answered within {seconds:g} s."
+                return _joined(completions, Completion(ResponseStatus.TIMEOUT, detail))
+            completions.append(self._complete(self._part, window.text, is_cancelled))
+            if completions[-1].status not in _COMPLETE:
+                return _joined(completions, completions[-1])
+        return _joined(completions, self._merged(text, windows, completions))
 
     def _complete(self, compiled: CompiledSchema, text: str, is_cancelled: Callable[[], bool]) -> Completion:
         chat = prompts.chat(
@@ -114,14 +111,16 @@ class DocumentClient:
         )
         return self._client.complete(chat, compiled, is_cancelled)
 
-    def _merged(self, text: str, windows: Sequence[Window], found: Sequence[Completion]) -> Completion:
-        confidences = [{path: (low, low) for path, low in one.confidence.items()} for one in found]
-        merged = merge_outputs(self._compiled, text, windows, [one.text for one in found], confidences)
+    def _merged(self, text: str, windows: Sequence[Window], completions: Sequence[Completion]) -> Completion:
+        confidences = [{path: (low, low) for path, low in completion.confidence.items()} for completion in completions]
+        merged = merge_outputs(
+            self._compiled, text, windows, [completion.text for completion in completions], confidences
+        )
         value = loads(merged.raw)
         nodes = self._compiled.root.children
         # Null says that no window has the value; it is no value where the contract does not allow null.
-        absent = [name for name, one in value.items() if one is None and name in nodes and not nodes[name].nullable]
-        raw = dumps({name: one for name, one in value.items() if name not in absent})
+        absent = [name for name, item in value.items() if item is None and name in nodes and not nodes[name].nullable]
+        raw = dumps({name: item for name, item in value.items() if name not in absent})
         status, detail = classify_output(self._compiled, raw, truncated=False)
         confidence = {path: known[0] for path, known in merged.confidence.items() if path not in absent}
         return Completion(status, detail, raw, confidence, raw)
@@ -142,15 +141,15 @@ def _estimated(text: str) -> int:
     return singles - (-capitals // _CAPITALS_PER_TOKEN) - (-size // _BYTES_PER_TOKEN)
 
 
-def _joined(found: Sequence[Completion], last: Completion) -> Completion:
+def _joined(completions: Sequence[Completion], last: Completion) -> Completion:
     """``last`` with the repeated attempts, the tokens and the time of all windows that were read."""
     return replace(
         last,
-        tokens=sum(one.tokens for one in found),
-        output_tokens=sum(one.output_tokens for one in found),
-        reasoning_tokens=sum(one.reasoning_tokens for one in found),
-        estimated=any(one.estimated for one in found),
-        attempts=1 + sum(one.attempts - 1 for one in found),
-        seconds=round(sum(one.seconds for one in found), 3),
-        windows=len(found),
+        tokens=sum(completion.tokens for completion in completions),
+        output_tokens=sum(completion.output_tokens for completion in completions),
+        reasoning_tokens=sum(completion.reasoning_tokens for completion in completions),
+        estimated=any(completion.estimated for completion in completions),
+        attempts=1 + sum(completion.attempts - 1 for completion in completions),
+        seconds=round(sum(completion.seconds for completion in completions), 3),
+        windows=len(completions),
     )

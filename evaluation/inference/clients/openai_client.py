@@ -14,15 +14,14 @@ from typing import Any
 
 import httpx
 
-from evaluation.inference.clients.endpoint_config import EndpointConfig
 from evaluation.inference.clients.openai_options import (
     RESPONSE_FORMATS,
+    EndpointConfig,
     OptionNegotiator,
     RequestOptions,
 )
 from evaluation.inference.clients.openai_response import error_message, parse_completion, rejected_parameter
-from evaluation.inference.completion import Completion
-from evaluation.inference.response_status import ResponseStatus
+from evaluation.inference.completion import Completion, ResponseStatus
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps
 from slmstudio.errors import Refused
 from slmstudio.web import outbound

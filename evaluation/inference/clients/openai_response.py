@@ -2,7 +2,7 @@
 
 The fields are those that OpenAI documents (platform.openai.com/docs/api-reference/chat). Reasoning is no part of the
 output, whether it has a separate field (``reasoning_content`` in DeepSeek and vLLM, ``reasoning`` in OpenRouter and
-Ollama) or precedes the output in ``<think>`` (``evaluation.inference.output_text``).
+Ollama) or precedes the output in ``<think>`` (``evaluation.inference.completion``).
 """
 
 import json
@@ -10,10 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from evaluation.inference.completion import Completion
+from evaluation.inference.completion import Completion, ResponseStatus, classify_output, token_offsets
 from evaluation.inference.confidence import per_field
-from evaluation.inference.output_text import classify_output, token_offsets
-from evaluation.inference.response_status import ResponseStatus
 from slmstudio.contract.output_json import extract_json
 from slmstudio.contract.schema.compiled import CompiledSchema
 from training.prompts import Message

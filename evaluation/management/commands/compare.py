@@ -18,10 +18,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from evaluation.comparison.matrix import MAX_RUNS
-from evaluation.comparison.matrix_queries import build_matrix
-from evaluation.comparison.report import matrix_report, report
-from evaluation.comparison.report_markdown import comparison_markdown
+from evaluation.comparison.matrix import MAX_RUNS, build_matrix
+from evaluation.comparison.report import comparison_markdown, matrix_report, report
 from evaluation.comparison.services import get_or_create_comparison
 from evaluation.models import EvalRun
 from labeling.models import Project
@@ -63,23 +61,23 @@ class Command(BaseCommand):
         self._write(whole, options)
         for note in whole["notes"]:
             self.stderr.write(f"Note: {note}")
-        for one in reports:
-            for sentence in filter(None, [one["basis"], *one["regressions"]]):
-                self.stderr.write(f"Evaluation {one['b']['number']} against {numbers[0]}: {sentence}")
+        for compared in reports:
+            for sentence in filter(None, [compared["basis"], *compared["regressions"]]):
+                self.stderr.write(f"Evaluation {compared['b']['number']} against {numbers[0]}: {sentence}")
         if options["fail_on_regression"]:
             self._end(reports)
 
     def _end(self, reports: list[dict[str, Any]]) -> None:
         """Exits with the code of the worst result; a comparison without documents is not a pass."""
-        if any(one["regressions"] for one in reports):
+        if any(compared["regressions"] for compared in reports):
             sys.exit(REGRESSION)
-        if not all(one["judged"] for one in reports):
+        if not all(compared["judged"] for compared in reports):
             sys.exit(EXIT_NOT_JUDGED)
 
     def _report(self, project: Project, a: EvalRun, b: EvalRun, any_document: bool) -> dict[str, Any]:
         comparison = get_or_create_comparison(a=a, b=b)
-        found: dict[str, Any] = report(project=project, comparison=comparison, a=a, b=b, any_document=any_document)
-        return found
+        content: dict[str, Any] = report(project=project, comparison=comparison, a=a, b=b, any_document=any_document)
+        return content
 
     def _write(self, whole: dict[str, Any], options: dict[str, Any]) -> None:
         text = dumps(whole) + "\n" if options["format"] == "json" else comparison_markdown(whole)
@@ -99,23 +97,23 @@ def _project(slug: str | None, numbers: list[int]) -> Project:
         if named is None:
             raise CommandError(f"Project {slug!r} not found.")
         return named
-    found = list(Project.objects.order_by("slug"))
+    projects = list(Project.objects.order_by("slug"))
     for number in numbers:
         rows = EvalRun.objects.filter(number=number)
         having = set(rows.values_list("project_id", flat=True))
-        found = [project for project in found if project.pk in having]
-    if not found:
+        projects = [project for project in projects if project.pk in having]
+    if not projects:
         raise CommandError(f"No project has evaluations {', '.join(map(str, numbers))}.")
-    if len(found) > 1:
-        slugs = ", ".join(project.slug for project in found)
+    if len(projects) > 1:
+        slugs = ", ".join(project.slug for project in projects)
         raise CommandError(f"Several projects have evaluations with these numbers: {slugs}. Choose one with --project.")
-    return found[0]
+    return projects[0]
 
 
 def _runs(project: Project, numbers: list[int]) -> list[EvalRun]:
     rows = EvalRun.objects.filter(project=project, number__in=numbers).with_model()
-    found = {run.number: run for run in rows.select_related("dataset__schema_version", "rescored_from")}
-    missing = [str(number) for number in numbers if number not in found]
+    by_number = {run.number: run for run in rows.select_related("dataset__schema_version", "rescored_from")}
+    missing = [str(number) for number in numbers if number not in by_number]
     if missing:
         raise CommandError(f"Project {project.slug} has no evaluation {', '.join(missing)}.")
-    return [found[number] for number in numbers]
+    return [by_number[number] for number in numbers]

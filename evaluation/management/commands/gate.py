@@ -19,9 +19,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.http import Http404
 
 from evaluation.gates.baselines import default_baseline
-from evaluation.gates.checks import GateOutcome, run_gates
-from evaluation.gates.junit import junit_xml
-from evaluation.gates.outcome import ExitCode, exit_code
+from evaluation.gates.checks import GateOutcome, junit_xml, run_gates
+from evaluation.gates.display import ExitCode, exit_code
 from evaluation.gates.policy.definition import GateError, GatePolicy
 from evaluation.models import EvalRun
 from labeling.management.users import member_who_may
@@ -125,12 +124,10 @@ def _no_verdict(message: str) -> CommandError:
 
 
 def _evaluation(project: Project, number: int) -> EvalRun:
-    rows = EvalRun.objects.with_model().select_related("dataset__schema_version", "rescored_from")
-    found: EvalRun | None = rows.filter(project=project, number=number).first()
-    if found is None:
+    run: EvalRun | None = project.eval_runs.numbered(number)
+    if run is None:
         raise _no_verdict(f"Evaluation {number} not found in {project.slug}.")
-    found.project = project
-    return found
+    return run
 
 
 def _gates(path: Path | None) -> GatePolicy | None:

@@ -14,8 +14,7 @@ from typing import Any, NoReturn
 from django.core.management.base import BaseCommand
 
 from evaluation.models import GateReport
-from evaluation.reproduction.differences import Reproduction
-from evaluation.reproduction.services import reproduce
+from evaluation.reproduction.services import Reproduction, reproduce
 from slmstudio.errors import Refused
 
 _MAX_LISTED = 10
@@ -43,14 +42,14 @@ class Command(BaseCommand):
             self._end(f"Gate report {options['report']} not found in {options['project']}.")
         try:
             with _folder(options["folder"]) as folder:
-                found = reproduce(
+                result = reproduce(
                     report=report, folder=folder, outputs_only=options["outputs"], progress=self._on_progress
                 )
         except Refused as refused:
             self._end(refused.message)
-        for line in _lines(found):
+        for line in _lines(result):
             self.stdout.write(line)
-        sys.exit(0 if found.is_equal else 1)
+        sys.exit(0 if result.is_equal else 1)
 
     def _end(self, message: str) -> NoReturn:
         self.stderr.write(message)
@@ -77,19 +76,19 @@ def _folder(path: Path | None) -> Iterator[Path]:
     yield path.resolve()
 
 
-def _lines(found: Reproduction) -> Iterator[str]:
-    for step, changes in found.environment.items():
+def _lines(result: Reproduction) -> Iterator[str]:
+    for step, changes in result.environment.items():
         subject = "Application" if step == "application" else f"Environment of the {step}"
         yield f"{subject}: {'changed' if changes else 'equal'}"
         yield from (f"  {change}" for change in changes)
-    if found.files is not None:
-        yield f"Model: {'differs in ' + ', '.join(found.files) if found.files else 'equal, file by file'}"
-    yield f"Outputs: {found.documents - len(found.outputs)} of {found.documents} equal"
-    if found.outputs:
-        more = f" and {len(found.outputs) - _MAX_LISTED} more" if len(found.outputs) > _MAX_LISTED else ""
-        yield f"  different: {', '.join(found.outputs[:_MAX_LISTED])}{more}"
-    for title, changes in (("Scores", found.rates), ("Verdicts", found.verdicts)):
+    if result.files is not None:
+        yield f"Model: {'differs in ' + ', '.join(result.files) if result.files else 'equal, file by file'}"
+    yield f"Outputs: {result.documents - len(result.outputs)} of {result.documents} equal"
+    if result.outputs:
+        more = f" and {len(result.outputs) - _MAX_LISTED} more" if len(result.outputs) > _MAX_LISTED else ""
+        yield f"  different: {', '.join(result.outputs[:_MAX_LISTED])}{more}"
+    for title, changes in (("Scores", result.rates), ("Verdicts", result.verdicts)):
         yield f"{title}: {'different' if changes else 'equal'}"
         yield from (f"  {change}" for change in changes)
-    yield ", ".join(f"{step} {seconds:g} s" for step, seconds in found.seconds.items())
-    yield "Equal." if found.is_equal else "The reproduction differs from the report."
+    yield ", ".join(f"{step} {seconds:g} s" for step, seconds in result.seconds.items())
+    yield "Equal." if result.is_equal else "The reproduction differs from the report."

@@ -83,10 +83,10 @@ class Command(BaseCommand):
 
 def _dataset(project: Project, number: int | None) -> DatasetVersion:
     rows = DatasetVersion.objects.filter(project=project).order_by("-number")
-    found = rows.first() if number is None else rows.filter(number=number).first()
-    if found is None:
+    dataset = rows.first() if number is None else rows.filter(number=number).first()
+    if dataset is None:
         raise CommandError(f"{project.slug} has no dataset version{'' if number is None else f' {number}'}.")
-    return found
+    return dataset
 
 
 def _done(run: EvalRun) -> EvalRun:

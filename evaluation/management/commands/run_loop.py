@@ -309,10 +309,10 @@ def _accounts(owner: str, members: list[str]) -> tuple[Any, dict[Any, str]]:
     names = {name: role for name, _, role in (member.partition(":") for member in members)}
     if wrong := [role for role in names.values() if role not in Role.values]:
         raise CommandError(f"Unknown role {wrong[0]!r}. Roles: {', '.join(Role.values)}.")
-    found = {user.get_username(): user for user in users.filter(username__in=[owner, *names])}
-    if missing := [name for name in [owner, *names] if name not in found]:
+    by_name = {user.get_username(): user for user in users.filter(username__in=[owner, *names])}
+    if missing := [name for name in [owner, *names] if name not in by_name]:
         raise CommandError(f"Unknown user {missing[0]!r}.")
-    return found[owner], {found[name]: role for name, role in names.items()}
+    return by_name[owner], {by_name[name]: role for name, role in names.items()}
 
 
 def _dataset_lines(dataset: DatasetVersion) -> list[str]:
@@ -326,7 +326,7 @@ def _dataset_lines(dataset: DatasetVersion) -> list[str]:
     ]
     if silver := dataset.counts.get("silver"):
         lines.append(f"  and {silver['documents']:,} silver labels; left out: {sum(silver['left_out'].values()):,}")
-    shares = [f"{one.pattern} {percent(one.share)}" for one in ceiling_of(dataset) if one.share is not None]
+    shares = [f"{field.pattern} {percent(field.share)}" for field in ceiling_of(dataset) if field.share is not None]
     return [*lines, f"  gold values that are in the text: {', '.join(shares)}"] if shares else lines
 
 
@@ -335,14 +335,14 @@ def _read(path: Path | None) -> Any:
     if path is None:
         return None
     try:
-        found = loads(path.read_text(encoding="utf-8"))
+        values = loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"Cannot read {path}: {error}.") from error
     except JsonError as error:
         raise CommandError(f"{path} is not valid JSON: {error.message} (line {error.line}).") from error
-    if not isinstance(found, dict):
+    if not isinstance(values, dict):
         raise CommandError(f"{path} must contain a JSON object.")
-    return found
+    return values
 
 
 def _make_writable(options: dict[str, Any]) -> None:

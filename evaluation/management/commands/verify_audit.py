@@ -33,7 +33,7 @@ class Command(BaseCommand):
         if missing:
             raise CommandError(f"Project {missing[0]!r} not found.")
         wrong = 0
-        for project in sorted(projects, key=lambda one: one.slug):
+        for project in sorted(projects, key=lambda project: project.slug):
             chain = hash_chain.verify(project, head=head)
             wrong += bool(chain.problem)
             state = chain.problem or f"{chain.entries} entries, head {chain.head or 'none'}"

@@ -54,7 +54,7 @@ class CandidateRule:
     def __init__(self, compiled: CompiledSchema, field: Field, extent: Extent | None = None) -> None:
         self.field = field
         self.extent = extent or Extent()
-        node = next(one for one in compiled.root.nodes() if one.field is field)
+        node = next(node for node in compiled.root.nodes() if node.field is field)
         limits = {name: node.schema[name] for name in _LIMITS if name in node.schema}
         self._validator = ExactValidator(limits, format_checker=FORMAT_CHECKER) if limits else None
 
@@ -62,12 +62,14 @@ class CandidateRule:
         """The candidates in a document, in reading order."""
         field = self.field
         if field.format == "date":
-            found = self._dates(text)
+            candidates = self._dates(text)
         elif field.type in ("number", "integer"):
-            found = self._numbers(text)
+            candidates = self._numbers(text)
         else:
-            found = self._texts(text)
-        unique = {(one.start, one.end): one for one in found if self._is_allowed(one.value)}
+            candidates = self._texts(text)
+        unique = {
+            (candidate.start, candidate.end): candidate for candidate in candidates if self._is_allowed(candidate.value)
+        }
         return [unique[key] for key in sorted(unique)]
 
     def _dates(self, text: str) -> Iterator[Candidate]:
@@ -115,7 +117,7 @@ def rendered(text: str, *, spaced_commas: bool) -> str:
 @lru_cache(maxsize=64)
 def _lines(text: str) -> tuple[tuple[int, int], ...]:
     """The lines that have words."""
-    return tuple(found.span() for found in re.finditer(r"[^\n]*\S[^\n]*", text))
+    return tuple(match.span() for match in re.finditer(r"[^\n]*\S[^\n]*", text))
 
 
 def _end(line: tuple[int, int]) -> int:
@@ -124,25 +126,25 @@ def _end(line: tuple[int, int]) -> int:
 
 def shape_of(text: str) -> str:
     """Letters and digits as classes, runs shortened: "INV-2041" is "AA-00"."""
-    shape = re.sub(r"[^\W\d_]", lambda one: "A" if one[0].isupper() else "a", re.sub(r"\d", "0", text))
+    shape = re.sub(r"[^\W\d_]", lambda match: "A" if match[0].isupper() else "a", re.sub(r"\d", "0", text))
     return re.sub(r"(.)\1{2,}", r"\1\1", shape)[:16]
 
 
-def descriptions(text: str, found: Sequence[Candidate], wanted: Sequence[int]) -> list[list[str]]:
+def descriptions(text: str, candidates: Sequence[Candidate], wanted: Sequence[int]) -> list[list[str]]:
     """Features of the ``wanted`` candidates, by number: the words before and after, their place, shape and rank."""
     lines = _lines(text)
-    ranks = _ranks(found)
-    return [_description(text, lines, found[number], ranks.get(number, ())) for number in wanted]
+    ranks = _ranks(candidates)
+    return [_description(text, lines, candidates[number], ranks.get(number, ())) for number in wanted]
 
 
-def _description(text: str, lines: Sequence[tuple[int, int]], one: Candidate, ranks: Sequence[str]) -> list[str]:
-    row, last = bisect_right(lines, one.start, key=_end), bisect_left(lines, one.end, key=_end)
+def _description(text: str, lines: Sequence[tuple[int, int]], candidate: Candidate, ranks: Sequence[str]) -> list[str]:
+    row, last = bisect_right(lines, candidate.start, key=_end), bisect_left(lines, candidate.end, key=_end)
     start = lines[row][0]
-    before = _words(text[max(start, one.start - _CONTEXT) : one.start])
-    after = _words(text[one.end : min(lines[last][1], one.end + _CONTEXT)])
+    before = _words(text[max(start, candidate.start - _CONTEXT) : candidate.start])
+    after = _words(text[candidate.end : min(lines[last][1], candidate.end + _CONTEXT)])
     above = _words(_shortened(text, *lines[row - 1])) if row else []
-    own = _words(_shortened(text, one.start, one.end))
-    value = text[one.start : min(one.end, one.start + _CONTEXT)]
+    own = _words(_shortened(text, candidate.start, candidate.end))
+    value = text[candidate.start : min(candidate.end, candidate.start + _CONTEXT)]
     number, left = min(row, 12), min(len(lines) - 1 - last, 8)
     features = [
         f"shape={shape_of(value)}",
@@ -181,14 +183,14 @@ def _words(text: str) -> list[str]:
     return [re.sub(r"\d", "0", word.casefold()) for word in re.findall(r"\w+|[^\w\s]", text)]
 
 
-def _ranks(found: Sequence[Candidate]) -> Mapping[int, tuple[str, ...]]:
+def _ranks(candidates: Sequence[Candidate]) -> Mapping[int, tuple[str, ...]]:
     """The rank of dates and numbers among all of the document: by order, and by size."""
-    if not found or (isinstance(found[0].value, str) and len(found) > 40):
+    if not candidates or (isinstance(candidates[0].value, str) and len(candidates) > 40):
         return {}
-    by_value = sorted({one.value for one in found}, reverse=True)
+    by_value = sorted({candidate.value for candidate in candidates}, reverse=True)
     place = {value: min(at, 5) for at, value in enumerate(by_value)}
-    count = len(found)
+    count = len(candidates)
     return {
-        number: (f"size={place[one.value]}", f"order={min(number, 6)}", f"end={min(count - 1 - number, 6)}")
-        for number, one in enumerate(found)
+        number: (f"size={place[candidate.value]}", f"order={min(number, 6)}", f"end={min(count - 1 - number, 6)}")
+        for number, candidate in enumerate(candidates)
     }

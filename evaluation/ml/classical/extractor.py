@@ -61,18 +61,18 @@ class Extractor:
         labels: list[int] = []
         wrong_kept = wrong_found = right_kept = right_found = 0
         for text, value in pairs:
-            found = rule.find(text)
+            candidates = rule.find(text)
             wanted = normalize(value, field)
-            right = [at for at, one in enumerate(found) if normalize(one.value, field) == wanted]
+            right = [at for at, candidate in enumerate(candidates) if normalize(candidate.value, field) == wanted]
             if not right:
                 continue
-            wrong = sorted(set(range(len(found))) - set(right))
+            wrong = sorted(set(range(len(candidates))) - set(right))
             right_found += len(right)
             right = right if len(right) <= _MAX_RIGHT else draw.sample(right, _MAX_RIGHT)
             right_kept += len(right)
             kept = draw.sample(wrong, min(len(wrong), _MAX_WRONG))
             wrong_found, wrong_kept = wrong_found + len(wrong), wrong_kept + len(kept)
-            features += descriptions(text, found, [*right, *kept])
+            features += descriptions(text, candidates, [*right, *kept])
             labels += [1] * len(right) + [0] * len(kept)
         if not any(labels):
             return None
@@ -89,21 +89,21 @@ class Extractor:
     def predict(self, text: str) -> tuple[Any, float]:
         """The value of a document and its probability; (None, p) where none is likely enough."""
         text = self.rule.extent.searched(text)
-        found = self.rule.find(text)
-        if not found:
+        candidates = self.rule.find(text)
+        if not candidates:
             return None, self.absent
-        scores = self._scores(text, found)
+        scores = self._scores(text, candidates)
         best = int(scores.argmax())
         probability = 1 / (1 + math.exp(-float(scores[best])))
         if probability < self.absent:
             return None, 1 - probability
-        return found[best].value, probability
+        return candidates[best].value, probability
 
-    def _scores(self, text: str, found: Sequence[Candidate]) -> Any:
+    def _scores(self, text: str, candidates: Sequence[Candidate]) -> Any:
         parts = []
-        for start in range(0, len(found), _SCORED_TOGETHER):
-            wanted = range(start, min(start + _SCORED_TOGETHER, len(found)))
-            parts.append(_HASHER.transform(descriptions(text, found, wanted)) @ self.weights[:-1])
+        for start in range(0, len(candidates), _SCORED_TOGETHER):
+            wanted = range(start, min(start + _SCORED_TOGETHER, len(candidates)))
+            parts.append(_HASHER.transform(descriptions(text, candidates, wanted)) @ self.weights[:-1])
         return np.concatenate(parts) + self.weights[-1]
 
     def state(self) -> tuple[dict[str, Any], Any]:

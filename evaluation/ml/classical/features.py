@@ -63,19 +63,23 @@ class TfidfFeatures:
     def fit(self, texts: Sequence[str]) -> Matrix:
         """As in Features. Raises Refused where the texts have no words."""
         try:
-            parts = [one.fit_transform(texts) for one in self._vectorizers.values()]
+            parts = [vectorizer.fit_transform(texts) for vectorizer in self._vectorizers.values()]
         except ValueError as error:  # an empty vocabulary
             raise Refused("The training documents contain no words.", code="dataset") from error
         return sparse.hstack(parts, format="csr")
 
     def transform(self, texts: Sequence[str]) -> Matrix:
         """As in Features."""
-        return sparse.hstack([one.transform(texts) for one in self._vectorizers.values()], format="csr")
+        return sparse.hstack([vectorizer.transform(texts) for vectorizer in self._vectorizers.values()], format="csr")
 
     def state(self) -> State:
         """As in Features."""
-        terms = {name: list(map(str, one.get_feature_names_out())) for name, one in self._vectorizers.items()}
-        arrays = {f"idf.{name}": np.asarray(one.idf_, np.float32) for name, one in self._vectorizers.items()}
+        terms = {
+            name: list(map(str, vectorizer.get_feature_names_out())) for name, vectorizer in self._vectorizers.items()
+        }
+        arrays = {
+            f"idf.{name}": np.asarray(vectorizer.idf_, np.float32) for name, vectorizer in self._vectorizers.items()
+        }
         return {"features": "tfidf", "vocabulary": terms}, arrays
 
 
@@ -120,17 +124,17 @@ class EmbeddingFeatures:
     def transform(self, texts: Sequence[str]) -> Matrix:
         """As in Features; texts of similar length together, because batches are padded."""
         order = sorted(range(len(texts)), key=lambda at: len(texts[at]))
-        found = np.empty((len(texts), self._model.config.hidden_size), np.float32)
+        vectors = np.empty((len(texts), self._model.config.hidden_size), np.float32)
         with self._torch.inference_mode():
             for start in range(0, len(order), _BATCH):
                 places = order[start : start + _BATCH]
-                found[places] = self._batch([texts[at] for at in places])
-        return found
+                vectors[places] = self._batch([texts[at] for at in places])
+        return vectors
 
     def _batch(self, texts: Sequence[str]) -> Any:
         encoded = self._tokenizer.encode_batch(list(texts))
-        ids = self._torch.tensor([one.ids for one in encoded])
-        mask = self._torch.tensor([one.attention_mask for one in encoded])
+        ids = self._torch.tensor([encoding.ids for encoding in encoded])
+        mask = self._torch.tensor([encoding.attention_mask for encoding in encoded])
         hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
         weight = mask.unsqueeze(-1).to(hidden.dtype)
         mean = (hidden * weight).sum(1) / weight.sum(1)
@@ -143,8 +147,8 @@ class EmbeddingFeatures:
 
 def embeddings_file() -> Path:
     """The archive with the weights. Raises Refused where the package is not installed."""
-    found = find_spec(EMBEDDINGS_MODULE)
-    path = Path(found.origin).parent / "model.zip" if found is not None and found.origin else None
+    module = find_spec(EMBEDDINGS_MODULE)
+    path = Path(module.origin).parent / "model.zip" if module is not None and module.origin else None
     if path is None or not path.is_file():
         raise Refused(
             f"The weights of the sentence embeddings are not installed. Install them with `{EMBEDDINGS_INSTALL}`.",

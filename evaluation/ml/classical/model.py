@@ -50,7 +50,9 @@ class ClassicalModel:
         """Trains on rows. Deterministic for a seed, a machine and versions of the libraries."""
         texts = [row.text for row in rows]
         gold = {
-            one.pattern: [value_at(row.gold, one.pattern) for row in rows] for one in compiled.fields if _single(one)
+            item.pattern: [value_at(row.gold, item.pattern) for row in rows]
+            for item in compiled.fields
+            if _single(item)
         }
         model = cls(compiled, None, usual=_usual(gold))
         classes = class_fields(compiled)
@@ -58,14 +60,14 @@ class ClassicalModel:
             model.features = new_features(spec.kind)
             vectors = model.features.fit(texts)
             strength = model.features.regularization
-            for one in classes:
-                model.classifiers[one.pattern] = Classifier.train(
-                    vectors, gold[one.pattern], regularization=strength, seed=spec.seed
+            for item in classes:
+                model.classifiers[item.pattern] = Classifier.train(
+                    vectors, gold[item.pattern], regularization=strength, seed=spec.seed
                 )
-        for one in extracted_fields(compiled):
-            extractor = Extractor.train(compiled, one, texts, gold[one.pattern], seed=spec.seed)
+        for item in extracted_fields(compiled):
+            extractor = Extractor.train(compiled, item, texts, gold[item.pattern], seed=spec.seed)
             if extractor is not None:
-                model.extractors[one.pattern] = extractor
+                model.extractors[item.pattern] = extractor
         return model
 
     def predict(self, text: str) -> Prediction:
@@ -85,9 +87,9 @@ class ClassicalModel:
     def _assembled(self, node: Node, values: Mapping[str, Any]) -> Any:
         if node.shape == "object":
             parts = {name: self._assembled(child, values) for name, child in node.children.items()}
-            found = {name: value for name, value in parts.items() if value is not _MISSING}
-            is_empty = all(value is None for value in found.values())
-            return found if node.required or not is_empty else None if node.nullable else _MISSING
+            present = {name: value for name, value in parts.items() if value is not _MISSING}
+            is_empty = all(value is None for value in present.values())
+            return present if node.required or not is_empty else None if node.nullable else _MISSING
         value = values.get(node.pattern)
         if value is not None:
             return value
@@ -103,9 +105,9 @@ class ClassicalModel:
         """Writes the files of the model. ``facts``: what is recorded with it."""
         values, arrays = self.features.state() if self.features is not None else ({}, {})
         fields: dict[str, Any] = {}
-        for number, (pattern, one) in enumerate(self.classifiers.items()):
-            fields[pattern] = {"classes": one.classes, "number": number}
-            arrays |= {f"classifier.{number}.weights": one.weights, f"classifier.{number}.bias": one.bias}
+        for number, (pattern, classifier) in enumerate(self.classifiers.items()):
+            fields[pattern] = {"classes": classifier.classes, "number": number}
+            arrays |= {f"classifier.{number}.weights": classifier.weights, f"classifier.{number}.bias": classifier.bias}
         extractors: dict[str, Any] = {}
         for number, (pattern, extractor) in enumerate(self.extractors.items()):
             extractors[pattern], array = extractor.state()
@@ -130,17 +132,17 @@ class ClassicalModel:
         arrays = load_file(folder / "arrays.safetensors")
         features = load_features(stored["features"], arrays) if "features" in stored else None
         model = cls(compiled, features, usual=stored["usual"])
-        for pattern, one in stored["classifiers"].items():
-            weights, bias = (arrays[f"classifier.{one['number']}.{name}"] for name in ("weights", "bias"))
-            model.classifiers[pattern] = Classifier(tuple(one["classes"]), weights, bias)
-        for pattern, one in stored["extractors"].items():
-            weights = arrays[f"extractor.{one['number']}.weights"]
-            model.extractors[pattern] = Extractor.load(compiled, compiled.by_pattern[pattern], one, weights)
+        for pattern, values in stored["classifiers"].items():
+            weights, bias = (arrays[f"classifier.{values['number']}.{name}"] for name in ("weights", "bias"))
+            model.classifiers[pattern] = Classifier(tuple(values["classes"]), weights, bias)
+        for pattern, values in stored["extractors"].items():
+            weights = arrays[f"extractor.{values['number']}.weights"]
+            model.extractors[pattern] = Extractor.load(compiled, compiled.by_pattern[pattern], values, weights)
         return model
 
 
-def _single(one: Any) -> bool:
-    return "[]" not in one.pattern and bool(one.pattern)
+def _single(item: Any) -> bool:
+    return "[]" not in item.pattern and bool(item.pattern)
 
 
 def value_at(value: Any, pattern: str) -> Any:
@@ -151,9 +153,9 @@ def value_at(value: Any, pattern: str) -> Any:
 
 
 def _usual(gold: Mapping[str, Sequence[Any]]) -> dict[str, str]:
-    found = {}
+    usual = {}
     for pattern, values in gold.items():
         counts = Counter(dumps(value) for value in values if value is not None)
         if counts:
-            found[pattern] = min(counts, key=lambda text: (-counts[text], text))
-    return found
+            usual[pattern] = min(counts, key=lambda text: (-counts[text], text))
+    return usual

@@ -30,14 +30,14 @@ def training_rows(spec: ClassicalTrainSpec, rows: list[Row]) -> list[Row]:
         Refused: there are fewer than the spec asks for, or none.
     """
     excluded = set(spec.excluded)
-    found = sorted((row for row in of_split(rows, "train") if row.id not in excluded), key=lambda row: row.id)
-    random.Random(spec.seed).shuffle(found)
-    if not found or len(found) < spec.labels:
+    labeled = sorted((row for row in of_split(rows, "train") if row.id not in excluded), key=lambda row: row.id)
+    random.Random(spec.seed).shuffle(labeled)
+    if not labeled or len(labeled) < spec.labels:
         raise Refused(
-            f"The training split has {len(found):,} labels that can be used; {max(spec.labels, 1):,} are needed.",
+            f"The training split has {len(labeled):,} labels that can be used; {max(spec.labels, 1):,} are needed.",
             code="dataset",
         )
-    return found[: spec.labels] if spec.labels else found
+    return labeled[: spec.labels] if spec.labels else labeled
 
 
 def labels_sha256(rows: list[Row]) -> str:
@@ -56,7 +56,7 @@ def main(spec: ClassicalTrainSpec, emitter: Emitter) -> None:
         "kind": spec.kind,
         "labels": len(rows),
         "labels_sha256": labels_sha256(rows),
-        "classes": sum(len(one.classes) for one in model.classifiers.values()),
+        "classes": sum(len(classifier.classes) for classifier in model.classifiers.values()),
         "seed": spec.seed,
     }
     folder = Path(spec.output_dir)

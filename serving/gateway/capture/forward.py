@@ -11,8 +11,7 @@ import aiohttp
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from evaluation.inference.output_text import classify_output
-from evaluation.inference.response_status import ResponseStatus
+from evaluation.inference.completion import ResponseStatus, classify_output
 from serving.gateway.capture import exchange
 from serving.gateway.capture.exchange import Asked, ModelResponse
 from serving.gateway.capture.upstream import response_headers

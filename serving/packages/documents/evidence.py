@@ -9,8 +9,8 @@ from typing import Any
 from django.utils import timezone
 
 from evaluation.approvals.decisions import void_reasons
-from evaluation.inference.classical_model import ClassicalKind
 from evaluation.inference.classical_spec import EMBEDDINGS_PACKAGE
+from evaluation.inference.model_columns import ClassicalKind
 from evaluation.models import Approval, EvalRun
 from serving.models import Package
 from serving.packages.documents.facts import Metric, PackageFacts
@@ -127,7 +127,7 @@ def _approval(run: EvalRun) -> dict[str, Any]:
             return {
                 "approved": True, "report": approval.report.number, "decided_by": approval.decided_by.get_username(),
                 "decided_at": approval.decided_at.isoformat(), "reason": approval.reason, "waiver": approval.waiver,
-                "manifest_sha256": approval.packet_sha256, "manifest": approval.report.packet,
+                "manifest_sha256": approval.manifest_sha256, "manifest": approval.report.manifest,
                 "provenance": approval.report.provenance,
             }  # fmt: skip
     return {"approved": False}

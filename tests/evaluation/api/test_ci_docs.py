@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import transaction
 from pytest_django.live_server_helper import LiveServer
 
-from evaluation.gates.outcome import ExitCode
+from evaluation.gates.display import ExitCode
 from evaluation.models import EvalRun, GateReport
 from labeling.models import ApiToken
 from slmstudio.runs.models import Status

@@ -182,7 +182,7 @@ def test_an_approval_covers_each_gate_with_a_waiver(world: World, report: GateRe
     assert (decision["decision"], decision["by"], decision["void"]) == ("approved", "mona", [])
     assert [row["gate"] for row in decision["waivers"]] == open_gates
     assert [row["owner"] for row in decision["waivers"]] == ["erik"] + ["mona"] * (len(open_gates) - 1)
-    assert Approval.objects.get().packet_sha256 == decision["manifest_sha256"]
+    assert Approval.objects.get().manifest_sha256 == decision["manifest_sha256"]
     again = decided(manager, waivers=[waiver()])
     assert (again.status, again.json["code"]) == (409, "decided")
 

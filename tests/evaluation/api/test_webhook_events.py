@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from evaluation.approvals.decisions import Waiver, decide, withdraw
+from evaluation.approvals.decisions import decide, withdraw
+from evaluation.approvals.waivers import Waiver
 from evaluation.gates.services import create_report
 from evaluation.models import EvalRun
 from evaluation.runs import services as run_services

@@ -10,15 +10,8 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
-from evaluation.approvals.decisions import (
-    CurrentState,
-    Waiver,
-    changed_since,
-    decide,
-    decision_status,
-    open_gates,
-    void_reasons,
-)
+from evaluation.approvals.decisions import CurrentState, changed_since, decide, decision_status, void_reasons
+from evaluation.approvals.waivers import Waiver, open_gates
 from evaluation.audit import services as audit_services
 from evaluation.gates import manifest
 from evaluation.gates.policy.services import current_policy, gates_of, set_policy
@@ -101,7 +94,7 @@ def test_an_approval_is_in_the_audit_log(world: World, report: GateReport) -> No
     assert decision_status(report) == ("approved", "approved with a waiver")
     entry = AuditEntry.objects.get(action="approved")
     assert (entry.user, entry.about) == (world.manager, str(report))
-    assert entry.details["packet_sha256"] == approval.packet_sha256
+    assert entry.details["packet_sha256"] == approval.manifest_sha256
     assert entry.details["waiver"] == approval.waiver
     assert (entry.details["four_eyes"], entry.details["own_part"]) == (True, "")
 
@@ -184,7 +177,7 @@ def test_a_report_is_decided_once(world: World, report: GateReport) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"waiver": None}, {"decided_by": "erik"}, {"packet_sha256": "0" * 64}],
+    [{"waiver": None}, {"decided_by": "erik"}, {"manifest_sha256": "0" * 64}],
     ids=["a waiver taken away", "another person", "another packet"],
 )
 def test_a_decision_that_was_rewritten_is_not_what_the_log_has(
@@ -203,7 +196,7 @@ def test_an_approval_missing_in_the_log_is_void(world: World, report: GateReport
         report=report,
         decision="approved",
         reason="by hand",
-        packet_sha256=manifest.report_manifest_hash(report.packet),
+        manifest_sha256=manifest.report_manifest_hash(report.manifest),
         decided_by=world.manager,
     )
     assert "The decision differs from its entry in the audit log." in void_reasons(made)
@@ -408,7 +401,7 @@ def test_an_output_changed_in_the_database_voids_it(world: World, report: GateRe
 
 def test_a_rewritten_manifest_voids_an_approval(world: World, report: GateReport) -> None:
     approval = approve(report, world.manager)
-    GateReport.objects.filter(pk=report.pk).update(packet={**report.packet, "tokenizer": "0" * 64})
+    GateReport.objects.filter(pk=report.pk).update(manifest={**report.manifest, "tokenizer": "0" * 64})
     reasons = void_reasons(Approval.objects.get(pk=approval.pk))
     assert "The manifest differs from the one that the decision was made on." in reasons
 

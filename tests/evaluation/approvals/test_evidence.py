@@ -77,18 +77,17 @@ def test_what_the_surest_share_leaves_for_people(world: World) -> None:
     report = judged(world, sure, expected_volume=100, review_cost=0.5)
     found = evidence(report)
     through = found["automation"]
-    assert (through.known, through.limit, through.from_policy) == (True, 0.5, True)
+    assert (bool(through.documents), through.limit, through.from_policy) == (True, 0.5, True)
     assert through.best is not None
     assert (through.best.documents, through.best.share) == (12, 1.0)
-    assert through.found is not None
-    assert through.found.confidence == pytest.approx(0.975), "the first look's own"
+    assert through.confidence == pytest.approx(0.975), "the first look's own"
     words = [line.words for line in found["money"].lines]
     assert "automation of the most confident 100%, review of the rest" in words
 
 
 def test_without_confidences_nothing_is_claimed(world: World) -> None:
     through = automation_rate(judged(world, right))
-    assert (through.known, through.best, through.from_policy) == (False, None, False)
+    assert (bool(through.documents), through.best, through.from_policy) == (False, None, False)
 
 
 def test_what_breaks_the_schema_is_never_sent_on(world: World) -> None:
@@ -96,8 +95,7 @@ def test_what_breaks_the_schema_is_never_sent_on(world: World) -> None:
         return {**sure(row), "raw": '{"nonsense": 1}'}
 
     through = automation_rate(judged(world, sure_nonsense))
-    assert through.found is not None
-    assert (through.found.documents, through.found.steps) == (12, ())
+    assert (through.documents, through.steps) == (12, ())
 
 
 def test_an_evaluation_on_the_hold_out_asks_how_sure_the_model_is(world: World) -> None:
@@ -117,4 +115,4 @@ def test_the_report_shows_it(world: World, client: Client) -> None:
     assertContains(page, "Review of all documents")
     assertContains(page, "Automation rate")
     assertContains(page, "All shares")
-    assert json.dumps(page.context["automation"].found.documents) == "12"
+    assert json.dumps(page.context["automation"].documents) == "12"

@@ -9,9 +9,9 @@ from django.test import Client
 from django.utils import timezone
 
 from evaluation.approvals import decisions
-from evaluation.approvals.decisions import Waiver, decide
-from evaluation.approvals.report import report_content
-from evaluation.approvals.report_markdown import report_markdown
+from evaluation.approvals.decisions import decide
+from evaluation.approvals.report import report_content, report_markdown
+from evaluation.approvals.waivers import Waiver
 from evaluation.gates.services import create_report
 from evaluation.models import AuditEntry, EvalRun, GateReport
 from labeling.models import Membership

@@ -39,7 +39,7 @@ def remade(report: GateReport, run: Any) -> GateReport:
     """The report with the packet that this run would have had."""
     fresh = GateReport.objects.get(pk=report.pk)
     fresh.eval_run = EvalRun.objects.get(pk=run.pk)
-    fresh.packet = manifest_module.build_manifest(fresh)
+    fresh.manifest = manifest_module.build_manifest(fresh)
     return fresh
 
 
@@ -54,8 +54,8 @@ def test_a_model_in_one_file_is_its_file(world: World, report: GateReport) -> No
     run = report.eval_run
     rewrite(run, export=export)
     made = remade(report, run)
-    assert made.packet["file"] == folder_hash(folder)
-    assert not {"model", "tokenizer"} & set(made.packet)
+    assert made.manifest["file"] == folder_hash(folder)
+    assert not {"model", "tokenizer"} & set(made.manifest)
     assert all(check.equal for check in manifest_module.verify(made))
     (folder / "model.gguf").write_bytes(b"GGUF2")
     for files in (True, False):
@@ -78,7 +78,7 @@ def test_a_new_file_with_the_same_weights_keeps_the_approval(
         model_version=world.version, kind=ModelExport.Kind.Q8_0, status=Status.DONE, folder_key=key, **parts
     )
     rewrite(report.eval_run, export=export)
-    frozen = remade(report, report.eval_run).packet
+    frozen = remade(report, report.eval_run).manifest
 
     def made_again(content: bytes, error: str = "") -> GateReport:
         def supervise(export: Any, argv: list[str], **more: Any) -> ChildExit:
@@ -95,7 +95,7 @@ def test_a_new_file_with_the_same_weights_keeps_the_approval(
         row.refresh_from_db()
         assert (row.status, row.error) == (Status.DONE, error)
         found = remade(report, report.eval_run)
-        found.packet = frozen
+        found.manifest = frozen
         return found
 
     for content, error in ((b"GGUF", ""), (b"half", "The disk is full.")):
@@ -112,8 +112,8 @@ def test_the_identity_of_an_external_model_is_its_url_and_name(world: World, rep
     run = report.eval_run
     rewrite(run, endpoint=endpoint, training_run=None, model_version=None, spec="")
     made = remade(report, run)
-    assert "endpoint" in made.packet
-    assert not {"model", "tokenizer", "file"} & set(made.packet)
+    assert "endpoint" in made.manifest
+    assert not {"model", "tokenizer", "file"} & set(made.manifest)
     assert all(check.equal for check in manifest_module.verify(made))
     made.eval_run.endpoint.model = "bigger"  # type: ignore[union-attr]
     for files in (True, False):
@@ -126,16 +126,16 @@ def test_the_manifest_of_an_external_model_has_what_answered(world: World, repor
     run = report.eval_run
     told = {**run.facts, "model": "big", "url": "https://models.test/v1", "max_new_tokens": 256, "examples": 2}
     rewrite(run, endpoint=endpoint, training_run=None, model_version=None, spec="", facts=told)
-    frozen = remade(report, run).packet
+    frozen = remade(report, run).manifest
     assert create_report(eval_run=EvalRun.objects.get(pk=run.pk), baseline=None, user=world.engineer)
     rewrite(endpoint, model="small")
     made = remade(report, run)
-    assert made.packet["endpoint"] == frozen["endpoint"]
+    assert made.manifest["endpoint"] == frozen["endpoint"]
     assert [check.name for check in manifest_module.verify(made) if not check.equal] == ["endpoint"]
     with pytest.raises(Refused, match=r"large is small at .* now; these outputs are from big"):
         create_report(eval_run=EvalRun.objects.get(pk=run.pk), baseline=None, user=world.engineer)
     rewrite(run, facts={**told, "max_new_tokens": 64})
-    assert remade(report, run).packet["spec"] != frozen["spec"]
+    assert remade(report, run).manifest["spec"] != frozen["spec"]
 
 
 def test_a_file_that_was_exported_again_has_no_report(world: World, report: GateReport) -> None:
@@ -219,11 +219,19 @@ def test_the_hashes_of_the_manifest_are_those_of_the_files(world: World) -> None
         "spec": sha256_file(artifacts.local_path(f"{tuned.folder_key}/spec.yaml")),
         "baseline": sha256_file(artifacts.local_path(base.outputs_key)),
     }
-    assert expected.items() <= report.packet.items()
-    assert set(report.packet) == {*expected, "scorer", "policy", "scores", "verdicts", "baseline_scores", "provenance"}
+    assert expected.items() <= report.manifest.items()
+    assert set(report.manifest) == {
+        *expected,
+        "scorer",
+        "policy",
+        "scores",
+        "verdicts",
+        "baseline_scores",
+        "provenance",
+    }
     checks = manifest_module.verify(report)
     assert [check.name for check in checks if not check.equal] == []
-    assert {check.name for check in checks} == set(report.packet)
+    assert {check.name for check in checks} == set(report.manifest)
 
 
 def test_the_manifest_of_a_base_model_has_the_weights_that_ran(world: World) -> None:
@@ -233,7 +241,7 @@ def test_the_manifest_of_a_base_model_has_the_weights_that_ran(world: World) -> 
     (folder / "model.safetensors").write_bytes(b"prepared again")
     BaseModel.objects.filter(pk=world.base_model.pk).update(sha256=folder_hash(folder))
     report = create_report(eval_run=EvalRun.objects.get(pk=run.pk), baseline=None, user=world.engineer)
-    assert report.packet["model"] == then
+    assert report.manifest["model"] == then
     assert [check.name for check in manifest_module.verify(report) if not check.equal] == ["model"]
 
 
@@ -243,7 +251,7 @@ def test_a_threshold_the_database_writes_in_full_is_the_same_number(world: World
     set_policy(project=world.project, user=world.manager, gates=gates)
     report = create_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
     stored = GateReport.objects.get(pk=report.pk)
-    assert manifest_module.verdicts_hash(stored) == report.packet["verdicts"]
+    assert manifest_module.verdicts_hash(stored) == report.manifest["verdicts"]
 
 
 def test_the_hash_of_a_manifest_ignores_its_order() -> None:

@@ -9,8 +9,9 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains
 
-from evaluation.approvals.decisions import Waiver, decide, open_gates
+from evaluation.approvals.decisions import decide
 from evaluation.approvals.report import report_content
+from evaluation.approvals.waivers import Waiver, open_gates
 from evaluation.gates.policy.services import current_policy, gates_of, set_policy
 from evaluation.gates.services import create_report
 from evaluation.models import Approval, EvalRun, GateReport
@@ -124,11 +125,11 @@ def test_a_document_that_was_set_aside_has_no_gold_any_more(world: World, manage
 
 def test_the_manifest_is_collapsed_while_nothing_changed(world: World, manager: Client, report: GateReport) -> None:
     page = manager.get(report.get_absolute_url())
-    assertContains(page, f"all {len(report.packet)} entries unchanged")
+    assertContains(page, f"all {len(report.manifest)} entries unchanged")
     assertNotContains(page, "<details open")
-    GateReport.objects.update(packet={**report.packet, "outputs": "0" * 64})
+    GateReport.objects.update(manifest={**report.manifest, "outputs": "0" * 64})
     page = manager.get(report.get_absolute_url())
-    assertContains(page, f"1 of {len(report.packet)} entries changed")
+    assertContains(page, f"1 of {len(report.manifest)} entries changed")
     assertContains(page, "<details open")
 
 
@@ -195,16 +196,16 @@ def test_the_file_has_everything_that_the_page_shows(world: World, manager: Clie
     content = report_content(GateReport.objects.with_content().get(pk=report.pk))
     for value in (
         report.sentence,
-        approval.packet_sha256,
-        *report.packet.values(),
-        content.confidences,
-        content.suite.words,
-        *(verdict["gate"]["title"] for verdict in content.verdicts),
-        *(f"{verdict['finding'][:1].upper()}{verdict['finding'][1:]}." for verdict in content.verdicts),
-        *(line.words for line in content.money.lines if content.money),  # type: ignore[union-attr]
-        *(row["field"] for row in content.regressions["fields"] if content.regressions),  # type: ignore[index]
-        *(entry.action for entry in content.history),
-        *content.warnings,
+        approval.manifest_sha256,
+        *report.manifest.values(),
+        content["confidences"],
+        content["suite"].words,
+        *(verdict["gate"]["title"] for verdict in content["verdicts"]),
+        *(f"{verdict['finding'][:1].upper()}{verdict['finding'][1:]}." for verdict in content["verdicts"]),
+        *(line.words for line in content["money"].lines if content["money"]),
+        *(row["field"] for row in content["regressions"]["fields"] if content["regressions"]),
+        *(entry.action for entry in content["history"]),
+        *content["warnings"],
         "12 are imported",
         "erik",
         "http://testserver/p/invoices/gates/1/",
@@ -257,7 +258,7 @@ def test_the_history_of_a_rescoring_has_both_runs(world: World, report: GateRepo
     rewrite(again, rescored_from=report.eval_run)
     GateReport.objects.filter(pk=report.pk).update(eval_run=again)
     content = report_content(GateReport.objects.with_content().get(pk=report.pk))
-    assert f"re-scored it as evaluation {again.number}" in [entry.action for entry in content.history]
+    assert f"re-scored it as evaluation {again.number}" in [entry.action for entry in content["history"]]
 
 
 # -- figures ----------------------------------------------------------------------------------------------------------
@@ -267,16 +268,16 @@ def test_reports_that_differ_only_by_their_number_say_so(world: World, report: G
     """The level that was used is in the sentence, and nothing is where a figure differs."""
     rewrite(report.eval_run, opened_at=None)
     rewrite(report.baseline, opened_at=None)
-    assert report_content(report).same_figures == ""
+    assert report_content(report)["same_figures"] == ""
     world.training_run, world.version = make_version(world.project, world.engineer, world.dataset, world.base_model)
     same = evaluated(world, pretend(2, spoil=0.2), is_open=False)
     again = create_report(eval_run=same, baseline=report.baseline, user=world.engineer)
-    sentence = report_content(again).same_figures
-    assert (report.look, again.look) == (1, 2)
+    sentence = report_content(again)["same_figures"]
+    assert (report.holdout_number, again.holdout_number) == (1, 2)
     for words in (f"Report {report.number}", "98.75%", "97.5%"):
         assert words in sentence
     other = evaluated(world, pretend(2, spoil=0.3), is_open=False)
-    assert report_content(create_report(eval_run=other, baseline=None, user=world.engineer)).same_figures == ""
+    assert report_content(create_report(eval_run=other, baseline=None, user=world.engineer))["same_figures"] == ""
 
 
 def test_the_hardware_is_next_to_each_figure_of_resources_only(world: World) -> None:
@@ -288,11 +289,11 @@ def test_the_hardware_is_next_to_each_figure_of_resources_only(world: World) -> 
     set_policy(project=world.project, user=world.manager, gates=gates)
     run = evaluated(world, right)
     report = create_report(eval_run=run, baseline=None, user=world.engineer)
-    shown = {row["gate"]["key"]: row["hardware"] for row in report_content(report).verdicts}
+    shown = {row["gate"]["key"]: row["hardware"] for row in report_content(report)["verdicts"]}
     assert shown == {"fast": "cpu, concurrency 1", "memory": "cpu, concurrency 1", "valid": ""}
     rewrite(run, facts={**run.facts, "processor": "EPYC 7763", "at_once": 8})
     report.eval_run.refresh_from_db()
-    assert report_content(report).verdicts[0]["hardware"] == "EPYC 7763, concurrency 8"
+    assert report_content(report)["verdicts"][0]["hardware"] == "EPYC 7763, concurrency 8"
     rewrite(run, facts={**run.facts, "device": "", "processor": ""})
     report.eval_run.refresh_from_db()
-    assert report_content(report).verdicts[0]["hardware"].startswith("unknown hardware")
+    assert report_content(report)["verdicts"][0]["hardware"].startswith("unknown hardware")

@@ -7,9 +7,9 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from evaluation.approvals.decisions import Waiver, decide, open_gates, void_reasons
+from evaluation.approvals.decisions import decide, void_reasons
 from evaluation.approvals.forms import DecisionForm
-from evaluation.approvals.waivers import waivers_of
+from evaluation.approvals.waivers import Waiver, open_gates, waivers_of
 from evaluation.gates.services import create_report
 from evaluation.models import Approval, GateReport
 from slmstudio.errors import Refused

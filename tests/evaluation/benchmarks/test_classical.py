@@ -6,7 +6,7 @@ from evaluation.benchmarks import results
 from evaluation.classical import services as classical
 from evaluation.gates.holdout.membership import training_overlap
 from evaluation.gates.services import create_report
-from evaluation.inference.classical_model import ClassicalKind
+from evaluation.inference.model_columns import ClassicalKind
 from evaluation.models import ClassicalModel, EvalRun
 from evaluation.runs.jobs import run_evaluation
 from evaluation.runs.services import start_evaluation
@@ -93,7 +93,7 @@ def test_from_the_benchmark_to_a_gate_report(wide: World) -> None:
     assert artifacts.local_path(model.folder_key).stat().st_mtime == trained
     assert training_overlap(holdout) == []
     report = create_report(eval_run=holdout, baseline=None, user=wide.engineer)
-    assert (report.look, report.packet["model"]) == (1, model.sha256)
+    assert (report.holdout_number, report.manifest["model"]) == (1, model.sha256)
     assert report.provenance["classical"]["labels_sha256"] == model.facts["labels_sha256"]
     package = request_package(run=holdout, user=wide.owner)
     assert (package.engine, [one.key for one in package.all_variants]) == ("sklearn", ["sklearn"])

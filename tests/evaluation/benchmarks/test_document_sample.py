@@ -10,7 +10,7 @@ from evaluation.benchmarks import services as benchmark_services
 from evaluation.benchmarks.services import available_documents, sample_documents
 from evaluation.inference.backend import ModelUnavailable
 from evaluation.models import Benchmark, EvalRun
-from evaluation.runs import few_shot
+from evaluation.runs import run_documents
 from labeling.datasets import freeze
 from labeling.datasets import queries as dataset_queries
 from labeling.imports.bulk_copy import import_rows
@@ -55,9 +55,9 @@ def test_the_same_seed_draws_the_same_and_another_draws_others(wide: World) -> N
 def test_the_examples_are_those_of_every_base_evaluation_and_do_not_judge(wide: World) -> None:
     made = started(wide)
     run = made.runs.get()
-    shown = [one["text"] for one in few_shot.few_shot_examples(run)]
+    shown = [one["text"] for one in run_documents.few_shot_examples(run)]
     others = EvalRun(dataset=wide.dataset, split=Split.HOLDOUT)
-    assert shown == [row["text"] for row in few_shot.few_shot_examples(others)]
+    assert shown == [row["text"] for row in run_documents.few_shot_examples(others)]
     assert len(shown) == 2
     assert not set(shown) & set(Document.objects.filter(pk__in=made.documents).values_list("text", flat=True))
 
@@ -65,7 +65,7 @@ def test_the_examples_are_those_of_every_base_evaluation_and_do_not_judge(wide: 
 def test_the_examples_are_drawn_from_the_shorter_half_by_the_seed(wide: World) -> None:
     rows = sorted(dataset_queries.rows(wide.dataset, Split.TRAIN), key=lambda row: (len(row["text"]), row["id"]))
     drawn = random.Random(wide.dataset.seed).sample(rows[: len(rows) // 2], 2)
-    shown = few_shot.few_shot_examples(EvalRun(dataset=wide.dataset, split=Split.HOLDOUT))
+    shown = run_documents.few_shot_examples(EvalRun(dataset=wide.dataset, split=Split.HOLDOUT))
     assert [one["text"] for one in shown] == [row["text"] for row in drawn]
 
 
@@ -87,7 +87,7 @@ def test_holdout_example_is_not_used(wide: World) -> None:
     with pytest.raises(Refused, match="A few-shot example of dataset v1 is in the hold-out now"):
         started(wide)
     with pytest.raises(ModelUnavailable, match="is in the hold-out now"):
-        few_shot.few_shot_examples(run)
+        run_documents.few_shot_examples(run)
 
 
 def test_prelabeled_and_generated_gold_is_excluded(wide: World) -> None:

@@ -11,7 +11,7 @@ from evaluation.benchmarks.services import cancel
 from evaluation.endpoints.services import save_endpoint
 from evaluation.inference.clients import openai_client
 from evaluation.models import Endpoint, EvalOutput
-from evaluation.runs import few_shot, outputs
+from evaluation.runs import outputs, run_documents
 from evaluation.runs.jobs import run_evaluation
 from labeling.datasets import queries as dataset_queries
 from slmstudio.contract.json_text import dumps
@@ -64,7 +64,7 @@ def test_it_is_asked_as_base_models_are_and_judged_as_it_writes(wide: World, fak
     assert [body.get("response_format", {}).get("type") for body in fake.asked] == ["json_schema"] * 20 + [None] * 20
     turns = fake.asked[0]["messages"]
     shown = [turn["content"] for turn in turns if turn["role"] == "user"]
-    assert shown[:2] == [one["text"] for one in few_shot.few_shot_examples(held)]
+    assert shown[:2] == [one["text"] for one in run_documents.few_shot_examples(held)]
     rows = list(EvalOutput.objects.filter(eval_run=held))
     assert all(row.latency_ms > 0 and (row.prompt_tokens, row.output_tokens) == (100, 20) for row in rows)
     assert len(artifacts.local_path(held.outputs_key).read_text().splitlines()) == 20

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from evaluation.benchmarks.fine_tuning import FAIL, NOT_PROVEN, PASS, fine_tuning_advice
-from evaluation.benchmarks.measured import Limits, MeasuredCandidate
+from evaluation.benchmarks.recommendation import FAIL, NOT_PROVEN, PASS, Limits, MeasuredCandidate, fine_tuning_advice
 
 LIMITS = Limits(memory_gb=16, latency_p95_ms=1000)
 

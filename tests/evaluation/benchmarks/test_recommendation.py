@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from evaluation.benchmarks.measured import Limits, MeasuredCandidate
-from evaluation.benchmarks.recommendation import recommend
+from evaluation.benchmarks.recommendation import Limits, MeasuredCandidate, recommend
 
 LIMITS = Limits(memory_gb=16, latency_p95_ms=800)
 N = 20

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.comparison.coverage import automation, document_confidence
+from evaluation.approvals.automation import automation, document_confidence
 from evaluation.stats import exact_upper
 
 SURE_AND_RIGHT = [(0.99 - index / 1000, True) for index in range(200)]

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evaluation.comparison.error_cost import Amount, error_costs, mean_cost, mean_difference
+from evaluation.approvals.error_cost import Amount, error_costs, mean_cost, mean_difference
 
 COSTS = {"total": 5.0, "date": 1.0, "note": 0.0}
 

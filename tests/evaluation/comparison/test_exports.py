@@ -7,8 +7,7 @@ import pytest
 from django.test import Client
 
 from evaluation.comparison.regressions import document_p, measures
-from evaluation.comparison.report import report
-from evaluation.comparison.report_markdown import comparison_markdown
+from evaluation.comparison.report import comparison_markdown, report
 from evaluation.comparison.services import get_or_create_comparison
 from evaluation.models import Endpoint, EvalRun
 from evaluation.regression_suite.services import pin

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.scores.gold_fields import gold_subset
+from evaluation.comparison.services import gold_subset
 from slmstudio.contract.schema.compiled import compile_schema
 from tests.contract.samples import object_schema
 

@@ -7,8 +7,7 @@ from django.test import Client
 from pytest_django.asserts import assertContains, assertNotContains
 from scipy.stats import binomtest
 
-from evaluation.comparison.matrix import cells, matrix, unbeaten
-from evaluation.comparison.matrix_queries import build_matrix
+from evaluation.comparison.matrix import build_matrix, cells, matrix, unbeaten
 from evaluation.comparison.services import get_or_create_comparison
 from evaluation.models import Endpoint, EvalRun
 from evaluation.regression_suite.services import pin
@@ -99,17 +98,17 @@ def three(world: World, runs: list[EvalRun], client: Client) -> list[EvalRun]:
 
 def test_every_pair_is_what_its_own_comparison_says(world: World, three: list[EvalRun]) -> None:
     table = build_matrix(project=world.project, runs=[three[2], three[0], three[1]])  # in the order that is asked for
-    for (one, other), pair in table.found.pairs.items():
+    for (one, other), pair in table.pairwise.pairs.items():
         result = get_or_create_comparison(a=table.runs[one], b=table.runs[other]).result
         assert (pair.fixed, pair.broken) == (len(result["fixed"]), len(result["broken"]))
-    assert [value["k"] for value in table.found.right] == [run.scores["document_exact"]["k"] for run in table.runs]
+    assert [value["k"] for value in table.pairwise.right] == [run.scores["document_exact"]["k"] for run in table.runs]
 
 
 def test_only_documents_of_all_runs_count_with_a_note(world: World, three: list[EvalRun]) -> None:
     three[1].outputs.filter(document_id=three[1].outputs.earliest("document_id").document_id).delete()
     table = build_matrix(project=world.project, runs=three)
 
-    assert table.found.n == 11
+    assert table.pairwise.n == 11
     [note] = table.notes
     assert note.startswith("Compared on the 11 documents")
 
@@ -126,7 +125,7 @@ def test_different_gold_and_scorer_are_noted(world: World, three: list[EvalRun],
     assert gold.startswith("1 document has different gold labels among these evaluations (#1 by v1, #2 by v1, ")
     assert scorer.startswith("Scored with different scorers: versions 0, ")
     table = page.context["table"]
-    assert (table.documents, table.found.n, {value["n"] for value in table.found.right}) == (12, 11, {11})
+    assert (table.documents, table.pairwise.n, {value["n"] for value in table.pairwise.right}) == (12, 11, {11})
     assert {top for _, _, top in table.fields} == {None}, "rates by different gold have no best"
     text = client.get(f"{PAGE}comparison.md?runs=1,2,3,4").content.decode()
     assert "different gold labels among" in text
@@ -139,7 +138,7 @@ def test_documents_with_several_golds_count_in_no_pair(world: World, three: list
         row.save(update_fields=["gold"])
     page = client.get(f"{PAGE}?runs=1,2,3,4")
     table = page.context["table"]
-    assert (table.documents, table.found.n, table.best) == (12, 0, [])
+    assert (table.documents, table.pairwise.n, table.best) == (12, 0, [])
     [note] = table.notes
     assert note
     assertContains(page, "no verdict", count=12)
@@ -161,9 +160,9 @@ def test_a_field_that_only_one_schema_has_makes_no_pair_worse(world: World, clie
     assert runs[2].scores["document_exact"]["k"] == 0, "by its own schema it has all wrong"
     page = client.get(f"{PAGE}?runs=1,2,3")
     table = page.context["table"]
-    assert {pair.reading for pair in table.found.pairs.values()} == {"same"}
-    assert [value["k"] for value in table.found.right] == [12, 12, 12]
-    assert (table.found.n, table.best) == (12, runs)
+    assert {pair.reading for pair in table.pairwise.pairs.values()} == {"same"}
+    assert [value["k"] for value in table.pairwise.right] == [12, 12, 12]
+    assert (table.pairwise.n, table.best) == (12, runs)
     schema, left_out = table.notes
     assert schema.startswith("The schema changed (#1 by v1, #2 by v1, #3 by v2)")
     assert left_out == "Excluded from pairs and documents, because not every schema has them: iban."
@@ -184,18 +183,18 @@ def test_under_several_schemas_a_pair_is_still_what_its_own_comparison_says(worl
     odd.score = {**odd.score, "no_extra_keys": False}
     odd.save(update_fields=["score"])
     table = build_matrix(project=world.project, runs=runs)
-    for (one, other), pair in table.found.pairs.items():
+    for (one, other), pair in table.pairwise.pairs.items():
         if {one, other} == {3, 4}:
             continue  # by themselves these two are held to the field that the others lack
         result = get_or_create_comparison(a=runs[one], b=runs[other]).result
         assert (pair.fixed, pair.broken) == (len(result["fixed"]), len(result["broken"])), (one, other)
-    assert (table.found.pairs[2, 4].fixed, table.found.pairs[2, 4].broken) == (0, 1)
+    assert (table.pairwise.pairs[2, 4].fixed, table.pairwise.pairs[2, 4].broken) == (0, 1)
 
 
 def test_schemas_without_a_common_field_are_refused(
     world: World, three: list[EvalRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evaluation.comparison.matrix_queries.shared_fields", lambda runs: frozenset())
+    monkeypatch.setattr("evaluation.comparison.matrix.shared_fields", lambda runs: frozenset())
     with pytest.raises(Refused, match="no fields in common"):
         build_matrix(project=world.project, runs=three)
 
@@ -222,7 +221,7 @@ def test_production_model_is_shown_but_not_paired(world: World, client: Client, 
     assert table.today == large
     assert [value["k"] for value in table.exact] == [run.scores["document_exact"]["k"] for run in [*three, large]]
     assert {len(line.values) for line in table.lines} == {4}
-    assert len(table.found.pairs) == 6
+    assert len(table.pairwise.pairs) == 6
     assertContains(client.get(f"{PAGE}?runs=1,2,3"), "Current production model")
     text = client.get(f"{PAGE}comparison.md?runs=1,2,3").content.decode()
     assert "| Current production model: today |" in text

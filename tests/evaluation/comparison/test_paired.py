@@ -12,8 +12,8 @@ from scipy.stats import binomtest
 
 from evaluation.comparison.paired import compare
 from evaluation.inference.prices import cost_of_time, cost_of_tokens
+from evaluation.scores.display import LONGEST_DIFF, diff_chars
 from evaluation.scores.score_view import ScoredField, ScoreView
-from evaluation.scores.text_diff import LONGEST_DIFF, diff_chars
 from evaluation.stats import distribution, percentile
 
 

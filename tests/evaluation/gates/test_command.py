@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import OperationalError
 
-from evaluation.gates.outcome import ExitCode
+from evaluation.gates.display import ExitCode
 from evaluation.management.commands import gate
 from evaluation.models import EvalRun, GateReport
 from evaluation.runs.services import start_evaluation

@@ -56,8 +56,8 @@ def test_the_same_evaluation_has_one_report(world: World) -> None:
     run = evaluated(world, right)
     together(*[report_on(run, world)] * 4)
     report = GateReport.objects.get()
-    assert (report.number, report.look) == (1, 1)
-    assert AuditEntry.objects.filter(action="judged").count() == 1
+    assert (report.number, report.holdout_number) == (1, 1)
+    assert AuditEntry.objects.filter(action="created").count() == 1
 
 
 def test_numbers_have_no_gaps_and_each_verdict_has_the_alpha_of_its_number(world: World) -> None:
@@ -65,10 +65,10 @@ def test_numbers_have_no_gaps_and_each_verdict_has_the_alpha_of_its_number(world
     together(*(report_on(run, world) for run in runs))
     reports = GateReport.objects.order_by("number")
     assert [report.number for report in reports] == [1, 2, 3, 4]
-    assert sorted(report.look for report in reports) == [1, 2, 3, 4]
+    assert sorted(report.holdout_number for report in reports) == [1, 2, 3, 4]
     for report in reports:
         confidences = {row["confidence"] for row in report.verdicts if row["gate"]["metric"] == "schema_valid_rate"}
-        assert confidences == {1 - alpha_level(report.look)}
+        assert confidences == {1 - alpha_level(report.holdout_number)}
 
 
 def test_reports_of_one_evaluation_under_two_baselines_spend_alpha_twice(world: World) -> None:
@@ -79,12 +79,12 @@ def test_reports_of_one_evaluation_under_two_baselines_spend_alpha_twice(world: 
             eval_run=EvalRun.objects.get(pk=tuned.pk), baseline=EvalRun.objects.get(pk=base.pk), user=world.engineer
         ),
     )
-    assert sorted(GateReport.objects.values_list("number", "look")) == [(1, 1), (2, 2)]
+    assert sorted(GateReport.objects.values_list("number", "holdout_number")) == [(1, 1), (2, 2)]
 
 
 def while_judging(monkeypatch: pytest.MonkeyPatch, change: Callable[[int], None]) -> list[int]:
     """Calls ``change`` with the number of the attempt after verdicts were computed; returns the attempts."""
-    judge = services._judge
+    judge = services._build_report
     attempts: list[int] = []
 
     def judged(*args: Any) -> GateReport:
@@ -93,7 +93,7 @@ def while_judging(monkeypatch: pytest.MonkeyPatch, change: Callable[[int], None]
         change(attempts[-1])
         return report
 
-    monkeypatch.setattr(services, "_judge", judged)
+    monkeypatch.setattr(services, "_build_report", judged)
     return attempts
 
 
@@ -130,7 +130,7 @@ def test_a_pin_that_is_set_while_verdicts_are_computed_counts(world: World, monk
 
     while_judging(monkeypatch, pin_one)
     report = create_report(eval_run=run, baseline=None, user=world.engineer)
-    assert (report.passed, report.verdicts[0]["n"], report.look) == (True, 1, 1)
+    assert (report.passed, report.verdicts[0]["n"], report.holdout_number) == (True, 1, 1)
 
 
 def test_a_report_is_created_under_the_lock_where_the_basis_keeps_changing(
@@ -139,4 +139,4 @@ def test_a_report_is_created_under_the_lock_where_the_basis_keeps_changing(
     attempts = while_judging(monkeypatch, lambda attempt: stricter(world, 0.9 + attempt / 100))
     report = create_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
     assert attempts == list(range(1, ATTEMPTS + 2))
-    assert (report.number, report.look) == (1, 1)
+    assert (report.number, report.holdout_number) == (1, 1)

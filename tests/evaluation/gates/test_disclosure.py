@@ -12,7 +12,7 @@ from evaluation.gates.services import create_report
 from evaluation.models import AuditEntry, EvalRun, GateReport
 from evaluation.regression_suite import services as regression_suite_services
 from evaluation.runs import rescoring
-from evaluation.runs.slices import MIN_HOLDOUT_DOCUMENTS, is_shown
+from evaluation.runs.summary import MIN_HOLDOUT_DOCUMENTS, is_shown
 from labeling.models import Document, DocumentScore
 from slmstudio.errors import Refused
 from tests.evaluation.factories import World, broken, evaluated, make_version, pretend, rewrite, right

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from evaluation.gates.facts import Answer, Families, RunFacts, measure
-from evaluation.gates.metrics.findings import Status
+from evaluation.gates.metrics.measurement import VerdictStatus
 from evaluation.gates.metrics.metric import Resources
 from evaluation.gates.policy.definition import Gate, GateError, GatePolicy
 from evaluation.gates.services import create_report
@@ -48,16 +48,16 @@ def verdict(gate: Gate, found: RunFacts) -> Verdict:
 @pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.key)
 def test_families_prove_what_as_many_documents_prove(gate: Gate) -> None:
     few, enough = verdict(gate, facts(58, 5)), verdict(gate, facts(59, 5))
-    assert (few.status, enough.status) == (Status.NOT_PROVEN, Status.PASS)
+    assert (few.status, enough.status) == (VerdictStatus.NOT_PROVEN, VerdictStatus.PASS)
     assert (few.families, few.n, round(few.effective or 0)) == (58, 290, 58)
     assert "290 documents from 58 suppliers count as about 58" in few.sentence
-    assert verdict(gate, facts(290, 1)).status is Status.PASS
+    assert verdict(gate, facts(290, 1)).status is VerdictStatus.PASS
 
 
 @pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.key)
 def test_few_failing_families_are_no_proof_of_failure(gate: Gate) -> None:
     alone, together = verdict(gate, facts(100, 1, 15)), verdict(gate, facts(20, 5, 3))
-    assert (alone.status, together.status) == (Status.FAIL, Status.NOT_PROVEN)
+    assert (alone.status, together.status) == (VerdictStatus.FAIL, VerdictStatus.NOT_PROVEN)
     assert together.measured == alone.measured
 
 
@@ -67,7 +67,7 @@ def test_the_required_sample_is_in_documents_and_passes(gate: Gate) -> None:
     assert found.needed is not None
     assert 185 <= found.needed <= 205
     assert found.allowed_failures is None
-    assert verdict(gate, facts((100 + found.needed + 4) // 5, 5)).status is Status.PASS
+    assert verdict(gate, facts((100 + found.needed + 4) // 5, 5)).status is VerdictStatus.PASS
 
 
 def test_families_of_one_document_change_nothing() -> None:
@@ -84,7 +84,10 @@ def test_a_gate_on_one_supplier_counts_its_documents() -> None:
         families=Families(dict.fromkeys(range(60), 0), key="supplier"),
     )  # fmt: skip
     about_it = replace(VALID, slice="metadata.supplier=acme")
-    assert (verdict(VALID, found).status, verdict(about_it, found).status) == (Status.NOT_PROVEN, Status.PASS)
+    assert (verdict(VALID, found).status, verdict(about_it, found).status) == (
+        VerdictStatus.NOT_PROVEN,
+        VerdictStatus.PASS,
+    )
 
 
 def test_known_and_new_families_are_slices() -> None:
@@ -99,7 +102,7 @@ def test_known_and_new_families_are_slices() -> None:
 
 def test_an_exhausted_holdout_has_no_families() -> None:
     (found,) = verdicts_for(GatePolicy((VALID,)), {}, 1, exhausted="none left")
-    assert (found.status, found.families) == (Status.NOT_PROVEN, None)
+    assert (found.status, found.families) == (VerdictStatus.NOT_PROVEN, None)
 
 
 @pytest.mark.django_db

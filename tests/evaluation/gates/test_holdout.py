@@ -228,7 +228,7 @@ def test_a_single_evaluation_is_allowed_on_a_new_hold_out(world: World) -> None:
     create_report(eval_run=second, baseline=None, user=world.engineer)
     policy(world, WRONG, only_look=True)
     report = create_report(eval_run=first, baseline=None, user=world.engineer)
-    assert (report.look, verdict_of(report, "wrong").status) == (1, "NOT PROVEN")
+    assert (report.holdout_number, verdict_of(report, "wrong").status) == (1, "NOT PROVEN")
     assert "was evaluated before" in verdict_of(report, "wrong").sentence
 
 

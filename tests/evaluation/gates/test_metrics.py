@@ -5,8 +5,7 @@ import pytest
 from evaluation.gates.display import bounds, measured, number_line_of, threshold
 from evaluation.gates.facts import Answer, RunFacts, measure
 from evaluation.gates.metrics import METRICS
-from evaluation.gates.metrics.findings import Status
-from evaluation.gates.metrics.measurement import Measurement
+from evaluation.gates.metrics.measurement import Measurement, VerdictStatus
 from evaluation.gates.metrics.metric import Metric, Resources, Sample
 from evaluation.gates.metrics.rate_tests import rate_at_least
 from evaluation.gates.metrics.units import GIGABYTES, MILLISECONDS, PERCENT, POINTS, Unit
@@ -37,7 +36,7 @@ def facts(exact: int, wrong: int) -> RunFacts:
 def test_an_entry_is_counted_tested_and_displayed(exact_match: Gate) -> None:
     policy = GatePolicy((exact_match,))
     (verdict,) = verdicts_for(policy, measure(policy, facts(40, 0)), 1)
-    assert (verdict.status, verdict.k, verdict.n, verdict.confidence) == (Status.PASS, 40, 40, 0.975)
+    assert (verdict.status, verdict.k, verdict.n, verdict.confidence) == (VerdictStatus.PASS, 40, 40, 0.975)
     row = verdict.as_dict()
     assert row["gate"]["title"] == "At least 80% exact match"
     assert (measured(row), threshold(row)) == ("100%", "≥ 80%")
@@ -64,7 +63,7 @@ def test_every_metric_has_a_verdict_without_a_measurement(name: str) -> None:
         field="a" if metric.field == "must" else "",
     )
     (verdict,) = verdicts_for(GatePolicy((gate,)), {}, 1)
-    assert (verdict.status, verdict.measured) == (Status.NOT_PROVEN, None)
+    assert (verdict.status, verdict.measured) == (VerdictStatus.NOT_PROVEN, None)
 
 
 @pytest.mark.parametrize(

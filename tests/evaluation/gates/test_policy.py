@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.gates.verdicts import Gate, GateError, GatePolicy, default_policy
+from evaluation.gates.policy.definition import Gate, GateError, GatePolicy, default_policy
 from evaluation.scores.slice_selector import Slice
 from labeling.demo.templates import templates
 

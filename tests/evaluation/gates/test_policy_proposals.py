@@ -8,10 +8,12 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains
 
-from evaluation.approvals.decisions import Waiver, decide
+from evaluation.approvals.decisions import decide
+from evaluation.approvals.waivers import Waiver
+from evaluation.gates.metrics.metric import COMPARED_WITH_BASE
 from evaluation.gates.policy import proposals
 from evaluation.gates.policy.changes import REPEATED_EVALUATION, SINGLE_EVALUATION, changes, rebased
-from evaluation.gates.policy.definition import COMPARED_WITH_BASE, Gate
+from evaluation.gates.policy.definition import Gate
 from evaluation.gates.policy.definition import GatePolicy as Policy
 from evaluation.gates.policy.services import current_policy, gates_of, set_policy
 from evaluation.gates.services import create_report

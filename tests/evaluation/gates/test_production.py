@@ -13,8 +13,7 @@ from evaluation.approvals import decisions
 from evaluation.approvals.waivers import open_gates
 from evaluation.approvals.warnings import warnings
 from evaluation.gates import manifest
-from evaluation.gates.checks import outcome_of, run_gates
-from evaluation.gates.junit import junit_xml
+from evaluation.gates.checks import junit_xml, outcome_of, run_gates
 from evaluation.gates.policy.definition import Gate, GateError, GatePolicy
 from evaluation.gates.policy.services import current_policy, gates_of, set_policy
 from evaluation.gates.production import ProductionModel, current_model, stable_model
@@ -72,7 +71,7 @@ def test_without_a_production_model_it_is_inapplicable_and_holds_nothing_up(worl
     report = report_on(closed(world, right), world)
     assert (verdict(report)["status"], verdict(report)["measured"], report.passed) == ("INAPPLICABLE", None, True)
     assert (report.production_run, report.production, open_gates(report)) == (None, {}, [])
-    assert "production" not in report.packet
+    assert "production" not in report.manifest
 
 
 def test_a_policy_of_inapplicable_gates_alone_passes_nothing(world: World) -> None:
@@ -91,7 +90,7 @@ def test_it_compares_with_the_model_that_was_approved_last(world: World, policy:
     found = verdict(report)
     assert (found["status"], report.production_run, found["n"]) == ("PASS", first, 12)
     assert found["measured"] > 0 > found["low"]
-    assert found["confidence"] == 1 - 0.05 / 2**report.look
+    assert found["confidence"] == 1 - 0.05 / 2**report.holdout_number
     facts = report.production
     assert (facts["evaluation"], facts["outputs_sha256"]) == (first.number, first.outputs_sha256)
     assert [side["evaluation"] for side in facts["sides"]] == [candidate.number, first.number]
@@ -131,7 +130,7 @@ def test_another_production_model_is_another_holdout_evaluation(world: World, po
         report = report_on(candidate, world)
         assert report_on(candidate, world) == report
     again = report_on(candidate, world)
-    assert (again.production_run, again.look) == (None, report.look + 1)
+    assert (again.production_run, again.holdout_number) == (None, report.holdout_number + 1)
 
 
 def test_the_production_model_itself_is_not_compared(world: World, policy: GatePolicy) -> None:

@@ -78,8 +78,8 @@ def test_another_code_of_the_scorer_computes_the_scores_again(world: World, monk
 
 def test_a_report_from_before_is_readable(world: World) -> None:
     report = report_of(world)
-    packet = {name: value for name, value in report.packet.items() if name != "provenance"}
-    rewrite(report, provenance={}, packet=packet)
+    packet = {name: value for name, value in report.manifest.items() if name != "provenance"}
+    rewrite(report, provenance={}, manifest=packet)
     old = GateReport.objects.get(pk=report.pk)
     assert provenance.sections(old) == []
     assert decisions.changed_since(old) == []

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from evaluation.gates.facts import Answer, measure
-from evaluation.gates.gather import gather, resources_of
+from evaluation.gates.gather import external_inputs, gather, resources_of
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.metrics.measurement import Measurement
 from evaluation.gates.metrics.metric import Resources, Sample
@@ -109,5 +109,5 @@ def test_the_price_is_that_of_the_run(world: World) -> None:
     cost = run.facts["cost_per_document"]
     Contract.objects.filter(project=world.project).update(constraints={**limits, "hardware_price_per_hour": 0.01})
     policy = gates_of(current_policy(project=world.project))
-    found = measure(policy, gather(policy, run, None))["cost"]
+    found = measure(policy, gather(run, None, external_inputs(policy, run)))["cost"]
     assert sum(found.values) / found.n == pytest.approx(cost, rel=0.01)

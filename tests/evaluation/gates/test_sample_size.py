@@ -119,7 +119,7 @@ def test_the_required_labels_pass_the_gate(world: World) -> None:
     assert set(frozen.items.filter(document__in=grown.documents).values_list("split", flat=True)) == {"holdout"}
     again = create_report(eval_run=evaluated(world, right, dataset=frozen), baseline=None, user=world.engineer)
     verdict = again.verdicts[0]
-    assert (again.look, verdict["n"], verdict["status"], again.passed) == (2, 42, "PASS", True)
+    assert (again.holdout_number, verdict["n"], verdict["status"], again.passed) == (2, 42, "PASS", True)
 
 
 def test_never_a_training_document_nor_what_is_nearly_the_same(world: World) -> None:

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from evaluation.approvals.decisions import Waiver, decide, withdraw
+from evaluation.approvals.decisions import decide, withdraw
+from evaluation.approvals.waivers import Waiver
 from evaluation.gates.baselines import default_baseline
 from evaluation.gates.holdout.alpha_spending import earlier_reports, next_evaluation_number
 from evaluation.gates.holdout.membership import holdout_origins
+from evaluation.gates.policy.definition import GateError
 from evaluation.gates.policy.services import current_policy, gates_of, set_policy
 from evaluation.gates.services import create_report
-from evaluation.gates.verdicts import GateError, Verdict
+from evaluation.gates.verdicts import Verdict
 from evaluation.models import AuditEntry, EvalOutput, EvalRun, GatePolicy, GateReport
 from evaluation.regression_suite import services as regression_suite_services
 from evaluation.runs.services import start_evaluation
@@ -109,12 +111,12 @@ def test_the_same_outputs_under_the_same_policy_are_the_same_report(world: World
     run = evaluated(world, right)
     first = create_report(eval_run=run, baseline=None, user=world.engineer)
     assert create_report(eval_run=run, baseline=None, user=world.manager).pk == first.pk
-    assert AuditEntry.objects.filter(action="judged").count() == 1
+    assert AuditEntry.objects.filter(action="created").count() == 1
 
 
 def test_each_hold_out_evaluation_has_a_higher_confidence(world: World) -> None:
     reports = [create_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer) for _ in range(3)]
-    assert [report.look for report in reports] == [1, 2, 3]
+    assert [report.holdout_number for report in reports] == [1, 2, 3]
     confidences = [verdict_of(report, "schema-valid").confidence for report in reports]
     assert confidences == pytest.approx([0.975, 0.9875, 0.99375])
     assert [report.number for report in earlier_reports(reports[0].eval_run)] == [1, 2, 3]
@@ -124,27 +126,27 @@ def test_the_number_of_a_candidate_is_fixed_when_it_ends(world: World) -> None:
     """A candidate's place is fixed when its evaluation ends, whichever is judged first."""
     runs = [evaluated(world, pretend(seed, spoil=0.2)) for seed in range(3)] + [evaluated(world, right)]
     assert [next_evaluation_number(run) for run in runs] == [1, 2, 3, 4]
-    assert create_report(eval_run=runs[3], baseline=None, user=world.engineer).look == 4
+    assert create_report(eval_run=runs[3], baseline=None, user=world.engineer).holdout_number == 4
     assert [next_evaluation_number(run) for run in runs[:3]] == [1, 2, 3]
-    assert create_report(eval_run=runs[0], baseline=None, user=world.engineer).look == 1
+    assert create_report(eval_run=runs[0], baseline=None, user=world.engineer).holdout_number == 1
 
 
 def test_a_baseline_does_not_count_without_a_report(world: World) -> None:
     base, free = evaluated(world, broken, tuned=False), evaluated(world, broken, tuned=False, mode="free")
     tuned = evaluated(world, right)
-    assert create_report(eval_run=tuned, baseline=base, user=world.engineer).look == 1
+    assert create_report(eval_run=tuned, baseline=base, user=world.engineer).holdout_number == 1
     # one of two that could be chosen among, after one look
-    assert create_report(eval_run=free, baseline=None, user=world.engineer).look == 3
+    assert create_report(eval_run=free, baseline=None, user=world.engineer).holdout_number == 3
     assert next_evaluation_number(evaluated(world, right)) == 3
 
 
 def test_a_report_under_another_policy_counts_again(world: World) -> None:
     run = evaluated(world, right)
-    assert create_report(eval_run=run, baseline=None, user=world.engineer).look == 1
+    assert create_report(eval_run=run, baseline=None, user=world.engineer).holdout_number == 1
     gates = changed(current_policy(project=world.project), "field-errors", 0.2)
     set_policy(project=world.project, user=world.manager, gates=gates)
-    assert create_report(eval_run=run, baseline=None, user=world.engineer).look == 2
-    assert create_report(eval_run=run, baseline=None, user=world.engineer).look == 2, "the same report"
+    assert create_report(eval_run=run, baseline=None, user=world.engineer).holdout_number == 2
+    assert create_report(eval_run=run, baseline=None, user=world.engineer).holdout_number == 2, "the same report"
 
 
 # -- slices, fields, pins ---------------------------------------------------------------------------------------------
@@ -217,10 +219,10 @@ def test_changed_pins_give_a_new_report_with_the_same_number(world: World, only_
     document = Document.objects.filter(project=world.project, holdout=True).earliest("pk")
     regression_suite_services.pin(project=world.project, document=document, user=world.engineer)
     second = create_report(eval_run=run, baseline=None, user=world.engineer)
-    assert (second.number, second.look) == (first.number + 1, first.look)
+    assert (second.number, second.holdout_number) == (first.number + 1, first.holdout_number)
     assert verdict_of(second, "pinned").status == "PASS"
     assert create_report(eval_run=run, baseline=None, user=world.engineer) == second
-    assert create_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer).look == 2
+    assert create_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer).holdout_number == 2
 
 
 def test_pinned_training_documents_are_checked_in_other_evaluations(world: World) -> None:
@@ -245,7 +247,7 @@ def test_a_holdout_that_grew_is_still_the_same_holdout(world: World) -> None:
     grown = freeze.freeze(project=world.project, user=world.engineer, validation_share=0.1)
     assert grown.holdout_sha256 != world.dataset.holdout_sha256
     run = evaluated(world, right, dataset=grown, tuned=False)
-    assert create_report(eval_run=run, baseline=None, user=world.engineer).look == 2
+    assert create_report(eval_run=run, baseline=None, user=world.engineer).holdout_number == 2
 
 
 def test_a_model_trained_on_hold_out_documents_has_no_report(world: World) -> None:

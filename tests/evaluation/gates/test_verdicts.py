@@ -9,20 +9,11 @@ from typing import Any
 
 import pytest
 
+from evaluation.gates.metrics import METRICS
+from evaluation.gates.metrics.measurement import Measurement, VerdictStatus
 from evaluation.gates.metrics.metric import Sample
-from evaluation.gates.verdicts import (
-    METRICS,
-    Gate,
-    GatePolicy,
-    Measurement,
-    Status,
-    Verdict,
-    all_passed,
-    summary_sentence,
-    verdict_for,
-    verdicts_for,
-    without_number,
-)
+from evaluation.gates.policy.definition import Gate, GatePolicy
+from evaluation.gates.verdicts import Verdict, all_passed, summary_sentence, verdict_for, verdicts_for, without_number
 from evaluation.scores.score_view import ScoredField, ScoreView
 
 SCHEMA = Gate("schema", "schema_valid_rate", ">=", 0.99)
@@ -53,49 +44,49 @@ def costs(scale: float) -> Measurement:
 
 # -- the verdicts of each metric -------------------------------------------------------------------------------
 
-CASES: list[tuple[Gate, Measurement, Status]] = [
-    (SCHEMA, Measurement.rate(299, 299), Status.PASS),
-    (SCHEMA, Measurement.rate(298, 298), Status.NOT_PROVEN),
-    (SCHEMA, Measurement.rate(20, 40), Status.FAIL),
-    (DOCUMENTS, Measurement.rate(0, 59), Status.PASS),
-    (DOCUMENTS, Measurement.rate(0, 58), Status.NOT_PROVEN),
-    (DOCUMENTS, Measurement.rate(20, 40), Status.FAIL),
-    (FIELDS, Measurement.fields([(0, 5)] * 40), Status.PASS),
-    (FIELDS, Measurement.fields([(0, 5)] * 20), Status.NOT_PROVEN),
-    (FIELDS, Measurement.fields([(2, 5)] * 20 + [(1, 5)] * 20), Status.FAIL),
-    (REGRESSION, Measurement.paired([0.5] * 60, [1.0] * 50 + [0.5] * 10, "base"), Status.PASS),
-    (REGRESSION, Measurement.paired([0.5] * 60, [0.5] * 60, "base"), Status.NOT_PROVEN),
-    (REGRESSION, Measurement.paired([1.0] * 60, [0.0] * 30 + [1.0] * 30, "base"), Status.FAIL),
-    (FIELDS, Measurement.fields([(0, 1)] * 29), Status.PASS),  # once a document: as exact as a rate of documents
-    (RECALL, Measurement.fields([(0, 3)] * 80), Status.PASS),
-    (RECALL, Measurement.fields([(0, 1)] * 58), Status.NOT_PROVEN),
-    (RECALL, Measurement.fields([(0, 1)] * 59), Status.PASS),
-    (RECALL, Measurement.fields([(1, 3)] * 20 + [(0, 3)] * 20), Status.FAIL),
-    (HALLUCINATED, Measurement.rate(0, 59), Status.PASS),
-    (HALLUCINATED, Measurement.rate(3, 59), Status.NOT_PROVEN),
-    (HALLUCINATED, Measurement.rate(20, 59), Status.FAIL),
-    (INVARIANTS, Measurement.rate(59, 59), Status.PASS),
-    (DECIDED, Measurement.rate(50, 59), Status.FAIL),
-    (PINNED, Measurement.rate(0, 7), Status.PASS),
-    (PINNED, Measurement.rate(1, 7), Status.FAIL),
-    (PINNED, Measurement(n=7, k=0, reason="2 more not evaluated"), Status.NOT_PROVEN),
-    (PINNED, Measurement(n=7, k=1, reason="2 more not evaluated"), Status.FAIL),
-    (LATENCY, latencies(), Status.PASS),
-    (LATENCY, latencies(1.6), Status.NOT_PROVEN),
-    (LATENCY, latencies(5), Status.FAIL),
-    (COST, costs(0.1), Status.PASS),
-    (COST, costs(5), Status.NOT_PROVEN),
-    (COST, costs(9), Status.FAIL),
-    (THROUGHPUT, latencies(0.5), Status.PASS),
-    (THROUGHPUT, latencies(0.7), Status.NOT_PROVEN),
-    (THROUGHPUT, latencies(2), Status.FAIL),
-    (MEMORY, Measurement.sample([1.2]), Status.PASS),
-    (MEMORY, Measurement.sample([17.0]), Status.FAIL),
+CASES: list[tuple[Gate, Measurement, VerdictStatus]] = [
+    (SCHEMA, Measurement.rate(299, 299), VerdictStatus.PASS),
+    (SCHEMA, Measurement.rate(298, 298), VerdictStatus.NOT_PROVEN),
+    (SCHEMA, Measurement.rate(20, 40), VerdictStatus.FAIL),
+    (DOCUMENTS, Measurement.rate(0, 59), VerdictStatus.PASS),
+    (DOCUMENTS, Measurement.rate(0, 58), VerdictStatus.NOT_PROVEN),
+    (DOCUMENTS, Measurement.rate(20, 40), VerdictStatus.FAIL),
+    (FIELDS, Measurement.fields([(0, 5)] * 40), VerdictStatus.PASS),
+    (FIELDS, Measurement.fields([(0, 5)] * 20), VerdictStatus.NOT_PROVEN),
+    (FIELDS, Measurement.fields([(2, 5)] * 20 + [(1, 5)] * 20), VerdictStatus.FAIL),
+    (REGRESSION, Measurement.paired([0.5] * 60, [1.0] * 50 + [0.5] * 10, "base"), VerdictStatus.PASS),
+    (REGRESSION, Measurement.paired([0.5] * 60, [0.5] * 60, "base"), VerdictStatus.NOT_PROVEN),
+    (REGRESSION, Measurement.paired([1.0] * 60, [0.0] * 30 + [1.0] * 30, "base"), VerdictStatus.FAIL),
+    (FIELDS, Measurement.fields([(0, 1)] * 29), VerdictStatus.PASS),  # once a document: as exact as a rate of documents
+    (RECALL, Measurement.fields([(0, 3)] * 80), VerdictStatus.PASS),
+    (RECALL, Measurement.fields([(0, 1)] * 58), VerdictStatus.NOT_PROVEN),
+    (RECALL, Measurement.fields([(0, 1)] * 59), VerdictStatus.PASS),
+    (RECALL, Measurement.fields([(1, 3)] * 20 + [(0, 3)] * 20), VerdictStatus.FAIL),
+    (HALLUCINATED, Measurement.rate(0, 59), VerdictStatus.PASS),
+    (HALLUCINATED, Measurement.rate(3, 59), VerdictStatus.NOT_PROVEN),
+    (HALLUCINATED, Measurement.rate(20, 59), VerdictStatus.FAIL),
+    (INVARIANTS, Measurement.rate(59, 59), VerdictStatus.PASS),
+    (DECIDED, Measurement.rate(50, 59), VerdictStatus.FAIL),
+    (PINNED, Measurement.rate(0, 7), VerdictStatus.PASS),
+    (PINNED, Measurement.rate(1, 7), VerdictStatus.FAIL),
+    (PINNED, Measurement(n=7, k=0, reason="2 more not evaluated"), VerdictStatus.NOT_PROVEN),
+    (PINNED, Measurement(n=7, k=1, reason="2 more not evaluated"), VerdictStatus.FAIL),
+    (LATENCY, latencies(), VerdictStatus.PASS),
+    (LATENCY, latencies(1.6), VerdictStatus.NOT_PROVEN),
+    (LATENCY, latencies(5), VerdictStatus.FAIL),
+    (COST, costs(0.1), VerdictStatus.PASS),
+    (COST, costs(5), VerdictStatus.NOT_PROVEN),
+    (COST, costs(9), VerdictStatus.FAIL),
+    (THROUGHPUT, latencies(0.5), VerdictStatus.PASS),
+    (THROUGHPUT, latencies(0.7), VerdictStatus.NOT_PROVEN),
+    (THROUGHPUT, latencies(2), VerdictStatus.FAIL),
+    (MEMORY, Measurement.sample([1.2]), VerdictStatus.PASS),
+    (MEMORY, Measurement.sample([17.0]), VerdictStatus.FAIL),
 ]
 
 
 @pytest.mark.parametrize(("gate", "measurement", "status"), CASES, ids=lambda case: str(getattr(case, "key", "")))
-def test_verdict(gate: Gate, measurement: Measurement, status: Status) -> None:
+def test_verdict(gate: Gate, measurement: Measurement, status: VerdictStatus) -> None:
     verdict = verdict_for(gate, measurement)
 
     assert verdict.status is status
@@ -107,7 +98,7 @@ def test_verdict(gate: Gate, measurement: Measurement, status: Status) -> None:
 def test_no_measurement_is_not_proven(gate: Gate) -> None:
     for nothing in (Measurement.nothing(), Measurement.nothing("no document has this tag")):
         verdict = verdict_for(gate, nothing)
-        assert verdict.status is Status.NOT_PROVEN
+        assert verdict.status is VerdictStatus.NOT_PROVEN
         assert nothing.reason in verdict.sentence
 
 
@@ -120,20 +111,20 @@ def test_empty_measurements_are_not_proven() -> None:
         (LATENCY, Measurement.sample([])),
         (MEMORY, Measurement.sample([])),
     ):
-        assert verdict_for(gate, empty).status is Status.NOT_PROVEN
+        assert verdict_for(gate, empty).status is VerdictStatus.NOT_PROVEN
 
 
 @pytest.mark.parametrize("gate", [LATENCY, COST, THROUGHPUT, MEMORY], ids=lambda gate: gate.key)
 def test_resources_that_are_not_fresh_are_not_proven(gate: Gate) -> None:
     verdict = verdict_for(gate, Measurement.sample([0.0001] * 100, is_fresh=False))
 
-    assert verdict.status is Status.NOT_PROVEN
+    assert verdict.status is VerdictStatus.NOT_PROVEN
 
 
 def test_few_requests_have_no_bound_of_the_mean() -> None:
     verdict = verdict_for(COST, Measurement.sample([0.0001] * 12))
 
-    assert (verdict.status, verdict.needed) == (Status.NOT_PROVEN, 8)
+    assert (verdict.status, verdict.needed) == (VerdictStatus.NOT_PROVEN, 8)
 
 
 # -- required samples -----------------------------------------------------------------------------------------------
@@ -196,8 +187,8 @@ def test_the_required_sample_passes_the_gate() -> None:
         assert verdict.needed is not None
         assert verdict.allowed_failures is not None
         good = k + verdict.needed - verdict.allowed_failures
-        assert verdict_for(gate, Measurement.rate(good, n + verdict.needed)).status is Status.PASS
-        assert verdict_for(gate, Measurement.rate(good - 1, n + verdict.needed)).status is Status.NOT_PROVEN
+        assert verdict_for(gate, Measurement.rate(good, n + verdict.needed)).status is VerdictStatus.PASS
+        assert verdict_for(gate, Measurement.rate(good - 1, n + verdict.needed)).status is VerdictStatus.NOT_PROVEN
 
 
 # -- hold-out evaluations ------------------------------------------------------------------------------------------
@@ -219,17 +210,17 @@ def test_a_hold_out_evaluation_has_its_confidence_and_requires_a_sample_at_the_n
 def test_resources_are_tested_at_the_confidence_of_the_policy(gate: Gate, values: list[float], number: int) -> None:
     measured = {gate.key: Measurement.sample(values)}
     verdict = verdicts_for(GatePolicy((gate,)), measured, number)[0]
-    assert (verdict.status, verdict.confidence) == (Status.PASS, gate.confidence)
+    assert (verdict.status, verdict.confidence) == (VerdictStatus.PASS, gate.confidence)
     assert verdict == verdict_for(gate, measured[gate.key])
     exhausted = verdicts_for(
         GatePolicy((gate,), single_evaluation=True), measured, number + 1, exhausted="no alpha is left"
     )[0]
-    assert exhausted.status == Status.PASS
+    assert exhausted.status == VerdictStatus.PASS
 
 
 def test_a_later_evaluation_needs_more() -> None:
-    assert verdict_for(SCHEMA, Measurement.rate(299, 299)).status is Status.PASS
-    assert verdict_for(SCHEMA, Measurement.rate(299, 299), 3).status is Status.NOT_PROVEN
+    assert verdict_for(SCHEMA, Measurement.rate(299, 299)).status is VerdictStatus.PASS
+    assert verdict_for(SCHEMA, Measurement.rate(299, 299), 3).status is VerdictStatus.NOT_PROVEN
 
 
 def test_a_second_evaluation_under_a_single_evaluation_policy_is_not_proven() -> None:
@@ -237,17 +228,17 @@ def test_a_second_evaluation_under_a_single_evaluation_policy_is_not_proven() ->
     measured = {"schema": Measurement.rate(400, 400)}
 
     assert verdicts_for(policy, measured, 1)[0].confidence == 0.95
-    assert verdicts_for(policy, measured, 1)[0].status is Status.PASS
+    assert verdicts_for(policy, measured, 1)[0].status is VerdictStatus.PASS
     second = verdicts_for(policy, measured, 2)[0]
-    assert second.status is Status.NOT_PROVEN
+    assert second.status is VerdictStatus.NOT_PROVEN
 
 
 def test_without_alpha_nothing_is_proven() -> None:
     measured = {"schema": Measurement.rate(1000, 1000)}
 
-    assert verdicts_for(GatePolicy((SCHEMA,)), measured, 3)[0].status is Status.PASS
+    assert verdicts_for(GatePolicy((SCHEMA,)), measured, 3)[0].status is VerdictStatus.PASS
     exhausted = verdicts_for(GatePolicy((SCHEMA,)), measured, 3, exhausted="no alpha is left")[0]
-    assert (exhausted.status, exhausted.n) == (Status.NOT_PROVEN, 0)
+    assert (exhausted.status, exhausted.n) == (VerdictStatus.NOT_PROVEN, 0)
 
 
 @pytest.mark.slow
@@ -257,7 +248,7 @@ def test_ten_candidates_have_at_most_five_percent_false_passes() -> None:
 
     @cache
     def passes(good: int, number: int) -> bool:
-        return verdict_for(gate, Measurement.rate(good, 150), number).status is Status.PASS
+        return verdict_for(gate, Measurement.rate(good, 150), number).status is VerdictStatus.PASS
 
     rng = random.Random(7)
     rounds = [[sum(rng.random() < 0.9 for _ in range(150)) for _ in range(10)] for _ in range(300)]
@@ -298,11 +289,11 @@ def test_summary(counts: tuple[int, int, int], numbers: list[str], passed: bool)
 def test_a_gate_without_a_measurement_is_not_proven() -> None:
     found = verdicts_for(GatePolicy((SCHEMA, MEMORY)), {"memory": Measurement.sample([1.0])}, 1)
 
-    assert [verdict.status for verdict in found] == [Status.NOT_PROVEN, Status.PASS]
+    assert [verdict.status for verdict in found] == [VerdictStatus.NOT_PROVEN, VerdictStatus.PASS]
 
 
 @pytest.mark.parametrize(("gate", "measurement", "status"), CASES, ids=lambda case: str(getattr(case, "key", "")))
-def test_a_verdict_survives_json(gate: Gate, measurement: Measurement, status: Status) -> None:
+def test_a_verdict_survives_json(gate: Gate, measurement: Measurement, status: VerdictStatus) -> None:
     verdict = verdict_for(gate, measurement, 2)
 
     assert Verdict.from_dict(json.loads(json.dumps(verdict.as_dict(), allow_nan=False))) == verdict
@@ -348,7 +339,7 @@ def test_scores_are_paired_on_common_documents() -> None:
 
 @pytest.mark.parametrize("baseline", [None, {}, {"z": score("wrong")}])
 def test_no_common_document_is_nothing_to_measure(baseline: Any) -> None:
-    assert verdict_for(REGRESSION, count("no_regression", SCORES, baseline=baseline)).status is Status.NOT_PROVEN
+    assert verdict_for(REGRESSION, count("no_regression", SCORES, baseline=baseline)).status is VerdictStatus.NOT_PROVEN
 
 
 def stored(*fields: tuple[str, str, Any, Any], valid: bool = True, rules: bool | None = None) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from django.utils import timezone
 from django.utils.html import escape
 from pytest_django.asserts import assertContains, assertNotContains
 
-from evaluation.approvals.decisions import Waiver, decide
+from evaluation.approvals.decisions import decide
+from evaluation.approvals.waivers import Waiver
 from evaluation.gates import manifest
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.policy.services import set_policy
@@ -145,12 +146,12 @@ def test_a_report_shows_its_result_and_evidence(world: World, manager: Client, r
     assertContains(page, "12 are imported")
     assertContains(page, "This is hold-out evaluation <strong>1</strong>")
     assertContains(page, "<strong>erik</strong> <a")
-    assertContains(page, report.packet["model"][:12])
+    assertContains(page, report.manifest["model"][:12])
     compared = {"production", "production_scores", "production_facts"}
-    assert set(manifest.ENTRIES) - set(report.packet) == {"file", "endpoint", "measurement", "pins", *compared}, (
+    assert set(manifest.ENTRIES) - set(report.manifest) == {"file", "endpoint", "measurement", "pins", *compared}, (
         "what stands for other kinds of model"
     )
-    for name, frozen in report.packet.items():
+    for name, frozen in report.manifest.items():
         title, of = manifest.ENTRIES[name]
         assertContains(page, f'<th scope="row">{title}<br><small class="text-body-secondary">{escape(of)}</small>')
         assertContains(page, frozen[:12])

@@ -8,7 +8,8 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains
 
-from evaluation.approvals.decisions import Waiver, decide, decision_status, void_reasons, withdraw
+from evaluation.approvals.decisions import decide, decision_status, void_reasons, withdraw
+from evaluation.approvals.waivers import Waiver
 from evaluation.gates.services import create_report
 from evaluation.models import Approval, AuditEntry, GateReport
 from slmstudio.access import Forbidden

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from evaluation.inference.clients.document_client import DocumentClient, estimated_tokens
-from evaluation.inference.clients.endpoint_config import EndpointConfig
-from evaluation.inference.completion import Completion
-from evaluation.inference.response_status import ResponseStatus
+from evaluation.inference.clients.openai_options import EndpointConfig
+from evaluation.inference.completion import Completion, ResponseStatus
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.contract.windows.windows import MAX_WINDOWS, Window

@@ -8,10 +8,8 @@ import pytest
 
 from evaluation.endpoints.services import _SAMPLE_TEXT
 from evaluation.inference.clients.document_client import DocumentClient
-from evaluation.inference.clients.endpoint_config import EndpointConfig
-from evaluation.inference.clients.openai_options import TOKEN_LIMIT_PARAMETERS
-from evaluation.inference.completion import Completion
-from evaluation.inference.response_status import ANSWERED, ResponseStatus
+from evaluation.inference.clients.openai_options import TOKEN_LIMIT_PARAMETERS, EndpointConfig
+from evaluation.inference.completion import ANSWERED, Completion, ResponseStatus
 from slmstudio.contract.schema.compiled import compile_schema
 from tests.evaluation import llama_server
 

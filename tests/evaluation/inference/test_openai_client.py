@@ -8,9 +8,9 @@ import pytest
 
 from evaluation.inference.circuit_breaker import CircuitBreaker
 from evaluation.inference.clients import openai_client as module
-from evaluation.inference.clients.endpoint_config import EndpointConfig
 from evaluation.inference.clients.openai_client import OpenAIClient
-from evaluation.inference.response_status import ResponseStatus
+from evaluation.inference.clients.openai_options import EndpointConfig
+from evaluation.inference.completion import ResponseStatus
 from slmstudio.contract.output_json import extract_json
 from slmstudio.contract.schema.compiled import compile_schema, dumps
 from tests.evaluation import fake_openai as fakes

@@ -11,9 +11,9 @@ from openai.types.chat import ChatCompletion
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
 from pydantic import ConfigDict, TypeAdapter, with_config
 
-from evaluation.inference.clients.endpoint_config import EndpointConfig
 from evaluation.inference.clients.openai_client import OpenAIClient
-from evaluation.inference.response_status import ResponseStatus
+from evaluation.inference.clients.openai_options import EndpointConfig
+from evaluation.inference.completion import ResponseStatus
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation.fake_openai import GOOD, Fake, completion, error, pieces, reasons, says
 from tests.evaluation.openai_calls import COMPILED, TURNS

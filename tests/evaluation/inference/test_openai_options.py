@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from evaluation.inference.clients.endpoint_config import EndpointConfig
 from evaluation.inference.clients.openai_client import OpenAIClient
-from evaluation.inference.completion import Completion
-from evaluation.inference.response_status import ResponseStatus
+from evaluation.inference.clients.openai_options import EndpointConfig
+from evaluation.inference.completion import Completion, ResponseStatus
 from slmstudio.contract.schema.compiled import dumps
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation.fake_openai import (

@@ -10,7 +10,7 @@ import pytest
 
 from evaluation.inference.backend import Output
 from evaluation.inference.classical_spec import EMBEDDINGS_MODULE, ClassicalTrainSpec, class_fields, kinds_for
-from evaluation.inference.response_status import ResponseStatus
+from evaluation.inference.completion import ResponseStatus
 from evaluation.ml.classical import answer as answering
 from evaluation.ml.classical import extractor, features
 from evaluation.ml.classical.candidates import CandidateRule

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.gates.verdicts import GatePolicy
+from evaluation.gates.policy.definition import GatePolicy
 from examples.redaction.messages import messages
 from examples.rows import held_out, routing
 from labeling.contract.schema_text import read_schema

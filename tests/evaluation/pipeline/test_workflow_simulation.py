@@ -8,7 +8,9 @@ import pytest
 
 from bench import gate_workflow as workflow
 from bench.gate_workflow import Plan, counted, naive
-from evaluation.gates.verdicts import Gate, Measurement, Status, verdict_for
+from evaluation.gates.metrics.measurement import Measurement, VerdictStatus
+from evaluation.gates.policy.definition import Gate
+from evaluation.gates.verdicts import verdict_for
 from evaluation.stats import alpha_level, paired_loss
 
 #: twice the error of a share of 5% over so many rounds
@@ -90,7 +92,7 @@ def test_a_rate_passes_here_where_the_gate_passes(look: int, n: int) -> None:
     gate = Gate("valid", "schema_valid_rate", ">=", 0.95)
     needed = workflow.critical(n, 0.95, counted(look))
     for good in {min(n, needed), min(n, max(0, needed - 1))}:
-        passes = verdict_for(gate, Measurement.rate(good, n), look).status is Status.PASS
+        passes = verdict_for(gate, Measurement.rate(good, n), look).status is VerdictStatus.PASS
         assert passes == (good >= needed)
 
 

@@ -8,8 +8,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from evaluation.inference.completion import Completion
-from evaluation.inference.response_status import ResponseStatus
+from evaluation.inference.completion import Completion, ResponseStatus
 from evaluation.models import PrelabelRun
 from evaluation.prelabels import services as prelabel_services
 from evaluation.prelabels.jobs import run_prelabels
@@ -121,7 +120,7 @@ def test_no_row_is_held_while_texts_are_searched(run: PrelabelRun, monkeypatch: 
     store.flush()
     assert deep == [before]
     item = run.items.get(document__external_id="late")
-    assert (item.found, item.looked_for) == (1, 4)
+    assert (item.evidence_found, item.evidence_needed) == (1, 4)
 
 
 def test_examples_are_read_where_they_stand(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

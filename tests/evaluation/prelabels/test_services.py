@@ -9,8 +9,7 @@ import pytest
 
 from evaluation.endpoints.services import save_endpoint
 from evaluation.inference.clients import openai_client
-from evaluation.inference.completion import Completion
-from evaluation.inference.response_status import ResponseStatus
+from evaluation.inference.completion import Completion, ResponseStatus
 from evaluation.models import AuditEntry, Endpoint, PrelabelItem, PrelabelRun
 from evaluation.prelabels import services as prelabel_services
 from evaluation.prelabels.jobs import run_prelabels
@@ -177,7 +176,9 @@ def test_an_endpoint_proposes_and_every_document_has_its_outcome(
     assert Prediction.objects.filter(source="prelabel-1", valid=True).count() == FRESH
     counted = run_statistics(run)
     assert counted.valid["rate"] == 1
-    assert 0 < counted.found["k"] < counted.found["n"], "the invoice number is in the text, the vendor is made up"
+    assert 0 < counted.with_evidence["k"] < counted.with_evidence["n"], (
+        "the invoice number is in the text, the vendor is made up"
+    )
     assert counted.tokens == run.facts["tokens"] == 120 * FRESH
     assert run.facts["response_format"] == "json_schema"
     assert 1 < fake.most_at_work <= 4

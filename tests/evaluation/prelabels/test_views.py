@@ -9,8 +9,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from evaluation.inference.completion import Completion
-from evaluation.inference.response_status import STATUS_LABELS, ResponseStatus
+from evaluation.inference.completion import STATUS_LABELS, Completion, ResponseStatus
 from evaluation.models import Endpoint, PrelabelRun
 from evaluation.prelabels.services import PrelabelWriter, start_prelabels
 from labeling.models import Document

@@ -11,7 +11,7 @@ from evaluation.classical import services as classical
 from evaluation.gates.services import create_report
 from evaluation.models import ClassicalModel, EvalOutput, EvalRun, GateReport
 from evaluation.reproduction import services
-from evaluation.reproduction.differences import changed_facts
+from evaluation.reproduction.services import changed_facts
 from evaluation.runs.jobs import run_evaluation
 from evaluation.runs.services import start_evaluation
 from labeling.models import Split

@@ -9,8 +9,8 @@ from django.test import Client
 from django.urls import reverse
 
 from evaluation.inference.clients import openai_client
-from evaluation.inference.response_status import STATUS_LABELS
-from evaluation.inference.response_status import ResponseStatus as S
+from evaluation.inference.completion import STATUS_LABELS
+from evaluation.inference.completion import ResponseStatus as S
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import outputs, summary
 from evaluation.runs.jobs import run_evaluation

@@ -11,7 +11,7 @@ from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import summary
-from evaluation.runs.slices import current_slices
+from evaluation.runs.summary import current_slices
 from labeling.datasets import freeze
 from labeling.imports.bulk_copy import import_rows
 from labeling.imports.rows import ParsedRow

@@ -15,10 +15,10 @@ from evaluation.inference import local, prices
 from evaluation.models import EvalRun
 from evaluation.runs import outputs
 from evaluation.runs import services as run_services
-from evaluation.runs.decoding_modes import by_decoding_mode
 from evaluation.runs.forms import EvaluationForm
 from evaluation.runs.jobs import run_evaluation
 from evaluation.runs.services import start_evaluation
+from evaluation.runs.views import by_decoding_mode
 from labeling.datasets import queries as dataset_queries
 from labeling.models import Contract
 from slmstudio.errors import Refused

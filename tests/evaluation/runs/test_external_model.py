@@ -14,8 +14,8 @@ from evaluation.inference.endpoint_keys import endpoint_config
 from evaluation.models import AuditEntry, Endpoint, EvalOutput, EvalRun
 from evaluation.runs import outputs, summary
 from evaluation.runs import services as run_services
-from evaluation.runs.decoding_modes import by_decoding_mode
 from evaluation.runs.jobs import run_evaluation
+from evaluation.runs.views import by_decoding_mode
 from labeling.datasets import queries as dataset_queries
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused

@@ -10,7 +10,8 @@ from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation import panels
-from evaluation.approvals.decisions import Waiver, decide
+from evaluation.approvals.decisions import decide
+from evaluation.approvals.waivers import Waiver
 from evaluation.gates.services import create_report
 from labeling.models import Document
 from slmstudio.access import Action, project_for

@@ -12,8 +12,8 @@ from django.db import OperationalError
 
 from evaluation.inference import local
 from evaluation.models import EvalOutput, EvalRun
-from evaluation.runs import few_shot, outputs, summary, tasks
 from evaluation.runs import jobs as run_jobs
+from evaluation.runs import outputs, run_documents, summary, tasks
 from evaluation.runs.jobs import run_evaluation
 from evaluation.runs.services import start_evaluation
 from labeling.datasets import queries as dataset_queries
@@ -112,7 +112,7 @@ def test_a_base_model_is_shown_the_schema_and_two_training_examples(world: World
 @pytest.mark.parametrize(("judged", "shown"), [("holdout", "train"), ("validation", "train"), ("train", "validation")])
 def test_no_document_that_is_judged_is_shown_with_its_answer(world: World, judged: str, shown: str) -> None:
     run = started(world, model=world.base_model, split=judged)
-    examples = few_shot.few_shot_examples(run)
+    examples = run_documents.few_shot_examples(run)
     assert examples
     assert {one["text"] for one in examples} <= {row["text"] for row in dataset_queries.rows(world.dataset, shown)}
     assert not {one["text"] for one in examples} & {row["text"] for row in dataset_queries.rows(world.dataset, judged)}

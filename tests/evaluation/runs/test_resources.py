@@ -52,7 +52,7 @@ def test_gates_on_what_a_run_takes_use_the_newest_measurement_in_the_same_look(w
     newest = measured(run, world, 300.0, peak_memory_bytes=3e9)
     second = create_report(eval_run=run, baseline=None, user=world.engineer)
     assert second.pk != first.pk
-    assert (second.look, second.measurement) == (first.look, newest)
+    assert (second.holdout_number, second.measurement) == (first.holdout_number, newest)
     assert (verdict_of(second, "latency").measured, verdict_of(second, "memory").measured) == (300, 3)
     assert verdict_of(second, "latency").status != "FAIL"
     assert create_report(eval_run=run, baseline=None, user=world.engineer).pk == second.pk
@@ -87,7 +87,7 @@ def test_the_packet_has_the_measurement_and_notices_a_change(world: World) -> No
     run = evaluated(world, right)
     row = measured(run, world, 300.0)
     report = create_report(eval_run=run, baseline=None, user=world.engineer)
-    assert report.packet["measurement"] == row.sha256
+    assert report.manifest["measurement"] == row.sha256
     assert [check.name for check in manifest.verify(report) if not check.equal] == []
     rewrite(row, requests=[{**one, "latency_ms": 1.0} for one in row.requests])
     report = GateReport.objects.get(pk=report.pk)

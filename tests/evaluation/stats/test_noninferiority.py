@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from bench import gate_simulation
-from evaluation.gates.verdicts import Gate, Measurement, Status, verdict_for
+from evaluation.gates.metrics.measurement import Measurement, VerdictStatus
+from evaluation.gates.policy.definition import Gate
+from evaluation.gates.verdicts import verdict_for
 from evaluation.stats import alpha_level, by_family, non_inferiority, paired_loss, pairs_needed
 from evaluation.stats.sequential import log_e_of_gains
 
@@ -151,5 +153,5 @@ def test_the_simulation_decides_as_the_gate_does() -> None:
             measured = replace(
                 Measurement.paired([b for b, _ in pairs], [a for _, a in pairs], "it"), families=families
             )
-            is_passed = verdict_for(gate, measured).status is Status.PASS
+            is_passed = verdict_for(gate, measured).status is VerdictStatus.PASS
             assert is_passed == gate_simulation.passes(losses, 0.1)[1]

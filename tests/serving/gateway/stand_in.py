@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from evaluation.inference.clients.endpoint_config import EndpointConfig
+from evaluation.inference.clients.openai_options import EndpointConfig
 from serving.gateway.external import ExternalRoute
 from serving.gateway.intake.connection import Connection
 from serving.gateway.routes import ReleaseRoute, Route

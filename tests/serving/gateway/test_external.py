@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.inference.clients.endpoint_config import EndpointConfig
+from evaluation.inference.clients.openai_options import EndpointConfig
 from serving.gateway.external import ExternalModels, ExternalRoute
 from serving.gateway.problems import Problem
 from serving.gateway.routes import ReleaseRoute

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.inference.clients.endpoint_config import EndpointConfig
+from evaluation.inference.clients.openai_options import EndpointConfig
 from serving.budgets.limits import Limits
 from serving.confidence.calibration import Calibration
 from serving.confidence.policy import Policy

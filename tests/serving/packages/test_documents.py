@@ -115,7 +115,7 @@ def test_the_evidence_names_the_approval_and_the_hashes(world: World, package: P
     assert read("parity.json") == PARITY
     approval = read("approval.json")
     assert (approval["approved"], approval["report"], approval["decided_by"]) == (True, report.number, "mona")
-    assert (approval["manifest"], approval["manifest_sha256"]) == (report.packet, report.approval.packet_sha256)
+    assert (approval["manifest"], approval["manifest_sha256"]) == (report.manifest, report.approval.manifest_sha256)
     assert read("hashes.json")["schema"] == world.dataset.schema_version.compiled.hash
     assert read("evaluation.json")["scores"]["field_exact"]["rate"] == 1.0
 

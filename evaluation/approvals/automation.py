@@ -31,12 +31,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Automation:
-    """The tested shares, smallest first. ``documents``: all documents, with those without a readable output."""
+    """The tested shares, smallest first. ``documents``: all documents, with those without a readable output; 0 where
+    the evaluation stored no confidences. ``from_policy``: the limit is that of the policy.
+    """
 
     limit: float
-    confidence: float
-    documents: int
-    steps: tuple[Step, ...]
+    confidence: float = 0.95
+    documents: int = 0
+    steps: tuple[Step, ...] = ()
+    from_policy: bool = False
 
     @property
     def best(self) -> Step | None:

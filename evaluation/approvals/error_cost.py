@@ -96,11 +96,11 @@ def error_costs(
 
 def _errors(score: Any, priced: Mapping[str, float]) -> dict[str, int]:
     """Field -> its errors in a document."""
-    found: dict[str, int] = {}
+    errors: dict[str, int] = {}
     for row in ScoreView.of(score).fields:
         if row.field in priced and row.outcome not in CORRECT_OUTCOMES:
-            found[row.field] = found.get(row.field, 0) + 1
-    return found
+            errors[row.field] = errors.get(row.field, 0) + 1
+    return errors
 
 
 def _cost(errors: Mapping[str, int], priced: Mapping[str, float]) -> float:

@@ -1,11 +1,14 @@
-"""The settings of a model behind an OpenAI-compatible server, as columns."""
+"""External models, classical models and optimized prompts, as columns: what a backend reads of their rows."""
 
 from collections.abc import Mapping
 from typing import Any, Self
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
-from labeling.models import Project
+from labeling.models import DatasetVersion, Project
+from slmstudio.contract.json_text import dumps
+from slmstudio.storage.hashing import sha256_text
 
 
 class ExternalModel(models.Model):
@@ -71,3 +74,65 @@ class ExternalModel(models.Model):
             # Only for the model that answered: the row may have changed since it was read.
             type(self)._default_manager.filter(pk=self.pk, url=self.url, model=self.model).update(accepts=accepts)
             self.accepts = accepts
+
+
+class AbstractPrompt(models.Model):
+    """Instruction and few-shot examples that replace those of the contract and the seed. ``OptimizedPrompt`` is its
+    table."""
+
+    number = models.PositiveIntegerField()
+    instruction = models.TextField(blank=True, help_text="the best instruction; empty until the search is done")
+    examples = ArrayField(
+        models.BigIntegerField(), default=list, blank=True, help_text="keys of the few-shot examples, in their order"
+    )
+
+    class Meta:
+        abstract = True
+
+    @property
+    def short_label(self) -> str:
+        """ "optimized prompt 2"."""
+        return f"optimized prompt {self.number}"
+
+    @property
+    def prompt_sha256(self) -> str:
+        """SHA-256 of instruction and examples."""
+        return sha256_text(dumps({"instruction": self.instruction, "examples": self.examples}))
+
+
+class ClassicalKind(models.TextChoices):
+    """What predicts choices; other fields always have extraction rules."""
+
+    TFIDF = "tfidf", "TF-IDF and logistic regression"
+    EMBEDDINGS = "embeddings", "Embeddings and logistic regression"
+    RULES = "rules", "Extraction rules"
+
+
+class AbstractClassicalModel(models.Model):
+    """A model without a neural language model, trained in seconds by the first evaluation that needs it.
+
+    ``ClassicalModel`` is its table. It shows what a fine-tuned model has to exceed.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="classical_models")
+    number = models.PositiveIntegerField()
+    kind = models.CharField(max_length=12, choices=ClassicalKind.choices)
+    dataset = models.ForeignKey(DatasetVersion, on_delete=models.PROTECT, related_name="classical_models")
+    labels = models.PositiveIntegerField(default=0, help_text="how many training labels, drawn by the seed; 0: all")
+    excluded = ArrayField(
+        models.BigIntegerField(), default=list, blank=True, help_text="keys of training documents that are left out"
+    )
+    seed = models.PositiveIntegerField(default=17)
+    sha256 = models.CharField(max_length=64, blank=True, help_text="of its folder; empty until it is trained")
+    facts = models.JSONField(default=dict, blank=True, help_text="the done event of evaluation.ml.classical.train")
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} {self.number}"
+
+    @property
+    def folder_key(self) -> str:
+        """The folder of its files in the artifact store."""
+        return f"classical/{self.pk}"
