@@ -90,7 +90,7 @@ def _baseline(project: Any, run: EvalRun, body: GateReportIn) -> EvalRun | None:
 
 
 def _evaluation(project: Any, number: int, field: str) -> EvalRun:
-    run = project.eval_runs.numbered(number)
+    run: EvalRun | None = project.eval_runs.numbered(number)
     if run is None:
         raise field_problem(field, f"Evaluation {number} not found.")
     return run
@@ -223,5 +223,6 @@ def _response(outcome: GateOutcome, form: str, response: HttpResponse) -> Any:
     headers = {"SLM-Verdict": str(outcome.status), "SLM-Exit-Code": str(int(exit_code(outcome.status)))}
     if form == "junit":
         return HttpResponse(junit_xml(outcome), content_type=XML, headers=headers)
-    response.headers.update(headers)
+    for name, value in headers.items():
+        response[name] = value
     return outcome.as_dict() if outcome.report is None else _report(outcome.report)

@@ -76,7 +76,7 @@ def report_content(report: GateReport, *, with_bundle: bool = False) -> dict[str
     titles of gates, and the waiver that they share. ``with_bundle``: the hash of its evidence bundle is computed where
     it is not known ("").
     """
-    approval = getattr(report, "approval", None)
+    approval: Any = getattr(report, "approval", None)
     current = decisions.CurrentState(report.project)
     approved = approval is not None and approval.decision == Approval.Decision.APPROVED
     if approval is not None:

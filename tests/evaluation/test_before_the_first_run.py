@@ -28,33 +28,6 @@ def links(desk: Desk, path: str, role: str = "engineer") -> list[str]:
     return re.findall(r'class="btn btn-primary" href="([^"]+)"', main)
 
 
-@pytest.mark.parametrize("path", ["prelabels/", "benchmark/", "evaluation/", "gates/", "datasets/", "training/"])
-def test_every_empty_page_has_its_title(desk: Desk, path: str) -> None:
-    page = desk.as_("engineer").get(desk.url(path)).content.decode()
-    assert len(re.findall(r"<h1[ >]", page)) == 1
-    title = re.search(r"<title>([^<·]+?) ·", page)
-    assert title is not None
-    assert re.search(rf'<div class="page-head">\s*<h1>{title.group(1)}</h1>', page)
-
-
-def test_a_benchmark_offers_to_freeze_gold_labels(desk: Desk) -> None:
-    assert links(desk, "benchmark/") == [desk.url("label/")]
-    bring_in(desk.project, [invoice(number) for number in range(24)])
-    for path in ("benchmark/", "benchmark/new/"):
-        assert links(desk, path) == [desk.url("datasets/")]
-    freeze(project=desk.project, user=desk.people["engineer"])
-    assert links(desk, "benchmark/") == [desk.url("label/")]  # too few outside the hold-out
-    bring_in(desk.project, [invoice(number) for number in range(100, 130)])
-    assert links(desk, "benchmark/") == [desk.url("datasets/")]
-
-
-def test_an_evaluation_needs_a_dataset_first(desk: Desk) -> None:
-    bring_in(desk.project, [invoice(number) for number in range(30)])
-    assert links(desk, "evaluation/") == [desk.url("datasets/")]
-    freeze(project=desk.project, user=desk.people["engineer"])
-    assert links(desk, "evaluation/") == [desk.url("evaluation/new/")]
-
-
 def test_gates_name_the_order(desk: Desk) -> None:
     bring_in(desk.project, [invoice(number) for number in range(30)])
     assert [step.is_done for step in prerequisites(desk.project).steps] == [False, False, False]

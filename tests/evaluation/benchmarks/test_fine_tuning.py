@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from evaluation.benchmarks.recommendation import FAIL, NOT_PROVEN, PASS, Limits, MeasuredCandidate, fine_tuning_advice
+from evaluation.benchmarks.recommendation import Limits, MeasuredCandidate, fine_tuning_advice
 
+FAIL, PASS, NOT_PROVEN = "FAIL", "PASS", "NOT PROVEN"
 LIMITS = Limits(memory_gb=16, latency_p95_ms=1000)
 
 

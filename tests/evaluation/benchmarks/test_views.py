@@ -9,10 +9,9 @@ from django.test import Client
 from pytest_django.asserts import assertContains, assertNotContains, assertRedirects
 
 from evaluation.models import Benchmark
-from labeling.models import Contract
 from slmstudio.runs.models import Status
 from tests.evaluation.benchmark_desk import answered, finished, started
-from tests.evaluation.factories import World, broken, pretend, right
+from tests.evaluation.factories import World, broken, right
 
 LIST, NEW, ONE = "/p/invoices/benchmark/", "/p/invoices/benchmark/new/", "/p/invoices/benchmark/1/"
 HTMX = {"HX-Request": "true"}
@@ -32,19 +31,6 @@ def test_too_few_labels_say_how_many_are_missing(world: World, client: Client) -
         assert page.context["stock"].missing == 10
         assertContains(page, "/p/invoices/label/")
         assertNotContains(page, 'name="models"')
-
-
-def test_the_navigation_leads_there_by_its_key(wide: World, engineer: Client) -> None:
-    assertContains(engineer.get("/p/invoices/"), f'href="{LIST}" data-go="m" title="Benchmark (g m)"')
-    assertContains(engineer.get(LIST), "No benchmarks yet")
-
-
-def test_the_form_tells_each_model_and_ticks_what_is_here(wide: World, engineer: Client) -> None:
-    page = engineer.get(NEW)
-    assertContains(page, "10 M parameters")
-    assertContains(page, 'value="small-base" id="model-small-base" checked')
-    assertContains(page, 'value="version-1"')
-    assertContains(engineer.get(f"{NEW}?models=version-1"), 'value="version-1" id="model-version-1" checked')
 
 
 def test_sending_it_starts_one_and_leads_to_its_page(wide: World, engineer: Client) -> None:
@@ -100,30 +86,6 @@ def test_it_polls_the_progress_and_takes_the_table_along_where_an_evaluation_mov
     assert spoken == ["messages", "progress-words"], "the table is not read out every two seconds"
 
 
-def test_a_single_model_is_no_winner(wide: World, engineer: Client) -> None:
-    answered(started(wide).runs.get(), right)
-    page = engineer.get(ONE)
-    assertContains(page, "Measured (single model)")
-    assertContains(page, "the only model measured; 100% field accuracy")
-    assertNotContains(page, "bi-check-circle-fill outcome-right")
-    assertNotContains(page, "<small>recommended</small>")
-    assertContains(page, "Fine-tune Small base 10M")
-
-
-def test_intervals_are_those_of_documents(wide: World, engineer: Client) -> None:
-    """Wilson's interval of 80 right fields of 80 begins at 95%; 20 documents prove no such thing: they prove 83.2%
-    where all have as many fields, and less where some have more."""
-    run = answered(started(wide).runs.get(), right)
-    assert run.scores["field_exact"]["low"] > 0.95
-    low = run.facts["bounds"]["field_exact"]["low"]
-    assert 0.75 < low < 0.833
-    shown = f"100%, 95% interval {100 * low:.1f}% to 100%"
-    assertContains(engineer.get(ONE), shown)
-    run.facts = {}  # as one that was measured before they were kept
-    run.save()
-    assertContains(engineer.get(ONE), shown)
-
-
 def test_it_polls_while_it_is_live_and_can_be_cancelled(wide: World, engineer: Client) -> None:
     made = started(wide)
     page = engineer.get(ONE)
@@ -137,54 +99,6 @@ def test_it_polls_while_it_is_live_and_can_be_cancelled(wide: World, engineer: C
     assert made.status == Status.CANCELLED
     assert engineer.get(ONE, headers=HTMX)["HX-Refresh"] == "true"
     assertContains(engineer.get(ONE), "Cancelled.")
-
-
-def test_models_stand_side_by_side_with_the_recommendation_on_top(
-    wide: World, engineer: Client, tmp_path: Path
-) -> None:
-    Contract.objects.update(constraints={"latency_p95_ms": 800, "hardware_price_per_hour": "3.6", "currency": "EUR"})
-    wide.project.contract.refresh_from_db()
-    finished(wide, tmp_path, broken, pretend(3, spoil=0.3), latency_ms=500)
-    page = engineer.get(ONE)
-    assertContains(page, "Larger base 20M, constrained: best field accuracy within 16 GB and 800 ms")
-    assertContains(page, "significant (better on")
-    assertContains(page, "/p/invoices/training/new/?base_model=larger-base&amp;dataset=1")
-    for number in (1, 2, 3, 4):
-        assertContains(page, f'href="/p/invoices/evaluation/{number}/"')
-    for number in (1, 2, 4):
-        assertContains(page, f"/p/invoices/evaluation/compare/?runs=3,{number}")
-    assertContains(page, "€0.50")
-    assertContains(page, "812 MB")
-    assertContains(page, "<code>invoice_id</code>")
-    assertContains(page, "/p/invoices/evaluation/1/?error=format#outputs")
-    assertContains(page, "not used")
-    assertContains(engineer.get(LIST), "best field accuracy within")
-
-
-def test_exceeded_and_unknown_constraints_are_listed(wide: World, engineer: Client) -> None:
-    Contract.objects.update(constraints={"latency_p95_ms": 200})
-    wide.project.contract.refresh_from_db()
-    answered(started(wide).runs.get(), right)
-    page = engineer.get(ONE)
-    assertContains(page, "Small base 10M is not within 16 GB and 200 ms, so no model is recommended.")
-    assertContains(page, "No recommendation")
-    assertContains(page, "the contract has no price per hour of the hardware")
-    assertNotContains(page, "Fine-tune Small base 10M")
-
-
-def test_one_that_failed_stands_there_with_its_reason(wide: World, engineer: Client) -> None:
-    run = started(wide).runs.get()
-    run.fail("The machine ran out of <memory>.")
-    assertContains(engineer.get(ONE), "The machine ran out of &lt;memory&gt;.")
-
-
-def test_its_evaluations_say_where_they_belong(wide: World, engineer: Client) -> None:
-    answered(started(wide).runs.get(), right)
-    page = engineer.get("/p/invoices/evaluation/1/")
-    assertContains(page, f'in <a href="{ONE}">benchmark 1</a>, 20 documents of')
-    assertNotContains(page, "Create gate report")
-    assertContains(engineer.get("/p/invoices/evaluation/?split=benchmark"), "evaluation/1/")
-    assertNotContains(engineer.get("/p/invoices/"), "evaluation 1, benchmark")
 
 
 @pytest.mark.slow

@@ -10,11 +10,8 @@ from evaluation.comparison.regressions import document_p, measures
 from evaluation.comparison.report import comparison_markdown, report
 from evaluation.comparison.services import get_or_create_comparison
 from evaluation.models import Endpoint, EvalRun
-from evaluation.regression_suite.services import pin
-from labeling.models import Document
 from slmstudio.contract.json_text import loads
 from slmstudio.text.formatting import percent
-from slmstudio.web.markdown import escape_line
 from tests.evaluation.factories import World, evaluated, pretend, rewrite, right
 from tests.shared_rows import shared_fixture
 
@@ -55,35 +52,6 @@ def test_numbers_are_what_the_comparison_has(pair: tuple[EvalRun, EvalRun], worl
     assert found["p_adjusted"] == document_p(comparison.result)
     assert found["measures"] == measures(comparison.result)
     assert found["errors"]["missing"]["fields_a"] == pair[0].scores["errors"]["missing"]
-
-
-def test_the_markdown_has_a_line_for_every_field_and_broken_document(
-    client: Client, pair: tuple[EvalRun, EvalRun], world: World
-) -> None:
-    result = get_or_create_comparison(a=pair[1], b=pair[0]).result
-    document = Document.objects.get(project=world.project, external_id=result["broken"][0])
-    pin(project=world.project, document=document, user=world.engineer, reason="once paid twice")
-    answer = client.get(f"{MARKDOWN}?runs=2,1")
-    text = answer.content.decode()
-
-    assert answer["Content-Disposition"].endswith('.md"')
-    assert text.startswith("# Evaluation 1 (Small base 10M, constrained) compared with evaluation 2 (")
-    for row in result["fields"]:
-        assert f"| `{row['field']}` | {row['n']} |" in text
-    broken = text.split("## Regressed documents")[1]
-    for name in result["broken"]:
-        assert f"| {escape_line(name)} |" in broken
-    assert "**B is a regression.**" in text
-    assert f"1 pinned document wrong: {escape_line(document.external_id)}" in text
-    for heading in ("## Figures", "## Failure modes", "## Errors", "## Pinned documents"):
-        assert heading in text
-
-
-def test_every_row_of_a_table_has_as_many_cells_as_its_head(client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
-    evaluated_too = client.get(f"{MARKDOWN}?runs=1,2").content.decode()
-    for table in evaluated_too.split("\n\n"):
-        lines = [line for line in table.splitlines() if line.startswith("|")]
-        assert len({line.replace("\\|", "").count("|") for line in lines}) <= 1, table
 
 
 def test_production_model_is_exported_with_its_rates(

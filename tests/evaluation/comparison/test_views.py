@@ -14,7 +14,7 @@ from evaluation.regression_suite.services import pin
 from labeling.datasets.freeze import freeze
 from labeling.models import Contract, DatasetVersion, Document
 from tests.evaluation.comparison.test_services import freeze_again
-from tests.evaluation.factories import World, broken, documents_by_id, evaluated, pretend, rewrite, right
+from tests.evaluation.factories import World, documents_by_id, evaluated, pretend, rewrite, right
 from tests.shared_rows import shared_fixture
 
 PAGE = "/p/invoices/evaluation/compare/"
@@ -51,33 +51,6 @@ def test_each_state_is_a_filter(client: Client, pair: tuple[EvalRun, EvalRun], s
     assertNotContains(page, "<html")
 
 
-def test_a_field_narrows_the_list_to_what_it_did(client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
-    page = client.get(f"{PAGE}?runs=1,2&field=vendor&state=fixed")
-    [vendor] = [row for row in page.context["result"]["fields"] if row["field"] == "vendor"]
-    assert vendor["fixed"], "the seed is chosen so"
-    assert len(page.context["cases"]) == vendor["fixed"]
-    for case in page.context["cases"]:
-        assert "vendor" in case.a.wrong_fields
-        assert "vendor" not in case.b.wrong_fields
-
-
-def test_a_tag_narrows_the_list_to_its_slice(client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
-    tag = next(iter(pair[1].scores["slices"]))
-    page = client.get(f"{PAGE}?runs=1,2&tag={tag}")
-    assert page.context["page"].paginator.count == pair[1].scores["slices"][tag]["documents"]
-
-
-@pytest.mark.parametrize("side", ["a", "b"])
-def test_an_error_narrows_the_list_to_the_documents_of_one_run(
-    client: Client, pair: tuple[EvalRun, EvalRun], side: str
-) -> None:
-    run = pair["ab".index(side)]
-    kind = max(run.scores["errors"], key=run.scores["errors"].get)
-    page = client.get(f"{PAGE}?runs=1,2&error={kind}&in={side}")
-    assert page.context["page"].paginator.count == run.outputs.with_error(kind).count() > 0
-    assert all(kind in getattr(case, side).errors for case in page.context["cases"])
-
-
 def test_a_metadata_slice_narrows_the_list(world: World, client: Client) -> None:
     client.force_login(world.engineer)
     for number, document in enumerate(Document.objects.filter(project=world.project)):
@@ -91,32 +64,10 @@ def test_a_metadata_slice_narrows_the_list(world: World, client: Client) -> None
     assertContains(page, "supplier: ACME &amp; Sons")
 
 
-def test_filters_work_together_and_an_unknown_one_finds_nothing(client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
-    row = pair[0].outputs.exclude(wrong_fields=[]).exclude(tags=[]).first()
-    assert row is not None
-    query = f"error={row.errors[0]}&in=a&tag={row.tags[0]}"
-    assert row.document.external_id in {case.key for case in client.get(f"{PAGE}?runs=1,2&{query}").context["cases"]}
-    for unknown in ("field=nothing", "error=nothing", "tag=nothing", "slice=nothing", "gold=other"):
-        assertContains(client.get(f"{PAGE}?runs=1,2&{unknown}"), "No documents match these filters")
-
-
 @pytest.mark.parametrize("name", ["state", "field", "error", "in", "tag", "slice", "gold"])
 def test_a_nul_in_a_filter_is_passed_over(client: Client, pair: tuple[EvalRun, EvalRun], name: str) -> None:
     page = client.get(f"{PAGE}?runs=1,2&{name}=%00")
     assert page.context["page"].paginator.count == 12
-
-
-def test_differing_characters_are_marked_in_both_outputs(world: World, client: Client) -> None:
-    client.force_login(world.manager)
-
-    def wrong_vendor(row: dict[str, Any]) -> dict[str, Any]:
-        return {"raw": '{"vendor":"Zzz"}'}
-
-    evaluated(world, wrong_vendor, tuned=False)
-    evaluated(world, broken)
-    page = client.get(f"{PAGE}?runs=1,2")
-    assertContains(page, '<mark class="diff">')
-    assertContains(page, "no valid output")
 
 
 def test_two_ticked_boxes_lead_to_the_same_address(client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
@@ -199,27 +150,6 @@ def test_figures_are_over_the_documents_both_have(world: World, client: Client, 
     assert [value["n"] for value in document_exact.values] == [11, 11]
 
 
-def test_regression_is_shown_first(world: World, client: Client) -> None:
-    client.force_login(world.manager)
-    evaluated(world, right, tuned=False)
-    evaluated(world, broken)
-    page = client.get(f"{PAGE}?runs=1,2")
-    assertContains(page, "B is a regression.")
-    assertContains(page, "Fewer outputs are schema-valid: 100% to 0%")
-    assertContains(client.get(f"{PAGE}?runs=2,1"), "B is better, with no significant regression.")
-    evaluated(world, right)
-    assertContains(client.get(f"{PAGE}?runs=1,3"), "No significant regression.")
-
-
-def test_failure_modes_stand_with_what_lost_most_first(client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
-    page = client.get(f"{PAGE}?runs=1,2")
-    tags = page.context["modes"]["tags"]
-    assert [row["change"] for row in tags] == sorted(row["change"] for row in tags)
-    assert {row["value"] for row in tags} == set(pair[0].scores["slices"])
-    assert all(row["n"] == pair[0].scores["slices"][row["value"]]["documents"] for row in tags)
-    assertContains(page, "Failure modes")
-
-
 def test_pinned_documents_are_listed_with_broken_ones(
     world: World, client: Client, pair: tuple[EvalRun, EvalRun]
 ) -> None:
@@ -271,13 +201,6 @@ def test_production_model_is_shown_after_a_correction_with_a_note(world: World, 
     page = client.get(f"{PAGE}?runs=4,5")
     assert page.context["today"] == large
     assertContains(page, "was scored with dataset v1, so some documents and labels differ")
-
-
-def test_every_case_can_be_doubted_and_pinned(world: World, client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
-    assertContains(client.get(f"{PAGE}?runs=1,2"), "Challenge label", count=10)
-    assertNotContains(client.get(f"{PAGE}?runs=1,2"), ">Pin</button>")  # an annotator may not
-    client.force_login(world.engineer)
-    assertContains(client.get(f"{PAGE}?runs=1,2"), ">Pin</button>", count=10)
 
 
 def test_a_comparison_kept_by_an_earlier_version_is_made_again(pair: tuple[EvalRun, EvalRun]) -> None:

@@ -63,14 +63,6 @@ def endpoint_form(fake: Fake, **changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_before_anything_is_there_the_page_says_what_to_do(world: World, engineer: Client) -> None:
-    page = engineer.get(url("prelabels")).content.decode()
-    assert "No pre-label runs yet" in page
-    assert url("prelabel_new") in page
-    assert url("endpoint_new") in page
-    assert url("prelabel_new") not in client_of(world.annotator).get(url("prelabels")).content.decode()
-
-
 def test_an_engineer_starts_a_run_and_lands_on_its_page(world: World, fresh: list[Document], engineer: Client) -> None:
     page = engineer.get(url("prelabel_new")).content.decode()
     assert f"<strong>{FRESH}</strong> unlabeled documents" in page
@@ -115,14 +107,6 @@ def test_models_of_archived_runs_are_offered_only_where_they_are_named(
     assert offered() == set()
     assert offered("?model=version-1") == {"version-1"}
     assert engineer.post(url("prelabel_new"), form()).status_code == 302
-
-
-def test_a_list_of_documents_is_taken_over_from_its_address(
-    world: World, fresh: list[Document], engineer: Client
-) -> None:
-    page = engineer.get(url("prelabel_new"), {"query": "state=submitted"}).content.decode()
-    assert "documents in the list" in page
-    assert 'value="state=submitted"' in page
 
 
 def run_with(world: World, answers: dict[int, Completion]) -> PrelabelRun:

@@ -80,16 +80,6 @@ def test_an_annotator_has_no_step_here(world: World) -> None:
     assert step(world, world.annotator, panels.evaluation_step) is None
 
 
-def test_the_home_shows_the_last_evaluation_and_how_the_gates_stand(world: World, client: Client) -> None:
-    client.force_login(world.manager)
-    assertNotContains(client.get("/p/invoices/"), "evaluation 1,")
-    report = create_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
-    page = client.get("/p/invoices/")
-    assertContains(page, "evaluation 1,")
-    assertContains(page, report.sentence)
-    assertContains(page, "decision is pending")
-
-
 def test_a_document_shows_what_every_model_made_of_it(world: World, client: Client) -> None:
     client.force_login(world.annotator)
     item = world.dataset.items.filter(split="holdout").first()

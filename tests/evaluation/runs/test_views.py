@@ -11,17 +11,9 @@ from pytest_django.asserts import assertContains, assertNotContains
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import outputs
 from evaluation.runs.services import start_evaluation
-from evaluation.scores.rates import field_accuracy
-from evaluation.scores.score_view import ScoreView
-from evaluation.templatetags.evaluation import field_accuracy_rate, interval
-from labeling.datasets import freeze
-from labeling.imports.bulk_copy import import_rows
-from labeling.imports.rows import ParsedRow
 from labeling.projects.services import create_project
 from slmstudio.runs.models import Status
-from slmstudio.text.formatting import percent
-from tests.evaluation.factories import World, broken, evaluated, pretend, right
-from tests.html_whitespace import collapse
+from tests.evaluation.factories import World, evaluated, pretend, right
 
 LIST, NEW = "/p/invoices/evaluation/", "/p/invoices/evaluation/new/"
 HTMX = {"HX-Request": "true"}
@@ -41,10 +33,6 @@ def queued(world: World, **changes: Any) -> EvalRun:
 # -- the list ---------------------------------------------------------------------------------------------------------
 
 
-def test_an_empty_list_says_what_to_do_next(world: World, engineer: Client) -> None:
-    assertContains(engineer.get(LIST), NEW)
-
-
 def test_only_those_who_may_run_get_the_button(world: World, client: Client) -> None:
     evaluated(world, right)
     for who, may in ((world.engineer, True), (world.owner, True), (world.manager, False), (world.annotator, False)):
@@ -54,47 +42,12 @@ def test_only_those_who_may_run_get_the_button(world: World, client: Client) -> 
         assertContains(page, "model v1")
 
 
-def test_the_list_shows_rates_with_their_intervals(world: World, engineer: Client) -> None:
-    run = evaluated(world, right)
-    page = engineer.get(LIST)
-    assertContains(page, "100%")
-    assertContains(page, f"12 of {run.scores['schema_valid']['n']}")
-    assertContains(page, f"{100 * run.scores['schema_valid']['low']:.1f}")
-
-
 def test_the_list_opens_on_validation(world: World, engineer: Client) -> None:
     evaluated(world, right)
     assertContains(engineer.get(LIST), "evaluation/1/")
     evaluated(world, right, split="validation", tuned=False)
     assert [run.number for run in engineer.get(LIST).context["page"]] == [2]
     assert [run.number for run in engineer.get(LIST + "?split=all").context["page"]] == [2, 1]
-
-
-def test_an_evaluation_on_validation_leads_to_the_holdout(world: World, engineer: Client, client: Client) -> None:
-    run = evaluated(world, right, split="validation")
-    address = f"{NEW}?model=run-{world.training_run.number}&amp;split=holdout"
-    assertContains(engineer.get(run.get_absolute_url()), address)
-    assertNotContains(engineer.get(evaluated(world, right).get_absolute_url()), address)
-    client.force_login(world.manager)
-    assertNotContains(client.get(run.get_absolute_url()), address)
-
-
-def test_the_list_can_be_narrowed_to_a_split(world: World, engineer: Client) -> None:
-    evaluated(world, right)
-    evaluated(world, right, split="validation", tuned=False)
-    assertNotContains(engineer.get(LIST + "?split=validation"), "evaluation/1/")
-    assertContains(engineer.get(LIST + "?split=validation"), "evaluation/2/")
-    assertContains(engineer.get(LIST + "?split=train"), 'href="?split=all"')
-
-
-def test_the_list_polls_only_while_something_is_live(world: World, engineer: Client) -> None:
-    run = queued(world)
-    fragment = engineer.get(LIST, headers=HTMX)
-    assertContains(fragment, 'hx-trigger="every 2s"')
-    assertNotContains(fragment, "<html")
-    run.fail("The disk is full.")
-    assertNotContains(engineer.get(LIST, headers=HTMX), "every 2s")
-    assertContains(engineer.get(LIST), "The disk is full.")
 
 
 def test_a_longer_list_takes_no_more_queries(
@@ -207,12 +160,6 @@ def test_others_may_not_start_one(world: World, client: Client, who: str) -> Non
     assert not EvalRun.objects.exists()
 
 
-def test_the_address_fills_the_form_in(world: World, engineer: Client) -> None:
-    page = engineer.get(NEW + "?model=base-small-base&split=validation&mode=free")
-    for option in ("base-small-base", "validation", "free"):
-        assertContains(page, f'<option value="{option}" selected>')
-
-
 # -- while it runs ----------------------------------------------------------------------------------------------------
 
 
@@ -279,84 +226,10 @@ def test_what_is_answered_on_the_hold_out_is_not_seen_before_the_end(world: Worl
 # -- when it has ended ------------------------------------------------------------------------------------------------
 
 
-def test_the_figures_on_the_page_are_those_counted_from_the_outputs(world: World, engineer: Client) -> None:
-    run = evaluated(world, pretend(5, spoil=0.3, invalid=0.2))
-    page = engineer.get(run.get_absolute_url())
-    rows = EvalOutput.objects.filter(eval_run=run)
-    valid, exact = rows.filter(valid=True).count(), rows.filter(exact=True).count()
-    assert 0 < exact < valid < 12
-    assertContains(page, f"<strong>{100 * valid / 12:.1f}%</strong>")
-    assertContains(page, f"<strong>{100 * exact / 12:.1f}%</strong>")
-    assertContains(page, f"{valid} of 12 ·")
-
-
-def by_halves(row: dict[str, Any]) -> dict[str, Any]:
-    """Every other document is wholly right, the others are no JSON."""
-    return right(row) if int(row["id"][-1]) % 2 else broken(row)
-
-
 def table(page: Any, name: str) -> str:
     """The table of a page that has this name."""
     found: str = page.text.split(f'aria-label="{name}"')[1].split("</table>")[0]
     return found
-
-
-def test_the_interval_of_right_fields_counts_documents(world: World, engineer: Client) -> None:
-    run = evaluated(world, by_halves)
-    evaluated(world, by_halves, mode="free")
-    rate, counted = field_accuracy_rate(run), run.scores["field_exact"]
-    assert rate == pytest.approx(field_accuracy([ScoreView.of(row.score).count() for row in run.outputs.all()]))
-    assert rate["low"] < counted["low"] < counted["high"] < rate["high"], "twelve documents, not all their fields"
-    page = engineer.get(run.get_absolute_url())
-    headline = f"{rate['k']} of {rate['n']} · {percent(rate['low'])} to {percent(rate['high'])}"
-    assertContains(page, headline)
-    assertContains(page, "Decoding modes")
-    for response in (page, engineer.get(LIST)):
-        assertContains(response, collapse(interval(rate)))
-        assertNotContains(response, collapse(interval(counted)))
-
-
-def test_where_the_interval_of_documents_is_not_known_there_is_none(world: World, engineer: Client) -> None:
-    run = evaluated(world, by_halves)
-    del run.facts["bounds"]
-    run.save()
-    page = engineer.get(run.get_absolute_url())
-    assertContains(page, f"<small>{run.scores['field_exact']['k']} of {run.scores['field_exact']['n']}</small>")
-    assertNotContains(engineer.get(LIST), collapse(interval(run.scores["field_exact"])))
-
-
-def test_slices_are_counted_without_an_interval(world: World, engineer: Client) -> None:
-    run = evaluated(world, pretend(5, spoil=0.3))
-    page = engineer.get(run.get_absolute_url())
-    assert run.scores["slices"]
-    for value in run.scores["slices"].values():
-        assert f"{value['field_exact']['k']} of {value['field_exact']['n']}" in table(page, "Slices")
-    assert "rate-whisker" not in table(page, "Slices")
-    assert "rate-whisker" in table(page, "Fields"), "a document has each of these once"
-
-
-def test_fields_of_lists_are_counted_without_an_interval(world: World, client: Client) -> None:
-    members = {world.engineer: "engineer"}
-    project = create_project(
-        owner=world.owner, name="Redaction", slug="redaction", template="pii-redaction", members=members
-    )
-    rows = []
-    for index in range(6):
-        people = [f"Kim{index} Lee{index}", f"Jo{index} Ray{index}"]
-        text = " ".join([*(f"{index}{step}{index}" for step in range(20)), *people])
-        gold = {"spans": [{"type": "person", "text": name} for name in people]}
-        rows.append(ParsedRow(index + 1, {"id": f"t{index}", "text": text, "gold": gold}))
-    for part, held_out in ((rows[:4], True), (rows[4:], False)):
-        result = import_rows(project=project, rows=part, source="test", as_holdout=held_out)
-        assert result.rejected == 0, result.rejects
-    world.project = project
-    world.dataset = freeze.freeze(project=project, user=world.owner, validation_share=0)
-    run = evaluated(world, right, tuned=False, user=world.owner)
-    client.force_login(world.owner)
-    fields = table(client.get(run.get_absolute_url()), "Fields")
-    assert "<code>spans[].text</code>" in fields
-    assert "8 of 8" in fields
-    assert "rate-whisker" not in fields
 
 
 @pytest.mark.parametrize("state", ["valid", "invalid", "exact", "inexact", "failed"])
@@ -428,12 +301,6 @@ def test_the_outputs_can_be_taken_away(world: World, engineer: Client) -> None:
     assert "attachment" in answer["Content-Disposition"]
     waiting = queued(world)
     assert engineer.get(f"{waiting.get_absolute_url()}outputs.jsonl").status_code == 404
-
-
-def test_going_back_in_the_history_brings_the_whole_page(world: World, engineer: Client) -> None:
-    run = evaluated(world, broken)
-    page = engineer.get(run.get_absolute_url(), headers={**HTMX, "HX-History-Restore-Request": "true"})
-    assertContains(page, "<html")
 
 
 def test_another_projects_run_is_not_there(world: World, engineer: Client) -> None:

@@ -1,23 +1,14 @@
 """Gold and outputs beside each other, and the small drawings of rates and bounds."""
 
-import re
 from decimal import Decimal
 from typing import Any
 
-import pytest
-from django.utils.html import strip_tags
-
 from evaluation.gates.display import bounds, in_unit, threshold
 from evaluation.models import EvalRun
-from evaluation.scores import display as score_display
 from evaluation.scores.display import confusion_matrices, highlighted, score_rows, text_of
 from evaluation.templatetags.evaluation import (
-    bar,
     field_accuracy_rate,
-    field_rate,
-    interval,
     marked,
-    number_line,
     rate_only,
 )
 
@@ -83,38 +74,6 @@ def verdict(metric: str, operator: str, limit: float, low: Bound, value: Bound, 
     }
 
 
-def places(drawing: str) -> dict[str, tuple[float, float]]:
-    """Left and right end of every part of a number line."""
-    parts = re.findall(r'<rect class="line-(\w+)" x="([-\d.]+)" y="[\d.]+" width="([\d.]+)"', drawing)
-    return {name: (float(left), float(left) + float(width)) for name, left, width in parts}
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        verdict("schema_valid_rate", ">=", 0.98, 0.95, 0.99, 1.0),
-        verdict("field_error_rate", "<=", 0.1, 0.02, 0.034, 0.075),
-        verdict("no_regression", ">=", 0.02, -0.05, 0.01, 0.04),
-        verdict("p95_latency_ms", "<=", 900, 805, 833, 978),
-    ],
-)
-def test_a_number_line_holds_bounds_measure_and_threshold_in_their_order(row: dict[str, Any]) -> None:
-    found = places(number_line(row))
-    low, high = found["bounds"]
-    assert low < sum(found["measured"]) / 2 < high
-    limit = sum(found["limit"]) / 2
-    value = -row["gate"]["threshold"] if row["gate"]["metric"] == "no_regression" else row["gate"]["threshold"]
-    assert (limit < low) == (value < row["low"])
-    assert (limit > high) == (value > row["high"])
-    good = found["good"]
-    assert good == pytest.approx((limit, 100) if row["gate"]["operator"] == ">=" else (0, limit), abs=0.02)
-    assert all(-1 <= end <= 101 for ends in found.values() for end in ends)
-
-
-def test_nothing_measured_draws_nothing() -> None:
-    assert number_line(verdict("no_regression", ">=", 0.02, None, None, None)) == ""
-
-
 def test_thresholds_and_bounds_are_written_in_the_unit_of_the_metric() -> None:
     assert threshold(verdict("schema_valid_rate", ">=", 0.98, None, None, None)) == "≥ 98%"
     assert threshold(verdict("no_regression", ">=", 0.02, None, None, None)) == "≥ −2 points"
@@ -124,26 +83,6 @@ def test_thresholds_and_bounds_are_written_in_the_unit_of_the_metric() -> None:
     assert bounds(verdict("peak_memory_gb", "<=", 16, 0.8, 0.8, 0.8)) == ""
     assert in_unit({"metric": "cost_per_request"}, 0.0000197) == "$0.0000197"
     assert in_unit({"metric": "cost_per_request", "currency": "EUR"}, 0.5) == "€0.50"
-
-
-def test_a_rate_is_drawn_with_its_interval_and_count() -> None:
-    drawing = interval({"k": 19, "n": 20, "rate": 0.95, "low": 0.764, "high": 0.991})
-    assert "95.0%" in drawing
-    assert "76.4%–99.1% · 19 of 20" in " ".join(strip_tags(drawing).split())
-    assert interval(None) == interval({"k": 0, "n": 0, "rate": None, "low": None, "high": None}) == "–"
-
-
-def test_a_rate_without_an_interval_is_its_number_and_count() -> None:
-    rate = {"k": 19, "n": 20, "rate": 0.95, "low": 0.764, "high": 0.991}
-    alone = rate_only(rate)
-    assert interval(alone) == (
-        '<span class="interval"><span class="interval-number">95.0%</span> <small>19 of 20</small></span>'
-    )
-    assert "rate-whisker" in bar(rate)
-    assert "rate-fill" in bar(alone)
-    assert "rate-whisker" not in bar(alone)
-    assert (field_rate(rate, "total"), field_rate(rate, "line_items[].amount")) == (rate, alone)
-    assert rate_only(None) == field_rate(None, "total") == {}
 
 
 def test_right_fields_have_the_interval_of_documents_or_none() -> None:
@@ -178,22 +117,3 @@ def test_a_table_of_classes_begins_with_the_one_that_is_most_often_mistaken() ->
         ("", ((0, False), (1, False), (0, False), (0, False))),
     )
     assert confusion_matrices({}) == []
-
-
-def test_long_cases_are_cut_before_they_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
-    marked: list[str] = []
-
-    def counted(gold: str, output: str, side: str) -> score_display.Pieces:
-        marked.append(output)
-        return [(False, output)]
-
-    monkeypatch.setattr(score_display, "highlighted", counted)
-    rows = [
-        {"path": f"f{i}", "outcome": "wrong" if i % 2 else "correct", "gold": "a", "output": "b"} for i in range(40)
-    ]
-    score = {"fields": rows}
-    wrong, right, more = score_display.split_rows(score, score, most=5)
-    assert [row.path for row in wrong] == ["f1", "f3", "f5", "f7", "f9"]
-    assert [row.path for row in right] == ["f0", "f2", "f4", "f6", "f8"]
-    assert (more, len(marked)) == (30, 10)
-    assert score_display.split_rows(score, None, most=50)[0] == score_display.score_rows(score, None)
