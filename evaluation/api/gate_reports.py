@@ -7,7 +7,6 @@ from ninja import Query, Router
 
 from evaluation.api.schemas import (
     DecisionIn,
-    DecisionOut,
     GateReportIn,
     GateReportOut,
     GateReportsOut,
@@ -15,12 +14,11 @@ from evaluation.api.schemas import (
     WithdrawalIn,
 )
 from evaluation.approvals import decisions
-from evaluation.approvals.waivers import Waiver, open_gates
+from evaluation.approvals.waivers import Waiver, open_gates, waivers_of
 from evaluation.gates.baselines import default_baseline
 from evaluation.gates.checks import GateOutcome, junit_xml, outcome_of, run_gates
 from evaluation.gates.display import exit_code, overall
-from evaluation.gates.policy.definition import GateError
-from evaluation.gates.policy.definition import GatePolicy as Gates
+from evaluation.gates.policy.definition import GateError, GateSet
 from evaluation.models import Approval, EvalRun, GateReport
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.operations import operation
@@ -70,7 +68,7 @@ def create(request: HttpRequest, response: HttpResponse, slug: Slug, body: GateR
     project = project_of(request)
     run = _evaluation(project, body.evaluation, "evaluation")
     try:
-        gates = None if body.gates is None else Gates.from_json(body.gates)
+        gates = None if body.gates is None else GateSet.from_json(body.gates)
     except GateError as error:
         raise field_problem("gates", str(error)) from error
     try:
@@ -213,7 +211,16 @@ def _report(report: GateReport) -> dict[str, Any]:
     return {
         **outcome_of(report).as_dict(),
         "state": _state(report, void),
-        "decision": approval and DecisionOut.model_validate(approval).model_copy(update={"void": void}),
+        "decision": approval
+        and {
+            "decision": approval.decision,
+            "reason": approval.reason,
+            "by": approval.decided_by.get_username(),
+            "at": approval.decided_at,
+            "waivers": waivers_of(approval),
+            "void": void,
+            "manifest_sha256": approval.manifest_sha256,
+        },
         "evidence": f"/api/v1/projects/{report.project.slug}/evidence/{report.number}",
     }
 

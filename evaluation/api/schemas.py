@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from evaluation.approvals.waivers import StoredWaiver, waivers_of
 from evaluation.benchmarks import results
 from evaluation.benchmarks.services import DEFAULT_DOCUMENTS, MAX_DOCUMENTS, MIN_DOCUMENTS
 from evaluation.inference.model_columns import ExternalModel
@@ -233,16 +232,11 @@ class DecisionOut(Out):
 
     decision: str = Field(description="approved or rejected")
     reason: str
-    by: str = Field(validation_alias="decided_by.get_username")
-    at: Moment = Field(validation_alias="decided_at")
+    by: str
+    at: Moment
     waivers: list[WaiverOut]
     void: list[str] = Field([], description="why an approval is void; empty if it is valid")
     manifest_sha256: str
-
-    @staticmethod
-    def resolve_waivers(approval: Approval) -> list[StoredWaiver]:
-        """One for each gate that did not pass."""
-        return waivers_of(approval)
 
 
 class GateReportOut(Out):

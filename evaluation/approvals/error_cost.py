@@ -28,14 +28,12 @@ class Amount:
 
 @dataclass(frozen=True)
 class FieldCost:
-    """One field: the cost of an error, the errors of both models, and their cost per document."""
+    """One field: the cost of an error, and the errors of both models."""
 
     field: str
     cost: float
     candidate_errors: int
     baseline_errors: int | None
-    candidate: float
-    baseline: float | None
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,6 @@ class ErrorCostReport:
     """
 
     documents: int
-    confidence: float
     candidate: Amount
     baseline: Amount | None
     difference: Amount | None
@@ -84,13 +81,15 @@ def error_costs(
     of = [(families or {}).get(key, (key,)) for key in keys]
     return ErrorCostReport(
         documents=len(keys),
-        confidence=confidence,
         candidate=mean_cost(after_costs, _max_document_cost(priced, after_costs, candidate.values()), confidence, of),
         baseline=None
         if before_costs is None or baseline is None
         else mean_cost(before_costs, _max_document_cost(priced, before_costs, baseline.values()), confidence, of),
         difference=None if before_costs is None else mean_difference(before_costs, after_costs, confidence, of),
-        fields=tuple(_field_cost(field, cost, now, before) for field, cost in priced.items()),
+        fields=tuple(
+            FieldCost(field, cost, _total(now, field), None if before is None else _total(before, field))
+            for field, cost in priced.items()
+        ),
     )
 
 
@@ -113,13 +112,8 @@ def _max_document_cost(priced: Mapping[str, float], seen: list[float], scores: A
     return max([most, *seen, 1e-9])
 
 
-def _field_cost(field: str, cost: float, now: list[dict[str, int]], before: list[dict[str, int]] | None) -> FieldCost:
-    after = sum(errors.get(field, 0) for errors in now)
-    earlier = None if before is None else sum(errors.get(field, 0) for errors in before)
-    per_document = cost / len(now)
-    return FieldCost(
-        field, cost, after, earlier, after * per_document, None if earlier is None else earlier * per_document
-    )
+def _total(errors: list[dict[str, int]], field: str) -> int:
+    return sum(of_document.get(field, 0) for of_document in errors)
 
 
 def mean_cost(

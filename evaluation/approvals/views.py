@@ -19,7 +19,7 @@ from evaluation.gates.holdout.alpha_spending import upcoming_number
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.metrics.measurement import VerdictStatus
 from evaluation.gates.metrics.metric import Source
-from evaluation.gates.policy.definition import GatePolicy
+from evaluation.gates.policy.definition import GateSet
 from evaluation.gates.policy.proposals import open_proposals, recently_answered
 from evaluation.gates.policy.services import current_policy, gates_of, history
 from evaluation.gates.prerequisites import prerequisites
@@ -204,7 +204,7 @@ def gates(request: SignedInRequest, slug: str) -> HttpResponse:
     return render(request, "evaluation/gates/gates.html", context)
 
 
-def _levels(project: Any, policy: GatePolicy) -> dict[str, Any]:
+def _levels(project: Any, policy: GateSet) -> dict[str, Any]:
     """Each gate with its confidence at the next hold-out evaluation, and the number of that evaluation."""
     number = upcoming_number(project)
     levels = []

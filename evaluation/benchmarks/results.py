@@ -11,7 +11,7 @@ from evaluation.gates.facts import Answer, RunFacts, measure
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.metrics.measurement import VerdictStatus
 from evaluation.gates.metrics.metric import Resources, Source
-from evaluation.gates.policy.definition import GatePolicy
+from evaluation.gates.policy.definition import GateSet
 from evaluation.gates.policy.services import current_policy, gates_of
 from evaluation.gates.verdicts import all_passed, verdict_for, without_number
 from evaluation.inference.prices import Cost
@@ -256,14 +256,14 @@ def gate_verdicts(benchmark: Benchmark, done: Iterable[EvalRun]) -> dict[str, di
     gates = [gate for gate in policy if _is_testable(gate)]
     if not gates:
         return {}
-    return {str(run.number): _verdict(GatePolicy(tuple(gates)), run) for run in done}
+    return {str(run.number): _verdict(GateSet(tuple(gates)), run) for run in done}
 
 
 def _is_testable(gate: Any) -> bool:
     return METRICS[gate.metric].source is Source.ANSWERS and not gate.slice and not gate.compared_with
 
 
-def _verdict(policy: GatePolicy, run: EvalRun) -> dict[str, Any]:
+def _verdict(policy: GateSet, run: EvalRun) -> dict[str, Any]:
     rows: Any = EvalOutput.objects.filter(eval_run=run).defer("gold", "raw", "error").order_by("document_id")
     outputs = [Answer(row.document_id, row.tags, row.score, row) for row in rows]
     measured = measure(policy, RunFacts(outputs, outputs, Resources()))

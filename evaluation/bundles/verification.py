@@ -20,7 +20,7 @@ from evaluation.gates.manifest import report_manifest_hash
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.metrics.measurement import Measurement, VerdictStatus
 from evaluation.gates.metrics.metric import COMPARED_WITH_PRODUCTION, Resources, Source, SuiteAnswers
-from evaluation.gates.policy.definition import Gate, GatePolicy
+from evaluation.gates.policy.definition import Gate, GateSet
 from evaluation.gates.verdicts import Verdict, all_passed, verdict_for
 from evaluation.inference.prices import HardwarePrice
 from evaluation.models import EvalOutput
@@ -239,7 +239,7 @@ class _Content:
 
     def _check_verdicts(self) -> Iterator[Check]:
         verdicts, passed = json.loads((self._folder / "verdicts.json").read_text(encoding="utf-8"))
-        policy = GatePolicy.from_json(self._json("policy.json"))
+        policy = GateSet.from_json(self._json("policy.json"))
         stored = [Verdict.from_dict(verdict) for verdict in verdicts]
         own, gates = {verdict.gate.key: verdict.gate for verdict in stored}, {gate.key: gate for gate in policy}
         problems = [f"the gate {key} has no verdict" for key in gates.keys() - own.keys()]

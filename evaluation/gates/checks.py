@@ -17,7 +17,7 @@ from evaluation.gates.facts import measure
 from evaluation.gates.gather import external_inputs, gather
 from evaluation.gates.metrics.measurement import VerdictStatus
 from evaluation.gates.policy.changes import changes
-from evaluation.gates.policy.definition import GatePolicy
+from evaluation.gates.policy.definition import GateSet
 from evaluation.gates.policy.services import current_policy, gates_of
 from evaluation.gates.services import create_report
 from evaluation.gates.verdicts import summary_sentence, verdict_for
@@ -73,7 +73,7 @@ def outcome_of(report: GateReport) -> GateOutcome:
 
 
 def run_gates(
-    *, eval_run: EvalRun, baseline: EvalRun | None, user: User | None, gates: GatePolicy | None = None
+    *, eval_run: EvalRun, baseline: EvalRun | None, user: User | None, gates: GateSet | None = None
 ) -> GateOutcome:
     """Tests the gates of a finished evaluation: creates the gate report on the hold-out, or checks on validation.
 
@@ -96,7 +96,7 @@ def run_gates(
     return outcome_of(create_report(eval_run=eval_run, baseline=baseline, user=user))
 
 
-def _check(eval_run: EvalRun, baseline: EvalRun | None, gates: GatePolicy | None) -> GateOutcome:
+def _check(eval_run: EvalRun, baseline: EvalRun | None, gates: GateSet | None) -> GateOutcome:
     if eval_run.status != Status.DONE:
         raise Refused(f"Evaluation {eval_run.number} is not finished.", field="eval_run", code="not_finished")
     if baseline is not None:

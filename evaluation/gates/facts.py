@@ -17,7 +17,7 @@ from evaluation.gates.metrics.metric import (
     Source,
     SuiteAnswers,
 )
-from evaluation.gates.policy.definition import Gate, GatePolicy
+from evaluation.gates.policy.definition import Gate, GateSet
 from evaluation.scores.slice_selector import Slice
 
 
@@ -170,7 +170,7 @@ class RunFacts:
         )
 
 
-def measure(policy: GatePolicy, facts: RunFacts) -> dict[str, Measurement]:
+def measure(policy: GateSet, facts: RunFacts) -> dict[str, Measurement]:
     """The measurement of each gate of a policy, by its key."""
     return {gate.key: facts.measure(gate) for gate in policy}
 

@@ -11,7 +11,7 @@ from evaluation.gates.facts import Answer, Families, OtherModel, RunFacts
 from evaluation.gates.holdout import disclosure, membership
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.metrics.metric import Resources, Source, SuiteAnswers
-from evaluation.gates.policy.definition import GatePolicy
+from evaluation.gates.policy.definition import GateSet
 from evaluation.gates.production import Production, common_scores, needs_production, production_of
 from evaluation.models import EvalOutput, EvalRun, ResourceMeasurement
 from evaluation.regression_suite.services import answers, pinned_documents
@@ -39,7 +39,7 @@ class ExternalInputs:
     measurement: ResourceMeasurement | None
 
 
-def external_inputs(policy: GatePolicy, run: EvalRun) -> ExternalInputs:
+def external_inputs(policy: GateSet, run: EvalRun) -> ExternalInputs:
     """The current ones of an evaluation; only what the gates of the policy need is read."""
     removed = membership.removed_documents(run)
     metadata: dict[int, Any] = {}
@@ -107,7 +107,7 @@ def families_of(run: EvalRun) -> Families:
     )
 
 
-def tests_source(policy: GatePolicy, source: Source) -> bool:
+def tests_source(policy: GateSet, source: Source) -> bool:
     """Whether a policy has a gate on a metric of this source."""
     return any(METRICS[gate.metric].source is source for gate in policy)
 

@@ -16,7 +16,7 @@ from evaluation.audit import services as audit_services
 from evaluation.gates.baselines import base_model_of, default_baseline, last_approved
 from evaluation.gates.metrics.measurement import VerdictStatus
 from evaluation.gates.metrics.metric import COMPARED_WITH_BASE, COMPARED_WITH_DEPLOYED, COMPARED_WITH_PRODUCTION
-from evaluation.gates.policy.definition import GatePolicy
+from evaluation.gates.policy.definition import GateSet
 from evaluation.inference.backend import ModelKey
 from evaluation.models import Approval, EvalOutput, EvalRun, GateReport, ResourceMeasurement
 from evaluation.models.resources import hardware_of
@@ -78,7 +78,7 @@ def _approved_last(project: Project) -> ProductionModel | None:
     return None
 
 
-def needs_production(policy: GatePolicy) -> bool:
+def needs_production(policy: GateSet) -> bool:
     """Whether a policy has a gate that compares with the production model."""
     return any(gate.compared_with == COMPARED_WITH_PRODUCTION for gate in policy)
 
@@ -199,12 +199,12 @@ class MissingEvaluation:
     live: EvalRun | None
 
 
-def missing_evaluations(run: EvalRun, policy: GatePolicy) -> list[MissingEvaluation]:
+def missing_evaluations(run: EvalRun, policy: GateSet) -> list[MissingEvaluation]:
     """The evaluations that a report on ``run`` lacks under a policy."""
     return [missing for missing in (_baseline(run, policy), _production(run, policy)) if missing is not None]
 
 
-def _baseline(run: EvalRun, policy: GatePolicy) -> MissingEvaluation | None:
+def _baseline(run: EvalRun, policy: GateSet) -> MissingEvaluation | None:
     gates = _titles(policy, COMPARED_WITH_DEPLOYED, COMPARED_WITH_BASE)
     if not gates or default_baseline(run) is not None:
         return None
@@ -218,7 +218,7 @@ def _baseline(run: EvalRun, policy: GatePolicy) -> MissingEvaluation | None:
     return _missing(run, base.name, f"base-{base.slug}", ModelKey(base_model=base.pk), gates)
 
 
-def _production(run: EvalRun, policy: GatePolicy) -> MissingEvaluation | None:
+def _production(run: EvalRun, policy: GateSet) -> MissingEvaluation | None:
     gates = _titles(policy, COMPARED_WITH_PRODUCTION)
     production = production_of(run) if gates else None
     if production is None or not production.is_applicable or production.run is not None or production.model is None:
@@ -229,7 +229,7 @@ def _production(run: EvalRun, policy: GatePolicy) -> MissingEvaluation | None:
     return _missing(run, production.model.label, choice, key, gates, production.model.mode) if choice else None
 
 
-def _titles(policy: GatePolicy, *compared_with: str) -> list[str]:
+def _titles(policy: GateSet, *compared_with: str) -> list[str]:
     return [gate.title for gate in policy if gate.compared_with in compared_with]
 
 

@@ -14,7 +14,7 @@ from django.utils.translation import ngettext
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.metrics.measurement import ConfidenceLevels, Measurement, VerdictStatus
 from evaluation.gates.metrics.verdict_texts import effective_number
-from evaluation.gates.policy.definition import Gate, GatePolicy
+from evaluation.gates.policy.definition import Gate, GateSet
 from evaluation.stats import alpha_level
 from slmstudio.text.formatting import exact_percent
 
@@ -104,7 +104,7 @@ def verdict_for(gate: Gate, measurement: Measurement, number: int | None = None)
 
 
 def verdicts_for(
-    policy: GatePolicy, measurements: Mapping[str, Measurement], number: int, *, exhausted: str = ""
+    policy: GateSet, measurements: Mapping[str, Measurement], number: int, *, exhausted: str = ""
 ) -> list[Verdict]:
     """The verdicts of a policy at its ``number``-th hold-out evaluation, from gate key -> measurement.
 

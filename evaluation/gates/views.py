@@ -13,7 +13,7 @@ from evaluation.gates.holdout import disclosure
 from evaluation.gates.holdout.alpha_spending import exhausted_reason, next_evaluation_number
 from evaluation.gates.holdout.sample_size import ANY_ANNOTATOR, ROUND_ROBIN, queue_labels, required_labels
 from evaluation.gates.metrics import METRICS
-from evaluation.gates.policy.definition import GatePolicy as Gates
+from evaluation.gates.policy.definition import GateSet
 from evaluation.gates.policy.services import current_policy, gates_of
 from evaluation.gates.production import missing_evaluations, needs_production, production_of
 from evaluation.gates.services import create_report
@@ -65,7 +65,7 @@ def _next_evaluation(project: Any, form: GateReportForm) -> dict[str, Any]:
     return {"missing": missing_evaluations(run, policy), **_price(run, form, current, policy)}
 
 
-def _price(run: EvalRun, form: GateReportForm, current: GatePolicy, policy: Gates) -> dict[str, Any]:
+def _price(run: EvalRun, form: GateReportForm, current: GatePolicy, policy: GateSet) -> dict[str, Any]:
     """The number and confidence of the hold-out evaluation that a report would have. ``level``: the confidence, None
     where no alpha is left; ``highest`` where gates differ.
     """

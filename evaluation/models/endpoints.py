@@ -31,6 +31,8 @@ class Endpoint(ExternalModel):
 
     objects = EndpointQuerySet.as_manager()
 
+    holdout_permitted = False  # no column: permits are in the audit log
+
     class Meta:
         constraints = [
             models.UniqueConstraint(

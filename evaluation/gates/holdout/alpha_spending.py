@@ -15,7 +15,7 @@ from typing import Any
 
 from django.db.models import Exists, OuterRef, Q
 
-from evaluation.gates.policy.definition import GatePolicy
+from evaluation.gates.policy.definition import GateSet
 from evaluation.gates.policy.services import gates_of
 from evaluation.models import EvalOutput, EvalRun, GateReport
 from evaluation.models.runs import TRAINED_HERE
@@ -109,7 +109,7 @@ def _unreported_alternatives(eval_run: EvalRun) -> int:
     return int(runs.exclude(pk=eval_run.pk).filter(gate_reports=None).count())
 
 
-def exhausted_reason(eval_run: EvalRun, policy: GatePolicy, *, but: Iterable[GateReport] = ()) -> str:
+def exhausted_reason(eval_run: EvalRun, policy: GateSet, *, but: Iterable[GateReport] = ()) -> str:
     """Why no alpha is left for a gate report on this evaluation; "" where some is.
 
     ``but``: reports with the same number, which do not count.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from evaluation.gates.holdout.alpha_spending import number_of_next
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.metrics.verdict_texts import documents
-from evaluation.gates.policy.definition import Gate, GatePolicy
+from evaluation.gates.policy.definition import Gate, GateSet
 from evaluation.gates.policy.services import current_policy, gates_of
 from evaluation.models import ClassicalModel, EvalRun
 from evaluation.runs.services import Model
@@ -40,7 +40,7 @@ def evaluation_price(dataset: DatasetVersion, model: Model) -> HoldoutPrice:
     return HoldoutPrice(number, price_sentence(policy, number, held_out))
 
 
-def price_sentence(policy: GatePolicy, number: int, held_out: int) -> str:
+def price_sentence(policy: GateSet, number: int, held_out: int) -> str:
     """The price of the ``number``-th evaluation of a hold-out with ``held_out`` documents."""
     this = f"This is hold-out evaluation {number}"
     if policy.single_evaluation:
@@ -63,7 +63,7 @@ def price_sentence(policy: GatePolicy, number: int, held_out: int) -> str:
     )
 
 
-def strictest_rate(policy: GatePolicy) -> tuple[Gate, float] | None:
+def strictest_rate(policy: GateSet) -> tuple[Gate, float] | None:
     """The gate on all documents with the highest share of right ones, and that share; None without one."""
     rates = []
     for gate in policy:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from evaluation.gates.metrics.metric import COMPARED_WITH_BASE
-from evaluation.gates.policy.definition import Gate, GatePolicy
+from evaluation.gates.policy.definition import Gate, GateSet
 from evaluation.scores.slice_selector import Slice
 from slmstudio.text.formatting import exact_percent
 
@@ -24,7 +24,7 @@ class Change:
 SINGLE_EVALUATION, REPEATED_EVALUATION = "a single hold-out evaluation", "any number of hold-out evaluations"
 
 
-def changes(before: GatePolicy, after: GatePolicy) -> list[Change]:
+def changes(before: GateSet, after: GateSet) -> list[Change]:
     """The changes that turn one policy into another: removed gates, then changed ones, then added ones."""
     old, new = {gate.key: gate for gate in before}, {gate.key: gate for gate in after}
     listed = [Change(describe(gate), "") for key, gate in old.items() if key not in new]
@@ -38,7 +38,7 @@ def changes(before: GatePolicy, after: GatePolicy) -> list[Change]:
     return listed
 
 
-def rebased(current: GatePolicy, base: GatePolicy, wanted: GatePolicy) -> GatePolicy:
+def rebased(current: GateSet, base: GateSet, wanted: GateSet) -> GateSet:
     """The current policy with the changes from ``base`` to ``wanted``; other changes since ``base`` stay."""
     old, new = {gate.key: gate for gate in base}, {gate.key: gate for gate in wanted}
     touched = {key: gate for key, gate in new.items() if key not in old or _requirement(old[key]) != _requirement(gate)}
@@ -47,7 +47,7 @@ def rebased(current: GatePolicy, base: GatePolicy, wanted: GatePolicy) -> GatePo
     keys = {gate.key for gate in gates}
     gates += [gate for key, gate in touched.items() if key not in keys]
     is_changed = wanted.single_evaluation != base.single_evaluation
-    return GatePolicy(tuple(gates), wanted.single_evaluation if is_changed else current.single_evaluation)
+    return GateSet(tuple(gates), wanted.single_evaluation if is_changed else current.single_evaluation)
 
 
 def describe(gate: Gate, *, confidence: bool = False) -> str:

@@ -118,7 +118,7 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class GatePolicy(Sequence[Gate]):
+class GateSet(Sequence[Gate]):
     """The gates of a project; a sequence of them.
 
     ``single_evaluation`` (stored as ``only_look``): the policy allows one evaluation of a hold-out, which uses the full
@@ -206,7 +206,7 @@ CONSTRAINT_GATES = {
 }
 
 
-def default_policy(constraints: Mapping[str, Any], *, invariants: bool = False, evidence: bool = False) -> GatePolicy:
+def default_policy(constraints: Mapping[str, Any], *, invariants: bool = False, evidence: bool = False) -> GateSet:
     """The policy of a new project.
 
     Always: at least 99% schema-valid, at most 10% of fields wrong, and at most two points worse than the deployed
@@ -229,4 +229,4 @@ def default_policy(constraints: Mapping[str, Any], *, invariants: bool = False, 
             raise GateError(name, f"must be a number above 0; found {value}")
         currency = str(constraints.get("currency") or "") if METRICS[gate.metric].unit.is_money else ""
         gates.append(replace(gate, threshold=number, title="", currency=currency))
-    return GatePolicy(tuple(gates))
+    return GateSet(tuple(gates))

@@ -8,7 +8,7 @@ from django import forms
 from django.http import QueryDict
 
 from evaluation.gates.metrics import METRICS
-from evaluation.gates.policy.definition import Gate, GateError, GatePolicy
+from evaluation.gates.policy.definition import Gate, GateError, GateSet
 from evaluation.gates.policy.proposals import MAX_REASON_LENGTH
 from evaluation.widgets import checkbox, narrow_number_input, select, text_input, textarea
 
@@ -51,7 +51,7 @@ class PolicyForm(forms.Form):
         self,
         data: QueryDict | None = None,
         *,
-        policy: GatePolicy,
+        policy: GateSet,
         fields_known: list[tuple[str, str]] | None = None,
         slices_known: list[tuple[str, str]] | None = None,
         currency: str = "",
@@ -144,7 +144,7 @@ class PolicyForm(forms.Form):
             gates.append(new_gate)
         if not gates and not self.errors:
             raise forms.ValidationError("Keep at least one gate. Without gates, no model can be approved.")
-        cleaned["policy"] = GatePolicy(tuple(gates), bool(cleaned.get("only-look")))
+        cleaned["policy"] = GateSet(tuple(gates), bool(cleaned.get("only-look")))
         return cleaned
 
     def _new_gate(self, cleaned: dict[str, Any], gates: list[Gate]) -> Gate | None:
@@ -199,7 +199,7 @@ def _number() -> forms.NumberInput:
     return narrow_number_input(step="any", min="0")
 
 
-def _placeholder_gate(metric: str, policy: GatePolicy, currency: str) -> Gate:
+def _placeholder_gate(metric: str, policy: GateSet, currency: str) -> Gate:
     """The gate of a metric that the policy does not have, for the empty field that adds it."""
     key = free_key([metric], list(policy))
     kind = METRICS[metric]

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from evaluation.audit import services as audit_services
 from evaluation.gates.policy.changes import Change, changes, rebased
-from evaluation.gates.policy.definition import GatePolicy as Gates
+from evaluation.gates.policy.definition import GateSet
 from evaluation.gates.policy.services import current_policy, from_contract, gates_of, is_frozen, read, set_policy
 from evaluation.models import GatePolicy, PolicyProposal
 from labeling.contract.changes import ContractState as Contract
@@ -34,7 +34,7 @@ class OpenProposal:
     """An open proposal, the policy with its changes, and the changes to the current policy."""
 
     proposal: PolicyProposal
-    wanted: Gates
+    wanted: GateSet
     changes: list[Change]
 
 
@@ -67,7 +67,7 @@ def recently_answered(*, project: Project, user: User) -> PolicyProposal | None:
 
 @transaction.atomic
 def propose(
-    *, project: Project, user: User, gates: Gates | Mapping[str, Any] | list[Any], reason: str
+    *, project: Project, user: User, gates: GateSet | Mapping[str, Any] | list[Any], reason: str
 ) -> PolicyProposal:
     """Proposes these gates; an open proposal by the same user is withdrawn.
 
@@ -162,7 +162,7 @@ def withdraw(*, proposal: PolicyProposal, user: User) -> None:
 
 def _proposed(proposal: PolicyProposal, policy: GatePolicy) -> OpenProposal:
     now = gates_of(policy)
-    wanted = rebased(now, gates_of(proposal.based_on), Gates.from_json(proposal.gates))
+    wanted = rebased(now, gates_of(proposal.based_on), GateSet.from_json(proposal.gates))
     return OpenProposal(proposal, wanted, changes(now, wanted))
 
 

@@ -10,8 +10,7 @@ from django.db import connection, transaction
 
 from evaluation.audit import services as audit_services
 from evaluation.gates.policy.changes import Change, changes
-from evaluation.gates.policy.definition import GatePolicy as Gates
-from evaluation.gates.policy.definition import default_policy
+from evaluation.gates.policy.definition import GateSet, default_policy
 from evaluation.models import GatePolicy, GateReport
 from evaluation.scores.slice_selector import KNOWN, NEW, Slice
 from labeling.datasets.families import group_rule
@@ -24,7 +23,7 @@ from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.storage.hashing import sha256_text
 
 
-def policy_hash(policy: Gates) -> str:
+def policy_hash(policy: GateSet) -> str:
     """SHA-256 over the policy as compact JSON."""
     return sha256_text(dumps(policy.to_json()))
 
@@ -60,20 +59,20 @@ def freeze_policy(policy: GatePolicy, user: User | None) -> None:
     audit_services.record(project=policy.project, user=user, action="fixed", about="gate policy", details=details)
 
 
-def _from_contract(project: Project) -> Gates:
+def _from_contract(project: Project) -> GateSet:
     """The policy of the current contract."""
     contract = Contract.objects.filter(project=project).first()
     return from_contract(contract.constraints if contract else {}, project.schema_version.compiled)
 
 
-def from_contract(constraints: Mapping[str, Any], compiled: CompiledSchema) -> Gates:
+def from_contract(constraints: Mapping[str, Any], compiled: CompiledSchema) -> GateSet:
     """The default policy of these constraints and this schema."""
     evidence = any(field.evidence == "required" for field in compiled.fields)
     return default_policy(constraints, invariants=bool(invariants.declared(compiled)), evidence=evidence)
 
 
 @transaction.atomic
-def set_policy(*, project: Project, user: User, gates: Gates | Mapping[str, Any] | list[Any]) -> GatePolicy:
+def set_policy(*, project: Project, user: User, gates: GateSet | Mapping[str, Any] | list[Any]) -> GatePolicy:
     """Sets the gates of a project, as a new version; returns the newest version where at most titles differ.
 
     Reports keep their policy; approvals under an older one become void.
@@ -89,12 +88,12 @@ def set_policy(*, project: Project, user: User, gates: Gates | Mapping[str, Any]
     return _add_policy(project, user, wanted)
 
 
-def read(data: Gates | Mapping[str, Any] | list[Any]) -> Gates:
+def read(data: GateSet | Mapping[str, Any] | list[Any]) -> GateSet:
     """A policy from JSON; returns a policy as is. Raises GateError naming the field."""
-    return data if isinstance(data, Gates) else Gates.from_json(data)
+    return data if isinstance(data, GateSet) else GateSet.from_json(data)
 
 
-def _add_policy(project: Project, user: User | None, policy: Gates) -> GatePolicy:
+def _add_policy(project: Project, user: User | None, policy: GateSet) -> GatePolicy:
     number = project.next_number(GatePolicy)
     # next_number locks the project: another process may have added the same default before.
     newest = GatePolicy.objects.filter(project=project).order_by("-number").first()
@@ -142,9 +141,9 @@ def thresholds_set_at(policy: GatePolicy) -> datetime:
     return when
 
 
-def gates_of(policy: GatePolicy) -> Gates:
+def gates_of(policy: GatePolicy) -> GateSet:
     """The gates of a stored policy."""
-    return Gates.from_json(policy.gates)
+    return GateSet.from_json(policy.gates)
 
 
 #: a metadata key with more values identifies documents, and its slices would have one document each

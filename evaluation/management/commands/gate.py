@@ -21,7 +21,7 @@ from django.http import Http404
 from evaluation.gates.baselines import default_baseline
 from evaluation.gates.checks import GateOutcome, junit_xml, run_gates
 from evaluation.gates.display import ExitCode, exit_code
-from evaluation.gates.policy.definition import GateError, GatePolicy
+from evaluation.gates.policy.definition import GateError, GateSet
 from evaluation.models import EvalRun
 from labeling.management.users import member_who_may
 from labeling.models import Project
@@ -130,12 +130,12 @@ def _evaluation(project: Project, number: int) -> EvalRun:
     return run
 
 
-def _gates(path: Path | None) -> GatePolicy | None:
+def _gates(path: Path | None) -> GateSet | None:
     """The policy in a file. Raises CommandError with the code of wrong arguments."""
     if path is None:
         return None
     try:
-        return GatePolicy.from_json(loads(path.read_text(encoding="utf-8")))
+        return GateSet.from_json(loads(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"Cannot read {path}: {error}.", returncode=ExitCode.USAGE) from error
     except JsonError as error:

@@ -60,19 +60,6 @@ def test_an_owner_may_step_down(world: World, role: str) -> None:
     assert membership(world, world.owner).role == role
 
 
-def test_the_page_refuses_and_does_not_offer_it(client: Client, world: World) -> None:
-    members.change_role(membership=membership(world, world.engineer), by=world.owner, role=Role.OWNER)
-    client.force_login(world.owner)
-    row = membership(world, world.owner)
-    page = client.get("/p/invoices/settings/").content.decode()
-    own = page[page.index(f'id="role-{row.pk}"') :].partition("</select>")[0]
-    assert 'value="manager"' not in own
-    assert 'value="engineer"' in own
-    answer = client.post(f"/p/invoices/settings/members/{row.pk}/", {"role": "manager"})
-    assert answer.status_code == 422
-    assert membership(world, world.owner).role == Role.OWNER
-
-
 def test_a_role_younger_than_the_evaluation_is_noted(world: World, report: GateReport, client: Client) -> None:
     EvalRun.objects.update(created_at=timezone.now() - timedelta(days=1))
     made = members.change_role(membership=membership(world, world.annotator), by=world.owner, role=Role.MANAGER)
@@ -88,14 +75,6 @@ def test_a_role_younger_than_the_evaluation_is_noted(world: World, report: GateR
     assert said in client.get(address).content.decode()
     content = report_content(GateReport.objects.with_content().get(pk=report.pk))
     assert said in report_markdown(content, address=address, by=world.annotator, at=timezone.now())
-
-
-def test_the_mark_stays_when_the_role_has_grown_old(world: World, report: GateReport, client: Client) -> None:
-    members.change_role(membership=membership(world, world.annotator), by=world.owner, role=Role.MANAGER)
-    approve(fresh(report), world.annotator)
-    Membership.objects.filter(user=world.annotator).update(role_since=timezone.now() - timedelta(days=900))
-    client.force_login(world.manager)
-    assert "ana has had the manager role since" in client.get(report.get_absolute_url()).content.decode()
 
 
 def test_a_role_since_the_creation_of_the_project_is_not_noted(world: World, report: GateReport) -> None:

@@ -23,7 +23,7 @@ from evaluation.bundles.archive import checked_files, zipped
 from evaluation.bundles.contents import bundle_hash
 from evaluation.bundles.verification import LIST, SIGNATURE
 from evaluation.gates.manifest import report_manifest_hash
-from evaluation.gates.policy.definition import Gate, GatePolicy
+from evaluation.gates.policy.definition import Gate, GateSet
 from evaluation.gates.policy.services import set_policy
 from evaluation.gates.services import create_report
 from evaluation.models import Approval, GateReport
@@ -40,7 +40,7 @@ from tests.shared_rows import shared_fixture
 pytestmark = pytest.mark.slow
 
 Files = dict[str, bytes]
-GATES = GatePolicy(
+GATES = GateSet(
     (
         Gate("valid", "schema_valid_rate", ">=", 0.95),
         Gate("exact", "document_error_rate", "<=", 0.9),

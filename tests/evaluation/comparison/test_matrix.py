@@ -4,18 +4,17 @@ from typing import Any
 
 import pytest
 from django.test import Client
-from pytest_django.asserts import assertContains, assertNotContains
+from pytest_django.asserts import assertContains
 from scipy.stats import binomtest
 
-from evaluation.comparison.matrix import build_matrix, cells, matrix, unbeaten
+from evaluation.comparison.matrix import build_matrix, matrix, unbeaten
 from evaluation.comparison.services import get_or_create_comparison
 from evaluation.models import Endpoint, EvalRun
-from evaluation.regression_suite.services import pin
 from labeling.models import DatasetVersion
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.errors import Refused
 from tests.evaluation.comparison.test_services import complete_labels, freeze_again, freeze_with_iban, with_iban
-from tests.evaluation.factories import World, documents_by_id, evaluated, pretend, rewrite, right
+from tests.evaluation.factories import World, evaluated, pretend, rewrite, right
 from tests.shared_rows import shared_fixture
 
 PAGE = "/p/invoices/evaluation/compare/"
@@ -65,12 +64,6 @@ def test_without_a_document_no_pair_is_judged_and_none_is_best() -> None:
     assert (found.n, unbeaten(found)) == (0, [])
     assert {pair.reading for pair in found.pairs.values()} == {"unjudged"}
     assert [value["rate"] for value in found.right] == [None] * 3
-
-
-def test_a_grid_has_nothing_on_its_diagonal() -> None:
-    rows = cells(matrix(documents({"01": 3}), 2))
-
-    assert [[pair and (pair.fixed, pair.broken) for pair in row] for row in rows] == [[None, (3, 0)], [(0, 3), None]]
 
 
 def test_a_pattern_that_does_not_fit_is_refused() -> None:
@@ -239,24 +232,6 @@ def test_runs_without_a_common_document_or_of_another_kind_are_refused(world: Wo
         build_matrix(project=world.project, runs=three[:2])
     with pytest.raises(Refused, match="only different"):
         build_matrix(project=world.project, runs=[three[0], three[1], three[0]])
-
-
-def test_the_page_leads_from_each_pair_to_its_documents(client: Client, three: list[EvalRun]) -> None:
-    page = client.get(f"{PAGE}?runs=1,2,3")
-
-    assertContains(page, "Comparison of 3")
-    for one, other in ((1, 2), (2, 1), (1, 3), (3, 2)):
-        assertContains(page, f"?runs={one},{other}")
-    assertNotContains(page, "?runs=1,1")
-    assertContains(page, "12 documents answered by all")
-
-
-def test_the_page_says_how_the_pinned_documents_did(world: World, client: Client, three: list[EvalRun]) -> None:
-    assertNotContains(client.get(f"{PAGE}?runs=1,2,3"), "Pinned documents")
-    wrong = three[0].outputs.filter(exact=False).earliest("document_id")
-    document = documents_by_id(world.project)[wrong.document.external_id]
-    pin(project=world.project, document=document, user=world.engineer)
-    assertContains(client.get(f"{PAGE}?runs=1,2,3"), "1 of 1 broken")
 
 
 def test_the_page_takes_a_fixed_number_of_queries(

@@ -7,7 +7,7 @@ import pytest
 from evaluation.gates.facts import Answer, Families, RunFacts, measure
 from evaluation.gates.metrics.measurement import VerdictStatus
 from evaluation.gates.metrics.metric import Resources
-from evaluation.gates.policy.definition import Gate, GateError, GatePolicy
+from evaluation.gates.policy.definition import Gate, GateError, GateSet
 from evaluation.gates.services import create_report
 from evaluation.gates.verdicts import Verdict, verdict_for, verdicts_for
 from evaluation.models import EvalOutput
@@ -42,7 +42,7 @@ def facts(families: int, each: int, failing: int = 0) -> RunFacts:
 
 
 def verdict(gate: Gate, found: RunFacts) -> Verdict:
-    return verdict_for(gate, measure(GatePolicy((gate,)), found)[gate.key])
+    return verdict_for(gate, measure(GateSet((gate,)), found)[gate.key])
 
 
 @pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.key)
@@ -101,7 +101,7 @@ def test_known_and_new_families_are_slices() -> None:
 
 
 def test_an_exhausted_holdout_has_no_families() -> None:
-    (found,) = verdicts_for(GatePolicy((VALID,)), {}, 1, exhausted="none left")
+    (found,) = verdicts_for(GateSet((VALID,)), {}, 1, exhausted="none left")
     assert (found.status, found.families) == (VerdictStatus.NOT_PROVEN, None)
 
 

@@ -9,7 +9,7 @@ from evaluation.gates.metrics.measurement import Measurement, VerdictStatus
 from evaluation.gates.metrics.metric import Metric, Resources, Sample
 from evaluation.gates.metrics.rate_tests import rate_at_least
 from evaluation.gates.metrics.units import GIGABYTES, MILLISECONDS, PERCENT, POINTS, Unit
-from evaluation.gates.policy.definition import Gate, GatePolicy
+from evaluation.gates.policy.definition import Gate, GateSet
 from evaluation.gates.policy.forms import PolicyForm
 from evaluation.gates.verdicts import verdicts_for
 from evaluation.models import EvalOutput
@@ -34,7 +34,7 @@ def facts(exact: int, wrong: int) -> RunFacts:
 
 
 def test_an_entry_is_counted_tested_and_displayed(exact_match: Gate) -> None:
-    policy = GatePolicy((exact_match,))
+    policy = GateSet((exact_match,))
     (verdict,) = verdicts_for(policy, measure(policy, facts(40, 0)), 1)
     assert (verdict.status, verdict.k, verdict.n, verdict.confidence) == (VerdictStatus.PASS, 40, 40, 0.975)
     row = verdict.as_dict()
@@ -45,7 +45,7 @@ def test_an_entry_is_counted_tested_and_displayed(exact_match: Gate) -> None:
 
 
 def test_an_entry_is_in_the_policy_form(exact_match: Gate) -> None:
-    form = PolicyForm(policy=GatePolicy((exact_match,)))
+    form = PolicyForm(policy=GateSet((exact_match,)))
     row = next(row for row in form.rows() if row["gate"] == exact_match)
     assert (row["unit"], row["field"].value(), row["set"]) == ("%", "80", True)
     assert "exact_match_rate" in dict(form.fields["add-metric"].choices)  # type: ignore[attr-defined]
@@ -62,7 +62,7 @@ def test_every_metric_has_a_verdict_without_a_measurement(name: str) -> None:
         compared_with=metric.comparisons[0],
         field="a" if metric.field == "must" else "",
     )
-    (verdict,) = verdicts_for(GatePolicy((gate,)), {}, 1)
+    (verdict,) = verdicts_for(GateSet((gate,)), {}, 1)
     assert (verdict.status, verdict.measured) == (VerdictStatus.NOT_PROVEN, None)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.gates.policy.definition import Gate, GateError, GatePolicy, default_policy
+from evaluation.gates.policy.definition import Gate, GateError, GateSet, default_policy
 from evaluation.scores.slice_selector import Slice
 from labeling.demo.templates import templates
 
@@ -15,16 +15,16 @@ MEMORY = Gate("memory", "peak_memory_gb", "<=", 16)
 
 
 def test_a_policy_survives_json() -> None:
-    policy = GatePolicy((SCHEMA, REGRESSION, MEMORY), single_evaluation=True)
+    policy = GateSet((SCHEMA, REGRESSION, MEMORY), single_evaluation=True)
 
-    assert GatePolicy.from_json(json.loads(json.dumps(policy.to_json()))) == policy
+    assert GateSet.from_json(json.loads(json.dumps(policy.to_json()))) == policy
 
 
 def test_a_policy_is_a_list_of_gates() -> None:
-    policy = GatePolicy((SCHEMA, MEMORY))
+    policy = GateSet((SCHEMA, MEMORY))
 
     assert (len(policy), policy[1], list(policy)) == (2, MEMORY, [SCHEMA, MEMORY])
-    assert GatePolicy.from_json([SCHEMA.to_json(), MEMORY.to_json()]) == policy
+    assert GateSet.from_json([SCHEMA.to_json(), MEMORY.to_json()]) == policy
 
 
 GOOD: dict[str, Any] = {"key": "schema", "metric": "schema_valid_rate", "operator": ">=", "threshold": 0.99}
@@ -51,7 +51,7 @@ GOOD: dict[str, Any] = {"key": "schema", "metric": "schema_valid_rate", "operato
 )
 def test_a_wrong_gate_is_refused_by_the_name_of_its_field(change: dict[str, Any], field: str) -> None:
     with pytest.raises(GateError) as refused:
-        GatePolicy.from_json({"gates": [GOOD, {**GOOD, "key": "second", **change}]})
+        GateSet.from_json({"gates": [GOOD, {**GOOD, "key": "second", **change}]})
 
     assert refused.value.field == f"gates[1].{field}"
 
@@ -78,7 +78,7 @@ def test_a_gate_needs_these(name: str) -> None:
 )
 def test_a_wrong_policy_is_refused(data: Any, field: str) -> None:
     with pytest.raises(GateError) as refused:
-        GatePolicy.from_json(data)
+        GateSet.from_json(data)
 
     assert refused.value.field == field
 
@@ -193,5 +193,5 @@ def test_a_constraint_that_is_no_number_is_refused(value: Any) -> None:
 def test_every_template_has_an_untouched_policy(template: Any) -> None:
     policy = default_policy(template.constraints)
 
-    assert GatePolicy.from_json(policy.to_json()) == policy
+    assert GateSet.from_json(policy.to_json()) == policy
     assert {"latency", "cost", "memory"} <= {gate.key for gate in policy}

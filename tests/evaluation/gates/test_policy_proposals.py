@@ -13,8 +13,7 @@ from evaluation.approvals.waivers import Waiver
 from evaluation.gates.metrics.metric import COMPARED_WITH_BASE
 from evaluation.gates.policy import proposals
 from evaluation.gates.policy.changes import REPEATED_EVALUATION, SINGLE_EVALUATION, changes, rebased
-from evaluation.gates.policy.definition import Gate
-from evaluation.gates.policy.definition import GatePolicy as Policy
+from evaluation.gates.policy.definition import Gate, GateSet
 from evaluation.gates.policy.services import current_policy, gates_of, set_policy
 from evaluation.gates.services import create_report
 from evaluation.models import AuditEntry, GatePolicy, PolicyProposal
@@ -32,13 +31,13 @@ WRONG = Gate("wrong", "field_error_rate", "<=", 0.1)
 
 def test_equal_policies_differ_in_nothing_and_a_title_is_no_difference() -> None:
     titled = Gate("valid", "schema_valid_rate", ">=", 0.99, title="Nearly all are valid")
-    assert changes(Policy((VALID, WRONG)), Policy((WRONG, titled))) == []
+    assert changes(GateSet((VALID, WRONG)), GateSet((WRONG, titled))) == []
 
 
 def test_changes_are_removed_changed_and_added_gates() -> None:
     stricter = Gate("valid", "schema_valid_rate", ">=", 0.995, confidence=0.99, slice="metadata.supplier=ACME")
     worse = Gate("worse", "no_regression", ">=", 0.02, compared_with=COMPARED_WITH_BASE)
-    found = changes(Policy((VALID, WRONG)), Policy((stricter, worse), single_evaluation=True))
+    found = changes(GateSet((VALID, WRONG)), GateSet((stricter, worse), single_evaluation=True))
     assert [(one.kind, one.before, one.after) for one in found] == [
         ("removed", "At most 10% of fields are wrong", ""),
         (
@@ -53,12 +52,12 @@ def test_changes_are_removed_changed_and_added_gates() -> None:
 
 def test_concurrent_changes_are_kept() -> None:
     base, ours = (
-        Policy((VALID, WRONG)),
-        Policy((WRONG, Gate("fast", "p95_latency_ms", "<=", 900)), single_evaluation=True),
+        GateSet((VALID, WRONG)),
+        GateSet((WRONG, Gate("fast", "p95_latency_ms", "<=", 900)), single_evaluation=True),
     )
     stricter = Gate("wrong", "field_error_rate", "<=", 0.05)
     small = Gate("small", "peak_memory_gb", "<=", 2)
-    found = rebased(Policy((VALID, stricter, small)), base, ours)
+    found = rebased(GateSet((VALID, stricter, small)), base, ours)
     assert [gate.key for gate in found] == ["wrong", "small", "fast"]
     assert (found[0].threshold, found.single_evaluation) == (0.05, True)
     assert rebased(base, base, ours) == ours

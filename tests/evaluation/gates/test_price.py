@@ -6,7 +6,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from evaluation.gates.holdout.price import evaluation_price, price_sentence, strictest_rate
-from evaluation.gates.policy.definition import Gate, GatePolicy
+from evaluation.gates.policy.definition import Gate, GateSet
 from evaluation.gates.services import create_report
 from evaluation.models import EvalRun
 from evaluation.runs.rescoring import rescore
@@ -20,8 +20,8 @@ ERRORS = Gate("errors", "document_error_rate", "<=", 0.2)
 LATENCY = Gate("latency", "p95_latency_ms", "<=", 800)
 
 
-def policy(*gates: Gate, single: bool = False) -> GatePolicy:
-    return GatePolicy(gates, single_evaluation=single)
+def policy(*gates: Gate, single: bool = False) -> GateSet:
+    return GateSet(gates, single_evaluation=single)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from evaluation.approvals.waivers import open_gates
 from evaluation.approvals.warnings import warnings
 from evaluation.gates import manifest
 from evaluation.gates.checks import junit_xml, outcome_of, run_gates
-from evaluation.gates.policy.definition import Gate, GateError, GatePolicy
+from evaluation.gates.policy.definition import Gate, GateError, GateSet
 from evaluation.gates.policy.services import current_policy, gates_of, set_policy
 from evaluation.gates.production import ProductionModel, current_model, stable_model
 from evaluation.gates.services import create_report
@@ -47,8 +47,8 @@ def in_production(run: EvalRun, mode: str = "") -> Iterator[None]:
 
 
 @shared_fixture
-def policy(world: World) -> GatePolicy:
-    gates = GatePolicy((VALID, MARGIN))
+def policy(world: World) -> GateSet:
+    gates = GateSet((VALID, MARGIN))
     set_policy(project=world.project, user=world.manager, gates=gates)
     return gates
 
@@ -67,7 +67,7 @@ def next_version(world: World, say: Any = right) -> EvalRun:
     return closed(world, say)
 
 
-def test_without_a_production_model_it_is_inapplicable_and_holds_nothing_up(world: World, policy: GatePolicy) -> None:
+def test_without_a_production_model_it_is_inapplicable_and_holds_nothing_up(world: World, policy: GateSet) -> None:
     report = report_on(closed(world, right), world)
     assert (verdict(report)["status"], verdict(report)["measured"], report.passed) == ("INAPPLICABLE", None, True)
     assert (report.production_run, report.production, open_gates(report)) == (None, {}, [])
@@ -75,11 +75,11 @@ def test_without_a_production_model_it_is_inapplicable_and_holds_nothing_up(worl
 
 
 def test_a_policy_of_inapplicable_gates_alone_passes_nothing(world: World) -> None:
-    set_policy(project=world.project, user=world.manager, gates=GatePolicy((MARGIN,)))
+    set_policy(project=world.project, user=world.manager, gates=GateSet((MARGIN,)))
     assert report_on(closed(world, right), world).passed is False
 
 
-def test_it_compares_with_the_model_that_was_approved_last(world: World, policy: GatePolicy) -> None:
+def test_it_compares_with_the_model_that_was_approved_last(world: World, policy: GateSet) -> None:
     first = closed(world, pretend(1, spoil=0.2))
     approved = report_on(first, world)
     decisions.decide(report=approved, user=world.manager, decision=Approval.Decision.APPROVED, reason="Good.")
@@ -101,7 +101,7 @@ def test_it_compares_with_the_model_that_was_approved_last(world: World, policy:
     assert current_model(world.project) is None
 
 
-def test_cost_is_of_both_models_at_the_price_of_the_contract(world: World, policy: GatePolicy) -> None:
+def test_cost_is_of_both_models_at_the_price_of_the_contract(world: World, policy: GateSet) -> None:
     contract = world.project.contract
     rewrite(contract, constraints={"hardware_price_per_hour": 1.2, "currency": "EUR"})
     base = closed(world, right, tuned=False)
@@ -112,7 +112,7 @@ def test_cost_is_of_both_models_at_the_price_of_the_contract(world: World, polic
         assert side["cost_per_thousand"] == pytest.approx(1000 * 1.2 / 3600 / 2.8)
 
 
-def test_what_is_deployed_comes_before_what_was_approved(world: World, policy: GatePolicy) -> None:
+def test_what_is_deployed_comes_before_what_was_approved(world: World, policy: GateSet) -> None:
     first = closed(world, right)
     approved = report_on(first, world)
     decisions.decide(report=approved, user=world.manager, decision=Approval.Decision.APPROVED, reason="Good.")
@@ -123,7 +123,7 @@ def test_what_is_deployed_comes_before_what_was_approved(world: World, policy: G
     assert (report.production_run, verdict(report)["status"]) == (base, "FAIL")
 
 
-def test_another_production_model_is_another_holdout_evaluation(world: World, policy: GatePolicy) -> None:
+def test_another_production_model_is_another_holdout_evaluation(world: World, policy: GateSet) -> None:
     base = closed(world, right, tuned=False)
     candidate = closed(world, right)
     with in_production(base):
@@ -133,13 +133,13 @@ def test_another_production_model_is_another_holdout_evaluation(world: World, po
     assert (again.production_run, again.holdout_number) == (None, report.holdout_number + 1)
 
 
-def test_the_production_model_itself_is_not_compared(world: World, policy: GatePolicy) -> None:
+def test_the_production_model_itself_is_not_compared(world: World, policy: GateSet) -> None:
     candidate = closed(world, right)
     with in_production(candidate):
         assert verdict(report_on(candidate, world))["status"] == "INAPPLICABLE"
 
 
-def test_a_production_model_that_was_not_evaluated_proves_nothing(world: World, policy: GatePolicy) -> None:
+def test_a_production_model_that_was_not_evaluated_proves_nothing(world: World, policy: GateSet) -> None:
     """Otherwise the gate would be passed by not evaluating it."""
     base = closed(world, right, tuned=False, split="validation")
     with in_production(base):
@@ -150,7 +150,7 @@ def test_a_production_model_that_was_not_evaluated_proves_nothing(world: World, 
         assert verdict(report_on(next_version(world), world))["status"] == "NOT PROVEN"
 
 
-def test_only_documents_with_the_same_gold_in_both_are_paired(world: World, policy: GatePolicy) -> None:
+def test_only_documents_with_the_same_gold_in_both_are_paired(world: World, policy: GateSet) -> None:
     tuned = closed(world, right)
     more = Document.objects.filter(project=world.project, holdout=False)[:4]
     Document.objects.filter(pk__in=[one.pk for one in more]).update(holdout=True)
@@ -176,14 +176,14 @@ def test_the_margin_is_set_in_the_form_and_in_json(world: World, client: Client)
         replace(made, compared_with="deployed")
 
 
-def test_programs_skip_an_inapplicable_gate(world: World, policy: GatePolicy) -> None:
+def test_programs_skip_an_inapplicable_gate(world: World, policy: GateSet) -> None:
     outcome = outcome_of(report_on(closed(world, right), world))
     assert (outcome.status, outcome.as_dict()["code"]) == ("PASS", 0)
     assert [row["code"] for row in outcome.as_dict()["gates"]] == [0, 0]
     assert '<testsuites tests="2" failures="0" errors="0" skipped="1">' in junit_xml(outcome)
 
 
-def test_a_check_on_validation_compares_on_validation(world: World, policy: GatePolicy) -> None:
+def test_a_check_on_validation_compares_on_validation(world: World, policy: GateSet) -> None:
     base = closed(world, right, tuned=False, split="validation")
     candidate = closed(world, right, split="validation")
     with in_production(base):
@@ -191,7 +191,7 @@ def test_a_check_on_validation_compares_on_validation(world: World, policy: Gate
     assert (found["gate"]["key"], found["n"]) == ("margin", candidate.outputs.count())
 
 
-def test_a_manager_is_warned_where_another_model_is_in_production_by_now(world: World, policy: GatePolicy) -> None:
+def test_a_manager_is_warned_where_another_model_is_in_production_by_now(world: World, policy: GateSet) -> None:
     base, other = closed(world, right, tuned=False), closed(world, right)
     candidate = next_version(world)
     alone = report_on(candidate, world)
@@ -205,7 +205,7 @@ def test_a_manager_is_warned_where_another_model_is_in_production_by_now(world: 
         assert not [one for one in warnings(report) if "production" in one]
 
 
-def test_a_reproduction_compares_with_what_was_in_production_then(world: World, policy: GatePolicy) -> None:
+def test_a_reproduction_compares_with_what_was_in_production_then(world: World, policy: GateSet) -> None:
     base = closed(world, right, tuned=False)
     candidate = closed(world, broken)
     alone = report_on(candidate, world)

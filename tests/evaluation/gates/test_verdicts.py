@@ -12,7 +12,7 @@ import pytest
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.metrics.measurement import Measurement, VerdictStatus
 from evaluation.gates.metrics.metric import Sample
-from evaluation.gates.policy.definition import Gate, GatePolicy
+from evaluation.gates.policy.definition import Gate, GateSet
 from evaluation.gates.verdicts import Verdict, all_passed, summary_sentence, verdict_for, verdicts_for, without_number
 from evaluation.scores.score_view import ScoredField, ScoreView
 
@@ -209,11 +209,11 @@ def test_a_hold_out_evaluation_has_its_confidence_and_requires_a_sample_at_the_n
 )
 def test_resources_are_tested_at_the_confidence_of_the_policy(gate: Gate, values: list[float], number: int) -> None:
     measured = {gate.key: Measurement.sample(values)}
-    verdict = verdicts_for(GatePolicy((gate,)), measured, number)[0]
+    verdict = verdicts_for(GateSet((gate,)), measured, number)[0]
     assert (verdict.status, verdict.confidence) == (VerdictStatus.PASS, gate.confidence)
     assert verdict == verdict_for(gate, measured[gate.key])
     exhausted = verdicts_for(
-        GatePolicy((gate,), single_evaluation=True), measured, number + 1, exhausted="no alpha is left"
+        GateSet((gate,), single_evaluation=True), measured, number + 1, exhausted="no alpha is left"
     )[0]
     assert exhausted.status == VerdictStatus.PASS
 
@@ -224,7 +224,7 @@ def test_a_later_evaluation_needs_more() -> None:
 
 
 def test_a_second_evaluation_under_a_single_evaluation_policy_is_not_proven() -> None:
-    policy = GatePolicy((SCHEMA,), single_evaluation=True)
+    policy = GateSet((SCHEMA,), single_evaluation=True)
     measured = {"schema": Measurement.rate(400, 400)}
 
     assert verdicts_for(policy, measured, 1)[0].confidence == 0.95
@@ -236,8 +236,8 @@ def test_a_second_evaluation_under_a_single_evaluation_policy_is_not_proven() ->
 def test_without_alpha_nothing_is_proven() -> None:
     measured = {"schema": Measurement.rate(1000, 1000)}
 
-    assert verdicts_for(GatePolicy((SCHEMA,)), measured, 3)[0].status is VerdictStatus.PASS
-    exhausted = verdicts_for(GatePolicy((SCHEMA,)), measured, 3, exhausted="no alpha is left")[0]
+    assert verdicts_for(GateSet((SCHEMA,)), measured, 3)[0].status is VerdictStatus.PASS
+    exhausted = verdicts_for(GateSet((SCHEMA,)), measured, 3, exhausted="no alpha is left")[0]
     assert (exhausted.status, exhausted.n) == (VerdictStatus.NOT_PROVEN, 0)
 
 
@@ -287,7 +287,7 @@ def test_summary(counts: tuple[int, int, int], numbers: list[str], passed: bool)
 
 
 def test_a_gate_without_a_measurement_is_not_proven() -> None:
-    found = verdicts_for(GatePolicy((SCHEMA, MEMORY)), {"memory": Measurement.sample([1.0])}, 1)
+    found = verdicts_for(GateSet((SCHEMA, MEMORY)), {"memory": Measurement.sample([1.0])}, 1)
 
     assert [verdict.status for verdict in found] == [VerdictStatus.NOT_PROVEN, VerdictStatus.PASS]
 

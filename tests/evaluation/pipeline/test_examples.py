@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.gates.policy.definition import GatePolicy
+from evaluation.gates.policy.definition import GateSet
 from examples.redaction.messages import messages
 from examples.rows import held_out, routing
 from labeling.contract.schema_text import read_schema
@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parents[3] / "examples"
 
 @pytest.mark.parametrize("job", ["receipts", "routing", "redaction"])
 def test_its_gates_are_a_policy(job: str) -> None:
-    policy = GatePolicy.from_json(json.loads((FOLDER / job / "gates.json").read_text()))
+    policy = GateSet.from_json(json.loads((FOLDER / job / "gates.json").read_text()))
     assert policy[0].metric == "schema_valid_rate"
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
-from pytest_django.asserts import assertContains, assertNotContains, assertRedirects
+from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation.models import AuditEntry, EvalRun, Pin
 from evaluation.regression_suite import services as regression_suite_services
@@ -99,21 +99,7 @@ def test_unchecked_documents_are_reported(world: World, trained_on: Document) ->
     assert regression_suite_services.suite_result(run).words == "The pinned document is not in this evaluation."
 
 
-def test_the_page_of_an_evaluation_shows_the_suite(world: World, client: Client, held_out: list[Document]) -> None:
-    client.force_login(world.annotator)
-    run = evaluated(world, right)
-    assertNotContains(client.get(run.get_absolute_url()), "Regression suite")
-    pinned(world, held_out[0])
-    assertContains(client.get(run.get_absolute_url()), "1 of 1 pinned document correct.")
-
-
 # -- its page ----------------------------------------------------------------------------------------------------------
-
-
-def test_an_empty_suite_has_an_explanation(world: World, client: Client) -> None:
-    client.force_login(world.annotator)
-    assertContains(client.get(SUITE), "empty-state")
-    assertContains(client.get(f"{SUITE}?show=removed"), 'class="card nothing"')
 
 
 def test_broken_documents_are_first(world: World, client: Client, held_out: list[Document]) -> None:
@@ -158,36 +144,11 @@ def test_the_page_takes_the_same_queries_however_long_it_is(
         client.get(SUITE)
 
 
-def test_a_nul_and_a_page_that_is_none_are_passed_over(world: World, client: Client, held_out: list[Document]) -> None:
-    client.force_login(world.manager)
-    pinned(world, held_out[0])
-    assertContains(client.get(f"{SUITE}?show=%00&page=%00"), held_out[0].external_id)
-
-
 # -- the button --------------------------------------------------------------------------------------------------------
 
 
 def pin_address(document: Document, deed: str = "pin") -> str:
     return f"{SUITE}{document.pk}/{deed}/"
-
-
-def test_the_button_answers_with_what_it_has_become(world: World, client: Client, held_out: list[Document]) -> None:
-    client.force_login(world.manager)
-    answer = client.post(pin_address(held_out[0]), {"reason": "once paid twice"}, headers=HTMX)
-    assertContains(answer, "Pinned")
-    assertContains(answer, "Unpin")
-    assertNotContains(answer, "<html")
-    assert Pin.objects.get().reason == "once paid twice"
-    answer = client.post(pin_address(held_out[0], "unpin"), headers=HTMX)
-    assertContains(answer, ">Pin</button>")
-    assert regression_suite_services.pinned_documents(world.project) == set()
-
-
-def test_without_scripts_it_leads_to_the_suite(world: World, client: Client, held_out: list[Document]) -> None:
-    client.force_login(world.owner)
-    assertRedirects(client.post(pin_address(held_out[0])), SUITE)
-    assertRedirects(client.post(pin_address(held_out[0], "unpin")), SUITE)
-    assertContains(client.post(pin_address(held_out[0], "unpin"), follow=True), "was not pinned")
 
 
 def test_a_reason_that_is_too_long_has_an_error(world: World, client: Client, held_out: list[Document]) -> None:
@@ -206,19 +167,6 @@ def test_an_engineer_pins_and_does_not_unpin(world: World, client: Client, held_
     assert client.post(pin_address(held_out[1])).status_code == 403
     assert client.get(pin_address(held_out[1])).status_code == 405
     assert regression_suite_services.pinned_documents(world.project) == {held_out[0].pk}
-
-
-def test_a_documents_page_and_its_output_have_the_button(
-    world: World, client: Client, held_out: list[Document]
-) -> None:
-    client.force_login(world.engineer)
-    run: EvalRun = evaluated(world, right)
-    for address in (f"/p/invoices/documents/{held_out[0].pk}/", f"{run.get_absolute_url()}outputs/{held_out[0].pk}/"):
-        assertContains(client.get(address), ">Pin</button>")
-    pinned(world, held_out[0], reason="a reason to read")
-    assertContains(client.get(f"/p/invoices/documents/{held_out[0].pk}/"), "a reason to read")
-    client.force_login(world.annotator)
-    assertNotContains(client.get(f"/p/invoices/documents/{held_out[1].pk}/"), "Regression suite")
 
 
 # -- the suite grows by what was fixed ---------------------------------------------------------------------------------

@@ -7,17 +7,16 @@ from typing import Any
 
 import pytest
 from django.test import Client
-from pytest_django.asserts import assertContains, assertNotContains
+from pytest_django.asserts import assertContains
 
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import summary
-from evaluation.runs.summary import current_slices
 from labeling.datasets import freeze
 from labeling.imports.bulk_copy import import_rows
 from labeling.imports.rows import ParsedRow
 from labeling.projects.services import create_project
 from slmstudio.contract.json_text import dumps
-from tests.evaluation.factories import World, evaluated, right
+from tests.evaluation.factories import World, evaluated
 
 WORDS = ["kettle", "anchor", "violin", "ladder", "candle", "saddle", "mirror", "basket", "hammer", "pillow"]
 QUEUES = ["billing", "technical", "sales"]
@@ -81,31 +80,9 @@ def test_every_count_opens_as_many_documents(routing: EvalRun, world: World, cli
         assertContains(shown, f'<small class="text-body-secondary tabular">{count}</small>')
 
 
-def test_slices_by_metadata_have_no_interval(routing: EvalRun, world: World, client: Client) -> None:
-    client.force_login(world.owner)
-    table = client.get(routing.get_absolute_url()).text.split("<h2>By shop")[1].split("</table>")[0]
-    for value in routing.facts["slices"]["shop"].values():
-        assert f"{value['field_exact']['k']} of {value['field_exact']['n']}" in table
-    assert "rate-whisker" not in table
-
-
 def cells(page: Any) -> list[tuple[str, str]]:
     """(link, count) of the confusion matrix."""
     return re.findall(r'<a class="text-reset" href="(\?[^"]*)#outputs">(\d+)</a>', page.text)
-
-
-def test_every_pair_opens_its_documents_the_right_ones_too(routing: EvalRun, world: World, client: Client) -> None:
-    client.force_login(world.owner)
-    address = routing.get_absolute_url()
-    found = cells(client.get(address))
-    assert sorted(count for _, count in found) == ["1", "3", "3", "3"]
-    for link, count in found:
-        assertContains(
-            client.get(address + unescape(link)), f'<small class="text-body-secondary tabular">{count}</small>'
-        )
-    right = [unescape(link) for link, _ in found if "gold=technical&amp;predicted=technical" in link]
-    shown = client.get(address + right[0], headers={"HX-Request": "true"}).context["page"]
-    assert {row.document.external_id for row in shown} == {"t1", "t4", "t7"}
 
 
 def test_a_choice_where_gold_has_none_opens_its_documents(routing: EvalRun, world: World, client: Client) -> None:
@@ -129,26 +106,6 @@ def test_a_choice_where_gold_has_none_opens_its_documents(routing: EvalRun, worl
         assertContains(
             client.get(address + unescape(link)), f'<small class="text-body-secondary tabular">{count}</small>'
         )
-
-
-def test_other_values_are_one_row_and_keys_that_tell_nothing_apart_are_named(
-    routing: EvalRun, world: World, client: Client
-) -> None:
-    rows = list(EvalOutput.objects.filter(eval_run=routing).select_related("document"))
-    for number, row in enumerate(rows):
-        shop = f"S{number % 2}" if number < 8 else f"{number}" * 61  # too long for the name of a slice
-        row.document.metadata = {"shop": shop, "file": f"scan {number}.pdf" * 10}
-        row.document.save(update_fields=["metadata"])
-    routing.facts["slices"] = current_slices(rows)
-    routing.save(update_fields=["facts"])
-    client.force_login(world.owner)
-    page = client.get(routing.get_absolute_url())
-    [(key, values)] = page.context["places"]
-    assert (key, sorted(name for name, _ in values[:2])) == ("shop", ["S0", "S1"])
-    assert [(name, value["documents"]) for name, value in values[2:]] == [("", 2)]
-    assertContains(page, "other values", count=1)
-    assert len(re.findall(r'href="\?where=', page.text)) == 2
-    assertContains(page, "Not shown: file")
 
 
 def test_what_is_amiss_with_the_whole_opens_its_documents(routing: EvalRun, world: World, client: Client) -> None:
@@ -193,31 +150,6 @@ def test_a_count_of_what_went_wrong_opens_the_documents_where_it_did(world: Worl
         assert page.context["page"].paginator.count == number
 
 
-def test_all_fields_are_called_wrong_only_where_nothing_could_be_read(world: World, client: Client) -> None:
-    client.force_login(world.engineer)
-    turn = itertools.count()
-
-    def say(row: dict[str, Any]) -> dict[str, Any]:
-        said = [
-            {"raw": dumps(row["gold"])[:20], "finish_reason": "length"},
-            {"raw": "[1]"},
-            {"raw": "", "finish_reason": "error", "error": "It broke."},
-            {"raw": dumps({**row["gold"], "date": 7})},
-        ]
-        number = next(turn)
-        return said[number] if number < len(said) else right(row)
-
-    run = evaluated(world, say)
-    page = client.get(f"{run.get_absolute_url()}?state=invalid", headers={"HX-Request": "true"})
-    rows = list(page.context["page"])
-    assert sorted((row.state, row.unread) for row in rows) == [
-        ("failed", True), ("invalid", False), ("invalid", True), ("invalid", True),
-    ]  # fmt: skip
-    assert [row.wrong_fields for row in rows if not row.unread] == [["date"]]
-    assertContains(page, "all fields", count=3)
-    assertContains(page, "<code>date</code>", count=1)
-
-
 def test_hallucinated_and_invariant_counts_link_to_documents(world: World, client: Client) -> None:
     def invented(row: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -231,15 +163,6 @@ def test_hallucinated_and_invariant_counts_link_to_documents(world: World, clien
     assert (run.scores["invariants_hold"]["k"], run.scores["invariants_hold"]["n"]) == (0, 12)
     client.force_login(world.engineer)
     assertContains(client.get(run.get_absolute_url()), "?state=hallucinated#outputs")
-
-
-def test_invoices_have_no_choices_to_show(world: World, client: Client) -> None:
-    run = evaluated(world, right)
-    client.force_login(world.engineer)
-    page = client.get(run.get_absolute_url())
-    assertNotContains(page, "Classes of")
-    assertContains(page, "Secondary metrics")
-    assertContains(page, "CORD (Donut)")
 
 
 def test_a_filter_that_is_nonsense_finds_nothing_or_everything(routing: EvalRun, world: World, client: Client) -> None:

@@ -20,7 +20,6 @@ from evaluation.runs.jobs import run_evaluation
 from evaluation.runs.services import start_evaluation
 from evaluation.runs.views import by_decoding_mode
 from labeling.datasets import queries as dataset_queries
-from labeling.models import Contract
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.runs.supervisor import ChildExit
@@ -165,20 +164,6 @@ def test_held_to_the_document_is_offered_where_a_field_is_copied(world: World) -
 # -- the form ------------------------------------------------------------------------------------------------------
 
 
-def test_everything_that_can_answer_is_in_the_form(world: World, engineer: Client, settings: Any) -> None:
-    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
-    one = endpoint(world, "http://127.0.0.1:9/v1")
-    exported(world)
-    page = engineer.get(url(world, "eval_new")).content.decode()
-    for value in ("run-1", "gguf-1-q8_0", "base-small-base", f"endpoint-{one.pk}"):
-        assert f'value="{value}"' in page
-    assert "today (127.0.0.1; no hold-out documents)" in page
-    assert "receive the text of every document" in page
-    permits.grant(endpoint=one, user=world.owner)
-    page = engineer.get(url(world, "eval_new")).content.decode()
-    assert "today (127.0.0.1; including hold-out documents)" in page
-
-
 def test_what_the_form_orders_is_started(world: World, engineer: Client) -> None:
     exported(world)
     order = {"model": "gguf-1-q8_0", "dataset": "1", "split": "validation", "mode": "free", "at_once": "4"}
@@ -203,25 +188,6 @@ def test_refusal_is_shown_at_its_form_field(world: World, engineer: Client, sett
     page = engineer.post(url(world, "eval_new"), {**order, "at_once": "1", "confirmed": "0"})
     assert b"Hold-out documents would be sent to today" in page.content
     assert not EvalRun.objects.exists()
-
-
-def test_more_models_take_no_more_queries(
-    world: World, engineer: Client, settings: Any, django_assert_max_num_queries: Any
-) -> None:
-    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
-    exported(world)
-    ModelExport.objects.create(model_version=world.version, kind="f16", status=Status.DONE)
-    for number in range(4):
-        one = endpoint(world, "http://127.0.0.1:9/v1", name=f"number {number}")
-        permits.grant(endpoint=one, user=world.owner)
-    with django_assert_max_num_queries(17):  # one for the current schema of the dataset
-        engineer.get(url(world, "eval_new"))
-
-
-def test_the_form_says_what_the_contract_comes_to(world: World) -> None:
-    assert "contract" not in EvaluationForm(project=world.project).fields["at_once"].help_text
-    Contract.objects.update(constraints={"requests_per_second": 5, "latency_p95_ms": 900})
-    assert "a concurrency of 5" in EvaluationForm(project=world.project).fields["at_once"].help_text
 
 
 # -- the permit ----------------------------------------------------------------------------------------------------
@@ -259,18 +225,6 @@ def test_free_and_held_stand_side_by_side(world: World, engineer: Client) -> Non
     page = engineer.get(held.get_absolute_url()).content.decode()
     assert "Decoding modes" in page
     assert free.get_absolute_url() in page
-
-
-def test_cost_and_pace_are_on_the_page(world: World, engineer: Client) -> None:
-    Contract.objects.update(constraints={"hardware_price_per_hour": 3.6, "currency": "EUR"})
-    run = evaluated(world, right)
-    assert run.facts["cost_per_document"] == pytest.approx(0.001 / run.facts["docs_per_second"])
-    page = engineer.get(run.get_absolute_url()).content.decode()
-    assert "€" in page
-    assert "Latency, concurrency 1" in page
-    run.at_once = 8
-    run.save(update_fields=["at_once"])
-    assert "Latency, concurrency 8" in engineer.get(run.get_absolute_url()).content.decode()
 
 
 @pytest.mark.parametrize(
