@@ -247,7 +247,7 @@ def test_failed_test_shows_the_server_message(world: World, fake: Fake, engineer
     page = engineer.get(url("endpoint", row.pk)).content.decode()
     assert Endpoint.objects.get(pk=row.pk).test_result["ok"] is False
     assert "HTTP 401: wrong key" in page
-    assert STATUS_LABELS[ResponseStatus.REFUSED] in engineer.get(url("prelabels")).content.decode()
+    assert STATUS_LABELS[ResponseStatus.REFUSED].capitalize() in engineer.get(url("prelabels")).content.decode()
 
 
 def test_a_key_is_never_on_a_page(world: World, fake: Fake, engineer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
