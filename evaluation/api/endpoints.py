@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from ninja import Router, Status
 
 from evaluation.api.schemas import EndpointIn, EndpointOut, EndpointsOut
@@ -58,4 +58,4 @@ def remove(request: HttpRequest, slug: Slug, pk: int) -> Any:
     project = project_of(request)
     row = object_of(request, project.endpoints.in_use(project), pk=pk)
     services.retire(endpoint=row, user=caller(request).user)
-    return Status(204, None)
+    return HttpResponse(status=204)
