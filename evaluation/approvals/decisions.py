@@ -316,7 +316,7 @@ def recent_role(report: GateReport, user: User) -> str:
         return ""
     giver = f"; {row.role_given_by.get_username()} granted the role" if row.role_given_by else ""
     since = timezone.localdate(row.role_since)
-    return f"{user.get_username()} has been {row.role} since {format_date(since)}, {reason}{giver}."
+    return f"{user.get_username()} has had the {row.role} role since {format_date(since)}, {reason}{giver}."
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,7 @@ def same_figures(report: GateReport, earlier: Sequence[GateReport]) -> str:
             and _figures(other) == own
         ):
             return (
-                f"Report {other.number} has the same figures for answers. It was hold-out evaluation "
+                f"Report {other.number} has the same figures for gates on outputs. It was hold-out evaluation "
                 f"{other.holdout_number} and this is {report.holdout_number}, so the bounds are at "
                 f"{_levels_of_answers(report)} instead of {_levels_of_answers(other)}."
             )
@@ -172,7 +172,7 @@ def same_figures(report: GateReport, earlier: Sequence[GateReport]) -> str:
 
 
 def _figures(report: GateReport) -> list[tuple[Any, ...]]:
-    """The figures of the gates on answers, which the verdicts of one level follow from."""
+    """The figures of the gates on outputs, which the verdicts of one level follow from."""
     return [
         (row["gate"]["key"], row["measured"], row["k"], row["n"])
         for row in report.verdicts

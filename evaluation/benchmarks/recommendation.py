@@ -46,7 +46,7 @@ class MeasuredCandidate:
     accuracy; ``memory_bytes``: peak, None for external models; ``p95_low`` and ``p95_high``: bounds of p95 from
     ``requests``, None for too few; ``machine``: where it was measured; ``cost`` per request, None: unknown; ``size`` in
     parameters; ``base``: it can be fine-tuned here.
-    ``labels``: labels that it learned from, None: unknown; ``verdict``: of the gates on answers, "" where none can be
+    ``labels``: labels that it learned from, None: unknown; ``verdict``: of the gates on outputs, "" where none can be
     tested; ``classical`` and ``fine_tuned``: what it is.
     """
 
@@ -335,7 +335,7 @@ def fine_tuning_advice(candidates: Sequence[MeasuredCandidate], limits: Limits) 
     if passed:
         simplest = min(passed, key=_simplicity)
         return (
-            f"Fine-tuning may not be needed: {_described(simplest)} and passes the gates on answers. Evaluate it on "
+            f"Fine-tuning may not be needed: {_described(simplest)} and passes the gates on outputs. Evaluate it on "
             "the hold-out to prove that."
         )
     possible = [candidate for candidate in eligible if candidate.verdict == "NOT PROVEN"]
@@ -343,11 +343,11 @@ def fine_tuning_advice(candidates: Sequence[MeasuredCandidate], limits: Limits) 
         nearest = min(possible, key=lambda candidate: (-candidate.accuracy, _simplicity(candidate)))
         return (
             f"Fine-tuning may not be needed: {_described(nearest)}. These documents are too few to show whether it "
-            "passes the gates on answers. Evaluate it on the hold-out before fine-tuning."
+            "passes the gates on outputs. Evaluate it on the hold-out before fine-tuning."
         )
     return (
         f"No candidate is good enough without fine-tuning. {_described(best)}, the highest, and fails the gates on "
-        "answers. A fine-tuned model must exceed that."
+        "outputs. A fine-tuned model must exceed that."
     )
 
 

@@ -77,7 +77,7 @@ def cost_of(run: EvalRun, constraints: dict[str, Any]) -> Cost:
 
 
 def conclusion(benchmark: Benchmark, done: Sequence[EvalRun]) -> dict[str, Any]:
-    """The result of a benchmark, JSON-ready: recommendation, and the gates on answers as ``gates``."""
+    """The result of a benchmark, JSON-ready: recommendation, and the gates on outputs as ``gates``."""
     verdicts = gate_verdicts(benchmark, done)
     return {**recommendation(benchmark, done, verdicts).as_dict(), "gates": verdicts}
 

@@ -245,7 +245,7 @@ def _check(
     if len(candidates) > MAX_CANDIDATES:
         raise Refused(f"Select at most {MAX_CANDIDATES} models.", field="models")
     if len({(type(candidate), getattr(candidate, "pk", candidate)) for candidate in candidates}) < len(candidates):
-        raise Refused("Duplicate model.", field="models")
+        raise Refused("Select each model only once.", field="models")
     if not order or len(order) < len(set(modes)):
         raise Refused(f"Select at least one decoding mode: {', '.join(EvalRun.Mode.values)}.", field="modes")
     if not MIN_DOCUMENTS <= documents <= MAX_DOCUMENTS:

@@ -53,18 +53,18 @@ def regressions(result: Mapping[str, Any], broken_pins: Sequence[str] = (), *, a
     result = shared_gold_result(result)
     sentences = []
     if broken_pins:
-        sentences.append(f"{_count(len(broken_pins), 'pinned document')} broken: {_some(broken_pins)}.")
+        sentences.append(f"{_count(len(broken_pins), 'pinned document')} wrong: {_some(broken_pins)}.")
     for measure, p_value in _adjusted(result):
         if measure["worse"] > measure["better"] and p_value < SIGNIFICANCE_LEVEL:
             sentences.append(_loss(measure, p_value))
     for field in result["fields"]:
         if field["broken"] > field["fixed"] and field["p_adjusted"] < SIGNIFICANCE_LEVEL:
             sentences.append(
-                f"{field['field']} is right in {field['b_right']:,} of {field['n']:,} documents instead of "
+                f"{field['field']} is correct in {field['b_right']:,} of {field['n']:,} documents instead of "
                 f"{field['a_right']:,}, p {_p(field['p_adjusted'])} (Holm)."
             )
     if any_document and result["broken"]:
-        sentences.append(f"{_count(len(result['broken']), 'document')} broken: {_some(result['broken'])}.")
+        sentences.append(f"{_count(len(result['broken']), 'document')} regressed: {_some(result['broken'])}.")
     return sentences
 
 
