@@ -105,7 +105,7 @@ def test_the_form_creates_a_report(world: World, client: Client, who: str) -> No
 def test_an_annotator_cannot_create_a_report(world: World, client: Client) -> None:
     client.force_login(world.annotator)
     answer = client.post(JUDGE, {"eval_run": "1"})
-    assertContains(answer, "Engineer, Manager, Owner", status_code=403)
+    assertContains(answer, "engineer, manager, owner", status_code=403)
 
 
 def test_an_unknown_evaluation_or_itself_is_refused(world: World, manager: Client) -> None:
