@@ -106,7 +106,7 @@ def read(request: HttpRequest, project: Any, filters: DocumentFilters) -> Filter
         Problem: a filter is invalid.
     """
     if len({len(filters.field), len(filters.op), len(filters.value)}) > 1:
-        raise Problem(422, "field, op and value belong together: give each once per condition.")
+        raise Problem(422, "field, op and value must be given together, once per condition.")
     parsed = read_filters(request.GET, project.schema_version.compiled)
     if parsed.errors:
         raise Problem(422, parsed.errors[0], [{"field": "field", "message": message} for message in parsed.errors])

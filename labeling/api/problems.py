@@ -113,10 +113,10 @@ def payload_too_large(files: bool = False) -> HttpResponse:
     """413 with the limit and the alternative."""
     if files:
         size = f"{MAX_UPLOAD // 2**30} GB"
-        return problem(413, f"An upload can have at most {size}. Split it into several imports.")
+        return problem(413, f"An upload can be at most {size}. Split it into several imports.")
     limit = (settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0) // 2**20
     return problem(
-        413, f"A body can have at most {limit} MB. Send a file (multipart/form-data) to imports, or several requests."
+        413, f"A body can be at most {limit} MB. Send a file (multipart/form-data) to imports, or several requests."
     )
 
 

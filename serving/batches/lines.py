@@ -54,9 +54,7 @@ def _array(source: IO[bytes], target: Path) -> int:
     body = source.read(MAX_ARRAY_BYTES + 1)
     if len(body) > MAX_ARRAY_BYTES:
         size = MAX_ARRAY_BYTES // 2**20
-        raise Refused(
-            f"An array can have at most {size} MB. Send one document per line.", field="file", code="too_large"
-        )
+        raise Refused(f"An array can be at most {size} MB. Send one document per line.", field="file", code="too_large")
     try:
         values = loads(body.decode("utf-8-sig"), max_characters=None)
     except UnicodeDecodeError as error:
@@ -78,7 +76,7 @@ def _lines(source: IO[bytes], target: Path) -> int:
             size += len(line)
             if size > MAX_BYTES:
                 limit = MAX_BYTES // 2**20
-                raise Refused(f"A file can have at most {limit} MB. Split it.", field="file", code="too_large")
+                raise Refused(f"A file can be at most {limit} MB. Split it.", field="file", code="too_large")
             # Blank lines stay, so that numbers are those of the file.
             file.write(line if line.endswith(b"\n") else line + b"\n")
             number += bool(line.strip())
@@ -102,7 +100,7 @@ def read(path: Path) -> Iterator[Line]:
 def _line(number: int, line: bytes) -> Line:
     if len(line) > MAX_LINE_BYTES:
         size = MAX_LINE_BYTES // 1_000_000
-        return Line(number, "", code="too_large", error=f"The line has more than {size} MB.")
+        return Line(number, "", code="too_large", error=f"The line is larger than {size} MB.")
     try:
         value: Any = loads(line.decode("utf-8-sig" if number == 1 else "utf-8").strip())
     except UnicodeDecodeError:

@@ -100,7 +100,7 @@ def split(request: HttpRequest, slug: Slug, body: SplitIn) -> HttpResponse:
 
 @router.post("/shadow", summary="Compare on labeled documents", operation_id="comparison_shadow", **_CHANGE)
 def shadow(request: HttpRequest, slug: Slug, body: LabelsIn) -> HttpResponse:
-    """Plans a comparison of the candidate on labeled documents, and draws them."""
+    """Plans a comparison of the candidate on labeled documents, and samples them."""
     deployment, user = _deployment(request), caller(request).user
     values = body.model_dump() | {"margin": float(body.margin)}
 
@@ -134,9 +134,9 @@ def stop(request: HttpRequest, slug: Slug, number: ComparisonNumber, body: StopI
     return _changed(lambda: services.stop(comparison=row, user=user, keep_b=body.keep == "b"))
 
 
-@router.post("/{number}/draw", summary="Draw missing documents", operation_id="comparison_draw", **_CHANGE)
+@router.post("/{number}/draw", summary="Sample missing documents", operation_id="comparison_draw", **_CHANGE)
 def draw(request: HttpRequest, slug: Slug, number: ComparisonNumber) -> HttpResponse:
-    """Draws the planned documents that the traffic did not have before."""
+    """Samples the planned documents that the traffic did not have before."""
     row, user = _comparison(request, number), caller(request).user
 
     def drawn() -> TrafficComparison:

@@ -162,7 +162,7 @@ def draw(*, comparison: TrafficComparison, user: User) -> int:
     """
     require(comparison.project, user, Action.DEPLOY)
     if comparison.kind != Kind.SHADOW or not comparison.is_live:
-        raise Refused("Documents can only be drawn before the certificate is issued.", field="form", code="ended")
+        raise Refused("Documents can only be sampled before the certificate is issued.", field="form", code="ended")
     drawn = labels.draw_documents(comparison, user)
     _record(comparison, user, "drew", documents=drawn)
     return drawn

@@ -42,7 +42,7 @@ class ResumeIn(In):
 
 
 class BudgetOut(Out):
-    """Errors among the drawn answers; ``low`` and ``high``: an interval that stays valid at every reading."""
+    """Errors among the sampled answers; ``low`` and ``high``: an interval that stays valid at every reading."""
 
     drawn: int
     judged: int

@@ -86,7 +86,7 @@ class EventOut(Out):
 
 
 class DeploymentOut(Out):
-    """What answers for a project. ``stage`` and ``share`` are of the candidate."""
+    """The deployment of a project. ``stage`` and ``share`` are of the candidate."""
 
     stable: ReleaseOut | None
     candidate: ReleaseOut | None
@@ -103,7 +103,7 @@ _CHANGE = operation("deploy", DeploymentOut, 400, 409)
 
 @router.get("", summary="Get the deployment", operation_id="deployment", **operation("deploy", DeploymentOut))
 def deployment(request: HttpRequest, slug: Slug) -> HttpResponse:
-    """What answers for the project, its replicas, and the newest changes."""
+    """The deployed versions, their replicas, and the newest changes."""
     return answer(_out(project_of(request)))
 
 

@@ -20,7 +20,9 @@ from slmstudio.stack import environment
 
 def main() -> int:
     """Runs the workers; SIGTERM finishes open requests."""
-    parser = argparse.ArgumentParser(prog="python -m serving.gateway", description="Answers with the deployed models.")
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.gateway", description="Answers requests with the deployed models."
+    )
     parser.add_argument("--bind", default="127.0.0.1:8001", help="address and port (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
     parser.add_argument("--stop-seconds", type=int, default=10, help="to finish requests when stopped")

@@ -93,7 +93,7 @@ async def _health(request: Request) -> Response:
 
 async def _not_found(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 404)
-    detail = "This URL does not support the method." if status == 405 else "There is nothing at this URL."
+    detail = "This URL does not support this method." if status == 405 else "There is nothing at this URL."
     return Problem(status, "address", detail).response(str(uuid.uuid4()))
 
 

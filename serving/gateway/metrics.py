@@ -65,7 +65,7 @@ class Metrics:
         #: project -> requests of callers that this process is answering
         self.live: collections.Counter[str] = collections.Counter()
         self._open_breakers = Gauge(
-            "slm_breakers_open", "Replicas that a gateway does not ask, as they failed.", ("project", "version"),
+            "slm_breakers_open", "Replicas that a gateway does not ask because they failed.", ("project", "version"),
             registry=registry, multiprocess_mode="livemax",
         )  # fmt: skip
         self._log_failures = Counter(
@@ -169,7 +169,11 @@ class _Now(Collector):
             yield GaugeMetricFamily(
                 "slm_log_backlog_bytes", "Entries of the log that are not in the database yet.", value=size
             )
-            yield GaugeMetricFamily("slm_log_backlog_seconds", "Age of the oldest file of such entries.", value=age)
+            yield GaugeMetricFamily(
+                "slm_log_backlog_seconds",
+                "Age of the oldest file of entries that are not in the database yet.",
+                value=age,
+            )
 
 
 def backlog(folder: Path) -> tuple[int, float]:

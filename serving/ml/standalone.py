@@ -8,7 +8,7 @@
 
 A line of the input has ``id`` and ``text``; a line of the output has ``id`` and ``output``, or ``error`` with ``code``
 (too_long, invalid_output, invalid_line, grammar, engine). ``--listen`` answers ``POST /answer`` {"text"} and ``GET
-/health``, one document at a time; with REPLICA_SECRET in the environment it needs that as bearer token. ``--verify``
+/health``, one document at a time; with REPLICA_SECRET in the environment it needs that as a bearer token. ``--verify``
 compares every file of the folder with package.json, and needs no other package. Exit code 0; 1 where a document has no
 valid output; 2 where the model cannot be loaded or a file has changed.
 """
@@ -145,14 +145,19 @@ def main() -> int:
     parser.add_argument("--threads", type=int, help="processor threads, on Linux (default: all)")
     parser.add_argument("--verify", action="store_true", help="compare the files with package.json")
     parser.add_argument("--verbose", action="store_true", help="show the log of llama.cpp")
-    parser.add_argument("--folder", type=Path, default=Path(sys.argv[0]).resolve().parent, help="of the package")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path(sys.argv[0]).resolve().parent,
+        help="folder of the package (default: that of this program)",
+    )
     options = parser.parse_args()
     if options.verify:
         changed = changed_files(options.folder)
         print(f"Changed: {', '.join(changed)}" if changed else "Every file is unchanged.")
         return 2 if changed else 0
     if (options.input is None) != (options.output is None):
-        parser.error("--input and --output belong together")
+        parser.error("--input and --output must be used together")
     if options.threads and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
     with _reserved_streams(verbose=options.verbose) as (output, errors):

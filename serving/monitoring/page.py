@@ -85,7 +85,7 @@ def _happened(project: Project, since: datetime, now: datetime) -> list[Happened
     )
     for rollout in ended.select_related("candidate")[:_MAX_MARKS]:
         assert rollout.ended_at is not None
-        happened.append(Happened(rollout.ended_at, f"rollout of {rollout.candidate} ended", rollout.reason, "good"))
+        happened.append(Happened(rollout.ended_at, f"Rollout of {rollout.candidate} ended", rollout.reason, "good"))
     return sorted(happened, key=lambda event: event.at, reverse=True)
 
 

@@ -90,7 +90,7 @@ def _check(folder: Path) -> str:
     try:
         listed = {str(entry["path"]) for entry in json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Refused("There is no package: it has no valid package.json.", code="changed") from error
+        raise Refused("There is no package: package.json is missing or not valid.", code="changed") from error
     if any(PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts for path in listed):
         raise Refused("The manifest names files outside the package.", code="changed")
     if any(path.is_symlink() for path in folder.rglob("*")):

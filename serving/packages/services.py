@@ -198,7 +198,7 @@ def _export(run: EvalRun, export: ModelExport | None, field: str) -> ModelExport
             code="no_gguf",
         )
     if export.model_version_id != run.model_version_id:
-        raise Refused("The GGUF file is of another model.", field=field, code="other_model")
+        raise Refused("The GGUF file belongs to a different model.", field=field, code="other_model")
     return export
 
 

@@ -154,7 +154,7 @@ class HostSupervisor:
             process.end(0)
             slot.process, slot.failures = None, slot.failures + 1
             slot.start_at = time.monotonic() + restart_delay(slot.failures)
-            self._store(slot, state=State.FAILED, error="It serves another model than the one that was approved.")
+            self._store(slot, state=State.FAILED, error="It does not serve the model that was approved.")
             return
         self._store(slot, state=State.READY, identity=process.identity, error="")
 

@@ -84,7 +84,7 @@ class SampleForm(forms.Form):
     )  # fmt: skip
     retention_days = _whole(
         "Days that texts and outputs are stored", 3_650, least=0, required=True,
-        help_text="0: never stored, so that nothing can be reviewed.",
+        help_text="0: never stored, so nothing can be reviewed.",
     )  # fmt: skip
     retrain_labels = _whole("Propose a training run after this many new labels", 10_000_000)
     retrain_tag = forms.ChoiceField(label="Count only documents with this tag", required=False, widget=_SELECT)

@@ -91,7 +91,7 @@ class StudioJob(Job):
         if instance is not None or kwargs or not isinstance(args, list | tuple) or len(args) != 1:
             return f"{name} takes only the ID of one row."
         if type(args[0]) is not int or args[0] < 0:
-            return f"{name} takes the id of a row, not {str(args[0])[:80]!r}."
+            return f"{name} takes the ID of a row, not {str(args[0])[:80]!r}."
         if self._success_callback_name or self._failure_callback_name or self._stopped_callback_name:
             return "It names a callback, and no job of this application has one."
         return ""

@@ -66,7 +66,7 @@ class _Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self._fail(f"no HTTP: {error}")
+            self._fail(f"the response is not valid HTTP: {error}")
         if self._size > MAX_RESPONSE:
             self._fail("the response is too large")
 

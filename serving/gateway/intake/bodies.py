@@ -114,7 +114,7 @@ class BodyReader:
 def too_large() -> Problem:
     """413 with the limit."""
     limit = int(settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0)
-    return Problem(413, "too_large", f"A body can have at most {limit // 2**20} MB.")
+    return Problem(413, "too_large", f"A body can be at most {limit // 2**20} MB.")
 
 
 def kind_of(request: Request) -> str:

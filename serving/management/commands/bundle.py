@@ -34,4 +34,4 @@ class Command(BaseCommand):
             write_whole(path, zip_folder(folder, bundle_name(release)))
         except Refused as refused:
             raise CommandError(refused.message) from refused
-        self.stdout.write(f"{path} has {path.stat().st_size:,} bytes")
+        self.stdout.write(f"{path}: {path.stat().st_size:,} bytes")

@@ -13,8 +13,8 @@ from slmstudio.storage.artifacts import local_path
 
 
 class Command(BaseCommand):
-    """Into a new folder, or with --package into the artifact store of this host, where its hash must be the recorded
-    one. Nothing is left where a file or the signature is not the right one.
+    """Copies a package into a new folder, or with --package into the artifact store of this host, where its hash must
+    be the recorded one. Nothing is kept if a file or the signature is not valid.
     """
 
     help = __doc__ or ""

@@ -84,7 +84,7 @@ class OllamaEngine:
     async def _check_file(self, server: ModelServer, digest: str) -> None:
         """The model on the server has the file of the package, by its hash."""
         if not _names_file(await server.post("/api/show", {"model": self._name}), digest):
-            raise Refused(f"The model {self._name} on the Ollama server has another file.", code="package")
+            raise Refused(f"The model {self._name} on the Ollama server has a different file.", code="package")
 
     async def answer(self, text: str) -> ModelOutput:
         return await self._slots.answer(self._builder, text, self._prepare, self._ask)

@@ -70,7 +70,7 @@ class VllmEngine:
         """The server of ``VLLM_URL`` that serves the model under the package's name."""
         addresses = urls(VLLM_URL)
         if not addresses:
-            raise Refused("Set VLLM_COMMAND, or VLLM_URL to a running server.", code="engine")
+            raise Refused("Set VLLM_COMMAND, or set VLLM_URL to the address of a running server.", code="engine")
         problem = ""
         for address in addresses:
             server = ModelServer(address, key=os.environ.get(VLLM_API_KEY, ""))
@@ -157,7 +157,7 @@ class VllmEngine:
         model_ms = turn.model_ms
         tokens = choice.get("token_ids")
         if not isinstance(tokens, list):
-            return turn.failed("engine", "vLLM sent no token ids.")
+            return turn.failed("engine", "vLLM sent no token IDs.")
         raw = self._encoder.decode(tokens)
         finish = "length" if choice.get("finish_reason") == "length" else "stop"
         if violates(grammar, raw, finish):

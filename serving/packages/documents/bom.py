@@ -71,7 +71,7 @@ def _base_model(facts: PackageFacts) -> dict[str, Any]:
 
 def _dataset(facts: PackageFacts) -> dict[str, Any]:
     name = f"{facts.slug} dataset"
-    data = {"type": "dataset", "name": name, "description": "documents with gold, frozen"}
+    data = {"type": "dataset", "name": name, "description": "frozen documents with gold labels"}
     version, sha256 = facts.trained_on or facts.dataset, facts.trained_on_sha256 or facts.dataset_sha256
     return {
         "type": "data", "bom-ref": "dataset", "name": name, "version": str(version), "data": [data],

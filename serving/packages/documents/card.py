@@ -46,8 +46,8 @@ def _usage(facts: PackageFacts) -> str:
     if facts.is_classical:
         command = "python -m serving.ml.replica FOLDER --address http://127.0.0.1:8080"
         return (
-            "## Usage\n\nThe studio contains the code of the model. In its folder, run with this package:\n\n"
-            + fenced(command, "sh")
+            "## Usage\n\nThe studio contains the code of the model. In the studio's folder, run this command with this "
+            "package:\n\n" + fenced(command, "sh")
         )
     if not facts.has_program:
         return "## Usage\n\nWith vLLM:\n\n" + fenced("sh vllm.sh", "sh")

@@ -42,7 +42,7 @@ def verify_signature(package: Package) -> None:
     recorded = [FileEntry(path=entry["path"], size=entry["size"], sha256=entry["sha256"]) for entry in package.files]
     rest = [entry for entry in recorded if entry["path"] not in (MANIFEST, SIGNATURE)]
     if listed != rest or manifest_hash(recorded) != package.sha256:
-        raise Refused(f"The signed manifest of {package} lists other files than its row.", code="manifest")
+        raise Refused(f"The signed manifest of {package} does not list the files that were recorded.", code="manifest")
 
 
 def requires_signature() -> bool:
