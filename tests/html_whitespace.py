@@ -42,4 +42,4 @@ def collapse_responses() -> None:
             response.content = collapse(response.content.decode()).encode()
         return response
 
-    Client.request = collapsed
+    Client.request = collapsed  # type: ignore[assignment, method-assign]

@@ -58,7 +58,7 @@ def decide(
         raise Refused(obstacle, field="decision", code="own_involvement")
     report = GateReport.objects.select_for_update().get(pk=report.pk)
     if Approval.objects.filter(report=report).exists():
-        raise Refused(f"{capfirst(report)} has already been decided.", field="decision", code="decided")
+        raise Refused(f"{capfirst(str(report))} has already been decided.", field="decision", code="decided")
     if decision not in Approval.Decision.values:
         raise Refused("Select a decision.", field="decision")
     if not reason.strip():
@@ -107,7 +107,7 @@ def withdraw(*, report: GateReport, user: User, reason: str) -> None:
     require(report.project, user, Action.APPROVE)
     report = GateReport.objects.select_for_update().get(pk=report.pk)
     if not Approval.objects.filter(report=report, decision=Approval.Decision.APPROVED).exists():
-        raise Refused(f"{capfirst(report)} is not approved.", field="withdrawal", code="not_approved")
+        raise Refused(f"{capfirst(str(report))} is not approved.", field="withdrawal", code="not_approved")
     if str(report) in CurrentState(report.project).withdrawn:
         raise Refused(f"The approval of {report} has already been withdrawn.", field="withdrawal", code="withdrawn")
     if not reason.strip():

@@ -4,14 +4,14 @@ import json
 import tempfile
 import uuid
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from decimal import Decimal
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from django.core import signing
 from django.core.files import File
@@ -293,12 +293,12 @@ def _review(
         raise Refused(str(error)) from None
     except FileNotFoundError:
         raise Refused("The uploaded file is no longer available. Upload it again.") from None
-    value: _T = _adapter(kind).validate_python(answer)
+    value: _T = _adapter(cast("Hashable", kind)).validate_python(answer)
     return value
 
 
 @cache
-def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 

