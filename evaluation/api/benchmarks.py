@@ -48,8 +48,8 @@ def models(request: HttpRequest, slug: Slug) -> Any:
     **operation("evaluate", BenchmarkOut, 400, status=202),
 )
 def start(request: HttpRequest, slug: Slug, body: BenchmarkIn) -> Any:
-    """Evaluates candidates on the same documents in the background: poll it by number until its ``status``
-    is done. The hold-out is not used.
+    """Evaluates candidates on the same documents in the background: poll the benchmark by number until
+    its ``status`` is done. The hold-out is not used.
     """
     project = project_of(request)
     known = {choice.key: choice.candidate for choices in candidate_choices(project).values() for choice in choices}
@@ -70,7 +70,7 @@ def start(request: HttpRequest, slug: Slug, body: BenchmarkIn) -> Any:
 
 @router.get("/{int:number}", summary="Get a benchmark", operation_id="benchmark", **operation("read", BenchmarkOut))
 def benchmark(request: HttpRequest, slug: Slug, number: int) -> Any:
-    """The state of a benchmark; its recommendation once it is done, and the figures of each run that is."""
+    """The state of a benchmark; its recommendation once it is done, and the figures of each finished run."""
     return object_of(request, _rows(request), number=number)
 
 

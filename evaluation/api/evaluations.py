@@ -58,7 +58,7 @@ def models(request: HttpRequest, slug: Slug) -> Any:
     **operation("evaluate", EvaluationOut, 400, status=202, also={200: EvaluationOut, 409: UnconfirmedOut}),
 )
 def start(request: HttpRequest, slug: Slug, body: EvaluationIn) -> Any:
-    """Evaluates a model in the background: poll it by number until its ``status`` is done.
+    """Evaluates a model in the background: poll the evaluation by number until its ``status`` is done.
 
     An evaluation on the hold-out needs ``confirm_holdout``; without it the response is 409 with the price, and nothing
     is started. With the header `Idempotency-Key`, a request that is sent again gets the first evaluation (200).

@@ -31,7 +31,7 @@ def test_one_evaluation_for_each_classical_model_whatever_the_modes(wide: World)
     assert [(run.backend.kind, run.mode) for run in made.runs.order_by("number")] == [
         ("base model", "constrained"), ("base model", "free"), ("classical", "constrained"),
     ]  # fmt: skip
-    with pytest.raises(Refused, match="Duplicate"):
+    with pytest.raises(Refused, match="only once"):
         started(wide, kind_of(wide), kind_of(wide))
 
 

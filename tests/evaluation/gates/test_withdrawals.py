@@ -53,7 +53,7 @@ def test_it_needs_a_reason_and_an_approval_and_happens_once(world: World, approv
         withdraw(report=approval.report, user=world.manager, reason="  ")
     assert refusal.value.field == "reason"
     withdraw(report=approval.report, user=world.manager, reason="Enough.")
-    with pytest.raises(Refused, match="already withdrawn"):
+    with pytest.raises(Refused, match="already been withdrawn"):
         withdraw(report=approval.report, user=world.manager, reason="Once more.")
     other = create_report(eval_run=evaluated(world, pretend(2, spoil=0.1)), baseline=None, user=world.engineer)
     decide(report=other, user=world.manager, decision="rejected", reason="Too many wrong dates.")
@@ -81,4 +81,4 @@ def test_the_page_offers_it_to_managers_and_shows_what_became_of_it(
     assertContains(client.get(f"{address}report.md"), "Wrong totals.")
     # Somebody else's page was still open.
     again = client.post(f"{address}withdraw/", {"withdrawal-reason": "Me too."})
-    assertContains(again, "is already withdrawn", status_code=422)
+    assertContains(again, "has already been withdrawn", status_code=422)

@@ -212,13 +212,13 @@ def test_what_is_answered_on_the_hold_out_is_not_seen_before_the_end(world: Worl
         fragment = "?part=live" if end == "live" else "?q=looked+for"
         pages[split] = [engineer.get(address), engineer.get(address + fragment, headers=HTMX), engineer.get(output)]
     _, part, output_page = pages["validation"]
-    assertContains(part, "until now" if end == "live" else row["id"])
+    assertContains(part, "so far" if end == "live" else row["id"])
     assertContains(output_page, "a word that is looked for")
     page, part, output_page = pages["holdout"]
     assert not EvalRun.objects.get(split="holdout").outputs_visible
-    assertNotContains(page, "until now")
+    assertNotContains(page, "so far")
     assertNotContains(page, "output-row")
-    assertNotContains(part, "until now")
+    assertNotContains(part, "so far")
     assertNotContains(part, "output-row")
     assert output_page.status_code == 404
 
