@@ -136,7 +136,7 @@ class ConflictForm:
         else:
             choices = [self._choice(str(index), vote, node) for index, vote in enumerate(conflict.votes)]
             if node.may_be_absent and not any(choice.is_absent for choice in choices):
-                choices.append(ValueChoice(NOTHING, "not in the document", is_absent=True))
+                choices.append(ValueChoice(NOTHING, "Not in the document", is_absent=True))
         return ConflictField(number, conflict, node, title, choices, self._row_of(conflict))
 
     def _row_of(self, conflict: Conflict) -> str:

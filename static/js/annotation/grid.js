@@ -204,7 +204,8 @@ export function layOutGrid(rows, entries) {
 function textWidth(entries, cell, head) {
   const texts = entries.slice(0, SAMPLE).map((entry) => (isNamed(entry) ? entry[keyOf(cell)] : null));
   const lengths = texts.map((text) => (typeof text === "string" ? text.length : 0)).sort((a, b) => a - b);
-  const least = Math.max(head.innerText.length, cell.dataset.shape === "lines" ? 24 : 6);
+  const title = (head.textContent ?? "").replaceAll(/\s+/gu, " ").trim();
+  const least = Math.max(title.length, cell.dataset.shape === "lines" ? 24 : 6);
   const typical = Math.min(60, Math.max(least, lengths[Math.floor(lengths.length * 0.9)] ?? 0));
   return [Math.min(168, 20 + typical * 7.5), typical / 16];
 }

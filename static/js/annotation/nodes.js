@@ -208,8 +208,18 @@ export function moveRows(rows, from) {
   }
 }
 
+/** Templates without the whitespace between their elements: a grid has thousands of copies. @type {WeakSet<HTMLTemplateElement>} */
+const compact = new WeakSet();
+
 /** @param {HTMLTemplateElement} template */
 export function copyOf(template) {
+  if (!compact.has(template)) {
+    const texts = document.createTreeWalker(template.content, NodeFilter.SHOW_TEXT);
+    const blank = [];
+    while (texts.nextNode()) if (!texts.currentNode.nodeValue?.trim()) blank.push(texts.currentNode);
+    for (const text of blank) text.parentNode?.removeChild(text);
+    compact.add(template);
+  }
   const copy = /** @type {Element} */ (template.content.firstElementChild?.cloneNode(true));
   identify(copy);
   return copy;

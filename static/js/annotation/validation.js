@@ -404,7 +404,7 @@ function messageBoxOf(node) {
  * @param {T} control @param {string} title
  * @returns {T}
  */
-function named(control, title, text = control.textContent ?? "") {
+function named(control, title, text = control.textContent?.trim() ?? "") {
   control.setAttribute("aria-label", `${text}: ${title}`);
   return control;
 }

@@ -85,7 +85,7 @@ function start(page) {
       editor?.showProblem(null);
       return;
     }
-    const message = problem.textContent ?? "";
+    const message = problem.textContent?.trim() ?? "";
     const { path = "", line = "" } = problem.dataset;
     const steps = stepsOf(editor?.text ?? "", path);
     editor?.showProblem({ message, steps, line: Number(line) });
