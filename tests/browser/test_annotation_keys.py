@@ -26,14 +26,14 @@ def test_a_shortcut_can_be_changed(desk: Desk, open_label: Open, watch: Watch) -
     expect(page.locator("#change-skip")).to_be_focused()
     page.keyboard.press("Enter")
     page.keyboard.press("Control+Shift+k")
-    expect(page.locator('[data-action="skip"] .tag')).to_have_text("custom")
+    expect(page.locator('[data-action="skip"] .tag')).to_have_text("Custom")
     assert preferences.of(desk.ana).keys == {"skip": "Ctrl+Shift+KeyK"}
     page.locator("#change-next").click()
     page.keyboard.press("Control+c")
     expect(page.locator("#my-keys")).to_contain_text("Ctrl+C is reserved: it copies")
     page.locator("#change-next").click()
     page.keyboard.press("Shift+J")
-    expect(page.locator('[data-action="next"] .tag')).to_have_text("custom")
+    expect(page.locator('[data-action="next"] .tag')).to_have_text("Custom")
 
     page.goto(reverse("label_document", args=["desk", document.pk]))
     expect(page.locator("#skip-button kbd")).to_have_text("Ctrl Shift K")

@@ -55,7 +55,7 @@ def test_two_runs_are_compared_and_a_document_pinned(world: World, manager: Page
     assert len(pinned_documents(world.project)) == 1
     page.reload()
     check(page, "comparison")
-    expect(page.get_by_text("pinned documents correct").or_(page.get_by_text("pinned document wrong"))).to_be_visible()
+    expect(page.get_by_text(re.compile("pinned documents? (correct|wrong)"))).to_be_visible()
     page.set_viewport_size(PHONE)
     check(page, "comparison-phone")
 

@@ -56,7 +56,7 @@ def test_deploy_try_call_and_take_back(world: World, logged_in: As, monkeypatch:
     form.get_by_role("button", name="Deploy").click()
 
     stable = erik.locator(".release")
-    expect(stable).to_contain_text("package is being built")
+    expect(stable).to_contain_text("Package is being built")
     start(world)
     expect(stable.locator(".badge")).to_have_text("Answering")  # the page asks by itself
     expect(erik.get_by_role("heading", name="Stable")).to_be_visible()

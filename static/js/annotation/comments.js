@@ -2,8 +2,8 @@
 
 /** @import { ByPath, CommentList, DocumentState } from "./types" */
 /** @import { Form } from "./form.js" */
+/** @import { Mentions } from "./mentions.js" */
 
-import { Mentions } from "./mentions.js";
 import { $, find, make } from "../site/dom.js";
 import { get, messageOf, post } from "../site/http.js";
 
@@ -18,7 +18,7 @@ export class Comments {
     this.current = current;
     this.focusedPath = focusedPath;
     this.document = /** @type {DocumentState} */ (/** @type {unknown} */ (null)); // the one that the drawer is about; set by show
-    this.mentions = new Mentions($("comment-text"), $("mention-list"));
+    this.mentions = /** @type {Mentions | null} */ (null); // loaded when the drawer opens first
     $("comments-form").addEventListener("submit", (event) => {
       event.preventDefault();
       this.#send();
@@ -53,11 +53,13 @@ export class Comments {
     this.#listFields(this.focusedPath());
     $("comment-text").value = this.#unsent.get(this.document.id) ?? "";
     $("comment-error").hidden = true;
-    $("comments-list").replaceChildren(make("p", { className: "quiet", textContent: "Loading …" }));
+    $("comments-list").replaceChildren(make("p", { className: "quiet", textContent: "Loading…" }));
     $("comments-dialog").showModal();
     $("comment-text").focus();
     try {
-      this.#draw(await (await get(this.document.urls.comments)).json());
+      const [response, { Mentions }] = await Promise.all([get(this.document.urls.comments), import("./mentions.js")]);
+      this.mentions ??= new Mentions($("comment-text"), $("mention-list"));
+      this.#draw(await response.json());
     } catch (error) {
       $("comments-list").replaceChildren(make("p", { className: "field-error", textContent: messageOf(error) }));
     }
@@ -76,7 +78,7 @@ export class Comments {
       let { title = "" } = leaf.dataset;
       if (row) {
         const rows = row.closest('[data-node="table"], [data-node="list"]')?.dataset.title;
-        title = `${rows}, row ${find(row, "[data-number]").textContent}: ${title || "value"}`;
+        title = `${rows}, row ${find(row, "[data-number]").textContent?.trim()}: ${title || "value"}`;
       }
       options.push(new Option(title, path, false, path === focused));
     }
@@ -87,13 +89,13 @@ export class Comments {
   #draw({ html, count, commented, members }) {
     // HTML of this server, in which the comments are escaped.
     $("comments-list").innerHTML = html;
-    this.mentions.members = members;
+    if (this.mentions) this.mentions.members = members;
     if (this.document === this.current()) this.#drawCounts(count, commented);
   }
 
   async #send() {
     const box = $("comment-text");
-    this.mentions.finish();
+    this.mentions?.finish();
     const text = box.value.trim();
     if (!text || this.#isSending) return;
     const about = this.document;

@@ -29,7 +29,7 @@ export class History {
   }
 
   async show() {
-    $("history-list").replaceChildren(make("p", { className: "quiet", textContent: "Loading …" }));
+    $("history-list").replaceChildren(make("p", { className: "quiet", textContent: "Loading…" }));
     $("history-dialog").showModal();
     try {
       await this.save();
