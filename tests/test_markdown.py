@@ -45,15 +45,15 @@ def test_control_characters_and_direction_overrides_are_removed() -> None:
 
 #: filters whose results are numbers, dates, choices of the template or escaped
 SAFE = re.compile(
-    r"\|(md|md_lines|md_code|percent(:0)?|money(_range)?:[\w.]+|number(:\d)?|p_value|exact_percent|rate_interval|share:[\w.]+|points|milliseconds"
+    r"\|(md|md_lines|md_code|percent(:0)?|money(_range|_interval)?:[\w.]+|number(:\d)?|p_value|exact_percent|rate_interval|share:[\w.]+|points|milliseconds"
     r"|length|add:[\w.]+|date_time|full_date|pluralize(:.+)?|yesno:.+)$"
 )
 #: values that are numbers or hashes of our own
 NUMBERS = re.compile(
     r"^(count|number|evaluations|approval\.manifest_sha256)$"
-    r"|\.(number|documents|human|more|broken|fixed|n|right|wrong|unchecked|look|change|[ab])$"
+    r"|\.(number|documents|human|more|broken|fixed|n|right|wrong|unchecked|holdout_number|change|events|requests|[ab])$"
     r"|\.(fields|documents)_[ab]$|^counts\.\w+$"
-    r"|^found\.(certificate|alpha|margin|drawn|pairs|planned_pairs|families|attempt|replayed|labels_from_proposals)$"
+    r"|^content\.(certificate|alpha|margin|drawn|pairs|planned_pairs|families|attempt|replayed|labels_from_proposals)$"
 )
 
 

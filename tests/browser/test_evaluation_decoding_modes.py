@@ -72,5 +72,5 @@ def test_decoding_modes_are_compared(world: World, page: Page) -> None:
     check(page, "ways")
     page.set_viewport_size({"width": 390, "height": 844})
     check(page, "ways-phone")
-    page.get_by_role("link", name="unconstrained", exact=True).click()
+    page.get_by_role("link", name="Unconstrained", exact=True).click()
     expect(page).to_have_url(re.compile(r"/evaluation/1/$"))

@@ -57,7 +57,7 @@ def test_a_challenged_label_is_corrected_and_rescored(
     expect(rita.get_by_text("was adjudicated")).to_be_visible()
 
     engineer.reload()
-    expect(engineer.get_by_text("upheld", exact=True)).to_be_visible()
+    expect(engineer.get_by_text("Upheld", exact=True)).to_be_visible()
     assert LabelChallenge.objects.get().answer == "corrected"
     engineer.get_by_role("button", name="Freeze a new version with 1 correction").click()
     engineer.locator("#confirm-holdout").check()

@@ -84,7 +84,7 @@ def test_any_error_deletes_the_upload(desk: Desk, monkeypatch: pytest.MonkeyPatc
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(uploads, "ask", broken)
+    monkeypatch.setattr(uploads, "_ask", broken)
     with pytest.raises(RuntimeError):
         uploads.store_upload(files=[ContentFile(ROWS, name="rows.jsonl")])
 

@@ -51,7 +51,7 @@ class Children:
         def forbidden(*arguments: Any, **keywords: Any) -> None:
             raise AssertionError("unpacked in the web process")
 
-        monkeypatch.setattr("labeling.imports.formats.arrow.subprocess.Popen", counting)
+        monkeypatch.setattr("labeling.imports.formats.line_child.subprocess.Popen", counting)
         monkeypatch.setattr("labeling.imports.formats.zip_folder._unpack", forbidden)
 
 

@@ -89,7 +89,7 @@ def test_local_duplicate_weights_are_copied_once(tmp_path: Path) -> None:
     ("size", "free", "most", "expected"),
     [
         (900 * GB, 10_000 * GB, 40, "the limit is 40 GB"),
-        (900 * GB, 50 * GB, 0, "org/model has 900 GB. 50 GB"),
+        (900 * GB, 50 * GB, 0, "org/model is 900 GB. 50 GB"),
         (49 * GB, 50 * GB, 0, "2.0 GB"),
     ],
 )

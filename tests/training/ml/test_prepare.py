@@ -50,7 +50,7 @@ def test_prepared_folder_is_reused(tmp_path: Path) -> None:
 def test_other_folder_contents_are_kept(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("keep")
-    with pytest.raises(Refused, match="other contents"):
+    with pytest.raises(Refused, match="different contents"):
         prepare(spec("tiny", "tiny-random", tmp_path / "out"))
     assert (tmp_path / "out" / "mine.txt").read_text() == "keep"
 
