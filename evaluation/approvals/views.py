@@ -35,7 +35,9 @@ from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment
 
 def _report_of(request: SignedInRequest, slug: str, number: int, action: Action) -> tuple[Any, GateReport]:
     project = project_for(request.user, slug, action)
-    return project, get_object_or_404(project.gate_reports.with_content(), number=number)
+    report = get_object_or_404(project.gate_reports.with_content(), number=number)
+    report.project = project  # it knows the member's role
+    return project, report
 
 
 @require_safe
