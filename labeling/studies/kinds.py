@@ -57,7 +57,7 @@ class StudyKind(ABC, Generic[Spec]):
         return {}
 
     def defaults(self, project: Project, chosen: Mapping[str, Any]) -> dict[str, Any]:
-        """Values of fields that nobody has chosen yet."""
+        """Values of fields that the user has not chosen yet."""
         return {}
 
     def form_context(self, project: Project, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """The certificate of a comparison: what it shows, with the hashes of all that it depends on. Its content is filled once
-and its hash is stored beside it, so anyone who has the file can check that it is unchanged."""
+and its hash is stored next to it, so anyone who has the file can check that it is unchanged."""
 
 import hashlib
 import math
