@@ -164,7 +164,7 @@ def resume(*, study: Study, user: User) -> None:
     kind, spec = known_kind(study), spec_of(study)
     locked: Study = Study.objects.select_for_update(of=("self",)).select_related("project").get(pk=study.pk)
     if not locked.can_resume:
-        raise Refused(f"This study is {locked.get_status_display()} and cannot be resumed.", code="not_ended")
+        raise Refused(f"This study is {locked.get_status_display().lower()} and cannot be resumed.", code="not_ended")
     composed = kind.is_composed(spec)
     if (composed or kind.on_gpu) and (problem := quotas.compute_problem(locked.project)):
         raise Refused(problem, field="form", code="quota")

@@ -76,7 +76,7 @@ def _happened(project: Project, since: datetime, now: datetime) -> list[Happened
     rows = DeploymentEvent.objects.filter(project=project, created_at__gte=since, created_at__lte=now)
     happened = []
     for event in rows.select_related("release").order_by("-pk")[:_MAX_MARKS]:
-        stage = f" to {event.get_stage_display()}" if event.stage else ""
+        stage = f" to {event.get_stage_display().lower()}" if event.stage else ""
         share = f" {percent(event.share, 0)}" if event.stage == "canary" else ""
         text = f"{event.get_kind_display()} {event.release or ''}{stage}{share}".strip()
         happened.append(Happened(event.created_at, text, event.reason, _TONES.get(event.kind, "neutral")))
