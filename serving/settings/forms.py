@@ -44,7 +44,9 @@ class PolicyForm(forms.Form):
         "Threshold (%)", required=False,
         help_text="Minimum confidence of every field. Leave empty to return every valid answer.",
     )  # fmt: skip
-    rest = forms.ChoiceField(label="Answers below it go to", choices=AnswerPolicy.Rest.choices, widget=_SELECT)
+    rest = forms.ChoiceField(
+        label="Answers below the threshold go to", choices=AnswerPolicy.Rest.choices, widget=_SELECT
+    )
     endpoint = forms.ModelChoiceField(
         Endpoint.objects.none(), label="Larger model", required=False, empty_label="None", widget=_SELECT
     )

@@ -15,7 +15,7 @@ TABS = {
     "monitoring": ("deploy_monitoring", "Monitoring"),
     "review": ("deploy_review", "Review"),
     "comparisons": ("traffic_comparisons", "Comparisons"),
-    "captures": ("captures", "Requests from an external model"),
+    "captures": ("captures", "Captured requests"),
     "settings": ("deploy_settings", "Settings"),
 }
 
