@@ -1,12 +1,29 @@
 """Scripts without a page: their tests run in Node."""
 
+import json
 import subprocess
 from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labeling.form.codec import pretty
 
 ROOT = Path(__file__).parent.parent
 
 
+def node(*arguments: str) -> str:
+    done = subprocess.run(["node", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 def test_scripts() -> None:
     """All tests of ``tests/js`` pass."""
-    done = subprocess.run(["node", "--test", "tests/js/"], cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout
+    node("--test", "tests/js/")
+
+
+@pytest.mark.parametrize("value", [{}, {"vendor": 'A "b" Ünï', "items": [{"name": "Widget"}, {}, ""], "tags": []}])
+def test_the_json_view_writes_json_as_the_server_does(value: Any) -> None:
+    script = "import { print } from './static/js/annotation/json_values.js'; process.stdout.write(print(%s));"
+    assert node("--input-type=module", "-e", script % json.dumps(value)) == pretty(value)

@@ -167,24 +167,6 @@ def test_incoming_rows_do_not_move_the_focused_row(desk: Desk, open_label: Open)
     ]
 
 
-def test_a_row_added_during_a_merge_exists_once(desk: Desk, open_label: Open) -> None:
-    document = desk.document(LINES)
-    page = open_label(desk.ana, document)
-    others(desk, document, {"vendor": "ACME"})
-    hold_answers(page)
-    page.locator('[data-title="Line items"] [data-add-row]').click()
-    page.keyboard.type("Wid")
-    expect(page.locator("body")).to_have_attribute("data-answers", "1")
-    page.keyboard.type("get")
-    let_go(page)
-    expect(control(page, "Vendor")).to_have_value("ACME")
-    let_all_go(page)
-    all_saved(page)
-    expect(page.locator(ROWS)).to_have_count(1)
-    value = Annotation.objects.filter(user=desk.ana).latest("updated_at").value
-    assert value == {"vendor": "ACME", "line_items": [{"description": "Widget"}]}
-
-
 def test_confirmations_during_a_save_are_kept(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, desk.document(LINES))
     control(page, "Vendor").fill("Globex")
@@ -274,22 +256,6 @@ def test_json_shows_and_keeps_unsaved_changes(desk: Desk, open_label: Open) -> N
     assert value["line_items"] == [{"description": "Widget, blue", "quantity": 2}]
 
 
-def test_json_format_matches_the_server(desk: Desk, open_label: Open) -> None:
-    page = open_label(desk.ana, desk.document(LINES))
-    for title, value in (("Invoice number", "A-1029"), ("Vendor", 'A "b" Ünï'), ("Total amount", "1100.10")):
-        control(page, title).fill(value)
-    page.locator('[data-title="Line items"] [data-add-row]').click()
-    page.keyboard.type("Widget, blue")
-    page.keyboard.press("Alt+r")
-    hold_answers(page)
-    page.keyboard.press("Alt+j")
-    written = page.locator("#raw-text").input_value()
-    let_all_go(page)
-    all_saved(page)
-    assert page.locator("#raw-text").input_value() == written
-    assert re.search(r'"total_amount": 1100\.10,?\n', written)
-
-
 def test_focused_text_is_not_replaced(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, desk.document(LINES))
     control(page, "Total amount").fill("1,100.00")
@@ -377,24 +343,6 @@ def test_typing_while_a_comment_is_sent(desk: Desk, open_label: Open) -> None:
     page.keyboard.type("Second")
     expect(page.locator(".comment-text")).to_have_text("First")
     expect(page.locator("#comment-text")).to_have_value("Second")
-
-
-def test_a_concurrent_change_of_the_focused_field_conflicts(desk: Desk, open_label: Open) -> None:
-    document = desk.document(LINES)
-    page = open_label(desk.ana, document)
-    others(desk, document, {"vendor": "ACME SUPPLIES"})
-    hold_answers(page)
-    control(page, "Invoice number").fill("A-1029")
-    control(page, "Vendor").focus()
-    expect(page.locator("body")).to_have_attribute("data-answers", "1")
-    page.keyboard.type("Globex")
-    let_all_go(page)
-    page.keyboard.press("Tab")
-    expect(page.get_by_text('ben-desk wrote "ACME SUPPLIES"')).to_be_visible()
-    all_saved(page)
-    expect(control(page, "Vendor")).to_have_value("Globex")
-    page.get_by_role("button", name="Use theirs").click()
-    expect(control(page, "Vendor")).to_have_value("ACME SUPPLIES")
 
 
 def test_undo_reverts_user_changes_only(desk: Desk, open_label: Open) -> None:

@@ -59,38 +59,6 @@ def test_a_shortcut_can_be_changed(desk: Desk, open_label: Open, watch: Watch) -
     assert preferences.of(desk.ana).keys == {}
 
 
-def test_altgr_only_types(desk: Desk, open_label: Open) -> None:
-    page = open_label(desk.ana, desk.document(LINES))
-    control(page, "Vendor").focus()
-    pressed = """type => document.activeElement.dispatchEvent(new KeyboardEvent(type, {
-        code: "KeyC", key: "c", altKey: true, modifierAltGraph: type === "keydown", bubbles: true, cancelable: true,
-    }))"""
-    assert page.evaluate(pressed, "keydown") is True
-    expect(page.locator("#comments-dialog")).to_be_hidden()
-    # The same without AltGr, on a layout where the place of C types another letter.
-    plain = pressed.replace(', modifierAltGraph: type === "keydown"', "").replace('key: "c"', 'key: "с"')
-    assert page.evaluate(plain, "keydown") is False
-    expect(page.locator("#comments-dialog")).to_be_visible()
-
-
-def test_on_a_mac_alt_is_control_and_option_and_ctrl_is_command(desk: Desk, open_label: Open) -> None:
-    document, other = desk.document(LINES), desk.document(LINES)
-    page = open_label(desk.ana, document)
-    page.add_init_script("Object.defineProperty(Navigator.prototype, 'platform', { get: () => 'MacIntel' })")
-    page.reload()
-    expect(page.locator("#skip-button kbd")).to_have_text("⌃⌥ X")
-    expect(page.locator("#submit-button kbd")).to_have_text("⌘ ↵")
-    control(page, "Vendor").focus()
-    page.keyboard.press("Alt+c")
-    expect(page.locator("#comments-dialog")).to_be_hidden()
-    page.keyboard.press("Control+Alt+c")
-    expect(page.locator("#comments-dialog")).to_be_visible()
-    page.keyboard.press("Escape")
-    page.keyboard.press("Meta+z")
-    page.keyboard.press("Control+Alt+n")
-    expect(page.locator("#document-name")).to_have_text(other.external_id)
-
-
 def test_a_rejected_submit_focuses_the_unconfirmed_value(desk: Desk, open_label: Open, watch: Watch) -> None:
     watch.allow("422 POST")
     document = desk.document(LINES)

@@ -94,19 +94,6 @@ def test_a_block_of_a_spreadsheet_is_pasted_at_the_cell_and_adds_rows(grid: Page
     expect(grid.locator("#form tbody tr")).to_have_count(1)
 
 
-def test_csv_is_pasted_as_well(grid: Page) -> None:
-    grid.locator("#form [data-add-row]").first.click()
-    paste(grid, 'a,"x, y",1,2.5\nb,z,2,3.5')
-    expect(cell(grid, 1, 0)).to_have_value("b")
-    assert value_of(grid)["rows"][0] == {"name": "a", "note": "x, y", "count": 1, "price": 2.5}
-
-
-def test_one_value_with_a_comma_is_pasted_as_it_is(grid: Page) -> None:
-    grid.locator("#form [data-add-row]").first.click()
-    assert not paste(grid, "Acme, Ltd")
-    assert paste(grid, "Acme\tLtd")
-
-
 def test_keys_of_a_spreadsheet(grid: Page) -> None:
     grid.locator("#form [data-add-row]").first.click()
     paste(grid, "a\tb\nc\td\ne\tf")

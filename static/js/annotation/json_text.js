@@ -3,22 +3,12 @@
 
 /** @import { ByPath, Entry, EntryGroup } from "./types" */
 /** @import { Form } from "./form.js" */
+/** @import { Value } from "./json_values.js" */
 
 import { nameOf } from "./form.js";
+import { print, raw, valueOfText } from "./json_values.js";
 import { bodyOf, childrenOf, choicesOf, controlsOf, isLeaf, keyOf, nodeOf, variantOf } from "./nodes.js";
 import { isRaw, own, table } from "./paths.js";
-
-/** @typedef {undefined | null | string | boolean | Verbatim | Value[] | { [name: string]: Value }} Value */
-
-const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/u;
-
-/** JSON text that is written as it is: numbers keep their digits. */
-class Verbatim {
-  /** @param {string} text */
-  constructor(text) {
-    this.text = text;
-  }
-}
 
 /**
  * @param {Form} form
@@ -123,23 +113,9 @@ class Writer {
     if (shape === "json") return raw(text);
     const path = this.form.pathOf(node);
     const known = this.normalized(path);
-    if (shape === "number") {
-      if (NUMBER.test(known ?? text) || known === "null") return new Verbatim(known ?? text);
-    } else if (known !== undefined) {
-      return known === "null" && "nullable" in node.dataset ? null : known;
-    }
+    const value = valueOfText(text, { shape, known, isNullable: "nullable" in node.dataset });
+    if (value !== undefined) return value;
     if (["number", "date"].includes(shape)) this.typed[path] = text;
-    return text;
-  }
-}
-
-/** @param {string} text */
-function raw(text) {
-  if (!text.trim()) return undefined;
-  try {
-    JSON.parse(text);
-    return new Verbatim(text.trim());
-  } catch {
     return text;
   }
 }
@@ -150,15 +126,4 @@ function choice(node, code) {
   const values = controlsOf(node).flatMap((control) => (control.tagName === "SELECT" ? [...control.options].map(({ value }) => value) : control.value));
   const known = [...options, ...values];
   return known.includes(code) ? raw(code) ?? code : code;
-}
-
-/** Indented by two blanks, as the server indents. @param {Value} value @param {string} indent @returns {string} */
-function print(value, indent = "") {
-  if (value instanceof Verbatim) return value.text;
-  const inner = `${indent}  `;
-  /** @param {string[]} parts @param {string} open @param {string} close */
-  const list = (parts, open, close) => (parts.length ? `${open}\n${inner}${parts.join(`,\n${inner}`)}\n${indent}${close}` : open + close);
-  if (Array.isArray(value)) return list(value.map((part) => print(part, inner)), "[", "]");
-  if (value === null || typeof value !== "object") return JSON.stringify(value);
-  return list(Object.entries(value).map(([name, part]) => `${JSON.stringify(name)}: ${print(part, inner)}`), "{", "}");
 }
