@@ -81,7 +81,7 @@ def render_panels(place: Place, *args: Any) -> list[PanelContent]:
     return [content for _, panel in _panels[place] if (content := panel(*args)) is not None]
 
 
-def next_steps_for(project: Model, user: User, most: int = 3) -> list[NextStep]:
+def next_steps_for(project: Model, user: User, limit: int = 3) -> list[NextStep]:
     """The next steps of this user, what matters most first; each address once."""
     _load()
     steps: dict[str, NextStep] = {}
@@ -89,6 +89,6 @@ def next_steps_for(project: Model, user: User, most: int = 3) -> list[NextStep]:
         step = ask(project, user)
         if step is not None:
             steps.setdefault(step.url, step)
-        if len(steps) == most:
+        if len(steps) == limit:
             break
     return list(steps.values())

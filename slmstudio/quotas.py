@@ -107,10 +107,10 @@ def compute_problem(project: Model) -> str:
 
 def projects_problem(owned: int) -> str:
     """Why a person who owns this many projects may create no more, as a sentence; "" if they may."""
-    most = settings.PROJECTS_PER_PERSON
-    if not most or owned < most:
+    limit = settings.PROJECTS_PER_PERSON
+    if not limit or owned < limit:
         return ""
-    return f"You own {owned} projects, and the maximum is {most}. Ask an administrator for more."
+    return f"You own {owned} projects, and the maximum is {limit}. Ask an administrator for more."
 
 
 def _size(path: str) -> int:

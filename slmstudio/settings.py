@@ -203,7 +203,7 @@ AXOLOTL_PYTHON = env.str("AXOLOTL_PYTHON", default="")
 # Folders of local base models must lie under one of these.
 MODEL_FOLDERS = [Path(p) for p in env.list("MODEL_FOLDERS", default=[str(HOME / "models")])]
 # Maximum size in gigabytes of a model downloaded from the hub; 0: limited by the disk only.
-MODEL_MOST_GB = env.int("MODEL_MOST_GB", default=40, minimum=0)
+MODEL_MAX_GB = env.int("MODEL_MAX_GB", default=40, minimum=0)
 
 # Mail, such as about alerts; without EMAIL_HOST none is sent.
 EMAIL_HOST = env.str("EMAIL_HOST", default="")

@@ -17,7 +17,7 @@ from labeling.api.problems import Problem, authentication_required
 from labeling.integrations.tokens import ACTIONS, authenticate
 from labeling.models import ApiToken
 from slmstudio.access import authorize, project_for
-from slmstudio.accounts import rate_limits
+from slmstudio.accounts import shared_counters
 from slmstudio.web.addresses import client_address, network_of
 
 logger = logging.getLogger(__name__)
@@ -165,8 +165,8 @@ def object_of(request: HttpRequest, objects: Any, **lookup: Any) -> Any:
 def _limit(who: str) -> None:
     """Raises Problem 429 above the rate limit. Without the queue server there is no limit."""
     try:
-        requests, seconds_left = rate_limits.count(f"api:{who}", 60)
-    except rate_limits.CountersUnavailable:
+        requests, seconds_left = shared_counters.count(f"api:{who}", 60)
+    except shared_counters.CountersUnavailable:
         return
     if requests > settings.API_REQUESTS_PER_MINUTE:
         raise Problem(
@@ -181,8 +181,8 @@ def _limit_invalid_tokens(request: HttpRequest) -> None:
     are too long to be guessed."""
     address = client_address(request)
     try:
-        attempts, left = rate_limits.count(f"token:{network_of(address)}", 60)
-    except rate_limits.CountersUnavailable:
+        attempts, left = shared_counters.count(f"token:{network_of(address)}", 60)
+    except shared_counters.CountersUnavailable:
         return
     if attempts == _INVALID_PER_MINUTE:
         logger.warning("%d invalid tokens within a minute from %s", attempts, address)

@@ -89,7 +89,7 @@ def contract(request: SignedInRequest, slug: str) -> HttpResponse:
 
 def _saved(project: Project, request: SignedInRequest, schema: str) -> str:
     """What was saved, with a link to the next step."""
-    steps = next_steps_for(project, request.user, most=1)
+    steps = next_steps_for(project, request.user, limit=1)
     following = format_html(' Next: <a href="{}">{}</a>', steps[0].url, steps[0].button) if steps else ""
     return format_html("Saved. The schema is {}.{}", schema, following)
 

@@ -189,7 +189,7 @@ class Gateway:
             answered = True
             return response
         finally:
-            reserved.settle(answered=answered, tokens=extraction.used_tokens)
+            reserved.finish(answered=answered, tokens=extraction.used_tokens)
 
     async def reserve(self, route: Route, extraction: ExtractionRequest) -> Reservation:
         """Counts a request against the budgets of its project and token. Raises Problem 429."""

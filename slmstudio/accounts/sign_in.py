@@ -19,8 +19,8 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
-from slmstudio.accounts import rate_limits
-from slmstudio.accounts.rate_limits import CountersUnavailable
+from slmstudio.accounts import shared_counters
+from slmstudio.accounts.shared_counters import CountersUnavailable
 from slmstudio.models import SignInEvent
 from slmstudio.web.addresses import client_address, is_untrusted_proxy, network_of
 from slmstudio.web.views import sign_in_unavailable, too_many_requests
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 class Limit:
     """A limit of failed attempts within a time in seconds."""
 
-    most: int
+    attempts: int
     seconds: int
 
 
@@ -79,7 +79,7 @@ class _Attempt:
         counted = {f"login:pair:{pair}": PAIR_LIMIT}
         if not self.shared:
             counted[f"login:address:{network}"] = ADDRESS_LIMIT
-        if self.shared or not rate_limits.has_flag(f"login:known:{pair}"):
+        if self.shared or not shared_counters.has_flag(f"login:known:{pair}"):
             counted[f"login:account:{account.hexdigest()[:32]}"] = ACCOUNT_LIMIT
         return counted
 
@@ -91,23 +91,23 @@ class _Attempt:
             CountersUnavailable: attempts cannot be counted.
         """
         for key, limit in self.counters.items():
-            number, left = rate_limits.count(key, limit.seconds)
-            if number > limit.most:
-                if number == limit.most + 1:
+            number, left = shared_counters.count(key, limit.seconds)
+            if number > limit.attempts:
+                if number == limit.attempts + 1:
                     log_event(SignInEvent.Kind.LOCKED_OUT, name=self.name, address=self.address)
                 raise TooManyAttempts(left)
 
     def undo(self) -> None:
         """Undoes the count."""
         for key, limit in self.counters.items():
-            rate_limits.decrement(key, limit.seconds)
+            shared_counters.decrement(key, limit.seconds)
 
     def succeeded(self) -> None:
         """Undoes the count, resets the failures of this account from this address, and remembers the address."""
         for key, limit in self.counters.items():
-            rate_limits.decrement(key, limit.seconds, all_of_them=limit is PAIR_LIMIT)
+            shared_counters.decrement(key, limit.seconds, all_of_them=limit is PAIR_LIMIT)
             if limit is PAIR_LIMIT and not self.shared:
-                rate_limits.set_flag(key.replace("login:pair:", "login:known:"), KNOWN_SECONDS)
+                shared_counters.set_flag(key.replace("login:pair:", "login:known:"), KNOWN_SECONDS)
 
 
 class Guard:

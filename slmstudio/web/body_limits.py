@@ -36,16 +36,16 @@ class Files:
     PermissionDenied, or returns an error response.
     """
 
-    most: int
+    limit: int
     handlers: Sequence[str]
     check: Callable[..., object] | None = None
 
 
-def takes_files(most: int, *handlers: str, check: Callable[..., object] | None = None) -> Callable[[View], View]:
+def takes_files(limit: int, *handlers: str, check: Callable[..., object] | None = None) -> Callable[[View], View]:
     """A decorator for views that accept files."""
 
     def mark(view: View) -> View:
-        view.files = Files(most, handlers, check)  # type: ignore[attr-defined]
+        view.files = Files(limit, handlers, check)  # type: ignore[attr-defined]
         return view
 
     return mark
@@ -81,7 +81,7 @@ class BodyLimits:
         """Rejects a body that is too large, and sets the view's upload handlers."""
         files: Files | None = getattr(view, "files", None)
         takes_files = files is not None and request.method == "POST"
-        most = files.most if files is not None and takes_files else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        limit = files.limit if files is not None and takes_files else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         length = _content_length(request)
         asked = KEY in getattr(request, "environ", {})
         large = asked or length > FREE_BODY
@@ -89,8 +89,8 @@ class BodyLimits:
             return None
         if not _is_signed_in(request):
             return sign_in_first(request, _size_words(FREE_BODY)) if large else None
-        if length > most:
-            return content_too_large(request, _size_words(most), files=takes_files)
+        if length > limit:
+            return content_too_large(request, _size_words(limit), files=takes_files)
         if files is not None and takes_files:
             refusal = files.check(request, **kwargs) if files.check is not None else None
             if isinstance(refusal, HttpResponseBase):
@@ -100,7 +100,7 @@ class BodyLimits:
             request.upload_handlers = [import_string(handler)(request) for handler in files.handlers]
             if not asked and not request.path.startswith("/api/"):
                 return _parse(request)
-        return HttpResponse(status=204, headers={ADMITTED: str(most)}) if asked else None
+        return HttpResponse(status=204, headers={ADMITTED: str(limit)}) if asked else None
 
 
 def _parse(request: HttpRequest) -> HttpResponse | None:

@@ -50,10 +50,10 @@ class ApproximateCount:
         return f"about {self.number:,}" if self.is_estimate else f"{self.number:,}"
 
 
-def count(rows: QuerySet[Any], most: int = MAX_COUNTED) -> ApproximateCount:
-    """The number of rows, counted up to ``most``; a lower bound if there are more."""
-    number = rows.order_by()[: most + 1].count()
-    return ApproximateCount(min(number, most), is_lower_bound=number > most)
+def count(rows: QuerySet[Any], limit: int = MAX_COUNTED) -> ApproximateCount:
+    """The number of rows, counted up to ``limit``; a lower bound if there are more."""
+    number = rows.order_by()[: limit + 1].count()
+    return ApproximateCount(min(number, limit), is_lower_bound=number > limit)
 
 
 def key_of(text: Any) -> int | None:

@@ -46,10 +46,10 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     return _error(request, 403, "Not allowed", str(exception) or "Your role does not allow this.")
 
 
-def content_too_large(request: HttpRequest, most: str, *, files: bool) -> HttpResponse:
+def content_too_large(request: HttpRequest, limit: str, *, files: bool) -> HttpResponse:
     """413 for a body that is too large; ``files``: an upload, which can be split."""
     advice = "Split it and import the parts." if files else "Send it in several parts."
-    return _error(request, 413, "Upload too large", f"The limit is {most}. {advice} Nothing was stored.")
+    return _error(request, 413, "Upload too large", f"The limit is {limit}. {advice} Nothing was stored.")
 
 
 def insufficient_storage(request: HttpRequest) -> HttpResponse:
@@ -58,12 +58,12 @@ def insufficient_storage(request: HttpRequest) -> HttpResponse:
     return _error(request, 507, "The server disk is full", text)
 
 
-def sign_in_first(request: HttpRequest, most: str) -> HttpResponse:
+def sign_in_first(request: HttpRequest, limit: str) -> HttpResponse:
     """413 (REST: 401) for a large body from a client that is not signed in."""
     if request.path.startswith("/api/"):
-        detail = f"The limit without a token is {most}. Send a token: Authorization: Bearer slm_..."
+        detail = f"The limit without a token is {limit}. Send a token: Authorization: Bearer slm_..."
         return problem(401, detail, headers={"WWW-Authenticate": "Bearer"})
-    text = f"The limit without signing in is {most}. Sign in and send it again. Nothing was stored."
+    text = f"The limit without signing in is {limit}. Sign in and send it again. Nothing was stored."
     return _error(request, 413, "Sign in first", text)
 
 

@@ -19,7 +19,7 @@ from django.db import IntegrityError, connection, transaction
 from django.test import Client, RequestFactory
 
 from slmstudio import stack
-from slmstudio.accounts import rate_limits, sign_in
+from slmstudio.accounts import shared_counters, sign_in
 from slmstudio.accounts.sign_in import TooManyAttempts, _ConcurrencyLimit
 from slmstudio.models import SignInEvent
 from slmstudio.web.addresses import client_address, network_of
@@ -41,8 +41,8 @@ def forget_attempts() -> None:
 @pytest.fixture
 def no_counters(servers: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No attempts yet; all of the test are in the same window, and none is lost where Valkey is slow to answer."""
-    monkeypatch.setattr(rate_limits, "_connection", lambda: redis.Redis.from_url(settings.REDIS_URL))
-    monkeypatch.setattr(rate_limits, "time", SimpleNamespace(time=lambda: 1_000_000.0))
+    monkeypatch.setattr(shared_counters, "_connection", lambda: redis.Redis.from_url(settings.REDIS_URL))
+    monkeypatch.setattr(shared_counters, "time", SimpleNamespace(time=lambda: 1_000_000.0))
     forget_attempts()
     yield
     forget_attempts()
@@ -64,13 +64,13 @@ def kinds() -> list[str]:
 @pytest.mark.parametrize("path", ["/login/", "/admin/login/"])
 @pytest.mark.parametrize("name", ["ana", "nobody"])
 def test_limit_by_account(ana: Any, path: str, name: str) -> None:
-    for _ in range(sign_in.PAIR_LIMIT.most):
+    for _ in range(sign_in.PAIR_LIMIT.attempts):
         assert attempt(name, "guess", path=path).status_code == 200
     for password in ("guess", PASSWORD):
         refused = attempt(name, password, path=path)
         assert refused.status_code == 429
         assert 0 < int(refused["Retry-After"]) <= sign_in.PAIR_LIMIT.seconds
-    assert kinds() == [Kind.FAILED] * sign_in.PAIR_LIMIT.most + [Kind.LOCKED_OUT]
+    assert kinds() == [Kind.FAILED] * sign_in.PAIR_LIMIT.attempts + [Kind.LOCKED_OUT]
 
 
 def test_other_addresses_do_not_lock_out_the_user(ana: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +128,7 @@ def test_an_untrusted_proxy_is_a_warning(
 
 def test_success_resets_the_counter(ana: Any) -> None:
     for _ in range(3):
-        for _ in range(sign_in.PAIR_LIMIT.most - 1):
+        for _ in range(sign_in.PAIR_LIMIT.attempts - 1):
             assert attempt("ana", "typo").status_code == 200
         assert attempt("ana", PASSWORD).status_code == 302
 
@@ -141,12 +141,12 @@ def test_busy_responses_are_not_failures(ana: Any, monkeypatch: pytest.MonkeyPat
 
     with monkeypatch.context() as patched:
         patched.setattr(MD5PasswordHasher, "verify", busy)
-        for _ in range(sign_in.PAIR_LIMIT.most + 1):
+        for _ in range(sign_in.PAIR_LIMIT.attempts + 1):
             answer = attempt("ana", PASSWORD)
             assert answer.status_code == 429
             assert b"Busy" in answer.content
     assert kinds() == []
-    for _ in range(sign_in.PAIR_LIMIT.most):
+    for _ in range(sign_in.PAIR_LIMIT.attempts):
         assert attempt("ana", "typo").status_code == 200
 
 
@@ -157,7 +157,7 @@ def test_no_password_is_checked_without_valkey(
     monkeypatch.undo()  # the connection of the application, and its clock
     running = stack.start(home, ["valkey"])
     settings.REDIS_URL = running.redis_url
-    rate_limits._connection.cache_clear()
+    shared_counters._connection.cache_clear()
     try:
         signed_in_before = Client()
         assert signed_in_before.post("/login/", {"username": "ana", "password": PASSWORD}).status_code == 302
@@ -174,7 +174,7 @@ def test_no_password_is_checked_without_valkey(
         assert attempt("ana", PASSWORD).status_code == 302
     finally:
         stack.stop(running)
-        rate_limits._connection.cache_clear()
+        shared_counters._connection.cache_clear()
 
 
 def test_sign_in_events(ana: Any) -> None:

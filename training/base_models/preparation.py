@@ -128,7 +128,7 @@ def _prepare_spec(base_model: BaseModel, output: Path) -> PrepareSpec:
         source=base_model.location,
         output_dir=str(output),
         revision=base_model.revision or "main",
-        most_gb=float(settings.MODEL_MOST_GB),
+        most_gb=float(settings.MODEL_MAX_GB),
     )
 
 

@@ -81,17 +81,17 @@ class Forwarded:
         try:
             self.responder.write(entry, self.extraction)
         except Problem:
-            self.settle(answered=False)
+            self.finish(answered=False)
             raise
-        self.settle(answered=status == 200)
+        self.finish(answered=status == 200)
         if self.asked.is_document and (status == 200 or status >= 500):
             valid = extract_json(response.content)[1] if entry.valid and response.content is not None else ""
             self.responder.repeat(self.route, self.extraction, entry, raw=valid)
 
-    def settle(self, *, answered: bool) -> None:
+    def finish(self, *, answered: bool) -> None:
         """Counts its tokens, once; a request without an answer is given back to the budgets."""
         if self.reserved is not None:
-            self.reserved.settle(answered=answered, tokens=self.extraction.used_tokens)
+            self.reserved.finish(answered=answered, tokens=self.extraction.used_tokens)
             self.reserved = None
 
 

@@ -151,7 +151,7 @@ async def _forward(
             work.log(CLIENT_CLOSED, exchange.ModelResponse(), code="client_closed")
             raise
         except BaseException:
-            work.settle(answered=False)
+            work.finish(answered=False)
             raise
     if isinstance(response, forward.Relayed):
         response.in_flight = gateway.metrics.in_flight(route.slug)

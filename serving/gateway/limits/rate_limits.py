@@ -59,7 +59,7 @@ class Reservation:
     requests: list[str] = field(default_factory=list)
     tokens: list[tuple[str, int]] = field(default_factory=list)
 
-    def settle(self, *, answered: bool, tokens: int) -> None:
+    def finish(self, *, answered: bool, tokens: int) -> None:
         """Counts the tokens that were used, and gives the request back where it has no answer."""
         for key in () if answered else self.requests:
             self.counters.add(key, -1, keep=_MONTH_KEEP)

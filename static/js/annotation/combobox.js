@@ -170,7 +170,7 @@ export class Combobox {
   }
 
   /** What was typed in the field with the focus is final: the document is submitted or left. */
-  settle() {
+  commitTyping() {
     const { activeElement } = document;
     const code = this.#active?.dataset.code;
     if (this.#input && code !== undefined) this.#take(code);

@@ -58,12 +58,12 @@ export class Form {
     editorButtons(root, this);
     root.addEventListener("input", ({ target }) => isTextControl(target) && (this.typing = target.closest(NODE)));
     // After the combobox, which takes what was typed.
-    root.addEventListener("focusout", () => this.settle());
+    root.addEventListener("focusout", () => this.commitTyping());
   }
 
   /** What was typed is final. */
-  settle() {
-    this.combobox.settle();
+  commitTyping() {
+    this.combobox.commitTyping();
     if (!this.typing) return;
     this.typing = null;
     this.left();

@@ -200,7 +200,7 @@ export class Navigation {
   /** Opens the document of the browser's address. */
   async #followHistory() {
     const stay = () => history.pushState({}, "", this.current().urls.document);
-    this.form.settle();
+    this.form.commitTyping();
     if (!(await this.#canLeave())) {
       stay();
       return;

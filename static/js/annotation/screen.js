@@ -58,7 +58,7 @@ const autosave = new Autosave({
 });
 const validation = new Validation(form, {
   confirm: (path, isConfirmed) => {
-    form.settle();
+    form.commitTyping();
     confirmations.set(path, isConfirmed);
   },
   take,
@@ -90,7 +90,7 @@ const evidence = new Evidence({
 const completion = new Completion($("form"), { text: evidence.text, take: (...place) => evidence.select(...place), near: () => evidence.rowStart });
 const jsonView = new JsonView({
   write: () => {
-    form.settle();
+    form.commitTyping();
     return autosave.isBusy ? writeJson(form, responses.normalized()) : null;
   },
   checkpoint: () => draft.checkpoint(),

@@ -100,7 +100,7 @@ export class ScreenActions {
     const action = shortcuts.actionOf(event);
     if (action && !(this.jsonView.isShown && NATIVE_IN_JSON.has(action))) {
       event.preventDefault();
-      this.form.settle();
+      this.form.commitTyping();
       this.handlers[action]();
       return;
     }
@@ -221,7 +221,7 @@ export class ScreenActions {
 
   /** Puts the date that an ambiguous one means. @param {string} path @param {string} date */
   chooseReading(path, date) {
-    this.form.settle();
+    this.form.commitTyping();
     this.draft.checkpoint();
     this.form.put(this.form.find(path).node, date);
   }

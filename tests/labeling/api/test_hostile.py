@@ -11,7 +11,7 @@ from django.test import Client
 
 from labeling.imports.uploads import MAX_UPLOAD
 from labeling.models import Annotation, Comment, Document, Webhook
-from slmstudio.accounts import rate_limits
+from slmstudio.accounts import shared_counters
 from tests.labeling.api_client import Api, api_of
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 from tests.shared_rows import shared_fixture
@@ -330,5 +330,5 @@ def test_no_rate_limit_without_queue(api: Api, monkeypatch: pytest.MonkeyPatch) 
     def gone() -> None:
         raise redis.ConnectionError
 
-    monkeypatch.setattr(rate_limits, "_connection", gone)
+    monkeypatch.setattr(shared_counters, "_connection", gone)
     assert api.get("progress").status == 200

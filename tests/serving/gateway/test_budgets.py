@@ -41,7 +41,7 @@ async def spend(limits: RateLimiter, subject: Subject, tokens: int = 0, *, answe
         reserved = await limits.reserve(subject)
     except Problem as problem:
         return problem.code
-    reserved.settle(answered=answered, tokens=tokens)
+    reserved.finish(answered=answered, tokens=tokens)
     return ""
 
 
