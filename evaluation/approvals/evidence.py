@@ -9,7 +9,7 @@ from django.core.cache import cache
 
 from evaluation.approvals.automation import Automation, Step, automation, document_confidence
 from evaluation.approvals.error_cost import Amount, ErrorCostReport, error_costs, mean_cost
-from evaluation.gates.gather import constraints_of
+from evaluation.gates.facts import constraints_of
 from evaluation.gates.holdout import disclosure, membership
 from evaluation.gates.holdout.sample_size import required_labels
 from evaluation.gates.policy.services import gates_of

@@ -20,8 +20,7 @@ from evaluation.gates import manifest
 from evaluation.gates.holdout import alpha_spending
 from evaluation.gates.holdout.membership import holdout_origins
 from evaluation.gates.metrics import METRICS
-from evaluation.gates.metrics.measurement import VerdictStatus
-from evaluation.gates.metrics.metric import Source
+from evaluation.gates.metrics.metric import Source, VerdictStatus
 from evaluation.gates.policy.services import thresholds_set_at
 from evaluation.gates.provenance import sections
 from evaluation.gates.verdicts import without_number

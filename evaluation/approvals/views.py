@@ -13,12 +13,11 @@ from evaluation.approvals.decisions import CurrentState, ReportAction, decision_
 from evaluation.approvals.forms import DecisionForm, WithdrawalForm
 from evaluation.approvals.report import report_content, report_markdown
 from evaluation.gates import manifest
+from evaluation.gates.facts import tests_source
 from evaluation.gates.forms import GateReportForm
-from evaluation.gates.gather import tests_source
 from evaluation.gates.holdout.alpha_spending import upcoming_number
 from evaluation.gates.metrics import METRICS
-from evaluation.gates.metrics.measurement import VerdictStatus
-from evaluation.gates.metrics.metric import Source
+from evaluation.gates.metrics.metric import Source, VerdictStatus
 from evaluation.gates.policy.definition import GateSet
 from evaluation.gates.policy.proposals import open_proposals, recently_answered
 from evaluation.gates.policy.services import current_policy, gates_of, history

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from django.utils.translation import ngettext
 
-from evaluation.gates.metrics.measurement import VerdictStatus
+from evaluation.gates.metrics.metric import VerdictStatus
 from evaluation.models import Approval, GateReport
 from labeling.models import Membership
 from slmstudio.errors import Refused

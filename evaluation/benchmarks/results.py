@@ -7,10 +7,9 @@ from typing import Any
 from django.db.models import Prefetch
 
 from evaluation.benchmarks.recommendation import BYTES, Limits, MeasuredCandidate, Recommendation, recommend
-from evaluation.gates.facts import Answer, RunFacts, measure
+from evaluation.gates.facts import RunFacts, measure
 from evaluation.gates.metrics import METRICS
-from evaluation.gates.metrics.measurement import VerdictStatus
-from evaluation.gates.metrics.metric import Resources, Source
+from evaluation.gates.metrics.metric import Resources, Source, VerdictStatus
 from evaluation.gates.policy.definition import GateSet
 from evaluation.gates.policy.services import current_policy, gates_of
 from evaluation.gates.verdicts import all_passed, verdict_for, without_number
@@ -265,7 +264,7 @@ def _is_testable(gate: Any) -> bool:
 
 def _verdict(policy: GateSet, run: EvalRun) -> dict[str, Any]:
     rows: Any = EvalOutput.objects.filter(eval_run=run).defer("gold", "raw", "error").order_by("document_id")
-    outputs = [Answer(row.document_id, row.tags, row.score, row) for row in rows]
+    outputs = list(rows)
     measured = measure(policy, RunFacts(outputs, outputs, Resources()))
     results = [verdict_for(gate, measured[gate.key]) for gate in policy]
     failed = any(verdict.status is VerdictStatus.FAIL for verdict in results)

@@ -12,7 +12,7 @@ from django.core.cache import cache as shared_cache
 
 from evaluation.bundles.verification import LIST, score_line
 from evaluation.gates import manifest
-from evaluation.gates.gather import external_inputs, gather, suite_answers
+from evaluation.gates.facts import external_inputs, gather, suite_answers
 from evaluation.gates.policy.services import gates_of
 from evaluation.gates.production import common_scores, production_then
 from evaluation.models import EvalOutput, EvalRun, GateReport

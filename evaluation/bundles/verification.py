@@ -15,11 +15,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evaluation.gates.facts import Answer, Families, OtherModel, RunFacts
+from evaluation.gates.facts import Families, RunFacts
 from evaluation.gates.manifest import report_manifest_hash
 from evaluation.gates.metrics import METRICS
-from evaluation.gates.metrics.measurement import Measurement, VerdictStatus
-from evaluation.gates.metrics.metric import COMPARED_WITH_PRODUCTION, Resources, Source, SuiteAnswers
+from evaluation.gates.metrics.metric import (
+    COMPARED_WITH_PRODUCTION,
+    Measurement,
+    Resources,
+    Source,
+    SuiteAnswers,
+    VerdictStatus,
+)
 from evaluation.gates.policy.definition import Gate, GateSet
 from evaluation.gates.verdicts import Verdict, all_passed, verdict_for
 from evaluation.inference.prices import HardwarePrice
@@ -286,19 +292,19 @@ class _Content:
         documents = [int(lines[name]["document"]) for name in inputs["documents"]]
         removed = [lines[name] for name in inputs["removed"]]
         facts = RunFacts(
-            outputs=[_answer(scored.rows[document]) for document in documents],
-            requests=[_answer(requests[document]) for document in documents if document in requests],
+            outputs=[scored.rows[document] for document in documents],
+            requests=[requests[document] for document in documents if document in requests],
             resources=Resources(
                 facts={"peak_memory_bytes": resources["peak_memory_bytes"]},
                 is_fresh=resources["is_fresh"],
                 time_share=float(resources["time_share"]),
                 price=HardwarePrice(1.0),
             ),
-            removed=[Answer(int(row["document"]), (), row, EvalOutput()) for row in removed],
+            removed=[EvalOutput(document_id=int(row["document"]), score=row) for row in removed],
             families=Families(of=scored.families if inputs["by_family"] else {}),
             suite=self._suite(),
             baseline=baseline.scores if baseline is not None else None,
-            production=OtherModel(production.scores if production is not None else None),
+            production_scores=production.scores if production is not None else None,
         )
         return facts.measure(replace(gate, slice=""))
 
@@ -316,10 +322,6 @@ class _Content:
             return SuiteAnswers()
         suite = self._json("pins.json")
         return SuiteAnswers(int(suite["pinned"]), {int(key): right for key, right in suite["right"].items()})
-
-
-def _answer(row: EvalOutput) -> Answer:
-    return Answer(row.document_id, (), row.score, row)
 
 
 def _at_mean(measurement: Measurement, mean: float) -> Measurement:

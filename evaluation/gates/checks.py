@@ -13,9 +13,8 @@ from django.contrib.auth.models import User
 
 from evaluation.gates.baselines import check_baseline
 from evaluation.gates.display import exit_code, gate_row, overall
-from evaluation.gates.facts import measure
-from evaluation.gates.gather import external_inputs, gather
-from evaluation.gates.metrics.measurement import VerdictStatus
+from evaluation.gates.facts import external_inputs, gather, measure
+from evaluation.gates.metrics.metric import VerdictStatus
 from evaluation.gates.policy.changes import changes
 from evaluation.gates.policy.definition import GateSet
 from evaluation.gates.policy.services import current_policy, gates_of

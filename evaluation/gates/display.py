@@ -6,7 +6,7 @@ from enum import IntEnum
 from typing import Any
 
 from evaluation.gates.metrics import METRICS
-from evaluation.gates.metrics.measurement import VerdictStatus
+from evaluation.gates.metrics.metric import VerdictStatus
 
 #: the share of the line that is empty at each end
 _MARGIN = 0.04

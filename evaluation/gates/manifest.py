@@ -9,7 +9,7 @@ from pathlib import Path
 
 from django.core.cache import cache
 
-from evaluation.gates.gather import suite_answers, tests_source
+from evaluation.gates.facts import suite_answers, tests_source
 from evaluation.gates.metrics.metric import Source, SuiteAnswers
 from evaluation.gates.policy.services import gates_of, policy_hash
 from evaluation.inference.backend import ModelUnavailable

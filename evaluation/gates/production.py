@@ -14,8 +14,12 @@ from django.utils.http import urlencode
 
 from evaluation.audit import services as audit_services
 from evaluation.gates.baselines import base_model_of, default_baseline, last_approved
-from evaluation.gates.metrics.measurement import VerdictStatus
-from evaluation.gates.metrics.metric import COMPARED_WITH_BASE, COMPARED_WITH_DEPLOYED, COMPARED_WITH_PRODUCTION
+from evaluation.gates.metrics.metric import (
+    COMPARED_WITH_BASE,
+    COMPARED_WITH_DEPLOYED,
+    COMPARED_WITH_PRODUCTION,
+    VerdictStatus,
+)
 from evaluation.gates.policy.definition import GateSet
 from evaluation.inference.backend import ModelKey
 from evaluation.models import Approval, EvalOutput, EvalRun, GateReport, ResourceMeasurement

@@ -12,7 +12,7 @@ from typing import Any
 from django.utils.translation import ngettext
 
 from evaluation.gates.metrics import METRICS
-from evaluation.gates.metrics.measurement import ConfidenceLevels, Measurement, VerdictStatus
+from evaluation.gates.metrics.metric import ConfidenceLevels, Measurement, VerdictStatus
 from evaluation.gates.metrics.verdict_texts import effective_number
 from evaluation.gates.policy.definition import Gate, GateSet
 from evaluation.stats import alpha_level

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from evaluation.gates.facts import Answer, measure
-from evaluation.gates.gather import external_inputs, gather
+from evaluation.gates.facts import external_inputs, gather, measure
 from evaluation.gates.holdout.alpha_spending import exhausted_reason
 from evaluation.gates.policy.services import gates_of
 from evaluation.gates.production import production_then
@@ -325,8 +324,7 @@ def _changed_verdicts(report: GateReport, rows: list[EvalOutput]) -> list[Change
     run, policy = report.eval_run, gates_of(report.policy)
     current = external_inputs(policy, run)
     inputs = replace(current, production=production_then(report), measurement=report.measurement)
-    facts = gather(run, report.baseline, inputs)
-    facts = replace(facts, outputs=[Answer(row.document_id, row.tags, row.score, row) for row in rows])
+    facts = replace(gather(run, report.baseline, inputs), outputs=rows)
     same = GateReport.objects.filter(policy=report.policy, eval_run=run, baseline=report.baseline)
     exhausted = exhausted_reason(run, policy, but=same)
     now = {

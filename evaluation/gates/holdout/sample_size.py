@@ -13,7 +13,7 @@ from django.db.models.lookups import Exact
 from evaluation.audit import services as audit_services
 from evaluation.gates.holdout import membership
 from evaluation.gates.metrics import METRICS
-from evaluation.gates.metrics.measurement import VerdictStatus
+from evaluation.gates.metrics.metric import VerdictStatus
 from evaluation.gates.metrics.rate_tests import rate_at_least
 from evaluation.gates.policy.definition import Gate
 from evaluation.gates.policy.services import gates_of

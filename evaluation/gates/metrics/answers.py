@@ -1,17 +1,24 @@
-"""Metrics of a model's answers, counted from the scores of hold-out documents."""
+"""Metrics of a model's answers: counted from the scores of hold-out documents, or of the regression suite."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from evaluation.gates.metrics.measurement import Measurement
 from evaluation.gates.metrics.metric import (
     COMPARED_WITH_BASE,
     COMPARED_WITH_DEPLOYED,
     COMPARED_WITH_PRODUCTION,
+    DOCUMENTS,
+    PERCENT,
+    POINTS,
+    ConfidenceLevels,
+    Finding,
+    Measurement,
     Metric,
     Sample,
+    Source,
+    VerdictStatus,
 )
 from evaluation.gates.metrics.rate_tests import (
     field_share_at_least,
@@ -20,9 +27,10 @@ from evaluation.gates.metrics.rate_tests import (
     rate_at_least,
     rate_at_most,
 )
-from evaluation.gates.metrics.units import PERCENT, POINTS
+from evaluation.gates.metrics.verdict_texts import not_measured
 from evaluation.scores.score_view import ScoreView
 from evaluation.stats import FamilyCount, by_family
+from slmstudio.text.formatting import short_number
 
 
 def _documents(has: Callable[[ScoreView, Sample], bool]) -> Callable[[Sample], Measurement]:
@@ -110,6 +118,33 @@ def _accuracy(score: Any, field: str) -> float | None:
     return view.accuracy_of(field) if field else view.accuracy
 
 
+def _pinned(sample: Sample) -> Measurement:
+    """How many pinned documents the model gets wrong; ``reason``: those that it was not evaluated on."""
+    pinned, right = sample.suite.pinned, sample.suite.right
+    if not pinned:
+        return Measurement.nothing("no document is pinned")
+    if not right:
+        return Measurement.nothing(f"this model was evaluated on none of the {pinned:,} pinned documents")
+    missing = pinned - len(right)
+    reason = f"{missing:,} more not evaluated: evaluate this model on their splits" if missing else ""
+    return Measurement(n=len(right), k=sum(not is_right for is_right in right.values()), reason=reason)
+
+
+def _test_pinned(threshold: float, measurement: Measurement, levels: ConfidenceLevels) -> Finding:
+    """A fact about these documents, without a bound. A document that was not evaluated may be wrong."""
+    if measurement.k is None or measurement.n == 0:
+        return not_measured(measurement, None)
+    k = measurement.k
+    allowed = f"at most {short_number(threshold)} allowed" if threshold else "none allowed"
+    text = f"{k:,} of {measurement.n:,} pinned documents wrong; {allowed}"
+    finding = Finding(VerdictStatus.PASS, text, k, k, k, k)
+    if k > threshold:
+        return finding._replace(status=VerdictStatus.FAIL)
+    if measurement.reason:
+        return finding._replace(status=VerdictStatus.NOT_PROVEN, text=f"{text}; {measurement.reason}")
+    return finding
+
+
 METRICS = {
     "schema_valid_rate": Metric(
         title="At least {} of outputs are schema-valid",
@@ -183,5 +218,15 @@ METRICS = {
         count=_documents(lambda score, sample: score.has_decision(sample.field)),
         test=rate_at_least,
         field="must",
+    ),
+    "pinned_broken": Metric(
+        title="At most {} pinned documents are wrong",
+        zero_title="No pinned document is wrong",
+        unit=DOCUMENTS,
+        operator="<=",
+        count=_pinned,
+        test=_test_pinned,
+        source=Source.REGRESSION_SUITE,
+        has_slices=False,
     ),
 }

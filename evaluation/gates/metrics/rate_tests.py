@@ -7,10 +7,17 @@ the threshold, FAIL where the opposite bound misses it, NOT PROVEN otherwise.
 """
 
 import math
-from typing import NamedTuple
 
-from evaluation.gates.metrics import verdict_texts as texts
-from evaluation.gates.metrics.measurement import ConfidenceLevels, Finding, Measurement, VerdictStatus, not_measured
+from evaluation.gates.metrics.metric import ConfidenceLevels, Finding, Measurement, VerdictStatus
+from evaluation.gates.metrics.verdict_texts import (
+    best_case,
+    concluded,
+    documents,
+    format_bound,
+    format_points,
+    not_measured,
+    requirement,
+)
 from evaluation.stats import (
     LossBound,
     RequiredSample,
@@ -26,51 +33,64 @@ from slmstudio.text.formatting import exact_percent, short_number
 
 def rate_at_least(threshold: float, measurement: Measurement, levels: ConfidenceLevels) -> Finding:
     """A share of documents that must be high; exact binomial bounds."""
-    needed = f"{exact_percent(threshold)} required"
-    if measurement.k is None or measurement.n == 0:
-        return not_measured(measurement, additional_sample_size(0, 0, threshold, levels.next_alpha))
-    k, n = measurement.k, measurement.n
-    low, high = _rate_bounds(k, measurement, levels.confidence)
-    effective = _effective(n - k, 1 - low, measurement, levels)
-    finding = Finding(VerdictStatus.NOT_PROVEN, "", k / n, low, high, k, effective=effective)
-    if low >= threshold:
-        return finding._replace(
-            status=VerdictStatus.PASS, text=f"{k:,} of {n:,}: at least {texts.format_bound(low)}, {needed}"
-        )
-    if high < threshold:
-        text = f"{k:,} of {n:,}: at most {texts.format_bound(high, threshold)}, {needed}"
-        return finding._replace(status=VerdictStatus.FAIL, text=text)
-    required = _required_sample(k, n, threshold, levels, effective)
-    best = None if effective else texts.best_case(n - k, n, threshold, levels.next_alpha)
-    advice = texts.requirement(
-        required, k / n > threshold, effective is not None, best=best, families=_word(measurement)
-    )
-    text = f"{k:,} of {n:,}: at least {texts.format_bound(low, threshold)}, {needed}; {advice}"
-    return finding._replace(text=text, required=required, is_estimate=effective is not None)
+    return _test_documents(threshold, measurement, levels, is_minimum=True)
 
 
 def rate_at_most(
     threshold: float, measurement: Measurement, levels: ConfidenceLevels, failing: str = "wrong"
 ) -> Finding:
     """A share of documents that must be low; exact binomial bounds. ``failing``: what these documents are."""
-    allowed = f"at most {exact_percent(threshold)} allowed"
+    return _test_documents(threshold, measurement, levels, is_minimum=False, failing=failing)
+
+
+def field_share_at_most(threshold: float, measurement: Measurement, levels: ConfidenceLevels) -> Finding:
+    """A share of fields that must be low; ``pairs`` hold (wrong, counted) of each document."""
+    return _test_fields(threshold, measurement, levels, is_minimum=False)
+
+
+def field_share_at_least(threshold: float, measurement: Measurement, levels: ConfidenceLevels) -> Finding:
+    """A share of gold values that must be found; ``pairs`` hold (missed, expected) of each document."""
+    return _test_fields(threshold, measurement, levels, is_minimum=True)
+
+
+def _test_documents(
+    threshold: float, measurement: Measurement, levels: ConfidenceLevels, *, is_minimum: bool, failing: str = "wrong"
+) -> Finding:
+    """``is_minimum``: what is counted must be frequent."""
+    goal = threshold if is_minimum else round(1 - threshold, 12)
     if measurement.k is None or measurement.n == 0:
-        return not_measured(measurement, additional_sample_size(0, 0, round(1 - threshold, 12), levels.next_alpha))
+        return not_measured(measurement, additional_sample_size(0, 0, goal, levels.next_alpha))
     k, n = measurement.k, measurement.n
     low, high = _rate_bounds(k, measurement, levels.confidence)
-    effective = _effective(k, high, measurement, levels)
-    finding = Finding(VerdictStatus.NOT_PROVEN, "", k / n, low, high, k, effective=effective)
-    if high <= threshold:
-        text = f"{k:,} of {n:,} {failing}: at most {texts.format_bound(high)}, {allowed}"
-        return finding._replace(status=VerdictStatus.PASS, text=text)
-    if low > threshold:
-        text = f"{k:,} of {n:,} {failing}: at least {texts.format_bound(low, threshold)}, {allowed}"
-        return finding._replace(status=VerdictStatus.FAIL, text=text)
-    required = _required_sample(n - k, n, round(1 - threshold, 12), levels, effective)
-    best = None if effective else texts.best_case(k, n, 1 - threshold, levels.next_alpha)
-    advice = texts.requirement(required, k / n < threshold, effective is not None, failing, best, _word(measurement))
-    text = f"{k:,} of {n:,} {failing}: up to {texts.format_bound(high, threshold)}, {allowed}; {advice}"
-    return finding._replace(text=text, required=required, is_estimate=effective is not None)
+    failed = n - k if is_minimum else k
+    effective = _effective(failed, 1 - low if is_minimum else high, measurement, levels)
+    passes, fails = (low >= threshold, high < threshold) if is_minimum else (high <= threshold, low > threshold)
+    required, best = None, None
+    if not (passes or fails):
+        required = _required_sample(n - failed, n, goal, levels, effective)
+        best = None if effective else best_case(failed, n, goal, levels.next_alpha)
+    is_near = k / n > threshold if is_minimum else k / n < threshold
+    return concluded(
+        Finding(VerdictStatus.NOT_PROVEN, "", k / n, low, high, k, effective=effective),
+        passes=passes,
+        fails=fails,
+        texts=_texts(f"{k:,} of {n:,}{'' if is_minimum else f' {failing}'}", threshold, low, high, is_minimum),
+        advice=requirement(required, is_near, effective is not None, failing, best, _word(measurement)),
+        required=required,
+        is_estimate=effective is not None,
+    )
+
+
+def _texts(what: str, threshold: float, low: float, high: float, is_minimum: bool) -> tuple[str, str, str]:
+    """What was counted, with the bound that decides: where it passes, fails, or is not proven."""
+    required = f"{exact_percent(threshold)} required" if is_minimum else f"at most {exact_percent(threshold)} allowed"
+    good, bad = (low, high) if is_minimum else (high, low)
+    words = ("at least", "at most", "at least") if is_minimum else ("at most", "at least", "up to")
+    bounds = (format_bound(good), format_bound(bad, threshold), format_bound(good, threshold))
+    passing, failing, unproven = (
+        f"{what}: {word} {bound}, {required}" for word, bound in zip(words, bounds, strict=True)
+    )
+    return passing, failing, unproven
 
 
 def _rate_bounds(k: int, measurement: Measurement, confidence: float) -> tuple[float, float]:
@@ -105,92 +125,46 @@ def _required_sample(
     return required and RequiredSample(max(1, math.ceil(required.more * n / size)), 0)
 
 
-class _ShareBounds(NamedTuple):
-    """A share of failing fields: the estimate, its one-sided bounds, documents with any, and the required sample."""
-
-    estimate: float
-    low: float
-    high: float
-    losing_documents: int
-    required: RequiredSample | None
-    is_estimate: bool
-    effective: float | None
-
-
-def _share_bounds(limit: float, measurement: Measurement, levels: ConfidenceLevels) -> _ShareBounds:
-    """Bounds of the share of failing fields. Fields of a document fail together, so the document is the unit; where
-    every document counts once it is a rate of documents, and the bounds are exact. Both are at least as wide as those
-    of whole families."""
+def _test_fields(threshold: float, measurement: Measurement, levels: ConfidenceLevels, *, is_minimum: bool) -> Finding:
+    """A share of failing fields (``is_minimum``: of missed values). Fields of a document fail together, so the document
+    is the unit; where every document counts once it is a rate of documents, and the bounds are exact. Both are at least
+    as wide as those of whole families."""
+    failing = "with a missed value" if is_minimum else "wrong"
+    limit = round(1 - threshold, 12) if is_minimum else threshold
+    if not measurement.pairs:
+        goal = threshold if is_minimum else round(1 - threshold, 12)
+        return not_measured(measurement, additional_sample_size(0, 0, goal, levels.next_alpha), failing=failing)
+    failed, counted = sum(part for part, _ in measurement.pairs), sum(whole for _, whole in measurement.pairs)
+    required: RequiredSample | None = None
     if all(count == 1 for _, count in measurement.pairs):
-        k, n = round(sum(failing for failing, _ in measurement.pairs)), measurement.n
+        k, n = round(failed), measurement.n
+        share = k / n
         low, high = _rate_bounds(k, measurement, levels.confidence)
         effective = _effective(k, high, measurement, levels)
-        is_open = low <= limit < high
-        required = _required_sample(n - k, n, round(1 - limit, 12), levels, effective) if is_open else None
-        return _ShareBounds(k / n, low, high, k, required, effective is not None, effective)
-    upper = LossBound(measurement.pairs, levels.confidence, measurement.families)
-    low, high = 1 - upper.rest().value, upper.value
-    required, is_estimate = _required(upper, limit, levels) if low <= limit < high else (None, True)
-    return _ShareBounds(
-        upper.estimate, low, high, upper.losing_documents, required, is_estimate, upper.effective_documents
+        is_estimate = effective is not None
+        if low <= limit < high:
+            required = _required_sample(n - k, n, round(1 - limit, 12), levels, effective)
+    else:
+        upper = LossBound(measurement.pairs, levels.confidence, measurement.families)
+        share, low, high = upper.estimate, 1 - upper.rest().value, upper.value
+        k, effective, is_estimate = upper.losing_documents, upper.effective_documents, True
+        if low <= limit < high:
+            required, is_estimate = _required(upper, limit, levels)
+    bounds = (1 - share, 1 - high, 1 - low) if is_minimum else (share, low, high)
+    number = (
+        f"{counted - failed:,.0f} of {counted:,.0f} values found"
+        if is_minimum
+        else (f"{failed:,.0f} of {counted:,.0f} fields wrong")
     )
-
-
-def field_share_at_most(threshold: float, measurement: Measurement, levels: ConfidenceLevels) -> Finding:
-    """A share of fields that must be low; see ``_share_bounds``."""
-    if not measurement.pairs:
-        return not_measured(measurement, additional_sample_size(0, 0, round(1 - threshold, 12), levels.next_alpha))
-    share = _share_bounds(threshold, measurement, levels)
-    wrong, counted = sum(w for w, _ in measurement.pairs), sum(c for _, c in measurement.pairs)
-    what = f"{wrong:,.0f} of {counted:,.0f} fields wrong in {texts.documents(measurement.n)}"
-    allowed = f"at most {exact_percent(threshold)} allowed"
-    finding = Finding(
-        VerdictStatus.NOT_PROVEN,
-        "",
-        share.estimate,
-        share.low,
-        share.high,
-        share.losing_documents,
-        effective=share.effective,
+    return concluded(
+        Finding(VerdictStatus.NOT_PROVEN, "", *bounds, k, effective=effective),
+        passes=high <= limit,
+        fails=low > limit,
+        texts=_texts(f"{number} in {documents(measurement.n)}", threshold, *bounds[1:], is_minimum),
+        advice=requirement(required, share < limit, is_estimate, failing, families=_word(measurement)),
+        required=required,
+        is_estimate=is_estimate,
     )
-    if share.high <= threshold:
-        text = f"{what}: at most {texts.format_bound(share.high)}, {allowed}"
-        return finding._replace(status=VerdictStatus.PASS, text=text)
-    if share.low > threshold:
-        text = f"{what}: at least {texts.format_bound(share.low, threshold)}, {allowed}"
-        return finding._replace(status=VerdictStatus.FAIL, text=text)
-    advice = texts.requirement(
-        share.required, share.estimate < threshold, share.is_estimate, families=_word(measurement)
-    )
-    text = f"{what}: up to {texts.format_bound(share.high, threshold)}, {allowed}; {advice}"
-    return finding._replace(text=text, required=share.required, is_estimate=share.is_estimate)
-
-
-def field_share_at_least(threshold: float, measurement: Measurement, levels: ConfidenceLevels) -> Finding:
-    """A share of gold values that must be found; ``pairs`` hold (missed, expected) of each document."""
-    limit = round(1 - threshold, 12)
-    if not measurement.pairs:
-        required = additional_sample_size(0, 0, threshold, levels.next_alpha)
-        return not_measured(measurement, required, failing="with a missed value")
-    share = _share_bounds(limit, measurement, levels)
-    missed, expected = sum(m for m, _ in measurement.pairs), sum(e for _, e in measurement.pairs)
-    what = f"{expected - missed:,.0f} of {expected:,.0f} values found in {texts.documents(measurement.n)}"
-    needed = f"{exact_percent(threshold)} required"
-    finding = Finding(
-        VerdictStatus.NOT_PROVEN, "", 1 - share.estimate, 1 - share.high, 1 - share.low, share.losing_documents,
-        effective=share.effective,
-    )  # fmt: skip
-    if share.high <= limit:
-        text = f"{what}: at least {texts.format_bound(1 - share.high)}, {needed}"
-        return finding._replace(status=VerdictStatus.PASS, text=text)
-    if share.low > limit:
-        text = f"{what}: at most {texts.format_bound(1 - share.low, threshold)}, {needed}"
-        return finding._replace(status=VerdictStatus.FAIL, text=text)
-    advice = texts.requirement(
-        share.required, share.estimate < limit, share.is_estimate, "with a missed value", families=_word(measurement)
-    )
-    text = f"{what}: at least {texts.format_bound(1 - share.high, threshold)}, {needed}; {advice}"
-    return finding._replace(text=text, required=share.required, is_estimate=share.is_estimate)
 
 
 def non_inferior(threshold: float, measurement: Measurement, levels: ConfidenceLevels) -> Finding:
@@ -200,23 +174,27 @@ def non_inferior(threshold: float, measurement: Measurement, levels: ConfidenceL
         return not_measured(measurement, None)
     loss = LossBound(tuple((b - a, 1.0) for b, a in measurement.pairs), levels.confidence, measurement.families)
     worst, best = loss.value, loss.flipped().value
-    difference = texts.format_points(-loss.estimate)
-    what = f"{difference} compared with {measurement.baseline} on the same {texts.documents(measurement.n)}"
+    difference = format_points(-loss.estimate)
+    what = f"{difference} compared with {measurement.baseline} on the same {documents(measurement.n)}"
     allowed = f"{short_number(-100 * threshold)} points allowed"
-    finding = Finding(
-        VerdictStatus.NOT_PROVEN, "", 0.0 - loss.estimate, -worst, best, loss.losing_documents,
-        effective=loss.effective_documents,
+    passes, fails = worst < threshold, -best > threshold
+    required, is_estimate = (None, False) if passes or fails else _required(loss, threshold, levels)
+    return concluded(
+        Finding(
+            VerdictStatus.NOT_PROVEN, "", 0.0 - loss.estimate, -worst, best, loss.losing_documents,
+            effective=loss.effective_documents,
+        ),
+        passes=passes,
+        fails=fails,
+        texts=(
+            f"{what}, at worst {format_points(-worst)}; {allowed}",
+            f"{what}, at best {format_points(best)}; {allowed}",
+            f"{what}, at worst {format_points(-worst, -threshold)}; {allowed}",
+        ),
+        advice=requirement(required, loss.estimate < threshold, is_estimate, "worse", families=_word(measurement)),
+        required=required,
+        is_estimate=is_estimate,
     )  # fmt: skip
-    if worst < threshold:
-        text = f"{what}, at worst {texts.format_points(-worst)}; {allowed}"
-        return finding._replace(status=VerdictStatus.PASS, text=text)
-    if -best > threshold:
-        text = f"{what}, at best {texts.format_points(best)}; {allowed}"
-        return finding._replace(status=VerdictStatus.FAIL, text=text)
-    required, is_estimate = _required(loss, threshold, levels)
-    advice = texts.requirement(required, loss.estimate < threshold, is_estimate, "worse", families=_word(measurement))
-    text = f"{what}, at worst {texts.format_points(-worst, -threshold)}; {allowed}; {advice}"
-    return finding._replace(text=text, required=required, is_estimate=is_estimate)
 
 
 def _required(bound: LossBound, limit: float, levels: ConfidenceLevels) -> tuple[RequiredSample | None, bool]:

@@ -7,9 +7,21 @@ from typing import NamedTuple
 from django.utils.translation import ngettext
 
 from evaluation.gates.metrics import verdict_texts as texts
-from evaluation.gates.metrics.measurement import ConfidenceLevels, Finding, Measurement, VerdictStatus, not_measured
-from evaluation.gates.metrics.metric import Metric, Request, Sample, Source
-from evaluation.gates.metrics.units import GIGABYTES, MILLISECONDS, MONEY, PER_SECOND
+from evaluation.gates.metrics.metric import (
+    GIGABYTES,
+    MILLISECONDS,
+    MONEY,
+    PER_SECOND,
+    ConfidenceLevels,
+    Finding,
+    Measurement,
+    Metric,
+    Request,
+    Sample,
+    Source,
+    VerdictStatus,
+    three_digits,
+)
 from evaluation.stats import (
     RequiredSample,
     additional_sample_size,
@@ -83,7 +95,7 @@ def _peak_memory(sample: Sample) -> Measurement:
 def _no_verdict(measurement: Measurement, required: RequiredSample | None) -> Finding | None:
     """The finding where there are no values, or only values of a run that generated nothing."""
     if not measurement.values:
-        return not_measured(measurement, required, "measure", "over the limit")
+        return texts.not_measured(measurement, required, "measure", "over the limit")
     if not measurement.is_fresh:
         return Finding(VerdictStatus.NOT_PROVEN, "no current measurement: measure resources again")
     return None
@@ -101,19 +113,23 @@ def _test_latency(threshold: float, measurement: Measurement, levels: Confidence
     high = quantile_upper(values, 0.95, levels.confidence)
     what = f"p95 of {texts.requests(measurement.n)} is {milliseconds(measured)}"
     allowed = f"at most {milliseconds(threshold)} allowed"
-    finding = Finding(VerdictStatus.NOT_PROVEN, "", measured, low, high, within)
-    if high is not None and high <= threshold:
-        text = f"{what}, at most {milliseconds(high)}; {allowed}"
-        return finding._replace(status=VerdictStatus.PASS, text=text)
-    if low is not None and low > threshold:
-        text = f"{what}, at least {milliseconds(low)}; {allowed}"
-        return finding._replace(status=VerdictStatus.FAIL, text=text)
     bound = "too few requests for a bound" if high is None else f"up to {milliseconds(high)}"
     if required is None:
         advice = "more requests will not make this gate pass: latency must decrease"
     else:
         advice = f"measure {required.more:,} more, {texts.count_words(required.allowed_failures)} over the limit"
-    return finding._replace(text=f"{what}, {bound}; {allowed}; {advice}", required=required)
+    return texts.concluded(
+        Finding(VerdictStatus.NOT_PROVEN, "", measured, low, high, within),
+        passes=high is not None and high <= threshold,
+        fails=low is not None and low > threshold,
+        texts=(
+            f"{what}, at most {milliseconds(high)}; {allowed}",
+            f"{what}, at least {milliseconds(low)}; {allowed}",
+            f"{what}, {bound}; {allowed}",
+        ),
+        advice=advice,
+        required=required,
+    )
 
 
 class _MeanWording(NamedTuple):
@@ -134,12 +150,8 @@ def _test_cost(threshold: float, measurement: Measurement, levels: ConfidenceLev
 
 def _test_throughput(threshold: float, measurement: Measurement, levels: ConfidenceLevels) -> Finding:
     """Requests per second, from the milliseconds that each request keeps the machine busy: 1000 / their mean."""
-    wording = _MeanWording("make", _per_second, lambda rate: f"{_three_digits(rate)} per second", "at least", "at most")
+    wording = _MeanWording("make", _per_second, lambda rate: f"{three_digits(rate)} per second", "at least", "at most")
     return _test_mean(1000 / threshold if threshold else math.inf, measurement, levels, wording)
-
-
-def _three_digits(value: float) -> str:
-    return short_number(float(f"{value:.3g}"))
 
 
 def _per_second(milliseconds: float) -> float:
@@ -165,17 +177,24 @@ def _test_mean(limit: float, measurement: Measurement, levels: ConfidenceLevels,
         few = MIN_VALUES_FOR_MEAN - n
         return finding._replace(text=f"{what}, too few for a bound; {needed}; measure {few} more", required=required)
     ends = sorted((wording.displayed(low), wording.displayed(high)))
-    finding = finding._replace(low=ends[0], high=ends[1])
-    if high <= limit:
-        return finding._replace(status=VerdictStatus.PASS, text=f"{what}, {wording.good} {text(high)}; {needed}")
-    if low > limit:
-        return finding._replace(status=VerdictStatus.FAIL, text=f"{what}, {wording.bad} {text(low)}; {needed}")
     advice = "more requests will not make this gate pass at the current mean"
-    if mean < limit:
+    if low <= limit < high and mean < limit:
         reach = (mean_bound(values, "less", confidence=levels.next_confidence) or high) - mean
         required = RequiredSample(max(1, math.ceil(n * (reach / (limit - mean)) ** 2) - n), 0)
         advice = f"measure about {required.more:,} more"
-    return finding._replace(text=f"{what}, possibly {text(high)}; {needed}; {advice}", required=required)
+    return texts.concluded(
+        finding._replace(low=ends[0], high=ends[1]),
+        passes=high <= limit,
+        fails=low > limit,
+        texts=(
+            f"{what}, {wording.good} {text(high)}; {needed}",
+            f"{what}, {wording.bad} {text(low)}; {needed}",
+            f"{what}, possibly {text(high)}; {needed}",
+        ),
+        advice=advice,
+        required=required,
+        is_estimate=True,
+    )
 
 
 def _test_memory(threshold: float, measurement: Measurement, levels: ConfidenceLevels) -> Finding:

@@ -1,10 +1,44 @@
-"""Texts of verdicts: bounds that are distinguishable from a missed threshold, and required sample sizes."""
+"""Findings and their texts: bounds that are distinguishable from a missed threshold, and required sample sizes."""
 
 from django.utils.translation import ngettext
 
+from evaluation.gates.metrics.metric import Finding, Measurement, VerdictStatus
 from evaluation.stats import RequiredSample, sample_size_for
 
 _SMALL_NUMBERS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def not_measured(
+    measurement: Measurement, required: RequiredSample | None, verb: str = "label", failing: str = "wrong"
+) -> Finding:
+    """Nothing was measured: the reason, or the sample that is required from scratch."""
+    if not measurement.is_applicable:
+        return Finding(VerdictStatus.INAPPLICABLE, measurement.reason)
+    if measurement.reason or required is None:
+        return Finding(VerdictStatus.NOT_PROVEN, measurement.reason or "not measured")
+    text = f"not measured; {verb} {required.more:,}, {count_words(required.allowed_failures)} {failing}"
+    return Finding(VerdictStatus.NOT_PROVEN, text, required=required)
+
+
+def concluded(
+    finding: Finding,
+    *,
+    passes: bool,
+    fails: bool,
+    texts: tuple[str, str, str],
+    advice: str,
+    required: RequiredSample | None,
+    is_estimate: bool = False,
+) -> Finding:
+    """The finding of a bound that clears the threshold (``passes``), or whose opposite misses it (``fails``).
+
+    ``texts``: those of a gate that passes, that fails, and that is not proven, which ends with the ``advice``.
+    """
+    if passes:
+        return finding._replace(status=VerdictStatus.PASS, text=texts[0])
+    if fails:
+        return finding._replace(status=VerdictStatus.FAIL, text=texts[1])
+    return finding._replace(text=f"{texts[2]}; {advice}", required=required, is_estimate=is_estimate)
 
 
 def best_case(failures: int, n: int, threshold: float, alpha: float) -> int | None:

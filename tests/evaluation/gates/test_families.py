@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from evaluation.gates.facts import Answer, Families, RunFacts, measure
-from evaluation.gates.metrics.measurement import VerdictStatus
-from evaluation.gates.metrics.metric import Resources
+from evaluation.gates.facts import Families, RunFacts, measure
+from evaluation.gates.metrics.metric import Resources, VerdictStatus
 from evaluation.gates.policy.definition import Gate, GateError, GateSet
 from evaluation.gates.services import create_report
 from evaluation.gates.verdicts import Verdict, verdict_for, verdicts_for
@@ -33,7 +32,7 @@ def score(is_right: bool) -> dict[str, object]:
 def facts(families: int, each: int, failing: int = 0) -> RunFacts:
     """All documents of the first ``failing`` families are wrong, and right in the baseline."""
     documents = range(families * each)
-    rows = [Answer(pk, (), score(pk // each >= failing), EvalOutput()) for pk in documents]
+    rows = [EvalOutput(document_id=pk, score=score(pk // each >= failing)) for pk in documents]
     of = {pk: pk // each for pk in documents} if each > 1 else {}
     return RunFacts(
         outputs=rows, requests=rows, resources=Resources(), baseline={pk: score(True) for pk in documents},

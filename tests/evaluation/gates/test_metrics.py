@@ -3,12 +3,21 @@
 import pytest
 
 from evaluation.gates.display import bounds, measured, number_line_of, threshold
-from evaluation.gates.facts import Answer, RunFacts, measure
+from evaluation.gates.facts import RunFacts, measure
 from evaluation.gates.metrics import METRICS
-from evaluation.gates.metrics.measurement import Measurement, VerdictStatus
-from evaluation.gates.metrics.metric import Metric, Resources, Sample
+from evaluation.gates.metrics.metric import (
+    GIGABYTES,
+    MILLISECONDS,
+    PERCENT,
+    POINTS,
+    Measurement,
+    Metric,
+    Resources,
+    Sample,
+    Unit,
+    VerdictStatus,
+)
 from evaluation.gates.metrics.rate_tests import rate_at_least
-from evaluation.gates.metrics.units import GIGABYTES, MILLISECONDS, PERCENT, POINTS, Unit
 from evaluation.gates.policy.definition import Gate, GateSet
 from evaluation.gates.policy.forms import PolicyForm
 from evaluation.gates.verdicts import verdicts_for
@@ -29,7 +38,7 @@ def exact_match(monkeypatch: pytest.MonkeyPatch) -> Gate:
 
 def facts(exact: int, wrong: int) -> RunFacts:
     scores = [{"exact": place < exact, "schema_valid": True, "fields": []} for place in range(exact + wrong)]
-    outputs = [Answer(place, (), score, EvalOutput()) for place, score in enumerate(scores)]
+    outputs = [EvalOutput(document_id=place, score=score) for place, score in enumerate(scores)]
     return RunFacts(outputs=outputs, requests=outputs, resources=Resources())
 
 

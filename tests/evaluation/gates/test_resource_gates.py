@@ -4,11 +4,9 @@ from typing import Any
 
 import pytest
 
-from evaluation.gates.facts import Answer, measure
-from evaluation.gates.gather import external_inputs, gather, resources_of
+from evaluation.gates.facts import external_inputs, gather, measure, resources_of
 from evaluation.gates.metrics import METRICS
-from evaluation.gates.metrics.measurement import Measurement
-from evaluation.gates.metrics.metric import Resources, Sample
+from evaluation.gates.metrics.metric import Measurement, Resources, Sample
 from evaluation.gates.policy.services import current_policy, gates_of
 from evaluation.gates.services import create_report
 from evaluation.inference.prices import TokenPrice
@@ -26,8 +24,7 @@ def count(metric: str, run: EvalRun, *, threshold: float = 0.0) -> Measurement:
     rows = outputs_of(run)
     contract = Contract.objects.get(project=run.project_id)
     price = float(contract.constraints.get("hardware_price_per_hour") or 0)
-    requests = [Answer(row.document_id, row.tags, row.score, row) for row in rows]
-    resources = resources_of(run, requests, price_per_hour=price)
+    resources = resources_of(run, rows, price_per_hour=price)
     sample = Sample(requests=rows, resources=resources, threshold=threshold)
     return METRICS[metric].count(sample)
 

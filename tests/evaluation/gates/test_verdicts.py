@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from evaluation.gates.metrics import METRICS
-from evaluation.gates.metrics.measurement import Measurement, VerdictStatus
-from evaluation.gates.metrics.metric import Sample
+from evaluation.gates.metrics.metric import Measurement, Sample, VerdictStatus
 from evaluation.gates.policy.definition import Gate, GateSet
 from evaluation.gates.verdicts import Verdict, all_passed, summary_sentence, verdict_for, verdicts_for, without_number
 from evaluation.scores.score_view import ScoredField, ScoreView

@@ -8,7 +8,7 @@ import pytest
 
 from bench import gate_workflow as workflow
 from bench.gate_workflow import Plan, counted, naive
-from evaluation.gates.metrics.measurement import Measurement, VerdictStatus
+from evaluation.gates.metrics.metric import Measurement, VerdictStatus
 from evaluation.gates.policy.definition import Gate
 from evaluation.gates.verdicts import verdict_for
 from evaluation.stats import alpha_level, paired_loss

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench import gate_simulation
-from evaluation.gates.metrics.measurement import Measurement, VerdictStatus
+from evaluation.gates.metrics.metric import Measurement, VerdictStatus
 from evaluation.gates.policy.definition import Gate
 from evaluation.gates.verdicts import verdict_for
 from evaluation.stats import alpha_level, by_family, non_inferiority, paired_loss, pairs_needed
