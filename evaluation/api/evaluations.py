@@ -104,7 +104,7 @@ def _start(project: Project, user: Any, body: EvaluationIn, key: str) -> EvalRun
         )
     return services.start_evaluation(
         project=project, user=user, dataset=dataset, model=model, split=body.split, mode=body.mode,
-        at_once=body.at_once, idempotency_key=key, confirm_holdout=body.confirm_holdout,
+        concurrency=body.concurrency, idempotency_key=key, confirm_holdout=body.confirm_holdout,
     )  # fmt: skip
 
 

@@ -58,7 +58,7 @@ class EvaluationIn(In):
     dataset: Number_ | None = Field(None, description="number of the dataset version; null: the newest")
     split: Text = Field(Split.VALIDATION.value, json_schema_extra={"enum": [*Split.values]})
     mode: Text = Field(EvalRun.Mode.CONSTRAINED.value, json_schema_extra={"enum": [*EvalRun.Mode.values]})
-    at_once: Annotated[Whole, Field(ge=1, le=MAX_CONCURRENCY)] = Field(1, description="concurrent documents")
+    concurrency: Annotated[Whole, Field(ge=1, le=MAX_CONCURRENCY)] = Field(1, description="concurrent documents")
     confirm_holdout: bool = Field(
         False, description="confirms the price of an evaluation on the hold-out; without it, the 409 states the price"
     )
@@ -317,7 +317,7 @@ class EndpointIn(In):
     structured: Literal[tuple(ExternalModel.Structured.values)] = ExternalModel.Structured.AUTO.value  # type: ignore[valid-type]
     logprobs: bool = Field(True, description="request token probabilities")
     timeout_seconds: Whole = 60
-    at_once: Whole = Field(4, description="concurrent requests")
+    concurrency: Whole = Field(4, description="concurrent requests")
     max_tokens: Whole = Field(1024, description="maximum tokens of one output, including reasoning")
     window_tokens: Whole | None = Field(
         None, description="window size; a longer document is read in windows of this size"
@@ -339,7 +339,7 @@ class EndpointOut(Out):
     structured: str
     logprobs: bool
     timeout_seconds: int
-    at_once: int
+    concurrency: int
     max_tokens: int
     window_tokens: int | None
     reasoning_effort: str

@@ -147,7 +147,7 @@ def _hardware(report: GateReport, verdict: Mapping[str, Any]) -> str:
         return ""
     facts = report.eval_run.facts if report.measurement is None else report.measurement.facts
     hardware = hardware_of(facts) or (report.eval_run.model_label if report.eval_run.backend.is_external else "")
-    concurrency = int(facts.get("at_once") or report.eval_run.at_once)
+    concurrency = int(facts.get("at_once") or report.eval_run.concurrency)
     return f"{hardware or 'unknown hardware'}, concurrency {concurrency}"
 
 

@@ -146,8 +146,8 @@ def _latency(run: EvalRun) -> str:
     if run.latency.get("p50") is None:
         return "–"
     text = f"{milliseconds(run.latency['p50'])} · {milliseconds(run.latency['p95'])}"
-    if run.at_once > 1:
-        text += f", concurrency {run.at_once}"
+    if run.concurrency > 1:
+        text += f", concurrency {run.concurrency}"
     return f"{text}, of the first evaluation" if run.rescored_from_id is not None else text
 
 

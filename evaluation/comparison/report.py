@@ -102,7 +102,7 @@ def _run(run: EvalRun) -> dict[str, Any]:
         "how": describe_setup(run),
         "documents": run.scores.get("documents"),
         "latency_ms": {name: run.latency.get(name) for name in ("p50", "p95", "p99")},
-        "at_once": run.at_once,
+        "concurrency": run.concurrency,
         "docs_per_second": run.facts.get("docs_per_second"),
         "outputs_sha256": run.outputs_sha256,
         "scorer_version": run.scorer_version,

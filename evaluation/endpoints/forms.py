@@ -42,7 +42,7 @@ class EndpointForm(forms.Form):
         label="Request token probabilities, where supported", required=False, widget=checkbox()
     )
     timeout_seconds = forms.IntegerField(label="Timeout in seconds", widget=number_input())
-    at_once = forms.IntegerField(
+    concurrency = forms.IntegerField(
         label="Concurrent requests",
         widget=number_input(),
         help_text="At most the server's number of parallel slots; further requests would time out in its queue.",
@@ -94,6 +94,6 @@ class EndpointForm(forms.Form):
         return cls(
             initial={
                 name: getattr(new, name)
-                for name in ("structured", "logprobs", "timeout_seconds", "at_once", "max_tokens")
+                for name in ("structured", "logprobs", "timeout_seconds", "concurrency", "max_tokens")
             }
         )

@@ -22,13 +22,13 @@ from slmstudio.web import outbound
 TEST_SECONDS = 30
 _TEST_PASSES = (ResponseStatus.VALID, ResponseStatus.INVALID, ResponseStatus.NOT_JSON, ResponseStatus.CUT_OFF)
 _CHANGEABLE = (
-    "name", "url", "model", "key_variable", "structured", "logprobs", "timeout_seconds", "at_once", "max_tokens",
+    "name", "url", "model", "key_variable", "structured", "logprobs", "timeout_seconds", "concurrency", "max_tokens",
 )  # fmt: skip
 #: values that are kept if they are not passed; prices per million tokens, None: unknown; window size, None: no windows
 _OPTIONAL = ("price_in", "price_out", "reasoning_effort", "window_tokens")
 _BOUNDS = {
     "timeout_seconds": (1, 600),
-    "at_once": (1, 32),
+    "concurrency": (1, 32),
     "max_tokens": (16, 131_072),
     "window_tokens": (128, 1_000_000),
 }

@@ -276,7 +276,7 @@ def resources_of(
     return Resources(
         facts=facts,
         is_fresh=run.rescored_from_id is None or measurement is not None,
-        time_share=time_share(measurement or run, requests, run.at_once),
+        time_share=time_share(measurement or run, requests, run.concurrency),
         price=run.backend.price(facts, _price_at_run(facts) or price_per_hour or None),
     )
 
@@ -287,13 +287,13 @@ def _price_at_run(facts: Mapping[str, Any]) -> float:
     return 3600 * float(cost) * float(rate) if cost and rate else 0.0
 
 
-def time_share(run: EvalRun | ResourceMeasurement, requests: Sequence[EvalOutput], at_once: int = 1) -> float:
+def time_share(run: EvalRun | ResourceMeasurement, requests: Sequence[EvalOutput], concurrency: int = 1) -> float:
     """The share of a request's latency that the machine spent on it alone: the duration of the run over the latencies
     of all its requests. Concurrent requests share the time; a batch lasts until its longest answer."""
     latencies = sum(row.latency_ms for row in requests)
     rate = float(run.facts.get("docs_per_second") or 0)
     seconds = float(run.facts.get("seconds") or 0) or (len(requests) / rate if rate else 0.0)
-    together = int(run.facts.get("at_once") or getattr(run, "at_once", at_once) or 1)
+    together = int(run.facts.get("at_once") or getattr(run, "concurrency", concurrency) or 1)
     return max(1000 * seconds / latencies, 1 / together) if latencies else 1.0
 
 

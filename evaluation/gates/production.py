@@ -187,7 +187,7 @@ def _side(
         "p50_ms": latency.get("p50"),
         "p95_ms": latency.get("p95"),
         "hardware": hardware_of(facts) if not run.backend.is_external else "external",
-        "at_once": int(facts.get("at_once") or run.at_once),
+        "at_once": int(facts.get("at_once") or run.concurrency),
     }
 
 
@@ -245,7 +245,7 @@ def _missing(
         "dataset": run.dataset.number,
         "split": run.split,
         "mode": mode or run.mode,
-        "at_once": run.at_once,
+        "concurrency": run.concurrency,
     }
     url = f"{reverse('eval_new', args=[run.project.slug])}?{urlencode(query)}"
     live = EvalRun.objects.of_model(key).filter(project=run.project_id, split=run.split, dataset=run.dataset_id).live()

@@ -149,7 +149,7 @@ class Task:
 
     ``schema_text`` and ``schema_sha256`` are those of ``compiled``. ``documents`` yields (id, text) as they are needed;
     ``documents_file`` is the same as a ``DocumentsRef``; it may write the file. ``examples``: ``{"text", "gold"}``, or
-    ``answer`` (gold in canonical JSON), read only if the model needs them. ``mode`` and ``at_once``: None if the
+    ``answer`` (gold in canonical JSON), read only if the model needs them. ``mode`` and ``concurrency``: None if the
     backend's own settings apply. ``folder_key``: where spec and log are stored.
 
     ``on_event`` gets ``ready`` before the first document, then what the backend reports (``start`` and ``done`` of a
@@ -171,7 +171,7 @@ class Task:
     on_event: Callable[[Event], None]
     before_request: Callable[[], None] = lambda: None
     mode: str | None = None
-    at_once: int | None = None
+    concurrency: int | None = None
     seed: int = 17
     confidence: bool = False
 
@@ -263,8 +263,8 @@ class Backend(ABC):
         return True
 
     @classmethod  # noqa: B027
-    def check_model(cls, model: EvaluatedModel, *, mode: str, at_once: int) -> None:
-        """Raises Refused (``field`` model, mode or at_once) where a model cannot be evaluated like this."""
+    def check_model(cls, model: EvaluatedModel, *, mode: str, concurrency: int) -> None:
+        """Raises Refused (``field`` model, mode or concurrency) where a model cannot be evaluated like this."""
 
     def obstacle(self, facts: Mapping[str, Any] | None = None) -> str:
         """Why nothing can be sent to it now, as a sentence; "" if it can. ``facts`` of a run: it must also be the

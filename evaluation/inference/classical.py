@@ -95,11 +95,11 @@ class ClassicalBackend(Backend):
         return mode == "constrained"
 
     @classmethod
-    def check_model(cls, model: EvaluatedModel, *, mode: str, at_once: int) -> None:
+    def check_model(cls, model: EvaluatedModel, *, mode: str, concurrency: int) -> None:
         if not cls.supports(model, mode):
             raise Refused(f"{model} has no decoding modes. Choose constrained.", field="mode")
-        if at_once > 1:
-            raise Refused(f"{model} answers one document at a time. Set the concurrency to 1.", field="at_once")
+        if concurrency > 1:
+            raise Refused(f"{model} answers one document at a time. Set the concurrency to 1.", field="concurrency")
 
     def answer(self, task: Task) -> ChildExit:
         model = self.model

@@ -64,7 +64,7 @@ def endpoint_config(endpoint: ExternalModel) -> EndpointConfig:
         structured=endpoint.structured,
         logprobs=endpoint.logprobs,
         timeout_seconds=endpoint.timeout_seconds,
-        at_once=endpoint.at_once,
+        concurrency=endpoint.concurrency,
         max_tokens=endpoint.max_tokens,
         reasoning_effort=endpoint.reasoning_effort,
         window_tokens=endpoint.window_tokens,

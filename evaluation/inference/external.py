@@ -108,15 +108,15 @@ class ExternalBackend(Backend):
         return mode == "free" or (mode == "constrained" and constrained)
 
     @classmethod
-    def check_model(cls, model: EvaluatedModel, *, mode: str, at_once: int) -> None:
+    def check_model(cls, model: EvaluatedModel, *, mode: str, concurrency: int) -> None:
         assert isinstance(model, ExternalModel)
         if model.retired_at is not None:
             raise Refused(f"The endpoint {model} was removed.", field="model")
         if not cls.supports(model, mode):
             kind = "grounded decoding" if mode == "grounded" else "structured output"
             raise Refused(f"{model} does not support {kind}.", field="mode")
-        if at_once > model.at_once:
-            raise Refused(f"{model} handles at most {model.at_once} concurrent requests.", field="at_once")
+        if concurrency > model.concurrency:
+            raise Refused(f"{model} handles at most {model.concurrency} concurrent requests.", field="concurrency")
 
     def obstacle(self, facts: Mapping[str, Any] | None = None) -> str:
         endpoint = self.endpoint.reloaded()
@@ -132,7 +132,7 @@ class ExternalBackend(Backend):
             {"text": example["text"], "answer": example.get("answer") or task.compiled.canonical(example["gold"])}
             for example in task.examples()
         ]
-        task.on_event({"event": "ready", "at_once": config.at_once, "examples": len(examples)})
+        task.on_event({"event": "ready", "at_once": config.concurrency, "examples": len(examples)})
         stop = threading.Event()
         client = DocumentClient(config, task.compiled, task.instruction, stop, examples=examples)
         breaker, beat = CircuitBreaker(str(self.endpoint)), Heartbeat(task.job)
@@ -140,7 +140,7 @@ class ExternalBackend(Backend):
         with self._pool(task, config, client, stop) as pool:
             documents = iter(task.documents())
             while True:
-                for key, text in islice(documents, config.at_once - len(in_flight)):
+                for key, text in islice(documents, config.concurrency - len(in_flight)):
                     task.before_request()
                     in_flight[pool.submit(client.read, text)] = key
                 if not in_flight:
@@ -160,8 +160,8 @@ class ExternalBackend(Backend):
             Refused: the key or the URL cannot be used.
         """
         config = endpoint_config(self.endpoint)
-        if task.at_once is not None:
-            config = replace(config, at_once=min(task.at_once, config.at_once))
+        if task.concurrency is not None:
+            config = replace(config, concurrency=min(task.concurrency, config.concurrency))
         if task.mode is None:
             return config
         return replace(config, structured="json_schema" if task.mode == "constrained" else "free", logprobs=False)
@@ -171,7 +171,7 @@ class ExternalBackend(Backend):
         self, task: Task, config: EndpointConfig, client: DocumentClient, stop: threading.Event
     ) -> Iterator[ThreadPoolExecutor]:
         """Threads that send requests. At the end they are stopped, and requests in flight are not waited for."""
-        pool = ThreadPoolExecutor(config.at_once, thread_name_prefix="endpoint")
+        pool = ThreadPoolExecutor(config.concurrency, thread_name_prefix="endpoint")
         with stop_on_signal():
             try:
                 yield pool

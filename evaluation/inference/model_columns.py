@@ -43,7 +43,7 @@ class ExternalModel(models.Model):
     structured = models.CharField(max_length=12, choices=Structured.choices, default=Structured.AUTO)
     logprobs = models.BooleanField(default=True, help_text="request token probabilities")
     timeout_seconds = models.PositiveIntegerField(default=60)
-    at_once = models.PositiveSmallIntegerField(default=4, help_text="concurrent requests")
+    concurrency = models.PositiveSmallIntegerField(default=4, help_text="concurrent requests")
     max_tokens = models.PositiveIntegerField(default=1024, help_text="of one output, including reasoning")
     window_tokens = models.PositiveIntegerField(
         null=True, blank=True, help_text="a longer document is read in windows of this size; empty: never"

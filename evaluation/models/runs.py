@@ -134,7 +134,7 @@ class EvalRun(RetryableRun):
     )
     study = models.ForeignKey(Study, null=True, blank=True, on_delete=models.SET_NULL, related_name="eval_runs")
     idempotency_key = models.CharField(max_length=200, blank=True, help_text="of the request that started it")
-    at_once = models.PositiveSmallIntegerField(default=1, help_text="concurrent documents")
+    concurrency = models.PositiveSmallIntegerField(default=1, help_text="concurrent documents")
     rescored_from = models.ForeignKey(
         "self",
         null=True,

@@ -93,7 +93,7 @@ class PromptSearch(StudyKind[PromptSpec]):
         if model is None:
             raise Refused("Choose a prepared base model or an endpoint of this project.", field="model")
         if isinstance(model, Endpoint):
-            backend_class_of(model).check_model(model, mode=decoding_mode(model), at_once=1)
+            backend_class_of(model).check_model(model, mode=decoding_mode(model), concurrency=1)
         study.dataset = newest_dataset(study.project)
         if study.dataset is None:
             raise Refused("Freeze a dataset version of the current schema.", field="form")
@@ -283,7 +283,7 @@ def _try(study: Study, prompt: OptimizedPrompt, tried: Prompt, rows: Rows) -> Tr
         on_output=on_output,
         on_event=on_event,
         mode=decoding_mode(prompt.model),
-        at_once=1 if prompt.endpoint is None else prompt.endpoint.at_once,
+        concurrency=1 if prompt.endpoint is None else prompt.endpoint.concurrency,
         seed=dataset.seed,
     )
     ending = _answer(prompt, task)

@@ -31,7 +31,7 @@ class EvaluationForm(forms.Form):
         help_text="Compare candidates and look for errors on validation. The hold-out is for gates on one model.",
     )
     mode = forms.ChoiceField(label="Decoding mode", widget=select())
-    at_once = forms.IntegerField(
+    concurrency = forms.IntegerField(
         label="Concurrency",
         min_value=1,
         max_value=MAX_CONCURRENCY,
@@ -64,7 +64,7 @@ class EvaluationForm(forms.Form):
             message = f"Choose a {label} from the list."
             self.fields[name].error_messages = {"required": message, "invalid_choice": message}
         self.fields["mode"].help_text = _decoding_help(len(choices["mode"]))
-        self.fields["at_once"].help_text = _concurrency_help(project)
+        self.fields["concurrency"].help_text = _concurrency_help(project)
 
     @property
     def missing(self) -> str:
@@ -116,7 +116,7 @@ class EvaluationForm(forms.Form):
             "model": self.models[self.cleaned_data["model"]],
             "split": self.cleaned_data["split"],
             "mode": self.cleaned_data["mode"],
-            "at_once": self.cleaned_data["at_once"] or 1,
+            "concurrency": self.cleaned_data["concurrency"] or 1,
             "confirm_holdout": True,  # this form is valid only with the confirmation
         }
 

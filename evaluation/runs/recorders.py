@@ -101,7 +101,7 @@ class AttemptRecorder(Recorder):
             self.run.record(
                 progress_total=len(self.store.rows),
                 stage=self.run.backend.stage,
-                at_once=int(event.get("at_once") or 1),
+                concurrency=int(event.get("at_once") or 1),
             )
 
     @property
@@ -154,12 +154,12 @@ class ResumedRecorder(Recorder):
     def on_event(self, event: Event) -> None:
         if event["event"] == "ready":
             with keep_alive(self.run):  # kept answers are scored and stored again
-                self._begin(at_once=int(event["at_once"]), examples=int(event["examples"]))
+                self._begin(concurrency=int(event["at_once"]), examples=int(event["examples"]))
 
-    def _begin(self, *, at_once: int, examples: int) -> None:
+    def _begin(self, *, concurrency: int, examples: int) -> None:
         """Raises EndpointError before anything is changed, as ``_earlier_answers``."""
         run = self.run
-        self._at_once = at_once
+        self._at_once = concurrency
         self._example_keys = set(run_documents.few_shot_keys(run))
         now = {**run.backend.facts(), "examples": examples}
         earlier = self._earlier_answers(now)
@@ -174,10 +174,10 @@ class ResumedRecorder(Recorder):
             os.fsync(file.fileno())
         fresh.replace(self._path)
         # The concurrency of a run is the highest it ever had.
-        highest = max([at_once, *(int(event["at_once"]) for event in self._known.values())])
+        highest = max([concurrency, *(int(event["at_once"]) for event in self._known.values())])
         kept = {name: value for name, value in run.facts.items() if name != "go_on"}
         facts = {**kept, **now, "at_once": highest}
-        with_retries(lambda: run.record(stage=run.backend.stage, at_once=highest, facts=facts))
+        with_retries(lambda: run.record(stage=run.backend.stage, concurrency=highest, facts=facts))
         with_retries(lambda: EvalOutput.objects.filter(eval_run=run).delete())
         for event in self._known.values():
             self._count(event)
@@ -196,7 +196,7 @@ class ResumedRecorder(Recorder):
         answered = any(event.get("finish_reason") != "error" for event in earlier)
         if conflict and self.run.facts.get("go_on") and answered:
             raise EndpointError(conflict)
-        before = int(self.run.facts.get("at_once") or self.run.at_once)
+        before = int(self.run.facts.get("at_once") or self.run.concurrency)
         return [] if conflict else [{"at_once": before, **event} for event in earlier]
 
     def documents(self) -> Iterator[tuple[str, str]]:

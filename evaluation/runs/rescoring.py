@@ -72,7 +72,7 @@ def rescore(*, run: EvalRun, dataset: DatasetVersion, user: User | None, confirm
             dataset=dataset,
             split=source.split,
             mode=source.mode,
-            at_once=source.at_once,
+            concurrency=source.concurrency,
             spec=source.spec,
             **{name: getattr(source, name) for name in EvalRun.MODEL_COLUMNS},
             rescored_from=source,

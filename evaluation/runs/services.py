@@ -68,7 +68,7 @@ def start_evaluation(
     split: str = Split.VALIDATION,
     mode: str = EvalRun.Mode.CONSTRAINED,
     benchmark: Benchmark | None = None,
-    at_once: int = 1,
+    concurrency: int = 1,
     idempotency_key: str = "",
     confirm_holdout: bool = False,
 ) -> EvalRun:
@@ -77,12 +77,12 @@ def start_evaluation(
 
     A training run may still be queued: the evaluation starts after it. With a ``benchmark`` its documents replace those
     of a split, and the job prepares a base model that is not prepared. Hold-out documents are sent to an endpoint only
-    with the owner's permission. ``at_once``: concurrent documents; latency is measured with 1. The hold-out must be
+    with the owner's permission. ``concurrency``: concurrent documents; latency is measured with 1. The hold-out must be
     chosen explicitly and its price confirmed (``confirm_holdout``), because hold-out evaluations are counted.
     ``idempotency_key``: of the request, once in a project.
 
     Raises:
-        Refused: ``field`` is one of model, dataset, split, mode, at_once, confirmed (code
+        Refused: ``field`` is one of model, dataset, split, mode, concurrency, confirmed (code
             ``holdout_not_confirmed``, with the price). Nothing is queued then.
     """
     require(project, user, Action.RUN)
@@ -101,11 +101,11 @@ def start_evaluation(
         raise Refused(f"Choose a split: {', '.join(Split.values)}.", field="split")
     if mode not in EvalRun.Mode.values:
         raise Refused(f"Choose a decoding mode: {', '.join(EvalRun.Mode.values)}.", field="mode")
-    if not 1 <= at_once <= MAX_CONCURRENCY:
-        raise Refused(f"Choose a concurrency between 1 and {MAX_CONCURRENCY}.", field="at_once")
+    if not 1 <= concurrency <= MAX_CONCURRENCY:
+        raise Refused(f"Choose a concurrency between 1 and {MAX_CONCURRENCY}.", field="concurrency")
     if mode == EvalRun.Mode.GROUNDED and not candidates(dataset.schema_version.compiled):
         raise Refused("No field of the schema is copied from the document (evidence: required).", field="mode")
-    backend_class_of(bare).check_model(bare, mode=mode, at_once=at_once)
+    backend_class_of(bare).check_model(bare, mode=mode, concurrency=concurrency)
     if obstacle := holdout_obstacle(model, split):
         raise Refused(obstacle, field="split")
     if benchmark is None and not dataset.items.filter(split=split).exists():
@@ -121,7 +121,7 @@ def start_evaluation(
         dataset=dataset,
         split=split,
         mode=mode,
-        at_once=at_once,
+        concurrency=concurrency,
         idempotency_key=idempotency_key,
         benchmark=benchmark,
         created_by=user,
@@ -273,7 +273,7 @@ def resume(*, run: EvalRun, user: User) -> None:
         raise Refused(f"Evaluation {locked.number} cannot be resumed. Start it again.", field="run")
     if problem := quotas.compute_problem(locked.project):
         raise Refused(problem, field="run", code="quota")
-    locked.backend.check_model(endpoint, mode=locked.mode, at_once=min(locked.at_once, endpoint.at_once))
+    locked.backend.check_model(endpoint, mode=locked.mode, concurrency=min(locked.concurrency, endpoint.concurrency))
     if obstacle := holdout_obstacle(endpoint, locked.split):
         raise Refused(obstacle, field="split")
     conflict = resume_conflict(locked, settings_of(endpoint))

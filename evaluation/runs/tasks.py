@@ -58,7 +58,7 @@ def evaluation_task(
         on_event=on_event,
         before_request=before_request,
         mode=str(run.mode),
-        at_once=run.at_once,
+        concurrency=run.concurrency,
         seed=dataset.seed,
         # Coverage needs it, which a gate report on the hold-out shows.
         confidence=run.split == Split.HOLDOUT,

@@ -21,11 +21,11 @@ def expected_rate(run: EvalRun) -> float | None:
     rows = EvalRun.objects.filter(
         Q(base_model=backend.started_from) | Q(training_run__base_model=backend.started_from),
         project_id=run.project_id,
-        at_once=run.at_once,
+        concurrency=run.concurrency,
         export__isnull=backend.key.export is None,
         rescored_from=None,
     )
-    earlier = rows.done().exclude(pk=run.pk).order_by("-number").only("latency", "facts", "at_once")[:MAX_EARLIER]
+    earlier = rows.done().exclude(pk=run.pk).order_by("-number").only("latency", "facts", "concurrency")[:MAX_EARLIER]
     rates = [rate for other in earlier if (rate := _rate_of_finished(other))]
     return median(rates) if rates else None
 
@@ -53,4 +53,4 @@ def _rate_of_finished(run: EvalRun) -> float | None:
 
 def _rate(tokens: int | None, spent_ms: float | None, run: EvalRun) -> float | None:
     """Concurrent documents share the time."""
-    return 1000 * run.at_once * tokens / spent_ms if tokens and spent_ms else None
+    return 1000 * run.concurrency * tokens / spent_ms if tokens and spent_ms else None

@@ -324,7 +324,7 @@ def new(request: SignedInRequest, slug: str) -> HttpResponse:
     """
     project = project_for(request.user, slug, Action.RUN)
     if request.method != "POST":
-        initial = {"split": "validation", "mode": "constrained", "at_once": 1}
+        initial = {"split": "validation", "mode": "constrained", "concurrency": 1}
         initial |= {name: request.GET[name] for name in EvaluationForm.base_fields if name in request.GET}
         form = EvaluationForm(project=project, initial=initial)
         page = "evaluation/runs/new.html"
@@ -352,9 +352,9 @@ def by_decoding_mode(run: EvalRun) -> list[EvalRun]:
     for other in [run, *rows.done().with_model().exclude(pk=run.pk).order_by("-number")[:60]]:
         key = other.backend.key
         if (key.name, key.url) == (backend.key.name, backend.key.url):
-            newest.setdefault((other.mode, key.export, other.at_once), other)
+            newest.setdefault((other.mode, key.export, other.concurrency), other)
     order = {mode: place for place, mode in enumerate(EvalRun.Mode.values)}
     ordered = sorted(
-        newest.values(), key=lambda other: (other.backend.key.export or 0, other.at_once, order[other.mode])
+        newest.values(), key=lambda other: (other.backend.key.export or 0, other.concurrency, order[other.mode])
     )
     return ordered if len(ordered) > 1 else []

@@ -27,7 +27,6 @@ from evaluation.stats.rates import (
     exact_lower,
     exact_upper,
     mcnemar_exact,
-    wilson,
 )
 from evaluation.stats.sample_size import RequiredSample, additional_sample_size, sample_size_for
 from evaluation.stats.sequential import NonInferiority, non_inferiority, pairs_needed
@@ -70,5 +69,4 @@ __all__ = [
     "sample_size_for",
     "share_interval",
     "share_loss",
-    "wilson",
 ]

@@ -6,15 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from evaluation.stats.common import check_counts
-from slmstudio import intervals
-
-
-def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The two-sided Wilson interval of a rate, for display. ``(0.0, 1.0)`` where nothing was counted."""
-    check_counts(k, n)
-    if n == 0:
-        return 0.0, 1.0
-    return intervals.wilson(k / n, n, confidence)
 
 
 def exact_lower(k: int, n: int, confidence: float = 0.95) -> float:

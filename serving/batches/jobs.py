@@ -161,7 +161,7 @@ def _concurrency(run: BatchRun) -> int:
         return 1
     if release.endpoint is not None:
         try:
-            slots = endpoint_config(release.endpoint).at_once
+            slots = endpoint_config(release.endpoint).concurrency
         except Refused:
             slots = 1
     else:

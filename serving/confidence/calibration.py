@@ -13,11 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from evaluation.stats import exact_upper, wilson
+from evaluation.stats import exact_upper
 from slmstudio.contract.schema.compiled import CompiledSchema, exact
 from slmstudio.contract.scoring.pairing import Leaf, pair
 from slmstudio.contract.scoring.scorer import Outcome, score_document
 from slmstudio.contract.values.kinds.registry import KINDS
+from slmstudio.intervals import wilson
 
 #: samples from which a field has a fit of its own
 ENOUGH = 100
@@ -349,7 +350,9 @@ def thresholds(
         cost = None if price is None else 1000 * (1 - at / number) * price
         bound = exact_upper(wrong, at, 1 - ALPHA)
         rows.append(
-            Threshold(usable[at - 1].confidence, number, at, wrong, bound, cost, right / total, *wilson(right, total))
+            Threshold(
+                usable[at - 1].confidence, number, at, wrong, bound, cost, right / total, *wilson(right / total, total)
+            )
         )
     return rows
 

@@ -71,7 +71,7 @@ class ExternalModels:
         config = connection.route.config
         assert config is not None
         before = sum(connection.outstanding for key, connection in self._replaced if key == _key(route, attempts))
-        if connection.outstanding + before >= config.at_once + max_queue:
+        if connection.outstanding + before >= config.concurrency + max_queue:
             raise Problem(
                 429,
                 "queue_full",
@@ -107,7 +107,7 @@ class ExternalModels:
             return False
         known = (*self._connections.items(), *self._replaced)
         open_now = sum(connection.outstanding for key, connection in known if key[0] == route.endpoint_id)
-        return open_now >= max(1, route.config.at_once - 1)
+        return open_now >= max(1, route.config.concurrency - 1)
 
     def _connection(self, route: ExternalRoute, attempts: int) -> _Connection:
         key = _key(route, attempts)
@@ -123,7 +123,7 @@ class ExternalModels:
         stop = threading.Event()
         config = route.config.with_timeout(self.timeout)
         client = DocumentClient(config, route.schema, route.instruction, stop, max_attempts=attempts)
-        threads = ThreadPoolExecutor(route.config.at_once, thread_name_prefix="external")
+        threads = ThreadPoolExecutor(route.config.concurrency, thread_name_prefix="external")
         self._connections[key] = _Connection(route, client, threads, stop)
         return self._connections[key]
 

@@ -67,7 +67,7 @@ def test_an_endpoint_is_added_and_tested(work: Desk, fake: Fake, page: Page) -> 
     expect(page.get_by_text("waiting for a worker")).to_be_visible()
     check(page, "prelabels-5")
     fake.replies = [says(GOOD), says("sorry"), error(400, "no"), says(GOOD)]
-    Endpoint.objects.update(structured="free", logprobs=False, at_once=1)
+    Endpoint.objects.update(structured="free", logprobs=False, concurrency=1)
     run_prelabels(PrelabelRun.objects.get().pk)
     # The page asks for itself and finds that the run has ended.
     expect(page.locator("main").get_by_role("link", name="Label", exact=True)).to_be_visible()

@@ -64,7 +64,7 @@ class OpenAIClient:
             limit_name_known=config.limit_known,
         )
         self._client = outbound.client(
-            timeout=config.timeout_seconds, limits=httpx.Limits(max_connections=max(1, config.at_once))
+            timeout=config.timeout_seconds, limits=httpx.Limits(max_connections=max(1, config.concurrency))
         )
 
     def close(self) -> None:

@@ -156,7 +156,7 @@ class EndpointConfig:
     structured: str = "auto"
     logprobs: bool = True
     timeout_seconds: float = 60
-    at_once: int = 4
+    concurrency: int = 4
     max_tokens: int = 1024
     reasoning_effort: str = ""
     limit_name: str = TOKEN_LIMIT_PARAMETERS[0]

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from evaluation.inference.classical_spec import ClassicalSpec
-from evaluation.ml.classical.model import ClassicalModel
+from evaluation.ml.classical.model import ClassicalPredictors
 from evaluation.ml.classical.train import PACKAGES
 from evaluation.ml.prompts import DocumentOutput, selected_rows, write_outputs
 from slmstudio.errors import Refused
@@ -24,7 +24,7 @@ MAX_CHARACTERS = 250_000
 TOO_LONG = "The document has "
 
 
-def answer(model: ClassicalModel, row: Row) -> DocumentOutput:
+def answer(model: ClassicalPredictors, row: Row) -> DocumentOutput:
     """The output for one document, or why there is none. Never raises."""
     if len(row.text) > MAX_CHARACTERS:
         error = f"{TOO_LONG}{len(row.text):,} characters, more than {MAX_CHARACTERS:,}."
@@ -47,7 +47,7 @@ def main(spec: ClassicalSpec, emitter: Emitter) -> None:
     schema = compiled(spec.contract)
     selected = selected_rows(read_rows(spec.documents.path, spec.documents.sha256), spec.documents)
     started = time.perf_counter()
-    model = ClassicalModel.load(folder, schema)
+    model = ClassicalPredictors.load(folder, schema)
     answer(model, selected[0])  # the first call imports and allocates
     environment = host_environment(PACKAGES)
     emitter.emit(

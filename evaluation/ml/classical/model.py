@@ -26,7 +26,7 @@ _MISSING = object()
 
 
 @dataclass(frozen=True)
-class Prediction:
+class ClassicalPrediction:
     """The output for a document in canonical JSON, and the probability of each predicted field by its path."""
 
     text: str
@@ -34,7 +34,7 @@ class Prediction:
 
 
 @dataclass
-class ClassicalModel:
+class ClassicalPredictors:
     """``usual``: the most frequent gold value of each field in canonical JSON, for a required field without a
     prediction that must not be null.
     """
@@ -46,7 +46,7 @@ class ClassicalModel:
     usual: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def train(cls, spec: ClassicalTrainSpec, compiled: CompiledSchema, rows: Sequence[Row]) -> "ClassicalModel":
+    def train(cls, spec: ClassicalTrainSpec, compiled: CompiledSchema, rows: Sequence[Row]) -> "ClassicalPredictors":
         """Trains on rows. Deterministic for a seed, a machine and versions of the libraries."""
         texts = [row.text for row in rows]
         gold = {
@@ -70,7 +70,7 @@ class ClassicalModel:
                 model.extractors[item.pattern] = extractor
         return model
 
-    def predict(self, text: str) -> Prediction:
+    def predict(self, text: str) -> ClassicalPrediction:
         """The output for a document. It is valid under the schema except where a value that it requires is unknown."""
         values: dict[str, Any] = {}
         confidence: dict[str, float] = {}
@@ -82,7 +82,7 @@ class ClassicalModel:
             values[pattern], confidence[pattern] = extractor.predict(text)
         output = self._assembled(self.compiled.root, values)
         output = {} if output is _MISSING else output
-        return Prediction(self.compiled.canonical(output), confidence)
+        return ClassicalPrediction(self.compiled.canonical(output), confidence)
 
     def _assembled(self, node: Node, values: Mapping[str, Any]) -> Any:
         if node.shape == "object":
@@ -126,7 +126,7 @@ class ClassicalModel:
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "arrays.safetensors")
 
     @classmethod
-    def load(cls, folder: Path, compiled: CompiledSchema) -> "ClassicalModel":
+    def load(cls, folder: Path, compiled: CompiledSchema) -> "ClassicalPredictors":
         """Reads a model."""
         stored = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         arrays = load_file(folder / "arrays.safetensors")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.inference.classical_spec import ClassicalTrainSpec
-from evaluation.ml.classical.model import ClassicalModel
+from evaluation.ml.classical.model import ClassicalPredictors
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import sha256_text
@@ -51,7 +51,7 @@ def main(spec: ClassicalTrainSpec, emitter: Emitter) -> None:
     rows = training_rows(spec, read_rows(spec.dataset.path, spec.dataset.sha256))
     emitter.emit("start", documents=len(rows))
     started = time.perf_counter()
-    model = ClassicalModel.train(spec, schema, rows)
+    model = ClassicalPredictors.train(spec, schema, rows)
     facts: dict[str, Any] = {
         "kind": spec.kind,
         "labels": len(rows),

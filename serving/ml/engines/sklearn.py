@@ -4,7 +4,7 @@ from importlib import metadata
 from pathlib import Path
 
 from evaluation.ml.classical.answer import TOO_LONG, answer
-from evaluation.ml.classical.model import ClassicalModel
+from evaluation.ml.classical.model import ClassicalPredictors
 from serving.ml.engines.single_thread import SingleThread
 from serving.replicas.protocol import ModelOutput
 from slmstudio.contract.schema.compiled import CompiledSchema
@@ -18,7 +18,7 @@ class SklearnEngine:
         self._folder = folder
         self._schema = schema
         self._thread = SingleThread()
-        self._model: ClassicalModel | None = None
+        self._model: ClassicalPredictors | None = None
 
     @property
     def version(self) -> str:
@@ -28,7 +28,7 @@ class SklearnEngine:
         await self._thread.run(lambda _: self._load())
 
     def _load(self) -> None:
-        self._model = ClassicalModel.load(self._folder, self._schema)
+        self._model = ClassicalPredictors.load(self._folder, self._schema)
         self._model.predict("")  # the first call imports and allocates
 
     async def answer(self, text: str) -> ModelOutput:

@@ -40,7 +40,7 @@ def test_an_endpoint_is_added_evaluated_and_removed(world: World, api: Api) -> N
         ({"url": "https://93.184.215.14/v1?key=x"}, "url"),
         ({"name": " "}, "name"),
         ({"structured": "yes"}, "structured"),
-        ({"at_once": 0}, "at_once"),
+        ({"concurrency": 0}, "concurrency"),
         ({"max_tokens": 10**9}, "max_tokens"),
         ({"key_variable": "PATH"}, "key_variable"),
         ({"key_variable": "SLM_KEY_UNKNOWN"}, "key_variable"),

@@ -55,7 +55,7 @@ def test_the_holdout_takes_a_confirmation_of_its_price(world: World, api: Api) -
         ({"dataset": 7}, "dataset"),
         ({"split": "test"}, "split"),
         ({"mode": "fast"}, "mode"),
-        ({"at_once": 0}, "at_once"),
+        ({"concurrency": 0}, "concurrency"),
         ({"modell": "run-1"}, "modell"),
     ],
 )

@@ -48,7 +48,7 @@ def fake(wide: World) -> Iterator[Fake]:
 def endpoint(world: World, url: str, **changes: Any) -> Endpoint:
     values: dict[str, Any] = {
         "name": "today", "url": url, "model": "fake-1", "key_variable": "", "structured": "auto", "logprobs": True,
-        "timeout_seconds": 60, "at_once": 4, "max_tokens": 200, "price_in": 2.5, "price_out": 10.0, **changes,
+        "timeout_seconds": 60, "concurrency": 4, "max_tokens": 200, "price_in": 2.5, "price_out": 10.0, **changes,
     }  # fmt: skip
     return save_endpoint(project=world.project, user=world.engineer, **values)
 

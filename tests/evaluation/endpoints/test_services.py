@@ -18,7 +18,7 @@ from tests.evaluation.fake_openai import Fake, error, hangs, says
 
 VALUES: dict[str, Any] = {
     "name": "large", "url": "https://93.184.215.14/v1", "model": "gpt", "key_variable": "", "structured": "auto",
-    "logprobs": True, "timeout_seconds": 60, "at_once": 4, "max_tokens": 1024,
+    "logprobs": True, "timeout_seconds": 60, "concurrency": 4, "max_tokens": 1024,
 }  # fmt: skip
 GOOD = '{"invoice_id":"A","date":"2026-01-14","vendor":"V","total_amount":1}'
 
@@ -91,7 +91,7 @@ def test_a_change_that_names_no_window_size_keeps_it(world: World) -> None:
         ({"url": "https://[/v1"}, "url", "not a valid URL"),
         ({"url": "https://93.184.215.14:99999/v1"}, "url", "not a valid URL"),
         ({"timeout_seconds": 0}, "timeout_seconds", "between 1 and 600"),
-        ({"at_once": 33}, "at_once", "between 1 and 32"),
+        ({"concurrency": 33}, "concurrency", "between 1 and 32"),
         ({"max_tokens": 1}, "max_tokens", "between 16 and 131,072"),
         ({"key_variable": "DATABASE_URL"}, "key_variable", "SLM_KEY_"),
         ({"key_variable": "SECRET_KEY"}, "key_variable", "SLM_KEY_"),

@@ -57,8 +57,8 @@ def test_an_endpoint_costs_its_tokens_at_its_price(world: World) -> None:
 
 def test_concurrent_requests_share_the_time(world: World) -> None:
     run = evaluated(world, right, latency_ms=lambda index: 800.0)
-    for at_once, facts, each in ((1, {}, 800), (4, {}, 200), (4, {"at_once": 2}, 400), (4, {"seconds": 6.0}, 500)):
-        run.at_once, run.facts = at_once, facts
+    for concurrency, facts, each in ((1, {}, 800), (4, {}, 200), (4, {"at_once": 2}, 400), (4, {"seconds": 6.0}, 500)):
+        run.concurrency, run.facts = concurrency, facts
         assert count("requests_per_second", run).values[0] == pytest.approx(each)
         assert count("p95_latency_ms", run).values[0] == 800
 
@@ -66,7 +66,7 @@ def test_concurrent_requests_share_the_time(world: World) -> None:
 def test_a_batch_lasts_until_its_longest_answer(world: World) -> None:
     """Throughput is that of the run's page: eight together, of which seven wait for one."""
     run = evaluated(world, right, latency_ms=lambda index: 5000.0 if index % 4 == 3 else 1000.0)
-    run.at_once, run.facts = 4, {"seconds": 15.0, "docs_per_second": 12 / 15}
+    run.concurrency, run.facts = 4, {"seconds": 15.0, "docs_per_second": 12 / 15}
     values = count("requests_per_second", run).values
     assert 1000 * len(values) / sum(values) == pytest.approx(run.facts["docs_per_second"])
     Contract.objects.filter(project=world.project).update(constraints={"hardware_price_per_hour": 3600})

@@ -14,7 +14,7 @@ from evaluation.inference.completion import ResponseStatus
 from evaluation.ml.classical import answer as answering
 from evaluation.ml.classical import extractor, features
 from evaluation.ml.classical.candidates import CandidateRule
-from evaluation.ml.classical.model import ClassicalModel
+from evaluation.ml.classical.model import ClassicalPredictors
 from evaluation.ml.classical.train import labels_sha256, training_rows
 from slmstudio.contract.json_text import loads
 from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema
@@ -79,9 +79,9 @@ def invoices(count: int = 12) -> list[Row]:
     return [invoice(at, f"{names[at % 7]} Ltd") for at in range(count)]
 
 
-def trained(kind: str, schema: dict[str, Any], rows: list[Row]) -> tuple[CompiledSchema, ClassicalModel]:
+def trained(kind: str, schema: dict[str, Any], rows: list[Row]) -> tuple[CompiledSchema, ClassicalPredictors]:
     compiled = compile_schema(schema)
-    return compiled, ClassicalModel.train(spec(kind), compiled, rows)
+    return compiled, ClassicalPredictors.train(spec(kind), compiled, rows)
 
 
 def test_kinds_follow_the_schema() -> None:
@@ -108,7 +108,9 @@ def test_embeddings_know_words_that_no_label_has(tmp_path: Path) -> None:
     assert loads(made.text)["queue"] == "shipping"
     model.save(tmp_path, {})
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 100_000  # the weights stay in their package
-    assert ClassicalModel.load(tmp_path, compiled).predict("Where is it?").text == model.predict("Where is it?").text
+    assert (
+        ClassicalPredictors.load(tmp_path, compiled).predict("Where is it?").text == model.predict("Where is it?").text
+    )
 
 
 def test_missing_or_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -141,7 +143,7 @@ def test_stored_model_predicts_the_same(kind: str, schema: dict[str, Any], rows:
     _, again = trained(kind, schema, rows)
     again.save(tmp_path / "second", {"seed": 17})
     assert folder_hash(tmp_path / "first") == folder_hash(tmp_path / "second")
-    loaded = ClassicalModel.load(tmp_path / "first", compiled)
+    loaded = ClassicalPredictors.load(tmp_path / "first", compiled)
     for row in rows[:3]:
         made, other = model.predict(row.text), loaded.predict(row.text)
         assert made.text == other.text
@@ -207,7 +209,7 @@ def test_an_extractor_of_before_searches_what_it_did(tmp_path: Path) -> None:
     for one in stored["extractors"].values():
         del one["extent"]["characters"]
     (tmp_path / "model.json").write_text(json.dumps(stored))
-    before = ClassicalModel.load(tmp_path, compiled)
+    before = ClassicalPredictors.load(tmp_path, compiled)
     text = "x" * 20_000 + "\n" + invoices()[0].text
     assert model.predict(text).text != before.predict(text).text == before.predict("x" * 20_000).text
 

@@ -73,7 +73,7 @@ def answers(handler: Any, body: dict[str, Any]) -> None:
 def make_endpoint(world: World, fake: Fake, **changes: Any) -> Endpoint:
     values: dict[str, Any] = {
         "name": "large", "url": fake.url, "model": "fake-1", "key_variable": "", "structured": "auto",
-        "logprobs": True, "timeout_seconds": 5, "at_once": 4, "max_tokens": 500, **changes,
+        "logprobs": True, "timeout_seconds": 5, "concurrency": 4, "max_tokens": 500, **changes,
     }  # fmt: skip
     return save_endpoint(project=world.project, user=world.engineer, **values)
 
@@ -230,7 +230,7 @@ def test_a_bad_answer_costs_only_its_document(world: World, fresh: list[Document
     fake.replies = [
         says("sorry"), sends(b"<html>"), error(400, "bad words"), sends(b"x" * 2_000_000), says("{}"), answers
     ]  # fmt: skip
-    run = ended(started(world, make_endpoint(world, fake, at_once=1, structured="free", logprobs=False)))
+    run = ended(started(world, make_endpoint(world, fake, concurrency=1, structured="free", logprobs=False)))
     assert run.status == Status.DONE
     assert outcomes(run) == {
         "not_json": 1, "web_page": 1, "refused": 1, "too_big": 1, "invalid": 1, "valid": FRESH - 5
@@ -243,7 +243,7 @@ def test_a_bad_answer_costs_only_its_document(world: World, fresh: list[Document
 
 def test_a_refused_key_ends_the_run_and_keeps_what_there_is(world: World, fresh: list[Document], fake: Fake) -> None:
     fake.replies = [answers, answers, error(401, "The key has expired")]
-    run = ended(started(world, make_endpoint(world, fake, at_once=1)))
+    run = ended(started(world, make_endpoint(world, fake, concurrency=1)))
     assert run.status == Status.FAILED
     assert run.error == (
         "Endpoint large rejected the request: HTTP 401: The key has expired. "
@@ -257,7 +257,7 @@ def test_a_refused_key_ends_the_run_and_keeps_what_there_is(world: World, fresh:
 def test_unreachable_endpoint_ends_the_run_early(
     world: World, fresh: list[Document], fake: Fake, settings: Any
 ) -> None:
-    run = started(world, make_endpoint(world, fake, at_once=1))
+    run = started(world, make_endpoint(world, fake, concurrency=1))
     Endpoint.objects.update(url="http://127.0.0.1:9/v1")
     ended(run)
     assert run.status == Status.FAILED
@@ -266,7 +266,7 @@ def test_unreachable_endpoint_ends_the_run_early(
 
 
 def test_the_budget_ends_the_asking(world: World, fresh: list[Document], fake: Fake) -> None:
-    run = ended(started(world, make_endpoint(world, fake, at_once=1), token_budget=300))
+    run = ended(started(world, make_endpoint(world, fake, concurrency=1), token_budget=300))
     assert run.status == Status.DONE
     assert outcomes(run) == {"valid": 3, "waiting": FRESH - 3}
     assert run.facts["budget_spent"] is True
@@ -277,7 +277,7 @@ def test_a_run_that_is_cancelled_stops_asking(
     world: World, fresh: list[Document], fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heartbeat.Heartbeat, "__call__", lambda self: self._run.send_heartbeat())
-    run = started(world, make_endpoint(world, fake, at_once=1))
+    run = started(world, make_endpoint(world, fake, concurrency=1))
 
     def cancelling(handler: Any, body: dict[str, Any]) -> None:
         answers(handler, body)

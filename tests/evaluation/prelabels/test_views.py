@@ -59,7 +59,7 @@ def form(**changes: Any) -> dict[str, Any]:
 def endpoint_form(fake: Fake, **changes: Any) -> dict[str, Any]:
     return {
         "name": "large", "url": fake.url, "model": "m", "key_variable": "", "structured": "auto", "logprobs": "on",
-        "timeout_seconds": "5", "at_once": "2", "max_tokens": "200", **changes,
+        "timeout_seconds": "5", "concurrency": "2", "max_tokens": "200", **changes,
     }  # fmt: skip
 
 
@@ -202,7 +202,7 @@ def test_an_endpoint_is_added_tested_and_removed(world: World, fake: Fake, engin
     answer = engineer.post(url("endpoint_new"), endpoint_form(fake))
     row = Endpoint.objects.get()
     assert answer["Location"] == url("endpoint", row.pk)
-    assert (row.logprobs, row.at_once) == (True, 2)
+    assert (row.logprobs, row.concurrency) == (True, 2)
     assert "Not tested yet" in engineer.get(url("endpoint", row.pk)).content.decode()
     fake.replies = [says(f"{GOOD} {SCRIPT}")]
     engineer.post(url("endpoint_test", row.pk))

@@ -54,7 +54,7 @@ def fake(world: World) -> Iterator[Fake]:
 def endpoint(world: World, url: str) -> Endpoint:
     values: dict[str, Any] = {
         "name": "today", "url": url, "model": "fake-1", "key_variable": "", "structured": "auto", "logprobs": True,
-        "timeout_seconds": 60, "at_once": 4, "max_tokens": 200, "price_in": 2.5, "price_out": 10.0,
+        "timeout_seconds": 60, "concurrency": 4, "max_tokens": 200, "price_in": 2.5, "price_out": 10.0,
     }  # fmt: skip
     return save_endpoint(project=world.project, user=world.engineer, **values)
 

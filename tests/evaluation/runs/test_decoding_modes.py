@@ -61,7 +61,7 @@ def start(world: World, **changes: Any) -> EvalRun:
 
 
 def test_llama_cpp_answers_with_the_file_that_was_made(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = start(world, model=exported(world), at_once=3)
+    run = start(world, model=exported(world), concurrency=3)
     assert (run.training_run, run.model_label) == (world.training_run, "run 1, GGUF q8_0")
     asked = []
 
@@ -83,7 +83,7 @@ def test_llama_cpp_answers_with_the_file_that_was_made(world: World, monkeypatch
     assert (spec["at_once"], spec["gguf"]["path"].endswith("q8_0.gguf")) == (3, True)
     assert run.export is not None
     assert spec["gguf"]["sha256"] == run.export.files[0]["sha256"]
-    assert (run.facts["engine"], run.at_once) == ("llama.cpp", 3)
+    assert (run.facts["engine"], run.concurrency) == ("llama.cpp", 3)
 
 
 @pytest.mark.slow
@@ -97,7 +97,7 @@ def test_a_real_file_is_evaluated_on_llama_cpp_from_the_row_to_the_figures(world
     path = tiny_gguf.write(folder, artifacts.local_path(f"{made.folder_key}/invoices-v1-q8_0.gguf"))
     made.files = [{"path": path.name, "size": path.stat().st_size, "sha256": sha256_file(path)}]
     made.save(update_fields=["files"])
-    run = start(world, model=made, at_once=2, mode="grounded")
+    run = start(world, model=made, concurrency=2, mode="grounded")
     run_evaluation(run.pk)
     run.refresh_from_db()
     assert (run.status, run.error) == (Status.DONE, "")
@@ -127,7 +127,7 @@ def test_an_export_that_is_not_done_is_refused(world: World) -> None:
 
 def test_what_a_batch_could_not_do_is_not_claimed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that cannot answer several documents together says so, and its latency is that of one."""
-    run = start(world, model=world.base_model, at_once=8)
+    run = start(world, model=world.base_model, concurrency=8)
 
     def child(run: EvalRun, argv: list[str], *, on_event: Any, log: Any, **more: Any) -> ChildExit:
         on_event({"event": "start", "at_once": 1})
@@ -136,7 +136,7 @@ def test_what_a_batch_could_not_do_is_not_claimed(world: World, monkeypatch: pyt
     monkeypatch.setattr(local, "supervise", child)
     run_evaluation(run.pk)
     run.refresh_from_db()
-    assert (run.at_once, run.error) == (1, "It ends here.")
+    assert (run.concurrency, run.error) == (1, "It ends here.")
 
 
 # -- held to the document ------------------------------------------------------------------------------------------
@@ -166,26 +166,26 @@ def test_held_to_the_document_is_offered_where_a_field_is_copied(world: World) -
 
 def test_what_the_form_orders_is_started(world: World, engineer: Client) -> None:
     exported(world)
-    order = {"model": "gguf-1-q8_0", "dataset": "1", "split": "validation", "mode": "free", "at_once": "4"}
+    order = {"model": "gguf-1-q8_0", "dataset": "1", "split": "validation", "mode": "free", "concurrency": "4"}
     answer = engineer.post(url(world, "eval_new"), order)
     run: Any = EvalRun.objects.get()
     assert answer["Location"] == run.get_absolute_url()
-    assert (run.export.kind, run.mode, run.at_once) == ("q8_0", "free", 4)
+    assert (run.export.kind, run.mode, run.concurrency) == ("q8_0", "free", 4)
     page = engineer.get(run.get_absolute_url()).content.decode()
     assert "on llama.cpp" in page
     run.fail("It broke.")
     page = engineer.get(run.get_absolute_url()).content.decode()
-    assert "?model=run-1&amp;dataset=1&amp;split=validation&amp;mode=free&amp;at_once=4" in page
+    assert "?model=run-1&amp;dataset=1&amp;split=validation&amp;mode=free&amp;concurrency=4" in page
 
 
 def test_refusal_is_shown_at_its_form_field(world: World, engineer: Client, settings: Any) -> None:
     settings.OUTBOUND_ALLOW = ["127.0.0.1"]
     one = endpoint(world, "http://127.0.0.1:9/v1")
-    order = {"model": f"endpoint-{one.pk}", "dataset": "1", "split": "holdout", "mode": "free", "at_once": "99"}
+    order = {"model": f"endpoint-{one.pk}", "dataset": "1", "split": "holdout", "mode": "free", "concurrency": "99"}
     page = engineer.post(url(world, "eval_new"), order)
     assert page.status_code == 422
     assert b"less than or equal to 32" in page.content
-    page = engineer.post(url(world, "eval_new"), {**order, "at_once": "1", "confirmed": "0"})
+    page = engineer.post(url(world, "eval_new"), {**order, "concurrency": "1", "confirmed": "0"})
     assert b"Hold-out documents would be sent to today" in page.content
     assert not EvalRun.objects.exists()
 

@@ -53,7 +53,7 @@ def fake(world: World) -> Iterator[Fake]:
 def endpoint(world: World, url: str, **changes: Any) -> Endpoint:
     values: dict[str, Any] = {
         "name": "today", "url": url, "model": "fake-1", "key_variable": "", "structured": "auto", "logprobs": True,
-        "timeout_seconds": 60, "at_once": 4, "max_tokens": 200, "price_in": 2.5, "price_out": 10.0, **changes,
+        "timeout_seconds": 60, "concurrency": 4, "max_tokens": 200, "price_in": 2.5, "price_out": 10.0, **changes,
     }  # fmt: skip
     return save_endpoint(project=world.project, user=world.engineer, **values)
 
@@ -171,8 +171,8 @@ def test_nothing_is_sent_to_an_endpoint_that_was_removed(
     [
         ({}, {"mode": "grounded"}, "mode", "does not support grounded decoding"),
         ({"structured": "free"}, {}, "mode", "does not support structured output"),
-        ({}, {"at_once": 5}, "at_once", "at most 4 concurrent requests"),
-        ({}, {"at_once": 0}, "at_once", "between 1 and"),
+        ({}, {"concurrency": 5}, "concurrency", "at most 4 concurrent requests"),
+        ({}, {"concurrency": 0}, "concurrency", "between 1 and"),
         ({"retired": True}, {}, "model", "was removed"),
     ],
 )
@@ -193,13 +193,13 @@ def test_what_an_endpoint_cannot_do_is_refused(
 # -- how it is asked, and what that takes --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("at_once", [1, 3])
-def test_as_many_are_under_way_as_were_asked_for(world: World, fake: Fake, at_once: int) -> None:
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_as_many_are_under_way_as_were_asked_for(world: World, fake: Fake, concurrency: int) -> None:
     fake.replies = [slowly(0.1, fake.replies[0])]
-    run = ended(start(world, endpoint(world, fake.url), at_once=at_once))
-    assert (run.status, run.at_once, fake.most_at_work) == (Status.DONE, at_once, at_once)
+    run = ended(start(world, endpoint(world, fake.url), concurrency=concurrency))
+    assert (run.status, run.concurrency, fake.most_at_work) == (Status.DONE, concurrency, concurrency)
     assert run.latency["p50"] >= 100
-    assert run.facts["docs_per_second"] < 10 * at_once
+    assert run.facts["docs_per_second"] < 10 * concurrency
     assert outputs.rows_match_file(run)
 
 

@@ -163,15 +163,15 @@ def failed(world: World, fake: Fake, one: Endpoint, **order: Any) -> tuple[EvalR
 
 
 def test_fewer_at_once_and_other_prices_lose_no_answer(world: World, fake: Fake, client: Client) -> None:
-    run, kept = failed(world, fake, endpoint(world, fake.url), at_once=2)
-    Endpoint.objects.update(at_once=1, price_in=7.5, price_out=None)
+    run, kept = failed(world, fake, endpoint(world, fake.url), concurrency=2)
+    Endpoint.objects.update(concurrency=1, price_in=7.5, price_out=None)
     run_services.resume(run=run, user=world.engineer)
     run = ended(run)
     assert (run.status, run.error) == (Status.DONE, "")
     sent = [body["messages"][-1]["content"] for body in fake.asked]
     assert [sent.count(text) for text in kept] == [1] * len(kept), "what was answered is not paid for twice"
     assert run.scores["document_exact"]["k"] == run.progress_total
-    assert (run.at_once, run.facts["at_once"], run.facts["price_in"], run.facts["price_out"]) == (2, 2, 7.5, None)
+    assert (run.concurrency, run.facts["at_once"], run.facts["price_in"], run.facts["price_out"]) == (2, 2, 7.5, None)
     rest = run.progress_total - len(kept)
     assert run.facts["asked_at_once"] == [[2, len(kept)], [1, rest]]
     client.force_login(world.engineer)
@@ -182,23 +182,28 @@ def test_fewer_at_once_and_other_prices_lose_no_answer(world: World, fake: Fake,
 
 
 def test_as_many_at_once_as_before_are_latencies_of_one_kind(world: World, fake: Fake, client: Client) -> None:
-    run, _ = failed(world, fake, endpoint(world, fake.url), at_once=2)
-    Endpoint.objects.update(at_once=8)
+    run, _ = failed(world, fake, endpoint(world, fake.url), concurrency=2)
+    Endpoint.objects.update(concurrency=8)
     run_services.resume(run=run, user=world.engineer)
     run = ended(run)
-    assert (run.status, run.at_once, run.facts["at_once"], "asked_at_once" in run.facts) == (Status.DONE, 2, 2, False)
+    assert (run.status, run.concurrency, run.facts["at_once"], "asked_at_once" in run.facts) == (
+        Status.DONE,
+        2,
+        2,
+        False,
+    )
     client.force_login(world.engineer)
     assert "Latencies are mixed" not in client.get(run.get_absolute_url()).text
 
 
 def test_lines_of_before_count_as_many_at_once_as_their_run_had(world: World, fake: Fake) -> None:
     """Files were written without that number."""
-    run, kept = failed(world, fake, endpoint(world, fake.url), at_once=2)
+    run, kept = failed(world, fake, endpoint(world, fake.url), concurrency=2)
     path = artifacts.local_path(run.outputs_key)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert {line.pop("at_once") for line in lines} == {2}
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    Endpoint.objects.update(at_once=1)
+    Endpoint.objects.update(concurrency=1)
     run_services.resume(run=run, user=world.engineer)
     run = ended(run)
     assert run.facts["asked_at_once"] == [[2, len(kept)], [1, run.progress_total - len(kept)]]

@@ -75,7 +75,7 @@ def test_a_model_that_repeats_the_wrong_label_is_wrong_now(world: World, run: Ev
 
 def test_nothing_is_generated_and_all_else_is_carried_over(world: World, run: EvalRun) -> None:
     made = scored_again(run, corrected(world, run), world.engineer)
-    for name in ("split", "mode", "model_version", "training_run", "at_once", "spec", "outputs_sha256", "latency"):
+    for name in ("split", "mode", "model_version", "training_run", "concurrency", "spec", "outputs_sha256", "latency"):
         assert getattr(made, name) == getattr(run, name), name
     for name in ("docs_per_second", "peak_memory_bytes", "device", "prompt_tokens", "output_tokens"):
         assert made.facts[name] == run.facts[name], name

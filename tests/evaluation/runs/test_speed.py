@@ -35,9 +35,9 @@ def at_work(world: World, latency_ms: float, documents: int = 4) -> EvalRun:
 
 def test_what_to_expect_comes_from_evaluations_of_the_same_base(world: World) -> None:
     evaluated(world, right, latency_ms=lambda index: 1000.0)
-    run = EvalRun(project=world.project, base_model=world.base_model, at_once=1)
+    run = EvalRun(project=world.project, base_model=world.base_model, concurrency=1)
     assert throughput.expected_rate(run) == pytest.approx(40)
-    run.at_once = 4
+    run.concurrency = 4
     assert throughput.expected_rate(run) is None
 
 

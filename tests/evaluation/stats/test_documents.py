@@ -18,8 +18,8 @@ from evaluation.stats import (
     sample_size_for,
     share_interval,
     share_loss,
-    wilson,
 )
+from slmstudio.intervals import wilson
 
 # -- bounds over documents ------------------------------------------------------------------------------------------
 
@@ -123,7 +123,7 @@ def test_equal_documents_still_have_an_interval() -> None:
 def test_the_interval_of_a_share_knows_that_fields_of_a_document_go_together() -> None:
     """Half of 20 documents wholly right and half wholly wrong are 20 observations, not 160."""
     low, high = share_interval([8.0] * 10 + [0.0] * 10, [8.0] * 20)
-    narrow = wilson(80, 160)
+    narrow = wilson(80 / 160, 160)
     assert (low < 0.3 < narrow[0], high > 0.7 > narrow[1]) == (True, True)
     low, high = share_interval([8.0] * 20, [8.0] * 20)
     assert (low == pytest.approx(1 - exact_upper(0, 20, 0.975)), high) == (True, 1.0)

@@ -109,7 +109,7 @@ def test_the_tokens_of_windows_are_counted_where_a_later_one_fails(tmp_path: Pat
 def test_no_further_window_is_sent_once_no_one_waits(settings: Any) -> None:
     async def work(fake: fake_openai.Fake) -> None:
         models = ExternalModels(60)
-        target = external(fake.url, structured="free", window_tokens=128, at_once=1).external
+        target = external(fake.url, structured="free", window_tokens=128, concurrency=1).external
         assert target is not None
         answer = asyncio.ensure_future(models.answer(target, LONG, max_queue=0))
         while not fake.asked:
@@ -135,7 +135,7 @@ def test_a_change_of_the_settings_does_not_break_a_document_in_flight() -> None:
     async def work(fake: fake_openai.Fake) -> None:
         models = ExternalModels(60)
         before = external(fake.url, structured="free", window_tokens=128).external
-        after = external(fake.url, structured="free", window_tokens=128, at_once=2).external
+        after = external(fake.url, structured="free", window_tokens=128, concurrency=2).external
         assert before is not None
         assert after is not None
         first = asyncio.ensure_future(models.answer(before, LONG, max_queue=0))
