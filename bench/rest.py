@@ -9,6 +9,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from bench.harness import Browser, Samples, percentile, studio, table
@@ -49,7 +50,8 @@ def _measure(port: int, rounds: int) -> list[tuple[str, Samples, Samples]]:
     from django.contrib.auth import get_user_model
 
     from labeling.annotation import services as annotation_services
-    from labeling.api.serializers import document_detail
+    from labeling.api.access import RequestContext
+    from labeling.api.documents import DocumentOut
     from labeling.imports.bulk_copy import import_rows
     from labeling.imports.rows import ParsedRow
     from labeling.integrations import tokens
@@ -87,8 +89,8 @@ def _measure(port: int, rounds: int) -> list[tuple[str, Samples, Samples]]:
             assert answer.status == 200, answer.body
             note("submit", 0, answer.milliseconds, warm)
             continue
-        rows_of = Document.objects.select_related("assigned_to")
-        _, spent = _timed(lambda: document_detail(project, rows_of.get(pk=pk, project=project), user))  # noqa: B023
+        rows_of, context = project.documents.with_assignee(), {"request": SimpleNamespace(auth=RequestContext(user))}
+        _, spent = _timed(lambda: DocumentOut.model_validate(rows_of.get(pk=pk), context=context).model_dump())  # noqa: B023
         note("read", 1, spent, warm)
         opened = annotation_services.with_open_data()
         _, spent = _timed(lambda: annotation_services.open_document(document=opened.get(pk=pk), user=user))  # noqa: B023

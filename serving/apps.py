@@ -18,7 +18,7 @@ class ServingConfig(AppConfig):
     def ready(self) -> None:
         from evaluation.approvals.decisions import report_actions
         from evaluation.gates.production import stable_model
-        from labeling.api.routers import FILES_AT, more_routers
+        from labeling.api.routers import UPLOAD_ROUTES, more_routers
         from serving import navigation  # noqa: F401
         from serving.batches import services as batches
         from serving.deployments.queries import deploy_action, production_model
@@ -37,7 +37,7 @@ class ServingConfig(AppConfig):
         more_routers.register(_comparison_router)
         post_save.connect(_announce, sender=Deployment)
         more_routers.register(_batch_router)
-        FILES_AT.add("/projects/{slug}/extract/batch")
+        UPLOAD_ROUTES.add("/projects/{slug}/extract/batch")
         hooks.project_files.register(batches.file_keys)
         hooks.project_files.register(packages.file_keys)
         hooks.run_reaped["serving.BatchRun"].register(batches.emit)

@@ -15,7 +15,7 @@ from evaluation.runs.model_choices import model_choices
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.operations import operation
 from labeling.api.problems import Problem, field_problem, refusal_problem
-from labeling.api.schemas.base import Text
+from labeling.api.schemas import Text
 from labeling.models import Project, Split
 from slmstudio.errors import Refused
 from slmstudio.web.paging import page

@@ -11,7 +11,7 @@ from evaluation.inference.model_columns import ExternalModel
 from evaluation.inference.spec import MAX_CONCURRENCY
 from evaluation.models import Approval, Benchmark, Endpoint, EvalRun
 from evaluation.pipeline.report import figures
-from labeling.api.schemas.base import In, Number, Number_, Out, Text, Whole
+from labeling.api.schemas import In, Number, Number_, Out, Text, Whole
 from labeling.models import Split
 from slmstudio.runs.models import Status
 

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 #: the project in a URL
 Slug = Annotated[str, Path(...)]
 #: scope of every operation by (route, method); filled by ``app``
-SCOPE_OF: dict[tuple[str, str], str] = {}
+ROUTE_SCOPES: dict[tuple[str, str], str] = {}
 #: limit per network; tokens are too long to be guessed, so this limits noise only
 _INVALID_PER_MINUTE = 600
 
@@ -102,7 +102,7 @@ def _authorize_early(request: HttpRequest, who: RequestContext) -> RequestContex
     """
     match = request.resolver_match
     assert match is not None
-    scope = SCOPE_OF.get((match.route, request.method or ""))
+    scope = ROUTE_SCOPES.get((match.route, request.method or ""))
     if scope is None:  # the OpenAPI document, or an unknown method
         return who
     slug = match.kwargs.get("slug")

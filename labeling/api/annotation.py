@@ -5,36 +5,220 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
-from ninja import Router
+from ninja import Router, Status
+from pydantic import Field
 
 from labeling.annotation import services as annotation_services
+from labeling.annotation.payloads import MAX_FIELDS
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.operations import operation
 from labeling.api.problems import Problem, field_problem
-from labeling.api.schemas.annotation import (
-    NextIn,
-    NotSubmittedOut,
-    OpenedOut,
-    RestoreIn,
-    SavedOut,
-    SaveIn,
-    SkipIn,
-    TagsIn,
-    TagsOut,
+from labeling.api.schemas import (
+    In,
+    Items,
+    Json,
+    Key,
+    Moment,
+    Number,
+    Number_,
+    Out,
+    ProblemOut,
+    Problems,
+    State,
+    Text,
+    UserName,
+    Value,
+    Version,
+    problem_rows,
 )
-from labeling.api.schemas.comments import CommentIn, CommentOut, CommentsOut
-from labeling.api.serializers import comment_row, opened_row, problem_rows, saved_row
-from labeling.api.wire import answer, nothing
 from labeling.comments import services as comment_services
-from labeling.models import Comment, Document
+from labeling.form.merge import MISSING, MergeConflict
+from labeling.models import Comment, Document, Review
 from slmstudio.errors import Refused
 
 router = Router(tags=["labeling"])
+
+
+class NextIn(In):
+    """The position in the queue."""
+
+    after: Key | None = Field(
+        None, description="continue after this document; default: the user's unfinished documents first"
+    )
+
+
+class Proposed(Out):
+    """The pre-label of an open document."""
+
+    id: int
+    model: str
+    value: Json
+    confidence: dict[str, Any]
+
+
+class RejectionOut(Out):
+    """The reason of a rejection."""
+
+    by: str
+    reason: str
+    at: Moment = Field(validation_alias="created_at")
+
+    @staticmethod
+    def resolve_by(review: Review) -> str:
+        """The reviewer, whose account can be deleted."""
+        return review.reviewer.get_username() if review.reviewer else "a reviewer"
+
+
+class OpenedOut(Out):
+    """An open document. Send its ``version`` and ``schema_number`` with each save."""
+
+    id: int = Field(validation_alias="document.pk")
+    external_id: str = Field(validation_alias="document.external_id")
+    state: State = Field(validation_alias="document.state")
+    text: str = Field(validation_alias="document.text")
+    source: str = Field(validation_alias="document.source")
+    tags: list[str] = Field(validation_alias="document.tags")
+    holdout: bool = Field(validation_alias="document.holdout")
+    synthetic: bool = Field(validation_alias="document.synthetic")
+    skip_reason: str = Field(validation_alias="document.skip_reason")
+    instruction: str
+    schema_number: int = Field(validation_alias="schema_version.number")
+    version: int = Field(description="send it as base_version")
+    value: Json
+    evidence: dict[str, Any] = Field(description="spans in the text by field path")
+    submitted: bool
+    author: UserName | None
+    problems: Problems = Field(validation_alias="checks.problems", description="schema errors")
+    warnings: Problems = Field(
+        validation_alias="checks.warnings", description="violated rules, and values that are not in the text"
+    )
+    prediction: Proposed | None
+    rejection: RejectionOut | None
+    returned: str | None = Field(description="why a schema change returned it to the queue")
+    open_comments: int
+    own_only: bool = Field(validation_alias="is_blind", description="true if several annotators label it independently")
+    held_by: UserName | None = Field(validation_alias="locked_by_other", description="another user who has it open")
+    url: str = Field(validation_alias="document.get_absolute_url")
+
+    @staticmethod
+    def resolve_submitted(opened: annotation_services.OpenDocument) -> bool:
+        """Whether the label is."""
+        return bool(opened.annotation and opened.annotation.submitted)
+
+    @staticmethod
+    def resolve_returned(opened: annotation_services.OpenDocument) -> str | None:
+        """A sentence."""
+        return opened.document.requeue_reason or None
+
+
+class SaveIn(In):
+    """A label."""
+
+    value: Value = Field(description="the whole value under the schema")
+    base_version: Version = Field(description="the version that it is based on; 0 for the first")
+    schema_number: Number_ | None = Field(None, description="the schema version of the value; default: the newest")
+    evidence: dict[str, Any] = Field({}, max_length=5_000)
+    seconds: Number = Field(0, ge=0, le=86_400, description="seconds since the last save")
+    field_seconds: dict[str, Number] = Field({}, max_length=MAX_FIELDS)
+    prediction: Key | None = Field(None, description="the pre-label that it is based on")
+
+
+class ClashOut(Out):
+    """A field that two users changed; the value of this request stays."""
+
+    field: str = Field(validation_alias="path")
+    theirs: Json = None
+    absent: bool = Field(description="the other user removed it")
+
+    @staticmethod
+    def resolve_theirs(conflict: MergeConflict) -> Any:
+        """Null if it is absent."""
+        return None if conflict.theirs is MISSING else conflict.theirs
+
+    @staticmethod
+    def resolve_absent(conflict: MergeConflict) -> bool:
+        """Tells it from null."""
+        return conflict.theirs is MISSING
+
+
+class SavedOut(Out):
+    """The result of a save. ``merged``: fields with the values of another user who changed them since."""
+
+    version: int = Field(description="send it as base_version of the next save")
+    schema_number: int = Field(validation_alias="schema_version.number")
+    state: State
+    submitted: bool
+    approved: bool
+    value: Json
+    valid: bool = Field(validation_alias="checks.valid")
+    problems: Problems = Field(validation_alias="checks.problems")
+    warnings: Problems = Field(validation_alias="checks.warnings")
+    merged: list[str]
+    merged_with: str
+    clashes: list[ClashOut] = Field(validation_alias="conflicts")
+
+
+class NotSubmittedOut(ProblemOut):
+    """Why a label was not submitted. It was saved as a draft: ``saved``."""
+
+    saved: SavedOut | None = None
+
+
+class SkipIn(In):
+    """Why a document cannot be labeled."""
+
+    reason: Text = Field(min_length=1, max_length=300)
+
+
+class TagsIn(In):
+    """The failure tags of a document."""
+
+    tags: list[Text] = Field(max_length=100)
+
+
+class TagsOut(Out):
+    """The tags in the order of the vocabulary."""
+
+    tags: list[str]
+
+
+class RestoreIn(In):
+    """The revision to restore."""
+
+    revision: Key
+    base_version: Version
+
+
+class CommentIn(In):
+    """A comment on a document or field."""
+
+    text: Text = Field(min_length=1, max_length=4_000)
+    field: Text = Field(
+        "", max_length=300, description="a path, for example line_items[0].amount; default: the document"
+    )
+
+
+class CommentOut(Out):
+    """A comment."""
+
+    id: int
+    user: UserName | None
+    field: str = Field(validation_alias="path")
+    text: str
+    created_at: Moment
+    resolved_at: Moment | None
+    resolved_by: UserName | None
+
+
 _NOT_NOW = {409: NotSubmittedOut, 422: NotSubmittedOut}
 
 
-@router.post("/queue/next", summary="Open the next document", **operation("label", OpenedOut, 400, also={204: None}))
-def next_document(request: HttpRequest, slug: Slug, body: NextIn) -> HttpResponse:
+@router.post(
+    "/queue/next",
+    summary="Open the next document",
+    **operation("label", OpenedOut, 400, also={204: None}, is_sparse=True),
+)
+def next_document(request: HttpRequest, slug: Slug, body: NextIn) -> Any:
     """Opens the next document of the user's queue and locks it for ten minutes; 204 if the queue is empty.
 
     Two users never get the same document.
@@ -45,44 +229,46 @@ def next_document(request: HttpRequest, slug: Slug, body: NextIn) -> HttpRespons
         project=project, user=user, after=body.after, rows=annotation_services.with_open_data()
     )
     if document is None:
-        return nothing()
+        return HttpResponse(status=204)
     document.project = project
-    return answer(opened_row(annotation_services.open_document(document=document, user=user), user))
+    return Status(200, annotation_services.open_document(document=document, user=user))
 
 
-@router.post("/documents/{int:pk}/open", summary="Open a document", **operation("label", OpenedOut))
-def open_document(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
+@router.post("/documents/{int:pk}/open", summary="Open a document", **operation("label", OpenedOut, is_sparse=True))
+def open_document(request: HttpRequest, slug: Slug, pk: int) -> Any:
     """Opens a document and locks it for ten minutes; opening it again extends the lock. `held_by` names another user
     who has it open.
     """
     document = object_of(request, annotation_services.with_open_data(), pk=pk)
-    user = caller(request).user
-    return answer(opened_row(annotation_services.open_document(document=document, user=user), user))
+    return annotation_services.open_document(document=document, user=caller(request).user)
 
 
 @router.post("/documents/{int:pk}/release", summary="Release a document", **operation("label", None, status=204))
-def release(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
+def release(request: HttpRequest, slug: Slug, pk: int) -> Any:
     """Unlocks a document, so other users can open it."""
     document = object_of(request, Document.objects.only_key(), pk=pk)
     annotation_services.release_lock(document=document, user=caller(request).user)
-    return nothing()
+    return HttpResponse(status=204)
 
 
-@router.put("/documents/{int:pk}/draft", summary="Save a draft", **operation("label", SavedOut, 400, 413, 422))
-def save_draft(request: HttpRequest, slug: Slug, pk: int, body: SaveIn) -> HttpResponse:
+@router.put(
+    "/documents/{int:pk}/draft", summary="Save a draft", **operation("label", SavedOut, 400, 413, is_sparse=True)
+)
+def save_draft(request: HttpRequest, slug: Slug, pk: int, body: SaveIn) -> Any:
     """Saves a draft, which can be invalid. Changes of other users since are merged by field."""
     project = project_of(request)
     try:
-        saved = annotation_services.save_draft(**_save(project, pk, caller(request).user, body))
+        return annotation_services.save_draft(**_save(project, pk, caller(request).user, body))
     except Document.DoesNotExist as error:
         raise Http404 from error
-    return answer(saved_row(saved))
 
 
 @router.post(
-    "/documents/{int:pk}/submit", summary="Submit a label", **operation("label", SavedOut, 400, 413, also=_NOT_NOW)
+    "/documents/{int:pk}/submit",
+    summary="Submit a label",
+    **operation("label", SavedOut, 400, 413, also=_NOT_NOW, is_sparse=True),
 )
-def submit(request: HttpRequest, slug: Slug, pk: int, body: SaveIn) -> HttpResponse:
+def submit(request: HttpRequest, slug: Slug, pk: int, body: SaveIn) -> Any:
     """Submits a label. 422 if it is invalid under the schema, or if a value is not in the text or an invariant does not
     hold and `evidence` does not confirm it: `errors` has a message per field. Omitted optional fields mean that the
     document has no such value. 409 if another user changed the label, or the schema changed. In both cases the label
@@ -97,25 +283,19 @@ def submit(request: HttpRequest, slug: Slug, pk: int, body: SaveIn) -> HttpRespo
         rows = problem_rows(error.problems)
         names = ", ".join(str(row["field"] or "the value") for row in rows[:3])
         detail = f"The label has errors ({names}), so it was saved as a draft and not submitted."
-        raise Problem(422, detail, rows[:200], {"saved": saved_row(error.saved)}) from error
+        raise Problem(422, detail, rows[:200], _saved(error.saved)) from error
     if not saved.submitted:
-        raise Problem(409, _rejection_detail(saved, body), more={"saved": saved_row(saved)})
-    return answer(saved_row(saved))
+        raise Problem(409, _rejection_detail(saved, body), more=_saved(saved))
+    return saved
+
+
+def _saved(saved: annotation_services.SaveResult) -> dict[str, Any]:
+    return {"saved": SavedOut.model_validate(saved).model_dump(exclude_unset=True)}
 
 
 def _save(project: Any, pk: int, user: User, body: SaveIn) -> dict[str, Any]:
     """The arguments of a save, with the id of the document only: the service reads the row after it locked it."""
-    return {
-        "document": Document(pk=pk, project=project),
-        "user": user,
-        "value": body.value,
-        "evidence": body.evidence,
-        "base_version": body.base_version,
-        "seconds": body.seconds,
-        "schema_number": body.schema_number,
-        "prediction": body.prediction,
-        "field_seconds": body.field_seconds,
-    }
+    return {"document": Document(pk=pk, project=project), "user": user, **body.model_dump()}
 
 
 def _rejection_detail(saved: annotation_services.SaveResult, body: SaveIn) -> str:
@@ -130,34 +310,38 @@ def _rejection_detail(saved: annotation_services.SaveResult, body: SaveIn) -> st
 @router.post(
     "/documents/{int:pk}/skip", summary="Skip a document", **operation("label", None, 400, 409, 422, status=204)
 )
-def skip(request: HttpRequest, slug: Slug, pk: int, body: SkipIn) -> HttpResponse:
+def skip(request: HttpRequest, slug: Slug, pk: int, body: SkipIn) -> Any:
     """Removes a document from the queue, with the reason why it cannot be labeled."""
     document = object_of(request, Document.objects.without_text(), pk=pk)
     try:
         annotation_services.skip(document=document, user=caller(request).user, reason=body.reason)
     except Refused as refusal:
         raise Problem(409, str(refusal)) from refusal
-    return nothing()
+    return HttpResponse(status=204)
 
 
 @router.put(
     "/documents/{int:pk}/tags", summary="Update the tags of a document", **operation("label", TagsOut, 400, 422)
 )
-def flag(request: HttpRequest, slug: Slug, pk: int, body: TagsIn) -> HttpResponse:
+def flag(request: HttpRequest, slug: Slug, pk: int, body: TagsIn) -> Any:
     """Sets the failure tags of a document."""
     document = object_of(request, Document.objects.without_text(), pk=pk)
     try:
-        return answer({"tags": annotation_services.flag(document=document, user=caller(request).user, tags=body.tags)})
+        return {"tags": annotation_services.flag(document=document, user=caller(request).user, tags=body.tags)}
     except Refused as refusal:
         raise field_problem("tags", str(refusal)) from refusal
 
 
-@router.post("/documents/{int:pk}/restore", summary="Restore a revision", **operation("label", SavedOut, 400, 409, 422))
-def restore(request: HttpRequest, slug: Slug, pk: int, body: RestoreIn) -> HttpResponse:
+@router.post(
+    "/documents/{int:pk}/restore",
+    summary="Restore a revision",
+    **operation("label", SavedOut, 400, 409, is_sparse=True),
+)
+def restore(request: HttpRequest, slug: Slug, pk: int, body: RestoreIn) -> Any:
     """Saves the value of an earlier revision as a new draft of the user."""
     document = object_of(request, Document.objects.without_text(), pk=pk)
     try:
-        saved = annotation_services.restore(
+        return annotation_services.restore(
             document=document,
             user=caller(request).user,
             revision_id=body.revision,
@@ -165,15 +349,13 @@ def restore(request: HttpRequest, slug: Slug, pk: int, body: RestoreIn) -> HttpR
         )
     except Refused as refusal:
         raise Problem(409, str(refusal)) from refusal
-    return answer(saved_row(saved))
 
 
-@router.get("/documents/{int:pk}/comments", summary="List comments", **operation("read", CommentsOut))
-def comments(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
+@router.get("/documents/{int:pk}/comments", summary="List comments", **operation("read", Items[CommentOut]))
+def comments(request: HttpRequest, slug: Slug, pk: int) -> Any:
     """The comments on a document, open and resolved."""
     document = object_of(request, Document.objects.only_key(), pk=pk)
-    rows = Comment.objects.filter(document=document).select_related("user", "resolved_by").order_by("pk")
-    return answer({"items": [comment_row(row) for row in rows]})
+    return {"items": document.comments.select_related("user", "resolved_by").order_by("pk")}
 
 
 @router.post(
@@ -181,7 +363,7 @@ def comments(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
     summary="Create a comment",
     **operation("label", CommentOut, 400, 422, status=201),
 )
-def add_comment(request: HttpRequest, slug: Slug, pk: int, body: CommentIn) -> HttpResponse:
+def add_comment(request: HttpRequest, slug: Slug, pk: int, body: CommentIn) -> Any:
     """Comments on a document or a field; `@name` notifies a member."""
     document = object_of(request, Document.objects.without_text(), pk=pk)
     try:
@@ -189,7 +371,7 @@ def add_comment(request: HttpRequest, slug: Slug, pk: int, body: CommentIn) -> H
     except Refused as refusal:
         about_field = body.field and " field" in str(refusal)
         raise field_problem("field" if about_field else "text", str(refusal)) from refusal
-    return answer(comment_row(comment), 201)
+    return Status(201, comment)
 
 
 @router.post(
@@ -197,13 +379,13 @@ def add_comment(request: HttpRequest, slug: Slug, pk: int, body: CommentIn) -> H
     summary="Resolve a comment",
     **operation("label", CommentOut, 409),
 )
-def resolve_comment(request: HttpRequest, slug: Slug, pk: int, comment: int) -> HttpResponse:
+def resolve_comment(request: HttpRequest, slug: Slug, pk: int, comment: int) -> Any:
     """Marks a comment as resolved."""
     document = object_of(request, Document.objects.only_key(), pk=pk)
-    row = get_object_or_404(Comment.objects.select_related("user"), document=document, pk=comment)
+    row: Comment = get_object_or_404(document.comments.select_related("user"), pk=comment)
     try:
         comment_services.resolve(comment=row, user=caller(request).user)
     except Refused as refusal:
         raise Problem(409, str(refusal)) from refusal
     row.refresh_from_db()
-    return answer(comment_row(row))
+    return row

@@ -19,7 +19,6 @@ from labeling.api import (
     annotation,
     datasets,
     documents,
-    import_previews,
     imports,
     predictions,
     problems,
@@ -29,7 +28,7 @@ from labeling.api import (
     webhooks,
 )
 from labeling.api.operations import status_text
-from labeling.api.routers import FILES_AT, more_routers
+from labeling.api.routers import UPLOAD_ROUTES, more_routers
 from labeling.api.wire import JSON, ExactParser, ExactRenderer
 from labeling.imports.uploads import MAX_UPLOAD
 from labeling.integrations.tokens import SCOPES
@@ -74,7 +73,6 @@ _ROUTERS = [
     (_PROJECT, annotation.router),
     (_PROJECT, review.router),
     (f"{_PROJECT}/imports", imports.router),
-    (f"{_PROJECT}/imports", import_previews.router),
     (f"{_PROJECT}/predictions", predictions.router),
     (f"{_PROJECT}/datasets", datasets.router),
     (_PROJECT, datasets.project_router),
@@ -86,7 +84,7 @@ for _prefix, _router in [*_ROUTERS, *more_routers.call()]:
         _route = f"{PREFIX}{_prefix}{_path}".strip("/").replace("{", "<").replace("}", ">")
         for _operation in _view.operations:
             _scope = (_operation.openapi_extra or {})["x-scope"]
-            access.SCOPE_OF.update({(_route, _method): _scope for _method in _operation.methods})
+            access.ROUTE_SCOPES.update({(_route, _method): _scope for _method in _operation.methods})
     api.add_router(_prefix, _router)
 _FILE_HANDLERS = [f"django.core.files.uploadhandler.{name}FileUploadHandler" for name in ("Memory", "Temporary")]
 
@@ -207,7 +205,7 @@ def _url(pattern: Any) -> URLPattern:
         return response
 
     view.csrf_exempt = True  # type: ignore[attr-defined]  # access.Browser checks the CSRF token
-    if address.removeprefix(PREFIX) in FILES_AT:
+    if address.removeprefix(PREFIX) in UPLOAD_ROUTES:
         view = takes_files(MAX_UPLOAD + AROUND_FILES, *_FILE_HANDLERS, check=_may_send_files)(view)
     return path(f"v1/{pattern.pattern}", login_not_required(view), name=f"api_{pattern.name}")
 

@@ -2,23 +2,22 @@
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
-from django.http.response import HttpResponseBase
-from ninja import Query, Router
+from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
+from ninja import Query, Router, Status
+from pydantic import Field
 
 from labeling.api.access import Slug, caller, object_of, project_of
-from labeling.api.documents import chosen
+from labeling.api.documents import DocumentFilters, chosen
 from labeling.api.operations import operation
 from labeling.api.problems import Problem, field_problem
-from labeling.api.schemas.datasets import DatasetOut, DatasetsOut, FreezeIn, FreezeRunOut, ProgressOut
-from labeling.api.schemas.documents import DocumentFilters
-from labeling.api.wire import answer, at
+from labeling.api.schemas import In, Items, Moment, Number, Out, State, Text, UserName, Whole
 from labeling.datasets import export as dataset_export
 from labeling.datasets import freeze as freeze_module
 from labeling.datasets.formats.base import Format
 from labeling.datasets.formats.registry import FORMATS
 from labeling.datasets.freeze_rules import Rules
-from labeling.models import DatasetVersion, Document, DocumentState, FreezeRun, Gold
+from labeling.datasets.near_duplicates import HIGHEST, LOWEST, THRESHOLD
+from labeling.models import DatasetVersion, DocumentState, FreezeRun, Gold
 from labeling.models.documents import QUEUE
 from slmstudio.access import Action, may
 from slmstudio.errors import Refused
@@ -32,16 +31,82 @@ else:
 _FILES = ("application/jsonl", "text/csv", "application/json", "application/zip")
 
 
-@router.get("", summary="List dataset versions", **operation("read", DatasetsOut))
-def datasets(request: HttpRequest, slug: Slug) -> HttpResponse:
+class ProgressOut(Out):
+    """The labeling progress."""
+
+    documents: int
+    states: dict[str, int]
+    labelled: int
+    gold: int
+    holdout: int
+    disputed: int
+    left: int = Field(description="documents in the queue")
+
+
+class FreezeIn(In):
+    """The rules of a dataset version. Shares from 0 to 1."""
+
+    seed: Whole = Field(17, ge=0, lt=2**31)
+    validation_share: Number = Field(0.1, ge=0, le=0.5)
+    holdout_share: Number = Field(0.2, ge=0, le=0.9)
+    similarity: Number = Field(THRESHOLD, ge=LOWEST, le=HIGHEST, description="similarity threshold for near-duplicates")
+    group_by: Text = Field("", max_length=200, description="source, or metadata.<key>: groups stay in one split")
+    large_families: Literal["", "whole", "spread"] = Field(
+        "",
+        description="families with 10% or more of all documents: hold out one whole, or spread each across the splits",
+    )
+    stratify: Text = Field("", max_length=300, description="tags, or a field with a fixed set of values")
+    states: list[State] = Field([], max_length=10)
+    origins: list[Literal["human", "prelabelled", "imported", "synthetic"]] = Field([], max_length=10)
+    tags: list[Text] = Field([], max_length=100, description="only documents with one of these")
+    without_tags: list[Text] = Field([], max_length=100)
+    silver: Literal["", "agreement", "confidence"] = Field(
+        "", description="pre-labels of unlabeled documents that become silver labels, for training only"
+    )
+    silver_confidence: Number = Field(0.95, ge=0, le=1, description="lowest confidence of any field of a silver label")
+    most: Whole | None = Field(None, ge=2, lt=2**31, description="maximum for training and validation")
+
+
+class DatasetOut(Out):
+    """A dataset version."""
+
+    number: int
+    schema_number: int = Field(validation_alias="schema_version.number")
+    instruction: str
+    seed: int
+    rules: dict[str, Any]
+    sha256: str
+    holdout_sha256: str
+    counts: dict[str, Any]
+    created_by: UserName | None
+    created_at: Moment
+    url: str = Field(validation_alias="get_absolute_url")
+
+
+class FreezeRunOut(Out):
+    """A background freeze. ``dataset`` is set when it is done."""
+
+    id: int
+    status: str
+    stage: str
+    error: str
+    unchanged: bool = Field(description="nothing changed; dataset is the existing version")
+    dataset: int | None
+
+    @staticmethod
+    def resolve_dataset(run: FreezeRun) -> int | None:
+        """The number of the version."""
+        return run.dataset.number if run.dataset is not None else None
+
+
+@router.get("", summary="List dataset versions", **operation("read", Items[DatasetOut]))
+def datasets(request: HttpRequest, slug: Slug) -> Any:
     """The dataset versions of the project, newest first."""
-    project = project_of(request)
-    rows = project.datasets.select_related("schema_version", "created_by").order_by("-number")
-    return answer({"items": [_out(project, row) for row in rows]})
+    return {"items": project_of(request).datasets.for_page()}
 
 
 @router.post("", summary="Freeze a dataset version", **operation("curate", FreezeRunOut, 400, status=202))
-def freeze(request: HttpRequest, slug: Slug, body: FreezeIn) -> HttpResponse:
+def freeze(request: HttpRequest, slug: Slug, body: FreezeIn) -> Any:
     """Freezes the labeled documents in the background. Use the `id` of the response to read its progress."""
     project = project_of(request)
     values = body.model_dump()
@@ -51,22 +116,19 @@ def freeze(request: HttpRequest, slug: Slug, body: FreezeIn) -> HttpResponse:
         run = freeze_module.start_freeze(project=project, user=caller(request).user, rules=Rules(**rules), **shares)
     except Refused as refusal:
         raise field_problem(refusal.field, refusal.message) from refusal
-    return answer(_run(run), 202)
+    return Status(202, run)
 
 
 @router.get("/freezes/{int:pk}", summary="Get a freeze", **operation("read", FreezeRunOut))
-def freeze_run(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
+def freeze_run(request: HttpRequest, slug: Slug, pk: int) -> Any:
     """The state of a freeze; `dataset` is the version number when it is done."""
-    run = object_of(request, FreezeRun.objects.select_related("dataset"), pk=pk)
-    return answer(_run(run))
+    return object_of(request, FreezeRun.objects.select_related("dataset"), pk=pk)
 
 
 @router.get("/{int:number}", summary="Get a dataset version", **operation("read", DatasetOut))
-def dataset(request: HttpRequest, slug: Slug, number: int) -> HttpResponse:
+def dataset(request: HttpRequest, slug: Slug, number: int) -> Any:
     """A version: its hashes, counts and rules."""
-    version = object_of(request, DatasetVersion.objects.for_page(), number=number)
-    project = version.project
-    return answer(_out(project, version))
+    return object_of(request, DatasetVersion.objects.for_page(), number=number)
 
 
 @router.get("/{int:number}/export", summary="Export a dataset version", **operation("read", None, files=_FILES))
@@ -119,52 +181,21 @@ def export(
 
 
 @project_router.get("/progress", summary="Get the progress", **operation("read", ProgressOut))
-def progress(request: HttpRequest, slug: Slug) -> HttpResponse:
+def progress(request: HttpRequest, slug: Slug) -> Any:
     """Counts of documents by state, and of gold labels, hold-out documents and conflicts."""
     project = project_of(request)
-    rows = Document.objects.filter(project=project)
-    states = rows.counts_by_state()
-    return answer(
-        {
-            "documents": sum(states.values()),
-            "states": {state: states.get(state, 0) for state in DocumentState.values},
-            "labelled": sum(states.get(state, 0) for state in (DocumentState.SUBMITTED, DocumentState.APPROVED)),
-            "gold": Gold.objects.current(project).count(),
-            **rows.progress(),
-            "left": sum(states.get(state, 0) for state in QUEUE),
-        }
-    )
+    states = project.documents.counts_by_state()
+    return {
+        "documents": sum(states.values()),
+        "states": {state: states.get(state, 0) for state in DocumentState.values},
+        "labelled": sum(states.get(state, 0) for state in (DocumentState.SUBMITTED, DocumentState.APPROVED)),
+        "gold": Gold.objects.current(project).count(),
+        **project.documents.progress(),
+        "left": sum(states.get(state, 0) for state in QUEUE),
+    }
 
 
 def _file(pieces: Any, parts: tuple[str, ...], shape: Format) -> StreamingHttpResponse:
     sent = StreamingHttpResponse(pieces, content_type=shape.content_type)
     sent["Content-Disposition"] = f'attachment; filename="{dataset_export.file_name(parts, shape)}"'
     return sent
-
-
-def _out(project: Any, row: DatasetVersion) -> dict[str, Any]:
-    row.project = project
-    return {
-        "number": row.number,
-        "schema_number": row.schema_version.number,
-        "instruction": row.instruction,
-        "seed": row.seed,
-        "rules": row.rules,
-        "sha256": row.sha256,
-        "holdout_sha256": row.holdout_sha256,
-        "counts": row.counts,
-        "created_by": row.created_by.get_username() if row.created_by is not None else None,
-        "created_at": at(row.created_at),
-        "url": row.get_absolute_url(),
-    }
-
-
-def _run(run: FreezeRun) -> dict[str, Any]:
-    return {
-        "id": run.pk,
-        "status": run.status,
-        "stage": run.stage,
-        "error": run.error,
-        "unchanged": run.unchanged,
-        "dataset": run.dataset.number if run.dataset is not None else None,
-    }

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from labeling.api.schemas.base import ProblemOut
+from labeling.api.schemas import ProblemOut
 from labeling.integrations.tokens import ACTIONS
 
 _STATUS_TEXTS = {
@@ -27,16 +27,19 @@ def operation(
     status: int = 200,
     also: Mapping[int, Any] | None = None,
     files: Sequence[str] = (),
+    is_sparse: bool = False,
     **extra: Any,
 ) -> dict[str, Any]:
     """The arguments of an operation: its scope, response and errors.
 
     ``more``: further error statuses than 401, 403, 404, 422 and 429; ``also``: statuses with another response;
-    ``files``: content types of a response that is not JSON; ``extra``: further keys of the OpenAPI operation.
+    ``files``: content types of a response that is not JSON; ``is_sparse``: the response omits optional members that are
+    not set; ``extra``: further keys of the OpenAPI operation.
     """
     codes = sorted({401, 403, 404, 422, 429, *more})
     return {
         "by_alias": True,
+        "exclude_unset": is_sparse,
         "response": {status: ok, **dict.fromkeys(codes, ProblemOut), **(also or {})},
         "openapi_extra": {
             "x-scope": scope,

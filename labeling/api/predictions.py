@@ -1,27 +1,70 @@
 """Predictions of external models. They pre-fill the form, and never become gold labels automatically."""
 
 from collections import Counter
-from typing import Any
+from typing import Annotated, Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from ninja import Router
+from pydantic import Field, StringConstraints
 
 from labeling.annotation import predictions as service
 from labeling.api.access import Slug, caller, project_of
 from labeling.api.operations import operation
 from labeling.api.problems import Problem, field_problem
-from labeling.api.schemas.predictions import PredictedOut, PredictionIn, PredictionsIn
-from labeling.api.wire import answer
-from labeling.models import Document, Project
+from labeling.api.schemas import In, Json, Key, Number, Number_, Out, RowOrField, Text
+from labeling.models import Project
 from slmstudio.contract.json_text import dumps
 
 router = Router(tags=["predictions"])
 #: of sources, to tell them from runs of the application
 SOURCE_PREFIX = "api:"
+MAX_PREDICTIONS = 1_000
+MAX_ERRORS = 100
 
 
-@router.post("", summary="Send predictions", **operation("import", PredictedOut, 400, 413))
-def add_predictions(request: HttpRequest, slug: Slug, body: PredictionsIn) -> HttpResponse:
+class PredictionIn(In):
+    """A prediction for a document, given by ``document`` or ``external_id``."""
+
+    document: Key | None = None
+    external_id: Text | None = Field(None, max_length=200)
+    value: Json = Field(None, description="the value, unless raw is given")
+    raw: Text | None = Field(None, max_length=1_000_000, description="the completion")
+    confidence: dict[str, Annotated[Number, Field(ge=0, le=1)]] = Field({}, max_length=5_000)
+    seconds: Number = Field(0, ge=0, le=86_400)
+
+    def error(self) -> str:
+        """Why it is invalid; "" where it is not."""
+        if (self.document is None) == (self.external_id is None):
+            return "give either document or external_id"
+        return "give either value or raw" if (self.value is None) == (self.raw is None) else ""
+
+
+class PredictionsIn(In):
+    """Predictions of a model. A source has one prediction per document; repetitions change nothing."""
+
+    model: Annotated[Text, StringConstraints(strip_whitespace=True)] = Field(
+        min_length=1, max_length=200, description="the name of the model"
+    )
+    source: Annotated[Text, StringConstraints(strip_whitespace=True)] = Field(
+        min_length=1, max_length=150, description="run that created the predictions"
+    )
+    schema_number: Number_ | None = Field(None, description="default: the newest")
+    predictions: list[PredictionIn] = Field(min_length=1, max_length=MAX_PREDICTIONS)
+
+
+class PredictedOut(Out):
+    """Counts of predictions; each is in one of the first four."""
+
+    written: int
+    repeated: int = Field(description="the source has one for the document")
+    held_out: int = Field(description="hold-out documents get none")
+    gone: int = Field(description="the document does not exist")
+    unusable: int = Field(description="written predictions that are not a JSON object, so they cannot fill the form")
+    errors: list[RowOrField] = Field(description="rows with an unknown document")
+
+
+@router.post("", summary="Send predictions", **operation("import", PredictedOut, 400, 413, is_sparse=True))
+def add_predictions(request: HttpRequest, slug: Slug, body: PredictionsIn) -> Any:
     """Stores predictions for up to 1,000 documents. Hold-out documents get none; a random share is withheld from
     annotators; values that are invalid under the schema are stored and marked.
     """
@@ -32,9 +75,10 @@ def add_predictions(request: HttpRequest, slug: Slug, body: PredictionsIn) -> Ht
         if version is None:
             raise field_problem("schema_number", f"There is no schema version {body.schema_number}.")
     keys = _keys(project, body.predictions)
+    rows = list(zip(body.predictions, keys, strict=True))
     missing = [
         {"row": row, "id": item.external_id or str(item.document), "message": "this document does not exist"}
-        for row, (item, key) in enumerate(zip(body.predictions, keys, strict=True), 1)
+        for row, (item, key) in enumerate(rows, 1)
         if key is None
     ]
     recorded = service.receive(
@@ -42,23 +86,23 @@ def add_predictions(request: HttpRequest, slug: Slug, body: PredictionsIn) -> Ht
         user=caller(request).user,
         schema_version=version,
         proposals=[
-            service.PredictionInput(key, _raw(item), item.confidence, item.seconds)
-            for item, key in zip(body.predictions, keys, strict=True)
+            service.PredictionInput(
+                key, dumps(item.value) if item.raw is None else item.raw, item.confidence, item.seconds
+            )
+            for item, key in rows
             if key is not None
         ],
         model=body.model,
         source=f"{SOURCE_PREFIX}{body.source}",
     )
-    return answer(
-        {
-            "written": recorded.written,
-            "repeated": recorded.repeated,
-            "held_out": recorded.held_out,
-            "gone": recorded.gone + len(missing),
-            "unusable": recorded.unusable,
-            "errors": missing[:100],
-        }
-    )
+    return {
+        "written": recorded.written,
+        "repeated": recorded.repeated,
+        "held_out": recorded.held_out,
+        "gone": recorded.gone + len(missing),
+        "unusable": recorded.unusable,
+        "errors": missing[:MAX_ERRORS],
+    }
 
 
 def _keys(project: Project, items: list[PredictionIn]) -> list[int | None]:
@@ -67,37 +111,21 @@ def _keys(project: Project, items: list[PredictionIn]) -> list[int | None]:
     Raises:
         Problem: an item lacks a document or value, or two are for the same document.
     """
-    errors: list[dict[str, Any]] = []
-    for row, item in enumerate(items, 1):
-        if (item.document is None) == (item.external_id is None):
-            errors.append({"row": row, "message": "give either document or external_id"})
-        elif (item.value is None) == (item.raw is None):
-            errors.append({"row": row, "message": "give either value or raw"})
-    if errors:
-        raise Problem(422, f"Row {errors[0]['row']}: {errors[0]['message']}.", errors[:100])
-    documents = Document.objects.filter(project=project)
+    _check_rows([item.error() for item in items])
     names = [item.external_id for item in items if item.external_id is not None]
-    by_name = dict(documents.filter(external_id__in=names).values_list("external_id", "pk")) if names else {}
+    by_name = dict(project.documents.filter(external_id__in=names).values_list("external_id", "pk")) if names else {}
     numbers = [item.document for item in items if item.document is not None]
-    existing = set(documents.filter(pk__in=numbers).values_list("pk", flat=True)) if numbers else set()
+    by_key = {pk: pk for pk in project.documents.filter(pk__in=numbers).values_list("pk", flat=True)} if numbers else {}
     keys = [
-        by_name.get(item.external_id)
-        if item.external_id is not None
-        else item.document
-        if item.document in existing
-        else None
+        by_key.get(item.document) if item.external_id is None else by_name.get(item.external_id)  # type: ignore[arg-type]
         for item in items
     ]
-    seen = Counter(key for key in keys if key is not None)
-    repeated = [
-        {"row": row, "message": "another row is for the same document"}
-        for row, key in enumerate(keys, 1)
-        if key is not None and seen[key] > 1
-    ]
-    if repeated:
-        raise Problem(422, f"Row {repeated[0]['row']}: {repeated[0]['message']}.", repeated[:100])
+    counts = Counter(key for key in keys if key is not None)
+    _check_rows(["another row is for the same document" if key and counts[key] > 1 else "" for key in keys])
     return keys
 
 
-def _raw(item: PredictionIn) -> str:
-    return item.raw if item.raw is not None else dumps(item.value)
+def _check_rows(messages: list[str]) -> None:
+    errors = [{"row": row, "message": message} for row, message in enumerate(messages, 1) if message]
+    if errors:
+        raise Problem(422, f"Row {errors[0]['row']}: {errors[0]['message']}.", errors[:MAX_ERRORS])

@@ -10,4 +10,4 @@ if TYPE_CHECKING:
 #: -> prefix below /api/v1, and a router; its operations have the arguments of ``operations.operation``
 more_routers: "Hook[[], tuple[str, Router]]" = Hook()
 #: addresses of operations that accept files, without the prefix
-FILES_AT = {"/projects/{slug}/imports", "/projects/{slug}/imports/preview"}
+UPLOAD_ROUTES = {"/projects/{slug}/imports", "/projects/{slug}/imports/preview"}

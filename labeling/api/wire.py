@@ -9,7 +9,7 @@ from django.utils.datastructures import MultiValueDict
 from ninja.parser import Parser
 from ninja.renderers import BaseRenderer
 
-from slmstudio.contract.json_text import dumps, loads, text_fits
+from slmstudio.contract.json_text import dumps, loads
 
 JSON = "application/json"
 
@@ -37,20 +37,10 @@ class ExactRenderer(BaseRenderer):
 
 
 def answer(data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> HttpResponse:
-    """A JSON response. The schemas only document it: responses are not validated."""
+    """A JSON response of an operation that does not let ninja serialize it."""
     return HttpResponse(dumps(data), status=status, content_type=JSON, headers=dict(headers or {}))
-
-
-def nothing() -> HttpResponse:
-    """A 204 response."""
-    return HttpResponse(status=204)
 
 
 def at(moment: datetime | None) -> str | None:
     """A time in ISO 8601, in UTC."""
     return None if moment is None else moment.isoformat()
-
-
-def clean(text: str) -> bool:
-    """Whether UTF-8 and the database can represent a text."""
-    return text_fits(text)

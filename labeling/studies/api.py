@@ -9,7 +9,7 @@ from pydantic import Field
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.operations import operation
 from labeling.api.problems import field_problem, refusal_problem
-from labeling.api.schemas.base import In, Out, Text
+from labeling.api.schemas import In, Out, Text
 from labeling.api.wire import answer
 from labeling.models import Study
 from labeling.studies import services

@@ -11,7 +11,7 @@ from pydantic import Field
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.operations import operation
 from labeling.api.problems import Problem, field_problem
-from labeling.api.schemas.base import Flag, Out, Text
+from labeling.api.schemas import Flag, Out, Text
 from labeling.api.wire import answer, at
 from serving.batches import services
 from serving.models import BatchRun

@@ -11,7 +11,7 @@ from evaluation.models import GateReport
 from labeling.api.access import Slug, caller, project_of
 from labeling.api.operations import operation
 from labeling.api.problems import Problem, field_problem
-from labeling.api.schemas.base import In, Number, Out, Text, Whole
+from labeling.api.schemas import In, Number, Out, Text, Whole
 from labeling.api.wire import answer, at
 from serving.comparisons import queries, services
 from serving.comparisons.labels import Measure, Method
