@@ -16,7 +16,7 @@ from evaluation.runs import run_documents
 from evaluation.scores.score_view import ScoreView
 from labeling.datasets import queries as dataset_queries
 from labeling.datasets import splits
-from labeling.datasets.warnings import FEW, dataset_warnings
+from labeling.datasets.queries import FEW, dataset_warnings
 from labeling.models import Contract, DatasetVersion, Document, Project, Split, Study
 from labeling.studies.kinds import Choices, Stopped, StudyKind, StudySpec, no_dataset
 from slmstudio.contract.json_text import dumps

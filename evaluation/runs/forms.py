@@ -10,7 +10,7 @@ from evaluation.models import EvalRun
 from evaluation.runs import services
 from evaluation.runs.model_choices import EXTERNAL, model_choices
 from evaluation.widgets import number_input, select
-from labeling.datasets.warnings import FEW, dataset_warnings
+from labeling.datasets.queries import FEW, dataset_warnings
 from labeling.models import Contract, DatasetVersion, Project, Split
 
 

@@ -8,7 +8,6 @@ not in their text, and ``not_copied`` has the fields whose values need not be th
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from labeling.datasets.splits import TRAIN, VALIDATION
@@ -128,13 +127,12 @@ def absent_key(artifact_key: str) -> str:
     return f"{artifact_key.rpartition('/')[0]}/absent_values.jsonl"
 
 
-def absent_values(dataset: DatasetVersion, *, field: str, start: int, count: int) -> tuple[list[dict[str, Any]], int]:
-    """Gold values that are not in their text (``{"document", "id", "split", "field", "gold"}``), from number ``start``,
-    and the number that is listed. ``field``: a pattern, or "" for all.
+def absent_values(dataset: DatasetVersion, field: str = "") -> list[dict[str, Any]]:
+    """The listed gold values that are not in their text (``{"document", "id", "split", "field", "gold"}``); of a field
+    (its pattern), or of all.
     """
     path = artifacts.local_path(absent_key(dataset.artifact_key))
     if not path.is_file():
-        return [], 0
+        return []
     with path.open("rb") as file:
-        rows = [row for row in map(loads, file) if not field or row["field"] == field]
-    return list(islice(rows, start, start + count)), len(rows)
+        return [row for row in map(loads, file) if not field or row["field"] == field]

@@ -90,7 +90,7 @@ def family_counts(collected: FreezeCandidates, plan: splits.SplitAssignment) -> 
     """What a version stores of its families: of each split its documents, families and the documents of the largest;
     and the large families, each with its name and its documents by split. Those without a group are near-duplicates."""
     sizes = Counter(plan.family.values())
-    names = _names(collected)
+    names = {candidate.pk: candidate.group or candidate.external_id for candidate in collected.candidates}
     by_split = {
         split: Counter(plan.family[pk] for pk, side in plan.split.items() if side == split) for split in splits.ORDER
     }
@@ -115,11 +115,6 @@ def family_counts(collected: FreezeCandidates, plan: splits.SplitAssignment) -> 
             for leader in large
         ],
     }
-
-
-def _names(collected: FreezeCandidates) -> dict[int, str]:
-    ids = {entry.pk: entry.external_id for entry in collected.entries}
-    return {candidate.pk: candidate.group or ids[candidate.pk] for candidate in collected.candidates}
 
 
 def large_families(dataset: DatasetVersion) -> list[dict[str, Any]]:

@@ -16,7 +16,8 @@ from django.core.files import File
 
 from labeling.datasets import splits
 from labeling.datasets.ceiling import CeilingCounter
-from labeling.datasets.freeze_candidates import CHUNK, Entry, FreezeCandidates, Progress
+from labeling.datasets.freeze_candidates import CHUNK, FreezeCandidates, Progress
+from labeling.datasets.splits import Candidate
 from labeling.form.tree import tree_of
 from labeling.form.unanswered import unanswered_fields
 from labeling.models import AnnotationRevision, Document
@@ -40,23 +41,23 @@ class DatasetFile:
     ceiling: CeilingCounter
 
 
-def sort_entries(entries: Sequence[Entry], split: Mapping[int, str]) -> list[Entry]:
+def sort_candidates(candidates: Sequence[Candidate], split: Mapping[int, str]) -> list[Candidate]:
     """By split and id, in code point order, independent of the database's collation and keys."""
     place = {name: number for number, name in enumerate(splits.ORDER)}
-    kept = [entry for entry in entries if entry.pk in split]
-    return sorted(kept, key=lambda entry: (place[split[entry.pk]], entry.external_id))
+    kept = [candidate for candidate in candidates if candidate.pk in split]
+    return sorted(kept, key=lambda candidate: (place[split[candidate.pk]], candidate.external_id))
 
 
 def write_rows(
     file: IO[bytes],
-    order: Sequence[Entry],
+    order: Sequence[Candidate],
     split: Mapping[int, str],
     family: Mapping[int, int],
     compiled: CompiledSchema,
     progress: Progress,
 ) -> DatasetFile:
     """Writes the rows and counts them."""
-    ids = {entry.pk: entry.external_id for entry in order if family.get(entry.pk) == entry.pk}
+    ids = {candidate.pk: candidate.external_id for candidate in order if family.get(candidate.pk) == candidate.pk}
     names = {pk: ids[leader] for pk, leader in family.items()}
     whole, holdout = hashlib.sha256(), hashlib.sha256()
     by_split: Counter[str] = Counter()
@@ -66,18 +67,18 @@ def write_rows(
     unanswered: dict[str, list[int]] = {}
     ceiling = CeilingCounter(compiled)
     for start in range(0, len(order), CHUNK):
-        entries = order[start : start + CHUNK]
-        for entry, row in zip(entries, _rows(entries, split, names, compiled), strict=True):
+        candidates = order[start : start + CHUNK]
+        for candidate, row in zip(candidates, _rows(candidates, split, names, compiled), strict=True):
             line = f"{dumps(row)}\n".encode()
             file.write(line)
             whole.update(line)
             by_split[row["split"]] += 1
             origins[row["split"]][row["origin"]] += 1
             tags[row["split"]].update(row["tags"])
-            ceiling.add(row, entry.pk)
+            ceiling.add(row, candidate.pk)
             if row["split"] == splits.HOLDOUT:
                 holdout.update(line)
-        for pattern, pk in _unanswered(entries, compiled):
+        for pattern, pk in _unanswered(candidates, compiled):
             never_answered[pattern] += 1
             if never_answered[pattern] <= MAX_UNANSWERED:
                 unanswered.setdefault(pattern, []).append(pk)
@@ -102,28 +103,28 @@ def _sorted(counts: Counter[str]) -> dict[str, int]:
 
 
 def _rows(
-    entries: Sequence[Entry], split: Mapping[int, str], family: Mapping[int, str], compiled: CompiledSchema
+    candidates: Sequence[Candidate], split: Mapping[int, str], family: Mapping[int, str], compiled: CompiledSchema
 ) -> Iterator[dict[str, Any]]:
-    documents = Document.objects.filter(pk__in=[entry.pk for entry in entries])
+    documents = Document.objects.filter(pk__in=[candidate.pk for candidate in candidates])
     texts = dict(documents.values_list("pk", "text"))
-    revisions = AnnotationRevision.objects.filter(pk__in=[entry.revision_id for entry in entries])
+    revisions = AnnotationRevision.objects.filter(pk__in=[candidate.revision_id for candidate in candidates])
     values = dict(revisions.values_list("pk", "value"))
-    for entry in entries:
+    for candidate in candidates:
         yield {
-            "id": entry.external_id,
-            "split": split[entry.pk],
-            "text": texts[entry.pk],
-            "gold": compiled.ordered(values[entry.revision_id]),
-            "tags": sorted(set(entry.tags)),
-            "origin": entry.origin,
-            **({"family": family[entry.pk]} if entry.pk in family else {}),
+            "id": candidate.external_id,
+            "split": split[candidate.pk],
+            "text": texts[candidate.pk],
+            "gold": compiled.ordered(values[candidate.revision_id]),
+            "tags": sorted(set(candidate.tags)),
+            "origin": candidate.origin,
+            **({"family": family[candidate.pk]} if candidate.pk in family else {}),
         }
 
 
-def _unanswered(entries: Sequence[Entry], compiled: CompiledSchema) -> Iterator[tuple[str, int]]:
+def _unanswered(candidates: Sequence[Candidate], compiled: CompiledSchema) -> Iterator[tuple[str, int]]:
     """Each unanswered field of each document, once. Imported labels have none."""
     node = tree_of(compiled)
-    rows = AnnotationRevision.objects.filter(pk__in=[entry.revision_id for entry in entries])
+    rows = AnnotationRevision.objects.filter(pk__in=[candidate.revision_id for candidate in candidates])
     rows = rows.filter(annotation__user__isnull=False).order_by("annotation__document_id")
     for pk, value, evidence in rows.values_list("annotation__document_id", "value", "evidence"):
         for pattern in {pattern_of(path) for path in unanswered_fields(node, value, evidence)}:
@@ -135,7 +136,7 @@ def pairs_text(collected: FreezeCandidates, sides: Mapping[int, str]) -> str:
     rows: list[dict[str, Any]] = []
     for pair in collected.near_duplicates.pairs:
         a, b = collected.places[pair.first], collected.places[pair.second]
-        both = [sides.get(a, "does_not_fit_schema"), sides.get(b, "does_not_fit_schema")]
+        both = [sides.get(a, splits.INVALID), sides.get(b, splits.INVALID)]
         rows.append({"a": a, "b": b, "similarity": pair.similarity, "sides": both})
     rows.sort(key=lambda row: row["sides"][0] == row["sides"][1])
     return "".join(f"{dumps(row)}\n" for row in rows)

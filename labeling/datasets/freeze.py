@@ -2,14 +2,14 @@
 
 ``DatasetVersion.counts`` is ``{"documents", "splits", "origins", "holdout_origins", "tags", "validation_tags",
 "holdout_tags", "unanswered"}``, each but the first a count by name (``unanswered``: documents by the pattern of an
-unanswered field); ``"left_out"``, a count by reason (``EXCLUSION_REASONS``); ``"near_duplicates"``: ``{"pairs",
+unanswered field); ``"left_out"``, a count by reason (``splits.EXCLUSION_REASONS``); ``"near_duplicates"``: ``{"pairs",
 "groups", "documents", "across"}``, where across counts split pairs; ``"families"`` (``families.family_counts``); and
 ``"ceiling"`` (``labeling.datasets.ceiling``).
 ``DatasetVersion.rules`` holds the fields of ``freeze_rules.Rules``, validation_share and holdout_share.
 """
 
 import tempfile
-from collections.abc import Sized
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
@@ -25,7 +25,6 @@ from labeling.datasets.ceiling import absent_key
 from labeling.datasets.families import family_counts, shared_families
 from labeling.datasets.files import DatasetFile, pairs_key
 from labeling.datasets.freeze_candidates import (
-    Entry,
     FreezeCandidates,
     Progress,
     TextIndex,
@@ -56,14 +55,6 @@ from slmstudio.hooks import note_audit
 from slmstudio.storage import artifacts
 from slmstudio.text.formatting import exact_percent
 
-EXCLUSION_REASONS = {
-    "near_duplicate_of_holdout": "Near-duplicate of a hold-out document",
-    "related_to_holdout": "In the same group as a hold-out document",
-    "holdout_not_by_people": "Hold-out document that is generated or labeled from a pre-label",
-    "does_not_fit_schema": "Label invalid under the schema",
-    "not_chosen": "Excluded by the rules",
-    "over_the_most": "Over the maximum number",
-}
 #: a freeze that reads more documents than this runs in a job
 BACKGROUND_THRESHOLD = 2_000
 _COPY = "COPY labeling_datasetitem (dataset_id, document_id, revision_id, split, origin, family) FROM STDIN"
@@ -100,8 +91,8 @@ def freeze(
     progress("drawing", 0, 0)
     collected = collect_candidates(project, rules, texts)
     plan = _assign_splits(project, collected, seed, validation_share, holdout_share, rules)
-    order = files.sort_entries(collected.entries, plan.split)
-    sides = _assignments(plan)
+    order = files.sort_candidates(collected.candidates, plan.split)
+    sides = plan.split | plan.excluded
     family = shared_families(plan.family)
     with tempfile.TemporaryFile() as file, ExitStack() as stack:
         written = files.write_rows(file, order, plan.split, family, version.compiled, progress)
@@ -179,7 +170,7 @@ def _assign_splits(
     holdout_share: float,
     rules: Rules,
 ) -> splits.SplitAssignment:
-    if not collected.entries:
+    if not collected.candidates:
         raise Refused(_nothing_to_freeze(collected.invalid), field="form", code="no_gold")
     if not any(candidate.holdout for candidate in collected.candidates):
         waiting = Document.objects.filter(project=project, holdout=True).count()
@@ -210,52 +201,34 @@ def _nothing_to_freeze(unfit: int) -> str:
 
 
 def _empty_training_split(plan: splits.SplitAssignment, rules: Rules) -> str:
-    if plan.group_members:
+    counts = Counter(plan.excluded.values())
+    if counts[splits.RELATED]:
         return (
-            f"{_documents(plan.group_members, 'belongs', 'belong')} to the same group as a hold-out document, so "
+            f"{_documents(counts[splits.RELATED], 'belongs', 'belong')} to the same group as a hold-out document, so "
             "no training documents remain. Use smaller groups, or none."
         )
-    if plan.near_duplicates:
+    if counts[splits.NEAR_DUPLICATE]:
         return (
-            f"{_documents(plan.near_duplicates, 'is', 'are')} a near-duplicate of a hold-out document, so "
+            f"{_documents(counts[splits.NEAR_DUPLICATE], 'is', 'are')} a near-duplicate of a hold-out document, so "
             "no training documents remain. Label other documents, or set a near-duplicate threshold above "
             f"{exact_percent(rules.similarity)}."
         )
-    if plan.excluded:
-        return f"The rules exclude all training documents: {_documents(plan.excluded, 'is', 'are')} excluded."
+    if excluded := counts[splits.NOT_CHOSEN]:
+        return f"The rules exclude all training documents: {_documents(excluded, 'is', 'are')} excluded."
     return "All labeled documents are in the hold-out. Label more documents for training."
 
 
-def _documents(some: Sized, verb: str, verbs: str) -> str:
-    return f"{len(some):,} {ngettext(f'document {verb}', f'documents {verbs}', len(some))}"
-
-
-def _assignments(plan: splits.SplitAssignment) -> dict[int, str]:
-    """The split of each document, or the reason for its exclusion."""
-    sides = dict(plan.split)
-    for name, members in _excluded(plan).items():
-        sides.update(dict.fromkeys(members, name))
-    return sides
-
-
-def _excluded(plan: splits.SplitAssignment) -> dict[str, list[int]]:
-    return {
-        "near_duplicate_of_holdout": plan.near_duplicates,
-        "related_to_holdout": plan.group_members,
-        "holdout_not_by_people": plan.not_by_humans,
-        "not_chosen": plan.excluded,
-        "over_the_most": plan.over_limit,
-    }
+def _documents(count: int, verb: str, verbs: str) -> str:
+    return f"{count:,} {ngettext(f'document {verb}', f'documents {verbs}', count)}"
 
 
 def _counts(collected: FreezeCandidates, plan: splits.SplitAssignment, sides: dict[int, str]) -> dict[str, Any]:
     sizes = collected.near_duplicates.sizes()
-    counted = {name: len(members) for name, members in _excluded(plan).items()} | {
-        "does_not_fit_schema": collected.invalid
-    }
+    counted = Counter(plan.excluded.values())
+    counted[splits.INVALID] = collected.invalid
     places = collected.places
     return {
-        "left_out": {name: counted[name] for name in EXCLUSION_REASONS},
+        "left_out": {name: counted[name] for name in splits.EXCLUSION_REASONS},
         "near_duplicates": {
             "pairs": collected.near_duplicates.pair_count,
             "groups": len(sizes),
@@ -350,15 +323,15 @@ def _is_outdated(project: Project, plan: splits.SplitAssignment) -> bool:
     return not plan.split.keys().isdisjoint(aside)
 
 
-def _store_version(dataset: DatasetVersion, order: list[Entry], split: dict[int, str], family: dict[int, int]) -> None:
+def _store_version(
+    dataset: DatasetVersion, order: list[splits.Candidate], split: dict[int, str], family: dict[int, int]
+) -> None:
     dataset.number = _newest_number(dataset.project) + 1
     validate_fields(dataset)
     dataset.save(force_insert=True)
     with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-        for entry in order:
-            copy.write_row(
-                (dataset.pk, entry.pk, entry.revision_id, split[entry.pk], entry.origin, family.get(entry.pk))
-            )
+        for row in order:
+            copy.write_row((dataset.pk, row.pk, row.revision_id, split[row.pk], row.origin, family.get(row.pk)))
 
 
 def _notify(dataset: DatasetVersion) -> None:

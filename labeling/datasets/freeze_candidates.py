@@ -40,17 +40,6 @@ def no_progress(stage: str, done: int, total: int) -> None:
     """Reports nothing."""
 
 
-@dataclass(slots=True)
-class Entry:
-    """One candidate label. ``tags``: as of when it was collected."""
-
-    pk: int
-    external_id: str
-    revision_id: int
-    origin: str
-    tags: list[str]
-
-
 @dataclass
 class FreezeCandidates:
     """The candidates of a freeze, and the number of earlier labels that are invalid under the current schema.
@@ -58,11 +47,10 @@ class FreezeCandidates:
     ``near_duplicates``: those among all compared texts; ``places``: the documents of these texts.
     """
 
-    entries: list[Entry] = field(default_factory=list)
-    candidates: list[splits.Candidate] = field(default_factory=list)
-    invalid: int = 0
-    near_duplicates: NearDuplicates = field(default_factory=lambda: NearDuplicates([]))
-    places: list[int] = field(default_factory=list)
+    candidates: list[splits.Candidate]
+    invalid: int
+    near_duplicates: NearDuplicates
+    places: list[int]
 
 
 class TextIndex:
@@ -127,28 +115,27 @@ def collect_candidates(project: Project, rules: Rules, texts: TextIndex) -> Free
     if late:
         texts.read(project, no_progress, late)
     near_duplicates, groups = texts.groups()
-    result = FreezeCandidates(
-        invalid=Gold.objects.outdated(project).count(), near_duplicates=near_duplicates, places=texts.places
-    )
-    for pk, external_id, holdout, state, tags, selection, revision_id, origin, family, value in rows:
-        result.entries.append(Entry(pk, external_id, revision_id, origin, tags))
-        result.candidates.append(
-            splits.Candidate(
-                pk,
-                texts.keys[pk],
-                # Membership is permanent, even without the mark.
-                holdout or pk in held_out,
-                origin,
-                used=pk in used,
-                duplicate_group=groups[pk],
-                group=family or "",
-                strata=tuple(tags) if rules.stratify == "tags" else ((value,) if value else ()),
-                included=rules.matches(state=state, origin=origin, tags=tags),
-                # Documents that a signal put to the front of the queue represent the project no better.
-                targeted=selection == Selection.TARGETED or pk in chosen,
-            )
+    candidates = [
+        splits.Candidate(
+            pk,
+            texts.keys[pk],
+            # Membership is permanent, even without the mark.
+            holdout or pk in held_out,
+            origin,
+            used=pk in used,
+            duplicate_group=groups[pk],
+            group=family or "",
+            strata=tuple(tags) if rules.stratify == "tags" else ((value,) if value else ()),
+            included=rules.matches(state=state, origin=origin, tags=tags),
+            # Documents that a signal put to the front of the queue represent the project no better.
+            targeted=selection == Selection.TARGETED or pk in chosen,
+            external_id=external_id,
+            revision_id=revision_id,
+            tags=tags,
         )
-    return result
+        for pk, external_id, holdout, state, tags, selection, revision_id, origin, family, value in rows
+    ]
+    return FreezeCandidates(candidates, Gold.objects.outdated(project).count(), near_duplicates, texts.places)
 
 
 def origin_expression() -> Case:

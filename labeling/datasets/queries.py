@@ -1,17 +1,18 @@
-"""Reads of dataset versions: rows, and pairs of near-duplicates.
+"""Reads of dataset versions: rows, pairs of near-duplicates, and what to know before a model is trained on one.
 
 ``labeling.datasets.freeze`` documents ``DatasetVersion.counts`` and ``rules``.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from django.utils.translation import ngettext
+
 from labeling.datasets import splits
 from labeling.datasets.files import pairs_key
-from labeling.models import DatasetVersion, Document
+from labeling.models import DatasetVersion, Split
 from slmstudio.contract.schema.compiled import loads
 from slmstudio.storage import artifacts
 
@@ -87,44 +88,42 @@ def rows_at(dataset: DatasetVersion, chosen: Iterable[int]) -> list[dict[str, An
         return rows
 
 
-@dataclass(frozen=True)
-class NearDuplicatePair:
-    """Two near-duplicate documents, each with its split, or the reason for its exclusion."""
-
-    document: Document
-    other: Document
-    similarity: float
-    sides: tuple[str, str]
-
-    @property
-    def is_split(self) -> bool:
-        """Whether they are in different splits, or one is excluded."""
-        return self.sides[0] != self.sides[1]
-
-
-def near_duplicate_pairs(
-    dataset: DatasetVersion, *, start: int, count: int, only_split: bool = False
-) -> tuple[list[NearDuplicatePair], int]:
-    """Pairs of near-duplicates from number ``start``, and their total number.
-
-    Split pairs come first (``only_split``: no others), then by similarity. Empty for versions from before pairs were
-    stored.
+def near_duplicate_pairs(dataset: DatasetVersion, *, only_split: bool = False) -> list[dict[str, Any]]:
+    """All pairs of near-duplicates (``labeling.datasets.files``): split pairs first (``only_split``: no others), then
+    by similarity. Empty for versions from before pairs were stored.
     """
     path = artifacts.local_path(pairs_key(dataset.artifact_key))
     if not path.is_file():
-        return [], 0
+        return []
     with path.open("rb") as file:
         pairs = [loads(line) for line in file]
-    if only_split:
-        pairs = [pair for pair in pairs if pair["sides"][0] != pair["sides"][1]]
-    page = pairs[start : start + count]
-    keys = [pair[side] for pair in page for side in ("a", "b")]
-    documents = Document.objects.only("external_id", "text").in_bulk(keys)
-    shown = [
-        NearDuplicatePair(
-            documents[pair["a"]], documents[pair["b"]], float(pair["similarity"]), (pair["sides"][0], pair["sides"][1])
+    return [pair for pair in pairs if pair["sides"][0] != pair["sides"][1]] if only_split else pairs
+
+
+# -- warnings ----------------------------------------------------------------------------------------------------------
+
+#: documents of a split below which its results say little
+FEW = 20
+#: validation documents below which the curves of a run say little
+FEW_IN_CURVES = 5
+#: what a training run needs, and a search, which chooses on validation
+OF_TRAINING = {Split.TRAIN: FEW, Split.VALIDATION: FEW_IN_CURVES}
+OF_SEARCH = {Split.TRAIN: FEW, Split.VALIDATION: FEW}
+
+
+def dataset_warnings(dataset: DatasetVersion, least: Mapping[Split, int]) -> list[str]:
+    """Warnings about a version: its schema is not the current one, or a split has less documents than ``least``."""
+    warnings = []
+    current = dataset.project.schema_version
+    if dataset.schema_version_id != current.pk:
+        warnings.append(
+            f"{str(dataset).capitalize()} uses schema {dataset.schema_version}, but the current schema is {current}. "
+            "Models trained or evaluated on it use the old schema. Freeze a new version."
         )
-        for pair in page
-        if pair["a"] in documents and pair["b"] in documents
-    ]
-    return shown, len(pairs)
+    for split, minimum in least.items():
+        count = dataset.counts.get("splits", {}).get(split, 0)
+        if count < minimum:
+            documents = ngettext("document", "documents", count)
+            name = "training" if split == Split.TRAIN else split.label.lower()
+            warnings.append(f"{count} {name} {documents}: too few for reliable results. Label at least {minimum}.")
+    return warnings

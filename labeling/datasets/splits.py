@@ -9,7 +9,7 @@ groups.
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from labeling.datasets.near_duplicates import normal_form
 
@@ -21,6 +21,17 @@ MIN_HOLDOUT = 20
 LARGE_SHARE = 0.1
 #: what is done with large families, besides nothing: held out whole, or on each side
 WHOLE, SPREAD = "whole", "spread"
+#: why a gold label is in no split, as stored with a version and its pairs of near-duplicates
+NEAR_DUPLICATE, RELATED, NOT_BY_PEOPLE = "near_duplicate_of_holdout", "related_to_holdout", "holdout_not_by_people"
+INVALID, NOT_CHOSEN, OVER_LIMIT = "does_not_fit_schema", "not_chosen", "over_the_most"
+EXCLUSION_REASONS = {
+    NEAR_DUPLICATE: "Near-duplicate of a hold-out document",
+    RELATED: "In the same group as a hold-out document",
+    NOT_BY_PEOPLE: "Hold-out document that is generated or labeled from a pre-label",
+    INVALID: "Label invalid under the schema",
+    NOT_CHOSEN: "Excluded by the rules",
+    OVER_LIMIT: "Over the maximum number",
+}
 
 
 def text_key(text: str) -> bytes:
@@ -36,6 +47,7 @@ class Candidate:
     were chosen for a label because a model was likely to fail. ``duplicate_group``: the number of its near-duplicate
     group (default: its text). ``group``: the value of the grouping rule ("": none). ``strata``: its failure tags or
     class, to stratify by. ``included``: whether it passes the filters; hold-out documents always do.
+    ``external_id``, ``revision_id`` and ``tags`` are of the label when it was collected.
     """
 
     pk: int
@@ -48,25 +60,22 @@ class Candidate:
     strata: tuple[str, ...] = ()
     included: bool = True
     targeted: bool = False
+    external_id: str = ""
+    revision_id: int = 0
+    tags: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class SplitAssignment:
-    """``split`` by primary key, the new hold-out, and the excluded documents by reason.
+    """By primary key: the ``split`` of a document, or why it is ``excluded`` (a key of ``EXCLUSION_REASONS``).
 
-    ``near_duplicates``: of a hold-out document; ``group_members``: in the group of one; ``not_by_humans``: hold-out
-    documents that are generated or labeled from a pre-label; ``excluded``: by the filters; ``over_limit``: over the
-    maximum. ``family``: the oldest member of the family of each document in a split, itself where it is alone.
+    ``family``: the oldest member of the family of each document in a split, itself where it is alone.
     """
 
     split: dict[int, str]
+    excluded: dict[int, str]
     new_holdout: list[int]
-    near_duplicates: list[int]
-    group_members: list[int] = field(default_factory=list)
-    not_by_humans: list[int] = field(default_factory=list)
-    excluded: list[int] = field(default_factory=list)
-    over_limit: list[int] = field(default_factory=list)
-    family: dict[int, int] = field(default_factory=dict)
+    family: dict[int, int]
 
 
 @dataclass(slots=True)
@@ -108,7 +117,7 @@ def assign_splits(
     """
     everyone = sorted(candidates, key=lambda candidate: candidate.pk)
     taken = [candidate for candidate in everyone if candidate.included or candidate.holdout]
-    result = SplitAssignment({}, [], [], excluded=[c.pk for c in everyone if not (c.included or c.holdout)])
+    result = SplitAssignment({}, {c.pk: NOT_CHOSEN for c in everyone if not (c.included or c.holdout)}, [], {})
     families = _groups(taken)
     groups = _groups(taken, _spread(taken)) if large_families == SPREAD else families
     held = [group for group in groups if any(member.holdout for member in group.members)]
@@ -120,7 +129,7 @@ def assign_splits(
     out = {id(group) for group in held}
     rest = [group for group in groups if id(group) not in out]
     rest, over = _limited(rest, seed, most)
-    result.over_limit.extend(sorted(member.pk for group in over for member in group.members))
+    result.excluded.update({member.pk: OVER_LIMIT for group in over for member in group.members})
     validation = {id(group) for group in _draw_validation(rest, seed, validation_share)}
     for group in rest:
         for member in group.members:
@@ -151,7 +160,7 @@ def _new_holdout(held: list[_Group], result: SplitAssignment) -> None:
     clean = any(member.origin in HUMAN_ORIGINS for member in members)
     for member in members:
         if clean and member.origin not in HUMAN_ORIGINS:
-            result.not_by_humans.append(member.pk)
+            result.excluded[member.pk] = NOT_BY_PEOPLE
         else:
             result.new_holdout.append(member.pk)
             result.split[member.pk] = HOLDOUT
@@ -163,15 +172,11 @@ def _keep_holdout(held: list[_Group], result: SplitAssignment) -> None:
         alike = {_duplicate_group(member) for member in group.members if member.holdout}
         for member in group.members:
             if member.holdout and clean and member.origin not in HUMAN_ORIGINS:
-                result.not_by_humans.append(member.pk)
+                result.excluded[member.pk] = NOT_BY_PEOPLE
             elif member.holdout:
                 result.split[member.pk] = HOLDOUT
-            elif _duplicate_group(member) in alike:
-                result.near_duplicates.append(member.pk)
             else:
-                result.group_members.append(member.pk)
-    for left_out in (result.near_duplicates, result.group_members, result.not_by_humans):
-        left_out.sort()
+                result.excluded[member.pk] = NEAR_DUPLICATE if _duplicate_group(member) in alike else RELATED
 
 
 def _duplicate_group(candidate: Candidate) -> object:

@@ -1,8 +1,8 @@
 """One dataset version: its page, its near-duplicates, and its diff to another version."""
 
-from dataclasses import dataclass
 from typing import Any
 
+from django.core.paginator import Paginator
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.template.loader import render_to_string
@@ -14,14 +14,13 @@ from labeling.datasets import ceiling as ceiling_module
 from labeling.datasets import diff as diff_module
 from labeling.datasets import queries
 from labeling.datasets.families import family_hint, family_warnings, family_word, large_families
-from labeling.datasets.freeze import EXCLUSION_REASONS
 from labeling.datasets.freeze_rules import Rules, rules_of
 from labeling.datasets.near_duplicates import THRESHOLD
 from labeling.datasets.silver import SILVER_REASONS
-from labeling.datasets.splits import HUMAN_ORIGINS
+from labeling.datasets.splits import EXCLUSION_REASONS, HUMAN_ORIGINS
 from labeling.failure_tags import tags_of
 from labeling.form.tree import tree_of
-from labeling.models import DatasetVersion, Document, Project, Split
+from labeling.models import DatasetVersion, Project, Split
 from slmstudio import panels
 from slmstudio.access import Action, project_for
 from slmstudio.text.formatting import exact_percent
@@ -51,31 +50,17 @@ RULES = {
 }
 
 
-@dataclass(frozen=True)
-class UnansweredField:
-    """An optional field that documents leave open, and the first of these."""
-
-    title: str
-    count: int
-    documents: list[Document]
-
-    @property
-    def more(self) -> int:
-        """How many documents are not listed."""
-        return self.count - len(self.documents) if self.documents else 0
-
-
-def _unanswered(dataset: DatasetVersion) -> list[UnansweredField]:
-    """The unanswered fields, most frequent first."""
+def _unanswered(dataset: DatasetVersion) -> list[dict[str, Any]]:
+    """The optional fields that documents leave open, most frequent first, each with the first documents."""
     titles = {node.pattern: node.title for node in tree_of(dataset.schema_version.compiled).nodes()}
     counted, listed = dataset.counts.get("unanswered", {}), dataset.counts.get("unanswered_documents", {})
     rows = dataset.project.documents.only("external_id").in_bulk({pk for pks in listed.values() for pk in pks})
-    return [
-        UnansweredField(
-            titles.get(name) or name, counted[name], [rows[pk] for pk in listed.get(name, ()) if pk in rows]
-        )
-        for name in sorted(counted, key=lambda name: -counted[name])
-    ]
+    fields = []
+    for name in sorted(counted, key=lambda name: -counted[name]):
+        documents = [rows[pk] for pk in listed.get(name, ()) if pk in rows]
+        more = counted[name] - len(documents) if documents else 0
+        fields.append({"title": titles.get(name) or name, "count": counted[name], "documents": documents, "more": more})
+    return fields
 
 
 def _families(dataset: DatasetVersion) -> list[tuple[str, int]]:
@@ -152,23 +137,23 @@ def near_duplicates(request: SignedInRequest, slug: str, number: int) -> HttpRes
     project, shown = _version(request, slug, number)
     only_split = request.GET.get("show") == "apart"
     counted = shown.counts.get("near_duplicates") or {}
-    _, total = queries.near_duplicate_pairs(shown, start=0, count=0, only_split=only_split)
-    here, pages = _page(request, total, PAIRS_PER_PAGE)
-    start = (here - 1) * PAIRS_PER_PAGE
-    pairs, _ = queries.near_duplicate_pairs(shown, start=start, count=PAIRS_PER_PAGE, only_split=only_split)
+    pairs = queries.near_duplicate_pairs(shown, only_split=only_split)
+    page = Paginator(pairs, PAIRS_PER_PAGE).get_page(request.GET.get("page"))
+    documents = project.documents.only("external_id", "text").in_bulk([row[side] for row in page for side in "ab"])
     context = {
         "project": project,
         "dataset": shown,
         "pairs": [
-            (pair, *compare_words(pair.document.text[:MAX_TEXT_LENGTH], pair.other.text[:MAX_TEXT_LENGTH]))
-            for pair in pairs
+            (pair, a, b, *compare_words(a.text[:MAX_TEXT_LENGTH], b.text[:MAX_TEXT_LENGTH]))
+            for pair in page
+            if (a := documents.get(pair["a"])) and (b := documents.get(pair["b"]))
         ],
         "shown": MAX_TEXT_LENGTH,
-        "total": total,
+        "total": len(pairs),
         "counted": counted,
         "only_split": only_split,
-        "page": here,
-        "pages": pages,
+        "page": page.number,
+        "pages": page.paginator.num_pages,
         "words": {**EXCLUSION_REASONS, **dict(Split.choices)},
         "similarity": shown.rules.get("similarity", THRESHOLD),
     }
@@ -181,23 +166,20 @@ def absent_values(request: SignedInRequest, slug: str, number: int) -> HttpRespo
     project, shown = _version(request, slug, number)
     fields = [field for field in ceiling_module.ceiling_of(shown) if field.absent]
     chosen = next((field for field in fields if field.pattern == request.GET.get("field")), None)
-    field = chosen.pattern if chosen else ""
-    _, total = ceiling_module.absent_values(shown, field=field, start=0, count=0)
-    here, pages = _page(request, total, VALUES_PER_PAGE)
-    start = (here - 1) * VALUES_PER_PAGE
-    rows, _ = ceiling_module.absent_values(shown, field=field, start=start, count=VALUES_PER_PAGE)
+    rows = ceiling_module.absent_values(shown, chosen.pattern if chosen else "")
+    page = Paginator(rows, VALUES_PER_PAGE).get_page(request.GET.get("page"))
     absent = chosen.absent if chosen else sum(field.absent for field in fields)
     context = {
         "project": project,
         "dataset": shown,
         "fields": fields,
         "chosen": chosen,
-        "rows": rows,
+        "rows": page.object_list,
         "titles": {field.pattern: field.title for field in fields},
         "absent": absent,
-        "total": total,
-        "page": here,
-        "pages": pages,
+        "total": len(rows),
+        "page": page.number,
+        "pages": page.paginator.num_pages,
     }
     return render(request, "labeling/datasets/absent_values.html", context)
 
@@ -252,10 +234,8 @@ def _chosen(project: Project, number: str | None, versions: list[DatasetVersion]
 
 def _page(request: SignedInRequest, total: int, size: int) -> tuple[int, int]:
     """The requested page, and the number of pages."""
-    pages = max(1, -(-total // size))
-    text = request.GET.get("page", "")
-    requested = int(text) if text.isdecimal() and len(text) < 10 else 1
-    return min(max(1, requested), pages), pages
+    page = Paginator(range(total), size).get_page(request.GET.get("page"))
+    return page.number, page.paginator.num_pages
 
 
 def _examples(shown: DatasetVersion, split: str, start: int) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import HttpResponseClientRedirect, replace_url
 
 from labeling.datasets.ceiling import ceiling_of
-from labeling.datasets.warnings import OF_TRAINING, dataset_warnings
+from labeling.datasets.queries import OF_TRAINING, dataset_warnings
 from labeling.models import DatasetVersion, Project
 from slmstudio.access import Action, project_for
 from slmstudio.errors import Refused

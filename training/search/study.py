@@ -15,7 +15,7 @@ from django.db import transaction
 from django.http import QueryDict
 from pydantic import Field, model_validator
 
-from labeling.datasets.warnings import OF_SEARCH, dataset_warnings
+from labeling.datasets.queries import OF_SEARCH, dataset_warnings
 from labeling.models import DatasetVersion, Project, Split, Study
 from labeling.studies.kinds import Choices, StudyKind, StudySpec, no_dataset
 from slmstudio import quotas

@@ -30,9 +30,10 @@ from evaluation.pipeline.rows import RowsError, SourceLine, split_rows
 from evaluation.pipeline.services import EVALUATIONS, advance, cancel_pipeline, stages, start_pipeline
 from labeling.contract.errors import ContractError
 from labeling.datasets.ceiling import ceiling_of
-from labeling.datasets.freeze import EXCLUSION_REASONS, freeze
+from labeling.datasets.freeze import freeze
 from labeling.datasets.freeze_rules import Rules
 from labeling.datasets.silver import METHODS as SILVER_METHODS
+from labeling.datasets.splits import EXCLUSION_REASONS
 from labeling.imports.formats.page_layout import LAYOUT
 from labeling.imports.services import start_import
 from labeling.models import DatasetVersion, Project, Split

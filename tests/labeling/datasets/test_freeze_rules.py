@@ -134,17 +134,17 @@ def test_near_duplicates_share_a_split_and_are_listed(desk: Desk) -> None:
     dataset = frozen(desk, validation_share=0.3)
     copies = {split for name, split in sides(dataset).items() if int(name[-4:]) < 12}
     assert len(copies) == 1
-    found, total = near_duplicate_pairs(dataset, start=0, count=100)
-    assert total == dataset.counts["near_duplicates"]["pairs"] == 66
+    pairs = near_duplicate_pairs(dataset)
+    assert len(pairs) == dataset.counts["near_duplicates"]["pairs"] == 66
     assert dataset.counts["near_duplicates"]["groups"] == 1
-    assert not any(pair.is_split for pair in found)
+    assert near_duplicate_pairs(dataset, only_split=True) == []
 
 
 def test_an_earlier_version_without_pairs_has_none(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1), invoice(2)])
     dataset = frozen(desk)
     dataset.artifact_key = "datasets/0/dataset.jsonl"
-    assert near_duplicate_pairs(dataset, start=0, count=5) == ([], 0)
+    assert near_duplicate_pairs(dataset) == []
 
 
 def test_freeze_emits_event_and_audit_entry(desk: Desk) -> None:

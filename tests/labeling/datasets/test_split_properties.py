@@ -13,7 +13,6 @@ from labeling.datasets.splits import (
     ORDER,
     TRAIN,
     Candidate,
-    SplitAssignment,
     assign_splits,
     text_key,
 )
@@ -48,10 +47,6 @@ knobs = st.fixed_dictionaries(
 )
 
 
-def reasons(found: SplitAssignment) -> list[list[int]]:
-    return [found.near_duplicates, found.group_members, found.not_by_humans, found.excluded, found.over_limit]
-
-
 def partners(rows: list[Candidate]) -> dict[object, list[Candidate]]:
     """Documents by what ties them together: their text, their group of near-duplicates, their family."""
     tied: dict[object, list[Candidate]] = defaultdict(list)
@@ -69,8 +64,7 @@ def partners(rows: list[Candidate]) -> dict[object, list[Candidate]]:
 @given(rows=documents, knobs=knobs)
 def test_every_document_has_one_split_or_one_reason(rows: list[Candidate], knobs: dict[str, Any]) -> None:
     found = assign_splits(rows, **knobs)
-    emitted = [*found.split, *(pk for left_out in reasons(found) for pk in left_out)]
-    assert sorted(emitted) == [row.pk for row in rows]
+    assert sorted([*found.split, *found.excluded]) == [row.pk for row in rows]
     assert set(found.split.values()) <= set(ORDER)
 
 
@@ -92,7 +86,7 @@ def test_holdout_is_stable(rows: list[Candidate], knobs: dict[str, Any]) -> None
     held = {row.pk for row in rows if row.holdout}
     judged = {pk for pk, split in found.split.items() if split == HOLDOUT}
     if held:
-        assert judged | set(found.not_by_humans) == held
+        assert judged | {pk for pk, why in found.excluded.items() if why == "holdout_not_by_people"} == held
         assert found.new_holdout == []
     else:
         assert judged == set(found.new_holdout)
@@ -123,8 +117,7 @@ def test_pre_labeled_duplicate_never_enters_the_holdout() -> None:
     ]
     found = assign_splits(rows, seed=0, validation_share=0, holdout_share=0.5)
     assert found.new_holdout == [1]
-    assert found.not_by_humans == [2]
-    assert 2 not in found.split
+    assert found.excluded == {2: "holdout_not_by_people"}
 
 
 @settings(max_examples=100, deadline=None)

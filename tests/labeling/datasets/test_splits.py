@@ -68,7 +68,7 @@ def test_near_duplicates_share_a_split() -> None:
 def test_a_near_duplicate_of_a_fixed_holdout_is_left_out() -> None:
     rows = [*candidates(10, holdout=2), Candidate(99, text_key("DOCUMENT  1"), False, "imported")]
     found = draw(rows)
-    assert found.near_duplicates == [99]
+    assert found.excluded == {99: "near_duplicate_of_holdout"}
     assert 99 not in found.split
     assert found.split[1] == HOLDOUT
 
@@ -96,7 +96,7 @@ def test_holdout_excludes_pre_labeled_documents() -> None:
     ]
     found = draw(rows)
     assert sorted(pk for pk, split in found.split.items() if split == HOLDOUT) == [100, 102]
-    assert found.not_by_humans == [101, 103]
+    assert found.excluded == dict.fromkeys((101, 103), "holdout_not_by_people")
 
 
 def test_earlier_training_documents_are_not_in_the_holdout() -> None:
@@ -163,8 +163,8 @@ def test_a_large_family_is_spread_and_small_ones_are_not() -> None:
 def test_a_spread_family_stays_spread_when_it_is_large_no_more() -> None:
     rows = supplied({"acme": 10}, used=4, holdout=2) + candidates(200, start=100)
     found = assign_splits(rows, seed=17, validation_share=0.1, holdout_share=0.2, large_families="spread")
-    assert (found.group_members, sum(found.split[pk] == HOLDOUT for pk in range(10))) == ([], 2)
-    assert len(draw(rows).group_members) == 8
+    assert (found.excluded, sum(found.split[pk] == HOLDOUT for pk in range(10))) == ({}, 2)
+    assert Counter(draw(rows).excluded.values()) == {"related_to_holdout": 8}
 
 
 @pytest.mark.parametrize(

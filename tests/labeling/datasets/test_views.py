@@ -87,10 +87,10 @@ def test_unanswered_fields_lead_to_their_documents(desk: Desk) -> None:
     frozen = freeze(project=desk.project, user=desk.people["engineer"])
     assert frozen.counts["unanswered"]["due_date"] == 9
     rows = desk.as_("engineer").get(desk.url("datasets/1/")).context["unanswered"]
-    (row,) = [row for row in rows if row.count == 9 and "due" in row.title.lower()]
+    (row,) = [row for row in rows if row["count"] == 9 and "due" in row["title"].lower()]
     first = Document.objects.order_by("pk").values_list("external_id", flat=True)
-    assert len(row.documents) == 5
-    assert {document.external_id for document in row.documents} <= set(first)
+    assert len(row["documents"]) == 5
+    assert {document.external_id for document in row["documents"]} <= set(first)
 
 
 def test_version_page_without_file(desk: Desk, frozen: DatasetVersion) -> None:

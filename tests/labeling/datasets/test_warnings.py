@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from labeling.datasets.freeze import freeze
-from labeling.datasets.warnings import FEW, OF_SEARCH, OF_TRAINING, dataset_warnings
+from labeling.datasets.queries import FEW, OF_SEARCH, OF_TRAINING, dataset_warnings
 from labeling.models import Split
 from labeling.projects.services import save_contract
 from slmstudio.contract.schema.compiled import dumps, loads
