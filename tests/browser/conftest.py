@@ -25,6 +25,7 @@ from playwright.sync_api import (
     Page,
     Playwright,
     Response,
+    ViewportSize,
     expect,
     sync_playwright,
 )
@@ -32,6 +33,7 @@ from pytest_django.live_server_helper import LiveServer
 
 if TYPE_CHECKING:  # models can be imported only once Django is set up, which comes after this file
     from labeling.models import Document
+    from tests.evaluation.factories import World
     from tests.labeling.label_desk import Desk
 
 # Playwright's loop runs in the thread of the test, where Django then refuses the ORM although nothing is asynchronous.
@@ -49,7 +51,9 @@ ARGUMENTS = [
 ]
 TIMEOUT_MS = 30_000
 expect.set_options(timeout=TIMEOUT_MS)  # its own 5 s are short for the first page of a run on a busy machine
+PHONE: ViewportSize = {"width": 390, "height": 844}
 Open = Callable[..., Page]
+As = Callable[[Any], Page]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -72,7 +76,7 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
     """One Chromium for the session."""
     # The shell draws and runs pages as Chromium does, without the windows around them: about half the processor time.
     names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-    path = next((found for name in names if (found := shutil.which(name))), None)
+    path = next((path for name in names if (path := shutil.which(name))), None)
     if path is None:
         pytest.fail("Chromium is not on the PATH; make test installs it.")
     running = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
@@ -80,7 +84,7 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
     running.close()
 
 
-def until(page: Page, holds: str, argument: Any = None) -> None:
+def until(page: Page, holds: str, argument: Any = None, *, seconds: float = TIMEOUT_MS / 1000) -> None:
     """Waits until a function of the page, given as its source, says true of ``argument``.
 
     Playwright's own ``wait_for_function`` evaluates its text again and again; the content security policy lets the
@@ -89,7 +93,7 @@ def until(page: Page, holds: str, argument: Any = None) -> None:
     page.evaluate(
         f"""argument => new Promise((done, fail) => {{
             const holds = {holds};
-            const end = performance.now() + {TIMEOUT_MS};
+            const end = performance.now() + {seconds * 1000};
             const look = () => {{
                 if (holds(argument)) done();
                 else if (performance.now() > end) fail(new Error("never so: " + holds));
@@ -187,38 +191,69 @@ def under_way(live_server: LiveServer) -> Iterator[UnderWay]:
     request_finished.disconnect(requests.ended)
 
 
+class Contexts:
+    """Browser contexts, which are used again: of what the tests before left in one only its cache of files is kept."""
+
+    def __init__(self, browser: Browser, address: str) -> None:
+        self.browser, self.address = browser, address
+        self.idle: list[BrowserContext] = []
+
+    def take(self) -> BrowserContext:
+        """A context without cookies and stored data."""
+        if self.idle:
+            return self.idle.pop()
+        context = self.browser.new_context(
+            base_url=self.address, viewport={"width": 1366, "height": 900}, reduced_motion="reduce"
+        )
+        context.set_default_timeout(TIMEOUT_MS)
+        return context
+
+    def give_back(self, context: BrowserContext) -> None:
+        """Closes its pages, and removes what they stored."""
+        for page in context.pages:
+            page.close()
+        context.set_offline(False)
+        context.clear_cookies()
+        context.clear_permissions()
+        page = context.new_page()
+        types = {"origin": self.address, "storageTypes": "local_storage,indexeddb,cache_storage,service_workers"}
+        context.new_cdp_session(page).send("Storage.clearDataForOrigin", types)
+        page.close()
+        self.idle.append(context)
+
+
+@pytest.fixture(scope="session")
+def contexts(browser: Browser, live_server: LiveServer) -> Contexts:
+    """The contexts of the session. The browser closes them."""
+    return Contexts(browser, live_server.url)
+
+
 @pytest.fixture
 def new_page(
-    browser: Browser,
-    live_server: LiveServer,
-    under_way: UnderWay,
-    watch: Watch,
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
+    contexts: Contexts, under_way: UnderWay, watch: Watch, request: pytest.FixtureRequest, tmp_path: Path
 ) -> Iterator[Callable[[], Page]]:
     """Makes pages in contexts of their own, each as a different person's browser would be; base address is the site.
 
     When the test fails, the last state of each page is kept as a picture in ``tmp_path``.
     """
-    contexts: list[BrowserContext] = []
+    taken: list[BrowserContext] = []
 
     def make() -> Page:
-        context = browser.new_context(
-            base_url=live_server.url, viewport={"width": 1366, "height": 900}, reduced_motion="reduce"
-        )
-        context.set_default_timeout(TIMEOUT_MS)
-        contexts.append(context)
-        page = context.new_page()
+        taken.append(contexts.take())
+        page = taken[-1].new_page()
         watch.attach(page)
         return page
 
     yield make
-    for number, context in enumerate(contexts):
-        if getattr(request.node, "failed", False):
-            for page in context.pages:
-                page.screenshot(path=tmp_path / f"page-{number}.png")
-                print(f"{page.url} looked like {tmp_path / f'page-{number}.png'}")
-        context.close()
+    failed = getattr(request.node, "failed", False)
+    for number, context in enumerate(taken):
+        for page in context.pages if failed else []:
+            page.screenshot(path=tmp_path / f"page-{number}.png")
+            print(f"{page.url} looked like {tmp_path / f'page-{number}.png'}")
+        if failed:
+            context.close()
+        elif context.pages:  # a test closes the context that it changed for good, such as its clock
+            contexts.give_back(context)
 
 
 @pytest.fixture
@@ -258,6 +293,14 @@ def desk(transactional_db: None) -> "Desk":
     from tests.labeling.label_desk import make_desk
 
     return make_desk("invoice-with-lines")
+
+
+@pytest.fixture
+def world(transactional_db: None, queues: None, tmp_path: Path) -> "World":
+    """A project of invoices with a hold-out of twelve, a trained model and people of every role."""
+    from tests.evaluation.factories import make_world
+
+    return make_world(tmp_path / "small-base", documents=24, holdout=12)
 
 
 @pytest.fixture

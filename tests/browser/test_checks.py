@@ -1,17 +1,33 @@
-"""The page error check that every browser test relies on detects errors."""
+"""The checks that the other browser tests rely on find what they should: errors of pages, accessibility, width."""
 
 from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page
 
+from tests.browser.accessibility import check
 from tests.browser.conftest import Watch
 
+PAGE = "<html lang=en><title>Invoices</title><main><h1>Invoices</h1>{}</main></html>"
 INLINE_SCRIPT = """() => {
     const script = document.createElement("script");
     script.textContent = "window.hacked = true";
     document.head.append(script);
 }"""
+
+
+def test_broken_pages_are_found(page: Page) -> None:
+    page.set_content(PAGE.format("<button>Save</button>"))
+    check(page, "whole")
+    for content, rule in (
+        ("<button></button>", "button-name"),
+        ("<p style='color: #bbb; background: #fff'>pale</p>", "color-contrast"),
+        ("<style>[data-bs-theme=dark] p { color: #333; background: #111 }</style><p>dark</p>", "color-contrast"),
+        ("<p style='width: 600px'>wide</p>", "wider than 390"),
+    ):
+        page.set_content(PAGE.format(content))
+        with pytest.raises((AssertionError, pytest.fail.Exception), match=rule):
+            check(page, "broken")
 
 
 @pytest.mark.parametrize(
