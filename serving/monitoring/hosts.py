@@ -1,6 +1,7 @@
 """GPUs and the memory of replicas on this host, sampled once a minute by ``manage.py serve``."""
 
 import contextlib
+from dataclasses import asdict
 from datetime import datetime, timedelta
 
 import psutil
@@ -9,7 +10,7 @@ from django.db.models import QuerySet
 from serving.models import HostSample, Replica
 from serving.monitoring.figures import Window, floor
 from serving.replicas.addresses import host_name
-from slmstudio.workers.gpu_loads import gpus
+from slmstudio.workers.hardware import gpus
 
 
 def sample(now: datetime) -> None:
@@ -21,7 +22,7 @@ def sample(now: datetime) -> None:
         for project, release, slot, pid in rows.values_list("release__project_id", "release_id", "slot", "pid")
         if (memory := resident_bytes(pid))
     ]
-    cards = gpus()
+    cards = [asdict(card) for card in gpus()]
     if replicas or cards:
         HostSample.objects.update_or_create(
             host=host, minute=floor(now, 60), defaults={"gpus": cards, "replicas": replicas}

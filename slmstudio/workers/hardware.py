@@ -3,12 +3,14 @@
 NVIDIA GPUs are read through NVML, which comes with the driver; without a driver there are no GPUs.
 """
 
+import logging
 import os
 import platform
 import resource
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import metadata
@@ -18,6 +20,7 @@ from typing import Any
 
 import psutil
 
+logger = logging.getLogger(__name__)
 #: flags of /proc/cpuinfo of processors that multiply bf16 in hardware
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 _CPUINFO = Path("/proc/cpuinfo")
@@ -32,13 +35,14 @@ _ON_CORES = (
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU. Memory in bytes; ``used_bytes`` is None if the driver does not report it."""
+    """One GPU. Memory in bytes, ``load`` from 0 to 1; ``used_bytes`` and ``load``: None if unknown."""
 
     index: int
     uuid: str
     name: str
     memory_bytes: int
     used_bytes: int | None = None
+    load: float | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ def this_machine() -> Hardware:
         cores=len(allowed_cores()),
         memory_bytes=min(memory.total, _container_limit() or memory.total),
         available_bytes=memory.available,
-        gpus=_gpus(),
+        gpus=gpus(),
         bf16=bool(flags & _BF16_FLAGS),
         packages=tuple(name for name in OPTIONAL if find_spec(name) is not None),
     )
@@ -185,49 +189,57 @@ def _container_limit() -> int | None:
     return None
 
 
-def _gpus() -> tuple[Gpu, ...]:
-    """The GPUs that NVML reports; none without a driver. Opened and closed each time, so no fork inherits it."""
+@contextmanager
+def _driver(nvml: Any = None) -> Iterator[Any]:
+    """NVML while the block runs; None without a driver. Closed each time, so that no fork inherits it."""
+    if nvml is None:
+        try:
+            import pynvml as nvml
+        except ImportError:
+            yield None
+            return
     try:
-        import pynvml
-    except ImportError:
-        return ()
+        nvml.nvmlInit()
+    except nvml.NVMLError:
+        yield None
+        return
     try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return ()
-    try:
-        return tuple(_gpu(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount()))
-    except pynvml.NVMLError:
-        return ()
+        yield nvml
     finally:
-        pynvml.nvmlShutdown()
+        nvml.nvmlShutdown()
+
+
+def gpus(nvml: Any = None) -> tuple[Gpu, ...]:
+    """The NVIDIA GPUs as they are now; none without a driver. ``nvml``: the module, for tests."""
+    with _driver(nvml) as driver:
+        if driver is None:
+            return ()
+        try:
+            handles = [driver.nvmlDeviceGetHandleByIndex(index) for index in range(driver.nvmlDeviceGetCount())]
+            return tuple(_gpu(driver, handle, index) for index, handle in enumerate(handles))
+        except driver.NVMLError as error:
+            logger.warning("the GPUs cannot be read: %s", error)
+            return ()
 
 
 def mig_device(uuid: str, index: int) -> Gpu | None:
     """A part of a GPU (MIG) by its id; ``index`` is the index it gets. None if the driver does not know it."""
+    with _driver() as driver:
+        if driver is None:
+            return None
+        try:
+            return _gpu(driver, driver.nvmlDeviceGetHandleByUUID(uuid), index)
+        except driver.NVMLError:
+            return None
+
+
+def _gpu(nvml: Any, handle: Any, index: int) -> Gpu:
+    used = load = None
     try:
-        import pynvml
-
-        pynvml.nvmlInit()
-    except Exception:  # no package, or no driver
-        return None
-    try:
-        return _described(pynvml, pynvml.nvmlDeviceGetHandleByUUID(uuid), index)
-    except pynvml.NVMLError:
-        return None
-    finally:
-        pynvml.nvmlShutdown()
-
-
-def _gpu(nvml: Any, index: int) -> Gpu:
-    return _described(nvml, nvml.nvmlDeviceGetHandleByIndex(index), index)
-
-
-def _described(nvml: Any, card: Any, index: int) -> Gpu:
-    used: int | None
-    try:
-        memory = nvml.nvmlDeviceGetMemoryInfo(card)
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
         total, used = int(memory.total), int(memory.used)
     except nvml.NVMLError:  # GPUs that share the machine's memory
-        total, used = psutil.virtual_memory().total, None
-    return Gpu(index, str(nvml.nvmlDeviceGetUUID(card)), str(nvml.nvmlDeviceGetName(card)), total, used)
+        total = psutil.virtual_memory().total
+    with suppress(nvml.NVMLError):  # a part of a GPU reports no load
+        load = nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100
+    return Gpu(index, str(nvml.nvmlDeviceGetUUID(handle)), str(nvml.nvmlDeviceGetName(handle)), total, used, load)

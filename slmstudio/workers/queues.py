@@ -1,4 +1,6 @@
-"""The contents of the queues, for the workers page. A few round trips, however long the queues are. Read-only."""
+"""The contents of the queues, and actions on failed jobs, for the workers page. Every function raises RedisError if
+the queue does not answer.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -8,31 +10,52 @@ from typing import Any
 
 import django_rq
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.utils import timezone
+from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job
 from rq.results import Result
 from rq.serializers import JSONSerializer
 from rq.utils import utcparse
 
-from slmstudio.runs.models import BackgroundRun
+from slmstudio.hooks import run_restarted
+from slmstudio.runs.models import BackgroundRun, RetryableRun, Status, requeued_columns, resumed_by
 from slmstudio.runs.path_redaction import redact_paths
 from slmstudio.runs.reaper import run_models
 from slmstudio.workers.job_names import StudioJob
-from slmstudio.workers.live_workers import LiveWorker
 
 #: maximum number of failed jobs shown, the newest ones
 MAX_FAILED = 25
+MAX_ERROR_LENGTH = 300
 
 
-@dataclass(frozen=True)
-class QueueState:
-    """One queue. ``oldest``: seconds that its first job has waited."""
+def queue_states(listeners: Iterable[str]) -> list[dict[str, Any]]:
+    """Every queue of the settings: its name, how many jobs are waiting and failed, the seconds that its oldest job
+    waits, and how many workers it has. ``listeners``: the queues of all workers.
+    """
+    workers = list(listeners)
+    queues = [django_rq.get_queue(name) for name in settings.RQ_QUEUES]
+    pipeline = queues[0].connection.pipeline(transaction=False)
+    for queue in queues:
+        pipeline.llen(queue.key)
+        pipeline.lindex(queue.key, 0)
+        pipeline.zcard(queue.failed_job_registry.key)
+    answers = pipeline.execute()
+    for first in answers[1::3]:
+        pipeline.hget(Job.key_for(first.decode() if first else ""), "enqueued_at")
+    return [
+        {
+            "name": queue.name,
+            "waiting": waiting,
+            "failed": failed,
+            "oldest": max(0.0, (timezone.now() - utcparse(since.decode())).total_seconds()) if since else None,
+            "workers": workers.count(queue.name),
+        }
+        for queue, waiting, failed, since in zip(queues, answers[::3], answers[2::3], pipeline.execute(), strict=True)
+    ]
 
-    name: str
-    waiting: int
-    failed: int
-    oldest: float | None
-    workers: int
+
+# -- failed jobs -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -47,95 +70,96 @@ class FailedJob:
     error: str
 
 
-def queue_states(workers: Iterable[LiveWorker]) -> list[QueueState]:
-    """Every queue of the settings.
+class JobNotFound(Exception):
+    """The job is no longer in the failed list: another person requeued or removed it."""
 
-    Raises:
-        RedisError: the queue does not answer.
-    """
-    listeners: dict[str, int] = defaultdict(int)
-    for worker in workers:
-        for name in worker.queues:
-            listeners[name] += 1
+
+def failed_jobs() -> list[FailedJob]:
+    """The newest failed jobs of all queues. A few round trips, however many there are."""
     queues = [django_rq.get_queue(name) for name in settings.RQ_QUEUES]
-    pipeline = queues[0].connection.pipeline(transaction=False)
-    for queue in queues:
-        pipeline.llen(queue.key)
-        pipeline.lindex(queue.key, 0)
-        pipeline.zcard(queue.failed_job_registry.key)
-    answers = pipeline.execute()
-    for first in answers[1::3]:
-        pipeline.hget(Job.key_for(first.decode() if first else ""), "enqueued_at")
-    since = pipeline.execute()
-    return [
-        QueueState(
-            name=queue.name,
-            waiting=answers[3 * at],
-            failed=answers[3 * at + 2],
-            oldest=_seconds_since(since[at]),
-            workers=listeners[queue.name],
-        )
-        for at, queue in enumerate(queues)
-    ]
-
-
-def _seconds_since(moment: bytes | None) -> float | None:
-    if not moment:
-        return None
-    return max(0.0, (timezone.now() - utcparse(moment.decode())).total_seconds())
-
-
-def failed_jobs(most: int = MAX_FAILED) -> list[FailedJob]:
-    """The newest failed jobs of all queues.
-
-    Raises:
-        RedisError: the queue does not answer.
-    """
-    queues = [django_rq.get_queue(name) for name in settings.RQ_QUEUES]
-    pipeline = queues[0].connection.pipeline(transaction=False)
+    connection = queues[0].connection
+    pipeline = connection.pipeline(transaction=False)
     for queue in queues:
         # Sorted by expiry, which is a fixed time after each failure.
-        pipeline.zrevrange(queue.failed_job_registry.key, 0, most - 1)
-    ids = [
-        (queue.name, job_id.decode())
-        for queue, job_ids in zip(queues, pipeline.execute(), strict=True)
-        for job_id in job_ids
-    ]
-    for _, job_id in ids:
-        pipeline.hgetall(Job.key_for(job_id))
-        pipeline.xrevrange(Result.get_key(job_id), count=1)
-    answers = pipeline.execute()
-    jobs = [
-        read_failed(queue, job_id, answers[2 * at], answers[2 * at + 1])
-        for at, (queue, job_id) in enumerate(ids)
-        if answers[2 * at]
-    ]
+        pipeline.zrevrange(queue.failed_job_registry.key, 0, MAX_FAILED - 1)
+    queue_of = {job_id.decode(): q.name for q, ids in zip(queues, pipeline.execute(), strict=True) for job_id in ids}
+    jobs = [job for job in StudioJob.fetch_many(queue_of, connection=connection) if job is not None]
     long_ago = datetime.min.replace(tzinfo=timezone.get_current_timezone())
-    return sorted(jobs, key=lambda job: job.ended or long_ago, reverse=True)[:most]
+    newest = sorted(jobs, key=lambda job: job.ended_at or long_ago, reverse=True)[:MAX_FAILED]
+    for job in newest:
+        pipeline.xrevrange(Result.get_key(job.id), count=1)
+    return [_described(queue_of[job.id], job, *row) for job, row in zip(newest, pipeline.execute(), strict=True)]
 
 
-def read_failed(queue: str, job_id: str, row: dict[bytes, bytes], results: list[Any]) -> FailedJob:
-    """A failed job from its data in Redis."""
-    job = StudioJob(job_id, connection=django_rq.get_connection("default"))
-    job.restore(row)
-    function, subject = "", None
+def failed_job(queue_name: str, job_id: str) -> FailedJob:
+    """One failed job. Raises JobNotFound."""
+    return _described(queue_name, _failed_job(queue_name, job_id))
+
+
+def _failed_job(queue_name: str, job_id: str) -> Job:
+    queue = django_rq.get_queue(queue_name)
+    try:
+        job = StudioJob.fetch(job_id, connection=queue.connection)
+    except NoSuchJobError:
+        raise JobNotFound from None
+    if job_id not in queue.failed_job_registry:
+        raise JobNotFound
+    return job
+
+
+def _described(queue: str, job: Job, row: tuple[bytes, Any] | None = None) -> FailedJob:
+    """``row``: of its newest result, with the error."""
     try:
         function = job.func_name or ""
         subject = job.args[0] if job.args and isinstance(job.args[0], int) else None
     except Exception:  # a job of another version or another application: it is shown anyway
-        function = job.description or ""
+        function, subject = job.description or "", None
     error, ended = "", job.ended_at
-    if results:
-        result_id, payload = results[0]
-        result = Result.restore(job_id, result_id.decode(), payload, job.connection, JSONSerializer)
-        error = redact_paths(_last_line(result.exc_string or ""))
+    if row is not None:
+        result = Result.restore(job.id, row[0].decode(), row[1], job.connection, JSONSerializer)
+        lines = [line.strip() for line in (result.exc_string or "").splitlines() if line.strip()]
+        error = redact_paths(lines[-1][:MAX_ERROR_LENGTH]) if lines else ""
         ended = ended or result.created_at
-    return FailedJob(job_id, queue, function, subject, ended, error)
+    return FailedJob(job.id, queue, function, subject, ended, error)
 
 
-def _last_line(text: str, most: int = 300) -> str:
-    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
-    return lines[-1][:most] if lines else ""
+def requeue_job(job: FailedJob, run: BackgroundRun | None, user: User) -> bool:
+    """Requeues a failed job; for a run that failed the run itself, under a new job, with its attempts reset.
+
+    False: the run is running, done or already queued, and the job was only removed.
+
+    Raises:
+        Refused: what the run needs is gone; its job stays in the failed list.
+        JobNotFound: another person requeued or removed it.
+    """
+    if run is None:
+        try:
+            django_rq.get_queue(job.queue).failed_job_registry.requeue(job.id)
+        except (NoSuchJobError, InvalidJobOperation, ValueError):
+            raise JobNotFound from None
+        return True
+    is_restarted = run.status == Status.FAILED and run_restarted[run._meta.label].call(run, user)
+    discard_job(job)
+    if is_restarted:
+        return True
+    failed = type(run).objects.filter(pk=run.pk, status=Status.FAILED, job_id=run.job_id)
+    again = requeued_columns()
+    if isinstance(run, RetryableRun):
+        again["facts"] = resumed_by(run.facts, user)
+    if failed.update(**again) != 1:
+        return False
+    run.refresh_from_db()
+    run.enqueue()
+    return True
+
+
+def discard_job(job: FailedJob) -> None:
+    """Removes a failed job from the queue; its run stays as it is. Raises JobNotFound."""
+    queue = django_rq.get_queue(job.queue)
+    queue.failed_job_registry.remove(_failed_job(job.queue, job.id), delete_job=True)
+
+
+# -- runs of jobs ------------------------------------------------------------------------------------------------------
 
 
 def runs_of(jobs: Iterable[str]) -> dict[str, BackgroundRun]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import psutil
 
-from slmstudio.workers.gpu_loads import gpus
+from slmstudio.workers.hardware import Gpu, gpus
 
 #: seconds between two samples at first; later a two-hundredth of the time so far, so that a long run has few rows
 FIRST_SECONDS = 5.0
@@ -34,7 +34,7 @@ class SystemUsage:
         *,
         clock: Callable[[], float] = time.monotonic,
         children: Callable[[], tuple[float, int]] = _children,
-        cards: Callable[[], list[dict[str, Any]]] = gpus,
+        cards: Callable[[], Sequence[Gpu]] = gpus,
     ) -> None:
         """``devices``: indexes of the GPUs in use; None for all of the machine, without any for none."""
         self._devices, self._clock, self._children, self._cards = devices, clock, children, cards
@@ -70,12 +70,12 @@ class SystemUsage:
     def _gpu_values(self) -> dict[str, Any]:
         if self._devices is not None and not self._devices:
             return {}
-        cards = [card for index, card in enumerate(self._cards()) if self._devices is None or index in self._devices]
-        loads = [card["load"] for card in cards if card["load"] is not None]
+        cards = [card for card in self._cards() if self._devices is None or card.index in self._devices]
+        loads = [card.load for card in cards if card.load is not None]
         if not cards:
             return {}
         return {
             "gpu": round(sum(loads) / len(loads), 3) if loads else None,
-            "gpu_memory_bytes": sum(card["used_bytes"] or 0 for card in cards),
-            "gpu_memory_total": sum(card["memory_bytes"] or 0 for card in cards),
+            "gpu_memory_bytes": sum(card.used_bytes or 0 for card in cards),
+            "gpu_memory_total": sum(card.memory_bytes for card in cards),
         }

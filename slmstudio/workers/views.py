@@ -1,7 +1,7 @@
 """The workers page: live workers, queued jobs, failed jobs; for users who may start runs."""
 
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -20,9 +20,19 @@ from slmstudio.errors import Refused
 from slmstudio.runs.models import BackgroundRun
 from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.web.requests import SignedInRequest
-from slmstudio.workers.failed_jobs import JobNotFound, discard_job, failed_job, requeue_job
 from slmstudio.workers.live_workers import LiveWorker, live_workers, missing_worker
-from slmstudio.workers.queues import FailedJob, failed_jobs, project_of, queue_states, runs_of, runs_of_failed
+from slmstudio.workers.queues import (
+    FailedJob,
+    JobNotFound,
+    discard_job,
+    failed_job,
+    failed_jobs,
+    project_of,
+    queue_states,
+    requeue_job,
+    runs_of,
+    runs_of_failed,
+)
 
 
 @dataclass(frozen=True)
@@ -49,39 +59,7 @@ class WorkersPageAccess:
     def can_requeue(self, run: BackgroundRun | None) -> bool:
         """Whether this user may requeue its failed job."""
         project = project_of(run) if run is not None else None
-        if project is None or self.all:
-            return self.all
-        return may(self.roles.get(project.pk, ""), Action.RUN) if project.pk in self.roles else False
-
-
-@dataclass(frozen=True)
-class VisibleRun:
-    """A run as a user may see it."""
-
-    words: str
-    url: str = ""
-    percent: int | None = None
-    stage: str = ""
-
-
-@dataclass(frozen=True)
-class WorkerRow:
-    """A worker, the age of its heartbeat in seconds, and its current job."""
-
-    worker: LiveWorker
-    age: int
-    job: VisibleRun | None
-
-
-@dataclass(frozen=True)
-class FailedRow:
-    """A failed job as a user may see it."""
-
-    job: FailedJob
-    run: VisibleRun
-    error: str
-    ended: datetime | None
-    can_requeue: bool
+        return self.all or (project is not None and may(self.roles.get(project.pk, ""), Action.RUN))
 
 
 @require_safe
@@ -91,60 +69,66 @@ def workers(request: SignedInRequest) -> HttpResponse:
     part = request.GET.get("part") == "live"
     if not part:
         reap_lost_runs()  # the page shows runs as they are, even if no timer runs the reaper
-    context: dict[str, Any] = {"problem": "", "queues": [], "workers": [], "failed": []}
+    context: dict[str, Any] = {"queues": []}
     try:
-        workers_now = live_workers()
-        context["queues"] = queue_states(workers_now)
-        context["workers"] = _worker_rows(workers_now, viewer)
+        alive = live_workers()
+        context["queues"] = queue_states(name for worker in alive for name in worker.queues)
+        context["workers"] = _worker_rows(alive, viewer)
         context["failed"] = _failed_rows(failed_jobs(), viewer)
     except RedisError as error:
         context["problem"] = f"The job queue is not reachable ({type(error).__name__}). Jobs stay queued until it is."
     context["warnings"] = [
-        missing_worker(queue.name, queue.waiting) for queue in context["queues"] if not queue.workers
+        missing_worker(queue["name"], queue["waiting"]) for queue in context["queues"] if not queue["workers"]
     ]
-    context["failed_total"] = sum(queue.failed for queue in context["queues"])
+    context["failed_total"] = sum(queue["failed"] for queue in context["queues"])
     return render(request, "workers.html#live" if part else "workers.html", context)
 
 
-def _worker_rows(workers: list[LiveWorker], viewer: WorkersPageAccess) -> list[WorkerRow]:
+def _worker_rows(workers: list[LiveWorker], viewer: WorkersPageAccess) -> list[dict[str, Any]]:
     runs = runs_of(job for worker in workers for job in worker.job_ids)
     now = timezone.now()
-    rows = []
-    for worker in workers:
-        job = None
-        if worker.job_ids:
-            run = runs.get(worker.job_ids[0])
-            job = _named(run, viewer) if run is not None else VisibleRun("a job")
-        rows.append(WorkerRow(worker, max(1, round((now - worker.beat).total_seconds())), job))
-    return rows
+    return [
+        {
+            "worker": worker,
+            "age": max(1, round((now - worker.beat).total_seconds())),
+            "job": _visible(runs.get(worker.job_ids[0]), viewer, "a job") if worker.job_ids else None,
+        }
+        for worker in workers
+    ]
 
 
-def _failed_rows(jobs: list[FailedJob], viewer: WorkersPageAccess) -> list[FailedRow]:
+def _failed_rows(jobs: list[FailedJob], viewer: WorkersPageAccess) -> list[dict[str, Any]]:
     runs = runs_of_failed(jobs)
-    rows = []
-    for job in jobs:
-        run = runs.get(job.id)
-        shown = viewer.can_view(run)
-        words = _named(run, viewer) if run is not None else VisibleRun(job.function or "a job")
-        error = job.error if shown else "Only members of the project can see the error."
-        rows.append(FailedRow(job, words, error, job.ended, viewer.can_requeue(run)))
-    return rows
+    return [
+        {
+            "job": job,
+            "run": _visible(run := runs.get(job.id), viewer, job.function or "a job"),
+            "error": job.error if viewer.can_view(run) else "Only members of the project can see the error.",
+            "can_requeue": viewer.can_requeue(run),
+        }
+        for job in jobs
+    ]
 
 
-def _named(run: BackgroundRun, viewer: WorkersPageAccess) -> VisibleRun:
+def _visible(run: BackgroundRun | None, viewer: WorkersPageAccess, name: str) -> dict[str, Any]:
+    """What a user may see of a run: its words, address, progress and step. ``name``: of a job without a run."""
+    if run is None:
+        return {"words": name}
     kind = str(run._meta.verbose_name)
     if not viewer.can_view(run):
-        return VisibleRun(f"{kind} of another project")
+        return {"words": f"{kind} of another project"}
     project = project_of(run)
     url = ""
     # Staff see what runs, but pages of a project are for its members.
     if project is not None and project.pk in viewer.roles and hasattr(run, "get_absolute_url"):
-        try:
+        with suppress(NoReverseMatch):
             url = run.get_absolute_url()
-        except NoReverseMatch:
-            url = ""
-    words = f"{kind}: {run}" + (f" ({project})" if project is not None else "")
-    return VisibleRun(words, url, run.percent if run.is_live and run.progress_total else None, run.stage)
+    return {
+        "words": f"{kind}: {run}" + (f" ({project})" if project is not None else ""),
+        "url": url,
+        "percent": run.percent if run.is_live and run.progress_total else None,
+        "stage": run.stage,
+    }
 
 
 @require_POST

@@ -59,7 +59,7 @@ EXCEPTIONS = {
     ACCOUNT: """
         labeling.projects.services: create_own_project create_project
         slmstudio.runs.reaper: reap_lost_runs
-        slmstudio.workers.failed_jobs: requeue_job
+        slmstudio.workers.queues: requeue_job
         training.base_models.downloads: cancel_download request_download
         training.base_models.services: add_hub_model fill_catalog register_folder register_tiny resolve_model
         training.base_models.services: sync_catalog

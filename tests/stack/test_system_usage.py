@@ -1,7 +1,8 @@
 """Samples of the system: when they are due, and what they hold."""
 
-from typing import Any
+from collections.abc import Sequence
 
+from slmstudio.workers.hardware import Gpu
 from slmstudio.workers.system_usage import SystemUsage
 
 
@@ -11,9 +12,9 @@ class Machine:
     def __init__(self) -> None:
         self.now = 0.0
 
-    def usage(self, devices: list[int] | None = None, cards: list[dict[str, Any]] | None = None) -> SystemUsage:
+    def usage(self, devices: list[int] | None = None, cards: Sequence[Gpu] = ()) -> SystemUsage:
         return SystemUsage(
-            devices, clock=lambda: self.now, children=lambda: (1.5 * self.now, 2_000), cards=lambda: cards or []
+            devices, clock=lambda: self.now, children=lambda: (1.5 * self.now, 2_000), cards=lambda: cards
         )
 
 
@@ -41,11 +42,7 @@ def test_values() -> None:
 
 
 def test_only_the_gpus_of_the_run_count() -> None:
-    cards: list[dict[str, Any]] = [
-        {"name": "A", "load": 0.2, "memory_bytes": 80, "used_bytes": 10},
-        {"name": "B", "load": 0.9, "memory_bytes": 80, "used_bytes": 30},
-        {"name": "C", "load": None, "memory_bytes": 80, "used_bytes": None},
-    ]
+    cards = [Gpu(0, "a", "A", 80, 10, 0.2), Gpu(1, "b", "B", 80, 30, 0.9), Gpu(2, "c", "C", 80)]
     machine = Machine()
     some, none = machine.usage([1, 2], cards), machine.usage([], cards)
     machine.now = 10.0

@@ -10,7 +10,7 @@ from django.utils import timezone
 from serving.models import Deployment, HostSample
 from serving.monitoring import hosts
 from serving.replicas.addresses import host_name
-from slmstudio.workers.gpu_loads import gpus
+from slmstudio.workers.hardware import Gpu, gpus
 from tests.evaluation.factories import World
 from tests.serving.factories import answering
 
@@ -34,20 +34,21 @@ def nvml(*, load: Any = 40, fails: bool = False) -> Any:
     return SimpleNamespace(
         NVMLError=NoDriver, nvmlInit=init, nvmlShutdown=lambda: None, nvmlDeviceGetCount=lambda: 1,
         nvmlDeviceGetHandleByIndex=lambda index: index, nvmlDeviceGetName=lambda card: "H100",
-        nvmlDeviceGetUtilizationRates=rates, nvmlDeviceGetMemoryInfo=lambda card: SimpleNamespace(total=80, used=20),
+        nvmlDeviceGetUUID=lambda card: "GPU-1", nvmlDeviceGetUtilizationRates=rates,
+        nvmlDeviceGetMemoryInfo=lambda card: SimpleNamespace(total=80, used=20),
     )  # fmt: skip
 
 
 def test_gpus_are_read_from_the_driver() -> None:
-    assert gpus(nvml()) == [{"name": "H100", "load": 0.4, "memory_bytes": 80, "used_bytes": 20}]
-    assert gpus(nvml(load=None))[0]["load"] is None
-    assert gpus(nvml(fails=True)) == []
+    assert gpus(nvml()) == (Gpu(0, "GPU-1", "H100", memory_bytes=80, used_bytes=20, load=0.4),)
+    assert gpus(nvml(load=None))[0].load is None
+    assert gpus(nvml(fails=True)) == ()
 
 
 def test_a_host_stores_what_its_replicas_use(
     world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hosts, "gpus", list)
+    monkeypatch.setattr(hosts, "gpus", tuple)
     release = deployment.stable
     assert release is not None
     now = timezone.now()
@@ -62,7 +63,7 @@ def test_a_host_stores_what_its_replicas_use(
     [replica] = stored.replicas
     assert (replica["project"], replica["release"], replica["slot"]) == (world.project.pk, release.pk, found.slot)
     assert replica["memory_bytes"] > 10_000_000
-    assert [one.host for one in hosts.newest(now)] == [host_name()]
+    assert [sample.host for sample in hosts.newest(now)] == [host_name()]
 
 
 def test_a_process_that_has_ended_uses_nothing() -> None:
