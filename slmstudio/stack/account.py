@@ -6,16 +6,15 @@ import shutil
 import stat
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from slmstudio.stack.errors import StackError
 
 NAME = "slmstudio-db"
 
 
-@dataclass(frozen=True)
-class Account:
+class Account(NamedTuple):
     """User and group id to run a program as; None to run it as the current account."""
 
     uid: int

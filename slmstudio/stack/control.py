@@ -11,10 +11,10 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypedDict
+from typing import TypedDict
 
 import psutil
 
@@ -22,22 +22,12 @@ from slmstudio.stack import processes
 from slmstudio.stack.errors import StackError, file_sentence
 from slmstudio.stack.paths import Paths
 from slmstudio.stack.postgres import Postgres
+from slmstudio.stack.server import Server
 from slmstudio.stack.valkey import Valkey
 
-ALL = ("postgres", "valkey")
+_KINDS: dict[str, Callable[[Paths], Server]] = {"postgres": Postgres, "valkey": Valkey}
+ALL = tuple(_KINDS)
 _LOCK_SECONDS = 240
-
-
-class Server(Protocol):
-    """What the control needs from a server."""
-
-    name: str
-    title: str
-
-    def running(self) -> psutil.Process | None: ...
-    def start(self) -> psutil.Process: ...
-    def wait_ready(self) -> None: ...
-    def stop(self) -> None: ...
 
 
 class _User(TypedDict):
@@ -122,8 +112,7 @@ def stop(running: Running) -> None:
 
 
 def _servers(places: Paths, names: Iterable[str]) -> list[Server]:
-    known: dict[str, Server] = {"postgres": Postgres(places), "valkey": Valkey(places)}
-    return [known[name] for name in names]
+    return [_KINDS[name](places) for name in names]
 
 
 def _ensure(server: Server, state: _State) -> bool:

