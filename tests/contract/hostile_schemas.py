@@ -89,7 +89,7 @@ def _fields(fields: dict[str, Any], **more: Any) -> str:
     return json.dumps({"type": "object", "properties": fields, **more})
 
 
-#: texts by what they are; each is at most as long as a draft may be
+#: texts by what they are; each is at most as long as a draft may be, and schemas a third of it
 TEXTS: dict[str, Callable[[], str]] = {
     "rows of different names": lambda: _lines([{f"name_{number}": number} for number in range(20_000)]),
     "one row of many names": lambda: _lines([{f"name_{number}": number for number in range(60_000)}]),
@@ -98,21 +98,21 @@ TEXTS: dict[str, Callable[[], str]] = {
     "rows of nested maps": lambda: _lines([{"a": {str(n): {str(m): n for m in range(20)}}} for n in range(4_000)]),
     "deep rows": lambda: _lines(['{"a":' * 60 + "1" + "}" * 60] * 4_000).replace('\\"', '"').replace('"{', "{"),
     "a choice of many texts": lambda: _fields({"a": {"enum": [f"text {number}" for number in range(30_000)]}}),
-    "a union of many texts": lambda: _fields({"a": {"anyOf": [{"const": f"t{number}"} for number in range(19_000)]}}),
+    "a union of many texts": lambda: _fields({"a": {"anyOf": [{"const": f"t{number}"} for number in range(6_000)]}}),
     "a union of many objects": lambda: _fields(
-        {"a": {"oneOf": [{"properties": {f"n{number}": {"type": "string"}}} for number in range(6_000)]}}
+        {"a": {"oneOf": [{"properties": {f"n{number}": {"type": "string"}}} for number in range(2_000)]}}
     ),
     "many missing references": lambda: _fields(
-        {f"a{number}": {"$ref": f"#/$defs/missing{number}"} for number in range(9_000)},
-        **{"$defs": {f"there{number}": {} for number in range(9_000)}},
+        {f"a{number}": {"$ref": f"#/$defs/missing{number}"} for number in range(3_000)},
+        **{"$defs": {f"there{number}": {} for number in range(3_000)}},
     ),
     "references to parts of one name": lambda: _fields(
-        {f"a{number}": {"$ref": f"#/x/{number}/part"} for number in range(15_000)},
-        x={str(number): {"part": {"type": "string"}} for number in range(15_000)},
+        {f"a{number}": {"$ref": f"#/x/{number}/part"} for number in range(5_000)},
+        x={str(number): {"part": {"type": "string"}} for number in range(5_000)},
     ),
-    "a chain of references": lambda: _chain(lambda inner: inner, 15_000),
-    "a chain of parts": lambda: _chain(lambda inner: {"allOf": [inner]}, 15_000),
-    "a chain of fields": lambda: _chain(lambda inner: {"type": "object", "properties": {"a": inner}}, 9_000),
+    "a chain of references": lambda: _chain(lambda inner: inner, 5_000),
+    "a chain of parts": lambda: _chain(lambda inner: {"allOf": [inner]}, 5_000),
+    "a chain of fields": lambda: _chain(lambda inner: {"type": "object", "properties": {"a": inner}}, 3_000),
     "parts that double": lambda: _chain(lambda inner: {"allOf": [inner, inner]}, 40),
     "alternatives that double": lambda: _chain(lambda inner: {"anyOf": [inner, inner]}, 40),
     "fields that double": lambda: _chain(
@@ -121,12 +121,12 @@ TEXTS: dict[str, Callable[[], str]] = {
     "objects of alternatives that double": lambda: _chain(
         lambda inner: {"anyOf": [{"type": "object", "properties": {name: inner}} for name in "ab"]}, 40
     ),
-    "misspelled keywords": lambda: _fields({f"a{number}": {f"unknown{number}": 1} for number in range(9_000)}),
+    "misspelled keywords": lambda: _fields({f"a{number}": {f"unknown{number}": 1} for number in range(3_000)}),
     "extended alternatives": lambda: json.dumps(
         {
             "definitions": {
-                "base": {"oneOf": [{"$ref": f"#/definitions/c{number}"} for number in range(4_000)]},
-                **{f"c{number}": {"allOf": [{"$ref": "#/definitions/base"}]} for number in range(4_000)},
+                "base": {"oneOf": [{"$ref": f"#/definitions/c{number}"} for number in range(1_500)]},
+                **{f"c{number}": {"allOf": [{"$ref": "#/definitions/base"}]} for number in range(1_500)},
             },
             "type": "object",
             "properties": {"a": {"$ref": "#/definitions/base"}},

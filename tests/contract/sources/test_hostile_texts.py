@@ -16,8 +16,8 @@ from slmstudio.contract.sources.drafts import SourceError
 from slmstudio.contract.sources.generators import GENERATORS
 from tests.contract.hostile_schemas import TEXTS, hostile_schema, statements
 
-#: of processor time; the slowest takes a quarter of it
-SECONDS = 20
+#: of processor time; the slowest takes a third of it
+SECONDS = 8
 
 
 @pytest.mark.slow
@@ -50,7 +50,7 @@ def test_the_tree_of_a_recursive_schema_ends() -> None:
         return 1 + max(map(depth, inner), default=0)
 
     accepted = 0
-    for seed in range(400):
+    for seed in range(200):
         try:
             compiled = compile_schema(draft_schema(json.dumps(hostile_schema(seed))).schema)
         except SourceError:
@@ -58,7 +58,7 @@ def test_the_tree_of_a_recursive_schema_ends() -> None:
         accepted += 1
         assert depth(compiled.root) <= 64, seed
         assert compiled.validate({"a": {"a": {"a": {"b": 1}}}}) is not None
-    assert accepted > 200
+    assert accepted > 100
 
 
 def test_a_chain_of_references_that_cannot_be_followed_is_refused() -> None:
