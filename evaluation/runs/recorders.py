@@ -19,10 +19,10 @@ from evaluation.runs.outputs import OutputWriter
 from labeling.models import Document, Split
 from slmstudio.contract.json_text import JsonError, dumps, loads
 from slmstudio.database.transactions import with_retries
-from slmstudio.runs.cpu_contention import OtherProcessLoad
 from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.runs.supervisor import Event
 from slmstudio.storage import artifacts
+from slmstudio.workers.system_usage import SystemUsage
 
 #: statuses that may be different an hour later: a resumed run sends these documents again
 _TRANSIENT = {
@@ -83,7 +83,7 @@ class AttemptRecorder(Recorder):
     def __init__(self, run: EvalRun) -> None:
         super().__init__(run)
         self._facts: dict[str, Any] = {}
-        self._load = OtherProcessLoad()
+        self._usage = SystemUsage(devices=())
         self._store: OutputWriter | None = None
 
     def on_event(self, event: Event) -> None:
@@ -112,7 +112,8 @@ class AttemptRecorder(Recorder):
 
     def on_output(self, output: Output) -> None:
         self.store.add(output.event)
-        if (load := self._load.read()) is not None:
+        if (usage := self._usage.read()) is not None:
+            load = {name: usage[name] for name in ("others", "cores")}
             self.run.record(facts={**self.run.facts, "load": load})
 
     def flush(self) -> None:

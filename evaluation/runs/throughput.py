@@ -6,8 +6,8 @@ from django.db.models import Count, Q, Sum
 
 from evaluation.inference.local import LocalBackend
 from evaluation.models import EvalOutput, EvalRun
-from slmstudio.runs.cpu_contention import slow_warning
 from slmstudio.runs.models import Status
+from slmstudio.workers.system_usage import slow_warning
 
 #: earlier evaluations that are compared, and documents that a rate needs
 MAX_EARLIER, MIN_DOCUMENTS = 5, 3

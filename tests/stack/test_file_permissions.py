@@ -9,16 +9,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from django.core.files.base import ContentFile
 
-from slmstudio.stack import processes
 from slmstudio.storage import artifacts
 from slmstudio.storage.private_files import restrict_permissions
-from tests.conftest import Workers
-from tests.stack.test_serve import free_port
-from tests.stack.web import serving
 
 NOBODY = 65_534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another account")
@@ -76,26 +71,3 @@ def test_stored_files_are_private(settings: object) -> None:
     path = artifacts.local_path(key)
     assert (mode(path), mode(path.parent), mode(path.parent.parent)) == (0o600, 0o700, 0o700)
     path.unlink()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_every_process_has_umask_077(idle_workers: Workers) -> None:
-    idle_workers.start("default")
-    port = free_port()
-    command = [sys.executable, "-m", "slmstudio.server", "--bind", f"127.0.0.1:{port}", "--workers", "1"]
-    before = os.umask(0o022)
-    try:
-        with serving(command, port) as web:
-            worker = idle_workers.processes["default"]
-            found = [psutil.Process(web.pid), psutil.Process(worker.pid), *processes.descendants(web.pid)]
-            assert len(found) >= 3
-            umasks = {
-                line
-                for process in found
-                for line in Path(f"/proc/{process.pid}/status").read_text().splitlines()
-                if line.startswith("Umask:")
-            }
-            assert umasks == {"Umask:\t0077"}
-    finally:
-        os.umask(before)

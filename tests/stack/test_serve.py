@@ -15,14 +15,17 @@ import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from slmstudio.stack import serve
 from slmstudio.stack.paths import Paths
 from slmstudio.stack.postgres import Postgres
+from slmstudio.stack.processes import command, descendants
 from slmstudio.stack.valkey import Valkey
 from slmstudio.workers.hardware import Gpu, this_machine
 from tests.stack.conftest import running_in
+from tests.stack.test_database_roles import assert_forbidden
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -107,6 +110,7 @@ def test_invalid_ports(home: Path, tmp_path: Path, port: str) -> None:
 
 @pytest.mark.slow
 def test_start_and_ctrl_c(home: Path, tmp_path: Path) -> None:
+    """All programs start, with private files and a role that owns no tables; what is killed is started again."""
     port, log = free_port(), tmp_path / "log"
     process = demo(home, port, log)
     try:
@@ -115,6 +119,13 @@ def test_start_and_ctrl_c(home: Path, tmp_path: Path) -> None:
         until(r"worker +\| .*Listening on default, webhooks", process, log)
         until(r"imports +\| .*Listening on imports", process, log)
         until(r"gpu +\| .*Listening on gpu", process, log)
+        assert_forbidden(Paths.of(home).database_url())
+        programs = descendants(process.pid)
+        if sys.platform == "linux":
+            assert {umask(program) for program in programs} - {""} == {"0077"}
+        web = [program for program in programs if "slmstudio.server" in command(program)]
+        next(program for program in web if program.ppid() in {other.pid for other in web}).kill()
+        until("A process of the web server ended", process, log)
         for server in (Valkey(Paths.of(home)), Postgres(Paths.of(home))):
             killed = server.running()
             assert killed is not None
@@ -126,6 +137,14 @@ def test_start_and_ctrl_c(home: Path, tmp_path: Path) -> None:
         assert running_in(home) == []
     finally:
         end(process)
+
+
+def umask(process: psutil.Process) -> str:
+    """The umask of a process; "" once it has ended."""
+    with contextlib.suppress(OSError):
+        lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        return next((line.split()[1] for line in lines if line.startswith("Umask:")), "")
+    return ""
 
 
 @pytest.mark.parametrize(

@@ -79,9 +79,13 @@ def read(running: stack.Running) -> tuple[list[str], list[str]]:
 
 
 @pytest.mark.slow
-def test_server_settings(home: Path) -> None:
-    running = stack.start(home)
+def test_servers_of_a_long_home(home: Path) -> None:
+    """Settings, private folders, short sockets, and the accounts that connect."""
+    long = home / ("x" * 60) / ("y" * 60)
+    running = stack.start(long)
+    places = running.places
     try:
+        assert len(str(places.postgres_socket_folder)) < 60
         with psycopg.connect(running.database_url) as connection:
             names = [
                 "fsync",
@@ -98,8 +102,17 @@ def test_server_settings(home: Path) -> None:
         with redis.Redis.from_url(running.redis_url, decode_responses=True) as client:
             settings = client.config_get("*")
         assert (settings["appendonly"], settings["port"]) == ("yes", "0")
-        for folder in (Paths.of(home).postgres, Paths.of(home).valkey):
+        for folder in (places.postgres, places.valkey):
             assert folder.stat().st_mode & 0o077 == 0
+        if os.geteuid() == 0:
+            for folder in (*places.postgres.parents, places.postgres, places.postgres_socket_folder):
+                if folder.is_relative_to(home) or folder == places.postgres_socket_folder:
+                    folder.chmod(0o755)
+            (places.postgres_socket_folder / ".s.PGSQL.5432").chmod(0o777)
+            for role in (SUPERUSER, DATABASE, DATABASE_OWNER):
+                connect = partial(psycopg.connect, places.database_url(user=role))
+                connect().close()
+                assert "eer authentication failed" in as_nobody(connect)
     finally:
         stack.stop(running)
 
@@ -115,7 +128,12 @@ def test_servers_stop_with_their_last_user(home: Path) -> None:
         leave(first)
         assert servers(home) == before
         assert None not in before
-        leave(second)
+        second.kill()
+        second.wait()
+        assert servers(home) == before, "kill -9 of a user leaves the servers running"
+        running = stack.start(home)
+        assert not running.owned
+        stack.stop(running)
         assert servers(home) == (None, None)
     finally:
         for process in (first, second):
@@ -144,20 +162,6 @@ def test_concurrent_starts_share_one_server(home: Path) -> None:
         for process in users:
             process.kill()
             process.wait()
-
-
-@pytest.mark.slow
-def test_killed_users_are_ignored(home: Path) -> None:
-    dead = user(home)
-    printed(dead)
-    dead.kill()
-    dead.wait()
-    assert None not in servers(home), "kill -9 of a user leaves the servers running"
-
-    running = stack.start(home)
-    assert not running.owned
-    stack.stop(running)
-    assert servers(home) == (None, None)
 
 
 @pytest.mark.slow
@@ -244,18 +248,6 @@ def test_forks_do_not_stop_servers(home: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_long_home_gets_short_sockets(home: Path) -> None:
-    long = home / ("x" * 60) / ("y" * 60)
-    running = stack.start(long)
-    try:
-        assert len(str(Paths.of(long).postgres_socket_folder)) < 60
-        write(running, "a")
-        assert read(running) == (["a"], ["a"])
-    finally:
-        stack.stop(running)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before the server has its file", "after"])
 def test_an_interrupted_start_leaves_nothing(home: Path, moment: str) -> None:
     data = Paths.of(home).postgres / "data"
@@ -292,19 +284,3 @@ def test_the_command_line_of_an_ended_process_is_empty() -> None:
         assert process.status() == psutil.STATUS_ZOMBIE
         assert processes.command(process) == []
     assert processes.command(process) == []
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another account")
-def test_only_accounts_of_the_studio_connect(home: Path) -> None:
-    running = stack.start(home, ["postgres"])
-    try:
-        places = running.places
-        for folder in (home, places.postgres):
-            folder.chmod(0o755)
-        (places.postgres_socket_folder / ".s.PGSQL.5432").chmod(0o777)
-        for role in (SUPERUSER, DATABASE, DATABASE_OWNER):
-            connect = partial(psycopg.connect, places.database_url(user=role))
-            connect().close()
-            assert "eer authentication failed" in as_nobody(connect)
-    finally:
-        stack.stop(running)

@@ -10,31 +10,7 @@ from slmstudio import stack
 from slmstudio.stack import control, processes
 from slmstudio.stack.errors import StackError
 from slmstudio.stack.watchdog import ServerWatchdog
-from tests.stack.test_servers import read, servers, write
-
-
-@pytest.mark.slow
-def test_killed_servers_restart_with_their_data(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("slmstudio.stack.watchdog.CHECK_SECONDS", 0.0)
-    printed: list[str] = []
-    running = stack.start(home)
-    try:
-        write(running, "before")
-        watchdog = ServerWatchdog(running, printed.append)
-        watchdog.check()
-        assert printed == []
-        for process in servers(home):
-            assert process is not None
-            process.kill()
-            assert processes.ended(process, 10)
-        watchdog.check()
-        assert printed == ["PostgreSQL and Valkey had ended and were restarted."]
-        assert read(running) == (["before"], ["before"])
-        watchdog.check()
-        assert len(printed) == 1
-    finally:
-        stack.stop(running)
-    assert servers(home) == (None, None), "what was started again ends with its last user"
+from tests.stack.test_servers import servers
 
 
 def test_only_used_servers_restart(home: Path) -> None:

@@ -11,24 +11,8 @@ from slmstudio.server import processes
 from slmstudio.stack.processes import descendants
 from tests.conftest import ROOT, worker_environment
 from tests.stack.test_serve import free_port
-from tests.stack.web import answer, serving, status
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-
-
-@pytest.mark.slow
-def test_a_killed_process_is_replaced(transactional_db: None, queues: None) -> None:
-    port = free_port()
-    command = [sys.executable, "-m", "slmstudio.server", "--bind", f"127.0.0.1:{port}", "--workers", "1"]
-    with serving(command, port) as master:
-        killed = descendants(master.pid)
-        assert len(killed) == 1
-        killed[0].kill()
-        deadline = time.monotonic() + 15
-        while not (found := descendants(master.pid)) or killed[0].pid in [process.pid for process in found]:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        assert status(answer(port, HEALTH)) == 200
 
 
 def test_processes_end_with_the_first_one(transactional_db: None, queues: None) -> None:

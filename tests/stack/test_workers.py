@@ -19,7 +19,9 @@ WORKER = ("--worker-class", "tests.stack.jobs.JobsWorker")
 
 
 @pytest.mark.slow
-def test_a_queued_job_runs_on_the_test_database(idle_workers: Workers, wait_for: Callable[..., None]) -> None:
+def test_queued_jobs_run_on_the_test_database_and_end_with_their_worker(
+    idle_workers: Workers, wait_for: Callable[..., None]
+) -> None:
     workers, names = idle_workers, ("default", "imports", "gpu")
     workers.start(*names, options=WORKER)
     jobs = {name: django_rq.get_queue(name).enqueue("tests.stack.jobs.where", 1) for name in names}
@@ -30,11 +32,7 @@ def test_a_queued_job_runs_on_the_test_database(idle_workers: Workers, wait_for:
         pid, database = job.return_value() or [0, ""]
         assert database == connection.settings_dict["NAME"]
         assert pid not in (os.getpid(), workers.processes[name].pid)
-
-
-@pytest.mark.slow
-def test_a_stopped_worker_leaves_no_children(idle_workers: Workers, wait_for: Callable[..., None]) -> None:
-    idle_workers.start("gpu", options=WORKER)
+    # A stopped worker leaves no children.
     django_rq.get_queue("gpu").enqueue("tests.stack.jobs.supervise", 60)
     gpu = idle_workers.processes["gpu"].pid
     wait_for(lambda: len(processes.descendants(gpu)) >= 2, seconds=20, message=idle_workers.text)

@@ -12,7 +12,6 @@ from django.db import transaction
 
 from slmstudio.database.fields import storable
 from slmstudio.hooks import Hook
-from slmstudio.runs.cpu_contention import OtherProcessLoad
 from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_manifest, manifest_hash
@@ -75,7 +74,6 @@ class EventRecorder:
         self._started = False
         self._began = 0.0
         self._seconds_before = 0.0
-        self._load = OtherProcessLoad()
         self._usage = SystemUsage(devices)
 
     def __call__(self, event: Event) -> None:
@@ -102,9 +100,6 @@ class EventRecorder:
         """Writes the pending events."""
         self._flushed_at = time.monotonic()
         with transaction.atomic():  # locks the row, so that no other worker claims the run in between
-            if (load := self._load.read()) is not None:
-                self.run.facts = {**self.run.facts, "load": load}
-                self.run.record(facts=self.run.facts)
             mine = self.run.record(progress_done=self._step, progress_total=self.total_steps, stage=self._stage[:120])
             if mine and self._rows:
                 TrainingEvent.objects.bulk_create(self._rows, ignore_conflicts=True)
@@ -131,6 +126,8 @@ class EventRecorder:
     def _sample_system(self) -> None:
         if not self._started or (usage := self._usage.read()) is None:
             return
+        self.run.facts = {**self.run.facts, "load": {name: usage[name] for name in ("others", "cores")}}
+        self.run.record(facts=self.run.facts)
         seconds = round(self._seconds_before + time.monotonic() - self._began, 1)
         kind, data = TrainingEvent.Kind.SYSTEM, {"seconds": seconds, **usage}
         self._rows.append(TrainingEvent(run=self.run, kind=kind, step=self._step, key=f"{seconds}", data=data))

@@ -10,10 +10,10 @@ from redis.exceptions import RedisError
 
 from labeling.datasets.queries import rows
 from labeling.models import DatasetVersion, Project, Split
-from slmstudio.runs.cpu_contention import slow_warning
 from slmstudio.runs.models import Status
 from slmstudio.runs.path_redaction import redact_paths
 from slmstudio.storage.artifacts import local_path
+from slmstudio.workers.system_usage import slow_warning
 from training.estimates.accuracy import estimate_accuracy
 from training.estimates.estimate import Estimate
 from training.estimates.throughput import STARTUP_SECONDS

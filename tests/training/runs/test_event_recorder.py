@@ -321,7 +321,8 @@ def test_stopping_run_shows_that_it_saves_a_checkpoint(run: TrainingRun) -> None
 
 
 def test_system_is_sampled_while_it_trains(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    samples = [{"cpu": 1.5, "cores": 2, "memory_bytes": 9}, None, {"cpu": 1.0, "cores": 2, "memory_bytes": 8}]
+    first = {"cpu": 1.5, "others": 0.1, "cores": 2, "memory_bytes": 9}
+    samples = [first, None, {**first, "cpu": 1.0, "others": 0.6}]
     recorder = EventRecorder(run)
     monkeypatch.setattr(recorder._usage, "read", lambda: samples.pop(0) if samples else None)
     recorder(metrics(1))
@@ -333,6 +334,7 @@ def test_system_is_sampled_while_it_trains(run: TrainingRun, monkeypatch: pytest
     recorder.flush()
     rows = curve_points(run)["system"]
     assert [row[3] for row in rows] == [1.5, 1.0]
+    assert run.facts["load"] == {"others": 0.6, "cores": 2}
     assert all(row[0] >= 0 and row[11] is None for row in rows)
 
 
