@@ -10,7 +10,7 @@ from csp.constants import NONE, SELF
 
 from slmstudio import env
 from slmstudio.database.address import database_settings
-from slmstudio.storage.private_files import restrict_permissions
+from slmstudio.storage.files import restrict_permissions
 from slmstudio.web import import_map
 
 BASE_DIR = Path(__file__).resolve().parent.parent

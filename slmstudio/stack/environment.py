@@ -11,7 +11,7 @@ from types import FrameType
 from slmstudio import env
 from slmstudio.stack import control
 from slmstudio.stack.paths import Paths
-from slmstudio.storage.private_files import restrict_permissions
+from slmstudio.storage.files import restrict_permissions
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 VARIABLES = {"DATABASE_URL": "postgres", "REDIS_URL": "valkey"}

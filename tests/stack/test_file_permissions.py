@@ -13,7 +13,7 @@ import pytest
 from django.core.files.base import ContentFile
 
 from slmstudio.storage import artifacts
-from slmstudio.storage.private_files import restrict_permissions
+from slmstudio.storage.files import restrict_permissions
 
 NOBODY = 65_534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another account")

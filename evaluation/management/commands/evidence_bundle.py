@@ -10,7 +10,7 @@ from evaluation.bundles.archive import checked_files, zipped
 from evaluation.bundles.verification import LIST
 from evaluation.models import GateReport
 from slmstudio.errors import Refused
-from slmstudio.storage.whole_files import write_whole
+from slmstudio.storage.files import write_whole
 
 
 class Command(BaseCommand):

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from serving.models import Release
 from serving.packages.bundle import bundle_folder, bundle_name
 from slmstudio.errors import Refused
-from slmstudio.storage.whole_files import write_whole
+from slmstudio.storage.files import write_whole
 from training.exports.downloads import zip_folder
 
 
