@@ -46,13 +46,13 @@ class Usage:
 def storage(project: Model) -> Usage:
     """Gigabytes that a project stores: files and the texts of documents. Cached for a minute."""
     key = f"slmstudio.quotas.storage.{project.pk}"
-    found = cache.get(key)
-    if found is None:
+    size = cache.get(key)
+    if size is None:
         root = store()
-        found = sum(_size(root.path(key)) for keys in project_files.call(project) for key in set(keys) if key)
-        found += sum(project_bytes.call(project))
-        cache.set(key, found, _CACHE_SECONDS)
-    return Usage("Stored", found / _GB, settings.PROJECT_STORAGE_GB, "GB", "PROJECT_STORAGE_GB")
+        size = sum(_size(root.path(key)) for keys in project_files.call(project) for key in set(keys) if key)
+        size += sum(project_bytes.call(project))
+        cache.set(key, size, _CACHE_SECONDS)
+    return Usage("Stored", size / _GB, settings.PROJECT_STORAGE_GB, "GB", "PROJECT_STORAGE_GB")
 
 
 def compute(project: Model) -> Usage:

@@ -1,24 +1,19 @@
-"""Starts missing servers, records the processes that use them, stops servers without users.
+"""Starts missing servers, knows who uses them, stops servers without users.
 
-``stack.json`` in SLM_HOME lists the servers that were started here and every process that uses them, each by process
-id and start time, so that a killed process is not counted. It is changed under ``stack.lock``. A running server that is
-not listed was started elsewhere: it is used and never stopped.
+Every user of a server holds a shared lock of a file in SLM_HOME, which the kernel releases however the process ends.
+``stack.json`` has the process ids of the servers that were started here. A running server that is not listed was
+started elsewhere: it is used and never stopped. All of this changes under ``stack.lock``.
 """
 
 import contextlib
 import fcntl
 import json
 import os
-import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypedDict
 
-import psutil
-
-from slmstudio.stack import processes
 from slmstudio.stack.errors import StackError, file_sentence
 from slmstudio.stack.paths import Paths
 from slmstudio.stack.postgres import Postgres
@@ -28,17 +23,8 @@ from slmstudio.stack.valkey import Valkey
 _KINDS: dict[str, Callable[[Paths], Server]] = {"postgres": Postgres, "valkey": Valkey}
 ALL = tuple(_KINDS)
 _LOCK_SECONDS = 240
-
-
-class _User(TypedDict):
-    who: processes.Identity
-    token: str
-    servers: list[str]
-
-
-class _State(TypedDict):
-    servers: dict[str, processes.Identity]
-    users: list[_User]
+#: the servers that were started here: name -> process id
+Started = dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -50,12 +36,12 @@ class Running:
     redis_url: str
     owned: bool
     servers: tuple[str, ...] = field(repr=False)
-    token: str = field(repr=False)
+    locks: list[int] = field(repr=False)
     pid: int = field(repr=False)
 
 
 def start(home: Path, servers: Iterable[str] = ALL) -> Running:
-    """Makes sure that the servers (``postgres``, ``valkey``) of this SLM_HOME run, and registers this process as user.
+    """Makes sure that the servers (``postgres``, ``valkey``) of this SLM_HOME run, and that this process uses them.
 
     Safe when several processes call it concurrently, when the servers run already, and after a kill -9 of anything.
 
@@ -64,15 +50,13 @@ def start(home: Path, servers: Iterable[str] = ALL) -> Running:
     """
     places = Paths.of(home)
     wanted = tuple(servers)
-    token = secrets.token_hex(8)
-    with _locked(places) as state:
-        _remove_dead_users(state)
-        # Registered first, so that a failure below is undone by the same code as a normal exit.
-        state["users"].append(_User(who=processes.identity(), token=token, servers=[*wanted]))
+    with _locked(places) as started:
+        # First, so that a failure below is undone by the same code as a normal exit.
+        locks = [_use(places, name, fcntl.LOCK_SH) for name in wanted]
         try:
-            owned = [_ensure(server, state) for server in _servers(places, wanted)]
+            owned = [_ensure(server, started) for server in _servers(places, wanted)]
         except BaseException:
-            _release(places, state, token)
+            _release(places, started, locks)
             raise
     return Running(
         places=places,
@@ -80,7 +64,7 @@ def start(home: Path, servers: Iterable[str] = ALL) -> Running:
         redis_url=places.redis_url,
         owned=any(owned),
         servers=wanted,
-        token=token,
+        locks=locks,
         pid=os.getpid(),
     )
 
@@ -95,33 +79,31 @@ def restart_ended(running: Running) -> list[str]:
     gone = [server for server in _servers(places, running.servers) if server.running() is None]
     if not gone or not places.home.exists():
         return []
-    with _locked(places) as state:
-        _remove_dead_users(state)
-        return [server.title for server in gone if _ensure(server, state)]
+    with _locked(places) as started:
+        return [server.title for server in gone if _ensure(server, started)]
 
 
 def stop(running: Running) -> None:
-    """Unregisters this process: servers that were started here and have no live user any more are stopped.
+    """Ends the use by this process: servers that were started here and have no user any more are stopped.
 
     Does nothing in a fork of the process that called ``start``, and nothing the second time.
     """
     if running.pid != os.getpid() or not running.places.home.exists():
         return
-    with _locked(running.places) as state:
-        _release(running.places, state, running.token)
+    with _locked(running.places) as started:
+        _release(running.places, started, running.locks)
 
 
 def _servers(places: Paths, names: Iterable[str]) -> list[Server]:
     return [_KINDS[name](places) for name in names]
 
 
-def _ensure(server: Server, state: _State) -> bool:
+def _ensure(server: Server, started: Started) -> bool:
     """Starts the server if it does not run; returns whether it did."""
     process = server.running()
     if process is not None:
-        recorded = state["servers"].get(server.name)
-        if recorded is None or not _same(recorded, process):
-            state["servers"].pop(server.name, None)
+        if started.get(server.name) != process.pid:
+            started.pop(server.name, None)
         try:
             server.wait_ready()
             return False
@@ -129,43 +111,49 @@ def _ensure(server: Server, state: _State) -> bool:
             if server.running() is not None:
                 raise
             # It was shutting down when it was checked.
-    state["servers"].pop(server.name, None)
+    started.pop(server.name, None)
     try:
         process = server.start()
     except BaseException:
         server.stop()
         raise
-    state["servers"][server.name] = processes.identity(process.pid)
+    started[server.name] = process.pid
     return True
 
 
-def _release(places: Paths, state: _State, token: str) -> None:
-    state["users"] = [user for user in state["users"] if user["token"] != token]
-    _remove_dead_users(state)
-    used = {name for user in state["users"] for name in user["servers"]}
+def _release(places: Paths, started: Started, locks: list[int]) -> None:
+    while locks:
+        descriptor = locks.pop()
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # a fork may have it, too
+        os.close(descriptor)
     # The queue stops before the database: no job may start without a database to write to.
     for server in reversed(_servers(places, ALL)):
-        recorded = state["servers"].get(server.name)
-        if server.name in used or recorded is None:
+        if server.name not in started:
             continue
+        try:
+            os.close(_use(places, server.name, fcntl.LOCK_EX | fcntl.LOCK_NB))
+        except BlockingIOError:
+            continue  # another process uses it
         process = server.running()
-        if process is not None and _same(recorded, process):
+        if process is not None and process.pid == started[server.name]:
             server.stop()
-        del state["servers"][server.name]
+        del started[server.name]
 
 
-def _same(recorded: processes.Identity, process: psutil.Process) -> bool:
-    alive = processes.alive(recorded)
-    return alive is not None and alive.pid == process.pid
-
-
-def _remove_dead_users(state: _State) -> None:
-    state["users"] = [user for user in state["users"] if processes.alive(user["who"]) is not None]
+def _use(places: Paths, name: str, how: int) -> int:
+    """A descriptor with the lock of a server's users: shared for each of them, exclusive if there is none."""
+    descriptor = os.open(places.users(name), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, how)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 @contextlib.contextmanager
-def _locked(places: Paths) -> Iterator[_State]:
-    """The state of this SLM_HOME, under the lock; written back at the end, also after an error."""
+def _locked(places: Paths) -> Iterator[Started]:
+    """The servers that were started in this SLM_HOME, under the lock; written back at the end, also after an error."""
     try:
         places.home.mkdir(parents=True, exist_ok=True)
         lock = open(places.lock, "a")  # noqa: SIM115 - closed by the with below
@@ -173,11 +161,11 @@ def _locked(places: Paths) -> Iterator[_State]:
         raise file_sentence(error, places.home, "keep data") from error
     with lock:
         _acquire(lock.fileno(), places)
-        state = _read(places.state)
+        started = _read(places.state)
         try:
-            yield state
+            yield started
         finally:
-            _write(places.state, state)
+            _write(places.state, started)
 
 
 def _acquire(descriptor: int, places: Paths) -> None:
@@ -195,32 +183,19 @@ def _acquire(descriptor: int, places: Paths) -> None:
             time.sleep(0.05)
 
 
-def _read(path: Path) -> _State:
-    """The last written state, or an empty one if it is missing or broken: running servers then count as external."""
+def _read(path: Path) -> Started:
+    """What was written last, or nothing if it is missing or broken: running servers then count as external."""
     try:
         value = json.loads(path.read_text())
-        return _State(
-            servers={str(name): _identity(who) for name, who in value["servers"].items()},
-            users=[
-                _User(
-                    who=_identity(user["who"]),
-                    token=str(user["token"]),
-                    servers=[str(name) for name in user["servers"]],
-                )
-                for user in value["users"]
-            ],
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return _State(servers={}, users=[])
+    except (OSError, ValueError):
+        return {}
+    known = value.items() if isinstance(value, dict) else ()
+    return {name: pid for name, pid in known if name in _KINDS and isinstance(pid, int)}
 
 
-def _identity(value: dict[str, float]) -> processes.Identity:
-    return processes.Identity(pid=int(value["pid"]), created=float(value["created"]))
-
-
-def _write(path: Path, state: _State) -> None:
+def _write(path: Path, started: Started) -> None:
     """Replaces the file atomically. A full disk must not prevent servers from being stopped, so it is no error here."""
     draft = path.with_suffix(".new")
     with contextlib.suppress(OSError):
-        draft.write_text(json.dumps(state))
+        draft.write_text(json.dumps(started))
         draft.replace(path)

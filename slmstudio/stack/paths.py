@@ -47,8 +47,12 @@ class Paths:
 
     @property
     def state(self) -> Path:
-        """The file with the servers that were started here, and the processes that use them."""
+        """The file with the servers that were started here."""
         return self.home / "stack.json"
+
+    def users(self, server: str) -> Path:
+        """The file that the users of a server lock."""
+        return self.home / f"{server}.users"
 
     def socket_folder(self, folder: Path, socket_name: str) -> Path:
         """``folder``, or a short folder in /tmp if the path of a socket in it would be too long for the kernel."""

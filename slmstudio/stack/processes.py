@@ -1,39 +1,11 @@
-"""Processes by identity: a process id together with its start time, because ids are reused."""
+"""Processes by name and folder, and their ends."""
 
 import contextlib
 import os
 import time
 from pathlib import Path
-from typing import TypedDict
 
 import psutil
-
-
-class Identity(TypedDict):
-    """A process id and the start time of that process, in seconds since 1970."""
-
-    pid: int
-    created: float
-
-
-def identity(pid: int | None = None) -> Identity:
-    """The identity of a running process, this one by default.
-
-    Raises:
-        psutil.NoSuchProcess: there is none with this id.
-    """
-    process = psutil.Process(pid)
-    return Identity(pid=process.pid, created=process.create_time())
-
-
-def alive(who: Identity) -> psutil.Process | None:
-    """The process, if it is still the same one and has not ended (a zombie has)."""
-    with contextlib.suppress(psutil.Error):
-        process = psutil.Process(who["pid"])
-        # The start time is computed from the boot time, which moves a little when the clock is set.
-        if abs(process.create_time() - who["created"]) < 2.0 and process.status() != psutil.STATUS_ZOMBIE:
-            return process
-    return None
 
 
 def ended(process: psutil.Process, seconds: float) -> bool:

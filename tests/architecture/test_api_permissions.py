@@ -41,7 +41,7 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 def in_project() -> list[tuple[str, str, dict[str, Any]]]:
-    return [found for found in operations() if found[:2] not in GENERAL]
+    return [operation for operation in operations() if operation[:2] not in GENERAL]
 
 
 @shared_fixture
@@ -93,9 +93,9 @@ def test_openapi_is_valid() -> None:
     references = re.findall(r'"\$ref":"#/([^"]+)"', dumps(made))
     assert references
     for reference in references:
-        found = made
+        part_of = made
         for part in reference.split("/"):
-            found = found[part]
+            part_of = part_of[part]
 
 
 def test_every_operation_documents_its_parameters() -> None:

@@ -21,11 +21,11 @@ def missing(cell: str) -> list[str]:
     """The paths of a cell that do not exist from the root, nor from a folder that the cell names before them."""
     folders, lost = [ROOT], []
     for name in _PATH.findall(cell):
-        found = next((base / name for base in folders if (base / name).exists()), None)
-        if found is None:
+        place = next((base / name for base in folders if (base / name).exists()), None)
+        if place is None:
             lost.append(name)
         else:
-            folders.insert(1, found if found.is_dir() else found.parent)
+            folders.insert(1, place if place.is_dir() else place.parent)
     return lost
 
 

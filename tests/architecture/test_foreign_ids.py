@@ -76,8 +76,8 @@ def owner(db: None, tmp_path: Path, settings: Any, queues: None) -> Any:
         for model in (model for label in APPS for model in apps.get_app_config(label).get_models()):
             key = model._meta.pk.column
             cursor.execute("SELECT pg_get_serial_sequence(%s, %s)", [f'"{model._meta.db_table}"', key])
-            if found := cursor.fetchone()[0]:
-                cursor.execute("SELECT setval(%s, %s, false)", [found, FIRST])
+            if last := cursor.fetchone()[0]:
+                cursor.execute("SELECT setval(%s, %s, false)", [last, FIRST])
     _furnish(tmp_path)
     return mine
 
@@ -133,7 +133,7 @@ def test_other_projects_objects_are_404(owner: Any) -> None:
             continue
         ids: list[tuple[int, ...]] = [(FIRST,), (1,)] if "number>" in route else [(FIRST,)]
         if route.count("<int:") > 1:
-            ids += [(one, FIRST) for one in own]
+            ids += [(identifier, FIRST) for identifier in own]
         for some in ids:
             address = filled(route, "mine", *some)
             for method in ("get", "post", "put", "patch", "delete") if name.startswith("api_") else ("get", "post"):

@@ -49,7 +49,7 @@ def only_forms(client: Client) -> list[str]:
     return [address for address in all_addresses() if client.get(address).status_code == 405]
 
 
-def landing(client: Client, address: str, found: list[str]) -> tuple[str, str, Any]:
+def landing(client: Client, address: str, forms: list[str]) -> tuple[str, str, Any]:
     """The page that an address belongs to, where a browser ends up, and the answer there: a page may lead on."""
     first = ""
     for _ in range(6):
@@ -57,17 +57,17 @@ def landing(client: Client, address: str, found: list[str]) -> tuple[str, str, A
         if answer.status_code != 302:
             return first, address, answer
         address = answer["Location"].partition("?")[0]
-        first = first or (address if address not in found else "")
+        first = first or (address if address not in forms else "")
     raise AssertionError(f"no end of redirects at {address}")
 
 
 @pytest.mark.slow
 def test_get_of_post_only_urls_redirects(owner: Client) -> None:
-    found = only_forms(owner)
-    assert len(found) > 60, found
+    forms = only_forms(owner)
+    assert len(forms) > 60, forms
     seen = {}
-    for address in found:
-        first, place, answer = landing(owner, address, found)
+    for address in forms:
+        first, place, answer = landing(owner, address, forms)
         # The walk knows no document, run or report 1: their page is there and says that they are not.
         about_one = "/1/" in place
         assert answer.status_code in ((200, 404) if about_one else (200,)), (address, place, answer.status_code)

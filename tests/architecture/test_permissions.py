@@ -151,8 +151,8 @@ def addresses(patterns: list[Any], prefix: str = "") -> Iterator[tuple[str, str]
 
 def all_addresses() -> list[str]:
     """Every page. The REST interface answers in its own way and is walked in test_api_rights."""
-    found = {address for name, address in addresses(get_resolver().url_patterns) if not name.startswith("api_")}
-    return sorted({*found, "/api/docs"})
+    named = {address for name, address in addresses(get_resolver().url_patterns) if not name.startswith("api_")}
+    return sorted({*named, "/api/docs"})
 
 
 def in_project() -> list[tuple[str, str]]:
@@ -170,8 +170,8 @@ def people(db: None) -> dict[str, Any]:
 
 
 def test_all_urls_are_found() -> None:
-    found = all_addresses()
-    assert len([a for a in found if a.startswith("/p/guarded/")]) > 25, found
+    every = all_addresses()
+    assert len([a for a in every if a.startswith("/p/guarded/")]) > 25, every
 
 
 @pytest.mark.parametrize("method", ["get", "post"])

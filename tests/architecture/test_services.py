@@ -189,9 +189,9 @@ def called_by(path: Path) -> set[str]:
 
 
 def test_services_that_write_check_the_role_first() -> None:
-    found = dict(services())
-    assert len(found) > 100
-    unchecked = {name for name, function in found.items() if not requires_first(function)}
+    all_services = dict(services())
+    assert len(all_services) > 100
+    unchecked = {name for name, function in all_services.items() if not requires_first(function)}
     assert unchecked == exceptions(*EXCEPTIONS)
 
 

@@ -24,7 +24,7 @@ def modules(app: str) -> Iterator[Path]:
 
 def imports(app: str) -> dict[tuple[str, str], list[str]]:
     """Imports between the features of an app: (from, to) -> the lines."""
-    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    lines: dict[tuple[str, str], list[str]] = defaultdict(list)
     for path in modules(app):
         feature = path.relative_to(settings.BASE_DIR / app).parts[0].removesuffix(".py")
         if feature in WIRING:
@@ -34,14 +34,14 @@ def imports(app: str) -> dict[tuple[str, str], list[str]]:
                 steps = str(node.module).split(".")
                 for other in steps[1:2] or [alias.name for alias in node.names]:
                     if other != feature:
-                        found[feature, other].append(f"{path.relative_to(settings.BASE_DIR)}:{node.lineno}")
-    return found
+                        lines[feature, other].append(f"{path.relative_to(settings.BASE_DIR)}:{node.lineno}")
+    return lines
 
 
 @pytest.mark.parametrize("app", APPS)
 def test_features_do_not_import_each_other(app: str) -> None:
-    found = imports(app)
-    circles = {(a, b): found[a, b] for a, b in found if (b, a) in found and a < b}
+    lines = imports(app)
+    circles = {(a, b): lines[a, b] for a, b in lines if (b, a) in lines and a < b}
     assert circles == {}
 
 

@@ -116,23 +116,6 @@ def test_undo_focuses_the_changed_field(broken: Page) -> None:
     expect(broken.locator("[data-body] tr")).to_have_count(199)
 
 
-def test_rows_from_lines_with_cells_one_space_apart(desk: Desk, open_label: Open) -> None:
-    page = open_label(desk.ana, desk.document("Widget, blue 2 10.00 20.00\nHydraulic pump 75 1,080.00\nDelivery\n"))
-    page.locator('[data-title="Line items"] [data-add-row]').click()
-    page.keyboard.type("Stamp")
-    select(page, "Widget", "Delivery")
-    page.keyboard.press("Alt+r")
-    rows = page.locator("[data-body] tr")
-    texts = [[field.input_value() for field in row.locator("[data-control]").all()] for row in rows.all()]
-    assert texts == [
-        ["Stamp", "", "", ""],
-        ["Widget, blue", "2", "10.00", "20.00"],
-        ["Hydraulic pump", "", "75", "1,080.00"],
-        ["Delivery", "", "", ""],
-    ]
-    expect(rows.nth(1).locator("[data-control]").first).to_be_focused()
-
-
 def test_lines_used_as_evidence_can_become_rows(desk: Desk, open_label: Open) -> None:
     schema = object_schema({"address": {"type": "string"}, "items": ITEMS["properties"]["items"]})
     use_schema(desk, schema)

@@ -14,15 +14,15 @@ import pytest
 
 def running_in(home: Path) -> list[str]:
     """Every live process that works below ``home`` or was given it as SLM_HOME, except this one."""
-    found = []
+    left = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
                 continue
             below = Path(process.cwd()).is_relative_to(home)
             if below or process.environ().get("SLM_HOME") == str(home):
-                found.append(f"{process.pid} {' '.join(process.cmdline())[:120]}")
-    return found
+                left.append(f"{process.pid} {' '.join(process.cmdline())[:120]}")
+    return left
 
 
 @pytest.fixture

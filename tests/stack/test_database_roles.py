@@ -79,5 +79,5 @@ def test_older_servers_get_no_unknown_settings() -> None:
 
 
 def test_a_single_role_is_a_warning(db: None) -> None:
-    found: list[Any] = check_role()
-    assert [warning.id for warning in found] == ["slmstudio.W001"], "the role of the tests owns its tables"
+    warnings: list[Any] = check_role()
+    assert [warning.id for warning in warnings] == ["slmstudio.W001"], "the role of the tests owns its tables"

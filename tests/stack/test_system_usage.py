@@ -27,13 +27,13 @@ class Machine:
 def test_samples_are_rare_in_long_runs() -> None:
     machine = Machine()
     usage = machine.usage()
-    found = []
+    sampled = []
     for second in range(10 * 3600):
         machine.now = float(second)
         if usage.read() is not None:
-            found.append(second)
-    assert found[:3] == [5, 10, 15]
-    assert 850 < len(found) < 1000
+            sampled.append(second)
+    assert sampled[:3] == [5, 10, 15]
+    assert 850 < len(sampled) < 1000
 
 
 def test_values() -> None:

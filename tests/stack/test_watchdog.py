@@ -37,9 +37,9 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    found = Clock()
-    monkeypatch.setattr("slmstudio.stack.watchdog.monotonic", found)
-    return found
+    clock = Clock()
+    monkeypatch.setattr("slmstudio.stack.watchdog.monotonic", clock)
+    return clock
 
 
 def test_restart_delays_grow(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

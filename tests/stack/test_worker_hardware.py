@@ -91,9 +91,9 @@ def test_a_worker_stopped_during_startup_unregisters(queues: None, monkeypatch: 
 def test_a_worker_publishes_its_hardware_and_removes_it(idle_workers: Any, wait_for: Callable[..., None]) -> None:
     assert hardware_of("gpu") is None
     idle_workers.start("gpu")
-    found = hardware_of("gpu")
-    assert found is not None
-    assert (found.host, found.memory_bytes) == (this_machine().host, this_machine().memory_bytes)
+    machine = hardware_of("gpu")
+    assert machine is not None
+    assert (machine.host, machine.memory_bytes) == (this_machine().host, this_machine().memory_bytes)
     assert hardware_of("default") is None
     worker, *_ = live_workers()
     assert worker.memory > 10_000_000

@@ -27,10 +27,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def people(db: None, django_user_model: Any) -> dict[str, Any]:
     names = [*Role.values, "stranger", "staff", "other"]
-    found = {name: django_user_model.objects.create_user(name, password="x") for name in names}
-    found["staff"].is_staff = True
-    found["staff"].save()
-    return found
+    users = {name: django_user_model.objects.create_user(name, password="x") for name in names}
+    users["staff"].is_staff = True
+    users["staff"].save()
+    return users
 
 
 @pytest.fixture
@@ -59,9 +59,9 @@ def fail_job(job: Job, text: str) -> None:
 
 
 def client(people: dict[str, Any], name: str) -> Client:
-    found = Client()
-    found.force_login(people[name])
-    return found
+    browser = Client()
+    browser.force_login(people[name])
+    return browser
 
 
 def worker(name: str, **values: Any) -> LiveWorker:
