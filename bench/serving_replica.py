@@ -74,7 +74,7 @@ def main() -> int:
         from django.core.management import call_command
 
         django.setup()
-        from serving.replicas.child import ReplicaProcess
+        from serving.replicas.supervisor import ReplicaProcess
 
         ReplicaProcess.module = "bench.serving_replica"
         call_command("serve")

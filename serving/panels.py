@@ -10,7 +10,7 @@ from serving.deployments import queries
 from serving.models import Deployment
 from serving.monitoring.alerts import firing
 from serving.review.queue import judged_requests, urgent_items
-from serving.review.retraining import ShownProposal, open_proposals
+from serving.review.retraining import open_proposals
 from slmstudio.access import Action
 from slmstudio.panels import NextStep, PanelContent, next_step, register
 
@@ -23,13 +23,13 @@ def _deployment(project: Any) -> Deployment | None:
     return deployment
 
 
-def _proposals(project: Any) -> list[ShownProposal]:
+def _proposals(project: Any) -> list[dict[str, Any]]:
     """The open retraining proposals; no query where nothing is deployed."""
     if _deployment(project) is None:
         return []
     if not hasattr(project, "shown_proposals"):
         project.shown_proposals = open_proposals(project)
-    proposals: list[ShownProposal] = project.shown_proposals
+    proposals: list[dict[str, Any]] = project.shown_proposals
     return proposals
 
 
@@ -73,7 +73,10 @@ def retraining_step(project: Any, user: User) -> NextStep | None:
     if Action.RUN not in getattr(project, "can", ()):
         return None
     proposals = _proposals(project)
-    return NextStep(f"Retrain? {proposals[0].text}", proposals[0].button, proposals[0].url) if proposals else None
+    if not proposals:
+        return None
+    first = proposals[0]
+    return NextStep(f"Retrain? {first['text']}", first["button"], first["url"])
 
 
 @next_step(28)

@@ -8,14 +8,15 @@ enough. What a host does for itself is no periodic task: the timers of a gateway
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from typing import TypeVar
 
 from django.apps import apps
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.utils.module_loading import module_has_submodule
 
 from slmstudio.accounts.sessions import delete_expired
@@ -23,6 +24,7 @@ from slmstudio.database.transactions import UNAVAILABLE, first_line
 from slmstudio.runs.reaper import PeriodicReaper
 
 logger = logging.getLogger(__name__)
+Item = TypeVar("Item")
 #: tasks that run at the same time: a long count must not delay the check of a rollout
 THREADS = 4
 #: seconds between two checks of what is due
@@ -47,6 +49,20 @@ TASKS = [
     PeriodicTask("reaper", REAPER_SECONDS, PeriodicReaper(REAPER_SECONDS).run),
     PeriodicTask("ended sessions", 600, delete_expired),
 ]
+
+
+def for_each(what: str, items: Iterable[Item], work: Callable[[Item], int]) -> int:
+    """The sum of what ``work`` returns. An item that fails is logged, and the others have their turn; where the
+    database does not answer, no other has."""
+    total = 0
+    for item in items:
+        try:
+            total += work(item)
+        except DatabaseError:
+            raise
+        except Exception:
+            logger.exception("%s: %s", what, item)
+    return total
 
 
 def all_tasks() -> list[PeriodicTask]:

@@ -1,7 +1,8 @@
 """Errors as problem objects (RFC 9457): a status, a message, and the rows or fields with errors."""
 
+import contextlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -88,6 +89,17 @@ def refusal_problem(refusal: Refused, status: Mapping[str, int], **more: Any) ->
     code = refusal.code or "invalid"
     errors = [{"field": name, "message": text} for name, text in refusal.errors.items() if name not in ("", "form")]
     return Problem(status.get(code, 422), refusal.message, errors, {"code": code, **more})
+
+
+@contextlib.contextmanager
+def conflicts(*codes: str) -> Iterator[None]:
+    """Refusals in the block become problems: 409 with one of these codes, else 422."""
+    try:
+        yield
+    except Refused as refusal:
+        if refusal.code in codes:  # the state of the object, not what was sent
+            raise Problem(409, refusal.message, [], {"code": refusal.code}) from refusal
+        raise refusal_problem(refusal, {}) from refusal
 
 
 def install(api: NinjaAPI) -> None:

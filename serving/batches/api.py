@@ -3,16 +3,15 @@
 from io import BytesIO
 from typing import IO, Annotated, Any
 
-from django.http import FileResponse, HttpRequest, HttpResponse
+from django.http import FileResponse, HttpRequest
 from django.http.response import HttpResponseBase
-from ninja import Query, Router
+from ninja import Query, Router, Status
 from pydantic import Field
 
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.operations import operation
-from labeling.api.problems import Problem, field_problem
-from labeling.api.schemas import Flag, Out, Text
-from labeling.api.wire import answer, at
+from labeling.api.problems import Problem, conflicts, field_problem, refusal_problem
+from labeling.api.schemas import Flag, Moment, Out, Text
 from serving.batches import services
 from serving.models import BatchRun
 from slmstudio.errors import Refused
@@ -22,7 +21,7 @@ from slmstudio.web.paging import page
 router = Router(tags=["batch"])
 PER_PAGE = 50
 _LINES = ("application/jsonl", "application/x-ndjson", "application/ndjson", "application/x-jsonlines")
-_CONFLICTS = {"not_deployed", "too_many_live", "storage", "ended"}
+_STATUSES = {"not_deployed": 409, "too_many_live": 409, "storage": 409, "too_large": 413, "too_many": 413}
 _DOCUMENT = {"description": "An object with `text`; optional `id`, which the result repeats, `page` and `caller`."}
 _BODY = {
     "required": True,
@@ -44,10 +43,10 @@ Name = Annotated[Text, Field(max_length=200)]
 class BatchOut(Out):
     """A batch. ``done`` = answered + failed."""
 
-    id: int
+    id: int = Field(validation_alias="pk")
     name: str
     status: str = Field(description="queued, running, done, failed or cancelled")
-    total: int
+    total: int = Field(validation_alias="progress_total")
     done: int
     answered: int = Field(description="lines with a valid output")
     failed: int = Field(description="lines with an error")
@@ -55,10 +54,17 @@ class BatchOut(Out):
     error: str
     seconds_left: float | None
     can_resume: bool
-    result: str | None = Field(description="where the result is, once the batch has ended")
-    created_at: str
-    finished_at: str | None
-    erased_at: str | None = Field(description="when its files were deleted")
+    result: str | None = Field(
+        description="where the result is, once the batch has ended", validation_alias="result_address"
+    )
+    created_at: Moment
+    finished_at: Moment | None
+    erased_at: Moment | None = Field(description="when its files were deleted")
+
+    @staticmethod
+    def resolve_done(run: BatchRun) -> int:
+        """Lines with a result."""
+        return run.answered + run.failed
 
 
 class BatchesOut(Out):
@@ -79,7 +85,7 @@ def start(
     slug: Slug,
     name: Name = Query("", description="display name; default: the name of the file"),  # type: ignore[type-arg]
     evidence: Flag = Query(True, description="include the position of each value in the text"),  # type: ignore[type-arg]
-) -> HttpResponse:
+) -> Any:
     """Answers many documents in the background: JSONL, a JSON list, or a file with either.
 
     Live requests have priority. A bad line becomes a line with an error. With the header `Idempotency-Key`, a
@@ -93,9 +99,9 @@ def start(
             key=request.headers.get("Idempotency-Key", ""), evidence=evidence,
         )  # fmt: skip
     except Refused as refusal:
-        raise _problem(refusal) from refusal
+        raise refusal_problem(refusal, _STATUSES) from refusal
     run.project = project
-    return answer(_out(run), 202 if is_new else 200)
+    return Status(202 if is_new else 200, run)
 
 
 def _source(request: HttpRequest) -> tuple[IO[bytes], str]:
@@ -110,31 +116,24 @@ def _source(request: HttpRequest) -> tuple[IO[bytes], str]:
     raise Problem(415, "Send application/jsonl (one object per line), application/json (a list), or a file.")
 
 
-def _problem(refusal: Refused) -> Problem:
-    status = 409 if refusal.code in _CONFLICTS else 413 if refusal.code in ("too_large", "too_many") else 422
-    found = field_problem(refusal.field, refusal.message, status)
-    found.more = {"code": refusal.code}
-    return found
-
-
 @router.get("", summary="List batches", operation_id="batches", **operation("extract", BatchesOut))
 def batches(
     request: HttpRequest,
     slug: Slug,
     before: int | None = Query(None, ge=1, lt=2**63),  # type: ignore[type-arg]
-) -> HttpResponse:
+) -> Any:
     """The batches of the project, newest first, fifty per page."""
     project = project_of(request)
-    found = page(BatchRun.objects.filter(project=project), after=before, newest=True, size=PER_PAGE)
-    for run in found.rows:
-        run.project = project
-    return answer({"items": [_out(run) for run in found.rows], "next_before": found.after})
+    listed = page(
+        BatchRun.objects.filter(project=project).select_related("project"), after=before, newest=True, size=PER_PAGE
+    )
+    return {"items": listed.rows, "next_before": listed.after}
 
 
 @router.get("/{int:pk}", summary="Get a batch", operation_id="batch", **operation("extract", BatchOut))
-def batch(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
+def batch(request: HttpRequest, slug: Slug, pk: int) -> Any:
     """The state of a batch."""
-    return answer(_out(object_of(request, BatchRun, pk=pk)))
+    return object_of(request, BatchRun, pk=pk)
 
 
 @router.get(
@@ -157,43 +156,21 @@ def result(request: HttpRequest, slug: Slug, pk: int) -> HttpResponseBase:
 @router.post(
     "/{int:pk}/cancel", summary="Cancel a batch", operation_id="cancel_batch", **operation("extract", BatchOut)
 )
-def cancel(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
+def cancel(request: HttpRequest, slug: Slug, pk: int) -> Any:
     """Cancels a batch; lines that were answered stay in the result. No effect on one that has ended."""
     run = object_of(request, BatchRun, pk=pk)
     services.cancel(run=run, user=caller(request).user)
     run.refresh_from_db()
-    return answer(_out(run))
+    return run
 
 
 @router.post(
     "/{int:pk}/resume", summary="Resume a batch", operation_id="resume_batch", **operation("extract", BatchOut, 409)
 )
-def resume(request: HttpRequest, slug: Slug, pk: int) -> HttpResponse:
+def resume(request: HttpRequest, slug: Slug, pk: int) -> Any:
     """Resumes a batch that was cancelled or has failed, such as one whose budget was spent."""
     run = object_of(request, BatchRun, pk=pk)
-    try:
+    with conflicts("ended"):
         services.resume(run=run, user=caller(request).user)
-    except Refused as refusal:
-        raise _problem(refusal) from refusal
     run.refresh_from_db()
-    return answer(_out(run))
-
-
-def _out(run: BatchRun) -> dict[str, Any]:
-    return {
-        "id": run.pk,
-        "name": run.name,
-        "status": run.status,
-        "total": run.progress_total,
-        "done": run.answered + run.failed,
-        "answered": run.answered,
-        "failed": run.failed,
-        "code": run.code,
-        "error": run.error,
-        "seconds_left": run.seconds_left,
-        "can_resume": run.can_resume,
-        "result": f"/api/v1/projects/{run.project.slug}/extract/batch/{run.pk}/result" if run.has_result else None,
-        "created_at": at(run.created_at),
-        "finished_at": at(run.finished_at),
-        "erased_at": at(run.erased_at),
-    }
+    return run

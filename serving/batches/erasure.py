@@ -41,8 +41,8 @@ def _lines_answered(target: Path, requests: Collection[str]) -> set[int]:
     if not target.exists() or not requests:
         return set()
     with target.open("rb") as file:
-        found = (orjson.loads(line) for line in file if line.endswith(b"\n"))
-        return {int(one["line"]) for one in found if one.get("request_id") in requests}
+        results = (orjson.loads(line) for line in file if line.endswith(b"\n"))
+        return {int(result["line"]) for result in results if result.get("request_id") in requests}
 
 
 def _erase(source: Path, target: Path, numbers: set[int]) -> None:

@@ -3,10 +3,12 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from typing import IO, Any
 
+import aiohttp
 import django_rq
 from django.conf import settings
 from django.db import transaction
@@ -14,9 +16,10 @@ from redis.exceptions import RedisError
 
 from evaluation.inference.endpoint_keys import endpoint_config
 from serving.batches import lines, services
-from serving.batches.sender import Result, Sender, Stop
-from serving.gateway import passes
+from serving.batches.lines import Line
+from serving.gateway.tokens import issue_pass
 from serving.models import BatchRun, Deployment, Replica
+from slmstudio.contract.json_text import JsonError, dumps, loads
 from slmstudio.database.transactions import with_retries
 from slmstudio.errors import Refused
 from slmstudio.runs import supervisor
@@ -30,6 +33,26 @@ SLICE_SECONDS = 20.0
 _PROGRESS_SECONDS = 1.0
 _PASS_SECONDS = 60.0
 MAX_CONCURRENCY = 32
+#: seconds that the gateway or the model may be away until the batch stops
+PATIENCE_SECONDS = 600.0
+#: seconds between two attempts of a line; of a full queue, and of a gateway that does not answer
+BUSY_SECONDS, AWAY_SECONDS, MAX_PAUSE_SECONDS = 0.2, 1.0, 15.0
+_WAIT = {"busy", "queue_full", "rate_limit"}
+_AWAY = {"no_replica", "database", "log", "timeout", "internal", "in_progress"}
+#: statuses that concern every line
+_STOP = {401, 403, 404}
+_TIMEOUT_ATTEMPTS = 2
+
+
+@dataclass(frozen=True)
+class Stop(Exception):
+    """The batch cannot go on: why, as a sentence and for programs."""
+
+    code: str
+    detail: str
+
+
+Result = tuple[Line, dict[str, Any] | None, dict[str, Any] | None]
 
 
 def run_batch(pk: int) -> None:
@@ -61,13 +84,8 @@ def _process(run: BatchRun) -> None:
     done = lines.done_lines(target)
     waiting = (line for line in lines.read(source) if line.number not in done)
     with target.open("ab") as file:
-        work = _Slice(run, file, len(done))
-        sender = Sender(
-            url=f"{str(settings.GATEWAY_URL).rstrip('/')}/api/v1/projects/{run.project.slug}/extract",
-            authorization=work.authorization, evidence=run.evidence, concurrency=_concurrency(run),
-            timeout=float(settings.GATEWAY_TIMEOUT_SECONDS) + 10, write=work.write, goes_on=work.goes_on,
-        )  # fmt: skip
-        work.supervise(lambda: sender.send(waiting))
+        work = _Slice(run, waiting, file, len(done))
+        work.supervise()
     if work.is_lost:
         return
     if work.is_cancelled:
@@ -80,20 +98,27 @@ def _process(run: BatchRun) -> None:
 
 
 class _Slice:
-    """The turn of a batch. The event loop has a thread of its own; the database is asked in the thread of the job."""
+    """The turn of a batch: its lines are sent to the gateway, as many at the same time as live traffic leaves room for.
 
-    def __init__(self, run: BatchRun, file: IO[bytes], done: int) -> None:
+    The event loop has a thread of its own; the database is asked in the thread of the job.
+    """
+
+    def __init__(self, run: BatchRun, waiting: Iterator[Line], file: IO[bytes], done: int) -> None:
         self.run, self.file, self.done = run, file, done
         self.is_cancelled = self.is_lost = False
+        self._lines = waiting
+        self._url = f"{str(settings.GATEWAY_URL).rstrip('/')}/api/v1/projects/{run.project.slug}/extract"
         self._is_over = False
+        self._stopped: Stop | None = None
+        self._away_since = 0.0
         self._authorization, self._authorized_until = "", 0.0
 
-    def supervise(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Runs the coroutine that ``work`` makes, and reports its progress. Raises Stop."""
-        until = time.monotonic() + SLICE_SECONDS
+    def supervise(self) -> None:
+        """Sends lines, and reports the progress. Raises Stop."""
+        until, concurrency = time.monotonic() + SLICE_SECONDS, _concurrency(self.run)
         self._authorize()
         with ThreadPoolExecutor(1, thread_name_prefix="batch") as pool:
-            sending = pool.submit(lambda: asyncio.run(work()))
+            sending = pool.submit(lambda: asyncio.run(self._send(concurrency)))
             try:
                 while not wait([sending], _PROGRESS_SECONDS).done:
                     self.report()
@@ -103,16 +128,85 @@ class _Slice:
             finally:
                 self._is_over = True
             sending.result()
+        if self._stopped is not None:
+            raise self._stopped
 
-    def goes_on(self) -> bool:
+    @property
+    def _goes_on(self) -> bool:
         """Whether the next line is sent."""
-        return not (self._is_over or self.is_cancelled or self.is_lost or supervisor.stop_requested())
+        has_ended = self._is_over or self.is_cancelled or self.is_lost or self._stopped is not None
+        return not (has_ended or supervisor.stop_requested())
 
-    def authorization(self) -> str:
-        """The header of a request."""
-        return self._authorization
+    async def _send(self, concurrency: int) -> None:
+        timeout = aiohttp.ClientTimeout(total=float(settings.GATEWAY_TIMEOUT_SECONDS) + 10, connect=2.0)
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as client:
+            await asyncio.gather(*(self._work(client) for _ in range(concurrency)))
 
-    def write(self, result: Result) -> None:
+    async def _work(self, client: aiohttp.ClientSession) -> None:
+        while self._goes_on:
+            line = next(self._lines, None)
+            if line is None:
+                return
+            if line.error:
+                self._write((line, None, {"status": 422, "code": line.code, "detail": line.error}))
+                continue
+            try:
+                result = await self._answer(client, line)
+            except Stop as stop:
+                self._stopped = stop
+                return
+            if result is not None:
+                self._write(result)
+
+    async def _answer(self, client: aiohttp.ClientSession, line: Line) -> Result | None:
+        """The result of a line; None where the batch stops before it has one."""
+        pause, timeouts = BUSY_SECONDS, 0
+        while self._goes_on:
+            status, value, retry_after = await self._post(client, line)
+            code = str(value.get("code", "")) if isinstance(value, dict) else ""
+            if status == 200:
+                self._away_since = 0.0
+                return line, value, None
+            if status == 429 and code in _WAIT:
+                self._away_since = 0.0
+                await asyncio.sleep(min(retry_after or pause, MAX_PAUSE_SECONDS) if code == "rate_limit" else pause)
+                pause = min(2 * pause, 2.0)
+                continue
+            detail = str(value.get("detail", "")) if isinstance(value, dict) else ""
+            if code == "budget" or status in _STOP:
+                raise Stop(code or "gateway", detail or f"The gateway responded with status {status}.")
+            timeouts += code == "timeout"
+            if (status == 0 or code in _AWAY) and timeouts < _TIMEOUT_ATTEMPTS:
+                self._check_patience(detail)
+                pause = max(AWAY_SECONDS, pause)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, MAX_PAUSE_SECONDS)
+                continue
+            self._away_since = 0.0
+            return line, None, {"status": status, "code": code or "gateway", "detail": detail}
+        return None
+
+    def _check_patience(self, detail: str) -> None:
+        now = time.monotonic()
+        self._away_since = self._away_since or now
+        if now - self._away_since > PATIENCE_SECONDS:
+            minutes = int(PATIENCE_SECONDS // 60)
+            raise Stop("away", f"The model did not respond for {minutes} minutes. {detail}".strip())
+
+    async def _post(self, client: aiohttp.ClientSession, line: Line) -> tuple[int, Any, float]:
+        body = {"text": line.text, "evidence": self.run.evidence, "caller": line.caller}
+        if line.page is not None:
+            body["page"] = line.page
+        headers = {"Authorization": self._authorization, "Content-Type": "application/json"}
+        try:
+            async with client.post(self._url, data=dumps(body), headers=headers) as response:
+                text = await response.text()
+                retry_after = response.headers.get("Retry-After", "")
+                return response.status, loads(text), float(retry_after) if retry_after.isdecimal() else 0.0
+        except (aiohttp.ClientError, OSError, TimeoutError, JsonError) as error:
+            return 0, {"detail": f"The gateway does not respond: {type(error).__name__}."}, 0.0
+
+    def _write(self, result: Result) -> None:
         """Stores a result: the kernel has it when this returns."""
         line, response, error = result
         self.file.write(lines.result_line(line, response, error))
@@ -142,8 +236,8 @@ class _Slice:
             with_retries(token.refresh_from_db)
             if token.has_ended:
                 raise Stop("invalid_token", "The token that started the batch is revoked or expired.")
-        found = passes.issue(self.run.project.slug, token_id=self.run.token_id, is_batch=True)
-        self._authorization, self._authorized_until = f"Bearer {found}", now + _PASS_SECONDS
+        signed = issue_pass(self.run.project.slug, token_id=self.run.token_id, is_batch=True)
+        self._authorization, self._authorized_until = f"Bearer {signed}", now + _PASS_SECONDS
 
 
 def _others_wait(run: BatchRun) -> bool:

@@ -135,14 +135,14 @@ def done_lines(path: Path) -> set[int]:
     if not path.exists():
         return set()
     with path.open("rb+") as file:
-        found = {int(match[1]) for line in file if line.endswith(b"\n") and (match := _NUMBER.match(line))}
+        numbers = {int(match[1]) for line in file if line.endswith(b"\n") and (match := _NUMBER.match(line))}
         file.seek(0, os.SEEK_END)
         end = size = file.tell()
         while end and not _ends_line(file, end):
             end -= 1
         if end != size:
             file.truncate(end)
-    return found
+    return numbers
 
 
 def _ends_line(file: IO[bytes], end: int) -> bool:

@@ -48,8 +48,8 @@ def start(
     if len(key) > MAX_KEY or not (key.isprintable() or not key):
         raise Refused(f"Idempotency-Key can have at most {MAX_KEY} printable characters.", field="key", code="key")
     sha256 = _hash(source)
-    if found := _of_key(project, key):
-        return _same(found, sha256), False
+    if known := _of_key(project, key):
+        return _same(known, sha256), False
     deployment = Deployment.objects.filter(project=project).first()
     if deployment is None or not deployment.serving:
         raise Refused("No model of this project is deployed.", field="form", code="not_deployed")
@@ -76,9 +76,9 @@ def start(
             run.enqueue()
     except IntegrityError:  # the same key in two requests
         _remove(input_key)
-        found = _of_key(project, key)
-        assert found is not None
-        return _same(found, sha256), False
+        known = _of_key(project, key)
+        assert known is not None
+        return _same(known, sha256), False
     except BaseException:
         _remove(input_key)
         raise
@@ -94,18 +94,18 @@ def _hash(source: IO[bytes]) -> str:
 
 
 def _of_key(project: Project, key: str) -> BatchRun | None:
-    found: BatchRun | None = BatchRun.objects.filter(project=project, idempotency_key=key).first() if key else None
-    return found
+    run: BatchRun | None = BatchRun.objects.filter(project=project, idempotency_key=key).first() if key else None
+    return run
 
 
-def _same(found: BatchRun, sha256: str) -> BatchRun:
-    if found.sha256 != sha256:
+def _same(run: BatchRun, sha256: str) -> BatchRun:
+    if run.sha256 != sha256:
         raise Refused(
             "The Idempotency-Key was already used for a different file. Use a new key.",
             field="key",
             code="idempotency_key",
         )
-    return found
+    return run
 
 
 def cancel(*, run: BatchRun, user: User) -> None:

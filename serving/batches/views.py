@@ -2,13 +2,13 @@
 
 from typing import Any
 
+from django import forms
 from django.http import FileResponse, Http404, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from serving.batches import services
-from serving.batches.forms import BatchForm
 from serving.batches.lines import MAX_BYTES
 from serving.models import BatchRun
 from serving.navigation import section_url
@@ -16,8 +16,29 @@ from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
 from slmstudio.storage.artifacts import local_path
 from slmstudio.web.body_limits import AROUND_FILES, takes_files
+from slmstudio.web.forms import BootstrapForm
 from slmstudio.web.paging import page
 from slmstudio.web.requests import SignedInRequest, is_htmx, redirect_to
+
+
+class BatchForm(BootstrapForm):
+    """A file of documents."""
+
+    file = forms.FileField(
+        label="File",
+        help_text='JSONL with one {"text": …} per line (optional: id, page, caller), or a JSON list. Up to 200 MB.',
+        widget=forms.FileInput(attrs={"accept": ".jsonl,.ndjson,.json"}),
+    )
+    evidence = forms.BooleanField(
+        label="Include the position of each value in the text",
+        required=False,
+        initial=True,
+    )
+
+    def __init__(self, data: Any = None, files: Any = None) -> None:
+        # The page has another form with a file.
+        super().__init__(data, files, auto_id="batch_%s")
+
 
 _TEMPLATE = "serving/batches/batches.html"
 SHOWN = 50
@@ -33,19 +54,17 @@ def batches(request: SignedInRequest, slug: str) -> HttpResponse:
     """The batches; POST starts one."""
     project = project_for(request.user, slug, Action.DEPLOY)
     form = BatchForm(request.POST, request.FILES) if request.method == "POST" else BatchForm()
-    if request.method == "POST" and form.is_valid():
-        file = form.cleaned_data["file"]
-        try:
-            services.start(
-                project=project, user=request.user, source=file.file, name=file.name,
-                evidence=form.cleaned_data["evidence"],
-            )  # fmt: skip
-        except Refused as error:
-            form.add_error(error.field if error.field in form.fields else None, error.message)
-        else:
-            if not is_htmx(request):
-                return redirect_to(request, section_url(slug, "batches"))
-            form = BatchForm()
+
+    def start() -> object:
+        file, evidence = form.cleaned_data["file"], form.cleaned_data["evidence"]
+        return services.start(
+            project=project, user=request.user, source=file.file, name=file.name, evidence=evidence
+        )  # fmt: skip
+
+    if request.method == "POST" and form.is_accepted(start):
+        if not is_htmx(request):
+            return redirect_to(request, section_url(slug, "batches"))
+        form = BatchForm()
     if request.method != "POST" and not is_htmx(request):
         return redirect_to(request, section_url(slug, "batches"))
     part = "#list" if request.method != "POST" and request.GET.get("part") == "list" else ""

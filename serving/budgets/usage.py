@@ -1,4 +1,4 @@
-"""The use of tokens and their limits, for pages."""
+"""The use of tokens and their limits, for pages and gateways."""
 
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -9,11 +9,11 @@ from django.utils import timezone
 
 from labeling.integrations.tokens import active_tokens
 from labeling.models import ApiToken, Project
-from serving.budgets.limits import NO_LIMITS, Limits, limits_of
 from serving.models import Budget, TokenUsage
-from serving.models.usage import Totals
+from serving.models.callers import Totals
 from slmstudio.access import Action
 
+NO_LIMITS = Budget()
 #: days of the chart
 DAYS = 30
 #: height of the chart
@@ -46,7 +46,7 @@ class Use:
     name: str
     token: ApiToken | None
     totals: Totals
-    limits: Limits = NO_LIMITS
+    limits: Budget = NO_LIMITS
     is_project: bool = False
 
     @property
@@ -69,6 +69,17 @@ class Day:
     top: float
 
 
+def limits_of_token(token_id: int) -> Budget:
+    """The limits of a token."""
+    return Budget.objects.filter(token_id=token_id).first() or NO_LIMITS
+
+
+def used_this_month(**of: int) -> tuple[int, int]:
+    """Answered requests and tokens of the current month in UTC; ``of``: ``project_id`` or ``token_id``."""
+    totals = TokenUsage.objects.of_month(timezone.now().date()).filter(**of).totals()
+    return totals.answered, totals.tokens
+
+
 def resets_on(today: date) -> date:
     """The first day of the next month, in UTC."""
     return (today.replace(day=28) + timedelta(days=4)).replace(day=1)
@@ -77,7 +88,7 @@ def resets_on(today: date) -> date:
 def use_of(project: Project, token: ApiToken | None) -> Use:
     """What a token, or the project, has used this month."""
     rows = TokenUsage.objects.of_month(timezone.now().date()).filter(project_id=project.pk)
-    limits = limits_of(Budget.objects.filter(project=project, token=token).first())
+    limits = Budget.objects.filter(project=project, token=token).first() or NO_LIMITS
     if token is None:
         return Use("Project", None, rows.totals(), limits, is_project=True)
     return Use(token.name, token, rows.filter(token_id=token.pk).totals(), limits)

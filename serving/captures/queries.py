@@ -10,7 +10,7 @@ from django.db.models import Count, Min, Q, QuerySet
 
 from labeling.models import Project
 from serving.models import CaptureKey, RequestLog
-from serving.models.capture_keys import CaptureKeyQuerySet
+from serving.models.callers import CaptureKeyQuerySet
 
 PROTOCOL = "capture"
 #: newest requests that are read for their system prompts
@@ -26,25 +26,6 @@ class CapturedAnswer:
     model: str
     valid: bool
     seconds: float
-
-
-@dataclass(frozen=True)
-class Instruction:
-    """A system prompt, and in how many of the newest requests it is."""
-
-    text: str
-    requests: int
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """Captured requests of the last day, and what is stored."""
-
-    requests: int
-    documents: int
-    matching: int
-    failed: int
-    stored: int
 
 
 def captured(project: Project) -> QuerySet[RequestLog]:
@@ -82,18 +63,16 @@ def exchange_of(row: RequestLog) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def instructions(project: Project) -> list[Instruction]:
-    """The system prompts of the newest captured documents, the most frequent first."""
+def instructions(project: Project) -> list[tuple[str, int]]:
+    """The system prompts of the newest captured documents with their numbers, the most frequent first."""
     rows = documents(project).order_by("-created_at").only("exchange")[:_READ]
     counts = Counter(str(exchange_of(row).get("system") or "").strip() for row in rows)
     current = project.contract.instruction.strip()
-    return [
-        Instruction(text, number) for text, number in counts.most_common(MAX_INSTRUCTIONS) if text and text != current
-    ]
+    return [(text, number) for text, number in counts.most_common(MAX_INSTRUCTIONS) if text and text != current]
 
 
-def traffic(project: Project, now: datetime) -> Traffic:
-    """Counts for the page."""
+def traffic(project: Project, now: datetime) -> dict[str, int]:
+    """Captured requests of the last day, and stored documents."""
     since = now - timedelta(days=1)
     counts = (
         captured(project)
@@ -106,7 +85,7 @@ def traffic(project: Project, now: datetime) -> Traffic:
         )
     )
     stored = documents(project).aggregate(number=Count("key_sha256", distinct=True))
-    return Traffic(**counts, stored=stored["number"])
+    return {**counts, "stored": stored["number"]}
 
 
 def all_keys(project: Project) -> CaptureKeyQuerySet:

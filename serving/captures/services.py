@@ -1,4 +1,8 @@
-"""Turns captured requests into documents. The external model's answers become pre-labels, never gold."""
+"""Turns captured requests into documents: the external model's answers become pre-labels, never gold. Registers keys of
+the external model that callers may go on using.
+
+Only the external model can check a key, and it accepts those of all its customers. So the gateway forwards only keys
+that the project has registered; their hashes are stored."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,21 +10,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import IntegrityError, transaction
+from django.utils import timezone
 
 from evaluation.audit import services as audit_services
 from labeling.annotation import predictions
 from labeling.annotation.predictions import PredictionInput
 from labeling.contract.errors import ContractError
 from labeling.imports.services import insert_rows
+from labeling.integrations.tokens import PREFIX
 from labeling.models import Comment, Document, Prediction, Project
 from labeling.projects.services import save_instruction
 from serving.captures import queries
+from serving.models import CaptureKey
+from serving.replicas.changes import announce
 from slmstudio import quotas
 from slmstudio.access import Action, require
 from slmstudio.contract.output_json import extract_json
 from slmstudio.database.fields import storable_text
 from slmstudio.errors import Refused
+from slmstudio.hooks import note_audit
 from slmstudio.storage.hashing import sha256_text
 
 #: where documents and pre-labels come from, as their lists show it
@@ -171,3 +180,59 @@ def use_instruction(*, project: Project, user: User, instruction: str) -> None:
         save_instruction(project=project, user=user, instruction=instruction)
     except ContractError as error:
         raise Refused(" ".join(error.errors.values()), field="instruction", code="instruction") from error
+
+
+MIN_LENGTH, MAX_LENGTH = 16, 500
+MAX_KEYS = 100
+#: characters at both ends of a key that are stored and shown
+_SHOWN = 4
+
+
+def key_sha256(project_id: int, key: str) -> str:
+    """The hash of a key, of this project alone."""
+    return hashlib.sha256(f"capture {project_id} {key}".encode(errors="replace")).hexdigest()
+
+
+def register_key(*, project: Project, user: User, key: str) -> CaptureKey:
+    """Lets callers with this key of the external model in.
+
+    Raises:
+        Forbidden: the user's role does not permit it.
+        Refused: ``field`` is key: it is no key, is registered already, or there are too many.
+    """
+    require(project, user, Action.DEPLOY)
+    key = key.strip()
+    if not MIN_LENGTH <= len(key) <= MAX_LENGTH or not key.isascii() or not key.isprintable() or " " in key:
+        raise Refused(
+            f"A key must have {MIN_LENGTH} to {MAX_LENGTH} characters and no spaces.", field="key", code="key"
+        )
+    if key.startswith(PREFIX):
+        raise Refused("This is an SLM Studio token. Tokens do not need to be registered.", field="key", code="token")
+    row = CaptureKey(
+        project=project, sha256=key_sha256(project.pk, key), prefix=f"{key[:_SHOWN]}…{key[-_SHOWN:]}", created_by=user
+    )
+    try:
+        with transaction.atomic():
+            Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+            if CaptureKey.objects.filter(project=project).in_use().count() >= MAX_KEYS:
+                raise Refused(
+                    f"This project already has {MAX_KEYS} registered keys. Remove one first.",
+                    field="key",
+                    code="too_many",
+                )
+            row.save(force_insert=True)
+            note_audit(project=project, user=user, action="registered", about=f"client key {row.prefix}")
+            transaction.on_commit(announce)
+    except IntegrityError:
+        raise Refused("This key is already registered.", field="key", code="known") from None
+    return row
+
+
+def remove_key(*, row: CaptureKey, user: User) -> None:
+    """Lets callers with a key in no longer. Raises Forbidden."""
+    require(row.project, user, Action.DEPLOY)
+    with transaction.atomic():
+        Project.objects.select_for_update(no_key=True).get(pk=row.project_id)
+        if CaptureKey.objects.filter(pk=row.pk).in_use().update(removed_at=timezone.now()):
+            note_audit(project=row.project, user=user, action="removed", about=f"client key {row.prefix}")
+            transaction.on_commit(announce)

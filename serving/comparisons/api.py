@@ -3,25 +3,22 @@
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest
 from ninja import Path, Router
 from pydantic import Field
 
 from evaluation.models import GateReport
 from labeling.api.access import Slug, caller, project_of
 from labeling.api.operations import operation
-from labeling.api.problems import Problem, field_problem
-from labeling.api.schemas import In, Number, Out, Text, Whole
-from labeling.api.wire import answer, at
+from labeling.api.problems import Problem, conflicts, field_problem
+from labeling.api.schemas import In, Moment, Number, Out, Text, Whole
 from serving.comparisons import queries, services
 from serving.comparisons.labels import Measure, Method
 from serving.comparisons.split import Question
 from serving.deployments.queries import find
 from serving.models import Deployment, TrafficComparison
-from slmstudio.errors import Refused
 
 router = Router(tags=["deployment"])
-_CONFLICTS = {"busy", "no_stable", "no_candidate", "deployed", "ended", "issued", "not_shown", "kind"}
 ComparisonNumber = Annotated[int, Path(..., ge=1, lt=2**31)]
 
 
@@ -64,31 +61,36 @@ class ComparisonOut(Out):
 
     number: int
     kind: str
-    a: int = Field(description="version")
-    b: int = Field(description="version")
+    a: int = Field(description="version", validation_alias="a.number")
+    b: int = Field(description="version", validation_alias="b.number")
     plan: dict[str, Any]
     result: dict[str, Any] = Field(description="counts and logarithms of the evidence; of a replay, failed and skipped")
     status: str
     progress_done: int
     progress_total: int
     verdict: str = Field(description="a, b, certified or not_shown; empty: nothing is shown yet")
-    decided_at: str | None
-    started_at: str | None
-    finished_at: str | None
+    decided_at: Moment | None
+    started_at: Moment | None
+    finished_at: Moment | None
     certificate: dict[str, Any] | None = Field(description="what was issued, with its SHA-256; null: nothing yet")
+
+    @staticmethod
+    def resolve_certificate(comparison: TrafficComparison) -> dict[str, Any] | None:
+        """The content with its hash."""
+        return {**comparison.content, "sha256": comparison.sha256} if comparison.sha256 else None
 
 
 _CHANGE = operation("deploy", ComparisonOut, 400, 409)
 
 
 @router.get("", summary="List comparisons", operation_id="comparisons", **operation("deploy", list[ComparisonOut]))
-def comparisons(request: HttpRequest, slug: Slug) -> HttpResponse:
+def comparisons(request: HttpRequest, slug: Slug) -> Any:
     """The newest comparisons of the project."""
-    return answer([_out(status.comparison) for status in queries.comparisons(project_of(request))])
+    return [status.comparison for status in queries.comparisons(project_of(request))]
 
 
 @router.post("/split", summary="Start a live split", operation_id="comparison_split", **_CHANGE)
-def split(request: HttpRequest, slug: Slug, body: SplitIn) -> HttpResponse:
+def split(request: HttpRequest, slug: Slug, body: SplitIn) -> Any:
     """Gives an approved version a fixed share of the requests."""
     project = project_of(request)
     report = GateReport.objects.filter(project=project, number=body.report).first()
@@ -99,7 +101,7 @@ def split(request: HttpRequest, slug: Slug, body: SplitIn) -> HttpResponse:
 
 
 @router.post("/shadow", summary="Compare on labeled documents", operation_id="comparison_shadow", **_CHANGE)
-def shadow(request: HttpRequest, slug: Slug, body: LabelsIn) -> HttpResponse:
+def shadow(request: HttpRequest, slug: Slug, body: LabelsIn) -> Any:
     """Plans a comparison of the candidate on labeled documents, and samples them."""
     deployment, user = _deployment(request), caller(request).user
     values = body.model_dump() | {"margin": float(body.margin)}
@@ -113,7 +115,7 @@ def shadow(request: HttpRequest, slug: Slug, body: LabelsIn) -> HttpResponse:
 
 
 @router.post("/replay", summary="Replay logged requests", operation_id="comparison_replay", **_CHANGE)
-def replay(request: HttpRequest, slug: Slug, body: ReplayIn) -> HttpResponse:
+def replay(request: HttpRequest, slug: Slug, body: ReplayIn) -> Any:
     """Sends logged requests to the candidate in shadow, in the background."""
     deployment = _deployment(request)
     return _changed(
@@ -122,20 +124,20 @@ def replay(request: HttpRequest, slug: Slug, body: ReplayIn) -> HttpResponse:
 
 
 @router.get("/{number}", summary="Get a comparison", operation_id="comparison", **operation("deploy", ComparisonOut))
-def comparison(request: HttpRequest, slug: Slug, number: ComparisonNumber) -> HttpResponse:
+def comparison(request: HttpRequest, slug: Slug, number: ComparisonNumber) -> Any:
     """A comparison with its result."""
-    return answer(_out(_comparison(request, number)))
+    return _comparison(request, number)
 
 
 @router.post("/{number}/stop", summary="Stop a comparison", operation_id="comparison_stop", **_CHANGE)
-def stop(request: HttpRequest, slug: Slug, number: ComparisonNumber, body: StopIn) -> HttpResponse:
+def stop(request: HttpRequest, slug: Slug, number: ComparisonNumber, body: StopIn) -> Any:
     """Ends a live split, or cancels a replay."""
     row, user = _comparison(request, number), caller(request).user
     return _changed(lambda: services.stop(comparison=row, user=user, keep_b=body.keep == "b"))
 
 
 @router.post("/{number}/draw", summary="Sample missing documents", operation_id="comparison_draw", **_CHANGE)
-def draw(request: HttpRequest, slug: Slug, number: ComparisonNumber) -> HttpResponse:
+def draw(request: HttpRequest, slug: Slug, number: ComparisonNumber) -> Any:
     """Samples the planned documents that the traffic did not have before."""
     row, user = _comparison(request, number), caller(request).user
 
@@ -147,7 +149,7 @@ def draw(request: HttpRequest, slug: Slug, number: ComparisonNumber) -> HttpResp
 
 
 @router.post("/{number}/certificate", summary="Issue the certificate", operation_id="comparison_issue", **_CHANGE)
-def issue(request: HttpRequest, slug: Slug, number: ComparisonNumber) -> HttpResponse:
+def issue(request: HttpRequest, slug: Slug, number: ComparisonNumber) -> Any:
     """Stores what a comparison shows as a certificate."""
     row, user = _comparison(request, number), caller(request).user
     return _changed(lambda: services.issue(comparison=row, user=user))
@@ -167,18 +169,6 @@ def _deployment(request: HttpRequest) -> Deployment:
     return deployment
 
 
-def _changed(change: Callable[[], TrafficComparison]) -> HttpResponse:
-    try:
-        return answer(_out(change()))
-    except Refused as refusal:
-        conflict = refusal.code in _CONFLICTS
-        raise field_problem("" if conflict else refusal.field, refusal.message, 409 if conflict else 422) from refusal
-
-
-def _out(row: TrafficComparison) -> dict[str, Any]:
-    return ComparisonOut(
-        number=row.number, kind=row.kind, a=row.a.number, b=row.b.number, plan=row.plan, result=row.result,
-        status=row.status, progress_done=row.progress_done, progress_total=row.progress_total, verdict=row.verdict,
-        decided_at=at(row.decided_at), started_at=at(row.started_at), finished_at=at(row.finished_at),
-        certificate={**row.content, "sha256": row.sha256} if row.sha256 else None,
-    ).model_dump()  # fmt: skip
+def _changed(change: Callable[[], TrafficComparison]) -> TrafficComparison:
+    with conflicts("busy", "no_stable", "no_candidate", "deployed", "ended", "issued", "not_shown", "kind"):
+        return change()

@@ -10,23 +10,19 @@ from serving.comparisons.labels import MAX_DOCUMENTS, Measure, Method
 from serving.comparisons.replay import MAX_REQUESTS
 from serving.comparisons.split import Question
 from serving.deployments.queries import approved_reports
+from slmstudio.web.forms import BootstrapForm
 
-_INPUT, _SELECT = {"class": "form-control"}, {"class": "form-select"}
 
-
-class SplitForm(forms.Form):
+class SplitForm(BootstrapForm):
     """An approved version, the question, and the share."""
 
-    report = forms.ChoiceField(label="Version B: approved report", widget=forms.Select(attrs=_SELECT))
+    report = forms.ChoiceField(label="Version B: approved report")
     question = forms.ChoiceField(
         label="Question",
         choices=Question.choices,
         help_text="Chosen before the first request; it cannot be changed later.",
-        widget=forms.Select(attrs=_SELECT),
     )
-    share = forms.IntegerField(
-        label="Share of B (%)", min_value=1, max_value=99, initial=50, widget=forms.NumberInput(attrs=_INPUT)
-    )
+    share = forms.IntegerField(label="Share of B (%)", min_value=1, max_value=99, initial=50)
 
     def __init__(self, data: Any = None, *, project: Project) -> None:
         super().__init__(data)
@@ -44,7 +40,7 @@ class SplitForm(forms.Form):
         }
 
 
-class LabelsForm(forms.Form):
+class LabelsForm(BootstrapForm):
     """What is to be shown, decided before documents are labeled."""
 
     margin = forms.FloatField(
@@ -53,20 +49,17 @@ class LabelsForm(forms.Form):
         max_value=50,
         initial=3,
         help_text="The acceptable loss of accuracy. For example, 3 means at most 3 documents in 100.",
-        widget=forms.NumberInput(attrs={**_INPUT, "step": "any"}),
     )
-    measure = forms.ChoiceField(label="Measure", choices=Measure.choices, widget=forms.Select(attrs=_SELECT))
+    measure = forms.ChoiceField(label="Measure", choices=Measure.choices)
     method = forms.ChoiceField(
         label="Verdict",
         choices=Method.choices,
         help_text="A verdict at any time needs more documents, but stays valid no matter how often you read it.",
-        widget=forms.Select(attrs=_SELECT),
     )
     family = forms.ChoiceField(
         label="Families",
         required=False,
         help_text="Documents of one family are not independent, so families are counted instead of documents.",
-        widget=forms.Select(attrs=_SELECT),
     )
     documents = forms.IntegerField(
         label="Documents to label",
@@ -74,7 +67,6 @@ class LabelsForm(forms.Form):
         min_value=1,
         max_value=MAX_DOCUMENTS,
         help_text="Leave empty to use the calculated number.",
-        widget=forms.NumberInput(attrs=_INPUT),
     )
 
     def __init__(self, data: Any = None, *, project: Project) -> None:
@@ -92,7 +84,7 @@ class LabelsForm(forms.Form):
         return {**self.cleaned_data, "margin": self.cleaned_data["margin"] / 100}
 
 
-class ReplayForm(forms.Form):
+class ReplayForm(BootstrapForm):
     """How many logged requests."""
 
     limit = forms.IntegerField(
@@ -101,7 +93,6 @@ class ReplayForm(forms.Form):
         max_value=MAX_REQUESTS,
         initial=1_000,
         help_text="The newest stored requests, each document once.",
-        widget=forms.NumberInput(attrs=_INPUT),
     )
 
     def __init__(self, data: Any = None, *, project: Project) -> None:

@@ -5,7 +5,6 @@ without those of the candidate's training, and labeled without the outputs of ei
 """
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,19 +69,9 @@ class LabelPlan:
 # -- planning ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Needed:
-    """How many documents have to be labeled, before any is. ``differing``: None where no pair can be compared."""
-
-    available: int
-    differing: float | None
-    attempt: int
-    alpha: float
-    by_margin: list[tuple[float, int | None]]
-
-
-def needed_documents(deployment: Deployment) -> Needed | None:
-    """The planner's figures for the candidate; None without one."""
+def needed_documents(deployment: Deployment) -> dict[str, Any] | None:
+    """How many documents have to be labeled for the candidate, before any is; None without one. ``differing``: None
+    where no pair can be compared."""
     if deployment.stable is None or deployment.candidate is None:
         return None
     pairs = logged_pairs(deployment.project, deployment.stable, deployment.candidate)
@@ -90,7 +79,9 @@ def needed_documents(deployment: Deployment) -> Needed | None:
     attempt = attempt_of(deployment.project, deployment.stable)
     alpha = alpha_level(attempt)
     by_margin = [(margin, documents_for(margin, differing, alpha)) for margin in MARGINS]
-    return Needed(len(pairs), differing, attempt, alpha, by_margin)
+    return {
+        "available": len(pairs), "differing": differing, "attempt": attempt, "alpha": alpha, "by_margin": by_margin
+    }  # fmt: skip
 
 
 def documents_for(margin: float, differing: float | None, alpha: float) -> int | None:
@@ -121,13 +112,8 @@ ORDER BY s.key_sha256, s.created_at DESC
 """
 
 
-@dataclass(frozen=True)
-class LoggedPair:
-    """A request and its copy: their ids, and the hash of the document."""
-
-    key_sha256: str
-    request_id: Any
-    shadow_id: Any
+#: the hash of a document, and the ids of its request and of the copy
+LoggedPair = tuple[str, Any, Any]
 
 
 def same_model(release: Release) -> list[int]:
@@ -143,12 +129,12 @@ def logged_pairs(project: Project, stable: Release, candidate: Release) -> list[
     values: dict[str, Any] = {"project": project.pk, "stables": same_model(stable), "candidates": same_model(candidate)}
     with connection.cursor() as cursor:
         cursor.execute(_PAIRS, values)
-        return [LoggedPair(*row) for row in cursor.fetchall()]
+        return list(cursor.fetchall())
 
 
 def _logged(pairs: list[LoggedPair]) -> dict[Any, RequestLog]:
     """Rows of the log by id."""
-    ids = [pair.request_id for pair in pairs] + [pair.shadow_id for pair in pairs]
+    ids = [request_id for pair in pairs for request_id in pair[1:]]
     return {row.id: row for row in RequestLog.objects.filter(id__in=ids)}
 
 
@@ -158,16 +144,14 @@ def differing_share(project: Project, pairs: list[LoggedPair]) -> float | None:
     Right on one side alone is possible only there, so it is an upper limit for the share that decides.
     """
     compiled = project.schema_version.compiled
-    some = sorted(pairs, key=lambda pair: pair.key_sha256)[:_COMPARED]
+    some = sorted(pairs, key=lambda pair: pair[0])[:_COMPARED]
     logged = _logged(some)
-
-    def differ(pair: LoggedPair) -> Iterator[bool]:
-        if pair.request_id in logged and pair.shadow_id in logged:
-            left, _ = compiled.check(extract_json(logged[pair.request_id].output)[1])
-            right, _ = compiled.check(logged[pair.shadow_id].output)
-            yield left is None or right is None or count_differences(compiled, left, right)[0] > 0
-
-    flags = [flag for pair in some for flag in differ(pair)]
+    flags = []
+    for _, request_id, shadow_id in some:
+        if request_id in logged and shadow_id in logged:
+            left, _ = compiled.check(extract_json(logged[request_id].output)[1])
+            right, _ = compiled.check(logged[shadow_id].output)
+            flags.append(left is None or right is None or count_differences(compiled, left, right)[0] > 0)
     return sum(flags) / len(flags) if flags else None
 
 
@@ -198,15 +182,15 @@ def draw_documents(comparison: TrafficComparison, user: User) -> int:
     salt = f"certificate {comparison.number} "
     ordered = sorted(
         logged_pairs(comparison.project, comparison.a, comparison.b),
-        key=lambda pair: hashlib.sha256(f"{salt}{pair.key_sha256}".encode()).digest(),
+        key=lambda pair: hashlib.sha256(f"{salt}{pair[0]}".encode()).digest(),
     )
     drawn, at = 0, 0
     while drawn < missing and at < len(ordered):
         some, at = ordered[at : at + 200], at + 200
         logged = _logged(some)
         fresh: dict[str, tuple[RequestLog, RequestLog]] = {}
-        for pair in some:
-            request, shadow = logged.get(pair.request_id), logged.get(pair.shadow_id)
+        for _, request_id, shadow_id in some:
+            request, shadow = logged.get(request_id), logged.get(shadow_id)
             if request is None or shadow is None or not request.text:
                 continue
             sha256 = sha256_text(request.text)

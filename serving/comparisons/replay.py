@@ -11,7 +11,7 @@ import httpx
 from django.conf import settings
 
 from labeling.models import Project
-from serving.gateway import passes
+from serving.gateway.tokens import issue_pass
 from serving.models import Deployment, Release, RequestLog, Stage, TrafficComparison
 from slmstudio.contract.output_json import extract_json
 from slmstudio.errors import Refused
@@ -106,7 +106,7 @@ def _send(replay: TrafficComparison, client: httpx.Client, row: RequestLog) -> b
 
 def _post(client: httpx.Client, url: str, slug: str, body: dict[str, Any]) -> tuple[int, int]:
     """Status of the gateway, and of the candidate's answer; 0: none."""
-    headers = {"Authorization": f"Bearer {passes.issue(f'{slug} replay')}"}
+    headers = {"Authorization": f"Bearer {issue_pass(f'{slug} replay')}"}
     try:
         response = client.post(url, json=body, headers=headers)
         return response.status_code, int(response.json()["status"]) if response.status_code == 200 else 0

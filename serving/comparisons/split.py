@@ -7,21 +7,20 @@ pairs in which one is right each is as likely to be the wrong one: ``PairedFailu
 time. The verdict is set once, and the split goes on until it is stopped.
 """
 
-import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db import DatabaseError, connection, models, transaction
+from django.db import connection, models, transaction
 
 from evaluation.stats.sequential import FailureRatio, PairedFailures, needed
 from serving.models import Judgment, RequestLog, Stage, TrafficComparison
 from serving.rollouts.counts import Step
 from serving.rollouts.log_counts import POSITION, count
+from slmstudio.periodic import for_each
 from slmstudio.runs.models import Status
 
-logger = logging.getLogger(__name__)
 #: of both directions together
 ALPHA = 0.05
 CHECK_SECONDS = 5.0
@@ -180,22 +179,17 @@ def pair_judgments(rows: Sequence[tuple[bool, bool]]) -> Arms:
 
 def check_all(now: datetime) -> None:
     """Counts and judges all running splits; a periodic task."""
-    for pk in TrafficComparison.objects.splits().values_list("pk", flat=True):
-        try:
-            check(pk, now)
-        except DatabaseError:
-            raise
-        except Exception:  # other splits are checked all the same
-            logger.exception("comparison %s", pk)
+    for_each("live splits", TrafficComparison.objects.splits().values_list("pk", flat=True), lambda pk: check(pk, now))
 
 
-def check(pk: int, now: datetime) -> None:
-    """Counts and judges one split. It ends where another change took B out or away from its share."""
+def check(pk: int, now: datetime) -> bool:
+    """Counts and judges one split, if no other process does. It ends where another change took B out or away from its
+    share."""
     with transaction.atomic():
         rows = TrafficComparison.objects.splits().select_for_update(of=("self",), skip_locked=True)
         comparison = rows.select_related("project__deployment").filter(pk=pk).first()
         if comparison is None:
-            return
+            return False
         deployment, share = comparison.project.deployment, Split(**comparison.plan).share
         arms = arms_of(comparison, now)
         log_e = evidence(arms, share)
@@ -207,3 +201,4 @@ def check(pk: int, now: datetime) -> None:
         if current != (comparison.a_id, comparison.b_id, Stage.CANARY, share):
             comparison.status, comparison.finished_at = Status.DONE, now
         comparison.save()
+    return True

@@ -69,13 +69,9 @@ def comparison_new(request: SignedInRequest, slug: str, kind: str) -> HttpRespon
     if kind not in FORMS:
         raise Http404("No such kind.")
     form = FORMS[kind](request.POST, project=project)
-    if form.is_valid():
-        try:
-            comparison = _start(project, request.user, kind, form.values())
-        except Refused as error:
-            form.add_error(error.field if error.field in form.fields else None, error.message)
-        else:
-            return redirect_to(request, comparison.get_absolute_url())
+    started: list[TrafficComparison] = []
+    if form.is_accepted(lambda: started.append(_start(project, request.user, kind, form.values()))):
+        return redirect_to(request, started[0].get_absolute_url())
     return render(request, _LIST, _context(project, kind, form), status=422)
 
 

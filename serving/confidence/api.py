@@ -1,18 +1,16 @@
 """The answer policy of a deployment over REST, with the rules of the page."""
 
-from dataclasses import asdict
 from typing import Annotated, Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from ninja import Router
 from pydantic import Field
 
 from evaluation.models import Endpoint
 from labeling.api.access import Slug, caller, project_of
 from labeling.api.operations import operation
-from labeling.api.problems import Problem, field_problem
-from labeling.api.schemas import In, Number, Out, Text, Whole
-from labeling.api.wire import answer, at
+from labeling.api.problems import Problem, conflicts, field_problem
+from labeling.api.schemas import In, Moment, Number, Out, Text, Whole
 from labeling.models import Project
 from serving.confidence import policy as policies
 from serving.confidence.calibration import Threshold
@@ -47,25 +45,28 @@ class BudgetOut(Out):
     drawn: int
     judged: int
     wrong: int
-    low: float
-    high: float
+    low: float = Field(validation_alias="interval.0")
+    high: float = Field(validation_alias="interval.1")
 
 
 class PolicyOut(Out):
     """The policy and its effect."""
 
-    larger_model: str | None
-    on_invalid: bool
-    on_invariant: bool
-    on_unavailable: bool
-    min_confidence: float | None
-    rest: str
-    budget_wrong: int | None
-    budget_of: int
-    broken_at: str | None
-    broken_reason: str
+    larger_model: str | None = Field(None, validation_alias="policy.endpoint.name")
+    on_invalid: bool = Field(validation_alias="policy.on_invalid")
+    on_invariant: bool = Field(validation_alias="policy.on_invariant")
+    on_unavailable: bool = Field(validation_alias="policy.on_unavailable")
+    min_confidence: float | None = Field(validation_alias="policy.min_confidence")
+    rest: str = Field(validation_alias="policy.rest")
+    budget_wrong: int | None = Field(validation_alias="policy.budget_wrong")
+    budget_of: int = Field(validation_alias="policy.budget_of")
+    broken_at: Moment | None = Field(validation_alias="policy.broken_at")
+    broken_reason: str = Field(validation_alias="policy.broken_reason")
     budget: BudgetOut | None
-    proven_threshold: float | None = Field(description="the lowest that keeps the budget on the validation documents")
+    proven_threshold: float | None = Field(
+        None, description="the lowest that keeps the budget on the validation documents",
+        validation_alias="proven.threshold",
+    )  # fmt: skip
     thresholds: list[Threshold] = Field(description="what each threshold does; empty without a calibration")
 
 
@@ -74,15 +75,15 @@ _NULLABLE = {"larger_model", "min_confidence", "budget_wrong"}
 
 
 @router.get("", summary="Get the answer policy", operation_id="answer_policy", **operation("deploy", PolicyOut, 409))
-def policy(request: HttpRequest, slug: Slug) -> HttpResponse:
+def policy(request: HttpRequest, slug: Slug) -> Any:
     """The threshold, when the larger model is asked, and the error budget."""
-    return answer(_out(_status(project_of(request))))
+    return _status(project_of(request))
 
 
 @router.put(
     "", summary="Update the answer policy", operation_id="set_answer_policy", **operation("deploy", PolicyOut, 400, 409)
 )
-def set_policy(request: HttpRequest, slug: Slug, body: PolicyIn) -> HttpResponse:
+def set_policy(request: HttpRequest, slug: Slug, body: PolicyIn) -> Any:
     """Changes the members that are sent. A changed budget starts over."""
     project = project_of(request)
     sent = body.model_dump(exclude_unset=True)
@@ -94,21 +95,19 @@ def set_policy(request: HttpRequest, slug: Slug, body: PolicyIn) -> HttpResponse
     except Refused as refusal:
         name = "larger_model" if refusal.field == "endpoint" else refusal.field
         raise field_problem(name, refusal.message) from refusal
-    return answer(_out(_status(project)))
+    return _status(project)
 
 
 @router.post(
     "/resume", summary="Resume automatic answers", operation_id="resume_budget",
     **operation("deploy", PolicyOut, 400, 409),
 )  # fmt: skip
-def resume(request: HttpRequest, slug: Slug, body: ResumeIn) -> HttpResponse:
+def resume(request: HttpRequest, slug: Slug, body: ResumeIn) -> Any:
     """Resumes automatic answers after the budget was exceeded; the budget starts over."""
     project = project_of(request)
-    try:
+    with conflicts("reason", "not_broken"):
         policies.resume(deployment=_status(project).deployment, user=caller(request).user, reason=body.reason)
-    except Refused as refusal:
-        raise field_problem("", refusal.message, 409) from refusal
-    return answer(_out(_status(project)))
+    return _status(project)
 
 
 def _status(project: Project) -> PolicyStatus:
@@ -125,20 +124,3 @@ def _endpoint(project: Project, name: str | None) -> Endpoint | None:
     if endpoint is None:
         raise field_problem("larger_model", f"There is no external model {name}.")
     return endpoint
-
-
-def _out(status: PolicyStatus) -> dict[str, Any]:
-    row, budget = status.policy, status.budget
-    out = {name: getattr(row, name) for name in (*policies.FIELDS, "broken_reason") if name != "endpoint"}
-    if budget is not None:
-        low, high = budget.interval
-        counts = {"drawn": budget.drawn, "judged": budget.judged, "wrong": budget.wrong}
-        out["budget"] = counts | {"low": low, "high": high}
-    return {
-        "budget": None,
-        **out,
-        "larger_model": str(row.endpoint) if row.endpoint is not None else None,
-        "broken_at": at(row.broken_at) if row.broken_at else None,
-        "proven_threshold": status.proven.threshold if status.proven else None,
-        "thresholds": [asdict(threshold) for threshold in status.thresholds],
-    }

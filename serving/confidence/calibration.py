@@ -37,19 +37,19 @@ Fit = tuple[list[float], list[float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """A field of one output: its lowest token ``probability``, and whether it is correct. ``document`` groups the
-    fields of a document."""
+class JudgedField:
+    """A field of an answered document: its lowest token ``probability``, None where it has no tokens. ``is_empty``: it
+    has a value neither in gold nor in the output; it is right, and does not count for error rates."""
 
     pattern: str
-    probability: float
+    probability: float | None
     is_null: bool
     is_correct: bool
-    document: str = ""
+    is_empty: bool = False
 
 
 @dataclass(frozen=True)
-class Calibration:
+class ConfidenceCalibration:
     """The calibration of a model on an engine. ``fits``: by field pattern, "" over all fields; of nulls with " null"
     behind it."""
 
@@ -87,14 +87,15 @@ def scored_leaves(schema: CompiledSchema, gold: Any, output: Any) -> Iterable[Le
     return (leaf for leaf in pair(schema.root, gold, output) if KINDS[leaf.field.kind].scored)
 
 
-def fit(samples: Iterable[Sample], *, share: float = 1.0) -> Calibration:
-    """Fits a calibration. ``share``: of all samples, if these are a part of them, which then need fewer."""
-    groups: defaultdict[str, list[Sample]] = defaultdict(list)
+def fit(samples: Iterable[JudgedField], *, share: float = 1.0) -> ConfidenceCalibration:
+    """Fits a calibration to fields with tokens. ``share``: of all samples, if these are a part of them, which then need
+    fewer."""
+    groups: defaultdict[str, list[JudgedField]] = defaultdict(list)
     for sample in samples:
         for pattern in {sample.pattern, ""}:
             groups[_key(pattern, sample.is_null)].append(sample)
     pooled = {"", " null"}
-    return Calibration({
+    return ConfidenceCalibration({
         key: _isotonic(rows)
         for key, rows in groups.items()
         if key in pooled
@@ -102,7 +103,7 @@ def fit(samples: Iterable[Sample], *, share: float = 1.0) -> Calibration:
     })  # fmt: skip
 
 
-def _isotonic(samples: Sequence[Sample]) -> Fit:
+def _isotonic(samples: Sequence[JudgedField]) -> Fit:
     """No probability is 0 or 1, however many samples agree."""
     from sklearn.isotonic import IsotonicRegression  # takes a second, and gateways do not fit
 
@@ -112,34 +113,20 @@ def _isotonic(samples: Sequence[Sample]) -> Fit:
     return [float(x) for x in regression.X_thresholds_], [float(y) for y in regression.y_thresholds_]
 
 
-def cross_fitted(samples: Sequence[Sample]) -> list[float]:
-    """The calibrated probability of each sample, by a fit without the documents of its fold."""
-    names = list(dict.fromkeys(sample.document for sample in samples))
+def cross_fitted(samples: Sequence[tuple[str, JudgedField]]) -> list[float]:
+    """The calibrated probability of each field with the name of its document, by a fit without the documents of its
+    fold."""
+    names = list(dict.fromkeys(name for name, _ in samples))
     random.Random(_SEED).shuffle(names)  # their order may mean something
     folds = {name: number % FOLDS for number, name in enumerate(names)}
-    probabilities = [0.0] * len(samples)
+    fits = []
     for fold in range(FOLDS):
-        rest = [sample for sample in samples if folds[sample.document] != fold]
-        calibration = fit(rest, share=len(rest) / len(samples)) if rest else Calibration()
-        for at, sample in enumerate(samples):
-            if folds[sample.document] == fold:
-                probabilities[at] = calibration.probability(sample.pattern, sample.probability, sample.is_null)
-    return probabilities
+        rest = [row for name, row in samples if folds[name] != fold]
+        fits.append(fit(rest, share=len(rest) / len(samples)) if rest else ConfidenceCalibration())
+    return [fits[folds[name]].probability(row.pattern, row.probability or 0.0, row.is_null) for name, row in samples]
 
 
 # -- answered documents with gold -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class JudgedField:
-    """A field of an answered document: ``probability`` None where it has no tokens. ``is_empty``: it has a value
-    neither in gold nor in the output; it is right, and does not count for error rates."""
-
-    pattern: str
-    probability: float | None
-    is_null: bool
-    is_correct: bool
-    is_empty: bool = False
 
 
 def judged_fields(
@@ -215,15 +202,12 @@ class DocumentRecord:
         return cls(str(name), bool(is_valid), bool(holds), int(wrong), int(counted), fields)
 
 
-def calibrate(documents: Sequence[AnsweredDocument]) -> tuple[Calibration, list[DocumentRecord]]:
+def calibrate(documents: Sequence[AnsweredDocument]) -> tuple[ConfidenceCalibration, list[DocumentRecord]]:
     """The calibration from all documents, and their records."""
     samples = [
-        Sample(row.pattern, row.probability, row.is_null, row.is_correct, document.name)
-        for document in documents
-        for row in document.fields or ()
-        if row.probability is not None
+        (document.name, row) for document in documents for row in document.fields or () if row.probability is not None
     ]
-    left_out, fitted = iter(cross_fitted(samples)), fit(samples)
+    left_out, fitted = iter(cross_fitted(samples)), fit(row for _, row in samples)
     records = []
     for document in documents:
         rows = document.fields or []
@@ -256,7 +240,7 @@ def calibration_error(values: Sequence[tuple[float, bool]], bins: int = 10) -> f
     return distance / len(ordered) if ordered else 0.0
 
 
-def summary(calibration: Calibration, records: Sequence[DocumentRecord]) -> dict[str, Any]:
+def summary(calibration: ConfidenceCalibration, records: Sequence[DocumentRecord]) -> dict[str, Any]:
     """The figures of a calibration as they are stored with its package; ``fields``: pattern -> figures."""
     by_pattern: dict[str, list[FieldRecord]] = {}
     for record in records:

@@ -4,7 +4,6 @@ The error budget is a figure: of the answers that go out without a person, a ran
 of the review queue). Once it is shown to be exceeded, nothing is automatic any more, until a person resumes.
 """
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,22 +13,23 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
-from django.db import DatabaseError, connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from evaluation.audit import services as audit_services
 from evaluation.models import Endpoint
 from evaluation.stats.sequential import ErrorRate, needed
-from serving.confidence.calibration import Calibration, DocumentRecord
+from serving.confidence.calibration import ConfidenceCalibration, DocumentRecord
 from serving.deployments import services as deployment_services
 from serving.models import AnswerPolicy, Deployment, DeploymentEvent, Judgment, PackageCalibration, Release
 from serving.models.review import Draw
 from serving.replicas.changes import announce
 from slmstudio.access import Action, require
+from slmstudio.database.transactions import statement_timeout
 from slmstudio.errors import Refused
+from slmstudio.periodic import for_each
 from slmstudio.text.formatting import percent
 
-logger = logging.getLogger(__name__)
 Kind = DeploymentEvent.Kind
 FIELDS = (
     "endpoint", "on_invalid", "on_invariant", "on_unavailable", "min_confidence", "rest", "budget_wrong", "budget_of",
@@ -37,7 +37,7 @@ FIELDS = (
 #: error of the decision that a budget is exceeded, over all readings
 ALPHA = 0.05
 #: no query of the check takes longer
-_STATEMENT_TIMEOUT = "5s"
+_STATEMENT_MS = 5_000
 
 
 # -- decisions, pure: the gateway and simulations call them -----------------------------------------------------------
@@ -68,6 +68,10 @@ class Policy:
     rest_to_fallback: bool = True
     has_budget: bool = False
     is_broken: bool = False
+
+
+#: of a deployment without a policy
+NO_POLICY = Policy(on_invariant=False)
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,7 @@ def applied(row: AnswerPolicy) -> tuple[Policy, Endpoint | None]:
     return policy, endpoint
 
 
-def calibrations(releases: Sequence[Release]) -> dict[int, Calibration]:
+def calibrations(releases: Sequence[Release]) -> dict[int, ConfidenceCalibration]:
     """Release -> its calibration, for those that have one."""
     return {release: _calibration(row.pk, row.sha256) for release, row in calibration_rows(releases).items()}
 
@@ -162,9 +166,9 @@ def calibration_rows(releases: Sequence[Release]) -> dict[int, PackageCalibratio
 
 
 @lru_cache(maxsize=128)
-def _calibration(pk: int, sha256: str) -> Calibration:
+def _calibration(pk: int, sha256: str) -> ConfidenceCalibration:
     fits = PackageCalibration.objects.values_list("fits", flat=True).get(pk=pk)
-    return Calibration({key: (knots, values) for key, (knots, values) in fits.items()})
+    return ConfidenceCalibration({key: (knots, values) for key, (knots, values) in fits.items()})
 
 
 @lru_cache(maxsize=16)
@@ -306,22 +310,13 @@ def budget_status(deployment: Deployment, policy: AnswerPolicy) -> BudgetStatus 
 
 def check_budgets(now: datetime) -> int:
     """Checks every budget that holds; a periodic task. Returns how many are exceeded now."""
-    exceeded = 0
     rows = AnswerPolicy.objects.filter(budget_wrong__isnull=False, broken_at=None, audit_since__isnull=False)
-    for pk in rows.order_by("pk").values_list("deployment_id", flat=True):
-        try:
-            exceeded += _check_budget(pk, now)
-        except DatabaseError:
-            raise
-        except Exception:  # other projects are checked all the same
-            logger.exception("error budget of deployment %s", pk)
-    return exceeded
+    keys = rows.order_by("pk").values_list("deployment_id", flat=True)
+    return for_each("error budget of a deployment", keys, lambda pk: _check_budget(pk, now))
 
 
 def _check_budget(deployment_id: int, now: datetime) -> bool:
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [_STATEMENT_TIMEOUT])
+    with statement_timeout(_STATEMENT_MS):
         rows = Deployment.objects.select_for_update(of=("self",), skip_locked=True).select_related("project")
         deployment = rows.filter(pk=deployment_id).first()
         policy = AnswerPolicy.objects.filter(deployment=deployment_id, broken_at=None).first()

@@ -1,7 +1,7 @@
 """What pages and programs show of the answer policy: the calibration, the threshold, the budget, and the traffic."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from math import ceil, log, log1p
@@ -24,26 +24,6 @@ from slmstudio.text.formatting import percent
 DAYS = 30
 
 
-@dataclass(frozen=True)
-class Answers:
-    """Answered requests of callers in the last days. ``cost``: of the larger model, None where it has no price."""
-
-    requests: int = 0
-    automatic: int = 0
-    to_people: int = 0
-    asked: int = 0
-    by_fallback: int = 0
-    fallback_failed: int = 0
-    cost: float | None = None
-    fallback_ms: float | None = None
-    reasons: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def cost_per_thousand(self) -> float | None:
-        """The cost of the larger model by a thousand requests."""
-        return None if self.cost is None or not self.requests else 1000 * self.cost / self.requests
-
-
 @dataclass
 class PolicyStatus:
     """The policy, the calibration of the release that answers, and what they do."""
@@ -52,7 +32,8 @@ class PolicyStatus:
     release: Release | None
     calibration: PackageCalibration | None
     policy: AnswerPolicy
-    answers: Answers
+    #: answered requests of callers in the last days
+    answers: dict[str, Any]
     budget: BudgetStatus | None
 
     @property
@@ -61,8 +42,8 @@ class PolicyStatus:
         if self.policy.goes_to_people:
             value = self.deployment.project.contract.constraints.get("review_cost")
             return float(value) if value not in (None, "") else None
-        if self.answers.cost is not None and self.answers.asked:
-            return self.answers.cost / self.answers.asked
+        if self.answers["cost"] is not None and self.answers["asked"]:
+            return float(self.answers["cost"] / self.answers["asked"])
         run = self.larger_run
         if run is None:
             return None
@@ -136,8 +117,8 @@ def status_of(project: Project) -> PolicyStatus | None:
     )
 
 
-def answers_of(deployment: Deployment) -> Answers:
-    """The figures of the last days."""
+def answers_of(deployment: Deployment) -> dict[str, Any]:
+    """Answered requests of callers in the last days. ``cost``: of the larger model, None where it has no price."""
     since = timezone.now() - timedelta(days=DAYS)
     rows: Any = RequestLog.objects.filter(
         project_id=deployment.project_id, shadow_of=None, created_at__gte=since, day__gte=since.date()
@@ -154,4 +135,6 @@ def answers_of(deployment: Deployment) -> Answers:
         fallback_ms=Avg("fallback_ms", filter=asked),
     )
     reasons = rows.filter(asked).values_list("fallback_reason").annotate(number=Count("id")).order_by("-number")
-    return Answers(**counts, reasons=dict(reasons))
+    requests, cost = counts["requests"], counts["cost"]
+    per_thousand = 1000 * cost / requests if requests and cost is not None else None
+    return {**counts, "cost_per_thousand": per_thousand, "reasons": dict(reasons)}

@@ -1,26 +1,23 @@
 """The deployment of a project over REST, with the rules of the page."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Annotated, Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from ninja import Router
 from pydantic import Field
 
 from evaluation.models import Endpoint, GateReport
 from labeling.api.access import Slug, caller, project_of
 from labeling.api.operations import operation
-from labeling.api.problems import Problem, field_problem
-from labeling.api.schemas import In, Number, Out, Text, Whole
-from labeling.api.wire import answer, at
+from labeling.api.problems import Problem, conflicts, field_problem
+from labeling.api.schemas import In, Moment, Number, Out, Text, Whole
 from labeling.models import Project
 from serving.deployments import queries, services
-from serving.models import Capture, Deployment, Release, Stage
-from slmstudio.errors import Refused
+from serving.models import Capture, Stage
 
 router = Router(tags=["deployment"])
-#: codes of refusals by the state of the deployment, not by what was sent
-_CONFLICTS = {"busy", "no_stable", "deployed", "no_candidate", "no_previous"}
 Share = Annotated[Number | None, Field(gt=0, lt=1, description="share of the requests, for a canary")]
 Reason = Annotated[Text, Field(max_length=1_000)]
 
@@ -60,29 +57,42 @@ class ReasonIn(In):
 class ReleaseOut(Out):
     """A version with its replicas and its figures for the last day."""
 
-    version: int
-    model: str
-    report: int | None = Field(description="number of its gate report; null: it can only run in shadow")
+    version: int = Field(validation_alias="release.number")
+    model: str = Field(validation_alias="release.model_label")
+    report: int | None = Field(
+        None, description="number of its gate report; null: it can only run in shadow",
+        validation_alias="release.report.number",
+    )  # fmt: skip
     state: str = Field(description="done when it answers; otherwise queued, running or failed")
     state_label: str
     error: str
-    package_sha256: str
-    replicas_ready: int
-    replicas_wanted: int
+    package_sha256: str = Field("", validation_alias="release.package.sha256")
+    replicas_ready: int = Field(validation_alias="ready")
+    replicas_wanted: int = Field(validation_alias="wanted")
     requests: int
     failed: int
+
+    @staticmethod
+    def resolve_state(status: queries.ReleaseStatus) -> str:
+        """Of its badge."""
+        return status.state[0]
+
+    @staticmethod
+    def resolve_state_label(status: queries.ReleaseStatus) -> str:
+        """The text of its badge."""
+        return status.state[1]
 
 
 class EventOut(Out):
     """A change."""
 
     kind: str
-    version: int | None
+    version: int | None = Field(None, validation_alias="release.number")
     stage: str
     share: float
     reason: str
-    user: str | None
-    created_at: str
+    user: str | None = Field(None, validation_alias="user.username")
+    created_at: Moment
 
 
 class DeploymentOut(Out):
@@ -90,11 +100,18 @@ class DeploymentOut(Out):
 
     stable: ReleaseOut | None
     candidate: ReleaseOut | None
-    stage: str
-    share: float
-    capture: str = Field(description="who can send requests that are forwarded unchanged; empty: no one")
-    sticky: bool = Field(description="whether a client always gets the same version")
-    previous: int | None = Field(description="the version that a rollback returns to")
+    stage: str = Field("", validation_alias="deployment.stage")
+    share: float = Field(0.0, validation_alias="deployment.share")
+    capture: str = Field(
+        "", description="who can send requests that are forwarded unchanged; empty: no one",
+        validation_alias="deployment.capture",
+    )  # fmt: skip
+    sticky: bool = Field(
+        False, description="whether a client always gets the same version", validation_alias="deployment.sticky"
+    )
+    previous: int | None = Field(
+        None, description="the version that a rollback returns to", validation_alias="previous.number"
+    )
     events: list[EventOut]
 
 
@@ -102,13 +119,13 @@ _CHANGE = operation("deploy", DeploymentOut, 400, 409)
 
 
 @router.get("", summary="Get the deployment", operation_id="deployment", **operation("deploy", DeploymentOut))
-def deployment(request: HttpRequest, slug: Slug) -> HttpResponse:
+def deployment(request: HttpRequest, slug: Slug) -> Any:
     """The deployed versions, their replicas, and the newest changes."""
-    return answer(_out(project_of(request)))
+    return _shown(project_of(request))
 
 
 @router.post("", summary="Deploy a version", operation_id="deploy", **_CHANGE)
-def deploy(request: HttpRequest, slug: Slug, body: DeployIn) -> HttpResponse:
+def deploy(request: HttpRequest, slug: Slug, body: DeployIn) -> Any:
     """Deploys the model of an approved gate report; in shadow also of one that is not approved.
 
     It is the candidate until its replicas answer: poll until ``candidate`` is null, or its ``state`` is done.
@@ -122,7 +139,7 @@ def deploy(request: HttpRequest, slug: Slug, body: DeployIn) -> HttpResponse:
 
 
 @router.post("/external", summary="Start with an external model", operation_id="deploy_external", **_CHANGE)
-def deploy_external(request: HttpRequest, slug: Slug, body: ExternalIn) -> HttpResponse:
+def deploy_external(request: HttpRequest, slug: Slug, body: ExternalIn) -> Any:
     """Makes the external model that callers use today the first stable version."""
     project = project_of(request)
     endpoint = Endpoint.objects.in_use(project).filter(name=body.endpoint).first()
@@ -134,31 +151,25 @@ def deploy_external(request: HttpRequest, slug: Slug, body: ExternalIn) -> HttpR
     )
 
 
-@router.post(
-    "/promote", summary="Promote the candidate", operation_id="promote", **operation("deploy", DeploymentOut, 400, 409)
-)
-def promote(request: HttpRequest, slug: Slug, body: PromoteIn) -> HttpResponse:
+@router.post("/promote", summary="Promote the candidate", operation_id="promote", **_CHANGE)
+def promote(request: HttpRequest, slug: Slug, body: PromoteIn) -> Any:
     """Gives the candidate a share of the requests, or without ``share`` all of them."""
     return _change(request, services.promote, **body.model_dump())
 
 
-@router.post(
-    "/abort", summary="Abort the candidate", operation_id="abort", **operation("deploy", DeploymentOut, 400, 409)
-)
-def abort(request: HttpRequest, slug: Slug, body: ReasonIn) -> HttpResponse:
+@router.post("/abort", summary="Abort the candidate", operation_id="abort", **_CHANGE)
+def abort(request: HttpRequest, slug: Slug, body: ReasonIn) -> Any:
     """Removes the candidate; all requests go to the stable version."""
     return _change(request, services.abort, **body.model_dump())
 
 
-@router.post(
-    "/roll-back", summary="Roll back", operation_id="roll_back", **operation("deploy", DeploymentOut, 400, 409)
-)
-def roll_back(request: HttpRequest, slug: Slug, body: ReasonIn) -> HttpResponse:
+@router.post("/roll-back", summary="Roll back", operation_id="roll_back", **_CHANGE)
+def roll_back(request: HttpRequest, slug: Slug, body: ReasonIn) -> Any:
     """Removes the candidate, or returns to the version that was stable before."""
     return _change(request, services.roll_back, **body.model_dump())
 
 
-def _change(request: HttpRequest, change: Callable[..., Any], **values: Any) -> HttpResponse:
+def _change(request: HttpRequest, change: Callable[..., Any], **values: Any) -> SimpleNamespace:
     project = project_of(request)
     deployment = queries.find(project)
     if deployment is None:
@@ -166,60 +177,22 @@ def _change(request: HttpRequest, change: Callable[..., Any], **values: Any) -> 
     return _changed(project, lambda: change(deployment=deployment, user=_user(request), **values))
 
 
-def _changed(project: Project, change: Callable[[], Any]) -> HttpResponse:
-    try:
+def _changed(project: Project, change: Callable[[], Any]) -> SimpleNamespace:
+    with conflicts("busy", "no_stable", "deployed", "no_candidate", "no_previous"):
         change()
-    except Refused as refusal:
-        conflict = refusal.code in _CONFLICTS
-        raise field_problem("" if conflict else refusal.field, refusal.message, 409 if conflict else 422) from refusal
-    return answer(_out(project))
+    return _shown(project)
 
 
 def _user(request: HttpRequest) -> Any:
     return caller(request).user
 
 
-def _out(project: Project) -> dict[str, Any]:
+def _shown(project: Project) -> SimpleNamespace:
     deployment = queries.find(project)
-    previous = services.previous_stable(deployment) if deployment is not None and deployment.stable_id else None
-    return {
-        "stable": _release(deployment, deployment.stable) if deployment else None,
-        "candidate": _release(deployment, deployment.candidate) if deployment else None,
-        "stage": deployment.stage if deployment else "",
-        "share": deployment.share if deployment else 0.0,
-        "capture": deployment.capture if deployment else "",
-        "sticky": deployment.sticky if deployment else False,
-        "previous": previous.number if previous else None,
-        "events": [
-            {
-                "kind": event.kind,
-                "version": event.release.number if event.release else None,
-                "stage": event.stage,
-                "share": event.share,
-                "reason": event.reason,
-                "user": event.user.get_username() if event.user else None,
-                "created_at": at(event.created_at),
-            }
-            for event in queries.events(project)
-        ],
-    }
-
-
-def _release(deployment: Deployment, release: Release | None) -> dict[str, Any] | None:
-    status = queries.status_of(deployment, release)
-    if status is None:
-        return None
-    release, (state, label) = status.release, status.state
-    return {
-        "version": release.number,
-        "model": release.label.partition(": ")[2],
-        "report": release.report.number if release.report else None,
-        "state": state,
-        "state_label": label,
-        "error": status.error,
-        "package_sha256": release.package.sha256 if release.package else "",
-        "replicas_ready": status.ready,
-        "replicas_wanted": status.wanted,
-        "requests": status.requests,
-        "failed": status.failed,
-    }
+    return SimpleNamespace(
+        deployment=deployment,
+        stable=queries.status_of(deployment, deployment.stable) if deployment else None,
+        candidate=queries.status_of(deployment, deployment.candidate) if deployment else None,
+        previous=services.previous_stable(deployment) if deployment and deployment.stable_id else None,
+        events=queries.events(project),
+    )

@@ -8,20 +8,18 @@ from evaluation.models import Endpoint, GateReport
 from labeling.models import Project
 from serving.deployments import queries
 from serving.models import Capture, Stage
+from slmstudio.web.forms import BootstrapForm
 from training.models import TrainingRun
 
-_SELECT = {"class": "form-select"}
 
-
-class DeployForm(forms.Form):
+class DeployForm(BootstrapForm):
     """An approved report, or for shadow an evaluation; the engine and the stage."""
 
-    report = forms.ChoiceField(label="Model", widget=forms.Select(attrs=_SELECT))
+    report = forms.ChoiceField(label="Model")
     engine = forms.ChoiceField(
         label="Engine",
         required=False,
         help_text="A different engine is compared with the evaluation first.",
-        widget=forms.Select(attrs=_SELECT),
     )
     stage = forms.ChoiceField(
         label="Stage",
@@ -30,7 +28,6 @@ class DeployForm(forms.Form):
             (Stage.CANARY, "Canary: answers a share of the requests"),
             (Stage.FULL, "Full: answers all requests"),
         ],
-        widget=forms.Select(attrs=_SELECT),
     )
     share = forms.IntegerField(
         label="Share of requests (%)",
@@ -38,11 +35,7 @@ class DeployForm(forms.Form):
         min_value=1,
         max_value=99,
         initial=5,
-        widget=forms.NumberInput(attrs={"class": "form-control"}),
     )
-
-    #: whether the model needs a GGUF file that it does not have
-    leads_to_export = False
 
     def __init__(self, data: Any = None, *, project: Project, initial: dict[str, Any] | None = None) -> None:
         super().__init__(data, initial=initial)
@@ -73,7 +66,7 @@ class DeployForm(forms.Form):
     @property
     def export_from(self) -> TrainingRun | None:
         """The training run whose model has no GGUF file, where that is why it was rejected."""
-        key = self.cleaned_data.get("report", "") if self.leads_to_export else ""
+        key = self.cleaned_data.get("report", "") if self.has_error("engine", "no_gguf") else ""
         run = self.reports[key].eval_run if key in self.reports else self.runs.get(key)
         return run.model_version.training_run if run is not None and run.model_version is not None else None
 
@@ -89,14 +82,13 @@ class DeployForm(forms.Form):
         }
 
 
-class EndpointForm(forms.Form):
+class EndpointForm(BootstrapForm):
     """The external model that is used today, as the first stable version."""
 
     endpoint = forms.ModelChoiceField(
         queryset=Endpoint.objects.none(),
         label="External model",
         empty_label=None,
-        widget=forms.Select(attrs=_SELECT),
     )
     capture = forms.ChoiceField(
         label="Existing requests",
@@ -108,7 +100,6 @@ class EndpointForm(forms.Form):
         ],
         initial=Capture.TOKEN,
         help_text="Clients only change their base URL. Requests and answers are logged.",
-        widget=forms.Select(attrs=_SELECT),
     )
 
     def __init__(self, data: Any = None, *, project: Project) -> None:
@@ -118,15 +109,13 @@ class EndpointForm(forms.Form):
         self.has_choices = endpoints.exists()
 
 
-class ReasonForm(forms.Form):
+class ReasonForm(BootstrapForm):
     """Why a candidate is taken out, or a version rolled back."""
 
-    reason = forms.CharField(
-        label="Reason", max_length=1_000, widget=forms.TextInput(attrs={"class": "form-control", "autocomplete": "off"})
-    )
+    reason = forms.CharField(label="Reason", max_length=1_000, widget=forms.TextInput(attrs={"autocomplete": "off"}))
 
 
-class TryForm(forms.Form):
+class TryForm(BootstrapForm):
     """A document to send to the gateway: a text, or a file."""
 
     text = forms.CharField(
@@ -134,13 +123,13 @@ class TryForm(forms.Form):
         max_length=200_000,
         required=False,
         strip=False,
-        widget=forms.Textarea(attrs={"class": "form-control", "rows": 12}),
+        widget=forms.Textarea(attrs={"rows": 12}),
     )
     file = forms.FileField(
         label="Or a file",
         required=False,
         help_text="PDF, PNG, JPEG, TIFF or text. Scans are read by OCR.",
-        widget=forms.FileInput(attrs={"class": "form-control", "accept": ".pdf,.png,.jpg,.jpeg,.tif,.tiff,.txt,.md"}),
+        widget=forms.FileInput(attrs={"accept": ".pdf,.png,.jpg,.jpeg,.tif,.tiff,.txt,.md"}),
     )
     layout = forms.BooleanField(
         label="Keep the page layout",

@@ -5,7 +5,7 @@ from typing import IO, Any
 import httpx
 from django.conf import settings
 
-from serving.gateway import passes
+from serving.gateway.tokens import issue_pass
 from slmstudio.contract.json_text import dumps
 
 #: seconds until the gateway must be connected
@@ -26,7 +26,7 @@ def send(
     Raises:
         httpx.HTTPError: it does not answer.
     """
-    headers = {"Authorization": f"Bearer {passes.issue(slug)}"}
+    headers = {"Authorization": f"Bearer {issue_pass(slug)}"}
     body: dict[str, Any] = {"files": {"file": file}, "data": {"layout": str(layout).lower()}}
     if file is None:
         headers["Content-Type"] = "application/json"

@@ -18,6 +18,7 @@ from labeling.models import Document, Project
 from serving.deployments.gate_certificates import GateCertificate, of_release
 from serving.models import Deployment, DeploymentEvent, Package, Release, Replica, RequestLog
 from serving.packages.bundle import has_bundle
+from serving.packages.engines import ENGINES
 from serving.packages.services import choices
 from slmstudio.access import Action
 from slmstudio.runs.models import ACTIVE, Status
@@ -167,18 +168,12 @@ def events(project: Project) -> list[DeploymentEvent]:
     return list(rows[:MAX_EVENTS])
 
 
-@dataclass(frozen=True)
-class RollbackTime:
-    """Seconds from the newest rollback or abort to the last request that the old version began, and to the first
-    response of the version that it went back to; None where there was none."""
+def rollback_time(project: Project) -> dict[str, float | None] | None:
+    """How fast the newest rollback or abort took effect, by the request log; None before the first.
 
-    event: DeploymentEvent
-    last: float | None
-    first: float | None
-
-
-def rollback_time(project: Project) -> RollbackTime | None:
-    """How fast the newest rollback or abort took effect, by the request log; None before the first."""
+    Seconds to the ``last`` request that the old version began, and to the ``first`` response of the version that it
+    went back to; None where there was none.
+    """
     kinds = (DeploymentEvent.Kind.ABORTED, DeploymentEvent.Kind.ROLLED_BACK)
     event = DeploymentEvent.objects.filter(project=project, kind__in=kinds).order_by("-pk").first()
     if event is None or event.release_id is None:
@@ -194,11 +189,10 @@ def rollback_time(project: Project) -> RollbackTime | None:
     old = rows.exclude(release=back).exclude(release=None).order_by("-created_at").values_list("created_at", flat=True)
     new = rows.filter(release=back, status=200).order_by("created_at").values_list("created_at", "total_ms").first()
     last = old.first()
-    return RollbackTime(
-        event,
-        last=(last - at).total_seconds() if last is not None else None,
-        first=(new[0] - at).total_seconds() + new[1] / 1000 if new is not None else None,
-    )
+    return {
+        "last": (last - at).total_seconds() if last is not None else None,
+        "first": (new[0] - at).total_seconds() + new[1] / 1000 if new is not None else None,
+    }
 
 
 def requests(project: Project) -> list[RequestLog]:
@@ -247,8 +241,8 @@ def engine_choices(runs: Iterable[EvalRun]) -> list[tuple[str, str]]:
     runs = list(runs)
     labels = {choice.key: choice.label for run in runs for choice in choices(run) if not choice.problem}
     # By the engine alone as well: the first GGUF file then.
-    engines = Package.Engine.choices[:2] if any(run.classical_id is None for run in runs) else []
-    return list({**{str(key): str(label) for key, label in engines}, **labels}.items())
+    engines = ("llama_cpp", "transformers") if any(run.classical_id is None for run in runs) else ()
+    return list({**{name: ENGINES[name].label for name in engines}, **labels}.items())
 
 
 def deploy_action(report: GateReport, user: User) -> ReportAction | None:

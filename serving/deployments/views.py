@@ -104,14 +104,8 @@ def deploy(request: SignedInRequest, slug: str) -> HttpResponse:
     if request.method != "POST":
         return redirect_to(request, f"{reverse('deployment', args=[slug])}?{request.GET.urlencode()}#deploy")
     form = DeployForm(request.POST, project=project)
-    if form.is_valid():
-        try:
-            services.deploy(project=project, user=request.user, **form.options())
-        except Refused as error:
-            form.add_error(error.field if error.field in form.fields else None, error.message)
-            form.leads_to_export = error.code == "no_gguf"
-        else:
-            return redirect_to(request, reverse("deployment", args=[slug]))
+    if form.is_accepted(lambda: services.deploy(project=project, user=request.user, **form.options())):
+        return redirect_to(request, reverse("deployment", args=[slug]))
     part = "#deploy_form" if is_htmx(request) else ""
     context = {**_page(project), "deploy_form": form, "snippets": snippets(slug), "try_form": TryForm()}
     return render(request, f"{_TEMPLATE}{part}", context, status=422)
@@ -122,14 +116,9 @@ def deploy_endpoint(request: SignedInRequest, slug: str) -> HttpResponse:
     """Makes an external model the first stable version."""
     project = project_for(request.user, slug, Action.DEPLOY)
     form = EndpointForm(request.POST, project=project)
-    if form.is_valid():
-        try:
-            services.deploy_endpoint(project=project, user=request.user, **form.cleaned_data)
-        except Refused as error:
-            form.add_error(error.field if error.field in form.fields else None, error.message)
-        else:
-            name = "captures" if form.cleaned_data["capture"] else "deployment"
-            return redirect_to(request, reverse(name, args=[slug]))
+    if form.is_accepted(lambda: services.deploy_endpoint(project=project, user=request.user, **form.cleaned_data)):
+        name = "captures" if form.cleaned_data["capture"] else "deployment"
+        return redirect_to(request, reverse(name, args=[slug]))
     part = "#endpoint_form" if is_htmx(request) else ""
     context = {**_page(project), "endpoint_form": form, "snippets": snippets(slug), "try_form": TryForm()}
     return render(request, f"{_TEMPLATE}{part}", context, status=422)

@@ -5,17 +5,26 @@ import contextlib
 import gc
 import importlib
 import multiprocessing
+import os
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
+import psutil
 import uvicorn
 import uvicorn._subprocess
 
-from serving.gateway.log_store.process import log_folder, log_store
-from serving.gateway.metrics_folder import shared_folder
+from serving.gateway.log_process import log_folder, log_store
 from slmstudio.accounts.secret_keys import require_strong_keys
 from slmstudio.env import EnvError
 from slmstudio.server.processes import raise_open_files_limit
 from slmstudio.stack import environment
+
+#: where prometheus-client looks for a folder when it is loaded
+FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+_PREFIX = "slm-gateway-metrics-"
 
 
 def main() -> int:
@@ -53,6 +62,26 @@ def main() -> int:
                 proxy_headers=False,  # those of TRUSTED_PROXIES count
             )
     return 0
+
+
+@contextlib.contextmanager
+def shared_folder() -> Iterator[None]:
+    """A folder for the metrics of several workers, in memory where possible: a full disk would end a process that
+    writes to a mapped file.
+    """
+    memory = Path("/dev/shm")
+    parent = memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
+    for left in parent.glob(f"{_PREFIX}*"):
+        pid = left.name.removeprefix(_PREFIX).partition("-")[0]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent)
+    os.environ[FOLDER_VARIABLE] = folder
+    try:
+        yield
+    finally:
+        del os.environ[FOLDER_VARIABLE]
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _load() -> None:

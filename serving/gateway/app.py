@@ -22,15 +22,13 @@ from starlette.responses import PlainTextResponse, Response  # noqa: E402
 from starlette.routing import Route  # noqa: E402
 from starlette.types import ASGIApp, Receive, Scope, Send  # noqa: E402
 
-from serving.gateway import chat_completions, extract, feedback  # noqa: E402
+from serving.gateway import chat_completions, engine_metrics, extract, feedback, tracing  # noqa: E402
 from serving.gateway.capture.requests import capture  # noqa: E402
-from serving.gateway.connections import engine_metrics  # noqa: E402
 from serving.gateway.context import Gateway  # noqa: E402
 from serving.gateway.intake.bodies import HungUp  # noqa: E402
 from serving.gateway.metrics import CONTENT_TYPE  # noqa: E402
-from serving.gateway.problems import Problem  # noqa: E402
+from serving.gateway.problems import GatewayProblem  # noqa: E402
 from serving.gateway.replay import replay  # noqa: E402
-from serving.gateway.tracing import timeline  # noqa: E402
 from slmstudio.runs.parent_death import die_with_parent  # noqa: E402
 
 logger = logging.getLogger(__name__)
@@ -43,29 +41,21 @@ def _endpoint(handler: Handler, *, openai: bool = False) -> Callable[[Request], 
     async def endpoint(request: Request) -> Response:
         request_id = str(uuid.uuid4())
         if request.app.state.gateway.responder.tracer is not None:
-            timeline.begin(request.headers.get("traceparent", ""))
+            tracing.begin(request.headers.get("traceparent", ""))
         try:
             return await handler(request, request.app.state.gateway, request_id)
-        except Problem as raised:
+        except GatewayProblem as raised:
             problem = raised
         except (ClientDisconnect, HungUp):
             return Response(status_code=499)
         except Exception:
             logger.exception("%s %s failed", request.method, request.url.path)
-            problem = Problem(500, "internal", "Internal error. See the gateway log.")
+            problem = GatewayProblem(500, "internal", "Internal error. See the gateway log.")
         if not problem.is_logged:
             request.app.state.gateway.metrics.rejected(problem.status, problem.code)
         return problem.openai_response(request_id) if openai else problem.response(request_id)
 
     return endpoint
-
-
-async def _models(request: Request, gateway: Gateway, request_id: str) -> Response:
-    return await chat_completions.models(request, gateway)
-
-
-async def _model(request: Request, gateway: Gateway, request_id: str) -> Response:
-    return await chat_completions.model(request, gateway)
 
 
 async def _metrics(request: Request, gateway: Gateway, request_id: str) -> Response:
@@ -94,7 +84,7 @@ async def _health(request: Request) -> Response:
 async def _not_found(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 404)
     detail = "This URL does not support this method." if status == 405 else "There is nothing at this URL."
-    return Problem(status, "address", detail).response(str(uuid.uuid4()))
+    return GatewayProblem(status, "address", detail).response(str(uuid.uuid4()))
 
 
 class _Counted:
@@ -111,7 +101,7 @@ class _Counted:
                 scope["app"].state.gateway.leave(scope)
 
 
-def create_app(make: Callable[[], Gateway] = Gateway.of_settings) -> Starlette:
+def create_app(make: Callable[[], Gateway] = Gateway.from_settings) -> Starlette:
     """The application. ``make`` is called when it starts."""
 
     @contextlib.asynccontextmanager
@@ -130,8 +120,8 @@ def create_app(make: Callable[[], Gateway] = Gateway.of_settings) -> Starlette:
             Route("/api/v1/projects/{slug}/extract", _endpoint(extract.extract), methods=["POST"]),
             Route("/api/v1/projects/{slug}/feedback", _endpoint(feedback.feedback), methods=["POST"]),
             Route("/api/v1/projects/{slug}/replay", _endpoint(replay), methods=["POST"]),
-            Route("/v1/models", _endpoint(_models, openai=True)),
-            Route("/v1/models/{model:path}", _endpoint(_model, openai=True)),
+            Route("/v1/models", _endpoint(chat_completions.models, openai=True)),
+            Route("/v1/models/{model:path}", _endpoint(chat_completions.model, openai=True)),
             Route("/v1/chat/completions", _endpoint(chat_completions.chat_completions, openai=True), methods=["POST"]),
             Route("/capture/{slug}/v1/{path:path}", _endpoint(capture, openai=True), methods=["GET", "POST"]),
         ],

@@ -18,7 +18,7 @@ from serving.gateway.extract import policy_members
 from serving.gateway.idempotency import HEADER
 from serving.gateway.intake.bodies import check_length
 from serving.gateway.pipeline import ExtractionRequest, ExtractionResponse
-from serving.gateway.problems import Problem
+from serving.gateway.problems import GatewayProblem
 from serving.gateway.routes import Route
 from serving.gateway.tokens import Caller
 from slmstudio.contract.json_text import dumps, loads
@@ -29,7 +29,7 @@ from slmstudio.contract.scoring.pairing import pair
 _CHUNK = 64
 
 
-async def models(request: Request, gateway: Gateway) -> Response:
+async def models(request: Request, gateway: Gateway, request_id: str) -> Response:
     """The models that the token may ask."""
     caller = await gateway.authorize(request)
     route = gateway.table.get(caller.slug)
@@ -40,8 +40,8 @@ async def models(request: Request, gateway: Gateway) -> Response:
     return _json({"object": "list", "data": data})
 
 
-async def model(request: Request, gateway: Gateway) -> Response:
-    """One of them. Raises Problem 404."""
+async def model(request: Request, gateway: Gateway, request_id: str) -> Response:
+    """One of them. Raises GatewayProblem 404."""
     name = request.path_params["model"]
     slug, number = parse_model(name)
     await gateway.authorize(request, slug)
@@ -50,16 +50,16 @@ async def model(request: Request, gateway: Gateway) -> Response:
 
 
 async def chat_completions(request: Request, gateway: Gateway, request_id: str) -> Response:
-    """Answers the last user message. Raises Problem."""
+    """Answers the last user message. Raises GatewayProblem."""
     caller = await gateway.authorize(request)
     body = await gateway.bodies.read_object(request, caller.slug)
     if not isinstance(body.get("model"), str):
-        raise Problem(422, "field", "model must be the slug of a project, or slug@version.", field="model")
+        raise GatewayProblem(422, "field", "model must be the slug of a project, or slug@version.", field="model")
     slug, number = parse_model(body["model"])
     gateway.check_project(caller, slug)
     route = gateway.route(slug, number)
     if body.get("n") not in (None, 1):
-        raise Problem(422, "field", "n must be 1: the output is deterministic.", field="n")
+        raise GatewayProblem(422, "field", "n must be 1: the output is deterministic.", field="n")
     extraction = ExtractionRequest(
         text=document_of(body.get("messages")),
         protocol="openai",
@@ -112,9 +112,9 @@ def _decision(answered: ExtractionResponse) -> dict[str, Any]:
     """What our own interface says about an answer, as a member that OpenAI clients ignore."""
     return {
         "answered_by": answered.source,
-        "confidence": answered.outcome.confidence,
-        "calibrated": answered.outcome.is_calibrated,
-        "needs_review": answered.outcome.needs_review,
+        "confidence": answered.confidence,
+        "calibrated": answered.is_calibrated,
+        "needs_review": bool(answered.review_reason),
         **policy_members(answered),
     }
 
@@ -130,29 +130,31 @@ def _completion(slug: str, answered: ExtractionResponse, content: str) -> dict[s
 
 
 def parse_model(name: str) -> tuple[str, int | None]:
-    """Slug and version of a model name. Raises Problem 404."""
+    """Slug and version of a model name. Raises GatewayProblem 404."""
     slug, at, version = name.partition("@")
     if at and not (version.isdecimal() and len(version) < 9):
-        raise Problem(404, "model_not_found", f"The model {name[:80]!r} does not exist.")
+        raise GatewayProblem(404, "model_not_found", f"The model {name[:80]!r} does not exist.")
     return slug, int(version) if at else None
 
 
 def document_of(messages: Any) -> str:
-    """The document in the messages: the text of the last user message. Raises Problem 422."""
+    """The document in the messages: the text of the last user message. Raises GatewayProblem 422."""
     rows = messages if isinstance(messages, list) else []
     last = next((row for row in reversed(rows) if isinstance(row, dict) and row.get("role") == "user"), None)
     if last is None:
-        raise Problem(422, "field", "messages must contain a user message with the document.", field="messages")
+        raise GatewayProblem(422, "field", "messages must contain a user message with the document.", field="messages")
     content = last.get("content")
     if isinstance(content, list):
         parts = [part for part in content if isinstance(part, dict)]
         if len(parts) != len(content) or any(part.get("type") != "text" for part in parts):
-            raise Problem(422, "field", "Only text is supported. Extract the text of files first.", field="messages")
+            raise GatewayProblem(
+                422, "field", "Only text is supported. Extract the text of files first.", field="messages"
+            )
         content = "".join(str(part.get("text", "")) for part in parts)
     if not isinstance(content, str) or not content.strip():
-        raise Problem(422, "field", "The last user message is empty.", field="messages")
+        raise GatewayProblem(422, "field", "The last user message is empty.", field="messages")
     if "\0" in content:
-        raise Problem(422, "field", "The last user message contains a NUL character.", field="messages")
+        raise GatewayProblem(422, "field", "The last user message contains a NUL character.", field="messages")
     check_length(content)
     return content
 
@@ -187,11 +189,8 @@ def _head(slug: str, answered: ExtractionResponse, kind: str) -> dict[str, Any]:
 
 
 def _usage(answered: ExtractionResponse) -> dict[str, int]:
-    return {
-        "prompt_tokens": answered.prompt_tokens,
-        "completion_tokens": answered.output_tokens,
-        "total_tokens": answered.prompt_tokens + answered.output_tokens,
-    }
+    prompt, output = answered.output.prompt_tokens, answered.output.output_tokens
+    return {"prompt_tokens": prompt, "completion_tokens": output, "total_tokens": prompt + output}
 
 
 def _model(name: str) -> dict[str, Any]:

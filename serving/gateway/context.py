@@ -17,19 +17,19 @@ from starlette.types import Scope
 from serving.gateway import idempotency
 from serving.gateway.capture.upstream import Upstream
 from serving.gateway.external import ExternalModels
-from serving.gateway.files.reader import FileReader
+from serving.gateway.files import FileReader
 from serving.gateway.idempotency import IdempotencyKeys
 from serving.gateway.intake.bodies import BodyReader, unless_disconnected
-from serving.gateway.limits.rate_limits import RateLimiter, Reservation, project_subject, token_subject
-from serving.gateway.log_store.process import log_folder
+from serving.gateway.limits import RateLimiter, Reservation, Subject
+from serving.gateway.log_process import log_folder
 from serving.gateway.metrics import Metrics
 from serving.gateway.pipeline import ExtractionRequest, ExtractionResponse, Responder
 from serving.gateway.pool import ReplicaPool
-from serving.gateway.problems import Problem
+from serving.gateway.problems import GatewayProblem, queue_full
 from serving.gateway.request_log import RequestLogWriter
 from serving.gateway.routes import Route, RouteTable
 from serving.gateway.tokens import Caller, TokenCache
-from serving.gateway.tracing.setup import tracer_of_environment
+from serving.gateway.tracing import tracer_of_environment
 from serving.replicas.addresses import secret
 from slmstudio.web.addresses import network_of
 
@@ -59,7 +59,7 @@ class Gateway:
     _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
 
     @classmethod
-    def of_settings(cls) -> "Gateway":
+    def from_settings(cls) -> "Gateway":
         """The gateway of this process."""
         tokens = TokenCache()
         pool = ReplicaPool(secret(), settings.REPLICA_SLOTS, float(settings.GATEWAY_TIMEOUT_SECONDS))
@@ -83,7 +83,7 @@ class Gateway:
     async def running(self) -> AsyncIterator[None]:
         """Keeps routes and log up to date during the block."""
         await self.table.refresh()
-        work = (self.table.run(), self.limits.run(), self.log.run())
+        work = (self.table.run(), self.limits.counters.run(), self.log.run())
         self._tasks = [asyncio.create_task(coroutine) for coroutine in work]
         try:
             yield
@@ -96,7 +96,7 @@ class Gateway:
             self.responder.external.close()
             self.files.close()
             self.bodies.close()
-            await self.limits.close()
+            await self.limits.counters.close()
             await self.keys.close()
             self.log.complete()
             if self.responder.tracer is not None:
@@ -107,7 +107,7 @@ class Gateway:
 
         ``slug``: the project, where the address names it; ``also``: a scope that is enough, too.
 
-        Raises Problem: 401, 403, 404 (another project) or 429.
+        Raises GatewayProblem: 401, 403, 404 (another project) or 429.
         """
         address = network_of(request.client.host) if request.client is not None else ""
         given = request.headers.get("authorization", "")
@@ -115,7 +115,7 @@ class Gateway:
             caller = await self.tokens.caller(
                 given, scope=scope, also=also, before_query=lambda: self.limits.check_guesses(address)
             )
-        except Problem as problem:
+        except GatewayProblem as problem:
             if problem.code == "invalid_token":
                 self.limits.count_guess(address)
             raise
@@ -126,14 +126,11 @@ class Gateway:
         return caller
 
     def enter(self, request: Request, slug: str) -> None:
-        """Counts a request for its project until it has ended. Raises Problem 429 where too many are open: the others
-        must not wait for one project.
+        """Counts a request for its project until it has ended. Raises GatewayProblem 429 where too many are open: the
+        others must not wait for one project.
         """
         if self.open[slug] >= MAX_OPEN:
-            raise Problem(
-                429, "queue_full", f"This project already has {MAX_OPEN:,} open requests. Try again later.",
-                headers={"Retry-After": "1"},
-            )  # fmt: skip
+            raise queue_full(f"This project already has {MAX_OPEN:,} open requests.")
         self.open[slug] += 1
         request.scope[_OPEN] = slug
 
@@ -147,28 +144,28 @@ class Gateway:
 
     @staticmethod
     def check_project(caller: Caller, slug: str) -> None:
-        """Raises Problem 404 where the token is of another project."""
+        """Raises GatewayProblem 404 where the token is of another project."""
         if caller.slug != slug:
-            raise Problem(404, "project", "The project does not exist, or the token belongs to another project.")
+            raise GatewayProblem(404, "project", "The project does not exist, or the token belongs to another project.")
 
     def route(self, slug: str, number: int | None = None) -> Route:
-        """The deployment of a project. ``number``: the version that the caller names. Raises Problem 404."""
+        """The deployment of a project. ``number``: the version that the caller names. Raises GatewayProblem 404."""
         route = self.table.get(slug)
         if route is None or (route.stable is None and route.candidate is None):
-            raise Problem(404, "not_deployed", "No model of this project is deployed.")
+            raise GatewayProblem(404, "not_deployed", "No model of this project is deployed.")
         if number is not None:
             known = [release.number for release in route.answering]
             if number not in known:
                 shown = ", ".join(f"{slug}@{deployed}" for deployed in known)
-                raise Problem(404, "version", f"Version {number} is not deployed. Deployed: {shown}.")
+                raise GatewayProblem(404, "version", f"Version {number} is not deployed. Deployed: {shown}.")
         return route
 
     @staticmethod
     def reject_unknown(body: dict[str, Any], known: set[str]) -> None:
-        """Raises Problem 422 for a field that does not exist, which may be a spelling mistake."""
+        """Raises GatewayProblem 422 for a field that does not exist, which may be a spelling mistake."""
         unknown = sorted(set(body) - known)
         if unknown:
-            raise Problem(
+            raise GatewayProblem(
                 422, "field", f"{unknown[0]} is unknown. Known: {', '.join(sorted(known))}.", field=unknown[0]
             )
 
@@ -176,7 +173,7 @@ class Gateway:
         """Answers a request, unless the caller hangs up: then the generation is cancelled.
 
         Raises:
-            Problem: as ``Responder.answer``.
+            GatewayProblem: as ``Responder.answer``.
             HungUp: the caller closed the connection.
         """
         if extraction.is_batch:
@@ -192,10 +189,10 @@ class Gateway:
             reserved.finish(answered=answered, tokens=extraction.used_tokens)
 
     async def reserve(self, route: Route, extraction: ExtractionRequest) -> Reservation:
-        """Counts a request against the budgets of its project and token. Raises Problem 429."""
-        subjects = [project_subject(route.project_id, route.limits)]
+        """Counts a request against the budgets of its project and token. Raises GatewayProblem 429."""
+        subjects = [Subject("project", route.project_id, route.limits)]
         if extraction.token_id is not None:
-            subjects.append(token_subject(extraction.token_id, extraction.limits))
+            subjects.append(Subject("token", extraction.token_id, extraction.limits))
         return await self.limits.reserve(*subjects)
 
     async def respond(
@@ -217,7 +214,7 @@ class Gateway:
             content = render(await self.answer(request, route, extraction))
             return Response(content, media_type="application/json", headers=headers)
         if not route.retention_days:
-            raise Problem(
+            raise GatewayProblem(
                 422,
                 "idempotency_key",
                 "This project does not store responses. Send the request without an Idempotency-Key.",
@@ -226,7 +223,7 @@ class Gateway:
         sha256 = await self.bodies.in_thread(lambda: hashlib.sha256(orjson.dumps(body)).hexdigest())
         claim = await self.keys.claim(project=caller.slug, owner=owner, key=key, body_sha256=sha256)
         if isinstance(claim, idempotency.Known):
-            content = await idempotency.response_of(claim, route.project_id, complete=self.log.complete)
+            content = await idempotency.response_of(claim, route.project_id, self.log)
             return Response(content, media_type="application/json", headers={"Idempotent-Replayed": "true"})
         extraction.render = render
         try:

@@ -11,7 +11,8 @@ from functools import partial
 from evaluation.inference.clients.document_client import DocumentClient
 from evaluation.inference.clients.openai_options import EndpointConfig
 from evaluation.inference.completion import ANSWERED, STATUS_LABELS, Completion, ResponseStatus
-from serving.gateway.problems import Problem
+from evaluation.inference.prices import cost_of_tokens
+from serving.gateway.problems import GatewayProblem, queue_full
 from serving.replicas.protocol import ModelOutput
 from slmstudio.contract.schema.compiled import CompiledSchema
 
@@ -21,7 +22,8 @@ MAX_ATTEMPTS = 2
 
 @dataclass(frozen=True)
 class ExternalRoute:
-    """How an external model is called. ``problem``: why it cannot be, as a sentence."""
+    """How an external model is called. ``problem``: why it cannot be, as a sentence; prices are per million tokens,
+    None where they are unknown."""
 
     endpoint_id: int
     name: str
@@ -29,6 +31,14 @@ class ExternalRoute:
     instruction: str
     schema: CompiledSchema
     problem: str = ""
+    price_in: float | None = None
+    price_out: float | None = None
+
+    def cost(self, answer: ModelOutput) -> float | None:
+        """What an answer cost, in the currency of the contract."""
+        if self.price_in is None or self.price_out is None:
+            return None
+        return cost_of_tokens(answer.prompt_tokens, answer.output_tokens, self.price_in, self.price_out)
 
 
 @dataclass
@@ -65,19 +75,14 @@ class ExternalModels:
         """The answer of an external model. ``attempts``: requests that it may take.
 
         Raises:
-            Problem: 429 where too many requests wait, 503 where the endpoint cannot be called.
+            GatewayProblem: 429 where too many requests wait, 503 where the endpoint cannot be called.
         """
         connection = self._connection(route, attempts)
         config = connection.route.config
         assert config is not None
         before = sum(connection.outstanding for key, connection in self._replaced if key == _key(route, attempts))
         if connection.outstanding + before >= config.concurrency + max_queue:
-            raise Problem(
-                429,
-                "queue_full",
-                f"{max_queue} requests are already waiting. Try again later.",
-                headers={"Retry-After": "1"},
-            )
+            raise queue_full(f"{max_queue} requests are already waiting.")
         arrived = time.perf_counter()
         completion = await self._read(connection, text)
         elapsed = (time.perf_counter() - arrived) * 1000
@@ -115,7 +120,7 @@ class ExternalModels:
         if connection is not None and connection.route == route:
             return connection
         if route.config is None:
-            raise Problem(503, "endpoint", f"{route.name} cannot be called: {route.problem}")
+            raise GatewayProblem(503, "endpoint", f"{route.name} cannot be called: {route.problem}")
         self._close_ended()
         if connection is not None:
             connection.threads.shutdown(wait=False)  # what it has begun ends by itself, with the former settings

@@ -13,12 +13,11 @@ from starlette.responses import Response
 from labeling.imports.formats.page_layout import laid_out
 from labeling.imports.formats.page_text import matching_pages
 from serving.gateway.context import Gateway
-from serving.gateway.files.reader import FileText, document_of
-from serving.gateway.files.upload import KIND, read_upload
+from serving.gateway.files import KIND, FileText, document_of, read_upload
 from serving.gateway.idempotency import HEADER
 from serving.gateway.intake.bodies import kind_of, text_field, unless_disconnected
 from serving.gateway.pipeline import ExtractionRequest, ExtractionResponse
-from serving.gateway.problems import Problem
+from serving.gateway.problems import GatewayProblem
 from serving.gateway.routes import Route
 from slmstudio.contract.json_text import loads
 from slmstudio.contract.schema.compiled import CompiledSchema
@@ -31,7 +30,8 @@ _FILE_FIELDS = {"evidence", "caller", "ocr", "layout"}
 
 
 async def extract(request: Request, gateway: Gateway, request_id: str) -> Response:
-    """Answers one document: ``{"text", "page"?, "evidence"?, "caller"?}``, or a file with its fields. Raises Problem.
+    """Answers one document: ``{"text", "page"?, "evidence"?, "caller"?}``, or a file with its fields. Raises
+    GatewayProblem.
 
     With ``page``, the boxes of the text's lines, the model reads the text with the layout of its page.
     """
@@ -50,7 +50,7 @@ async def extract(request: Request, gateway: Gateway, request_id: str) -> Respon
             body["text"] = await asyncio.to_thread(laid_out_text, text_field(body, "text"), body["page"])
             document = {"text": body["text"]}
     else:
-        raise Problem(415, "content_type", f"Send application/json, or a file as {KIND}.")
+        raise GatewayProblem(415, "content_type", f"Send application/json, or a file as {KIND}.")
     extraction = ExtractionRequest(
         text=text_field(body, "text"),
         protocol="batch" if caller.is_batch else "extract",
@@ -93,21 +93,23 @@ async def _read_file(request: Request, gateway: Gateway, route: Route) -> tuple[
 def _is_true(fields: Mapping[str, str], name: str, *, default: str) -> bool:
     value = fields.get(name, default).lower()
     if value not in ("true", "false"):
-        raise Problem(422, "field", f"{name} must be true or false.", field=name)
+        raise GatewayProblem(422, "field", f"{name} must be true or false.", field=name)
     return value == "true"
 
 
 def laid_out_text(text: str, page: Any) -> str:
-    """A text with the layout of its page or pages. Raises Problem where the page does not belong to the text."""
+    """A text with the layout of its page or pages. Raises GatewayProblem where the page does not belong to the text."""
     try:
         return laid_out(text, matching_pages(page, text))[0]
     except ValueError as error:
-        raise Problem(422, "field", f"page: {error}.", field="page") from error
+        raise GatewayProblem(422, "field", f"page: {error}.", field="page") from error
 
 
 def response_of(slug: str, answered: ExtractionResponse, text: str | None) -> dict[str, Any]:
     """The body of a response. ``text``: the document, for evidence; None: without."""
-    entry = answered.entry
+    model, larger = answered.output, answered.fallback
+    fallback_ms = larger.milliseconds if larger is not None else 0.0
+    others = model.queue_ms + model.model_ms + fallback_ms
     content: dict[str, Any] = {
         "request_id": answered.request_id,
         "model": f"{slug}@{answered.release.number}",
@@ -116,20 +118,18 @@ def response_of(slug: str, answered: ExtractionResponse, text: str | None) -> di
         "output": orjson.Fragment(bare_text(answered.release.schema.schema, answered.raw).encode()),
         "valid": True,
         "answered_by": answered.source,
-        "confidence": answered.outcome.confidence,
-        "calibrated": answered.outcome.is_calibrated,
-        "raw_confidence": {path: known[0] for path, known in answered.confidence.items()},
-        "needs_review": answered.outcome.needs_review,
+        "confidence": answered.confidence,
+        "calibrated": answered.is_calibrated,
+        "raw_confidence": {path: known[0] for path, known in model.confidence.items()},
+        "needs_review": bool(answered.review_reason),
         "latency_ms": {
             "total": answered.total_ms,
-            "queue": answered.queue_ms,
-            "model": answered.model_ms,
-            "fallback": entry.fallback_ms,
-            "gateway": round(
-                max(0.0, answered.total_ms - answered.queue_ms - answered.model_ms - entry.fallback_ms), 2
-            ),
+            "queue": model.queue_ms,
+            "model": model.model_ms,
+            "fallback": fallback_ms,
+            "gateway": round(max(0.0, answered.total_ms - others), 2),
         },
-        "usage": {"prompt_tokens": answered.prompt_tokens, "output_tokens": answered.output_tokens},
+        "usage": {"prompt_tokens": model.prompt_tokens, "output_tokens": model.output_tokens},
     }
     if name := wrapped_field(answered.release.schema.schema):
         content["unwrapped"] = name
@@ -141,16 +141,13 @@ def response_of(slug: str, answered: ExtractionResponse, text: str | None) -> di
 
 def policy_members(answered: ExtractionResponse) -> dict[str, Any]:
     """What the answer policy did: why a person should check the answer, and the larger model where it was asked."""
-    entry, members = answered.entry, dict[str, Any]()
-    if answered.outcome.needs_review:
-        members["review"] = {"reason": entry.review_reason, "fields": answered.outcome.review_fields}
-    if answered.outcome.fallback:
+    members, larger = dict[str, Any](), answered.fallback
+    if answered.review_reason:
+        members["review"] = {"reason": answered.review_reason, "fields": answered.review_fields}
+    if larger is not None:
         members["fallback"] = {
-            "model": answered.outcome.fallback, "reason": entry.fallback_reason, "error": entry.fallback_code or None,
-            "cost": entry.cost,
-            "usage": {
-                "prompt_tokens": entry.fallback_prompt_tokens, "output_tokens": entry.fallback_output_tokens,
-            },
+            "model": larger.model.name, "reason": larger.reason, "error": larger.code or None, "cost": larger.cost,
+            "usage": {"prompt_tokens": larger.prompt_tokens, "output_tokens": larger.output_tokens},
         }  # fmt: skip
     return members
 

@@ -5,11 +5,9 @@ where it is erased with the request. Without the queue server requests are answe
 nothing, it only costs time.
 """
 
-import asyncio
 import hashlib
 import logging
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -19,8 +17,8 @@ from django.db import DatabaseError
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from serving.gateway.database import in_database
-from serving.gateway.problems import Problem
+from serving.gateway.problems import GatewayProblem, unavailable
+from serving.gateway.request_log import RequestLogWriter
 from serving.models import RequestLog
 
 logger = logging.getLogger(__name__)
@@ -33,8 +31,6 @@ MAX_KEYS = 500_000
 #: seconds that a key is kept, and that a request may take until its key is free again
 KEEP_SECONDS = 86_400
 PENDING_SECONDS = 300
-#: seconds between attempts to find a request: it is stored about a second after its answer
-WAITS = (0.0, 0.3, 0.6, 1.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +61,11 @@ class IdempotencyKeys:
         ``owner``: who may use the response again, such as the project with the token.
 
         Raises:
-            Problem: 409 while the first request is being answered, 422 where its body was another one, 429 above the
-                number of keys of a day.
+            GatewayProblem: 409 while the first request is being answered, 422 where its body was another one, 429 above
+                the number of keys of a day.
         """
         if len(key) > MAX_LENGTH or not key.isprintable():
-            raise Problem(
+            raise GatewayProblem(
                 422, "idempotency_key", f"Idempotency-Key can have at most {MAX_LENGTH} printable characters."
             )
         claim = Claim(f"slm:request-of-key:{hashlib.sha256(f'{owner} {key}'.encode()).hexdigest()}", body_sha256)
@@ -86,11 +82,11 @@ class IdempotencyKeys:
             return await self.claim(project=project, owner=owner, key=key, body_sha256=body_sha256)
         state = orjson.loads(stored)
         if state["body"] != body_sha256:
-            raise Problem(
+            raise GatewayProblem(
                 422, "idempotency_key", "The Idempotency-Key was already used for a different request. Use a new key."
             )
         if "request" not in state:
-            raise Problem(
+            raise GatewayProblem(
                 409,
                 "in_progress",
                 "A request with this Idempotency-Key is in progress. Try again later.",
@@ -104,7 +100,7 @@ class IdempotencyKeys:
             await self._client.expire(name, KEEP_SECONDS)
         elif number > MAX_KEYS:
             await self._client.delete(claim.name)
-            raise Problem(
+            raise GatewayProblem(
                 429, "idempotency_keys", f"A project can use {MAX_KEYS:,} keys a day. Send the request without one.",
                 headers={"Retry-After": "3600"},
             )  # fmt: skip
@@ -129,32 +125,24 @@ class IdempotencyKeys:
         await self._client.aclose()
 
 
-async def response_of(known: Known, project_id: int, *, complete: Callable[[], None]) -> bytes:
-    """The response of a request that had the same key, by the log. ``complete``: ends the current file of the log.
+async def response_of(known: Known, project_id: int, log: RequestLogWriter) -> bytes:
+    """The response of a request that had the same key, by the log.
 
     Raises:
-        Problem: 410 where it was erased or is too long to be kept, 503 where it is not stored yet.
+        GatewayProblem: 410 where it was erased or is too long to be kept, 503 where it is not stored yet.
     """
     since = timezone.now() - timedelta(seconds=2 * KEEP_SECONDS)
     rows = RequestLog.objects.filter(id=uuid.UUID(known.request_id), project_id=project_id, day__gte=since.date())
     try:
-        for seconds in WAITS:
-            await asyncio.sleep(seconds)
-            response = await in_database(lambda: rows.values_list("response", flat=True).first())
-            if response is not None:
-                break
-            complete()
+        response = await log.stored(lambda: rows.values_list("response", flat=True).first())
     except DatabaseError:
         response = None
     if response is None:
-        raise Problem(
-            503,
-            "database",
-            "The response for this Idempotency-Key cannot be read at the moment. Try again later.",
-            headers={"Retry-After": "5"},
+        raise unavailable(
+            "database", "The response for this Idempotency-Key cannot be read at the moment. Try again later."
         )
     if not response:
-        raise Problem(
+        raise GatewayProblem(
             410, "erased", "The request with this Idempotency-Key was answered; its response is no longer stored."
         )
     return str(response).encode()

@@ -17,11 +17,12 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
-from serving.gateway.metrics_folder import FOLDER_VARIABLE
-from serving.gateway.request_log import LogEntry
+from serving.gateway.request_log import Row
 from serving.gateway.routes import ReplicaCounts, RouteTable
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+#: where prometheus-client looks for the folder that workers share
+FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _GATEWAY_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 _RELEASE = ("project", "version", "source")
@@ -72,18 +73,18 @@ class Metrics:
             "slm_log_failures", "Entries of the log that could not be written.", registry=registry
         )
 
-    def record(self, entry: LogEntry) -> None:
+    def record(self, row: Row) -> None:
         """Counts a request that is in the log."""
-        release = self._labels(entry)
-        self._requests.labels(*release, str(entry.status), entry.code).inc()
-        if entry.valid is not None:
-            self._outputs.labels(*release, "true" if entry.valid else "false").inc()
-        if entry.output_tokens or entry.prompt_tokens:
-            self._tokens.labels(*release, "prompt").inc(entry.prompt_tokens)
-            self._tokens.labels(*release, "output").inc(entry.output_tokens)
-        if entry.status == 200:
-            gateway_ms = max(0.0, entry.total_ms - entry.queue_ms - entry.model_ms - entry.fallback_ms)
-            times = (entry.total_ms, entry.queue_ms, entry.model_ms, gateway_ms)
+        release = self._labels(row)
+        self._requests.labels(*release, str(row["status"]), row["code"]).inc()
+        if row["valid"] is not None:
+            self._outputs.labels(*release, "true" if row["valid"] else "false").inc()
+        if row["output_tokens"] or row["prompt_tokens"]:
+            self._tokens.labels(*release, "prompt").inc(row["prompt_tokens"])
+            self._tokens.labels(*release, "output").inc(row["output_tokens"])
+        if row["status"] == 200:
+            gateway_ms = max(0.0, row["total_ms"] - row["queue_ms"] - row["model_ms"] - row["fallback_ms"])
+            times = (row["total_ms"], row["queue_ms"], row["model_ms"], gateway_ms)
             for histogram, milliseconds in zip(self._latency.values(), times, strict=True):
                 histogram.labels(*release).observe(milliseconds / 1_000)
 
@@ -136,16 +137,16 @@ class Metrics:
         parts = [_OfProject(source, project) if project is not None else source for source in (registry, more)]
         return b"".join(generate_latest(part) for part in parts)
 
-    def _labels(self, entry: LogEntry) -> tuple[str, str, str]:
+    def _labels(self, row: Row) -> tuple[str, str, str]:
         slug, version = "", ""
         for route in self._table.routes.values():
-            if route.project_id == entry.project_id:
+            if route.project_id == row["project_id"]:
                 slug = route.slug
                 known = {
                     release.id: release.number for release in (route.stable, route.candidate) if release is not None
                 }
-                version = str(known.get(entry.release_id or 0, ""))
-        return slug, version, "shadow" if entry.shadow_of else entry.source
+                version = str(known.get(row["release_id"] or 0, ""))
+        return slug, version, "shadow" if row["shadow_of"] else row["source"]
 
 
 class _Now(Collector):

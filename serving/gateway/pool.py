@@ -6,15 +6,36 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from serving.gateway.answer_policy import RetryBudget
-from serving.gateway.connections.client import ReplicaClient, Unavailable
-from serving.gateway.problems import Problem
+from serving.gateway.problems import GatewayProblem, queue_full, unavailable
+from serving.gateway.replica_client import ReplicaClient, Unavailable
 from serving.gateway.routes import ReleaseRoute
 from serving.replicas.protocol import ModelOutput
 
 #: consecutive failures that open a breaker, and the longest time that it stays open
 FAILURES_TO_OPEN = 3
 MAX_OPEN_SECONDS = 30.0
+#: retries may be this share of the requests, so that a failing model is not asked twice as often
+RETRY_SHARE = 0.1
+_BURST = 10.0
+
+
+@dataclass
+class RetryBudget:
+    """The retries of a gateway process, of replicas and larger models: a bucket that each request fills a little and
+    each retry empties by one."""
+
+    left: float = _BURST
+
+    def request(self) -> None:
+        """A request begins."""
+        self.left = min(_BURST, self.left + RETRY_SHARE)
+
+    def take(self) -> bool:
+        """Whether one more attempt is allowed."""
+        if self.left < 1:
+            return False
+        self.left -= 1
+        return True
 
 
 @dataclass
@@ -63,11 +84,11 @@ class ReplicaUnavailable(Exception):
         self.is_fault = is_fault
 
     @property
-    def problem(self) -> Problem:
+    def problem(self) -> GatewayProblem:
         """What the caller gets where no other replica answers."""
         if self.is_fault:
-            return Problem(502, "engine", "The model failed.")
-        return Problem(503, NO_REPLICA, "The model does not respond.", headers={"Retry-After": "5"})
+            return GatewayProblem(502, "engine", "The model failed.")
+        return unavailable(NO_REPLICA, "The model does not respond.")
 
 
 @dataclass
@@ -84,20 +105,15 @@ class ReplicaPool:
         """The answer of a replica.
 
         Raises:
-            Problem: 429 where too many requests wait, 503 without a replica, 502 where it responds with something else,
-                504 where it takes too long.
+            GatewayProblem: 429 where too many requests wait, 503 without a replica, 502 where it responds with
+                something else, 504 where it takes too long.
         """
         replicas = [self._state(address) for address in release.addresses]
         if not replicas:
-            raise Problem(503, NO_REPLICA, "The model is not running.", headers={"Retry-After": "5"})
+            raise unavailable(NO_REPLICA, "The model is not running.")
         waiting = sum(replica.outstanding for replica in replicas)
         if waiting >= len(replicas) * self.slots + max_queue:
-            raise Problem(
-                429,
-                "queue_full",
-                f"{max_queue} requests are already waiting. Try again later.",
-                headers={"Retry-After": "1"},
-            )
+            raise queue_full(f"{max_queue} requests are already waiting.")
         self.retries.request()
         tried: set[str] = set()
         failure = ReplicaUnavailable("no replica is asked now")
@@ -148,7 +164,7 @@ class ReplicaPool:
             raise ReplicaUnavailable(str(error), is_fault=True) from error
         except TimeoutError:
             replica.failed()
-            raise Problem(504, "timeout", f"The model did not respond within {self.timeout:g} s.") from None
+            raise GatewayProblem(504, "timeout", f"The model did not respond within {self.timeout:g} s.") from None
         except (Unavailable, OSError) as error:
             replica.failed()
             raise ReplicaUnavailable(str(error)) from error

@@ -10,7 +10,7 @@ from starlette.responses import Response
 MEDIA_TYPE = "application/problem+json"
 
 
-class Problem(Exception):
+class GatewayProblem(Exception):
     """Ends a request with an error. ``code`` is stable; ``more`` has further members of the object."""
 
     def __init__(
@@ -53,3 +53,13 @@ class Problem(Exception):
 
     def _headers(self, request_id: str) -> dict[str, str]:
         return {"X-Request-Id": request_id, **self.headers}
+
+
+def queue_full(detail: str, *, seconds: int = 1) -> GatewayProblem:
+    """429 for a caller who may try again after some seconds."""
+    return GatewayProblem(429, "queue_full", f"{detail} Try again later.", headers={"Retry-After": str(seconds)})
+
+
+def unavailable(code: str, detail: str, *, seconds: int = 5) -> GatewayProblem:
+    """503 for a caller who may try again after some seconds."""
+    return GatewayProblem(503, code, detail, headers={"Retry-After": str(seconds)})

@@ -11,67 +11,32 @@ import fcntl
 import os
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import orjson
 from django.db import connection
+
+from serving.gateway.database import in_database
+from serving.models import RequestLog
+
+T = TypeVar("T")
+#: seconds between attempts to find a request: it is stored about a second after its answer
+WAITS = (0.3, 0.6, 1.2)
 
 #: seconds until a file is complete and can be stored
 ROTATE_SECONDS = 0.5
 
 
-@dataclass(slots=True)
-class LogEntry:
-    """One row of the log; see ``RequestLog``."""
-
-    id: str
-    created_at: str
-    project_id: int
-    protocol: str
-    release_id: int | None = None
-    token_id: int | None = None
-    stage: str = ""
-    source: str = ""
-    shadow_of: str | None = None
-    status: int = 0
-    code: str = ""
-    valid: bool | None = None
-    key_sha256: str = ""
-    caller: str = ""
-    prompt_tokens: int = 0
-    output_tokens: int = 0
-    total_ms: float = 0.0
-    queue_ms: float = 0.0
-    model_ms: float = 0.0
-    confidence: dict[str, Any] = field(default_factory=dict)
-    calibrated: dict[str, float] = field(default_factory=dict)
-    lowest: float | None = None
-    needs_review: bool = False
-    review_reason: str = ""
-    automatic: bool = False
-    fallback_reason: str = ""
-    fallback_endpoint_id: int | None = None
-    fallback_ms: float = 0.0
-    fallback_code: str = ""
-    fallback_prompt_tokens: int = 0
-    fallback_output_tokens: int = 0
-    cost: float | None = None
-    detail: str = ""
-    text: str = ""
-    output: str = ""
-    exchange: str = ""
-    first_output: str = ""
-    response: str = ""
-    agreement: float | None = None
-
-    @property
-    def used_tokens(self) -> int:
-        """Tokens of both models, as budgets count them."""
-        larger = self.fallback_prompt_tokens + self.fallback_output_tokens
-        return self.prompt_tokens + self.output_tokens + larger
+#: a row by column; see ``serving.models.RequestLog``
+Row = dict[str, Any]
+#: what a row has where its writer says nothing else
+DEFAULTS: Row = {
+    column.attname: None if column.null else column.get_default()
+    for column in RequestLog._meta.concrete_fields
+    if column.name != "day"
+}
 
 
 class RequestLogWriter:
@@ -81,7 +46,7 @@ class RequestLogWriter:
         self,
         folder: Path,
         *,
-        on_write: Callable[[LogEntry], None] = lambda entry: None,
+        on_write: Callable[[Row], None] = lambda row: None,
         on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self.folder = folder
@@ -93,14 +58,14 @@ class RequestLogWriter:
         self._file: BinaryIO | None = None
         self._size = 0
 
-    def write(self, entry: LogEntry) -> None:
-        """Appends an entry. Raises OSError where the disk is full: the request must not be answered as a success."""
+    def write(self, row: Row) -> None:
+        """Appends a row. Raises OSError where the disk is full: the request must not be answered as a success."""
         try:
-            self._append(orjson.dumps(entry) + b"\n")
+            self._append(orjson.dumps(row) + b"\n")
         except OSError:
             self._on_failure()
             raise
-        self._on_write(entry)
+        self._on_write(row)
 
     def _append(self, line: bytes) -> None:
         if self._file is None:
@@ -128,6 +93,16 @@ class RequestLogWriter:
             self._file.close()
             self._file = None
 
+    async def stored(self, read: Callable[[], T | None]) -> T | None:
+        """What ``read`` finds in the database. A request that was just answered may still be in a file, of this process
+        or of another one. Raises DatabaseError."""
+        for seconds in WAITS:
+            if (value := await in_database(read)) is not None:
+                return value
+            self.complete()
+            await asyncio.sleep(seconds)
+        return await in_database(read)
+
     def _open(self) -> None:
         self._number += 1
         path = self.folder / f"{self._name}-{self._number:08}.jsonl"
@@ -147,5 +122,5 @@ def ensure_partition(day: date) -> None:
 
 
 def now() -> str:
-    """The current time as entries store it."""
+    """The current time as rows store it."""
     return datetime.now(UTC).isoformat()

@@ -18,14 +18,13 @@ from redis.exceptions import RedisError
 from evaluation.inference.endpoint_keys import endpoint_config
 from evaluation.models import Endpoint
 from labeling.models import Project
-from serving.budgets.limits import NO_LIMITS, Limits, limits_of_projects
+from serving.budgets.usage import NO_LIMITS
 from serving.confidence import policy as answer_policies
-from serving.confidence.calibration import Calibration
-from serving.confidence.policy import Policy
-from serving.gateway.answer_policy import NO_POLICY, FallbackRoute
+from serving.confidence.calibration import ConfidenceCalibration
+from serving.confidence.policy import NO_POLICY, Policy
 from serving.gateway.database import in_database
 from serving.gateway.external import ExternalRoute
-from serving.models import AnswerPolicy, CaptureKey, Deployment, Release, Replica, Stage
+from serving.models import AnswerPolicy, Budget, CaptureKey, Deployment, Release, Replica, Stage
 from serving.replicas.changes import CHANNEL
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.errors import Refused
@@ -45,8 +44,8 @@ class ReleaseRoute:
     schema: CompiledSchema
     addresses: tuple[str, ...] = ()
     external: ExternalRoute | None = None
-    confidence: Calibration | None = None
-    fallback: FallbackRoute | None = None
+    confidence: ConfidenceCalibration | None = None
+    fallback: ExternalRoute | None = None
 
     @property
     def can_answer(self) -> bool:
@@ -70,7 +69,7 @@ class Route:
     caller_keys: frozenset[str] = frozenset()
     sticky: bool = False
     policy: Policy = NO_POLICY
-    limits: Limits = NO_LIMITS
+    limits: Budget = NO_LIMITS
 
     def choose(self, key_sha256: str, number: int | None = None) -> tuple[ReleaseRoute | None, bool]:
         """The release that answers a request, and whether it is the candidate. ``number``: the caller names it.
@@ -195,7 +194,10 @@ def _routes(*, without_heartbeat: bool = False) -> dict[str, Route]:
     for release, address in replicas.order_by("pk").values_list("release_id", "address"):
         addresses[release].append(address)
     rows = list(Deployment.objects.with_releases().filter(project__deployment__isnull=False))
-    policies, limits = answer_policies.policies(row.pk for row in rows), limits_of_projects()
+    policies, limits = (
+        answer_policies.policies(row.pk for row in rows),
+        {budget.project_id: budget for budget in Budget.objects.filter(token=None)},
+    )
     keys: defaultdict[int, set[str]] = defaultdict(set)
     for project, sha256 in CaptureKey.objects.in_use().values_list("project_id", "sha256"):
         keys[project].add(sha256)
@@ -208,7 +210,7 @@ def _routes(*, without_heartbeat: bool = False) -> dict[str, Route]:
     }
 
 
-def _route(row: Deployment, policy: AnswerPolicy | None, addresses: dict[int, list[str]], limits: Limits) -> Route:
+def _route(row: Deployment, policy: AnswerPolicy | None, addresses: dict[int, list[str]], limits: Budget) -> Route:
     applied, endpoint = answer_policies.applied(policy) if policy is not None else (NO_POLICY, None)
     known = answer_policies.calibrations(row.serving)
 
@@ -217,13 +219,14 @@ def _route(row: Deployment, policy: AnswerPolicy | None, addresses: dict[int, li
             return None
         if release.package is None:
             assert release.endpoint is not None
-            external = _external(release.endpoint, row.project, row.project.schema_version.compiled)
-            fallback = _fallback(endpoint, row.project, external.schema) if endpoint != release.endpoint else None
-            return ReleaseRoute(release.pk, release.number, external.schema, external=external, fallback=fallback)
+            schema = row.project.schema_version.compiled
+            external = _external(release.endpoint, row.project, schema)
+            fallback = _external(endpoint, row.project, schema) if endpoint != release.endpoint else None
+            return ReleaseRoute(release.pk, release.number, schema, external=external, fallback=fallback)
         schema = release.package.eval_run.dataset.schema_version.compiled
         return ReleaseRoute(
             release.pk, release.number, schema, tuple(addresses.get(release.pk, ())),
-            confidence=known.get(release.pk), fallback=_fallback(endpoint, row.project, schema),
+            confidence=known.get(release.pk), fallback=_external(endpoint, row.project, schema),
         )  # fmt: skip
 
     return Route(
@@ -242,18 +245,17 @@ def _route(row: Deployment, policy: AnswerPolicy | None, addresses: dict[int, li
     )
 
 
-def _fallback(endpoint: Endpoint | None, project: Project, schema: CompiledSchema) -> FallbackRoute | None:
+def _external(endpoint: Endpoint | None, project: Project, schema: CompiledSchema) -> ExternalRoute | None:
+    """How an external model is called now; its key is in the environment of the gateway."""
     if endpoint is None:
         return None
-    return FallbackRoute(_external(endpoint, project, schema), endpoint.price_in, endpoint.price_out)
-
-
-def _external(endpoint: Endpoint, project: Project, schema: CompiledSchema) -> ExternalRoute:
-    """How an external model is called now; its key is in the environment of the gateway."""
     config, problem = None, "It was removed."
     if endpoint.retired_at is None:
         try:
             config, problem = endpoint_config(endpoint), ""
         except Refused as error:
             problem = error.message
-    return ExternalRoute(endpoint.pk, str(endpoint), config, project.contract.instruction, schema, problem)
+    return ExternalRoute(
+        endpoint.pk, str(endpoint), config, project.contract.instruction, schema, problem, endpoint.price_in,
+        endpoint.price_out,
+    )  # fmt: skip

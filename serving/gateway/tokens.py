@@ -7,16 +7,17 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from django.core import signing
 from django.db import DatabaseError
 from django.utils import timezone
 
 from labeling.integrations import tokens
-from serving.budgets.limits import NO_LIMITS, Limits, limits_of_token
-from serving.gateway import passes
+from serving.budgets.usage import NO_LIMITS, limits_of_token
 from serving.gateway.database import in_database
-from serving.gateway.problems import Problem
+from serving.gateway.problems import GatewayProblem, unavailable
+from serving.models import Budget
 from slmstudio.access import may
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,38 @@ STALE_SECONDS = 120.0
 RETRY_SECONDS = 2.0
 #: tokens that are known to be valid, and to be invalid
 _MAX_CACHED = 10_000
+#: passes: signed by the studio for a member who tries the model on its page, for a command, or for a batch
+PASS_PREFIX = "slm_pass_"
+_PASS_SALT = "serving.gateway.pass"
+PASS_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Requests to one project. ``token_id``: whose use they are; ``is_batch``: live requests go first."""
+
+    slug: str
+    token_id: int | None = None
+    is_batch: bool = False
+
+
+def issue_pass(slug: str, *, token_id: int | None = None, is_batch: bool = False) -> str:
+    """A pass to a project that the member may use, valid for five minutes."""
+    return PASS_PREFIX + signing.TimestampSigner(salt=_PASS_SALT).sign_object([slug, token_id, is_batch])
+
+
+def verify_pass(text: str) -> Pass | None:
+    """A valid pass."""
+    try:
+        value: Any = signing.TimestampSigner(salt=_PASS_SALT).unsign_object(
+            text.removeprefix(PASS_PREFIX), max_age=PASS_SECONDS
+        )
+    except signing.BadSignature:
+        return None
+    if not isinstance(value, list) or len(value) != 3:
+        return None
+    slug, token_id, is_batch = value
+    return Pass(str(slug), token_id, bool(is_batch))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +75,7 @@ class Caller:
     slug: str
     scopes: frozenset[str]
     expires_at: datetime | None
-    limits: Limits = NO_LIMITS
+    limits: Budget = NO_LIMITS
     #: of a batch: live requests go first
     is_batch: bool = False
 
@@ -75,7 +108,7 @@ class TokenCache:
         self._known: OrderedDict[str, _Known] = OrderedDict()
         #: when invalid tokens were looked up
         self._invalid: OrderedDict[str, float] = OrderedDict()
-        self._limits_of: dict[int, tuple[Limits, float]] = {}
+        self._limits_of: dict[int, tuple[Budget, float]] = {}
         #: the database did not answer; until then known tokens are accepted without asking it
         self._ask_again_at = 0.0
 
@@ -93,25 +126,25 @@ class TokenCache:
         database is asked about a token that is not known.
 
         Raises:
-            Problem: 401 without a valid token, 403 without the scope.
+            GatewayProblem: 401 without a valid token, 403 without the scope.
         """
         scheme, _, text = authorization.partition(" ")
         if scheme.lower() != "bearer" or not text.strip():
-            raise Problem(
+            raise GatewayProblem(
                 401, "no_token", "Send a token: Authorization: Bearer slm_...", headers={"WWW-Authenticate": "Bearer"}
             )
         caller = await self._lookup(text.strip(), before_query)
         if caller is None or caller.has_expired:
-            raise Problem(
+            raise GatewayProblem(
                 401, "invalid_token", "The token is invalid, revoked or expired.",
                 headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
             )  # fmt: skip
         if caller.scopes.isdisjoint({scope, also}):
-            raise Problem(403, "scope", f"The token does not have the scope {scope}.")
+            raise GatewayProblem(403, "scope", f"The token does not have the scope {scope}.")
         return caller
 
     async def _lookup(self, text: str, before_query: Callable[[], None]) -> Caller | None:
-        if text.startswith(passes.PREFIX):
+        if text.startswith(PASS_PREFIX):
             return await self._of_pass(text)
         if not text.startswith(tokens.PREFIX) or len(text) > tokens.MAX_LENGTH:
             return None
@@ -134,12 +167,7 @@ class TokenCache:
             if known is not None and acceptable:
                 logger.warning("the database does not respond; known tokens are accepted as they were")
                 return known.caller
-            raise Problem(
-                503,
-                "database",
-                "Tokens cannot be checked at the moment. Try again later.",
-                headers={"Retry-After": "5"},
-            ) from None
+            raise unavailable("database", "Tokens cannot be checked at the moment. Try again later.") from None
         if caller is None:
             self._known.pop(key, None)
             _note(self._invalid, key, now)
@@ -148,13 +176,13 @@ class TokenCache:
         return caller
 
     async def _of_pass(self, text: str) -> Caller | None:
-        signed = passes.verify(text)
+        signed = verify_pass(text)
         if signed is None:
             return None
         limits = NO_LIMITS if signed.token_id is None else await self._limits(signed.token_id)
         return Caller(signed.token_id, signed.slug, frozenset({"extract"}), None, limits, signed.is_batch)
 
-    async def _limits(self, token_id: int) -> Limits:
+    async def _limits(self, token_id: int) -> Budget:
         """The limits of a token, as they were some seconds ago."""
         known = self._limits_of.get(token_id)
         if known is not None and time.monotonic() - known[1] < FRESH_SECONDS:

@@ -12,22 +12,24 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from evaluation.ml.prompts import PromptBuilder
-from serving.ml.calibrate import calibrate_package, read_documents
+from serving.confidence.calibration import AnsweredDocument, calibrate, judged_fields, summary
 from serving.ml.engines.llama_cpp import LlamaCppEngine
-from serving.ml.fingerprint import fingerprint
-from serving.ml.loading import load_package
-from serving.ml.prompt_template import write_template
+from serving.ml.loading import LoadedPackage, fingerprint, load_package
 from serving.ml.standalone import write_program
-from serving.packages.parity import AnsweredDocument, compare
+from serving.packages.engines import ENGINES
+from serving.packages.parity import ComparedDocument, compare
 from serving.packages.spec import (
     FILE,
     FINGERPRINTS,
-    GGUF_ENGINES,
     PROGRAM,
+    PROMPT,
+    SCHEMA,
     CalibrationDocument,
     Grounding,
     OutputTokens,
@@ -37,12 +39,14 @@ from serving.packages.spec import (
     ServeSpec,
     VariantFile,
 )
-from slmstudio.contract.json_text import loads
+from slmstudio.contract.json_text import dumps, loads
+from slmstudio.contract.rules import invariants
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash, sha256_file
 from training.ml.data.rows import compiled, read_rows
 from training.ml.events import Emitter, run_child
 from training.ml.lengths import load_encoder
+from training.ml.llama_cpp.runtime import TEXTS
 from training.ml.modeling.folder_checks import check_ref
 from training.spec import ModelRef
 from training.strict_yaml import build
@@ -55,15 +59,15 @@ _CONTEXT_FACTOR = 2
 
 def main(spec: PackSpec, emitter: Emitter) -> None:
     """The child process."""
-    is_classical = spec.engine == "sklearn"
+    is_classical = ENGINES[spec.variants[0].engine].loads == "classical"
     config = _check_classical(spec.model) if is_classical else check_ref(spec.model)
     target = Path(spec.output_dir)
     shutil.rmtree(target, ignore_errors=True)
     (target / "model").mkdir(parents=True)
     emitter.emit("progress", stage="copying the model", done=0, total=0)
-    weights = any(variant.engine not in GGUF_ENGINES for variant in spec.all_variants)
+    weights = any(ENGINES[variant.engine].loads != "gguf" for variant in spec.variants)
     _copy_folder(Path(spec.model.path), target / "model", weights=weights)
-    for variant in spec.all_variants:
+    for variant in spec.variants:
         _copy_gguf(variant, target)
     documents = [
         build(ParityDocument, loads(line)) for line in Path(spec.parity).read_text().splitlines() if line.strip()
@@ -95,11 +99,11 @@ def _check_classical(model: ModelRef) -> dict[str, Any]:
 def _classical_spec(spec: PackSpec) -> ServeSpec:
     """The spec of a package without prompts and tokens."""
     return ServeSpec(
-        engine=spec.engine,
+        engine=spec.variants[0].engine,
         contract=spec.evaluation.contract,
         output_tokens=OutputTokens(reserved=0, maximum=0),
         name=spec.name,
-        key=spec.key,
+        key=spec.variants[0].key,
         seed=spec.evaluation.seed,
     )
 
@@ -118,17 +122,18 @@ def _serve_spec(spec: PackSpec, known_context: int | None) -> ServeSpec:
     auto = evaluation.max_new_tokens == "auto"
     builder = builder.within(context, evaluation.windows, auto=auto)
     ground = builder.ground
+    first, *others = (
+        VariantFile(key=variant.key, engine=variant.engine, gguf="" if variant.gguf is None else variant.name)
+        for variant in spec.variants
+    )
     return ServeSpec(
-        engine=spec.engine,
+        engine=first.engine,
         contract=evaluation.contract,
         output_tokens=OutputTokens(reserved=builder.limit.reserved, maximum=builder.limit.maximum),
-        gguf="" if spec.gguf is None else spec.gguf_name,
+        gguf=first.gguf,
         name=spec.name,
-        key=spec.key,
-        variants=tuple(
-            VariantFile(key=variant.key, engine=variant.engine, gguf="" if variant.gguf is None else variant.name)
-            for variant in spec.variants
-        ),
+        key=first.key,
+        variants=tuple(others),
         prompt=evaluation.prompt,
         include_schema=evaluation.include_schema,
         examples=evaluation.examples,
@@ -144,8 +149,8 @@ async def _check_variants(folder: Path, spec: PackSpec, documents: list[ParityDo
     """The parity of every variant. Raises Refused where the first one cannot be served."""
     fingerprints: dict[str, list[str]] = {}
     labeled = read_documents(spec.calibration)
-    for variant in spec.all_variants:
-        is_first = variant.key == spec.key
+    for variant in spec.variants:
+        is_first = variant is spec.variants[0]
         try:
             await _check(folder, variant.key, documents, emitter, fingerprints, labeled)
         except Refused as refused:
@@ -174,7 +179,7 @@ async def _check(
             answer = await package.engine.answer(document.text)
             if answer.finish_reason == "error":
                 raise Refused(f"The package does not answer document {document.id}: {answer.error}", code="parity")
-            answered.append(AnsweredDocument(document.text, document.gold, document.raw, answer.raw))
+            answered.append(ComparedDocument(document.text, document.gold, document.raw, answer.raw))
         if hasattr(package.engine, "is_remote"):
             fingerprints[key] = await fingerprint(package)
         engine, builder = package.engine, package.builder
@@ -184,7 +189,7 @@ async def _check(
         await calibrate_package(folder, package, labeled, emitter, variant=key)
     finally:
         await package.engine.close()
-    parity = compare(package.schema, answered).as_dict()
+    parity = compare(package.schema, answered)
     emitter.emit("parity", variant=key, **parity, engine=package.engine.version)
 
 
@@ -206,6 +211,131 @@ def _copy(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:  # another disk, or one without links
         shutil.copyfile(source, target)
+
+
+# -- calibration and prompt --------------------------------------------------------------------------------------------
+
+FOLDER = "evidence"
+
+
+def read_documents(path: str) -> list[CalibrationDocument]:
+    """The documents of a file; "": none."""
+    if not path:
+        return []
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    return [build(CalibrationDocument, loads(line, max_characters=None)) for line in lines if line.strip()]
+
+
+async def calibrate_package(
+    folder: Path,
+    package: LoadedPackage,
+    documents: Sequence[CalibrationDocument],
+    emitter: Emitter,
+    *,
+    variant: str = "",
+) -> None:
+    """Answers the documents with a started engine, and writes the calibration into the folder ``evidence``.
+
+    Event: ``calibration`` {variant, file}.
+    """
+    if not documents:
+        return
+    answered = []
+    for number, document in enumerate(documents):
+        emitter.emit("progress", stage="calibrating the confidence", done=number, total=len(documents))
+        answered.append(await _answered(package, str(number), document))
+    calibration, records = calibrate(answered)
+    name = f"{FOLDER}/calibration{f'-{variant}' if variant else ''}.json"
+    value = {
+        "version": 2,
+        "engine": package.engine.version,
+        "documents": len(records),
+        **asdict(calibration),
+        "summary": summary(calibration, records),
+        "records": [record.to_json() for record in records],
+    }
+    (folder / FOLDER).mkdir(exist_ok=True)
+    (folder / name).write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    emitter.emit("calibration", variant=variant, file=name)
+
+
+async def _answered(package: LoadedPackage, name: str, document: CalibrationDocument) -> AnsweredDocument:
+    schema = package.schema
+    answer = await package.engine.answer(document.text)
+    if answer.finish_reason != "stop":
+        return AnsweredDocument(name, None)
+    fields = judged_fields(
+        schema, text=document.text, gold=document.gold, raw=answer.raw, probabilities=answer.confidence
+    )
+    holds = not (fields is not None and invariants.declared(schema) and invariants.check(schema, loads(answer.raw)))
+    return AnsweredDocument(name, fields, holds)
+
+
+#: stands for the document when a prompt is rendered
+_MARK = "7c1d90ef"
+
+
+@dataclass(frozen=True)
+class PromptTemplate:
+    """A prompt as text. ``strip``: the chat template trims the document.
+
+    ``first_tokens``: ids before the text; ``first_text``: what they stand for where the chat template writes it.
+    ``special_tokens``: escaped in documents, in this order; see ``training.prompts.escape_special_tokens``.
+    """
+
+    first_tokens: tuple[int, ...]
+    prefix: str
+    suffix: str
+    strip: bool
+    special_tokens: tuple[str, ...]
+    first_text: str = ""
+
+    def content(self, document: str) -> str | list[int | str]:
+        """The prompt of a document as a server makes it."""
+        for token in self.special_tokens:
+            document = document.replace(token, f"{token[0]} {token[1:]}")
+        text = self.prefix + (document.strip() if self.strip else document) + self.suffix
+        return [*self.first_tokens, text] if self.first_tokens else text
+
+
+def prompt_template(builder: PromptBuilder) -> PromptTemplate | None:
+    """The prompt of a package around its document; None where the chat template changes the document."""
+    text = builder.text(_MARK)
+    prefix, mark, suffix = text.partition(_MARK)
+    padded = builder.text(f" \n{_MARK}\n ")
+    strip = padded == text
+    if not mark or _MARK in suffix or not (strip or padded == f"{prefix} \n{_MARK}\n {suffix}"):
+        return None
+    specials = {token: None for token in builder.encoder.special_tokens if len(token) > 1}
+    ordered = tuple(sorted(specials, key=len, reverse=True))
+    first: tuple[int, ...] = ()
+    start = ""
+    ids = builder.prompt(_MARK)
+    # As an id, because llama.cpp may add the start token by itself in front of a text.
+    if builder.encoder.adds_bos:
+        first = (ids[0],)
+    else:
+        start = next((token for token in ordered if prefix.startswith(token)), "")
+        if start and builder.encoder.tokenizer.convert_tokens_to_ids(start) == ids[0]:
+            first, prefix = (ids[0],), prefix.removeprefix(start)
+    return PromptTemplate(first, prefix, suffix, strip, ordered, start if first else "")
+
+
+async def write_template(
+    folder: Path, spec: ServeSpec, builder: PromptBuilder, engine: LlamaCppEngine, texts: Iterable[str]
+) -> None:
+    """Writes prompt and schema into a package; nothing where another server would read another prompt than a replica:
+    the chat template changes the document, or llama.cpp tokenizes the text differently from the package's encoder."""
+    template = prompt_template(builder)
+    if template is None:
+        return
+    specials = "x ".join(template.special_tokens)
+    for text in (*texts, *TEXTS, f"Total {specials} 5"):
+        if await engine.tokenize(template.content(text)) != builder.prompt(text):
+            return
+    prompt = json.dumps({"gguf": spec.gguf, **asdict(template)}, indent=2, ensure_ascii=False)
+    (folder / PROMPT).write_text(f"{prompt}\n", encoding="utf-8")
+    (folder / SCHEMA).write_text(dumps(builder.schema.schema) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

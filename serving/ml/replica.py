@@ -31,8 +31,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from serving.ml.fingerprint import check_fingerprint
-from serving.ml.loading import LoadedPackage, load_package
+from serving.ml.loading import LoadedPackage, check_fingerprint, load_package
 from serving.replicas.protocol import MAX_TEXT, SECRET_VARIABLE, ModelOutput
 from slmstudio.errors import Refused
 from slmstudio.runs.parent_death import die_with_parent

@@ -46,6 +46,7 @@ def write_program(file: Path) -> None:
     """Writes the program of a package: this module and every module of the studio that it imports."""
     finder = ModuleFinder([str(_ROOT)])
     finder.run_script(__file__)
+    finder.import_hook("serving.ml.engines.llama_cpp")
     files = (getattr(module, "__file__", None) for module in finder.modules.values())
     sources = {Path(file) for file in files if file}
     sources |= {file for source in sources for file in source.parent.glob("*.json")}

@@ -1,19 +1,21 @@
 """The tables of serving."""
 
-from serving.models.alerts import AlertEvent, AlertRecipients, AlertRule
-from serving.models.batches import BatchRun
-from serving.models.capture_keys import CaptureKey
-from serving.models.comparisons import ComparisonPair, TrafficComparison
+from serving.models.callers import Budget, CaptureKey, TokenUsage
 from serving.models.deployments import Capture, Deployment, DeploymentEvent, Release, Replica, ReplicaCrash, Stage
-from serving.models.drift import DriftCheck
-from serving.models.feedback import Judgment
+from serving.models.monitoring import (
+    AlertEvent,
+    AlertRecipients,
+    AlertRule,
+    DriftCheck,
+    HostSample,
+    Traffic,
+    TrafficMark,
+)
 from serving.models.packages import Package, Variant
 from serving.models.policies import AnswerPolicy, PackageCalibration
-from serving.models.requests import RequestLog
-from serving.models.review import Draw, RetrainingProposal, ReviewItem, SampleDay, SamplePlan
-from serving.models.rollouts import Rollout, RolloutPlan
-from serving.models.traffic import HostSample, Traffic, TrafficMark
-from serving.models.usage import Budget, TokenUsage
+from serving.models.requests import BatchRun, RequestLog
+from serving.models.review import Draw, Judgment, RetrainingProposal, ReviewItem, SampleDay, SamplePlan
+from serving.models.rollouts import ComparisonPair, Rollout, RolloutPlan, TrafficComparison
 
 __all__ = [
     "AlertEvent",

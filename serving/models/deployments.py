@@ -66,11 +66,14 @@ class Release(models.Model):
         return f"version {self.number}"
 
     @property
+    def model_label(self) -> str:
+        """The model that answers."""
+        return str(self.endpoint) if self.package is None else self.package.eval_run.model_label
+
+    @property
     def label(self) -> str:
         """The version with the model that answers."""
-        if self.package is None:
-            return f"version {self.number}: {self.endpoint}"
-        return f"version {self.number}: {self.package.eval_run.model_label}"
+        return f"version {self.number}: {self.model_label}"
 
 
 class DeploymentQuerySet(models.QuerySet["Deployment"]):

@@ -8,6 +8,7 @@ from django.urls import reverse
 
 from evaluation.models import EvalRun
 from labeling.models import Project
+from serving.packages.engines import ENGINES
 from slmstudio.runs.models import BackgroundRun, RunQuerySet, Status
 from training.models import ModelExport
 
@@ -31,7 +32,7 @@ class Variant:
     @property
     def label(self) -> str:
         """For people."""
-        engine = str(Package.Engine(self.engine).label)
+        engine = ENGINES[self.engine].label
         return f"{engine}, GGUF {self.kind}" if self.kind else engine
 
     @property
@@ -71,19 +72,10 @@ class Package(BackgroundRun):
     job_name = "serving.packages.jobs.build_package"
     queue_name = "gpu"
 
-    class Engine(models.TextChoices):
-        """What runs the model."""
-
-        LLAMA_CPP = "llama_cpp", "llama.cpp"
-        TRANSFORMERS = "transformers", "transformers"
-        VLLM = "vllm", "vLLM"
-        OLLAMA = "ollama", "Ollama"
-        SKLEARN = "sklearn", "scikit-learn"
-
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="packages")
     number = models.PositiveIntegerField()
     eval_run = models.ForeignKey(EvalRun, on_delete=models.PROTECT, related_name="packages")
-    engine = models.CharField(max_length=20, choices=Engine.choices)
+    engine = models.CharField(max_length=20, choices=[(name, engine.label) for name, engine in ENGINES.items()])
     export = models.ForeignKey(
         ModelExport, null=True, blank=True, on_delete=models.PROTECT, related_name="packages", help_text="the GGUF file"
     )
@@ -125,20 +117,25 @@ class Package(BackgroundRun):
         """Its variants, the first one first."""
         if not self.variants:  # built before a package could have several
             return [Variant(key=self.engine, engine=self.engine, export=self.export_id, parity=self.parity)]
-        return [Variant(**one) for one in self.variants]
+        return [Variant(**values) for values in self.variants]
 
     def variant(self, wanted: str) -> "Variant | None":
         """The variant with this key, or the first one of this engine; "": the first one."""
-        found = self.all_variants
-        exact = [one for one in found if one.key == wanted or not wanted]
-        return next(iter(exact or [one for one in found if one.engine == wanted]), None)
+        variants = self.all_variants
+        exact = [variant for variant in variants if variant.key == wanted or not wanted]
+        return next(iter(exact or [variant for variant in variants if variant.engine == wanted]), None)
 
     @property
     def is_signed(self) -> bool:
         """Whether it has a signature."""
-        return any(one["path"] == "package.json.sig" for one in self.files)
+        return any(entry["path"] == "package.json.sig" for entry in self.files)
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether its files were deleted."""
+        return self.deleted_at is not None
 
     @property
     def size(self) -> int:
         """Bytes of its files."""
-        return sum(int(one["size"]) for one in self.files)
+        return sum(int(entry["size"]) for entry in self.files)

@@ -17,7 +17,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.core.mail import EmailMessage
 from django.core.validators import validate_email
-from django.db import DatabaseError, connection, transaction
+from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
 
@@ -29,7 +29,9 @@ from serving.models import AlertEvent, AlertRecipients, AlertRule, Deployment, R
 from serving.monitoring import drift
 from serving.monitoring.figures import Cost, Figures, costs, recent
 from slmstudio.access import Action, require
+from slmstudio.database.transactions import statement_timeout
 from slmstudio.errors import Refused
+from slmstudio.periodic import for_each
 from slmstudio.text.formatting import (
     NONE,
     duration,
@@ -43,7 +45,7 @@ from slmstudio.text.formatting import (
 
 logger = logging.getLogger(__name__)
 CHECK_SECONDS = 15.0
-_STATEMENT_TIMEOUT = "5s"
+_STATEMENT_MS = 5_000
 State, Kind, Mail = AlertRule.State, AlertEvent.Kind, AlertEvent.Mail
 #: a firing alert is clear where its metric is this share of the limit or less (of a lower limit: this much above it)
 CLEAR_SHARE = 0.9
@@ -120,7 +122,7 @@ class Metric:
         return percent(value) if self.unit == "percent" else milliseconds(value)
 
 
-def _of(value: Callable[[Figures], float | None]) -> Callable[[Situation, int], Measured]:
+def _measured(value: Callable[[Figures], float | None]) -> Callable[[Situation, int], Measured]:
     def measure(situation: Situation, seconds: int) -> Measured:
         figures = situation.figures(seconds)
         return Measured(value(figures), figures.requests)
@@ -156,24 +158,25 @@ def _drift(situation: Situation, seconds: int) -> Measured:
 METRICS: dict[str, Metric] = {
     metric.key: metric
     for metric in (
-        Metric("failures", "Failed requests", "percent", _of(lambda sums: sums.failure_share), 0.05),
+        Metric("failures", "Failed requests", "percent", _measured(lambda sums: sums.failure_share), 0.05),
         Metric("invalid", "Invalid outputs", "percent", _invalid, 0.02, window=1_800, for_seconds=600, min_requests=50),
-        Metric("p95", "p95 latency", "ms", _of(lambda sums: sums.time("total", 0.95)), 10_000, for_seconds=600),
+        Metric("p95", "p95 latency", "ms", _measured(lambda sums: sums.time("total", 0.95)), 10_000, for_seconds=600),
         Metric(
-            "queue", "p95 time in the queue", "ms", _of(lambda sums: sums.time("queue", 0.95)), 5_000, for_seconds=600
+            "queue", "p95 time in the queue", "ms", _measured(lambda sums: sums.time("queue", 0.95)), 5_000,
+            for_seconds=600
         ),
-        Metric("rejected", "Rejected: queue full", "percent", _of(lambda sums: sums.rejected_share), 0.01),
+        Metric("rejected", "Rejected: queue full", "percent", _measured(lambda sums: sums.rejected_share), 0.01),
         Metric(
-            "fallback", "Answered by the fallback", "percent", _of(lambda sums: sums.fallback_share), 0.3, window=3_600,
-            for_seconds=1_800, min_requests=50,
-        ),
-        Metric(
-            "cost", "Cost per 1,000 requests", "money", _of(lambda sums: sums.cost_per_thousand), 10, window=3_600,
-            for_seconds=1_800, min_requests=50, enabled=False,
+            "fallback", "Answered by the fallback", "percent", _measured(lambda sums: sums.fallback_share), 0.3,
+            window=3_600, for_seconds=1_800, min_requests=50,
         ),
         Metric(
-            "traffic", "Minimum requests per minute", "number", _of(lambda sums: sums.per_minute), 0.1, window=3_600,
-            for_seconds=600, is_lower=True, needs_requests=False, enabled=False, min_requests=0,
+            "cost", "Cost per 1,000 requests", "money", _measured(lambda sums: sums.cost_per_thousand), 10,
+            window=3_600, for_seconds=1_800, min_requests=50, enabled=False,
+        ),
+        Metric(
+            "traffic", "Minimum requests per minute", "number", _measured(lambda sums: sums.per_minute), 0.1,
+            window=3_600, for_seconds=600, is_lower=True, needs_requests=False, enabled=False, min_requests=0,
         ),
         Metric(
             "replicas", "Versions not responding", "number", _missing_versions, 0, window=60, for_seconds=120,
@@ -274,15 +277,8 @@ def recipients_of(project: Project) -> list[str]:
 
 def check_all(now: datetime) -> int:
     """Checks every deployment, on any number of hosts; returns how many alerts changed."""
-    changed = 0
-    for deployment in Deployment.objects.with_releases().order_by("pk"):
-        try:
-            changed += check(deployment, now)
-        except DatabaseError:
-            raise
-        except Exception:  # other projects are checked all the same
-            logger.exception("alerts of deployment %s", deployment.pk)
-    return changed
+    deployments = Deployment.objects.with_releases().order_by("pk")
+    return for_each("alerts", deployments, lambda deployment: check(deployment, now))
 
 
 def check(deployment: Deployment, now: datetime) -> int:
@@ -293,9 +289,7 @@ def check(deployment: Deployment, now: datetime) -> int:
     rules_of(deployment.project)
     situation = Situation(deployment, now)
     changed = 0
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [_STATEMENT_TIMEOUT])
+    with statement_timeout(_STATEMENT_MS):
         rows = AlertRule.objects.select_for_update(skip_locked=True)
         for rule in rows.filter(project=deployment.project, enabled=True, metric__in=METRICS).order_by("pk"):
             if rule.checked_at is None or (now - rule.checked_at).total_seconds() >= CHECK_SECONDS / 2:

@@ -8,7 +8,6 @@ independent. A difference must also be large enough to matter.
 """
 
 import json
-import logging
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,22 +16,21 @@ from datetime import UTC, date, datetime, time, timedelta
 from statistics import median
 from typing import Any
 
-from django.db import DatabaseError
 from django.db.models import QuerySet, Sum
 
 from evaluation.models import EvalRun
 from evaluation.stats import holm
 from labeling.datasets import queries as dataset_queries
 from labeling.models import Project, Split
-from serving.models import Deployment, DriftCheck, Package, Release, RequestLog, Traffic
+from serving.models import Deployment, DriftCheck, Release, RequestLog, Traffic
 from slmstudio.contract.json_text import JsonError, loads
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.schema.structure import Node
+from slmstudio.periodic import for_each
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from slmstudio.text.formatting import percent
 
-logger = logging.getLogger(__name__)
 #: documents of one sample; live ones under which earlier days are added, and under which nothing is compared
 MAX_DOCUMENTS, ENOUGH, MIN_DOCUMENTS, MAX_DAYS = 2_000, 200, 50, 7
 PERIOD_DAYS, PERIOD_LEVEL = 90, 0.05
@@ -126,17 +124,9 @@ def findings(row: DriftCheck) -> list[Finding]:
 def check_due(now: datetime) -> int:
     """Makes yesterday's checks that are missing; returns their number."""
     day = (now.astimezone(UTC) - timedelta(days=1)).date()
-    done = 0
     rows = Deployment.objects.with_releases().filter(stable__isnull=False)
-    for deployment in rows.exclude(project__drift_checks__day=day).order_by("pk"):
-        try:
-            check(deployment, day)
-            done += 1
-        except DatabaseError:
-            raise
-        except Exception:  # other projects are checked all the same
-            logger.exception("drift of deployment %s", deployment.pk)
-    return done
+    due = rows.exclude(project__drift_checks__day=day).order_by("pk")
+    return for_each("drift", due, lambda deployment: bool(check(deployment, day)))
 
 
 def check(deployment: Deployment, day: date) -> DriftCheck:
@@ -174,8 +164,7 @@ def reference_run(release: Release) -> EvalRun | None:
 def _same_engine(release: Release) -> bool:
     """Token probabilities of another engine or quantization are others."""
     package = release.package
-    evaluated_with = (Package.Engine.TRANSFORMERS, Package.Engine.SKLEARN)
-    return package is None or package.engine in evaluated_with or package.eval_run.export_id is not None
+    return package is None or package.engine in ("transformers", "sklearn") or package.eval_run.export_id is not None
 
 
 def reference_profiles(run: EvalRun, *, with_confidence: bool) -> list[Profile]:

@@ -1,7 +1,6 @@
 """What the monitoring page shows of a window: figures, charts, marks, hosts."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -11,7 +10,7 @@ from django.utils import timezone
 from labeling.models import Project
 from serving.models import DeploymentEvent, Release, Rollout
 from serving.monitoring import hosts
-from serving.monitoring.charts import WIDTH, Chart, Mark, chart
+from serving.monitoring.charts import WIDTH, Mark, chart
 from serving.monitoring.figures import Figures, TrafficView, Window, read
 from slmstudio.text.formatting import format_bytes, format_clock, format_money, format_short_date, milliseconds, percent
 
@@ -25,68 +24,48 @@ _TONES: dict[str, str] = {
 Series = list[tuple[str, list[float | None]]]
 
 
-@dataclass(frozen=True)
-class Happened:
-    """A change in the window. ``detail``: what the candidate's rollout was aborted or promoted for."""
-
-    at: datetime
-    text: str
-    detail: str
-    tone: str
+#: a change in the window: when, what, why, and its tone
+Change = tuple[datetime, str, str, str]
 
 
-@dataclass
-class Page:
-    """The figures of a window. ``hosts``: host, resource, load and memory as they are now."""
-
-    window: Window
-    version: int | None
-    view: TrafficView
-    charts: list[Chart]
-    happened: list[Happened]
-    hosts: list[tuple[str, str, str, str]]
-    versions: list[int]
-
-
-def page(project: Project, window: Window, now: datetime, version: int | None = None) -> Page:
-    """The page of a project."""
+def page(project: Project, window: Window, now: datetime, version: int | None = None) -> dict[str, Any]:
+    """What the page of a project shows of a window. ``hosts``: host, resource, load and memory as they are now."""
     view = read(project, window, now, version=version)
-    happened = _happened(project, view.starts[0], now)
+    changes = _changes(project, view.starts[0], now)
     marks = [
         Mark(
-            round(WIDTH * min(1.0, max(0.0, (event.at - view.starts[0]).total_seconds() / window.seconds)), 1),
-            f"{_clock(event.at, window)} {event.text}", event.tone,
+            round(WIDTH * min(1.0, max(0.0, (at - view.starts[0]).total_seconds() / window.seconds)), 1),
+            f"{_clock(at, window)} {text}", tone,
         )
-        for event in happened
+        for at, text, _, tone in changes
     ]  # fmt: skip
     numbers = dict(Release.objects.filter(project=project).values_list("pk", "number"))
     names = [_clock(start, window) for start in view.starts]
-    charts = [
-        chart(title, lines, names, show, marks=marks)
-        for title, lines, show in (
-            *_traffic_series(view, window, project.currency),
-            *_host_series(project, view, window, numbers, now),
-        )
-    ]
-    versions = sorted(numbers.values(), reverse=True)[:20]
-    return Page(window, version, view, charts, happened, _hosts(project, numbers, now), versions)
+    series = (
+        *_traffic_series(view, window, project.currency), *_host_series(project, view, window, numbers, now),
+    )  # fmt: skip
+    return {
+        "window": window, "version": version, "view": view, "changes": changes,
+        "charts": [chart(title, lines, names, show, marks=marks) for title, lines, show in series],
+        "hosts": _hosts(project, numbers, now), "versions": sorted(numbers.values(), reverse=True)[:20],
+    }  # fmt: skip
 
 
-def _happened(project: Project, since: datetime, now: datetime) -> list[Happened]:
+def _changes(project: Project, since: datetime, now: datetime) -> list[Change]:
     rows = DeploymentEvent.objects.filter(project=project, created_at__gte=since, created_at__lte=now)
-    happened = []
+    changes: list[Change] = []
     for event in rows.select_related("release").order_by("-pk")[:_MAX_MARKS]:
         stage = f" to {event.get_stage_display().lower()}" if event.stage else ""
         share = f" {percent(event.share, 0)}" if event.stage == "canary" else ""
         text = f"{event.get_kind_display()} {event.release or ''}{stage}{share}".strip()
-        happened.append(Happened(event.created_at, text, event.reason, _TONES.get(event.kind, "neutral")))
+        changes.append((event.created_at, text, event.reason, _TONES.get(event.kind, "neutral")))
     ended = Rollout.objects.filter(
         deployment__project=project, ended_at__gte=since, ended_at__lte=now, outcome=Rollout.Outcome.PROMOTED
     )
     for rollout in ended.select_related("candidate")[:_MAX_MARKS]:
         assert rollout.ended_at is not None
-        happened.append(Happened(rollout.ended_at, f"Rollout of {rollout.candidate} ended", rollout.reason, "good"))
-    return sorted(happened, key=lambda event: event.at, reverse=True)
+        changes.append((rollout.ended_at, f"Rollout of {rollout.candidate} ended", rollout.reason, "good"))
+    return sorted(changes, reverse=True)
 
 
 def _clock(at: datetime, window: Window) -> str:

@@ -17,32 +17,23 @@ from serving.monitoring.alerts import METRICS, Metric
 from serving.monitoring.figures import WINDOWS
 from serving.monitoring.page import page
 from slmstudio.access import Action, project_for
-from slmstudio.errors import Refused
+from slmstudio.web.forms import BootstrapForm
 from slmstudio.web.requests import SignedInRequest, is_htmx, redirect_to
 
 _TEMPLATE = "serving/monitoring/monitoring.html"
-_INPUT = {"class": "form-control"}
-_CHECK = {"class": "form-check-input"}
 
 
-class RuleForm(forms.Form):
+class RuleForm(BootstrapForm):
     """A rule: shares are entered in percent, times in minutes. Its fields have the metric in their ids."""
 
-    limit = forms.FloatField(min_value=0, max_value=1e9, widget=forms.NumberInput(attrs={**_INPUT, "step": "any"}))
-    window_seconds = forms.FloatField(
-        label="Window (minutes)", min_value=1, max_value=1_440, widget=forms.NumberInput(attrs=_INPUT)
-    )
+    limit = forms.FloatField(min_value=0, max_value=1e9)
+    window_seconds = forms.FloatField(label="Window (minutes)", min_value=1, max_value=1_440)
     for_seconds = forms.FloatField(
         label="Exceeded for at least (minutes)", min_value=0, max_value=1_440,
-        widget=forms.NumberInput(attrs={**_INPUT, "step": "any"}),
     )  # fmt: skip
-    min_requests = forms.IntegerField(
-        label="Minimum requests", min_value=0, max_value=1_000_000, widget=forms.NumberInput(attrs=_INPUT)
-    )
-    missing_fires = forms.BooleanField(
-        label="Also fire when there are no requests", required=False, widget=forms.CheckboxInput(attrs=_CHECK)
-    )
-    enabled = forms.BooleanField(label="On", required=False, widget=forms.CheckboxInput(attrs=_CHECK))
+    min_requests = forms.IntegerField(label="Minimum requests", min_value=0, max_value=1_000_000)
+    missing_fires = forms.BooleanField(label="Also fire when there are no requests", required=False)
+    enabled = forms.BooleanField(label="On", required=False)
 
     def __init__(self, data: Any = None, *, metric: Metric, rule: AlertRule) -> None:
         self.rule, self._percent = rule, 100 if metric.unit == "percent" else 1
@@ -93,13 +84,8 @@ def alert_rule(request: SignedInRequest, slug: str, metric: str) -> HttpResponse
     if request.method != "POST":
         return redirect_to(request, f"{address}?edit={metric}#alert-{metric}")
     form = _rule_form(project, metric, request.POST)
-    if form.is_valid():
-        try:
-            alerts.change(project=project, user=request.user, metric=metric, values=form.values())
-        except Refused as error:
-            form.add_error(error.field if error.field in form.fields else None, error.message)
-        else:
-            return redirect_to(request, f"{address}#alerts")
+    if form.is_accepted(lambda: alerts.change(project=project, user=request.user, metric=metric, values=form.values())):
+        return redirect_to(request, f"{address}#alerts")
     return _render(request, project, form=form, status=422)
 
 

@@ -2,19 +2,17 @@
 
 from typing import Annotated, Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from ninja import Router
 from pydantic import Field
 
 from evaluation.models import GateReport
 from labeling.api.access import Slug, caller, project_of
 from labeling.api.operations import operation
-from labeling.api.problems import field_problem
+from labeling.api.problems import conflicts, field_problem
 from labeling.api.schemas import In, Number, Out, Text, Whole
-from labeling.api.wire import answer
-from serving.models import Package, Variant
-from serving.packages import queries, services
-from slmstudio.errors import Refused
+from serving.models import Package
+from serving.packages import services
 
 router = Router(tags=["packages"])
 
@@ -34,30 +32,37 @@ class VariantOut(Out):
 
     key: str
     engine: str
-    quantization: str = Field(description="quantization of the GGUF file; empty for weights")
-    error: str = Field(description="why it cannot be deployed")
-    outputs_equal: int | None
-    documents: int | None
-    field_accuracy: Number | None
+    quantization: str = Field(description="quantization of the GGUF file; empty for weights", validation_alias="kind")
+    error: str = Field(description="why it cannot be deployed", validation_alias="problem")
+    outputs_equal: int | None = Field(None, validation_alias="parity.equal")
+    documents: int | None = Field(None, validation_alias="parity.documents")
+    field_accuracy: Number | None = Field(None, validation_alias="parity.accuracy")
     difference: Number | None = Field(description="difference from the field accuracy of the evaluation")
-    difference_low: Number | None = Field(description="95% interval")
-    difference_high: Number | None
+    difference_low: Number | None = Field(None, description="95% interval", validation_alias="parity.difference_low")
+    difference_high: Number | None = Field(None, validation_alias="parity.difference_high")
 
 
 class PackageOut(Out):
     """A package."""
 
-    package: int
-    evaluation: int
-    model: str
+    package: int = Field(validation_alias="number")
+    evaluation: int = Field(validation_alias="eval_run.number")
+    model: str = Field(validation_alias="eval_run.model_label")
     status: str
     error: str
     sha256: str
     size: int
-    signed: bool
-    deleted: bool = Field(description="when its files were deleted because nothing needed them")
+    signed: bool = Field(validation_alias="is_signed")
+    deleted: bool = Field(
+        description="when its files were deleted because nothing needed them", validation_alias="is_deleted"
+    )
     versions: list[int]
-    variants: list[VariantOut]
+    variants: list[VariantOut] = Field(validation_alias="all_variants")
+
+    @staticmethod
+    def resolve_versions(package: Package) -> list[int]:
+        """Those of the package."""
+        return sorted(release.number for release in package.releases.all())
 
 
 class PackagesOut(Out):
@@ -67,15 +72,14 @@ class PackagesOut(Out):
 
 
 @router.get("", summary="List packages", operation_id="packages", **operation("deploy", PackagesOut))
-def packages(request: HttpRequest, slug: Slug) -> HttpResponse:
+def packages(request: HttpRequest, slug: Slug) -> Any:
     """Every package with its engines and their parity."""
-    rows = [row for group in queries.of_project(project_of(request)) for row in group.packages]
-    rows.sort(key=lambda row: -row.package.number)
-    return answer({"packages": [_out(row.package, [release.number for release in row.releases]) for row in rows]})
+    rows = Package.objects.with_content().prefetch_related("releases").filter(project=project_of(request))
+    return {"packages": rows.order_by("-number")}
 
 
 @router.post("", summary="Create a package", operation_id="build_package", **operation("deploy", PackageOut, 400, 409))
-def build(request: HttpRequest, slug: Slug, body: BuildIn) -> HttpResponse:
+def build(request: HttpRequest, slug: Slug, body: BuildIn) -> Any:
     """Builds another package of the evaluation of a gate report. Poll until its ``status`` is done.
 
     Versions keep their package until they are deployed again.
@@ -85,40 +89,6 @@ def build(request: HttpRequest, slug: Slug, body: BuildIn) -> HttpResponse:
     if report is None:
         raise field_problem("report", f"There is no gate report {body.report}.")
     user: Any = caller(request).user
-    try:
+    with conflicts("busy"):
         package = services.build_again(run=report.eval_run, user=user, variants=body.variants)
-    except Refused as refusal:
-        status = 409 if refusal.code == "busy" else 422
-        raise field_problem("" if status == 409 else refusal.field, refusal.message, status) from refusal
-    return answer(_out(Package.objects.with_content().get(pk=package.pk), []))
-
-
-def _out(package: Package, versions: list[int]) -> dict[str, Any]:
-    return {
-        "package": package.number,
-        "evaluation": package.eval_run.number,
-        "model": package.eval_run.model_label,
-        "status": package.status,
-        "error": package.error,
-        "sha256": package.sha256,
-        "size": package.size,
-        "signed": package.is_signed,
-        "deleted": package.deleted_at is not None,
-        "versions": versions,
-        "variants": [_variant(variant) for variant in package.all_variants],
-    }
-
-
-def _variant(variant: Variant) -> dict[str, Any]:
-    return {
-        "key": variant.key,
-        "engine": variant.engine,
-        "quantization": variant.kind,
-        "error": variant.problem,
-        "outputs_equal": variant.parity.get("equal"),
-        "documents": variant.parity.get("documents"),
-        "field_accuracy": variant.parity.get("accuracy"),
-        "difference": variant.difference,
-        "difference_low": variant.parity.get("difference_low"),
-        "difference_high": variant.parity.get("difference_high"),
-    }
+    return Package.objects.with_content().get(pk=package.pk)

@@ -1,7 +1,8 @@
 """The calibration of a package: its documents, and what its build found about them."""
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +21,12 @@ MAX_DOCUMENTS = 400
 
 
 @dataclass(frozen=True)
-class LabeledDocument:
-    """A document of the dataset."""
-
-    name: str
-    text: str
-    gold: Any
-
-
-@dataclass(frozen=True)
 class CalibrationDocuments:
-    """The documents of a split. ``is_evaluated``: they are those of the evaluation."""
+    """The documents of a split as rows: id, text, gold. ``is_evaluated``: they are those of the evaluation."""
 
     split: str
     is_evaluated: bool
-    documents: list[LabeledDocument] = field(default_factory=list)
+    rows: list[dict[str, Any]]
 
 
 def calibration_documents(run: EvalRun) -> CalibrationDocuments:
@@ -42,24 +34,15 @@ def calibration_documents(run: EvalRun) -> CalibrationDocuments:
 
     A model whose epochs were chosen by these documents looks a little better on them than it is.
     """
-    rows = list(_first(dataset_queries.rows(run.dataset, Split.VALIDATION)))
+    rows = list(islice(dataset_queries.rows(run.dataset, Split.VALIDATION), MAX_DOCUMENTS))
     if rows:
         return CalibrationDocuments(Split.VALIDATION, run.split == Split.VALIDATION, rows)
-    return CalibrationDocuments(run.split, is_evaluated=True, documents=list(_first(run_documents.rows(run))))
-
-
-def _first(rows: Any) -> list[LabeledDocument]:
-    labeled = []
-    for row in rows:
-        labeled.append(LabeledDocument(str(row["id"]), str(row["text"]), row["gold"]))
-        if len(labeled) == MAX_DOCUMENTS:
-            break
-    return labeled
+    return CalibrationDocuments(run.split, True, list(islice(run_documents.rows(run), MAX_DOCUMENTS)))
 
 
 def store(package: Package, documents: CalibrationDocuments, files: dict[str, Path]) -> None:
     """Replaces the calibrations of a package by those of its build. ``files``: variant -> file in its folder."""
-    names = [document.name for document in documents.documents]
+    names = [str(row["id"]) for row in documents.rows]
     rows = []
     for variant, file in files.items():
         built = json.loads(file.read_text(encoding="utf-8"))

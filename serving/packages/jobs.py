@@ -11,8 +11,8 @@ from serving.models import Package
 from serving.packages import services
 from serving.packages.calibrations import calibration_documents, store
 from serving.packages.documents.services import write_documents
+from serving.packages.engines import VARIABLES
 from serving.packages.exchange import place_of, push
-from serving.packages.external_engines import VARIABLES
 from slmstudio.database.transactions import with_retries
 from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.runs.reaper import reap_lost_runs

@@ -1,7 +1,7 @@
 """Parity of a package with the evaluation it is of: the same documents, answered by both. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from evaluation.scores.score_view import ScoreView
@@ -16,7 +16,7 @@ _ONE_SIDE = 0.975
 
 
 @dataclass(frozen=True)
-class AnsweredDocument:
+class ComparedDocument:
     """A document with gold and two raw outputs: of the evaluation, and of the package."""
 
     text: str
@@ -25,33 +25,14 @@ class AnsweredDocument:
     packaged: str
 
 
-@dataclass(frozen=True)
-class Parity:
-    """The agreement of two engines.
+def compare(compiled: CompiledSchema, documents: Sequence[ComparedDocument]) -> dict[str, Any]:
+    """The agreement of the outputs of a package with those of its evaluation, as it is stored with the package.
 
     ``equal``: documents with the same output text; ``different_fields`` of ``fields`` values differ after
     normalization. ``accuracy``: mean field accuracy of the package, ``evaluated_accuracy`` of the evaluation, on these
     documents. ``max_loss``: one-sided 95% upper bound of how much lower the package's is. ``difference_low`` and
     ``difference_high``: 95% interval of the package's field accuracy less that of the evaluation.
     """
-
-    documents: int
-    equal: int
-    fields: int
-    different_fields: int
-    accuracy: float
-    evaluated_accuracy: float
-    max_loss: float
-    difference_low: float
-    difference_high: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """As it is stored with the package."""
-        return asdict(self)
-
-
-def compare(compiled: CompiledSchema, documents: Sequence[AnsweredDocument]) -> Parity:
-    """Compares the outputs of a package with those of its evaluation."""
     fields = different = 0
     before, after = [], []
     for document in documents:
@@ -62,18 +43,16 @@ def compare(compiled: CompiledSchema, documents: Sequence[AnsweredDocument]) -> 
         before.append(_accuracy(compiled, document, document.evaluated))
         after.append(_accuracy(compiled, document, document.packaged))
     count = max(1, len(documents))
-    return Parity(
-        documents=len(documents),
-        equal=sum(document.evaluated == document.packaged for document in documents),
-        fields=fields,
-        different_fields=different,
-        accuracy=sum(after) / count,
-        evaluated_accuracy=sum(before) / count,
-        max_loss=paired_loss(before, after).value,
-        difference_low=-paired_loss(before, after, confidence=_ONE_SIDE).value,
-        difference_high=paired_loss(after, before, confidence=_ONE_SIDE).value,
-    )
+    return {
+        "documents": len(documents),
+        "equal": sum(document.evaluated == document.packaged for document in documents),
+        "fields": fields, "different_fields": different,
+        "accuracy": sum(after) / count, "evaluated_accuracy": sum(before) / count,
+        "max_loss": paired_loss(before, after).value,
+        "difference_low": -paired_loss(before, after, confidence=_ONE_SIDE).value,
+        "difference_high": paired_loss(after, before, confidence=_ONE_SIDE).value,
+    }  # fmt: skip
 
 
-def _accuracy(compiled: CompiledSchema, document: AnsweredDocument, raw: str) -> float:
+def _accuracy(compiled: CompiledSchema, document: ComparedDocument, raw: str) -> float:
     return ScoreView.of(score_document(compiled, text=document.text, gold=document.gold, raw=raw)).accuracy

@@ -1,7 +1,7 @@
 """Packages: requests, and the spec of the child process that builds one."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from typing import Any
 
 from django.conf import settings
@@ -13,8 +13,9 @@ from evaluation.runs import run_documents
 from labeling.models import Project
 from serving.models import Package, Variant
 from serving.packages.calibrations import calibration_documents
+from serving.packages.engines import ENGINES
 from serving.packages.parity import DOCUMENTS
-from serving.packages.spec import GGUF_ENGINES, PackSpec, PackVariant, ParityDocument
+from serving.packages.spec import PackSpec, PackVariant
 from slmstudio import quotas
 from slmstudio.access import Action, require
 from slmstudio.contract.json_text import dumps
@@ -24,66 +25,44 @@ from slmstudio.storage import artifacts
 from training.models import ModelExport
 from training.spec import ModelRef
 
-Engine = Package.Engine
-_WEIGHT_ENGINES = (str(Engine.TRANSFORMERS), str(Engine.VLLM))
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A variant that a package can have. ``problem``: why it cannot, as a sentence."""
-
-    key: str
-    engine: str
-    export: ModelExport | None = None
-    problem: str = ""
-
-    def as_row(self) -> dict[str, Any]:
-        """As it is stored with a package before its build."""
-        kind = self.export.kind if self.export is not None else ""
-        export = self.export.pk if self.export is not None else None
-        gguf = f"model-{kind}.gguf" if kind else ""
-        return asdict(Variant(self.key, self.engine, kind, export, gguf))
-
-    @property
-    def label(self) -> str:
-        """For people."""
-        return Variant(self.key, self.engine, self.export.kind if self.export is not None else "").label
-
 
 def default_engine(run: EvalRun) -> str:
     """The engine that serves an evaluation by default: what it was evaluated with."""
     if run.classical_id is not None:
-        return Engine.SKLEARN
-    return Engine.LLAMA_CPP if run.export_id is not None else Engine.TRANSFORMERS
+        return "sklearn"
+    return "llama_cpp" if run.export_id is not None else "transformers"
 
 
-def choices(run: EvalRun) -> list[Choice]:
-    """Every variant that the package of an evaluation can have; that of the evaluation first."""
-    if run.classical_id is not None:
-        return [Choice(Engine.SKLEARN, Engine.SKLEARN)]
+def choices(run: EvalRun) -> list[Variant]:
+    """Every variant that the package of an evaluation can have; that of the evaluation first. ``problem``: why it
+    cannot, as a sentence."""
     exports = [export for export in _exports(run) if export.is_available]
-    variants = [Choice(engine, engine, problem=_server_problem(run, engine)) for engine in _WEIGHT_ENGINES]
-    for engine in GGUF_ENGINES:
-        problem = _server_problem(run, engine)
-        variants += [Choice(variant_key(engine, export), engine, export, problem) for export in exports]
-    first = default_engine(run)
+    variants = []
+    for name, engine in ENGINES.items():
+        if (engine.loads == "classical") == (run.classical_id is not None):
+            problem = _server_problem(run, name)
+            files = exports if engine.loads == "gguf" else [None]
+            variants += [replace(_variant(name, export), problem=problem) for export in files]
+    first, export = default_engine(run), run.export_id
     return sorted(
-        variants, key=lambda choice: (choice.engine != first, choice.export is not None and choice.export != run.export)
+        variants, key=lambda variant: (variant.engine != first, variant.export is not None and variant.export != export)
     )
 
 
-def variant_key(engine: str, export: ModelExport | None) -> str:
-    """The key of a variant, such as ``vllm`` or ``llama_cpp-q8_0``."""
-    return str(engine) if export is None else f"{engine}-{export.kind}"
+def _variant(engine: str, export: ModelExport | None) -> Variant:
+    """The variant of an engine, such as ``vllm`` or ``llama_cpp-q8_0``, before its build."""
+    if export is None:
+        return Variant(engine, engine)
+    return Variant(f"{engine}-{export.kind}", engine, export.kind, export.pk, f"model-{export.kind}.gguf")
 
 
-def _server_problem(run: EvalRun, engine: str) -> str:
+def _server_problem(run: EvalRun, name: str) -> str:
     """Why a server outside the replicas cannot be used, as a sentence."""
-    if engine == Engine.VLLM and not (settings.VLLM_COMMAND or settings.VLLM_URL):
-        return "Not set up. Ask an administrator."
-    if engine == Engine.OLLAMA and run.mode == "grounded":
-        return "Ollama does not support grounded decoding."
-    return "Not set up. Ask an administrator." if engine == Engine.OLLAMA and not settings.OLLAMA_URL else ""
+    engine = ENGINES[name]
+    if run.mode == "grounded" and not engine.is_grounded:
+        return f"{engine.label} does not support grounded decoding."
+    missing = engine.servers and not any(getattr(settings, variable) for variable in engine.servers)
+    return "Not set up. Ask an administrator." if missing else ""
 
 
 def _exports(run: EvalRun) -> Any:
@@ -102,7 +81,7 @@ def request_package(*, run: EvalRun, user: User, engine: str = "", export: Model
     """
     require(run.project, user, Action.RUN, Action.DEPLOY)
     project = _locked(run)
-    wanted = _choice(run, engine, export)
+    wanted = _checked_variant(run, engine, export)
     for package in Package.objects.filter(eval_run=run).order_by("-number"):
         if package.deleted_at is not None:
             continue
@@ -110,7 +89,7 @@ def request_package(*, run: EvalRun, user: User, engine: str = "", export: Model
         # A package of before has the engine as its key.
         if variant is None and package.engine == wanted.engine and not package.variants:
             variant = package.variant("")
-        if variant is None or variant.problem or (wanted.export and variant.export != wanted.export.pk):
+        if variant is None or variant.problem or (wanted.export and variant.export != wanted.export):
             continue
         if package.is_ready or package.status in ACTIVE:
             return package
@@ -123,7 +102,7 @@ def request_package(*, run: EvalRun, user: User, engine: str = "", export: Model
 
 def wanted_key(run: EvalRun, engine: str) -> str:
     """The key of the variant that ``request_package`` looks for. Raises Refused as that does."""
-    return _choice(run, engine, None).key
+    return _checked_variant(run, engine, None).key
 
 
 @transaction.atomic
@@ -139,7 +118,7 @@ def build_again(*, run: EvalRun, user: User, variants: Sequence[str]) -> Package
     project = _locked(run)
     if not variants:
         raise Refused("Select an engine.", field="variants", code="variants")
-    wanted = [_choice(run, key, None, field="variants") for key in dict.fromkeys(variants)]
+    wanted = [_checked_variant(run, key, None, field="variants") for key in dict.fromkeys(variants)]
     if Package.objects.filter(eval_run=run, status__in=ACTIVE).exists():
         raise Refused("A package of this evaluation is already being built.", field="variants", code="busy")
     _check_quota(project)
@@ -155,37 +134,34 @@ def _check_quota(project: Project) -> None:
         raise Refused(why, field="run", code="quota")
 
 
-def _create(project: Project, run: EvalRun, user: User, wanted: Sequence[Choice]) -> Package:
+def _create(project: Project, run: EvalRun, user: User, wanted: Sequence[Variant]) -> Package:
     package = Package.objects.create(
         project=project, number=project.next_number(Package), eval_run=run,
-        engine=wanted[0].engine, export=wanted[0].export, variants=[choice.as_row() for choice in wanted],
+        engine=wanted[0].engine, export_id=wanted[0].export, variants=[asdict(variant) for variant in wanted],
         created_by=user,
     )  # fmt: skip
     package.enqueue()
     return package
 
 
-def _choice(run: EvalRun, wanted: str, export: ModelExport | None, field: str = "engine") -> Choice:
+def _checked_variant(run: EvalRun, wanted: str, export: ModelExport | None, field: str = "engine") -> Variant:
     """A variant by its key or engine; checks that the evaluation can be packaged with it."""
     wanted = wanted or default_engine(run)
-    engine, _, kind = wanted.partition("-")
-    if engine not in Engine.values:
-        raise Refused(f"There is no engine {wanted!r}. The engines are {', '.join(Engine.values)}.", field=field)
+    name, _, kind = wanted.partition("-")
+    engine = ENGINES.get(name)
+    if engine is None:
+        raise Refused(f"There is no engine {wanted!r}. The engines are {', '.join(ENGINES)}.", field=field)
     if run.status != Status.DONE or run.benchmark_id is not None:
         raise Refused("Only a finished evaluation can be packaged.", field="run", code="unfinished")
     if run.endpoint_id is not None or not run.spec:
         raise Refused("An external model has no files to package.", field="run", code="external")
-    if (engine == Engine.SKLEARN) != (run.classical_id is not None):
-        label = Engine(engine).label
-        raise Refused(f"{label} cannot run {run.model_label}.", field=field, code="other_model")
-    choice = Choice(engine, engine)
-    if engine in GGUF_ENGINES:
+    if (engine.loads == "classical") != (run.classical_id is not None):
+        raise Refused(f"{engine.label} cannot run {run.model_label}.", field=field, code="other_model")
+    if engine.loads == "gguf":
         export = _export(run, export or (_exports(run).filter(kind=kind).first() if kind else run.export), field)
-        choice = Choice(variant_key(engine, export), engine, export)
-    problem = _server_problem(run, engine)
-    if problem:
+    if problem := _server_problem(run, name):
         raise Refused(problem, field=field, code="no_server")
-    return choice
+    return _variant(name, export if engine.loads == "gguf" else None)
 
 
 def _export(run: EvalRun, export: ModelExport | None, field: str) -> ModelExport:
@@ -215,21 +191,16 @@ def pack_spec(package: Package) -> PackSpec:
     artifacts.write_text(key, "".join(dumps(document) + "\n" for document in _parity_documents(run)))
     calibration = calibration_documents(run)
     calibration_key = f"{folder_key(package)}.calibration.jsonl"
-    lines = "".join(dumps({"text": document.text, "gold": document.gold}) + "\n" for document in calibration.documents)
+    lines = "".join(dumps({"text": row["text"], "gold": row["gold"]}) + "\n" for row in calibration.rows)
     artifacts.write_text(calibration_key, lines)
-    first, *others = [_pack_variant(variant) for variant in package.all_variants]
     return PackSpec(
         evaluation=evaluation,
-        engine=first.engine,
         model=evaluation.model,
         output_dir=str(artifacts.local_path(folder_key(package))),
         parity=str(artifacts.local_path(key)),
-        gguf=first.gguf,
-        gguf_name=first.name or "model.gguf",
-        key=first.key,
+        variants=tuple(_pack_variant(variant) for variant in package.all_variants),
         name=served_name(package),
-        variants=tuple(others),
-        calibration=str(artifacts.local_path(calibration_key)) if calibration.documents else "",
+        calibration=str(artifacts.local_path(calibration_key)) if calibration.rows else "",
     )
 
 
@@ -246,8 +217,8 @@ def _pack_variant(variant: Variant) -> PackVariant:
         file = next(file for file in export.files if str(file["path"]).endswith(".gguf"))
         path = artifacts.local_path(export.folder_key) / str(file["path"])
         gguf = ModelRef(path=str(path), sha256=str(file["sha256"]))
-    engine: Any = variant.engine
-    return PackVariant(key=variant.key, engine=engine, gguf=gguf, name=variant.gguf or ("model.gguf" if gguf else ""))
+    name = variant.gguf or ("model.gguf" if gguf else "")
+    return PackVariant(key=variant.key, engine=variant.engine, gguf=gguf, name=name)
 
 
 def _parity_documents(run: EvalRun) -> list[dict[str, object]]:
@@ -262,6 +233,3 @@ def _parity_documents(run: EvalRun) -> list[dict[str, object]]:
     if not documents:
         raise Refused("The evaluation has no output to compare the package with.", field="run", code="no_outputs")
     return documents
-
-
-__all__ = ["Engine", "ParityDocument", "default_engine", "folder_key", "pack_spec", "request_package"]

@@ -1,31 +1,34 @@
 """The spec of a package: what a serving process needs to answer exactly as the evaluation did. Pure Python."""
 
 from dataclasses import field, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import AfterValidator
 from pydantic.dataclasses import dataclass
 
 from evaluation.inference.spec import EvalSpec, ExampleRef
+from serving.packages.engines import ENGINES
 from slmstudio.errors import Refused
 from training.spec import ContractRef, ModelRef, Problems, PromptStyle, WindowPlan
 from training.strict_yaml import STRICT, Flag, Spec, Text, Whole
 
 #: its name in the folder of a package
 FILE = "serve.yaml"
-#: the program of a package that answers without the studio, and the distributions that it imports with llama.cpp
+#: the program of a package that answers without the studio
 PROGRAM = "extract.pyz"
-REQUIREMENTS = (
-    "aiohttp", "babel", "google-re2", "httpx", "jinja2", "jsonschema", "llguidance", "numpy", "orjson", "psutil",
-    "pydantic", "pyyaml", "rapidfuzz", "regex", "rfc3339-validator", "scipy", "simplejson", "starlette", "tokenizers",
-    "transformers", "uvicorn", "xllamacpp",
-)  # fmt: skip
 #: files of a package for Ollama
 PROMPT, SCHEMA = "prompt.json", "schema.json"
 #: the file with the outputs of servers whose weights cannot be hashed, from the build
 FINGERPRINTS = "evidence/fingerprints.json"
-EngineName = Literal["llama_cpp", "transformers", "vllm", "ollama", "sklearn"]
-#: engines that load a GGUF file; the others load weights
-GGUF_ENGINES = ("llama_cpp", "ollama")
+
+
+def _known_engine(name: str) -> str:
+    if name not in ENGINES:
+        raise ValueError(f"must be one of {', '.join(ENGINES)}")
+    return name
+
+
+EngineName = Annotated[Text, AfterValidator(_known_engine)]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -84,8 +87,8 @@ class ServeSpec(Spec):
     seed: Whole = 17
 
     def problems(self) -> Problems:
-        if self.engine in GGUF_ENGINES and not self.gguf:
-            yield "gguf", "is required by llama.cpp and Ollama"
+        if ENGINES[self.engine].loads == "gguf" and not self.gguf:
+            yield "gguf", f"is required by {ENGINES[self.engine].label}"
         if self.mode == "grounded" and self.grounding is None:
             yield "grounding", "is required by grounded decoding"
 
@@ -135,27 +138,16 @@ class CalibrationDocument:
 class PackSpec(Spec):
     """The build of a package from an evaluation.
 
-    ``evaluation``: its EvalSpec. ``model``: the folder of the model. ``gguf``: the file for llama.cpp and Ollama, None
-    for other engines. ``variants``: further engines and files. ``parity``: a JSON lines file of ``ParityDocument``.
-    ``name``: the model's name on a server that serves several. ``calibration``: a file of ``CalibrationDocument``, ""
-    without.
+    ``evaluation``: its EvalSpec. ``model``: the folder of the model. ``variants``: engines and files, the default one
+    first. ``parity``: a JSON lines file of ``ParityDocument``. ``name``: the model's name on a server that serves
+    several. ``calibration``: a file of ``CalibrationDocument``, "" without.
     """
 
     evaluation: EvalSpec
-    engine: EngineName
     model: ModelRef
     output_dir: Text
     parity: Text
-    gguf: ModelRef | None = None
-    gguf_name: Text = "model.gguf"
-    key: Text = ""
+    variants: tuple[PackVariant, ...]
     name: Text = ""
-    variants: tuple[PackVariant, ...] = ()
     calibration: Text = ""
-    version: Literal[1] = 1
-
-    @property
-    def all_variants(self) -> tuple[PackVariant, ...]:
-        """All variants, the first one first."""
-        first = PackVariant(key=self.key, engine=self.engine, gguf=self.gguf, name=self.gguf_name)
-        return (first, *self.variants)
+    version: Literal[2] = 2

@@ -46,7 +46,7 @@ def _packages(request: SignedInRequest, project: Any, refused: str = "") -> Http
     context = {
         "project": project,
         "groups": groups,
-        "building": any(group.is_building for group in groups),
+        "building": any(group["is_building"] for group in groups),
         "refused": refused,
     }
     return render(request, "serving/packages/packages.html", context, status=422 if refused else 200)

@@ -1,9 +1,17 @@
 """Keeps the replicas of one host as the deployments want them: starts, restarts, checks and drains them."""
 
 import contextlib
+import json
 import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError
@@ -11,16 +19,136 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from serving.deployments.services import finish_promotion
-from serving.models import Deployment, Release, Replica, ReplicaCrash
+from serving.models import Deployment, Package, Release, Replica, ReplicaCrash
 from serving.packages.documents.manifest import verify_signature
-from serving.replicas.addresses import host_name, new_address
+from serving.packages.engines import VARIABLES
+from serving.packages.exchange import place_of, pull
+from serving.replicas.addresses import accepted_secrets, host_name, new_address
 from serving.replicas.changes import announce
-from serving.replicas.child import ReplicaProcess
-from serving.replicas.fetch import PackageFetcher
+from serving.replicas.protocol import SECRET_VARIABLE
 from slmstudio.errors import Refused
+from slmstudio.runs.child_environment import child_environment
+from slmstudio.runs.exit_messages import explain_exit
+from slmstudio.runs.path_redaction import redact_paths
 from slmstudio.stack.errors import StackError
 from slmstudio.stack.programs import restart_delay
 from slmstudio.storage.artifacts import local_path
+
+
+class ReplicaProcess:
+    """A child of ``serving.ml.replica``. ``identity`` is what it reported once it answered."""
+
+    #: what runs; load and fault tests put a replica without a model here
+    module = "serving.ml.replica"
+
+    def __init__(self, folder: Path, *, sha256: str, address: str, slots: int, log: Path, variant: str = "") -> None:
+        self.address = address
+        self.started = time.monotonic()
+        self.identity: dict[str, str] = {}
+        self.error = ""
+        self._log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as errors:
+            self._since = errors.seek(0, os.SEEK_END)
+            self._child = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", self.module, str(folder)),
+                    *("--address", address, "--sha256", sha256, "--slots", str(slots)),
+                    *(("--variant", variant) if variant else ()),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd=settings.BASE_DIR,
+                env={
+                    **child_environment(VARIABLES),
+                    "PYTHONUNBUFFERED": "1",
+                    SECRET_VARIABLE: " ".join(accepted_secrets()),
+                },
+                start_new_session=True,
+            )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process has not ended."""
+        return self._child.poll() is None
+
+    @property
+    def failure(self) -> str:
+        """Why it ended, as a sentence."""
+        self._reader.join(2)
+        code = self._child.poll()
+        reason = self.error or explain_exit(1 if code is None else code, self._log, since=self._since)
+        return redact_paths(reason)
+
+    def drain(self) -> None:
+        """Asks it to finish its documents and to end."""
+        with contextlib.suppress(ProcessLookupError):
+            self._child.send_signal(signal.SIGTERM)
+
+    def end(self, patience: float) -> None:
+        """Drains it; kills it after ``patience`` seconds."""
+        self.drain()
+        try:
+            self._child.wait(patience)
+        except subprocess.TimeoutExpired:
+            pass
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._child.pid, signal.SIGKILL)
+        self._child.wait()
+
+    def _read(self) -> None:
+        assert self._child.stdout is not None
+        for line in self._child.stdout:
+            try:
+                event: dict[str, Any] = json.loads(line)
+            except ValueError:
+                continue
+            if event.get("event") == "ready":
+                self.identity = dict(event["identity"])
+            elif event.get("event") == "error":
+                self.error = str(event.get("message"))
+
+
+@dataclass
+class PackageFetcher:
+    """Copies run in threads, so that the supervisor goes on with other packages."""
+
+    _threads: dict[int, threading.Thread] = field(default_factory=dict)
+    _errors: dict[int, Refused] = field(default_factory=dict)
+
+    def is_here(self, package: Package) -> bool:
+        """Whether the files of a package are on this host; where they are not, they are being copied.
+
+        Raises:
+            Refused: the copy failed, once; the next call tries again.
+        """
+        if not settings.PACKAGE_STORE or local_path(package.folder_key).is_dir():
+            return True
+        thread = self._threads.get(package.pk)
+        if thread is None:
+            place, target = place_of(package.project.slug, package.number), local_path(package.folder_key)
+            thread = threading.Thread(target=self._copy, args=(package.pk, place, target, package.sha256), daemon=True)
+            self._threads[package.pk] = thread
+            thread.start()
+        elif not thread.is_alive():
+            del self._threads[package.pk]
+            if error := self._errors.pop(package.pk, None):
+                raise error
+        return False
+
+    def _copy(self, pk: int, place: str, target: Path, sha256: str) -> None:
+        try:
+            pull(place, target, sha256=sha256)
+        except Refused as refused:
+            self._errors[pk] = refused
+
 
 logger = logging.getLogger(__name__)
 State = Replica.State
@@ -149,8 +277,8 @@ class HostSupervisor:
         expected = {"package": package.sha256, "schema": package.eval_run.dataset.schema_version.compiled.hash}
         if slot.row.release.variant:
             expected["variant"] = slot.row.release.variant
-        found = {name: process.identity.get(name, "") for name in expected}
-        if found != expected:
+        reported = {name: process.identity.get(name, "") for name in expected}
+        if reported != expected:
             process.end(0)
             slot.process, slot.failures = None, slot.failures + 1
             slot.start_at = time.monotonic() + restart_delay(slot.failures)

@@ -31,7 +31,9 @@ _NEXT_TO = ("log", "serve.log", "parity.jsonl", "calibration.jsonl")
 
 def delete_all(*, keep: int | None = None) -> int:
     """Deletes old packages of all projects; returns their number."""
-    return sum(len(delete_old(one, keep=keep)) for one in Project.objects.filter(packages__isnull=False).distinct())
+    return sum(
+        len(delete_old(project, keep=keep)) for project in Project.objects.filter(packages__isnull=False).distinct()
+    )
 
 
 def delete_old(project: Project, *, keep: int | None = None, dry_run: bool = False) -> list[Package]:
@@ -46,10 +48,10 @@ def delete_old(project: Project, *, keep: int | None = None, dry_run: bool = Fal
         ready = Package.objects.filter(project=project, status=Status.DONE, deleted_at=None).exclude(sha256="")
         newest = list(ready.order_by("-number").values_list("pk", flat=True))
         needed = {*newest[: settings.PACKAGES_KEPT if keep is None else keep], *_needed(project, deployment)}
-        found = list(ready.exclude(pk__in=needed).select_related("project").order_by("number"))
+        old = list(ready.exclude(pk__in=needed).select_related("project").order_by("number"))
         if dry_run:
-            return found
-        for package in found:
+            return old
+        for package in old:
             package.deleted_at = timezone.now()
             package.save(update_fields=["deleted_at"])
             details = {"sha256": package.sha256, "bytes": package.size}
@@ -57,7 +59,7 @@ def delete_old(project: Project, *, keep: int | None = None, dry_run: bool = Fal
     # Also those of a pass that was killed here.
     for package in Package.objects.filter(project=project, deleted_at__isnull=False).exclude(folder_key=""):
         _remove_files(package)
-    return found
+    return old
 
 
 def file_keys(project: Project) -> Iterable[str]:
@@ -76,7 +78,7 @@ def _needed(project: Project, deployment: Deployment | None) -> Iterable[int]:
     releases: set[Release | None] = set()
     if deployment is not None:
         releases |= {deployment.stable, deployment.candidate, previous_stable(deployment)}
-    yield from (one.package_id for one in releases if one is not None and one.package_id is not None)
+    yield from (release.package_id for release in releases if release is not None and release.package_id is not None)
     yield from Replica.objects.filter(release__project=project).values_list("release__package_id", flat=True)
     for report in approved_reports(project):
         release = Release.objects.filter(report=report, package__deleted_at=None).order_by("-number").first()

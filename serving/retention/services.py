@@ -19,13 +19,17 @@ from django.utils import timezone
 
 from evaluation.audit import services as audit_services
 from labeling.documents.erasure import Erased
-from labeling.models import Project
+from labeling.documents.erasure import erase_documents as erase_made_documents
+from labeling.models import Document, Project
 from serving.batches.erasure import erase_documents
-from serving.gateway.log_store.process import log_folder
-from serving.gateway.log_store.store import erase_rejected
-from serving.models import Deployment, RequestLog
-from serving.retention import documents, packages
+from serving.captures.services import SOURCE as CAPTURED
+from serving.captures.services import caller_group
+from serving.gateway.log_process import log_folder
+from serving.gateway.log_store import erase_rejected
+from serving.models import ComparisonPair, Deployment, RequestLog, ReviewItem
+from serving.retention import packages
 from serving.review import judgments
+from serving.review.queue import SOURCE as REVIEWED
 from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 
@@ -81,9 +85,9 @@ def drop_old_partitions() -> int:
 
 def oldest_day() -> date:
     """The first day whose rows are stored."""
-    longest = Deployment.objects.aggregate(days=Max("retention_days"))["days"] or 0
+    max_days = Deployment.objects.aggregate(days=Max("retention_days"))["days"] or 0
     # One day more: a day in UTC ends later than the time of its first request.
-    return timezone.now().date() - timedelta(days=max(ROW_DAYS, longest) + 1)
+    return timezone.now().date() - timedelta(days=max(ROW_DAYS, max_days) + 1)
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ def erase(
     with transaction.atomic():
         known = [*wanted, *rows.values_list("id", flat=True)]
         items = judgments.items_of(project.pk, known)
-        erased_documents = documents.erase(project, known, items, caller=caller, with_gold=with_gold)
+        erased_documents = _erase_documents_of(project, known, items, caller=caller, with_gold=with_gold)
         judgments.erase_requests(project.pk, known)
         erased: int = rows.update(**_CONTENT, caller="", key_sha256="")
         details: dict[str, Any] = {"by": "caller" if caller else "request", "requests": erased}
@@ -162,3 +166,25 @@ def _erase(rows: QuerySet[RequestLog]) -> int:
         erased += RequestLog.objects.filter(day__in=days, id__in=[request_id for _, request_id in keys]).update(
             **_CONTENT
         )
+
+
+def _erase_documents_of(
+    project: Project, requests: Iterable[uuid.UUID], items: Iterable[int], *, caller: str, with_gold: bool
+) -> Erased:
+    """Erases the documents of requests, of items of the review queue, and of a caller ("": of none).
+
+    The documents of a caller are found also where the log no longer has their requests. Documents of comparisons stay.
+    """
+    ids = [str(request_id) for request_id in requests]
+    captured = Q(source=CAPTURED, metadata__request_id__in=ids)
+    if caller:
+        captured |= Q(source=CAPTURED, metadata__caller_group=caller_group(project.pk, caller))
+    reviewed = Q(source=REVIEWED) & (
+        Q(metadata__request__in=ids) | Q(pk__in=ReviewItem.objects.filter(pk__in=list(items)).values("document"))
+    )
+    rows = Document.objects.filter(captured | reviewed, project=project)
+    compared = set(ComparisonPair.objects.filter(document__in=rows).values_list("document", flat=True))
+    keys = [pk for pk in rows.values_list("pk", flat=True) if pk not in compared]
+    erased = erase_made_documents(keys, with_gold=with_gold)
+    erased.in_use.extend(Document.objects.filter(pk__in=compared).values_list("external_id", flat=True))
+    return erased

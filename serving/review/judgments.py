@@ -1,6 +1,5 @@
 """Judgments of requests: by callers at the gateway, by reviewers, and by the gold labels of their documents."""
 
-import logging
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -24,8 +23,8 @@ from slmstudio.contract.scoring.pairing import pair
 from slmstudio.contract.scoring.scorer import score_document
 from slmstudio.contract.values.kinds.registry import KINDS
 from slmstudio.errors import Refused
+from slmstudio.periodic import for_each
 
-logger = logging.getLogger(__name__)
 OPENAI_PREFIX = "chatcmpl-"
 _COLUMNS = ("right", "fields", "correct_fields", "counted_fields", "correction", "token_id", "user", "updated_at")
 _BATCH, _ERASED = 500, 5_000
@@ -185,13 +184,8 @@ def _score(schema: CompiledSchema, request: RequestLog, right: bool, gold: str) 
 
 def judge_all() -> int:
     """Judges the requests of all projects by new gold labels; a periodic task. Returns how many were judged."""
-    judged = 0
-    for deployment in Deployment.objects.select_related("project").order_by("pk"):
-        try:
-            judged += judge_by_gold(deployment.project)
-        except Exception:  # other projects go on
-            logger.exception("requests of deployment %s were not judged", deployment.pk)
-    return judged
+    deployments = Deployment.objects.select_related("project").order_by("pk")
+    return for_each("judging requests", deployments, lambda deployment: judge_by_gold(deployment.project))
 
 
 def judge_by_gold(project: Project) -> int:

@@ -197,17 +197,9 @@ def _pieces(text: str, spans: dict[str, tuple[int, int]]) -> list[tuple[str, str
     return [piece for piece in (*pieces, (text[at:], "")) if piece[0]]
 
 
-@dataclass(frozen=True)
-class JudgedRequest:
-    """A drawn request of a document, and what each source says about its output."""
-
-    draw: Draw
-    reasons: list[str]
-    judgments: list[Judgment]
-
-
-def judged_requests(document: Document) -> list[JudgedRequest]:
-    """The requests that a document came from, the newest first; no query for other documents but one."""
+def judged_requests(document: Document) -> list[tuple[Draw, list[str], list[Judgment]]]:
+    """The requests that a document came from with their reasons and judgments, the newest first; no query for other
+    documents but one."""
     draws = list(Draw.objects.filter(item__document=document).select_related("release").order_by("-created_at")[:SIZE])
     if not draws:
         return []
@@ -216,8 +208,7 @@ def judged_requests(document: Document) -> list[JudgedRequest]:
     for row in Judgment.objects.filter(request_id__in=[draw.request_id for draw in draws]).order_by("source"):
         by_request.setdefault(row.request_id, []).append(row)
     return [
-        JudgedRequest(draw, [str(labels[reason]) for reason in draw.reasons], by_request.get(draw.request_id, []))
-        for draw in draws
+        (draw, [str(labels[reason]) for reason in draw.reasons], by_request.get(draw.request_id, [])) for draw in draws
     ]
 
 

@@ -3,8 +3,6 @@
 A rule proposes once for each dataset version or release, however often it is checked.
 """
 
-import logging
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -23,10 +21,10 @@ from labeling.models import DatasetItem, DatasetVersion, Gold, Project
 from serving.models import Deployment, Release, RetrainingProposal, SamplePlan
 from serving.review.accuracy import live_accuracies, recent
 from slmstudio.access import Action, require
+from slmstudio.periodic import for_each
 from slmstudio.text.formatting import exact_percent, percent
 from training.models import TrainingRun
 
-logger = logging.getLogger(__name__)
 EVENT = "retraining.proposed"
 #: judgments below which live accuracy proposes nothing
 MIN_JUDGED = 20
@@ -36,15 +34,13 @@ Rule, State = RetrainingProposal.Rule, RetrainingProposal.State
 def propose_all(now: datetime | None = None) -> int:
     """Checks the rules of all projects; a periodic task. Returns the number of new proposals."""
     moment = now or timezone.now()
-    made = 0
+
+    def check(plan: SamplePlan) -> int:
+        close_started(plan.deployment)
+        return len(propose(plan, moment))
+
     plans = SamplePlan.objects.select_related("deployment__project", "deployment__stable__package__eval_run")
-    for plan in plans.order_by("pk"):
-        try:
-            close_started(plan.deployment)
-            made += len(propose(plan, moment))
-        except Exception:  # other projects go on
-            logger.exception("the retraining rules of deployment %s were not checked", plan.deployment_id)
-    return made
+    return for_each("retraining rules", plans.order_by("pk"), check)
 
 
 def propose(plan: SamplePlan, now: datetime) -> list[RetrainingProposal]:
@@ -139,23 +135,17 @@ def dismiss(*, project: Project, user: User, pk: int) -> bool:
 # -- pages ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class ShownProposal:
-    """A proposal with its sentence, and the address of the next thing to do."""
-
-    proposal: RetrainingProposal
-    text: str
-    button: str
-    url: str
-
-
-def open_proposals(project: Project) -> list[ShownProposal]:
-    """The open proposals, the newest first."""
+def open_proposals(project: Project) -> list[dict[str, Any]]:
+    """The open proposals, the newest first: key, sentence, and the button and address of the next thing to do."""
     proposals = list(RetrainingProposal.objects.filter(project=project, state=State.OPEN).order_by("-pk"))
     if not proposals:
         return []
     newest: DatasetVersion | None = project.datasets.order_by("-number").first()
-    return [ShownProposal(row, _sentence(project, row), *_next(project, row, newest)) for row in proposals]
+    shown = []
+    for proposal in proposals:
+        button, url = _next(project, proposal, newest)
+        shown.append({"pk": proposal.pk, "text": _sentence(project, proposal), "button": button, "url": url})
+    return shown
 
 
 def _sentence(project: Project, proposal: RetrainingProposal) -> str:

@@ -6,7 +6,6 @@ periodic task; a plan is locked while its requests are read. A request is consid
 """
 
 import hashlib
-import logging
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,8 +27,8 @@ from serving.review.redaction import redact
 from slmstudio.contract.json_text import JsonError, loads
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.scoring.scorer import count_differences
+from slmstudio.periodic import for_each
 
-logger = logging.getLogger(__name__)
 #: requests that are drawn for each of these reasons in a day, at most
 PER_DAY = 50
 _LIMITED = frozenset({Reason.FAILURE, Reason.SHADOW, Reason.FALLBACK, Reason.LOW_CONFIDENCE})
@@ -56,13 +55,8 @@ Status = ReviewItem.Status
 def draw_all(now: datetime | None = None) -> int:
     """Draws for every deployment; returns how many requests were drawn."""
     moment = now or timezone.now()
-    drawn = 0
-    for deployment in Deployment.objects.order_by("pk").values_list("pk", flat=True):
-        try:
-            drawn += draw(deployment, moment)
-        except Exception:  # other projects go on
-            logger.exception("requests of deployment %s were not drawn", deployment)
-    return drawn
+    keys = Deployment.objects.order_by("pk").values_list("pk", flat=True)
+    return for_each("drawing requests of a deployment", keys, lambda pk: draw(pk, moment))
 
 
 def draw(deployment_id: int, now: datetime) -> int:

@@ -24,16 +24,6 @@ _QUESTIONS = {
 
 
 @dataclass(frozen=True)
-class EvidenceLine:
-    """A question about the candidate, with the evidence for it."""
-
-    question: str
-    log_e: float
-    meaning: str
-    is_decided: bool
-
-
-@dataclass(frozen=True)
 class RolloutStatus:
     """The rollout of a deployment, or its last one."""
 
@@ -41,7 +31,8 @@ class RolloutStatus:
     rollout: Rollout | None
     plan: RolloutPlan
     steps: list[Step]
-    evidence: list[EvidenceLine]
+    #: question, logarithm of the evidence, what it means, whether it decides
+    evidence: list[tuple[str, float, str, bool]]
     forecasts: list[Forecast]
     per_hour: float
     replay: TrafficComparison | None = None
@@ -106,10 +97,10 @@ def plan_of(deployment: Deployment) -> RolloutPlan:
     return RolloutPlan.objects.filter(deployment=deployment).first() or RolloutPlan(deployment=deployment)
 
 
-def _lines(rollout: Rollout | None) -> list[EvidenceLine]:
+def _lines(rollout: Rollout | None) -> list[tuple[str, float, str, bool]]:
     log_e = rollout.log_e if rollout is not None else {}
     return [
-        EvidenceLine(text, log_e[key], meaning(key, log_e[key]), log_e[key] >= needed(ALPHA))
+        (text, log_e[key], meaning(key, log_e[key]), log_e[key] >= needed(ALPHA))
         for key, text in _QUESTIONS.items()
         if key in log_e
     ]

@@ -83,16 +83,16 @@ def judge(steps: Sequence[Step], plan: Plan) -> Verdict:
     if log_e["fails_more"] >= limit and _fails_more(steps):
         return Verdict(Action.ABORT, Code.FAILS_MORE, _fails_more_sentence(current, steps), log_e)
     if log_e.get("over_limit", -math.inf) >= limit:
-        failed = f"{_of(total.candidate_failures, total.candidate_requests)} of the candidate's requests failed"
+        failed = f"{_share_of(total.candidate_failures, total.candidate_requests)} of the candidate's requests failed"
         sentence = f"{failed}; the limit is {exact_percent(plan.max_failure_rate)}."
         return Verdict(Action.ABORT, Code.OVER_LIMIT, sentence, log_e)
     if log_e.get("slow", -math.inf) >= limit:
-        slow = f"{_of(total.candidate_slow, total.candidate_timed)} of the candidate's answers took longer than"
+        slow = f"{_share_of(total.candidate_slow, total.candidate_timed)} of the candidate's answers took longer than"
         return Verdict(Action.ABORT, Code.SLOW, f"{slow} {milliseconds(plan.p95_ms)}; at most 5% may.", log_e)
     if log_e.get("disagrees", -math.inf) >= limit:
         sentence = (
-            f"On {_of(total.disagreed, total.compared)} of the documents that both versions answered, fewer than half "
-            f"of the fields agree; the limit is {exact_percent(plan.max_disagreement)}."
+            f"On {_share_of(total.disagreed, total.compared)} of the documents that both versions answered, fewer than "
+            f"half of the fields agree; the limit is {exact_percent(plan.max_disagreement)}."
         )
         return Verdict(Action.ABORT, Code.DISAGREES, sentence, log_e)
     answered = current.counts.candidate_requests
@@ -129,10 +129,9 @@ def judge_callers(steps: Sequence[Step], callers: Sequence[CallerCount]) -> Verd
     if checkpoint > current.checkpoint and log_e >= needed(ALPHA):
         failed, total = sum(caller.failures for caller in mine), sum(caller.requests for caller in mine)
         others = [caller for caller in callers if not caller.is_candidate]
-        rest = _of(sum(caller.failures for caller in others), sum(caller.requests for caller in others))
-        text = (
-            f"Clients of the candidate fail more often: {_of(failed, total)} of their requests, {rest} of the others'."
-        )
+        rest = _share_of(sum(caller.failures for caller in others), sum(caller.requests for caller in others))
+        own = _share_of(failed, total)
+        text = f"Clients of the candidate fail more often: {own} of their requests, {rest} of the others'."
         return Verdict(Action.ABORT, Code.FAILS_MORE, text, {"fails_more": log_e})
     current.checkpoint = max(checkpoint, current.checkpoint)
     return Verdict(Action.WAIT, Code.CALLERS, sentence, {"fails_more": log_e})
@@ -259,5 +258,5 @@ def _fails_more_sentence(current: Step, steps: Sequence[Step]) -> str:
     return f"The candidate fails more often: it failed {candidate}, {stable}."
 
 
-def _of(part: int, total: int) -> str:
+def _share_of(part: int, total: int) -> str:
     return f"{part:,} of {total:,} ({percent(part / total)})" if total else "0"

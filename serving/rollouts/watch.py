@@ -9,7 +9,7 @@ from collections import Counter
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -29,14 +29,16 @@ from serving.replicas.changes import announce
 from serving.rollouts.counts import Counts, Step
 from serving.rollouts.log_counts import count, count_callers
 from serving.rollouts.verdicts import Action, Replicas, Verdict, judge, judge_callers, judge_replicas
+from slmstudio.database.transactions import statement_timeout
 from slmstudio.errors import Refused
+from slmstudio.periodic import for_each
 
 logger = logging.getLogger(__name__)
 CHECK_SECONDS = 3.0
 #: seconds that a request may take longer than the gateway's limit until its row is in the table
 _STORED_WITHIN = 15
 #: no query takes longer: the deployment is locked
-_STATEMENT_TIMEOUT = "5s"
+_STATEMENT_MS = 5_000
 Kind = DeploymentEvent.Kind
 Outcome = Rollout.Outcome
 #: events that begin a rollout, and those after which it has ended
@@ -47,24 +49,20 @@ _ENDS = (Kind.ABORTED, Kind.STOPPED, Kind.ROLLED_BACK)
 def check_all(now: datetime) -> int:
     """Checks every deployment with a candidate or a rollout that runs. Returns how many this process checked."""
     rows = Deployment.objects.filter(Q(candidate__isnull=False) | Q(rollouts__in=Rollout.objects.running()))
-    checked = 0
-    for pk in rows.order_by("pk").values_list("pk", flat=True).distinct():
+
+    def checked(pk: int) -> bool:
         try:
-            checked += check(pk, now)
+            return check(pk, now)
         except Refused as error:  # the approval is void
             logger.warning("rollout of deployment %s: %s", pk, error.message)
-        except DatabaseError:
-            raise
-        except Exception:  # other rollouts are checked all the same
-            logger.exception("rollout of deployment %s", pk)
-    return checked
+            return False
+
+    return for_each("rollout of a deployment", rows.order_by("pk").values_list("pk", flat=True).distinct(), checked)
 
 
 def check(deployment_id: int, now: datetime) -> bool:
     """Counts, judges and acts for one deployment. False where another process does or just did."""
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [_STATEMENT_TIMEOUT])
+    with statement_timeout(_STATEMENT_MS):
         rows = Deployment.objects.select_for_update(of=("self",), skip_locked=True).with_releases()
         deployment: Deployment | None = rows.filter(pk=deployment_id).first()
         if deployment is None:

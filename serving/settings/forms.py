@@ -10,54 +10,38 @@ from labeling.models import Project
 from serving.models import AnswerPolicy, SamplePlan
 from serving.review.redaction import KINDS
 from serving.settings.services import LIMITS, MAX_LIMIT, SAMPLE
-
-_INPUT = {"class": "form-control"}
-_SELECT = forms.Select(attrs={"class": "form-select"})
+from slmstudio.web.forms import BootstrapForm
 
 
-def _percent(label: str, step: str = "0.1", *, required: bool = True, help_text: str = "") -> forms.FloatField:
-    widget = forms.NumberInput(attrs={**_INPUT, "step": step})
-    return forms.FloatField(
-        label=label, required=required, min_value=0, max_value=100, help_text=help_text, widget=widget
-    )  # fmt: skip
+def _percent(label: str, *, required: bool = True, help_text: str = "") -> forms.FloatField:
+    return forms.FloatField(label=label, required=required, min_value=0, max_value=100, help_text=help_text)
 
 
 def _whole(
-    label: str, limit: int, *, least: int = 1, required: bool = False, help_text: str = ""
+    label: str, limit: int, *, min_value: int = 1, required: bool = False, help_text: str = ""
 ) -> forms.IntegerField:
-    widget = forms.NumberInput(attrs={**_INPUT, "autocomplete": "off"})
-    return forms.IntegerField(
-        label=label, required=required, min_value=least, max_value=limit, help_text=help_text, widget=widget
-    )  # fmt: skip
+    return forms.IntegerField(label=label, required=required, min_value=min_value, max_value=limit, help_text=help_text)
 
 
-def _check(label: str) -> forms.BooleanField:
-    return forms.BooleanField(
-        label=label, required=False, widget=forms.CheckboxInput(attrs={"class": "form-check-input"})
-    )  # fmt: skip
-
-
-class PolicyForm(forms.Form):
+class PolicyForm(BootstrapForm):
     """The answer policy."""
 
     min_confidence = _percent(
         "Threshold (%)", required=False,
         help_text="Minimum confidence of every field. Leave empty to return every valid answer.",
     )  # fmt: skip
-    rest = forms.ChoiceField(
-        label="Answers below the threshold go to", choices=AnswerPolicy.Rest.choices, widget=_SELECT
+    rest = forms.ChoiceField(label="Answers below the threshold go to", choices=AnswerPolicy.Rest.choices)
+    endpoint = forms.ModelChoiceField(Endpoint.objects.none(), label="Larger model", required=False, empty_label="None")
+    on_invalid = forms.BooleanField(label="Use the larger model when the output is invalid", required=False)
+    on_unavailable = forms.BooleanField(
+        label="Use the larger model when the small model does not respond", required=False
     )
-    endpoint = forms.ModelChoiceField(
-        Endpoint.objects.none(), label="Larger model", required=False, empty_label="None", widget=_SELECT
-    )
-    on_invalid = _check("Use the larger model when the output is invalid")
-    on_unavailable = _check("Use the larger model when the small model does not respond")
-    on_invariant = _check("Use the larger model when a rule is violated")
+    on_invariant = forms.BooleanField(label="Use the larger model when a rule is violated", required=False)
     budget_wrong = _whole(
         "Error budget: maximum wrong documents", 1_000_000,
         help_text="Among the automatic answers. Leave empty for no error budget.",
     )  # fmt: skip
-    budget_of = _whole("Out of", 100_000_000, least=2, required=True)
+    budget_of = _whole("Out of", 100_000_000, min_value=2, required=True)
 
     def __init__(self, data: Any = None, *, project: Project, policy: AnswerPolicy) -> None:
         initial = {name: getattr(policy, name) for name in self.base_fields}
@@ -71,7 +55,7 @@ class PolicyForm(forms.Form):
         return _shares(self.cleaned_data, "min_confidence")
 
 
-class SampleForm(forms.Form):
+class SampleForm(BootstrapForm):
     """The review sample, how long texts are stored, and when retraining is proposed."""
 
     share = _percent(
@@ -85,11 +69,11 @@ class SampleForm(forms.Form):
         widget=forms.CheckboxSelectMultiple,
     )  # fmt: skip
     retention_days = _whole(
-        "Days that texts and outputs are stored", 3_650, least=0, required=True,
+        "Days that texts and outputs are stored", 3_650, min_value=0, required=True,
         help_text="0: never stored, so nothing can be reviewed.",
     )  # fmt: skip
     retrain_labels = _whole("Propose a training run after this many new labels", 10_000_000)
-    retrain_tag = forms.ChoiceField(label="Count only documents with this tag", required=False, widget=_SELECT)
+    retrain_tag = forms.ChoiceField(label="Count only documents with this tag", required=False)
     retrain_below = _percent(
         "Propose a training run when live accuracy is below (%)", required=False,
         help_text="Applies once the upper end of its 95% interval is below this value.",
@@ -112,7 +96,7 @@ def _shares(values: dict[str, Any], *names: str) -> dict[str, Any]:
     return values | {name: None if values[name] is None else values[name] / 100 for name in names}
 
 
-class LimitsForm(forms.Form):
+class LimitsForm(BootstrapForm):
     """Empty: no limit."""
 
     requests_per_month = _whole("Requests per month", MAX_LIMIT)
@@ -124,11 +108,11 @@ class LimitsForm(forms.Form):
         super().__init__(data, initial={name: getattr(limits, name) for name in LIMITS})
 
 
-class RecipientsForm(forms.Form):
+class RecipientsForm(BootstrapForm):
     """Who gets mail."""
 
     addresses = forms.CharField(
         label="Send alerts by email to", required=False, max_length=4_000,
         help_text="One address per line. Leave empty to send no email.",
-        widget=forms.Textarea(attrs={**_INPUT, "rows": 3, "autocomplete": "off", "spellcheck": "false"}),
+        widget=forms.Textarea(attrs={"rows": 3, "autocomplete": "off", "spellcheck": "false"}),
     )  # fmt: skip

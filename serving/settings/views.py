@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from django import forms
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -22,6 +21,7 @@ from serving.settings import services
 from serving.settings.forms import LimitsForm, PolicyForm, RecipientsForm, SampleForm
 from slmstudio.access import Action, project_for
 from slmstudio.errors import Refused
+from slmstudio.web.forms import BootstrapForm
 from slmstudio.web.requests import SignedInRequest, redirect_to
 
 
@@ -44,7 +44,7 @@ def _page(request: SignedInRequest, project: Project, *, status: int = 200, **fo
     }
     if deployment is not None:
         context |= {"policy_form": _policy_form(deployment), "sample_form": _sample_form(deployment)}
-        context["sample_share"] = SamplePlan.of(deployment).share
+        context["sample_share"] = SamplePlan.for_deployment(deployment).share
     return render(request, "serving/settings/settings.html", context | forms, status=status)
 
 
@@ -53,7 +53,7 @@ def _policy_form(deployment: Deployment, data: Any = None) -> PolicyForm:
 
 
 def _sample_form(deployment: Deployment, data: Any = None) -> SampleForm:
-    plan = SamplePlan.of(deployment)
+    plan = SamplePlan.for_deployment(deployment)
     return SampleForm(data, project=deployment.project, plan=plan, retention_days=deployment.retention_days)
 
 
@@ -62,17 +62,12 @@ def _recipients_form(project: Project, data: Any = None) -> RecipientsForm:
 
 
 def _saved(
-    request: SignedInRequest, project: Project, name: str, form: forms.Form, change: Callable[[], object]
+    request: SignedInRequest, project: Project, name: str, form: BootstrapForm, change: Callable[[], object]
 ) -> HttpResponse:
     """The page again after a form was sent: with its errors, or saved. ``name``: of the form on the page."""
-    if form.is_valid():
-        try:
-            change()
-        except Refused as error:
-            form.add_error(error.field if error.field in form.fields else None, error.message)
-        else:
-            part = name.removesuffix("_form")
-            return redirect_to(request, f"{reverse('deploy_settings', args=[project.slug])}#{part}")
+    if form.is_accepted(change):
+        part = name.removesuffix("_form")
+        return redirect_to(request, f"{reverse('deploy_settings', args=[project.slug])}#{part}")
     return _page(request, project, status=422, **{name: form})
 
 
@@ -134,13 +129,10 @@ def limits(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     token = _token(request, project, pk)
     use = usage.use_of(project, token)
     form = LimitsForm(request.POST if request.method == "POST" else None, limits=use.limits)
-    if form.is_valid():
-        try:
-            services.set_limits(project=project, user=request.user, token=token, **form.cleaned_data)
-        except Refused as error:
-            form.add_error(error.field if error.field in form.fields else None, error.message)
-        else:
-            return redirect_to(request, f"{reverse('deploy_monitoring', args=[slug])}#usage")
+    if form.is_accepted(
+        lambda: services.set_limits(project=project, user=request.user, token=token, **form.cleaned_data)
+    ):
+        return redirect_to(request, f"{reverse('deploy_monitoring', args=[slug])}#usage")
     context = {
         "project": project, "token": token, "use": use, "form": form, "pk": pk,
         "days": usage.days(project, token), "resets_on": usage.resets_on(timezone.now().date()),

@@ -1,59 +1,27 @@
 """What the page of the versions shows."""
 
 from collections import defaultdict
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Avg, Q, Sum
-from django.urls import reverse
 
 from evaluation.inference.prices import cost_of_time, cost_of_tokens
 from evaluation.models import EvalRun
-from labeling.models import Contract, DatasetVersion, Project
+from labeling.models import Contract, Project
 from serving.models import Deployment, DeploymentEvent, Release, RequestLog, SampleDay
-from serving.review.accuracy import LiveAccuracy, live_accuracies
+from serving.review.accuracy import live_accuracies
 from serving.review.retraining import training_run_of
 from slmstudio.runs.models import Status
-from training.models import TrainingRun
 
 Kind = DeploymentEvent.Kind
 #: days of the share of the traffic, and of the cost
 SHARE_DAYS, COST_DAYS = 7, 1
 
 
-@dataclass(frozen=True)
-class Version:
-    """A release that was served. Rates are ``{rate, low, high, n}``; ``until`` None: it is served now."""
-
-    release: Release
-    since: datetime | None
-    until: datetime | None
-    role: str
-    holdout: dict[str, Any] | None
-    field_accuracy: float | None
-    live: LiveAccuracy | None
-    requests: int
-    share: float | None
-    cost: float | None
-    training_run: TrainingRun | None
-    dataset: DatasetVersion | None
-    evaluation: EvalRun | None
-
-    @property
-    def package_url(self) -> str:
-        """The page of its package."""
-        return self.release.package.get_absolute_url() if self.release.package is not None else ""
-
-    @property
-    def endpoint_url(self) -> str:
-        """The page of its external model."""
-        endpoint = self.release.endpoint
-        return reverse("endpoint", args=[self.release.project.slug, endpoint.pk]) if endpoint is not None else ""
-
-
-def versions(project: Project, now: datetime) -> list[Version]:
-    """Every version that was deployed, the newest first, in a fixed number of queries."""
+def versions(project: Project, now: datetime) -> list[dict[str, Any]]:
+    """Every version that was deployed, the newest first, in a fixed number of queries. Rates are ``{rate, low, high,
+    n}``; ``until`` None: it is served now."""
     releases = list(
         Release.objects.filter(project=project)
         .select_related(
@@ -68,29 +36,19 @@ def versions(project: Project, now: datetime) -> list[Version]:
     requests, shares = _requests(project, now)
     costs = _costs(project, releases, now)
     evaluations = _evaluations(project, releases)
-    served_versions = []
+    rows = []
     for release in releases:
         since, until = served.get(release.pk, (None, None))
         evaluation = evaluations.get(release.pk)
         scores = evaluation.scores if evaluation is not None else {}
-        served_versions.append(
-            Version(
-                release=release,
-                since=since,
-                until=until,
-                role=_role(deployment, release),
-                holdout=scores.get("document_exact"),
-                field_accuracy=(scores.get("field_exact") or {}).get("rate"),
-                live=live.get(release.pk),
-                requests=requests.get(release.pk, 0),
-                share=shares.get(release.pk),
-                cost=costs.get(release.pk),
-                training_run=training_run_of(release),
-                dataset=release.package.eval_run.backend.trained_on if release.package is not None else None,
-                evaluation=evaluation,
-            )
-        )
-    return served_versions
+        rows.append({
+            "release": release, "since": since, "until": until, "role": _role(deployment, release),
+            "holdout": scores.get("document_exact"), "field_accuracy": (scores.get("field_exact") or {}).get("rate"),
+            "live": live.get(release.pk), "requests": requests.get(release.pk, 0), "share": shares.get(release.pk),
+            "cost": costs.get(release.pk), "training_run": training_run_of(release), "evaluation": evaluation,
+            "dataset": release.package.eval_run.backend.trained_on if release.package is not None else None,
+        })  # fmt: skip
+    return rows
 
 
 def _role(deployment: Deployment | None, release: Release) -> str:

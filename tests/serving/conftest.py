@@ -1,9 +1,13 @@
 """The world of the evaluation tests: a project with a base model, a fine-tuned one and their people; and deployments of
 that model."""
 
+import inspect
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.evaluation.conftest import world as world
+from tests.serving import event_loop
 from tests.shared_rows import shared_fixture
 
 if TYPE_CHECKING:
@@ -42,3 +46,13 @@ def shadow(world: "World", deployment: "Deployment") -> "Deployment":
     from tests.serving.rollouts.rows import add_candidate
 
     return add_candidate(world, stage="shadow")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Runs tests that are coroutines."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    event_loop.run(pyfuncitem.obj(**arguments))
+    return True

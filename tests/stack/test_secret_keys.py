@@ -11,7 +11,7 @@ from django.test import Client
 
 from labeling.integrations import deliveries
 from labeling.models import Webhook
-from serving.gateway import passes
+from serving.gateway.tokens import Pass, issue_pass, verify_pass
 from serving.replicas import addresses
 from slmstudio.accounts.secret_keys import all_keys, require_strong_keys
 from slmstudio.env import EnvError
@@ -80,9 +80,9 @@ def test_sessions_survive_a_rotation(db: None, rotate: Any, settings: Any) -> No
 
 
 def test_passes_survive_a_rotation(rotate: Any) -> None:
-    text = passes.issue("invoices")
+    text = issue_pass("invoices")
     rotate()
-    assert passes.verify(text) == passes.Pass("invoices")
+    assert verify_pass(text) == Pass("invoices")
 
 
 def test_webhook_secrets_survive_rotations(rotate: Any, settings: Any) -> None:

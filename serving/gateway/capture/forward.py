@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import hashlib
-import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -16,10 +15,9 @@ from serving.gateway.capture import exchange
 from serving.gateway.capture.exchange import Asked, ModelResponse
 from serving.gateway.capture.upstream import response_headers
 from serving.gateway.intake.bodies import SMALL
-from serving.gateway.limits.rate_limits import Reservation
-from serving.gateway.pipeline import CLIENT_CLOSED, ExtractionRequest, Responder, Source
-from serving.gateway.problems import Problem
-from serving.gateway.request_log import LogEntry, now
+from serving.gateway.limits import Reservation
+from serving.gateway.pipeline import CLIENT_CLOSED, ExtractionRequest, Responder, Source, log_row, milliseconds_since
+from serving.gateway.problems import GatewayProblem
 from serving.gateway.routes import Route
 from slmstudio.contract.output_json import extract_json
 
@@ -37,71 +35,56 @@ _TOO_LONG = ("context_length_exceeded", "string_above_max_length")
 
 @dataclass
 class Forwarded:
-    """A request on its way: what is asked, the row of the log, and when it was sent."""
+    """A request on its way: what is asked, the stage of its row, and when it was sent. The row has a stage only where
+    the split of the traffic could have chosen the candidate."""
 
     responder: Responder
     route: Route
     extraction: ExtractionRequest
     asked: Asked
     path: str
-    entry: LogEntry
+    stage: str
     is_logged: bool = False
     sent: float = 0.0
     #: against the budgets, until it is logged
     reserved: Reservation | None = None
 
-    @classmethod
-    def of(
-        cls, responder: Responder, route: Route, extraction: ExtractionRequest, asked: Asked, path: str
-    ) -> "Forwarded":
-        """The row has the stage only where the split of the traffic could have chosen the candidate."""
-        assert route.stable is not None
-        entry = LogEntry(
-            id=extraction.id, created_at=now(), project_id=route.project_id, protocol=extraction.protocol,
-            token_id=extraction.token_id, key_sha256=extraction.key_sha256, caller=extraction.caller,
-            release_id=route.stable.id, source=Source.STABLE, stage=route.stage if asked.is_document else "",
-        )  # fmt: skip
-        return cls(responder, route, extraction, asked, path, entry)
-
     def log(self, status: int, response: ModelResponse, *, code: str = "") -> None:
-        """Writes the row, once. Raises Problem 503 where the row of an answer cannot be stored."""
+        """Writes the row, once. Raises GatewayProblem 503 where the row of an answer cannot be stored."""
         if self.is_logged:
             return
         self.is_logged = True
-        entry, keeps = self.entry, bool(self.route.retention_days)
-        entry.status, entry.code = status, code or _code(status, response)
-        entry.prompt_tokens, entry.output_tokens = response.prompt_tokens, response.output_tokens
-        entry.model_ms = round((time.perf_counter() - self.sent) * 1000, 2) if self.sent else 0.0
+        assert self.route.stable is not None
+        valid, raw = None, ""
         if status == 200 and self.asked.is_document and response.content is not None:
-            entry.valid = _is_valid(self.route, response)
+            raw = extract_json(response.content)[1]
+            cut_off = response.finish_reason == "length"
+            valid = classify_output(self.route.stable.schema, raw, truncated=cut_off)[0] == ResponseStatus.VALID
+        row = log_row(
+            self.route, self.extraction, release_id=self.route.stable.id, source=Source.STABLE, stage=self.stage,
+            status=status, code=code or _code(status, response), valid=valid, prompt_tokens=response.prompt_tokens,
+            output_tokens=response.output_tokens, model_ms=milliseconds_since(self.sent) if self.sent else 0.0,
+        )  # fmt: skip
         # The content of requests that the external model does not authorize is not stored.
-        if keeps and status not in (401, 403, CLIENT_CLOSED):
-            entry.text, entry.output = self.asked.text, response.content or ""
-            entry.exchange = exchange.stored(self.path, self.asked, response)
+        if self.route.retention_days and status not in (401, 403, CLIENT_CLOSED):
+            row |= {
+                "text": self.asked.text, "output": response.content or "",
+                "exchange": exchange.stored(self.path, self.asked, response),
+            }  # fmt: skip
         try:
-            self.responder.write(entry, self.extraction)
-        except Problem:
+            self.responder.write(row, self.extraction)
+        except GatewayProblem:
             self.finish(answered=False)
             raise
         self.finish(answered=status == 200)
         if self.asked.is_document and (status == 200 or status >= 500):
-            valid = extract_json(response.content)[1] if entry.valid and response.content is not None else ""
-            self.responder.repeat(self.route, self.extraction, entry, raw=valid)
+            self.responder.repeat(self.route, self.extraction, row, raw=raw if valid else "")
 
     def finish(self, *, answered: bool) -> None:
         """Counts its tokens, once; a request without an answer is given back to the budgets."""
         if self.reserved is not None:
             self.reserved.finish(answered=answered, tokens=self.extraction.used_tokens)
             self.reserved = None
-
-
-def _is_valid(route: Route, response: ModelResponse) -> bool:
-    assert route.stable is not None
-    assert response.content is not None
-    _, output = extract_json(response.content)
-    cut_off = response.finish_reason == "length"
-    outcome, _ = classify_output(route.stable.schema, output, truncated=cut_off)
-    return outcome == ResponseStatus.VALID
 
 
 def _code(status: int, response: ModelResponse) -> str:
@@ -116,13 +99,13 @@ def key_of(text: str, body: bytes) -> str:
 
 
 async def whole(work: Forwarded, upstream: aiohttp.ClientResponse) -> Response:
-    """The response with its whole body, as it came. Raises Problem 502 or 504."""
+    """The response with its whole body, as it came. Raises GatewayProblem 502 or 504."""
     try:
         body = await _read(upstream)
     except TimeoutError:
-        raise Problem(504, "timeout", "The external model did not respond in time.") from None
+        raise GatewayProblem(504, "timeout", "The external model did not respond in time.") from None
     except (aiohttp.ClientError, OSError) as error:
-        raise Problem(502, "broken", "The connection to the external model was lost.") from error
+        raise GatewayProblem(502, "broken", "The connection to the external model was lost.") from error
     finally:
         upstream.release()
     work.log(upstream.status, await _understood(body, is_stream=False))
@@ -136,7 +119,7 @@ async def _read(upstream: aiohttp.ClientResponse) -> bytes:
         if len(received) > MAX_ANSWER:
             upstream.close()
             size = MAX_ANSWER // 2**20
-            raise Problem(502, "answer_too_large", f"The external model's answer is larger than {size} MB.")
+            raise GatewayProblem(502, "answer_too_large", f"The external model's answer is larger than {size} MB.")
     return bytes(received)
 
 
@@ -186,12 +169,12 @@ class Relayed(_Unchanged):
         finally:
             gone.cancel()
             self._upstream.close()
-            with contextlib.suppress(Problem):
+            with contextlib.suppress(GatewayProblem):
                 self._work.log(CLIENT_CLOSED, ModelResponse(), code="client_closed")
 
     async def _send(self, send: Send) -> None:
-        """Raises ConnectionError where the external model breaks off, and Problem where the row cannot be stored: the
-        server then closes the connection, and the caller notices that the stream is not complete."""
+        """Raises ConnectionError where the external model breaks off, and GatewayProblem where the row cannot be
+        stored: the server then closes the connection, and the caller notices that the stream is not complete."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         kept = bytearray()
         try:
@@ -219,6 +202,3 @@ async def _disconnected(receive: Receive) -> None:
 def is_stream(upstream: aiohttp.ClientResponse) -> bool:
     """Whether a response is to be sent on piece by piece."""
     return upstream.headers.get("content-type", "").partition(";")[0].strip().lower() == "text/event-stream"
-
-
-__all__ = ["REQUEST_ID", "Forwarded", "Relayed", "is_stream", "key_of", "whole"]

@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from labeling.integrations.tokens import PREFIX
-from serving.budgets.limits import NO_LIMITS, Limits
-from serving.captures.keys import key_sha256
+from serving.budgets.usage import NO_LIMITS
+from serving.captures.services import key_sha256
 from serving.gateway import chat_completions
 from serving.gateway.capture import exchange, forward
 from serving.gateway.capture.exchange import Asked
@@ -25,10 +25,10 @@ from serving.gateway.context import Gateway
 from serving.gateway.idempotency import HEADER
 from serving.gateway.intake.bodies import HungUp, check_length, unless_disconnected
 from serving.gateway.pipeline import CLIENT_CLOSED, ExtractionRequest
-from serving.gateway.problems import Problem
+from serving.gateway.problems import GatewayProblem
 from serving.gateway.routes import Route
 from serving.gateway.tokens import Caller
-from serving.models import Capture
+from serving.models import Budget, Capture
 
 logger = logging.getLogger(__name__)
 PROTOCOL = "capture"
@@ -49,19 +49,19 @@ class _Asking:
         return self.caller.token_id if self.caller is not None else None
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> Budget:
         return self.caller.limits if self.caller is not None else NO_LIMITS
 
 
 async def capture(request: Request, gateway: Gateway, request_id: str) -> Response:
-    """Forwards or answers a request. Raises Problem."""
+    """Forwards or answers a request. Raises GatewayProblem."""
     slug, path = request.path_params["slug"], request.path_params["path"].removesuffix("/")
     route = gateway.table.get(slug)
     if route is None or not route.capture:
-        raise Problem(404, "not_captured", "Requests are not forwarded for this project.")
+        raise GatewayProblem(404, "not_captured", "Requests are not forwarded for this project.")
     who = await _asking(request, gateway, route)
     if not (request.method == "POST" and path in POSTS) and not (request.method == "GET" and _is_models(path)):
-        raise Problem(404, "address", "This URL is not forwarded.")
+        raise GatewayProblem(404, "address", "This URL is not forwarded.")
 
     def understood(raw: bytes) -> tuple[bytes, Asked, ExtractionRequest]:
         asked = exchange.asked(path, raw) if raw else Asked()
@@ -84,7 +84,7 @@ async def capture(request: Request, gateway: Gateway, request_id: str) -> Respon
 
 
 async def _asking(request: Request, gateway: Gateway, route: Route) -> _Asking:
-    """Raises Problem 401, 403, 404 or 429.
+    """Raises GatewayProblem 401, 403, 404 or 429.
 
     A key that is not registered costs its caller's project nothing: neither a query nor a count.
     """
@@ -94,10 +94,10 @@ async def _asking(request: Request, gateway: Gateway, route: Route) -> _Asking:
     if route.capture != Capture.OWN_KEY or key.startswith(PREFIX):
         return _Asking(await gateway.authorize(request, route.slug))
     if not own:
-        raise Problem(401, "no_token", "Send a token, or a registered key for the external model.")
+        raise GatewayProblem(401, "no_token", "Send a token, or a registered key for the external model.")
     sha256 = key_sha256(route.project_id, own)
     if sha256 not in route.caller_keys:
-        raise Problem(401, "invalid_token", "The key is not registered for this project. Send a token.")
+        raise GatewayProblem(401, "invalid_token", "The key is not registered for this project. Send a token.")
     gateway.limits.count(f"key:{sha256[:16]}")
     gateway.enter(request, route.slug)
     return _Asking(None, own)
@@ -116,7 +116,9 @@ def _is_answered_here(route: Route, extraction: ExtractionRequest, asked: Asked,
     if asked.is_document and path == exchange.CHAT:
         return True
     if route.stable is None or route.stable.external is None:
-        raise Problem(422, "field", "This model takes exactly one document, in a user message.", field="messages")
+        raise GatewayProblem(
+            422, "field", "This model takes exactly one document, in a user message.", field="messages"
+        )
     return False
 
 
@@ -126,14 +128,13 @@ async def _forward(
 ) -> Response:  # fmt: skip
     external = route.stable.external if route.stable is not None else None
     if external is None:
-        raise Problem(404, "not_deployed", "No external model of this project is deployed.")
+        raise GatewayProblem(404, "not_deployed", "No external model of this project is deployed.")
     if external.config is None:
-        raise Problem(503, "endpoint", f"{external.name} cannot be called: {external.problem}")
+        raise GatewayProblem(503, "endpoint", f"{external.name} cannot be called: {external.problem}")
     # The small model could have been chosen, but may not answer this caller or this request yet.
     _, is_candidate = route.choose(extraction.split_sha256(route))
-    work = Forwarded.of(gateway.responder, route, extraction, asked, path)
-    if is_candidate:
-        work.entry.stage = ""
+    stage = route.stage if asked.is_document and not is_candidate else ""
+    work = Forwarded(gateway.responder, route, extraction, asked, path, stage)
     if request.method == "POST":
         work.reserved = await gateway.reserve(route, extraction)
     key = None if who.own_key else external.config.key
@@ -142,7 +143,7 @@ async def _forward(
             response = await unless_disconnected(
                 request, _ask(gateway.upstream, request, external.config.url, path, raw, key, work)
             )
-        except Problem as problem:
+        except GatewayProblem as problem:
             if request.method == "POST":
                 work.log(problem.status, exchange.ModelResponse(), code=problem.code)
                 problem.is_logged = True

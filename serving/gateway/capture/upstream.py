@@ -12,7 +12,7 @@ import yarl
 from aiohttp.abc import AbstractResolver, ResolveResult
 from multidict import CIMultiDict
 
-from serving.gateway.problems import Problem
+from serving.gateway.problems import GatewayProblem
 from slmstudio.errors import Refused
 from slmstudio.web import outbound
 
@@ -72,8 +72,8 @@ class Upstream:
         ``key``: sent instead of the caller's ("": none); None sends the caller's own.
 
         Raises:
-            Problem: 404 for an address that is not below ``base``, 502 where there is no connection, 504 where it
-                takes too long.
+            GatewayProblem: 404 for an address that is not below ``base``, 502 where there is no connection, 504 where
+                it takes too long.
         """
         host = urlsplit(base).hostname or ""
         try:
@@ -84,11 +84,11 @@ class Upstream:
                 allow_redirects=False,
             )  # fmt: skip
         except Refused as error:
-            raise Problem(502, "unreachable", error.message) from error
+            raise GatewayProblem(502, "unreachable", error.message) from error
         except TimeoutError:
-            raise Problem(504, "timeout", "The external model did not respond in time.") from None
+            raise GatewayProblem(504, "timeout", "The external model did not respond in time.") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise Problem(502, "unreachable", "The external model cannot be reached.") from error
+            raise GatewayProblem(502, "unreachable", "The external model cannot be reached.") from error
 
     def _sessions(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -112,7 +112,7 @@ def address(base: str, path: str, query: str) -> yarl.URL:
     """The address below ``base``, sent exactly as it was checked. ``query``: as the caller wrote it.
 
     Raises:
-        Problem: 404: the path leads out of ``base``, however often it is decoded and by whichever program.
+        GatewayProblem: 404: the path leads out of ``base``, however often it is decoded and by whichever program.
     """
     root = yarl.URL(base.rstrip("/") + "/")
     query = quote(query, safe="/?:@!$&'()*+,;=-._~%[]")
@@ -122,7 +122,7 @@ def address(base: str, path: str, query: str) -> yarl.URL:
         decoded = once
     inside = posixpath.normpath(decoded.replace("\\", "/")).startswith(unquote(root.raw_path))
     if not (inside and target.raw_path.startswith(root.raw_path) and target.host == root.host):
-        raise Problem(404, "address", "This URL is not forwarded.")
+        raise GatewayProblem(404, "address", "This URL is not forwarded.")
     return target
 
 

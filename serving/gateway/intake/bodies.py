@@ -16,7 +16,7 @@ from django.conf import settings
 from starlette.requests import ClientDisconnect, Request
 
 from serving.gateway.intake import json_check
-from serving.gateway.problems import Problem
+from serving.gateway.problems import GatewayProblem
 from serving.replicas.protocol import MAX_TEXT
 
 T = TypeVar("T")
@@ -41,11 +41,11 @@ class BodyReader:
         """The JSON object of a request. ``parse``: raises ValueError for what is no JSON.
 
         Raises:
-            Problem: 408, 413, 415 or 400, by what is wrong with it.
+            GatewayProblem: 408, 413, 415 or 400, by what is wrong with it.
             ClientDisconnect: the caller hung up.
         """
         if kind_of(request) != "application/json":
-            raise Problem(415, "content_type", "Send application/json.")
+            raise GatewayProblem(415, "content_type", "Send application/json.")
 
         def parsed(body: bytes) -> Any:
             json_check.check(body)
@@ -54,17 +54,17 @@ class BodyReader:
         try:
             value = await self.read(request, owner, parsed)
         except json_check.TooComplex as error:
-            raise Problem(413, "too_large", f"The body cannot be read: {error}.") from error
+            raise GatewayProblem(413, "too_large", f"The body cannot be read: {error}.") from error
         except (ValueError, RecursionError) as error:
-            raise Problem(400, "invalid_json", f"The body is not valid JSON: {error}.") from error
+            raise GatewayProblem(400, "invalid_json", f"The body is not valid JSON: {error}.") from error
         if not isinstance(value, dict):
-            raise Problem(400, "invalid_json", "The body must be a JSON object.")
+            raise GatewayProblem(400, "invalid_json", "The body must be a JSON object.")
         return value
 
     async def read(self, request: Request, owner: str, work: Callable[[bytes], T]) -> T:
         """What ``work`` makes of a body; in a thread, where it is not small.
 
-        Raises Problem 408 or 413, ClientDisconnect, and what ``work`` raises.
+        Raises GatewayProblem 408 or 413, ClientDisconnect, and what ``work`` raises.
         """
         async with self._body(request, owner) as body:
             if len(body) <= SMALL:
@@ -94,7 +94,7 @@ class BodyReader:
                             place = self._places.setdefault(owner, asyncio.Semaphore(PLACES))
                             await self._wait(stack, place, deadline)
             except TimeoutError:
-                raise Problem(408, "slow_body", f"The body did not arrive within {BODY_SECONDS:g} s.") from None
+                raise GatewayProblem(408, "slow_body", f"The body did not arrive within {BODY_SECONDS:g} s.") from None
             yield bytes(received)
 
     @staticmethod
@@ -111,10 +111,10 @@ class BodyReader:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def too_large() -> Problem:
+def too_large() -> GatewayProblem:
     """413 with the limit."""
     limit = int(settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0)
-    return Problem(413, "too_large", f"A body can be at most {limit // 2**20} MB.")
+    return GatewayProblem(413, "too_large", f"A body can be at most {limit // 2**20} MB.")
 
 
 def kind_of(request: Request) -> str:
@@ -123,22 +123,23 @@ def kind_of(request: Request) -> str:
 
 
 def text_field(value: dict[str, Any], name: str) -> str:
-    """A document in a body. Raises Problem 422 where it is missing, empty, or no text, 413 where it is too long."""
+    """A document in a body. Raises GatewayProblem 422 where it is missing, empty, or no text, 413 where it is too
+    long."""
     text = value.get(name)
     if not isinstance(text, str):
-        raise Problem(422, "field", f"{name} must be a string.", field=name)
+        raise GatewayProblem(422, "field", f"{name} must be a string.", field=name)
     if not text.strip():
-        raise Problem(422, "field", f"{name} is empty.", field=name)
+        raise GatewayProblem(422, "field", f"{name} is empty.", field=name)
     if "\0" in text:
-        raise Problem(422, "field", f"{name} contains a NUL character.", field=name)
+        raise GatewayProblem(422, "field", f"{name} contains a NUL character.", field=name)
     check_length(text)
     return text
 
 
 def check_length(text: str) -> None:
-    """Raises Problem 413 for a document that is longer than any replica takes."""
+    """Raises GatewayProblem 413 for a document that is longer than any replica takes."""
     if len(text) > MAX_TEXT:
-        raise Problem(413, "too_long", f"A document can have at most {MAX_TEXT:,} characters.")
+        raise GatewayProblem(413, "too_long", f"A document can have at most {MAX_TEXT:,} characters.")
 
 
 class HungUp(Exception):
@@ -154,7 +155,7 @@ async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) ->
         if answering.done():
             return answering.result()
         answering.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Problem):
+        with contextlib.suppress(asyncio.CancelledError, GatewayProblem):
             await answering
         raise HungUp
     finally:

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from serving.gateway.problems import Problem
+from serving.gateway.problems import GatewayProblem, unavailable
 from slmstudio.server.processes import open_files_limit
 from slmstudio.web.addresses import address_of, is_trusted_proxy, network_of
 
@@ -239,7 +239,7 @@ class Connection(HttpToolsProtocol):
         }  # fmt: skip
         return phase in limits and now - self._since > limits[phase]
 
-    def _problem(self) -> Problem | None:
+    def _problem(self) -> GatewayProblem | None:
         """Why there is no room for the request whose header has arrived. Health checks are always answered."""
         if self._is_proxy and (client := self._forwarded()):
             self.scope["client"] = (client, 0)
@@ -250,17 +250,12 @@ class Connection(HttpToolsProtocol):
         if self.url.partition(b"?")[0] == _HEALTH:
             return None
         if number > MAX_PER_ADDRESS:
-            return Problem(
+            return GatewayProblem(
                 429, "connections", f"More than {MAX_PER_ADDRESS:,} concurrent requests from one address.",
                 headers={"Retry-After": "1"},
             )  # fmt: skip
         if self._open.are_too_many:
-            return Problem(
-                503,
-                "connections",
-                "Too many requests are being answered. Try again later.",
-                headers={"Retry-After": "1"},
-            )
+            return unavailable("connections", "Too many requests are being answered. Try again later.", seconds=1)
         return None
 
     def _forwarded(self) -> str:

@@ -7,12 +7,12 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from evaluation.models import Endpoint, GateReport
+from labeling.management.users import member_who_may
 from labeling.models import Project
 from serving.deployments import queries, services
 from serving.deployments.snippets import capture_url
-from serving.management.users import member_who_deploys
 from serving.models import Capture, Deployment, Stage
-from slmstudio.access import Forbidden
+from slmstudio.access import Action, Forbidden
 from slmstudio.errors import Refused
 
 POLL_SECONDS = 1.0
@@ -48,7 +48,7 @@ class Command(BaseCommand):
         report = GateReport.objects.filter(project=project, number=options["report"]).first()
         if report is None:
             raise CommandError(f"There is no gate report {options['report']} in {project.slug}.")
-        user = member_who_deploys(project, options["user"])
+        user = member_who_may(project, options["user"], Action.DEPLOY)
         try:
             deployment = services.deploy(
                 project=project, user=user, stage=options["stage"], report=report,
@@ -66,7 +66,7 @@ class Command(BaseCommand):
         endpoint = Endpoint.objects.in_use(project).filter(name=options["endpoint"]).first()
         if endpoint is None:
             raise CommandError(f"There is no endpoint {options['endpoint']!r} in {project.slug}.")
-        user = member_who_deploys(project, options["user"])
+        user = member_who_may(project, options["user"], Action.DEPLOY)
         try:
             services.deploy_endpoint(project=project, user=user, endpoint=endpoint, capture=options["capture"])
         except (Refused, Forbidden) as error:
@@ -80,9 +80,10 @@ class Command(BaseCommand):
         release = deployment.candidate
         while True:
             deployment = queries.find(project) or deployment
-            if release is None or release.pk not in [one.pk for one in deployment.serving]:
+            if release is None or release not in deployment.serving:
                 raise CommandError("The candidate was removed before it answered.")
-            status = queries.status_of(deployment, next(one for one in deployment.serving if one.pk == release.pk))
+            serving = next(other for other in deployment.serving if other == release)
+            status = queries.status_of(deployment, serving)
             assert status is not None
             state, label = status.state
             line = f"{label}: {status.error}" if status.error else label

@@ -85,15 +85,15 @@ def _done(path: Path) -> set[str]:
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
         path.write_text(whole, encoding="utf-8")
-    found = [json.loads(line) for line in whole.splitlines()]
-    kept = [row for row in found if not row["error"]]
-    if len(kept) != len(found):  # documents without an output are sent again
+    rows = [json.loads(line) for line in whole.splitlines()]
+    kept = [row for row in rows if not row["error"]]
+    if len(kept) != len(rows):  # documents without an output are sent again
         path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept), encoding="utf-8")
     return {str(row["id"]) for row in kept}
 
 
 def _answer(slug: str, row: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    failed: dict[str, Any] = {
         "id": row["id"], "raw": "", "finish_reason": "error", "latency_ms": 0.0, "prompt_tokens": 0, "output_tokens": 0,
         "error": "",
     }  # fmt: skip
@@ -101,13 +101,13 @@ def _answer(slug: str, row: dict[str, Any]) -> dict[str, Any]:
         response = gateway_client.send(slug=slug, text=row["text"], page=row["page"])
         value = loads(response.text)
     except (httpx.HTTPError, JsonError) as error:
-        return {**found, "error": f"The gateway does not respond: {error}"}
+        return {**failed, "error": f"The gateway does not respond: {error}"}
     if response.status_code != 200:
-        return {**found, "error": str(value.get("detail", response.status_code))}
+        return {**failed, "error": str(value.get("detail", response.status_code))}
     name = value.get("unwrapped")  # evaluations score the object around the document
     output = {name: value["output"]} if name else value["output"]
     return {
-        **found, "raw": dumps(output), "finish_reason": "stop",
+        **failed, "raw": dumps(output), "finish_reason": "stop",
         "latency_ms": float(value["latency_ms"]["total"]),
         "prompt_tokens": value["usage"]["prompt_tokens"], "output_tokens": value["usage"]["output_tokens"],
         "request_id": value["request_id"], "version": value["version"],

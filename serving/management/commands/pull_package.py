@@ -35,7 +35,7 @@ class Command(BaseCommand):
                 raise CommandError("There is no such package, or it is not built yet.")
             target, sha256 = local_path(package.folder_key), package.sha256
         try:
-            found = exchange.pull(options["place"], target, sha256=sha256)
+            pulled = exchange.pull(options["place"], target, sha256=sha256)
         except Refused as refused:
             raise CommandError(refused.message) from refused
-        self.stdout.write(f"{found} is in {target}")
+        self.stdout.write(f"{pulled} is in {target}")

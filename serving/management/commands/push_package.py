@@ -27,7 +27,7 @@ class Command(BaseCommand):
         package = rows.filter(number=options["package"]).first() if options["package"] else rows.first()
         if package is None or not package.is_ready:
             raise CommandError("There is no such package, or it is not built yet.")
-        files = [str(one["path"]) for one in package.files]
+        files = [str(entry["path"]) for entry in package.files]
         try:
             address = exchange.push(
                 local_path(package.folder_key), options["place"], files=files, private=not options["public"],

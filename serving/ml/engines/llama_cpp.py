@@ -6,7 +6,6 @@ against it: where a grammar does not compile, llama.cpp continues without it and
 
 import asyncio
 import contextlib
-import json
 import math
 import os
 import secrets
@@ -15,20 +14,25 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
-from evaluation.inference.confidence import first_tokens, per_field
 from evaluation.ml.prompts import PromptBuilder
-from serving.ml.engines.slots import Slots, Turn, prepare, violates
+from serving.ml.engines.engine import (
+    DEFAULT_CONTEXT,
+    Slots,
+    Turn,
+    compact_grammar,
+    field_confidence,
+    prepare,
+    violates,
+)
+from serving.ml.engines.http import ModelServer, ServerError
+from serving.packages.spec import ServeSpec
 from serving.replicas.protocol import Confidence, ModelOutput
+from slmstudio.contract.decoding.grammar import exceeds_optional_limit
 from slmstudio.errors import Refused
 from slmstudio.workers.hardware import allowed_cores
-from training.ml.data.encoder import Encoder
 from training.ml.llama_cpp.gguf import check_file
 from training.ml.llama_cpp.runtime import stdout_to_stderr
 
-#: tokens of a request where the model does not say how many it knows
-DEFAULT_CONTEXT = 4096
 #: of speculation: tokens that have to match, and tokens of a draft
 _NGRAM, _DRAFT = 3, 8
 
@@ -36,10 +40,13 @@ _NGRAM, _DRAFT = 3, 8
 class LlamaCppEngine:
     """Answers with a GGUF file. ``slots``: concurrent documents."""
 
-    def __init__(self, file: Path, builder: PromptBuilder, encoder: Encoder, *, slots: int) -> None:
-        self._file = file
-        self._builder = builder
-        self._encoder = encoder
+    def __init__(self, folder: Path, spec: ServeSpec, builder: PromptBuilder, *, slots: int = 1) -> None:
+        if spec.mode != "free" and exceeds_optional_limit(builder.schema.schema):
+            raise Refused(
+                "llama.cpp does not support that many optional fields. Serve the weights instead.", code="schema"
+            )
+        self._file = folder / spec.gguf
+        self._builder, self._encoder = builder, builder.encoder
         self._number = slots
         self._slots = Slots(slots)
         #: keeps the instruction and the few-shot examples, which all prompts start with, in the cache of a slot
@@ -48,8 +55,8 @@ class LlamaCppEngine:
         self.speculate = False
         self._key = secrets.token_urlsafe(16)
         self._folder = tempfile.TemporaryDirectory(prefix="slm-llama-")
-        self._server: Any = None
-        self._client: aiohttp.ClientSession | None = None
+        self._llama: Any = None
+        self._server: ModelServer | None = None
 
     @property
     def version(self) -> str:
@@ -57,13 +64,9 @@ class LlamaCppEngine:
 
     async def start(self) -> None:
         check_file(self._file)
-        socket = str(Path(self._folder.name) / "llama.sock")
-        self._server = await asyncio.to_thread(self._load, socket)
-        self._client = aiohttp.ClientSession(
-            connector=aiohttp.UnixConnector(socket, limit=self._number + 2),
-            headers={"Authorization": f"Bearer {self._key}"},
-            timeout=aiohttp.ClientTimeout(total=None),
-        )
+        socket = Path(self._folder.name) / "llama.sock"
+        self._llama = await asyncio.to_thread(self._load, str(socket))
+        self._server = ModelServer("http://llama", key=self._key, socket=socket)
 
     def _load(self, socket: str) -> Any:
         import xllamacpp
@@ -95,8 +98,8 @@ class LlamaCppEngine:
         limit = self._builder.max_output_tokens(prompt)
         try:
             response = await self._complete(prompt, limit, n_probs=2, return_tokens=True, **constraint)
-        except (aiohttp.ClientError, OSError) as error:
-            return turn.failed("engine", f"llama.cpp does not respond: {error}")
+        except ServerError as error:
+            return turn.failed("engine", f"llama.cpp: {error}")
         return await asyncio.to_thread(self._read, response, grammar, len(prompt), turn)
 
     def _read(self, response: dict[str, Any], grammar: str, prompt: int, turn: Turn) -> ModelOutput:
@@ -112,55 +115,43 @@ class LlamaCppEngine:
     def _confidence(self, raw: str, probabilities: list[dict[str, Any]]) -> Confidence:
         tokens = [int(token["id"]) for token in probabilities]
         ends = [len(self._encoder.decode(tokens[: count + 1])) for count in range(len(tokens))]
-        fields = per_field(raw, ends, [float(token["logprob"]) for token in probabilities])
-        first = first_tokens(raw, ends)
-        return {
-            path: (round(field.minimum, 4), round(field.mean, 4), round(_margin(probabilities[first[path]]), 4))
-            for path, field in fields.items()
-        }
+        # A more probable token than the written one was excluded by the grammar.
+        others = [
+            max(
+                (float(other["logprob"]) for other in token.get("top_logprobs") or () if other["id"] != token["id"]),
+                default=-math.inf,
+            )
+            for token in probabilities
+        ]
+        return field_confidence(raw, ends, [float(token["logprob"]) for token in probabilities], others)
 
     async def answer_prompt(self, prompt: str, schema: str, tokens: int) -> str:
-        # Compact JSON: free white space would let a weak model write nothing else.
-        compact = {**json.loads(schema), "x-guidance": {"whitespace_flexible": False}}
-        grammar = f"%llguidance {{}}\nstart: %json {json.dumps(compact)}"
-        response = await self._complete(prompt, tokens, grammar=grammar)
-        return str(response["content"])
+        return str((await self._complete(prompt, tokens, grammar=compact_grammar(schema)))["content"])
 
     async def _complete(self, prompt: str | list[int], limit: int, **more: Any) -> dict[str, Any]:
-        assert self._client is not None, "the engine is not started"
         body = {
             "prompt": prompt, "n_predict": limit, "temperature": 0.0, "top_k": 1, "cache_prompt": self.cache_prompt,
             "seed": 1,
             **more,
         }  # fmt: skip
-        async with self._client.post("http://llama/completion", json=body) as response:
-            response.raise_for_status()
-            answer: dict[str, Any] = await response.json()
-            return answer
+        return await self._asked().post("/completion", body)
+
+    def _asked(self) -> ModelServer:
+        assert self._server is not None, "the engine is not started"
+        return self._server
 
     async def tokenize(self, content: str | list[int | str]) -> list[int]:
         """Token ids that llama.cpp reads from a prompt given as text, or as first token ids and text."""
-        assert self._client is not None, "the engine is not started"
         body = {"content": content, "add_special": True, "parse_special": True}
-        async with self._client.post("http://llama/tokenize", json=body) as response:
-            response.raise_for_status()
-            return [int(token) for token in (await response.json())["tokens"]]
+        return [int(token) for token in (await self._asked().post("/tokenize", body))["tokens"]]
 
     async def metrics(self) -> str:
-        assert self._client is not None, "the engine is not started"
-        async with self._client.get("http://llama/metrics") as response:
-            return await response.text()
+        return await self._asked().text("/metrics")
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
-        self._server = None
+        if self._server is not None:
+            await self._server.close()
+        self._llama = None
         with contextlib.suppress(OSError):
             os.unlink(Path(self._folder.name) / "llama.sock")
         self._folder.cleanup()
-
-
-def _margin(token: dict[str, Any]) -> float:
-    """How much more probable a token is than the most probable other one; negative where the grammar excluded that."""
-    others = [float(other["logprob"]) for other in token.get("top_logprobs") or () if other["id"] != token["id"]]
-    return math.exp(min(0.0, float(token["logprob"]))) - math.exp(min(0.0, max(others, default=-math.inf)))

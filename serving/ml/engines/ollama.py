@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.ml.prompts import PromptBuilder
+from serving.ml.engines.engine import DEFAULT_CONTEXT, Slots, Turn, field_confidence
 from serving.ml.engines.http import ModelServer, ServerError
-from serving.ml.engines.slots import Slots, Turn
-from serving.ml.engines.token_confidence import of_ends
-from serving.packages.external_engines import OLLAMA_API_KEY, OLLAMA_URL, urls
+from serving.packages.engines import OLLAMA_API_KEY, OLLAMA_URL, urls
 from serving.packages.spec import ServeSpec
 from serving.replicas.protocol import Confidence, ModelOutput
 from slmstudio.contract.decoding.grammar import decoder_schema
@@ -24,8 +23,6 @@ from slmstudio.contract.json_text import dumps, loads
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import sha256_file
 
-#: tokens of a request where the model does not say how many it knows
-DEFAULT_CONTEXT = 4096
 KEEP_ALIVE = "30m"
 #: words of an error about the length of a prompt
 _TOO_LONG = ("context length", "context_length", "exceeds the context", "input length")
@@ -34,10 +31,9 @@ _TOO_LONG = ("context length", "context_length", "exceeds the context", "input l
 class OllamaEngine:
     """Answers with a GGUF file on an Ollama server. ``slots``: concurrent documents."""
 
-    def __init__(self, file: Path, spec: ServeSpec, builder: PromptBuilder, *, slots: int) -> None:
-        self._file = file
-        self._spec = spec
-        self._builder = builder
+    def __init__(self, folder: Path, spec: ServeSpec, builder: PromptBuilder, *, slots: int = 1) -> None:
+        self._file = folder / spec.gguf
+        self._spec, self._builder = spec, builder
         self._slots = Slots(slots)
         self._server: ModelServer | None = None
         self._version = ""
@@ -166,4 +162,4 @@ def _confidence(raw: str, logprobs: Any) -> Confidence:
         ends.append(len(written.decode(errors="ignore")))
         top = [other for other in token.get("top_logprobs") or () if other.get("token") != token.get("token")]
         others.append(max((float(other["logprob"]) for other in top), default=-math.inf))
-    return of_ends(raw, ends, [float(token["logprob"]) for token in logprobs], others)
+    return field_confidence(raw, ends, [float(token["logprob"]) for token in logprobs], others)

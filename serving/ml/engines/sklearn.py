@@ -5,19 +5,20 @@ from pathlib import Path
 
 from evaluation.ml.classical.answer import TOO_LONG, answer
 from evaluation.ml.classical.model import ClassicalPredictors
-from serving.ml.engines.single_thread import SingleThread
+from serving.ml.engines.engine import SingleThread
+from serving.packages.spec import ServeSpec
 from serving.replicas.protocol import ModelOutput
-from slmstudio.contract.schema.compiled import CompiledSchema
-from training.ml.data.rows import Row
+from training.ml.data.rows import Row, compiled
 
 
 class SklearnEngine:
     """Answers with a classical model; concurrent documents wait for their turn."""
 
-    def __init__(self, folder: Path, schema: CompiledSchema) -> None:
-        self._folder = folder
-        self._schema = schema
+    def __init__(self, folder: Path, spec: ServeSpec, builder: None = None, *, slots: int = 1) -> None:
+        self._folder = folder / spec.model
+        self._schema = compiled(spec.contract)
         self._thread = SingleThread()
+        self.metrics = self._thread.metrics
         self._model: ClassicalPredictors | None = None
 
     @property
@@ -41,9 +42,6 @@ class SklearnEngine:
             code = "too_long" if output.error.startswith(TOO_LONG) else "engine"
             return ModelOutput.failed(code, output.error, queue_ms=queue_ms, model_ms=output.latency_ms)
         return ModelOutput(output.raw, "stop", queue_ms, output.latency_ms, confidence=dict(output.confidence or {}))
-
-    async def metrics(self) -> str:
-        return ""
 
     async def close(self) -> None:
         self._thread.close()

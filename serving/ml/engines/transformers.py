@@ -6,11 +6,11 @@ from typing import Any
 
 from evaluation.ml.generate import Generator
 from evaluation.ml.prompts import PromptBuilder
-from serving.ml.engines.single_thread import SingleThread
+from serving.ml.engines.engine import SingleThread
+from serving.packages.spec import ServeSpec
 from serving.replicas.protocol import ModelOutput
 from slmstudio.contract.decoding import grammar
 from slmstudio.contract.json_text import loads
-from training.ml.data.encoder import Encoder
 from training.ml.data.rows import Row
 from training.ml.decoding.constraint import Grammar
 from training.ml.decoding.decoder import Decoder, Loaded, load
@@ -20,11 +20,11 @@ from training.ml.hardware import device as machine
 class TransformersEngine:
     """Answers with the weights; concurrent documents wait for their turn."""
 
-    def __init__(self, folder: Path, builder: PromptBuilder, encoder: Encoder) -> None:
-        self._folder = folder
-        self._builder = builder
-        self._encoder = encoder
+    def __init__(self, folder: Path, spec: ServeSpec, builder: PromptBuilder, *, slots: int = 1) -> None:
+        self._folder = folder / spec.model
+        self._builder, self._encoder = builder, builder.encoder
         self._thread = SingleThread()
+        self.metrics = self._thread.metrics
         self._loaded: Loaded | None = None
         self._generator: Generator | None = None
 
@@ -73,9 +73,6 @@ class TransformersEngine:
         ids = list(self._encoder.tokenizer(prompt)["input_ids"])
         decoder = Decoder(self._loaded, self._encoder, speculate=False)
         return decoder.answer(lambda: ids, max_new_tokens=tokens, constraint=held.constraint()).text
-
-    async def metrics(self) -> str:
-        return ""
 
     async def close(self) -> None:
         self._thread.close()

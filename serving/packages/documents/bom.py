@@ -1,4 +1,4 @@
-"""The bill of materials of a package: CycloneDX 1.6 with a model card (https://cyclonedx.org/docs/1.6/json/). Pure."""
+"""The bill of materials of a package: CycloneDX 1.6 with a model card (https://cyclonedx.org/docs/1.6/json/)."""
 
 import uuid
 from typing import Any
@@ -12,8 +12,7 @@ _NAMESPACE = uuid.UUID("6f6c3c0e-3a53-4b0c-9d0e-6f1f1c5f7a11")
 
 def bill_of_materials(facts: PackageFacts) -> dict[str, Any]:
     """Model, base model, dataset, libraries and files, with their hashes."""
-    base = [_base_model(facts)] if facts.base_model else []
-    components = [*base, _dataset(facts), *_libraries(facts), *_files(facts)]
+    components = [*_base_model(facts), _dataset(facts), *_libraries(facts), *_files(facts)]
     root = _model(facts)
     return {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
@@ -30,7 +29,7 @@ def bill_of_materials(facts: PackageFacts) -> dict[str, Any]:
 def _model(facts: PackageFacts) -> dict[str, Any]:
     metrics = [
         {
-            "type": metric.name, "value": f"{metric.value:.4f}", "slice": facts.split,
+            "type": metric.name, "value": f"{metric.value:.4f}", "slice": facts.run.split,
             "confidenceInterval": {"lowerBound": f"{metric.low:.4f}", "upperBound": f"{metric.high:.4f}"},
         }
         for metric in facts.metrics
@@ -44,15 +43,15 @@ def _model(facts: PackageFacts) -> dict[str, Any]:
     }
     if not facts.is_classical:
         parameters["architectureFamily"] = "transformer"
-    if facts.architecture:
-        parameters["modelArchitecture"] = facts.architecture
+    if facts.base is not None and facts.base.architecture:
+        parameters["modelArchitecture"] = facts.base.architecture
     limits = ["An output can match the schema and still have wrong values. Verify them."]
     return {
         "type": "machine-learning-model",
         "bom-ref": "model",
         "name": facts.slug,
-        "version": str(facts.number),
-        "description": f"{facts.model}, served with {facts.engine}",
+        "version": str(facts.package.number),
+        "description": f"{facts.run.model_label}, served with {facts.package.engine}",
         **_license(facts),
         "modelCard": {
             "modelParameters": parameters,
@@ -62,20 +61,22 @@ def _model(facts: PackageFacts) -> dict[str, Any]:
     }
 
 
-def _base_model(facts: PackageFacts) -> dict[str, Any]:
-    component = {"type": "machine-learning-model", "bom-ref": "base-model", "name": facts.base_model, **_license(facts)}
+def _base_model(facts: PackageFacts) -> list[dict[str, Any]]:
+    if facts.base is None:
+        return []
+    component = {"type": "machine-learning-model", "bom-ref": "base-model", "name": facts.base.name, **_license(facts)}
     if facts.base_reference:
         component["purl"] = f"pkg:huggingface/{facts.base_reference}"
-    return {**component, **_hashes(facts.base_sha256)}
+    return [{**component, **_hashes(facts.base.sha256)}]
 
 
 def _dataset(facts: PackageFacts) -> dict[str, Any]:
     name = f"{facts.slug} dataset"
     data = {"type": "dataset", "name": name, "description": "frozen documents with gold labels"}
-    version, sha256 = facts.trained_on or facts.dataset, facts.trained_on_sha256 or facts.dataset_sha256
+    version = facts.run.backend.trained_on or facts.run.dataset
     return {
-        "type": "data", "bom-ref": "dataset", "name": name, "version": str(version), "data": [data],
-        **_hashes(sha256),
+        "type": "data", "bom-ref": "dataset", "name": name, "version": str(version.number), "data": [data],
+        **_hashes(version.sha256),
     }  # fmt: skip
 
 

@@ -1,20 +1,22 @@
-"""The README of a package: a model card with the metadata that model hubs read, and how to answer with it. Pure."""
+"""The README of a package: a model card with the metadata that model hubs read, and how to answer with it."""
 
 from typing import Any
 
 from serving.packages.documents.facts import PackageFacts
 from slmstudio.text.formatting import percent, points
-from training.model_cards.card import escaped_line, fenced, front_matter, table
+from training.model_cards.card import body, escaped_line, fenced, front_matter, table
+from training.model_cards.facts import facts_of
 
 
 def text(facts: PackageFacts) -> str:
     """The card as Markdown."""
-    title = f"# {escaped_line(facts.project)}, package {facts.number}"
-    lead = f"{escaped_line(facts.model)} extracts a JSON object of a fixed schema from a document."
+    package, training = facts.package, facts.run.training_run if facts.run.model_version_id else None
+    title = f"# {escaped_line(package.project.name)}, package {package.number}"
+    lead = f"{escaped_line(facts.run.model_label)} extracts a JSON object of a fixed schema from a document."
     parts = [front_matter(_metadata(facts)), title, lead, _usage(facts), _evaluation(facts), _parity(facts)]
     parts.append(_files(facts))
-    if facts.training_card:
-        parts.append("## Training card\n\n" + _lower_headings(facts.training_card))
+    if training is not None:
+        parts.append("## Training card\n\n" + _lower_headings(body(facts_of(training))))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -25,7 +27,8 @@ def _metadata(facts: PackageFacts) -> dict[str, Any]:
         values["license"] = facts.licence.lower()
     if facts.base_reference:
         values["base_model"] = facts.base_reference
-    dataset = {"type": facts.slug, "name": f"{facts.project}, dataset version {facts.dataset}", "split": facts.split}
+    run, name = facts.run, facts.package.project.name
+    dataset = {"type": facts.slug, "name": f"{name}, dataset version {run.dataset.number}", "split": run.split}
     metrics = [{"type": metric.name, "name": metric.title, "value": round(metric.value, 4)} for metric in facts.metrics]
     task = {"type": kind, "name": "structured extraction"}
     if metrics:
@@ -76,7 +79,10 @@ def _evaluation(facts: PackageFacts) -> str:
     rows = []
     for metric in facts.metrics:
         rows.append((metric.title, percent(metric.value), f"{percent(metric.low)} to {percent(metric.high)}"))
-    where = f"Evaluation {facts.evaluation}, {facts.mode}, split {facts.split} of dataset version {facts.dataset}."
+    run = facts.run
+    where = (
+        f"Evaluation {run.number}, {run.get_mode_display()}, split {run.split} of dataset version {run.dataset.number}."
+    )
     return f"{table('Evaluation', ('Metric', 'Value', '95% interval'), rows)}\n\n{where}" if rows else ""
 
 
@@ -84,13 +90,13 @@ def _parity(facts: PackageFacts) -> str:
     parity = facts.parity
     if not parity:
         return ""
-    others = [(label, measured) for label, measured in facts.variants if "accuracy" in measured]
     rows = [
         (
-            label, f"{measured['equal']} of {measured['documents']}", percent(measured["accuracy"]),
-            points(measured["accuracy"] - measured["evaluated_accuracy"]),
+            variant.label, f"{variant.parity['equal']} of {variant.parity['documents']}",
+            percent(variant.parity["accuracy"]), points(variant.difference),
         )
-        for label, measured in others
+        for variant in facts.package.all_variants
+        if variant.difference is not None
     ]  # fmt: skip
     engines = table("", ("Engine", "Outputs equal", "Field accuracy", "Points"), rows) if len(rows) > 1 else ""
     text = (

@@ -1,11 +1,28 @@
-"""What the documents of a package say. Pure."""
+"""What the documents of a package say, read from the database and its folder when it is built."""
 
+import json
+import platform
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
-from serving.packages.spec import PROGRAM
-from slmstudio.storage.hashing import FileEntry
+from django.utils import timezone
+
+from evaluation.inference.classical_spec import EMBEDDINGS_PACKAGE
+from evaluation.inference.model_columns import ClassicalKind
+from evaluation.models import EvalRun
+from serving.models import Package
+from serving.packages.engines import ENGINES
+from serving.packages.spec import FILE, PROGRAM, PROMPT, ServeSpec
+from slmstudio.storage.hashing import FileEntry, folder_manifest
+from training.models import BaseModel
+
+_METRICS = {
+    "field_exact": "Field accuracy", "document_exact": "Exact documents", "schema_valid": "Schema-valid outputs",
+    "hallucinated": "Documents with a hallucinated value",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -19,50 +36,64 @@ class Metric:
     high: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class PackageFacts:
-    """A package. ``prompt``: the contents of prompt.json, None where there is none. ``dataset``: version that it was
-    evaluated on; ``trained_on``: version that it was trained on, 0 for a base model. ``base_model``,
-    ``base_reference``, ``base_sha256``, ``licence``, ``architecture``: "" where unknown, and for a classical model.
-    ``versions``: name of a library -> version that it was built with. ``built_at``: ISO 8601, UTC. ``served_name``: of
-    the model on a server with several. ``variants``: label and parity of each engine.
+    """A package with its spec and files. ``prompt``: the contents of prompt.json, None where there is none. ``base``:
+    its base model; a classical model has none. ``versions``: name of a library -> version that it was built with.
+    ``built_at``: ISO 8601, UTC.
     """
 
-    project: str
-    slug: str
-    number: int
-    engine: str
-    model: str
-    dataset: int
-    dataset_sha256: str
-    evaluation: int
-    split: str
-    mode: str
-    metrics: Sequence[Metric]
-    parity: dict[str, Any]
-    context: int
-    max_output_tokens: int
-    seed: int
-    built_at: str
-    python: str
-    versions: dict[str, str]
+    package: Package
+    serve: ServeSpec
     files: Sequence[FileEntry]
-    trained_on: int = 0
-    trained_on_sha256: str = ""
-    base_model: str = ""
-    base_reference: str = ""
-    base_sha256: str = ""
-    licence: str = ""
-    architecture: str = ""
-    prompt: dict[str, Any] | None = None
-    served_name: str = ""
-    variants: Sequence[tuple[str, dict[str, Any]]] = ()
-    training_card: str = field(default="", repr=False)
+    parity: dict[str, Any]
+    prompt: dict[str, Any] | None
+    base: BaseModel | None
+    versions: dict[str, str]
+    built_at: str
+    python: str = platform.python_version()
+
+    @property
+    def run(self) -> EvalRun:
+        """The evaluation."""
+        return self.package.eval_run
+
+    @property
+    def slug(self) -> str:
+        """Of the project."""
+        return self.package.project.slug
+
+    @property
+    def name(self) -> str:
+        """Its name for other servers."""
+        return f"{self.slug}-{self.package.number}"
+
+    @property
+    def licence(self) -> str:
+        """Of the base model; "" where it is unknown."""
+        return self.base.licence if self.base is not None else ""
+
+    @property
+    def base_reference(self) -> str:
+        """The base model on the hub; "" where it is not there."""
+        if self.base is None:
+            return ""
+        return self.base.reference or (self.base.location if self.base.source == "hub" else "")
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """Of the evaluation."""
+        rates = {name: self.run.scores.get(name) or {} for name in _METRICS}
+        return [
+            Metric(name, _METRICS[name], float(rate["rate"]), float(rate["low"]), float(rate["high"]))
+            for name, rate in rates.items()
+            if rate.get("rate") is not None
+        ]
 
     @property
     def is_classical(self) -> bool:
         """Whether the model is a classical model, which generates no text."""
-        return self.engine == "sklearn"
+        return ENGINES[self.package.engine].loads == "classical"
 
     @property
     def has_program(self) -> bool:
@@ -74,7 +105,20 @@ class PackageFacts:
         """Whether the package has the weights of a language model as well as, or instead of, GGUF files."""
         return not self.is_classical and any(str(entry["path"]).endswith(".safetensors") for entry in self.files)
 
-    @property
-    def name(self) -> str:
-        """Its name for other servers."""
-        return f"{self.slug}-{self.number}"
+
+def facts(package: Package, folder: Path, parity: dict[str, Any]) -> PackageFacts:
+    """What the documents of a package in ``folder`` say."""
+    run, prompt = package.eval_run, folder / PROMPT
+    libraries = [name for variant in package.all_variants for name in ENGINES[variant.engine].libraries]
+    if run.classical is not None and run.classical.kind == ClassicalKind.EMBEDDINGS:
+        libraries += [EMBEDDINGS_PACKAGE, "torch", "transformers", "tokenizers"]
+    return PackageFacts(
+        package=package,
+        serve=ServeSpec.from_yaml((folder / FILE).read_text(encoding="utf-8")),
+        files=folder_manifest(folder),
+        parity=parity,
+        prompt=json.loads(prompt.read_text(encoding="utf-8")) if prompt.exists() else None,
+        base=run.training_run.base_model if run.model_version_id and run.training_run else run.base_model,
+        versions={name: metadata.version(name) for name in libraries},
+        built_at=timezone.now().isoformat(timespec="seconds"),
+    )

@@ -1,12 +1,11 @@
-"""Files that start a package on other servers: Ollama, vLLM, a container. Pure."""
+"""Files that start a package on other servers: Ollama, vLLM, a container."""
 
 import shlex
 
 import yaml
 
 from serving.packages.documents.facts import PackageFacts
-from serving.packages.external_engines import MIN_VLLM, vllm_options
-from serving.packages.spec import REQUIREMENTS
+from serving.packages.engines import MIN_VLLM, REQUIREMENTS, vllm_options
 
 #: the port of the container
 PORT = 8080
@@ -27,9 +26,9 @@ def modelfile(facts: PackageFacts) -> str:
         f'TEMPLATE """{start}{template}"""\n'
         "PARAMETER temperature 0\n"
         "PARAMETER top_k 1\n"
-        f"PARAMETER seed {facts.seed}\n"
-        f"PARAMETER num_ctx {facts.context}\n"
-        f"PARAMETER num_predict {facts.max_output_tokens}\n"
+        f"PARAMETER seed {facts.serve.seed}\n"
+        f"PARAMETER num_ctx {facts.serve.context or 0}\n"
+        f"PARAMETER num_predict {facts.serve.output_tokens.maximum}\n"
     )
 
 
@@ -41,7 +40,8 @@ def _literal(text: str) -> str:
 
 def vllm(facts: PackageFacts) -> str:
     """The command line of vLLM for a package with weights."""
-    options = vllm_options(name=facts.served_name or facts.name, context=facts.context, seed=facts.seed)
+    serve = facts.serve
+    options = vllm_options(name=serve.name or facts.name, context=serve.context, seed=serve.seed)
     return (
         "#!/bin/sh\n"
         f"# vLLM {'.'.join(map(str, MIN_VLLM))} or newer. The studio starts it with the same arguments, or uses this\n"
@@ -82,7 +82,7 @@ def compose(facts: PackageFacts) -> str:
     check = f"import urllib.request; urllib.request.urlopen('http://127.0.0.1:{PORT}/health', timeout=5)"
     service = {
         "build": ".",
-        "image": f"{facts.name}:{facts.number}",
+        "image": f"{facts.name}:{facts.package.number}",
         "ports": [f"127.0.0.1:{PORT}:{PORT}"],
         "environment": {"REPLICA_SECRET": "${REPLICA_SECRET:-}"},
         "read_only": True,

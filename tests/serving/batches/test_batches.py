@@ -12,13 +12,12 @@ from django.utils import timezone
 
 from labeling.integrations import tokens, webhooks
 from labeling.models import WebhookDelivery
-from serving.batches import jobs, lines, sender, services
+from serving.batches import jobs, lines, services
 from serving.deployments import services as deployments
-from serving.gateway import passes
+from serving.gateway.tokens import Pass, verify_pass
 from serving.models import BatchRun, Deployment
 from serving.retention import services as retention
 from slmstudio.errors import Refused
-from slmstudio.runs import supervisor
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path
 from tests.evaluation.factories import World
@@ -94,14 +93,8 @@ def test_bad_lines_cost_only_themselves(world: World, deployed: Deployment, stan
     assert [row.get("error", {}).get("code", "") for row in found] == codes
     assert (found[0]["id"], found[0]["output"]["number"], found[5]["id"]) == ("7", "1", "x")
     assert sorted(stand_in.asked) == ["1", "4", "bad"]
-    [found_pass] = [passes.verify(token) for token in stand_in.tokens]
-    assert found_pass == passes.Pass("invoices", None, is_batch=True)
-
-
-def test_pages_are_sent_as_they_are(world: World, deployed: Deployment, stand_in: Gateway) -> None:
-    page = {"width": 10, "height": 20, "lines": [{"text": "1", "bbox": [0.5, 1, 2.25, 3]}]}
-    batch = run(start(world, {"text": "1", "page": page}, {"text": "2"}))
-    assert (batch.answered, stand_in.pages) == (2, {"1": page, "2": None})
+    [found_pass] = [verify_pass(token) for token in stand_in.tokens]
+    assert found_pass == Pass("invoices", None, is_batch=True)
 
 
 def test_numbers_keep_their_digits(world: World, deployed: Deployment, stand_in: Gateway) -> None:
@@ -136,15 +129,6 @@ def test_other_jobs_have_their_turn(
     assert sorted(stand_in.asked, key=int) == [f"{one}" for one in range(1, 101)]
 
 
-def test_a_stopping_worker_puts_it_back(
-    world: World, deployed: Deployment, stand_in: Gateway, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    batch = start(world, *documents(3))
-    monkeypatch.setattr(supervisor, "stop_requested", lambda: True)
-    batch = run(batch)
-    assert (batch.status, batch.progress_done, batch.attempts_since_restart) == (Status.QUEUED, 0, 0)
-
-
 def test_a_spent_budget_stops_it_until_it_is_resumed(world: World, deployed: Deployment, stand_in: Gateway) -> None:
     def reply(text: str) -> tuple[int, dict[str, Any]]:
         return (429, {"code": "budget", "detail": "It is spent."}) if len(stand_in.asked) > 3 else right(text)
@@ -167,7 +151,7 @@ def test_live_requests_go_first(
     world: World, deployed: Deployment, stand_in: Gateway, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     """One place of the replica stays free, and a busy gateway is asked again."""
-    monkeypatch.setattr(sender, "BUSY_SECONDS", 0.01)
+    monkeypatch.setattr(jobs, "BUSY_SECONDS", 0.01)
     settings.REPLICA_SLOTS = 4
     stand_in.delay = 0.01
     seen: set[str] = set()
@@ -187,8 +171,8 @@ def test_live_requests_go_first(
 def test_it_ends_where_the_model_is_away_for_too_long(
     world: World, deployed: Deployment, stand_in: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender, "AWAY_SECONDS", 0.01)
-    monkeypatch.setattr(sender, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(jobs, "AWAY_SECONDS", 0.01)
+    monkeypatch.setattr(jobs, "PATIENCE_SECONDS", 0.05)
     stand_in.reply = lambda text: (503, {"code": "no_replica", "detail": "The model is not running."})
     batch = run(start(world, *documents(2)))
     assert (batch.status, batch.code, batch.progress_done) == (Status.FAILED, "away", 0)
@@ -197,7 +181,7 @@ def test_it_ends_where_the_model_is_away_for_too_long(
 def test_a_document_that_times_out_twice_is_an_error(
     world: World, deployed: Deployment, stand_in: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender, "AWAY_SECONDS", 0.01)
+    monkeypatch.setattr(jobs, "AWAY_SECONDS", 0.01)
     stand_in.reply = lambda text: (504, {"code": "timeout", "detail": ""}) if text == "1" else right(text)
     batch = run(start(world, *documents(2)))
     assert (batch.status, batch.answered, batch.failed) == (Status.DONE, 1, 1)
@@ -267,12 +251,6 @@ def test_large_inputs_are_rejected(world: World, deployed: Deployment, monkeypat
         with pytest.raises(Refused) as refused:
             start(world, body)
         assert refused.value.code == code
-
-
-def test_nothing_is_started_without_a_deployment(world: World) -> None:
-    with pytest.raises(Refused) as refused:
-        start(world, *documents(1))
-    assert refused.value.code == "not_deployed"
 
 
 def test_webhooks_get_its_end(world: World, deployed: Deployment, stand_in: Gateway, settings: Any) -> None:

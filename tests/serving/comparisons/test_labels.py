@@ -23,7 +23,6 @@ from serving.deployments import gate_certificates
 from serving.deployments import queries as deployment_queries
 from serving.deployments import services as deployment_services
 from serving.models import ComparisonPair, Deployment, RequestLog, TrafficComparison
-from slmstudio.access import Forbidden
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import sha256_text
@@ -206,29 +205,20 @@ def test_families_are_those_of_the_callers(world: World, deployed: Deployment) -
 
 
 def test_the_planner_says_beforehand_how_many(world: World, deployed: Deployment) -> None:
-    assert needed_documents(deployed).differing is None  # type: ignore[union-attr]
+    assert needed_documents(deployed)["differing"] is None  # type: ignore[index]
     traffic(deployed, range(20), wrong={0, 1})
     plan = needed_documents(deployed)
     assert plan is not None
-    assert (plan.available, plan.differing, plan.alpha) == (20, 0.1, alpha_level(1))
-    needed = [number or 10**6 for _, number in plan.by_margin]
+    assert (plan["available"], plan["differing"], plan["alpha"]) == (20, 0.1, alpha_level(1))
+    needed = [number or 10**6 for _, number in plan["by_margin"]]
     assert needed == sorted(needed, reverse=True)
-
-
-@pytest.mark.parametrize("changes", [{"margin": 0.0}, {"margin": 0.6}, {"documents": 0}, {"documents": 6_000}])
-def test_values_out_of_range(world: World, deployed: Deployment, changes: dict[str, Any]) -> None:
-    with pytest.raises(Refused):
-        planned(deployed, world, **changes)
-    with pytest.raises(Forbidden):
-        services.start_labels(deployment=deployed, user=world.annotator, margin=0.05, documents=5)
-    assert not TrafficComparison.objects.exists()
 
 
 def test_the_pages_and_the_files(world: World, deployed: Deployment) -> None:
     traffic(deployed, range(60))
     client = Client()
     client.force_login(world.engineer)
-    assert client.get("/p/invoices/deploy/comparisons/").context["needed"].available == 60
+    assert client.get("/p/invoices/deploy/comparisons/").context["needed"]["available"] == 60
     answer = client.post(
         "/p/invoices/deploy/comparisons/new/shadow/",
         {"margin": "10", "measure": "document", "method": "anytime", "family": "", "documents": "60"},
@@ -284,9 +274,3 @@ def test_the_gate_on_non_inferiority_compares_with_what_is_deployed(world: World
     for page in ("/p/invoices/deploy/", "/p/invoices/deploy/comparisons/", report.get_absolute_url()):
         assert f"gates/{report.number}/" in client.get(page).content.decode(), page
     assert report.production["outputs_sha256"] in client.get(f"{report.get_absolute_url()}report.md").content.decode()
-
-
-def test_an_external_model_that_is_deployed_is_the_production_model(world: World, deployed: Deployment) -> None:
-    found = deployment_queries.production_model(world.project)
-    assert found is not None
-    assert (found.key.name, found.key.url, found.mode) == ("big", "https://example.com/v1", "")

@@ -9,11 +9,10 @@ import pytest
 from serving.confidence.calibration import (
     ENOUGH,
     AnsweredDocument,
-    Calibration,
+    ConfidenceCalibration,
     DocumentRecord,
     FieldRecord,
     JudgedField,
-    Sample,
     calibrate,
     calibration_error,
     cross_fitted,
@@ -23,13 +22,13 @@ from serving.confidence.calibration import (
 )
 
 
-def drawn(number: int, seed: int, *, pattern: str = "total", power: float = 2.0) -> list[Sample]:
+def drawn(number: int, seed: int, *, pattern: str = "total", power: float = 2.0) -> list[JudgedField]:
     """Values whose true probability of being correct is their token probability to a power."""
     rng = random.Random(seed)
     samples = []
-    for count in range(number):
+    for _ in range(number):
         minimum = rng.betavariate(3, 1)
-        samples.append(Sample(pattern, minimum, False, rng.random() < minimum**power, f"d{count}"))
+        samples.append(JudgedField(pattern, minimum, False, rng.random() < minimum**power))
     return samples
 
 
@@ -41,17 +40,9 @@ def test_it_corrects_an_overconfident_model(number: int, tolerance: float) -> No
     assert calibration_error(better) < tolerance
 
 
-@pytest.mark.parametrize("number", [40, ENOUGH, 1_000])
-def test_more_probable_tokens_never_mean_less_confidence(number: int) -> None:
-    calibration = fit(drawn(number, 3))
-    confidences = [calibration.probability("total", place / 100, False) for place in range(101)]
-    assert confidences == sorted(confidences)
-    assert all(0 < confidence < 1 for confidence in confidences)
-
-
 def test_values_and_nulls_are_apart_and_rare_fields_use_all_fields() -> None:
-    samples = drawn(500, 4) + [Sample("note", 0.99, False, False) for _ in range(ENOUGH - 1)]
-    samples += [Sample("total", 0.9, True, number % 2 == 0) for number in range(200)]
+    samples = drawn(500, 4) + [JudgedField("note", 0.99, False, False) for _ in range(ENOUGH - 1)]
+    samples += [JudgedField("total", 0.9, True, number % 2 == 0) for number in range(200)]
     calibration = fit(samples)
     assert set(calibration.fits) == {"", "total", " null", "total null"}
     assert calibration.probability("note", 0.9, False) == calibration.probability("another", 0.9, False)
@@ -60,15 +51,15 @@ def test_values_and_nulls_are_apart_and_rare_fields_use_all_fields() -> None:
 
 def test_without_samples_it_is_the_token_probability_and_one_outcome_is_no_certainty() -> None:
     assert fit([]).probability("total", 0.7, False) == 0.7
-    sure = fit([Sample("total", 0.95, False, True) for _ in range(ENOUGH)])
+    sure = fit([JudgedField("total", 0.95, False, True) for _ in range(ENOUGH)])
     assert 0.9 < sure.probability("total", 0.95, False) < 1.0
     stored = json.loads(json.dumps(asdict(sure)))
-    assert Calibration({key: tuple(maps) for key, maps in stored["fits"].items()}).fits == sure.fits
+    assert ConfidenceCalibration({key: tuple(maps) for key, maps in stored["fits"].items()}).fits == sure.fits
 
 
 def test_left_out_documents_are_not_in_their_own_fit() -> None:
     """One outcome by document: a fit that has seen them separates them, one that has not cannot."""
-    samples = [Sample("total", 0.5, False, number % 2 == 0, f"d{number}") for number in range(200)]
+    samples = [(f"d{number}", JudgedField("total", 0.5, False, number % 2 == 0)) for number in range(200)]
     assert all(0.4 < confidence < 0.6 for confidence in cross_fitted(samples))
 
 

@@ -29,13 +29,6 @@ def settled(deployment: Deployment) -> None:
     services.finish_promotion(deployment)
 
 
-def test_nothing_is_deployed_at_first(world: World) -> None:
-    found = api(world).get("deployment")
-    assert (found.status, found.json["stable"], found.json["candidate"], found.json["events"]) == (200, None, None, [])
-    for change in ("promote", "abort", "roll-back"):
-        assert api(world).post(f"deployment/{change}").status == 409
-
-
 def test_a_version_is_deployed_promoted_and_rolled_back(world: World) -> None:
     client = api(world)
     first = approved_report(world)
@@ -84,12 +77,6 @@ def test_errors_name_their_field(world: World, body: dict[str, Any], status: int
     assert found.status == status
     assert [one["field"] for one in found.json.get("errors", [])] == ([field] if field else [])
     assert not Deployment.objects.filter(candidate__isnull=False).exists()
-
-
-def test_a_report_that_is_not_approved_answers_no_caller(world: World) -> None:
-    report = approved_report(world, decision="")
-    found = api(world).post("deployment", {"report": report.number})
-    assert (found.status, found.json["errors"][0]["field"]) == (422, "report")
 
 
 @pytest.mark.parametrize(("who", "scope"), [("engineer", "read"), ("engineer", "extract"), ("engineer", "label")])

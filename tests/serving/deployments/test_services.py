@@ -114,11 +114,6 @@ def test_one_candidate_at_a_time(world: World, report: GateReport, deploy: Deplo
     assert code_of(lambda: deploy(report=report)) == "busy"
 
 
-@pytest.mark.parametrize("share", [0, 1, -0.1, 1.5])
-def test_the_share_of_a_canary(report: GateReport, deploy: Deploy, share: float) -> None:
-    assert code_of(lambda: deploy(report=report, stage="canary", share=share)) == "share"
-
-
 def test_a_canary_is_promoted_step_by_step_and_rolled_back(world: World, report: GateReport, deploy: Deploy) -> None:
     first = settled(world, deploy(report=report))
     second = approved_report(world)
@@ -148,11 +143,6 @@ def test_stopping_ends_everything(world: World, report: GateReport, deploy: Depl
     found = services.stop(deployment=deployment, user=world.owner, reason="Moved.")
     assert found.serving == []
     assert DeploymentEvent.objects.latest("pk").kind == "stopped"
-
-
-def test_a_deployed_version_is_not_deployed_again(world: World, report: GateReport, deploy: Deploy) -> None:
-    settled(world, deploy(report=report))
-    assert code_of(lambda: deploy(report=report)) == "deployed"
 
 
 def test_llama_cpp_needs_a_gguf_file(report: GateReport, deploy: Deploy) -> None:

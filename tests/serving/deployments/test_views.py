@@ -52,35 +52,11 @@ def test_the_empty_page_leads_to_the_gates_or_to_the_form(world: World) -> None:
     assert page.context["deploy_form"].initial["stage"] == "full"
 
 
-@pytest.mark.parametrize(("who", "form"), [
-    ("annotator", False), ("engineer", True), ("manager", True), ("owner", True),
-])  # fmt: skip
-def test_every_member_sees_the_page(world: World, deployed: Deployment, who: str, form: bool) -> None:
-    page = client(getattr(world, who)).get("/p/invoices/deploy/")
-    assert page.status_code == 200
-    assert (page.context["deploy_form"] is not None) == form
-    assert page.context["stable"].state == ("done", "answering")
-
-
-def test_tabs_come_with_the_first_deployment(world: World, report: GateReport) -> None:
-    engineer = client(world.engineer)
-    addresses = ("/p/invoices/deploy/", "/p/invoices/deploy/monitoring/")
-    assert not any(b"page-tabs" in engineer.get(address).content for address in addresses)
-    assert engineer.get("/p/invoices/deploy/monitoring/").context["lines"] == []
-    services.deploy(project=world.project, user=world.engineer, stage="full", report=report)
-    assert all(b"page-tabs" in engineer.get(address).content for address in addresses)
-    assert engineer.get("/p/invoices/deploy/monitoring/").context["lines"]
-
-
 def test_a_share_counts_for_a_canary_only(world: World, report: GateReport) -> None:
     values = {"report": report.number, "stage": "full", "engine": "", "share": "400"}  # hidden for this stage
     assert client(world.manager).post("/p/invoices/deploy/new/", values).status_code == 302
     answer = client(world.manager).post("/p/invoices/deploy/new/", {**values, "stage": "canary"})
     assert list(answer.context["deploy_form"].errors) == ["share"]
-
-
-def test_strangers_do_not_see_it(world: World, deployed: Deployment) -> None:
-    assert client(world.stranger).get("/p/invoices/deploy/").status_code == 404
 
 
 @pytest.mark.parametrize("path", ["new", "promote", "abort", "roll-back", "stop", "try"])
@@ -100,19 +76,6 @@ def test_an_approved_report_is_deployed(world: World, report: GateReport) -> Non
     assert candidate.report == report
 
 
-def test_an_approved_report_leads_to_its_deployment(world: World, report: GateReport) -> None:
-    page = client(world.engineer).get(report.get_absolute_url())
-    assert [action.url for action in page.context["actions"]] == [f"/p/invoices/deploy/?report={report.number}#deploy"]
-    assert client(world.annotator).get(report.get_absolute_url()).context["actions"] == []
-    services.deploy(project=world.project, user=world.engineer, stage="full", report=report)
-    assert client(world.engineer).get(report.get_absolute_url()).context["actions"] == []
-
-
-def test_a_report_without_a_valid_approval_has_no_deploy_button(world: World) -> None:
-    report = approved_report(world, decision="")
-    assert client(world.engineer).get(report.get_absolute_url()).context["actions"] == []
-
-
 def test_a_model_without_approval_is_deployed_to_shadow_only(world: World, deployed: Deployment) -> None:
     run = evaluated(world, right)
     engineer, key = client(world.engineer), f"evaluation-{run.number}"
@@ -127,18 +90,6 @@ def test_a_model_without_approval_is_deployed_to_shadow_only(world: World, deplo
     page = engineer.get("/p/invoices/deploy/").content.decode()
     assert "deploy/abort/" in page
     assert "deploy/promote/" not in page
-
-
-def test_the_page_leads_to_a_token_that_may_send_documents(world: World, deployed: Deployment) -> None:
-    engineer = client(world.engineer)
-    address = "/p/invoices/tokens/?scope=extract"
-    assert address in engineer.get("/p/invoices/deploy/").content.decode()
-    assert engineer.get(address).context["form"].initial["scopes"] == ["extract"]
-
-
-def test_a_shadow_needs_a_version_that_answers(world: World) -> None:
-    evaluated(world, right)
-    assert client(world.engineer).get("/p/invoices/deploy/").context["deploy_form"].runs == {}
 
 
 def test_a_version_that_was_taken_back_is_not_the_next_step(world: World, deployed: Deployment) -> None:
@@ -256,21 +207,6 @@ def test_a_file_is_tried_through_the_gateway(
     assert answer.context["try_form"].errors["file"] == ["It is a zip."]
     nothing = client(world.engineer).post("/p/invoices/deploy/try/", {"text": " "}, headers={"HX-Request": "true"})
     assert (nothing.status_code, "text" in nothing.context["try_form"].errors) == (422, True)
-
-
-@pytest.mark.parametrize("response", [httpx.Response(502, json={"detail": "No."}), httpx.ConnectError("refused")])
-def test_what_the_gateway_says_is_shown(
-    world: World, deployed: Deployment, monkeypatch: pytest.MonkeyPatch, response: Any
-) -> None:
-    def send(**_: Any) -> httpx.Response:
-        if isinstance(response, Exception):
-            raise response
-        return response
-
-    monkeypatch.setattr(gateway_client, "send", send)
-    answer = client(world.engineer).post("/p/invoices/deploy/try/", {"text": "Total 1"}, headers={"HX-Request": "true"})
-    assert answer.status_code == 422
-    assert answer.context["try_form"].non_field_errors()
 
 
 def test_the_last_day_is_summed_up_in_a_fixed_number_of_queries(world: World, deployed: Deployment) -> None:

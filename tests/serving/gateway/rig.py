@@ -15,15 +15,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as Path_
 
-from serving.captures.keys import key_sha256
+from serving.captures.services import key_sha256
 from serving.gateway.app import create_app
 from serving.gateway.context import Gateway
 from serving.gateway.database import in_database
 from serving.gateway.external import ExternalModels
-from serving.gateway.files.reader import FileReader
+from serving.gateway.files import FileReader
 from serving.gateway.idempotency import IdempotencyKeys
-from serving.gateway.limits.rate_limits import RateLimiter, Used, used_of
-from serving.gateway.log_store.store import LogStore
+from serving.gateway.limits import RateLimiter, Used, used_of
+from serving.gateway.log_store import LogStore
 from serving.gateway.metrics import Metrics
 from serving.gateway.pipeline import Responder
 from serving.gateway.pool import ReplicaPool

@@ -11,7 +11,6 @@ import pytest
 
 from serving.gateway import context
 from serving.gateway.intake import bodies, json_check
-from tests.serving import event_loop
 from tests.serving.gateway import wire
 from tests.serving.gateway.rig import Rig, backend, release, reply, rig, route
 
@@ -35,16 +34,12 @@ def head(path: bytes, length: int, token: bytes = b"", kind: bytes = b"applicati
         b"/capture/invoices/v1/chat/completions",
     ],
 )  # fmt: skip
-def test_nothing_is_read_without_a_token(tmp_path: Path, path: bytes, token: bytes) -> None:
+async def test_nothing_is_read_without_a_token(tmp_path: Path, path: bytes, token: bytes) -> None:
     """The answer comes although not a byte of the body was sent."""
-
-    async def work() -> None:
-        async with rig(tmp_path, route(release(1), capture="own_key")) as found, wire.listening(found) as port:
-            for kind in (b"application/json", b"multipart/form-data; boundary=a"):
-                status, _ = await asyncio.wait_for(wire.exchange(port, head(path, 19_000_000, token, kind)), 60)
-                assert status == 401
-
-    event_loop.run(work())
+    async with rig(tmp_path, route(release(1), capture="own_key")) as found, wire.listening(found) as port:
+        for kind in (b"application/json", b"multipart/form-data; boundary=a"):
+            status, _ = await asyncio.wait_for(wire.exchange(port, head(path, 19_000_000, token, kind)), 60)
+            assert status == 401
 
 
 @pytest.mark.parametrize(
@@ -60,14 +55,11 @@ def test_nothing_is_read_without_a_token(tmp_path: Path, path: bytes, token: byt
     ],
     ids=["lists", "objects", "names", "depth", "characters", "escapes", "blanks"],
 )
-def test_large_bodies_have_limits_of_what_they_cost(tmp_path: Path, body: bytes, status: int) -> None:
-    async def work() -> None:
-        async with backend(tmp_path / "a", reply()) as one, rig(tmp_path, route(release(1, one.address))) as found:
-            response = await post(found, EXTRACT.decode(), body)
-            assert response.status_code == status
-            assert one.asked == []
-
-    event_loop.run(work())
+async def test_large_bodies_have_limits_of_what_they_cost(tmp_path: Path, body: bytes, status: int) -> None:
+    async with backend(tmp_path / "a", reply()) as one, rig(tmp_path, route(release(1, one.address))) as found:
+        response = await post(found, EXTRACT.decode(), body)
+        assert response.status_code == status
+        assert one.asked == []
 
 
 async def post(found: Rig, path: str, body: bytes, token: str = "good") -> Any:
@@ -108,7 +100,7 @@ def test_other_names_are_left_alone(body: bytes) -> None:
     json_check.check(body)
 
 
-def test_large_bodies_leave_the_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_large_bodies_leave_the_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[threading.Thread] = []
     checked = json_check.check
 
@@ -117,44 +109,36 @@ def test_large_bodies_leave_the_event_loop(tmp_path: Path, monkeypatch: pytest.M
         checked(body)
 
     monkeypatch.setattr(json_check, "check", check)
-
-    async def work() -> None:
-        loop = threading.current_thread()
-        where = route(release(1), capture="token")
-        async with rig(tmp_path, where) as found:
-            for path in (
-                EXTRACT.decode(), "/v1/chat/completions", "/api/v1/projects/invoices/feedback",
-                "/capture/invoices/v1/chat/completions",
-            ):  # fmt: skip
-                threads.clear()
-                await post(found, path, b'{"model":"invoices"}')
-                await post(found, path, b'{"model":"' + b"a" * bodies.SMALL + b'"}')
-                assert [one is loop for one in threads] == [True, False]
-
-    event_loop.run(work())
+    loop = threading.current_thread()
+    where = route(release(1), capture="token")
+    async with rig(tmp_path, where) as found:
+        for path in (
+            EXTRACT.decode(), "/v1/chat/completions", "/api/v1/projects/invoices/feedback",
+            "/capture/invoices/v1/chat/completions",
+        ):  # fmt: skip
+            threads.clear()
+            await post(found, path, b'{"model":"invoices"}')
+            await post(found, path, b'{"model":"' + b"a" * bodies.SMALL + b'"}')
+            assert [one is loop for one in threads] == [True, False]
 
 
-def test_large_bodies_of_a_project_wait_for_each_other_alone(tmp_path: Path) -> None:
+async def test_large_bodies_of_a_project_wait_for_each_other_alone(tmp_path: Path) -> None:
     """Four bodies that do not end take the places of their project; another project's body is read."""
     body = json.dumps({"text": "a" * (bodies.LARGE + 100_000)}).encode()
-
-    async def work() -> None:
-        async with rig(tmp_path, route(release(1)), route_of("receipts")) as found, wire.listening(found) as port:
-            slow = [await opened(port, head(EXTRACT, len(body) + 1, b"good") + body) for _ in range(bodies.PLACES)]
-            places = found.gateway.bodies._places
-            while not (place := places.get("invoices")) or not place.locked():
-                await asyncio.sleep(0.01)
-            other = head(EXTRACT.replace(b"invoices", b"receipts"), len(body), b"other")
-            assert (await asyncio.wait_for(wire.exchange(port, other, body), 60))[0] == 503  # no replica: it was read
-            small = b'{"text": "a"}'
-            assert (await wire.exchange(port, head(EXTRACT, len(small), b"good"), small))[0] == 503
-            waiting = asyncio.ensure_future(wire.exchange(port, head(EXTRACT, len(body), b"good"), body))
-            slow[0].transport.abort()
-            assert (await asyncio.wait_for(waiting, 60))[0] == 503
-            for writer in slow[1:]:
-                writer.transport.abort()
-
-    event_loop.run(work())
+    async with rig(tmp_path, route(release(1)), route_of("receipts")) as found, wire.listening(found) as port:
+        slow = [await opened(port, head(EXTRACT, len(body) + 1, b"good") + body) for _ in range(bodies.PLACES)]
+        places = found.gateway.bodies._places
+        while not (place := places.get("invoices")) or not place.locked():
+            await asyncio.sleep(0.01)
+        other = head(EXTRACT.replace(b"invoices", b"receipts"), len(body), b"other")
+        assert (await asyncio.wait_for(wire.exchange(port, other, body), 60))[0] == 503  # no replica: it was read
+        small = b'{"text": "a"}'
+        assert (await wire.exchange(port, head(EXTRACT, len(small), b"good"), small))[0] == 503
+        waiting = asyncio.ensure_future(wire.exchange(port, head(EXTRACT, len(body), b"good"), body))
+        slow[0].transport.abort()
+        assert (await asyncio.wait_for(waiting, 60))[0] == 503
+        for writer in slow[1:]:
+            writer.transport.abort()
 
 
 async def opened(port: int, data: bytes) -> asyncio.StreamWriter:
@@ -170,22 +154,18 @@ def route_of(slug: str) -> Any:
     return replace(route(release(2)), slug=slug, project_id=2)
 
 
-def test_open_requests_of_a_project_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_open_requests_of_a_project_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(context, "MAX_OPEN", 2)
-
-    async def work() -> None:
-        async with rig(tmp_path, route(release(1)), route_of("receipts")) as found, wire.listening(found) as port:
-            slow = [await opened(port, head(EXTRACT, 100, b"good")) for _ in range(2)]
-            while found.gateway.open["invoices"] < 2:
-                await asyncio.sleep(0.01)
-            refused = await post(found, EXTRACT.decode(), b'{"text": "a"}')
-            assert (refused.status_code, refused.json()["code"]) == (429, "queue_full")
-            other = await post(found, "/api/v1/projects/receipts/extract", b'{"text": "a"}', token="other")
-            assert other.status_code == 503
-            for writer in slow:
-                writer.transport.abort()
-            while found.gateway.open:
-                await asyncio.sleep(0.01)
-            assert (await post(found, EXTRACT.decode(), b'{"text": "a"}')).status_code == 503
-
-    event_loop.run(work())
+    async with rig(tmp_path, route(release(1)), route_of("receipts")) as found, wire.listening(found) as port:
+        slow = [await opened(port, head(EXTRACT, 100, b"good")) for _ in range(2)]
+        while found.gateway.open["invoices"] < 2:
+            await asyncio.sleep(0.01)
+        refused = await post(found, EXTRACT.decode(), b'{"text": "a"}')
+        assert (refused.status_code, refused.json()["code"]) == (429, "queue_full")
+        other = await post(found, "/api/v1/projects/receipts/extract", b'{"text": "a"}', token="other")
+        assert other.status_code == 503
+        for writer in slow:
+            writer.transport.abort()
+        while found.gateway.open:
+            await asyncio.sleep(0.01)
+        assert (await post(found, EXTRACT.decode(), b'{"text": "a"}')).status_code == 503

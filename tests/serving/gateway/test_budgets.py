@@ -12,10 +12,10 @@ import pytest
 import redis
 from django.conf import settings
 
-from serving.budgets.limits import Limits
-from serving.gateway.limits import rate_limits
-from serving.gateway.limits.rate_limits import RateLimiter, Subject, project_subject, token_subject
-from serving.gateway.problems import Problem
+from serving.gateway import limits as rate_limits
+from serving.gateway.limits import RateLimiter, Subject
+from serving.gateway.problems import GatewayProblem
+from serving.models import Budget
 from tests.serving import event_loop
 from tests.serving.gateway.rig import backend, release, reply, rig, route
 
@@ -39,41 +39,34 @@ async def spend(limits: RateLimiter, subject: Subject, tokens: int = 0, *, answe
     """The code of one request; "" where it was within its budgets."""
     try:
         reserved = await limits.reserve(subject)
-    except Problem as problem:
+    except GatewayProblem as problem:
         return problem.code
     reserved.finish(answered=answered, tokens=tokens)
     return ""
 
 
-def test_a_budget_counts_answered_requests_and_all_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_budget_counts_answered_requests_and_all_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.time()  # no minute begins in between
-    monkeypatch.setattr(rate_limits, "time", SimpleNamespace(time=lambda: now))
-
-    async def work() -> None:
-        limits = limiter()
-        requests = token_subject(number(), Limits(requests_per_month=2))
-        codes = [await spend(limits, requests, answered=answered) for answered in (True, False, False, True, True)]
-        assert codes == ["", "", "", "", "budget"]
-        tokens = token_subject(number(), Limits(tokens_per_month=100))
-        assert [await spend(limits, tokens, 60, answered=False) for _ in range(3)] == ["", "", "budget"]
-        minute = token_subject(number(), Limits(tokens_per_minute=50))
-        assert [await spend(limits, minute, 50) for _ in range(2)] == ["", "rate_limit"]
-
-    event_loop.run(work())
+    monkeypatch.setattr(rate_limits, "time", SimpleNamespace(time=lambda: now, monotonic=time.monotonic))
+    limits = limiter()
+    requests = Subject("token", number(), Budget(requests_per_month=2))
+    codes = [await spend(limits, requests, answered=answered) for answered in (True, False, False, True, True)]
+    assert codes == ["", "", "", "", "budget"]
+    tokens = Subject("token", number(), Budget(tokens_per_month=100))
+    assert [await spend(limits, tokens, 60, answered=False) for _ in range(3)] == ["", "", "budget"]
+    minute = Subject("token", number(), Budget(tokens_per_minute=50))
+    assert [await spend(limits, minute, 50) for _ in range(2)] == ["", "rate_limit"]
 
 
-def test_concurrent_requests_do_not_exceed_a_budget() -> None:
-    async def work() -> None:
-        limits, subject = limiter(), token_subject(number(), Limits(requests_per_month=3))
-        found = await asyncio.gather(*[limits.reserve(subject) for _ in range(5)], return_exceptions=True)
-        assert [isinstance(one, Problem) for one in found] == [False] * 3 + [True] * 2
-
-    event_loop.run(work())
+async def test_concurrent_requests_do_not_exceed_a_budget() -> None:
+    limits, subject = limiter(), Subject("token", number(), Budget(requests_per_month=3))
+    found = await asyncio.gather(*[limits.reserve(subject) for _ in range(5)], return_exceptions=True)
+    assert [isinstance(one, GatewayProblem) for one in found] == [False] * 3 + [True] * 2
 
 
 def test_gateways_count_together_and_a_lost_counter_is_restored(queues: None) -> None:
     async def work() -> None:
-        subject = project_subject(number(), Limits(requests_per_month=5))
+        subject = Subject("project", number(), Budget(requests_per_month=5))
         first, second = limiter(settings.REDIS_URL), limiter(settings.REDIS_URL)
         assert [await spend(first, subject) for _ in range(3)] == ["", "", ""]
         await first.counters.sync()
@@ -87,7 +80,7 @@ def test_gateways_count_together_and_a_lost_counter_is_restored(queues: None) ->
         third = limiter(settings.REDIS_URL)
         assert await spend(third, subject) == "budget"
         for one in (first, second, third):
-            await one.close()
+            await one.counters.close()
 
     event_loop.run(work())
 
@@ -99,46 +92,40 @@ def test_a_new_gateway_goes_on_with_what_the_database_has(queues: None, url: str
 
     async def work() -> None:
         limits = limiter(settings.REDIS_URL if url == "queue" else AWAY, used)
-        subject = token_subject(number(), Limits(requests_per_month=10, tokens_per_month=1_000))
+        subject = Subject("token", number(), Budget(requests_per_month=10, tokens_per_month=1_000))
         assert [await spend(limits, subject, 10) for _ in range(2)] == ["", "budget"]
-        await limits.close()
+        await limits.counters.close()
 
     event_loop.run(work())
 
 
-def test_a_spent_budget_is_429_with_its_end(tmp_path: Path) -> None:
-    async def work() -> None:
-        where = route(release(1), limits=Limits(requests_per_month=1))
-        async with backend(tmp_path / "a", reply()) as one:
-            where = route(release(1, one.address), limits=Limits(requests_per_month=1))
-            async with rig(tmp_path, where, used=nothing) as found:
-                assert (await found.extract()).status_code == 200
-                response = await found.extract()
-                value = response.json()
-                assert (response.status_code, value["code"]) == (429, "budget")
-                assert (value["of"], value["unit"], value["limit"]) == ("project", "requests", 1)
-                resets_at = datetime.fromisoformat(value["resets_at"])
-                now = datetime.now(UTC)
-                assert (resets_at.day, resets_at.hour) == (1, 0)
-                assert abs(int(response.headers["retry-after"]) - (resets_at - now).total_seconds()) < 5
-                chat = await found.client.post(
-                    "/v1/chat/completions",
-                    json={"model": "invoices", "messages": [{"role": "user", "content": "a"}]},
-                    headers={"Authorization": "Bearer good"},
-                )
-                assert (chat.status_code, chat.json()["error"]["code"]) == (429, "budget")
-                assert len(one.asked) == 1
-                assert len(found.log.rows()) == 1
-
-    event_loop.run(work())
+async def test_a_spent_budget_is_429_with_its_end(tmp_path: Path) -> None:
+    where = route(release(1), limits=Budget(requests_per_month=1))
+    async with backend(tmp_path / "a", reply()) as one:
+        where = route(release(1, one.address), limits=Budget(requests_per_month=1))
+        async with rig(tmp_path, where, used=nothing) as found:
+            assert (await found.extract()).status_code == 200
+            response = await found.extract()
+            value = response.json()
+            assert (response.status_code, value["code"]) == (429, "budget")
+            assert (value["of"], value["unit"], value["limit"]) == ("project", "requests", 1)
+            resets_at = datetime.fromisoformat(value["resets_at"])
+            now = datetime.now(UTC)
+            assert (resets_at.day, resets_at.hour) == (1, 0)
+            assert abs(int(response.headers["retry-after"]) - (resets_at - now).total_seconds()) < 5
+            chat = await found.client.post(
+                "/v1/chat/completions",
+                json={"model": "invoices", "messages": [{"role": "user", "content": "a"}]},
+                headers={"Authorization": "Bearer good"},
+            )
+            assert (chat.status_code, chat.json()["error"]["code"]) == (429, "budget")
+            assert len(one.asked) == 1
+            assert len(found.log.rows()) == 1
 
 
-def test_failed_outputs_cost_tokens_but_no_request(tmp_path: Path) -> None:
-    async def work() -> None:
-        limits = Limits(requests_per_month=1, tokens_per_month=80)
-        async with backend(tmp_path / "a", reply(raw="no JSON")) as one:
-            async with rig(tmp_path, route(release(1, one.address), limits=limits), used=nothing) as found:
-                got = [((await found.extract()).json()["code"]) for _ in range(3)]
-                assert got == ["invalid_output", "invalid_output", "budget"]  # 42 tokens each
-
-    event_loop.run(work())
+async def test_failed_outputs_cost_tokens_but_no_request(tmp_path: Path) -> None:
+    limits = Budget(requests_per_month=1, tokens_per_month=80)
+    async with backend(tmp_path / "a", reply(raw="no JSON")) as one:
+        async with rig(tmp_path, route(release(1, one.address), limits=limits), used=nothing) as found:
+            got = [((await found.extract()).json()["code"]) for _ in range(3)]
+            assert got == ["invalid_output", "invalid_output", "budget"]  # 42 tokens each

@@ -9,7 +9,7 @@ import pytest
 import yarl
 
 from serving.gateway.capture import upstream
-from serving.gateway.problems import Problem
+from serving.gateway.problems import GatewayProblem
 from tests.serving.gateway.rig import route
 from tests.serving.gateway.stand_in import Listening, StandIn, external, listening, standing_in
 
@@ -93,7 +93,7 @@ def test_the_final_address_is_below_the_base() -> None:
     base = "https://api.example.com/v1/"
     assert str(upstream.address(base, "chat/completions", "a=%20b")) == f"{base}chat/completions?a=%20b"
     for path in ("../files", "%2e%2e/files", "models/../../files", "models/%2E%2E/%2e%2e/costs", "..\\files"):
-        with pytest.raises(Problem):
+        with pytest.raises(GatewayProblem):
             upstream.address(base, path, "")
     assert isinstance(upstream.address(base, "models", ""), yarl.URL)
 

@@ -83,20 +83,6 @@ def test_a_header_has_to_arrive_in_time(gateway: Listening, monkeypatch: pytest.
     assert ask(gateway.port, HEALTH) == 200
 
 
-def test_a_header_byte_by_byte_does_not_extend_it(gateway: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listener, "HEADER_SECONDS", 0.3)
-    began = time.monotonic()
-    with connected(gateway.port) as connection:
-        try:
-            for number in range(400):
-                connection.sendall(MODELS[number % 10 : number % 10 + 1] if number else b"G")
-                time.sleep(0.05)
-        except ConnectionError:
-            pass
-        assert is_closed(connection)
-    assert time.monotonic() - began < 15
-
-
 def test_the_second_header_has_to_arrive_in_time_too(gateway: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
     with connected(gateway.port, MODELS) as connection:
         assert status(connection) == 401
@@ -127,18 +113,6 @@ def test_a_header_has_a_maximum_size(gateway: Listening) -> None:
         assert is_closed(connection)
 
 
-def test_a_trailer_has_a_maximum_size(gateway: Listening) -> None:
-    head = POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX-A: "
-    with connected(gateway.port, head) as connection:
-        try:
-            for _ in range(640):
-                connection.sendall(b"a" * 2**14)
-        except ConnectionError:
-            pass
-        assert is_closed(connection)
-    assert ask(gateway.port, HEALTH) == 200
-
-
 def test_a_rejected_body_is_discarded_so_that_its_client_sees_why(gateway: Listening) -> None:
     body = b"a" * 5_000_000
     with connected(gateway.port, POST + b"Content-Length: %d\r\n\r\n" % len(body)) as connection:
@@ -155,13 +129,6 @@ def test_discarding_large_bodies_takes_turns(gateway: Listening, monkeypatch: py
         assert status(connection) == 401
         connection.sendall(body + MODELS)
         assert status(connection) == 401
-
-
-def test_the_rest_of_a_rejected_body_has_to_arrive_in_time(gateway: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listener, "LINGER_SECONDS", 0.2)
-    with connected(gateway.port, POST + b"Content-Length: 1000\r\n\r\na") as connection:
-        assert status(connection) == 401
-        assert is_closed(connection)
 
 
 def test_a_slow_body_with_a_token_is_given_up(gateway: Listening, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from evaluation.inference.clients.openai_options import EndpointConfig
 from serving.gateway.external import ExternalModels, ExternalRoute
-from serving.gateway.problems import Problem
+from serving.gateway.problems import GatewayProblem
 from serving.gateway.routes import ReleaseRoute
 from tests.evaluation import fake_openai
 from tests.serving import event_loop
@@ -65,13 +65,10 @@ def test_what_it_gets_wrong_is_an_error(tmp_path: Path, answer: Any, status: int
         event_loop.run(work(fake))
 
 
-def test_without_its_key_it_cannot_be_called(tmp_path: Path) -> None:
-    async def work() -> None:
-        async with rig(tmp_path, route(external("http://127.0.0.1:9/v1", problem="The key is not set."))) as found:
-            response = await found.extract()
-            assert (response.status_code, response.json()["code"]) == (503, "endpoint")
-
-    event_loop.run(work())
+async def test_without_its_key_it_cannot_be_called(tmp_path: Path) -> None:
+    async with rig(tmp_path, route(external("http://127.0.0.1:9/v1", problem="The key is not set."))) as found:
+        response = await found.extract()
+        assert (response.status_code, response.json()["code"]) == (503, "endpoint")
 
 
 def test_a_small_model_runs_in_shadow_of_the_external_one(tmp_path: Path) -> None:
@@ -118,7 +115,7 @@ def test_no_further_window_is_sent_once_no_one_waits(settings: Any) -> None:
         with pytest.raises(asyncio.CancelledError):
             await answer
         # Its request is still at the server: the place is taken.
-        with pytest.raises(Problem) as refused:
+        with pytest.raises(GatewayProblem) as refused:
             await models.answer(target, TEXT, max_queue=0)
         assert refused.value.code == "queue_full"
         while models.is_busy(target):

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from serving.gateway import feedback as feedback_view
+from serving.gateway import request_log
 from serving.models import Judgment
-from serving.review import judgments
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
 from tests.evaluation.factories import World
@@ -45,8 +44,8 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             raise answer
         return answer
 
-    monkeypatch.setattr(feedback_view, "in_database", in_database)
-    monkeypatch.setattr(feedback_view, "WAITS", (0.001, 0.001))
+    monkeypatch.setattr(request_log, "in_database", in_database)
+    monkeypatch.setattr(request_log, "WAITS", (0.001, 0.001))
     return found
 
 
@@ -64,17 +63,14 @@ def test_a_token_needs_one_of_two_scopes(
         assert response.json() == {"request_id": ID, "right": True, "fields": {"total": True}}
 
 
-def test_a_token_of_feedback_alone_does_not_extract(tmp_path: Path) -> None:
-    async def work() -> None:
-        async with rig(tmp_path, route(release(1))) as found:
-            response = await found.extract(token="judge")
-            assert (response.status_code, response.json()["code"]) == (403, "scope")
-
-    event_loop.run(work())
+async def test_a_token_of_feedback_alone_does_not_extract(tmp_path: Path) -> None:
+    async with rig(tmp_path, route(release(1))) as found:
+        response = await found.extract(token="judge")
+        assert (response.status_code, response.json()["code"]) == (403, "scope")
 
 
 def test_a_request_that_is_still_in_a_file_is_found(tmp_path: Path, answers: list[Any]) -> None:
-    unknown = judgments.UnknownRequest()
+    unknown = None
     answers[:] = [unknown, unknown, Judgment(request_id=uuid.UUID(ID), right=False)]
     assert response_to(tmp_path, {"request_id": ID, "right": False}).status_code == 200
     answers[:] = [unknown, unknown, unknown]

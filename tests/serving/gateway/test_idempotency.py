@@ -152,11 +152,8 @@ def test_a_failed_request_may_be_sent_again(transactional_db: None, queues: None
     event_loop.run(work())
 
 
-def test_without_the_queue_server_requests_are_answered(tmp_path: Path) -> None:
-    async def work() -> None:
-        async with backend(tmp_path / "a", reply()) as one, rig(tmp_path, route(release(1, one.address))) as found:
-            codes = [(await found.extract(TEXT, headers=KEY)).status_code for _ in range(2)]
-            assert codes == [200, 200]
-            assert len(one.asked) == 2
-
-    event_loop.run(work())
+async def test_without_the_queue_server_requests_are_answered(tmp_path: Path) -> None:
+    async with backend(tmp_path / "a", reply()) as one, rig(tmp_path, route(release(1, one.address))) as found:
+        codes = [(await found.extract(TEXT, headers=KEY)).status_code for _ in range(2)]
+        assert codes == [200, 200]
+        assert len(one.asked) == 2

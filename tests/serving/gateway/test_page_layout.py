@@ -5,10 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.labeling.import_files import pdf
 from tests.serving import event_loop
-from tests.serving.gateway.rig import Rig, backend, release, reply, rig, route
-from tests.serving.gateway.test_files import send, with_rig
+from tests.serving.gateway.rig import backend, release, reply, rig, route
 
 
 def run(work: Any) -> None:
@@ -52,16 +50,3 @@ def test_a_page_of_another_text_is_rejected(tmp_path: Path, page: Any) -> None:
             assert one.asked == []
 
     run(work())
-
-
-def test_a_pdf_is_read_with_its_layout_where_the_caller_wants_it(tmp_path: Path) -> None:
-    content = pdf([["Paper) Tj 200 0 Td (2.50"]])
-
-    async def work(found: Rig, asked: list[str]) -> None:
-        for fields in ({}, {"layout": "false"}, {"layout": "true"}):
-            assert (await send(found, "a.pdf", content, **fields)).status_code == 200
-        assert asked[:2] == ["Paper  2.50"] * 2
-        assert asked[2].split() == ["Paper", "2.50"]
-        assert asked[2].index("2.50") > 20
-
-    with_rig(tmp_path, work)

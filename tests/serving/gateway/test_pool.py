@@ -11,9 +11,9 @@ import pytest
 from starlette.responses import Response
 
 from serving.gateway import pool as pool_module
-from serving.gateway.connections import client
+from serving.gateway import replica_client as client
 from serving.gateway.pool import ReplicaPool, ReplicaUnavailable
-from serving.gateway.problems import Problem
+from serving.gateway.problems import GatewayProblem
 from tests.serving import event_loop
 from tests.serving.gateway import wire
 from tests.serving.gateway.rig import ANSWER, backend, release, reply
@@ -44,7 +44,7 @@ async def codes(pool: ReplicaPool, address: str, number: int = 1) -> list[str]:
     async def one() -> str:
         try:
             await pool.answer(release(1, address), "a", max_queue=100)
-        except Problem as problem:
+        except GatewayProblem as problem:
             return problem.code
         return ""
 
@@ -92,20 +92,6 @@ def test_a_replica_that_was_started_again_is_asked_at_once(tmp_path: Path, clock
         pool.forget_others(set())
         async with backend(tmp_path / "a", reply()):
             assert await codes(pool, address) == [""]
-
-    with_pool(work)
-
-
-def test_a_replica_that_was_forgotten_is_not_asked(tmp_path: Path) -> None:
-    gone, there = f"unix:{tmp_path}/gone.sock", tmp_path / "there.sock"
-
-    async def work(pool: ReplicaPool) -> None:
-        async with backend(there, reply()) as found:
-            # The request has its list of replicas; then the route of one of them ends.
-            forgotten = pool._state(gone)
-            forgotten.client.close()
-            answer = await pool.answer(release(1, gone, found.address), "a", max_queue=8)
-            assert (answer.finish_reason, len(found.asked)) == ("stop", 1)
 
     with_pool(work)
 

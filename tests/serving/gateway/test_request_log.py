@@ -13,9 +13,9 @@ import psutil
 import pytest
 from django.db import connection
 
-from serving.gateway.log_store.process import NICE, log_store
-from serving.gateway.log_store.store import LogStore, erase_rejected
-from serving.gateway.request_log import LogEntry, RequestLogWriter, ensure_partition, now
+from serving.gateway.log_process import NICE, log_store
+from serving.gateway.log_store import LogStore, erase_rejected
+from serving.gateway.request_log import DEFAULTS, RequestLogWriter, Row, ensure_partition, now
 from serving.models import RequestLog, TokenUsage
 from slmstudio.stack.processes import command
 from tests.conftest import worker_environment
@@ -23,8 +23,9 @@ from tests.conftest import worker_environment
 T = TypeVar("T")
 
 
-def entry(**changes: Any) -> LogEntry:
-    return LogEntry(**{"id": str(uuid.uuid4()), "created_at": now(), "project_id": 1, "protocol": "extract", **changes})
+def entry(**changes: Any) -> Row:
+    own = {"id": str(uuid.uuid4()), "created_at": now(), "project_id": 1, "protocol": "extract"}
+    return {**DEFAULTS, "status": 200, "total_ms": 1.0, **own, **changes}
 
 
 @pytest.fixture
@@ -43,8 +44,8 @@ def test_a_line_that_is_no_row_does_not_hold_up_the_others(log: RequestLogWriter
     for one in (good[0], bad[0], good[1], bad[1], good[2], bad[2]):
         log.write(one)
     flush(log)
-    assert {str(row.id) for row in RequestLog.objects.all()} == {one.id for one in good}
-    assert RequestLog.objects.get(id=good[1].id).caller == "an\ufffda"
+    assert {str(row.id) for row in RequestLog.objects.all()} == {one["id"] for one in good}
+    assert RequestLog.objects.get(id=good[1]["id"]).caller == "an\ufffda"
     assert not list((tmp_path / "log").glob("*.jsonl"))
     [rejected] = (tmp_path / "log").glob("*.rejected")
     assert len(rejected.read_bytes().splitlines()) == len(bad)
@@ -68,7 +69,7 @@ def test_a_line_that_was_written_in_part_is_no_success(log: RequestLogWriter, tm
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     log.write(third)
     flush(log)
-    assert {str(row.id) for row in RequestLog.objects.all()} == {first.id, third.id}
+    assert {str(row.id) for row in RequestLog.objects.all()} == {first["id"], third["id"]}
 
 
 def test_a_file_that_is_just_opened_is_not_taken_for_a_complete_one(
@@ -86,7 +87,7 @@ def test_a_file_that_is_just_opened_is_not_taken_for_a_complete_one(
     one = entry()
     log.write(one)
     flush(log)
-    assert [str(row.id) for row in RequestLog.objects.all()] == [one.id]
+    assert [str(row.id) for row in RequestLog.objects.all()] == [one["id"]]
 
 
 def test_requests_of_the_default_partition_move_to_their_day(db: None) -> None:
@@ -113,7 +114,7 @@ def test_the_use_of_a_token_is_added_up_once(log: RequestLogWriter, tmp_path: Pa
     larger = {"fallback_prompt_tokens": 300, "fallback_output_tokens": 10}
     first = entry(token_id=7, status=200, **tokens, **larger)
     failed = entry(token_id=7, status=502, **tokens)
-    for one in (first, failed, entry(token_id=7, status=200, shadow_of=first.id, **tokens), entry(status=429)):
+    for one in (first, failed, entry(token_id=7, status=200, shadow_of=first["id"], **tokens), entry(status=429)):
         log.write(one)
     [file] = log.folder.glob("*.jsonl")
     kept.write_bytes(file.read_bytes())
@@ -139,15 +140,15 @@ def test_the_process_stores_what_a_killed_one_left(
     before = set(psutil.Process().children())
     with log_store(log.folder, first="spawn"):
         [child] = wait(lambda: [one for one in psutil.Process().children() if one not in before and is_log_store(one)])
-        wait(lambda: RequestLog.objects.filter(id=first.id).exists())
+        wait(lambda: RequestLog.objects.filter(id=first["id"]).exists())
         child.kill()
         log.write(second)
         log.complete()
-        wait(lambda: RequestLog.objects.filter(id=second.id).exists())
+        wait(lambda: RequestLog.objects.filter(id=second["id"]).exists())
         last = entry()
         log.write(last)
         log.complete()
-    assert RequestLog.objects.filter(id=last.id).exists()
+    assert RequestLog.objects.filter(id=last["id"]).exists()
     assert not list(log.folder.glob("*.jsonl"))
     RequestLog.objects.all().delete()
 
@@ -170,13 +171,13 @@ def test_rejected_lines_are_erased(log: RequestLogWriter, tmp_path: Path) -> Non
     bad = {"protocol": "much longer than its column"}
     kept = [entry(caller="ben", **bad), entry(caller="jane", project_id=2, **bad)]
     named, by_id = entry(caller="jane", **bad), entry(**bad)
-    shadow = entry(shadow_of=by_id.id, **bad)
+    shadow = entry(shadow_of=by_id["id"], **bad)
     for one in (kept[0], named, by_id, shadow, kept[1]):
         log.write(one)
     flush(log)
     assert erase_rejected(log.folder, 1, caller="jane") == 1
-    assert erase_rejected(log.folder, 1, requests=[by_id.id]) == 2
+    assert erase_rejected(log.folder, 1, requests=[by_id["id"]]) == 2
     [file] = log.folder.glob("*.rejected")
-    assert [one.id in file.read_text() for one in (*kept, named, by_id, shadow)] == [True, True, False, False, False]
+    assert [one["id"] in file.read_text() for one in (*kept, named, by_id, shadow)] == [True, True, False, False, False]
     assert erase_rejected(log.folder, 1, caller="ben") + erase_rejected(log.folder, 2, caller="jane") == 2
     assert not list(log.folder.glob("*.rejected"))

@@ -8,9 +8,9 @@ from django.contrib.auth.models import User
 from django.db import DatabaseError
 
 from labeling.integrations.tokens import create
+from serving.gateway import limits as rate_limits
 from serving.gateway import tokens
-from serving.gateway.limits import rate_limits
-from serving.gateway.problems import Problem
+from serving.gateway.problems import GatewayProblem
 from serving.gateway.tokens import Caller, TokenCache
 from tests.evaluation.factories import World
 from tests.serving import event_loop
@@ -36,43 +36,35 @@ async def status(cache: TokenCache, token: str) -> int:
     """200, or the status of the problem."""
     try:
         await cache.caller(f"Bearer {token}", scope="extract")
-    except Problem as problem:
+    except GatewayProblem as problem:
         return problem.status
     return 200
 
 
-def test_guesses_do_not_push_valid_tokens_out(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_guesses_do_not_push_valid_tokens_out(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "_MAX_CACHED", 5)
     cache = TokenCache()
+    assert await status(cache, VALID) == 200
+    for number in range(20):
+        assert await status(cache, f"slm_{number}") == 401
+    assert await status(cache, "slm_19") == 401
+    assert (await status(cache, VALID), len(asked)) == (200, 21)
+    # An outage of the database: the token is still known.
+    cache.clear()
 
-    async def work() -> None:
-        assert await status(cache, VALID) == 200
-        for number in range(20):
-            assert await status(cache, f"slm_{number}") == 401
-        assert await status(cache, "slm_19") == 401
-        assert (await status(cache, VALID), len(asked)) == (200, 21)
-        # An outage of the database: the token is still known.
-        cache.clear()
+    def away(text: str) -> Caller | None:
+        raise DatabaseError("away")
 
-        def away(text: str) -> Caller | None:
-            raise DatabaseError("away")
-
-        monkeypatch.setattr(tokens, "_authenticated", away)
-        assert [await status(cache, token) for token in (VALID, "slm_new")] == [200, 503]
-
-    event_loop.run(work())
+    monkeypatch.setattr(tokens, "_authenticated", away)
+    assert [await status(cache, token) for token in (VALID, "slm_new")] == [200, 503]
 
 
-def test_a_token_that_was_revoked_is_forgotten(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_token_that_was_revoked_is_forgotten(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     cache = TokenCache()
-
-    async def work() -> None:
-        assert await status(cache, VALID) == 200
-        monkeypatch.setattr(tokens, "_authenticated", lambda text: None)
-        cache.clear()
-        assert [await status(cache, VALID) for _ in range(2)] == [401, 401]
-
-    event_loop.run(work())
+    assert await status(cache, VALID) == 200
+    monkeypatch.setattr(tokens, "_authenticated", lambda text: None)
+    cache.clear()
+    assert [await status(cache, VALID) for _ in range(2)] == [401, 401]
 
 
 @pytest.mark.parametrize("token", ["", "sk-other", "slm_" + "a" * 200, "a" * 60_000])
@@ -81,22 +73,20 @@ def test_what_cannot_be_a_token_asks_nobody(asked: list[str], token: str) -> Non
     assert asked == []
 
 
-def test_guesses_of_an_address_have_a_limit(asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_guesses_of_an_address_have_a_limit(
+    asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(rate_limits, "GUESSES_PER_MINUTE", 3)
     monkeypatch.setattr(time, "time", lambda: 1_800_000_000.0)
-
-    async def work() -> None:
-        async with rig(tmp_path, route(release(1))) as found:
-            found.gateway.tokens = TokenCache()
-            models = [(await found.client.get("/v1/models", headers=header(VALID))).status_code]
-            for number in range(5):
-                models.append((await found.client.get("/v1/models", headers=header(f"slm_{number}"))).status_code)
-            assert models == [200, 401, 401, 401, 429, 429]
-            assert len(asked) == 4
-            # Who is known goes on, also from that address.
-            assert (await found.client.get("/v1/models", headers=header(VALID))).status_code == 200
-
-    event_loop.run(work())
+    async with rig(tmp_path, route(release(1))) as found:
+        found.gateway.tokens = TokenCache()
+        models = [(await found.client.get("/v1/models", headers=header(VALID))).status_code]
+        for number in range(5):
+            models.append((await found.client.get("/v1/models", headers=header(f"slm_{number}"))).status_code)
+        assert models == [200, 401, 401, 401, 429, 429]
+        assert len(asked) == 4
+        # Who is known goes on, also from that address.
+        assert (await found.client.get("/v1/models", headers=header(VALID))).status_code == 200
 
 
 def header(token: str) -> dict[str, str]:

@@ -13,7 +13,6 @@ from evaluation.ml.prompts import PromptBuilder, TokenLimit
 from serving.packages.spec import OutputTokens, ServeSpec
 from slmstudio.contract.schema.compiled import compile_schema
 from tests.training.ml_data import INSTRUCTION, SCHEMA, tiny
-from training.ml.data.encoder import Encoder
 from training.ml.lengths import load_encoder
 from training.spec import ContractRef
 
@@ -21,7 +20,7 @@ TEXT = "Invoice A-100\ntotal 1.50"
 RAW = '{"invoice_id":"A-100","total":"1.50"}'
 
 
-def served(engine: Any, **changes: Any) -> tuple[ServeSpec, PromptBuilder, Encoder]:
+def served(engine: Any, **changes: Any) -> tuple[ServeSpec, PromptBuilder]:
     """The spec of a package with the prompts of the tiny model."""
     spec = ServeSpec(
         engine=engine,
@@ -31,7 +30,7 @@ def served(engine: Any, **changes: Any) -> tuple[ServeSpec, PromptBuilder, Encod
     )
     encoder = load_encoder(str(tiny()), spec.prompt)
     builder = PromptBuilder(spec, compile_schema(SCHEMA), encoder, spec.context, TokenLimit(40, 60), None)
-    return spec, builder, encoder
+    return spec, builder
 
 
 @contextlib.asynccontextmanager

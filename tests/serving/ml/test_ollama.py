@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from serving.ml.engines.ollama import OllamaEngine
-from serving.ml.probe import check_enforcement
+from serving.ml.loading import check_enforcement
 from serving.replicas.protocol import ModelOutput
 from slmstudio.errors import Refused
 from tests.serving import event_loop
@@ -100,8 +100,8 @@ def asked(
     async def main() -> Any:
         async with listening(*stand_in.routes()) as address:
             monkeypatch.setenv("OLLAMA_URL", address)
-            found, builder, _ = served("ollama", gguf=file.name, **spec)
-            engine = OllamaEngine(file, found, builder, slots=2)
+            found, builder = served("ollama", gguf=file.name, **spec)
+            engine = OllamaEngine(file.parent, found, builder, slots=2)
             try:
                 await engine.start()
                 return await work(engine)
@@ -128,7 +128,7 @@ def test_the_file_is_uploaded_once_and_the_request_is_raw(monkeypatch: pytest.Mo
     [body] = stand_in.generated
     schema = body.pop("format")
     assert (schema["type"], list(schema["properties"])) == ("object", ["invoice_id", "total"])
-    _, builder, _ = served("ollama", gguf="m.gguf")
+    _, builder = served("ollama", gguf="m.gguf")
     assert body == {
         "model": name, "prompt": builder.text(TEXT), "raw": True, "stream": False, "truncate": False, "shift": False,
         "keep_alive": "30m", "logprobs": True, "top_logprobs": 2,
@@ -163,14 +163,3 @@ def test_errors_have_codes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     assert asked(StandIn(error="out of memory"), monkeypatch, tmp_path, work).code == "engine"
     long = asked(StandIn(), monkeypatch, tmp_path, lambda engine: engine.answer("again and again " * 2_000))
     assert (long.finish_reason, long.code) == ("error", "too_long")
-
-
-def test_the_shapes_are_those_of_the_official_client() -> None:
-    types = pytest.importorskip("ollama._types")
-    request = types.GenerateRequest.model_fields
-    assert {"model", "prompt", "raw", "stream", "format", "keep_alive", "options", "logprobs"} <= set(request)
-    assert {"num_ctx", "num_predict", "seed", "temperature", "top_k", "repeat_penalty"} <= set(
-        types.Options.model_fields
-    )
-    assert {"response", "done", "done_reason", "eval_count", "logprobs"} <= set(types.GenerateResponse.model_fields)
-    assert {"model", "files", "stream"} <= set(types.CreateRequest.model_fields)

@@ -14,10 +14,10 @@ import httpx
 import pytest
 
 from evaluation.ml import generate
-from serving.confidence.calibration import Calibration, DocumentRecord
+from serving.confidence.calibration import ConfidenceCalibration, DocumentRecord
 from serving.ml import pack
 from serving.ml.engines.engine import DecodingEngine
-from serving.ml.probe import check_enforcement
+from serving.ml.loading import check_enforcement
 from serving.packages.spec import FILE, PackSpec, PackVariant, ServeSpec
 from serving.replicas.protocol import SECRET_VARIABLE, ModelOutput
 from slmstudio.contract.json_text import dumps
@@ -69,13 +69,10 @@ def packed_events(
     calibration.write_text("".join(dumps({"text": one["text"], "gold": one["gold"]}) + "\n" for one in rows()))
     package = PackSpec(
         evaluation=spec(folder, **changes),
-        engine=engine,
         model=ModelRef(path=str(tiny()), sha256=folder_hash(tiny())),
         output_dir=str(folder / "package"),
         parity=str(parity),
-        gguf=gguf,
-        key=key,
-        variants=variants,
+        variants=(PackVariant(key=key, engine=engine, gguf=gguf, name="model.gguf"), *variants),
         calibration=str(calibration) if labeled else "",
     )
     events = EventCollector()
@@ -135,7 +132,7 @@ def test_labeled_documents_calibrate_the_confidence(tmp_path: Path, engine: Any)
     assert {one.pattern for one in values} <= {"invoice_id", "total"}
     assert found["summary"]["values"] == len(values)
     assert all(0 < one.calibrated < 1 for one in values)
-    calibration = Calibration(found["fits"])
+    calibration = ConfidenceCalibration(found["fits"])
     assert set(calibration.fits) <= {"", " null"}
     # A model with random weights is wrong everywhere, however probable its tokens are.
     assert max(one.calibrated for one in values) < 0.5 or any(one.is_correct for one in values)

@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from serving.ml.engines.single_thread import SingleThread
-from tests.serving import event_loop
+from serving.ml.engines.engine import SingleThread
 
 
-def test_work_of_a_caller_who_has_hung_up_ends_before_the_next_begins() -> None:
+async def test_work_of_a_caller_who_has_hung_up_ends_before_the_next_begins() -> None:
     release, running, most, begun = threading.Event(), [0], [0], []
 
     def work(name: str) -> Any:
@@ -24,21 +23,18 @@ def test_work_of_a_caller_who_has_hung_up_ends_before_the_next_begins() -> None:
 
         return do
 
-    async def main() -> None:
-        thread = SingleThread()
-        first, dropped, last = (asyncio.ensure_future(thread.run(work(name))) for name in "abc")
-        while not begun:
-            await asyncio.sleep(0.001)
-        for one in (first, dropped):
-            one.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await one
-        await asyncio.sleep(0.02)
-        assert begun == ["a"]
-        release.set()
-        name, waited = await last
-        assert (name, waited >= 20) == ("c", True)
-        thread.close()
-
-    event_loop.run(main())
+    thread = SingleThread()
+    first, dropped, last = (asyncio.ensure_future(thread.run(work(name))) for name in "abc")
+    while not begun:
+        await asyncio.sleep(0.001)
+    for one in (first, dropped):
+        one.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await one
+    await asyncio.sleep(0.02)
+    assert begun == ["a"]
+    release.set()
+    name, waited = await last
+    assert (name, waited >= 20) == ("c", True)
+    thread.close()
     assert (begun, most[0]) == (["a", "c"], 1)

@@ -8,24 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from aiohttp import web
 
 from serving.ml.engines.http import ModelServer
-from serving.ml.engines.vllm import VllmEngine
-from serving.ml.engines.vllm_server import VllmServer
-from serving.ml.fingerprint import check_fingerprint, fingerprint
-from serving.ml.loading import LoadedPackage
-from serving.ml.probe import check_enforcement
-from serving.packages.external_engines import vllm_options, vllm_serve
+from serving.ml.engines.vllm import VllmEngine, VllmServer
+from serving.ml.loading import LoadedPackage, check_enforcement, check_fingerprint, fingerprint
+from serving.packages.engines import vllm_options, vllm_serve
 from serving.packages.spec import FINGERPRINTS
 from serving.replicas.protocol import ModelOutput
-from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.errors import Refused
 from tests.serving import event_loop
 from tests.serving.ml.engine_rig import RAW, TEXT, listening, nonce_of, served
-from tests.training.ml_data import SCHEMA, rows, smollm2
 
 #: a command that starts vLLM 0.32 or newer, for the tests of the real one
 REAL = os.environ.get("SLM_TEST_VLLM", "")
@@ -46,7 +40,7 @@ class StandIn:
     waits: bool = False
 
     def routes(self) -> list[web.RouteDef]:
-        self.encoder = served("vllm")[2]
+        self.encoder = served("vllm")[1].encoder
         return [
             web.get("/version", self._version),
             web.get("/v1/models", self._models),
@@ -121,7 +115,8 @@ def test_the_request_has_token_ids_and_the_grammar(monkeypatch: pytest.MonkeyPat
     assert (answer.raw, answer.finish_reason) == (RAW, "stop")
     assert answer.confidence["invoice_id"] == pytest.approx((0.6065, 0.6065, 0.3834), abs=1e-3)
     [body] = stand_in.asked
-    _, builder, encoder = served("vllm")
+    _, builder = served("vllm")
+    encoder = builder.encoder
     assert body == {
         "model": "invoices-1", "prompt": builder.prompt(TEXT), "max_tokens": 60, "temperature": 0, "seed": 17,
         "add_special_tokens": False, "return_token_ids": True, "stop_token_ids": list(encoder.stop_ids), "logprobs": 2,
@@ -182,7 +177,7 @@ def test_a_started_server_that_is_too_old_is_not_used(monkeypatch: pytest.Monkey
 
 def test_a_server_with_another_model_is_not_served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def package(engine: VllmEngine) -> LoadedPackage:
-        spec, builder, _ = served("vllm", key="vllm")
+        spec, builder = served("vllm", key="vllm")
         return LoadedPackage(spec, "", builder.schema, engine, builder)
 
     found = asked(StandIn(), monkeypatch, lambda engine: fingerprint(package(engine)))
@@ -229,35 +224,3 @@ def test_the_command_is_a_program_or_a_virtual_environment(tmp_path: Path) -> No
     command = vllm_serve("vllm --enforce-eager", "m", ["--seed", "1"])
     assert (command[:5], command[-1]) == (["vllm", "serve", "m", "--seed", "1"], "--enforce-eager")
     assert vllm_serve(str(tmp_path), "m", [])[0] == f"{tmp_path}/bin/python"
-
-
-@pytest.mark.skipif(not REAL, reason="SLM_TEST_VLLM names no vLLM")
-def test_the_real_vllm_answers_and_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VLLM_COMMAND", REAL)
-    folder = smollm2()
-
-    async def main() -> list[ModelOutput]:
-        spec, _, _ = served("vllm", context=1024)
-        from evaluation.ml.prompts import PromptBuilder, TokenLimit
-        from training.ml.lengths import load_encoder
-
-        encoder = load_encoder(str(folder), "chat")
-        builder = PromptBuilder(spec, compile_schema(SCHEMA), encoder, 1024, TokenLimit(60, 60), None)
-        engine = VllmEngine(folder, spec, builder, encoder)
-        try:
-            await engine.start()
-            await check_enforcement(engine)
-            texts = [row["text"] for row in rows(1, 0, 3)]
-            family.extend(psutil.Process().children(recursive=True))
-            return list(await asyncio.gather(*[engine.answer(text) for text in texts]))
-        finally:
-            await engine.close()
-
-    family: list[psutil.Process] = []
-    answers = event_loop.run(main())
-    assert len(family) >= 2  # the server and its engine
-    assert psutil.wait_procs(family, 10)[1] == []
-    for answer in answers:
-        assert answer.finish_reason == "stop", answer.error
-        assert compile_schema(SCHEMA).check(answer.raw)[1] == []
-        assert set(answer.confidence) >= {"invoice_id"}

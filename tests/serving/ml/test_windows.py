@@ -3,7 +3,7 @@
 from typing import Any
 
 from evaluation.ml.prompts import PromptBuilder
-from serving.ml.engines.slots import Slots, Turn, prepare
+from serving.ml.engines.engine import Slots, Turn, prepare
 from serving.packages.spec import ServeSpec
 from serving.replicas.protocol import Confidence, ModelOutput
 from tests.serving import event_loop
@@ -15,7 +15,7 @@ TEXT = "Invoice A-100\n" + "line of the document\n" * 40 + "total 1.50\n"
 
 
 def builder_with_windows() -> PromptBuilder:
-    _, plain, _ = served("vllm")
+    _, plain = served("vllm")
     return PromptBuilder(plain.spec, plain.schema, plain.encoder, plain.context, plain.limit, None, windows=PLAN)
 
 
@@ -61,6 +61,6 @@ def test_a_window_without_an_output_is_the_answer() -> None:
 
 
 def test_a_package_records_its_windows() -> None:
-    spec, _, _ = served("vllm", windows=WindowPlan(size=200, whole=300, answer=9))
+    spec, _ = served("vllm", windows=WindowPlan(size=200, whole=300, answer=9))
     assert ServeSpec.from_yaml(spec.to_yaml()).windows == WindowPlan(size=200, whole=300, answer=9)
     assert served("vllm")[0].windows is None

@@ -8,12 +8,10 @@ from typing import Any
 import pytest
 from django.core import mail
 from django.test import Client
-from django.utils import timezone
 
 from evaluation.models import AuditEntry
 from labeling.integrations import deliveries, webhooks
-from labeling.models import Contract, WebhookDelivery
-from serving.deployments import services
+from labeling.models import WebhookDelivery
 from serving.models import AlertEvent, AlertRule, Deployment, DriftCheck, Package, Replica
 from serving.monitoring import alerts
 from serving.monitoring.alerts import METRICS, Measured, check_all, send_waiting
@@ -92,15 +90,6 @@ def test_few_requests_conclude_nothing(deployment: Deployment) -> None:
     assert (rule.state, rule.value) == ("ok", None)
 
 
-@pytest.mark.parametrize(("missing_fires", "expected"), [(False, []), (True, [Kind.FIRING])])
-def test_no_traffic_is_an_alarm_where_the_rule_says_so(
-    deployment: Deployment, missing_fires: bool, expected: list[str]
-) -> None:
-    rule_of(missing_fires=missing_fires)
-    pass_minutes(deployment, 0, 8, failed=0, good=0)
-    assert [kind for kind, _ in kinds()] == expected
-
-
 def test_shadow_requests_do_not_count(deployment: Deployment) -> None:
     for minute in range(8):
         at = START + timedelta(minutes=minute)
@@ -148,17 +137,6 @@ def test_a_version_whose_package_is_being_built_does_not_fire(deployment: Deploy
     assert [kind for kind, _ in kinds()] == [Kind.FIRING]
 
 
-def test_little_traffic_fires_below_a_limit(deployment: Deployment) -> None:
-    AlertRule.objects.update(enabled=False)
-    rule_of("traffic", limit=1.0, for_seconds=0, window_seconds=600)
-    logged(deployment.project_id, START, 30, release=deployment.stable)
-    count_marked(START)
-    check_all(START)
-    assert kinds() == []
-    check_all(START + timedelta(minutes=30))
-    assert [kind for kind, _ in kinds()] == [Kind.FIRING]
-
-
 def test_drift_fires_and_resolves_with_the_daily_check(deployment: Deployment) -> None:
     AlertRule.objects.update(enabled=False)
     rule_of("drift")
@@ -174,14 +152,6 @@ def test_drift_fires_and_resolves_with_the_daily_check(deployment: Deployment) -
     DriftCheck.objects.create(day=START.date(), findings=[{**finding, "changed": False}], changed=0, **values)
     for minute in range(7):
         check_all(START + timedelta(hours=13, minutes=minute))
-    assert [kind for kind, _ in kinds()] == [Kind.FIRING, Kind.RESOLVED]
-
-
-def test_stopping_the_deployment_resolves(world: World, deployment: Deployment) -> None:
-    pass_minutes(deployment, 0, 7, failed=10, good=20)
-    assert rule_of().state == "firing"
-    services.stop(deployment=deployment, user=world.engineer, reason="Done.")
-    check_all(START + timedelta(minutes=8))
     assert [kind for kind, _ in kinds()] == [Kind.FIRING, Kind.RESOLVED]
 
 
@@ -310,17 +280,6 @@ def test_checks_that_were_missed_prove_nothing() -> None:
     assert history([OVER], for_seconds=0) == ["firing"]
 
 
-@pytest.mark.parametrize(("metric", "value", "limit", "over", "clear"), [
-    ("failures", 0.05, 0.05, False, False), ("failures", 0.045, 0.05, False, True), ("replicas", 1.0, 0, True, False),
-    ("replicas", 0.0, 0, False, True), ("traffic", 0.049, 0.05, True, False), ("traffic", 0.05, 0.05, False, False),
-    ("traffic", 0.056, 0.05, False, True), ("traffic", None, 0.05, None, False),
-])  # fmt: skip
-def test_limits(metric: str, value: float | None, limit: float, over: bool | None, clear: bool) -> None:
-    rule, measured = AlertRule(metric=metric, limit=limit, min_requests=1), Measured(value, requests=9)
-    assert alerts.exceeds(rule, METRICS[metric], measured) is over
-    assert alerts.is_clear(rule, METRICS[metric], measured) is clear
-
-
 # -- forms ------------------------------------------------------------------------------------------------------------
 
 ADDRESS = "/p/invoices/deploy/monitoring/"
@@ -334,16 +293,6 @@ def client(user: Any) -> Client:
     signed_in = Client()
     signed_in.force_login(user)
     return signed_in
-
-
-def test_a_new_rule_has_the_limit_of_the_contract(world: World, deployment: Deployment) -> None:
-    Contract.objects.filter(project=world.project).update(constraints={"latency_p95_ms": 800})
-    AlertRule.objects.all().delete()
-    lines = {line.rule.metric: line for line in client(world.annotator).get(ADDRESS).context["lines"]}
-    assert (lines["p95"].rule.limit, lines["failures"].badge[0], lines["traffic"].badge[0]) == (800, "new", "cancelled")
-    check_all(timezone.now())
-    page = client(world.annotator).get(ADDRESS)
-    assert {line.badge[0] for line in page.context["lines"]} == {"done", "cancelled"}
 
 
 def test_a_rule_is_changed_in_percent_and_minutes(world: World, deployment: Deployment) -> None:

@@ -64,7 +64,3 @@ def test_a_host_stores_what_its_replicas_use(
     assert (replica["project"], replica["release"], replica["slot"]) == (world.project.pk, release.pk, found.slot)
     assert replica["memory_bytes"] > 10_000_000
     assert [sample.host for sample in hosts.newest(now)] == [host_name()]
-
-
-def test_a_process_that_has_ended_uses_nothing() -> None:
-    assert hosts.resident_bytes(2**22 - 1) == 0

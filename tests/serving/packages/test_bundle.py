@@ -2,11 +2,9 @@
 
 import io
 import zipfile
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
 from django.test import Client
 
 from serving.deployments import queries, services
@@ -45,7 +43,7 @@ def get(user: Any) -> Any:
     return client.get(URL)
 
 
-def test_the_bundle_has_every_recorded_file(world: World, release: Release, tmp_path: Path) -> None:
+def test_the_bundle_has_every_recorded_file(world: World, release: Release) -> None:
     assert release.package is not None
     (local_path(f"packages/test/{release.package_id}") / "stray.txt").write_text("not recorded")
     answer = get(world.engineer)
@@ -53,10 +51,6 @@ def test_the_bundle_has_every_recorded_file(world: World, release: Release, tmp_
     content = b"".join(answer.streaming_content)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         assert {name.removeprefix("invoices-release-1/"): archive.read(name) for name in archive.namelist()} == FILES
-    file = tmp_path / "bundle.zip"
-    call_command("bundle", "--project", "invoices", "--release", "1", "--output", str(file), verbosity=0)
-    assert file.read_bytes() == content
-    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == []
 
 
 @pytest.mark.parametrize(
@@ -75,8 +69,6 @@ def test_a_package_without_the_program_has_no_bundle(world: World, release: Rele
     assert found is not None
     assert not queries.status_of(found, found.candidate).has_bundle  # type: ignore[union-attr]
     assert get(world.engineer).status_code == 404
-    with pytest.raises(CommandError):
-        call_command("bundle", "--project", "invoices", "--release", "1", "--output", "/dev/null")
 
 
 def test_a_missing_file_is_no_bundle(world: World, release: Release) -> None:

@@ -13,7 +13,7 @@ from labeling.datasets import queries as dataset_queries
 from labeling.models import Split
 from serving.confidence.calibration import (
     AnsweredDocument,
-    Calibration,
+    ConfidenceCalibration,
     DocumentRecord,
     JudgedField,
     calibrate,
@@ -91,8 +91,8 @@ def test_without_validation_documents_those_of_the_evaluation_are_used_and_marke
     monkeypatch.setattr(run, "split", Split.HOLDOUT)
     other = calibrations.calibration_documents(run)
     assert (other.split, other.is_evaluated) == (Split.HOLDOUT, True)
-    assert other.documents
-    assert not {one.name for one in other.documents} & {one.name for one in found.documents}
+    assert other.rows
+    assert not {row["id"] for row in other.rows} & {row["id"] for row in found.rows}
 
 
 SCHEMA = compile_schema({
@@ -120,5 +120,5 @@ def test_values_are_right_or_wrong_by_the_scorer() -> None:
     assert (known[0.7].is_null, known[0.7].is_empty, known[0.9].is_null) == (True, True, False)
     assert judged_fields(SCHEMA, text=TEXT, gold=gold, raw='{"number": 5}', probabilities=probabilities) is None
     # At the gateway, where there is no gold, each value has the same probability.
-    served = Calibration().confidences(SCHEMA, loads(raw), probabilities)
+    served = ConfidenceCalibration().confidences(SCHEMA, loads(raw), probabilities)
     assert served == {path: values[0] for path, values in probabilities.items()}

@@ -19,14 +19,15 @@ from serving.packages import jobs
 from serving.packages.documents import recipes
 from serving.packages.documents.manifest import verify_signature
 from serving.packages.documents.services import write_documents
+from serving.packages.engines import REQUIREMENTS
 from serving.packages.services import request_package
-from serving.packages.spec import FILE, PROGRAM, REQUIREMENTS, PackSpec
+from serving.packages.spec import FILE, PROGRAM, PackSpec
 from serving.replicas.supervisor import HostSupervisor
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import changed_files, folder_hash
-from tests.evaluation.factories import World, evaluated, right
+from tests.evaluation.factories import World
 from tests.serving.factories import approved_report
 from training.models import BaseModel
 
@@ -47,12 +48,12 @@ def child(name: str, spec: Path, log: Path, *, run: Package, on_event: Any, also
     folder = Path(pack.output_dir)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    offline = pack.engine == "llama_cpp"
+    offline = pack.variants[0].engine == "llama_cpp"
     (folder / "model").mkdir()
     if not offline:
         (folder / "model/model.safetensors").write_bytes(b"weights")
     gguf = "gguf: model.gguf\n" if offline else ""
-    (folder / FILE).write_text(SERVE.format(engine=pack.engine) + gguf)
+    (folder / FILE).write_text(SERVE.format(engine=pack.variants[0].engine) + gguf)
     (folder / "model.gguf").write_bytes(b"GGUF")
     if offline:
         (folder / "prompt.json").write_text(json.dumps(PROMPT))
@@ -120,11 +121,6 @@ def test_the_evidence_names_the_approval_and_the_hashes(world: World, package: P
     assert read("evaluation.json")["scores"]["field_exact"]["rate"] == 1.0
 
 
-def test_a_model_without_an_approval_says_so(world: World, package: Package) -> None:
-    other = request_package(run=evaluated(world, right), user=world.engineer)
-    assert json.loads((built(other) / "evidence/approval.json").read_text()) == {"approved": False}
-
-
 def offline_documents(world: World, package: Package, folder: Path) -> Path:
     """The documents of a llama.cpp package."""
     package.engine, package.variants = "llama_cpp", []
@@ -158,12 +154,6 @@ def test_files_for_other_servers(world: World, package: Package, tmp_path: Path)
     assert service["ports"] == [f"127.0.0.1:{recipes.PORT}:{recipes.PORT}"]
     assert (folder / "Dockerfile").read_text().startswith("FROM python:3.")
     assert not (folder / "vllm.sh").exists()
-
-
-def test_vllm_pins_its_structured_output_backend(package: Package) -> None:
-    command = (built(package) / "vllm.sh").read_text()
-    config = command.split("--structured-outputs-config '")[1].split("'")[0]
-    assert json.loads(config)["backend"] == "guidance"
 
 
 def test_the_bill_of_materials_is_valid(world: World, package: Package, tmp_path: Path) -> None:

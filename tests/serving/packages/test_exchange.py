@@ -77,13 +77,6 @@ def test_a_package_goes_to_a_hub_and_comes_back(package: tuple[Path, list[str]],
     assert found == folder_hash(tmp_path / "pulled") == folder_hash(folder)
 
 
-def test_a_hub_that_rejects_says_so(package: tuple[Path, list[str]], running: Hub, tmp_path: Path) -> None:
-    folder, files = package
-    assert code_of(lambda: exchange.pull("hf:team/none", tmp_path / "pulled")) == "place"
-    assert code_of(lambda: exchange.push(folder, "hf:not a name", files=files, message="")) == "place"
-    assert not (tmp_path / "pulled").exists()
-
-
 def test_what_was_changed_on_the_way_is_not_used(package: tuple[Path, list[str]], running: Hub, tmp_path: Path) -> None:
     folder, files = package
     exchange.push(folder, "hf:team/invoices", files=files, message="Package 1")

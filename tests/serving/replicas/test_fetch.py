@@ -11,8 +11,7 @@ from serving.deployments import services
 from serving.models import Package, Replica
 from serving.packages import jobs
 from serving.packages.spec import FILE
-from serving.replicas.fetch import PackageFetcher
-from serving.replicas.supervisor import HostSupervisor
+from serving.replicas.supervisor import HostSupervisor, PackageFetcher
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path

@@ -6,8 +6,7 @@ import pytest
 
 from serving.models import Deployment, Replica, ReplicaCrash
 from serving.replicas import supervisor as supervisor_module
-from serving.replicas.fetch import PackageFetcher
-from serving.replicas.supervisor import HostSupervisor
+from serving.replicas.supervisor import HostSupervisor, PackageFetcher
 
 
 class Process:

@@ -71,20 +71,6 @@ def test_contents_are_erased_after_the_days_of_their_project(
         assert services.erase_expired() == 0
 
 
-def test_many_are_erased_in_batches(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services, "_BATCH", 2)
-    for _ in range(5):
-        request(deployment.project_id, days=31)
-    assert services.erase_expired() == 5
-
-
-def test_a_shorter_retention_erases_what_is_there(deployment: Deployment) -> None:
-    row = request(deployment.project_id, days=1)
-    Deployment.objects.update(retention_days=0)
-    assert services.erase_expired() == 1
-    assert not stored(row)
-
-
 def test_days_are_dropped_after_ninety_or_the_longest_retention(deployment: Deployment) -> None:
     project = deployment.project_id
     for ago in (89, 92, 130):

@@ -170,20 +170,13 @@ def test_items_without_a_stored_text_leave_the_queue(world: World, deployment: D
     assert not ReviewItem.objects.exists()
 
 
-def test_an_unknown_tag_is_refused(world: World, deployment: Deployment) -> None:
-    item = drawn(deployment, uniform=False, text=other_text())
-    with pytest.raises(Refused) as caught:
-        queue.send(project=world.project, user=world.engineer, items=[item.pk], wrong=True, tag="none")
-    assert caught.value.code == "tag"
-
-
 def test_the_page_of_a_document_shows_its_requests(world: World, deployment: Deployment) -> None:
     item = drawn(deployment, uniform=False, text=other_text())
     queue.send(project=world.project, user=world.engineer, items=[item.pk], wrong=True)
     document = Document.objects.get(source="requests")
-    [shown] = judged_requests(document)
-    assert (shown.draw.request_id, shown.reasons) == (item.request_id, ["Invalid output"])
-    assert [one.right for one in shown.judgments] == [False]
+    [(draw, reasons, judgments)] = judged_requests(document)
+    assert (draw.request_id, reasons) == (item.request_id, ["Invalid output"])
+    assert [judgment.right for judgment in judgments] == [False]
     client = Client()
     client.force_login(world.annotator)
     page = client.get(document.get_absolute_url())

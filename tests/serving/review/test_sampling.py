@@ -145,14 +145,6 @@ def test_near_duplicates_are_grouped_and_the_uniform_sample_is_not(deployment: D
     assert listed.all().count() == 3
 
 
-def test_without_stored_texts_requests_are_counted_and_not_drawn(world: World) -> None:
-    deployment = deployed(world, retention_days=0)
-    logged(deployment, days=HOUR, text="", output="", confidence={})
-    assert draw_now(deployment) == 0
-    assert not Draw.objects.exists()
-    assert SampleDay.objects.get().answered == 1
-
-
 def test_the_redacted_text_is_the_key(deployment: Deployment) -> None:
     plan(deployment, share=1.0, redact=["email"])
     for name in ("ana", "ben"):
@@ -189,14 +181,3 @@ def test_automatic_answers_of_the_sample_count_for_the_error_budget(deployment: 
     )]  # fmt: skip
     assert draw_now(deployment) == 3
     assert [Draw.objects.get(request_id=row.id).is_audited for row in rows] == [True, False, False]
-
-
-def test_the_worst_come_first() -> None:
-    order = [
-        sampling.severity([Reason.FEEDBACK, Reason.UNIFORM], 0.9), sampling.severity([Reason.FAILURE], None),
-        sampling.severity([Reason.LOW_CONFIDENCE], 0.1), sampling.severity([Reason.LOW_CONFIDENCE], 0.8),
-        sampling.severity([Reason.UNIFORM], 0.1),
-    ]  # fmt: skip
-    assert order == sorted(order, reverse=True)
-    assert len(set(order)) == len(order)
-    assert sampling.ordered([Reason.UNIFORM, Reason.FEEDBACK, Reason.UNIFORM]) == [Reason.FEEDBACK, Reason.UNIFORM]

@@ -7,7 +7,7 @@ import pytest
 from serving.deployments.services import STEPS
 from serving.models import RolloutPlan
 from serving.rollouts.counts import Counts, Step
-from serving.rollouts.planner import failure_rate, forecast
+from serving.rollouts.planner import forecast
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 
@@ -43,14 +43,3 @@ def test_requests_so_far_shorten_the_stage() -> None:
     begun = current(stable_requests=1_000, candidate_requests=1_000, candidate_failures=2)
     left = forecast([begun], STEPS, RolloutPlan(), rate=0.01, per_hour=500)[0]
     assert (left.requests or 0) < (fresh.requests or 0)
-
-
-def test_a_plan_that_the_failure_rate_exceeds_never_gets_ready() -> None:
-    found = forecast([current()], STEPS, RolloutPlan(max_failure_rate=0.01), rate=0.05, per_hour=500)
-    assert (found[0].requests, found[0].is_possible) == (None, False)
-
-
-def test_without_requests_the_failure_rate_is_one_in_a_hundred() -> None:
-    assert failure_rate(0, 0) == 0.01
-    assert failure_rate(50, 1_000) == pytest.approx(0.046, abs=0.001)
-    assert forecast([], STEPS, RolloutPlan(), rate=0.01, per_hour=1) == []

@@ -66,23 +66,7 @@ def test_verdicts(steps: list[Step], plan: dict[str, Any], action: str, code: st
     assert verdict.sentence
 
 
-def test_without_a_step_there_is_no_verdict() -> None:
-    with pytest.raises(ValueError, match="step"):
-        judge([], RolloutPlan())
-
-
-def test_steps_are_stored_as_they_are() -> None:
-    ended = canary(0.1, (10, 1), (5, 2))
-    ended.ended_at = NOW
-    assert Step.from_json(ended.to_json()) == ended
-
-
 @pytest.mark.parametrize(("log_e", "shown"), [(0.0, "1"), (3.0, "20"), (-700, "9.9e-305"), (2_000.0, "10^869")])
 def test_evidence_is_shown(log_e: float, shown: str) -> None:
     assert e_value(log_e) == shown
     assert all(meaning(question, log_e) for question in ("fails_more", "over_limit", "slow", "ready", "fast"))
-
-
-def test_an_e_value_just_above_one_is_no_evidence() -> None:
-    assert meaning("over_limit", 0.002) == meaning("over_limit", -3.0) == meaning("over_limit", -800.0)
-    assert meaning("over_limit", 0.7) != meaning("over_limit", -3.0)

@@ -1,6 +1,6 @@
 """The use of tokens on its page, and who may set budgets."""
 
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ from django.utils import timezone
 from evaluation.models import AuditEntry
 from labeling.integrations import tokens
 from labeling.models import ApiToken
-from serving.budgets import limits, usage
+from serving.budgets import usage
 from serving.models import Budget, TokenUsage
 from serving.settings import services
 from slmstudio.errors import Refused
@@ -60,11 +60,11 @@ def test_owners_set_budgets(world: World) -> None:
     assert client(world.engineer).post(address, values).status_code == 403
     assert client(world.owner).post(address, {"requests_per_month": "0"}).status_code == 422
     assert client(world.owner).post(address, values).status_code == 302
-    assert limits.limits_of_token(token.pk) == limits.Limits(None, 100, 5, None)
-    assert limits.used_this_month(token_id=token.pk) == (4, 55)
+    budget = usage.limits_of_token(token.pk)
+    assert (budget.tokens_per_minute, budget.requests_per_month, budget.tokens_per_month) == (100, 5, None)
+    assert usage.used_this_month(token_id=token.pk) == (4, 55)
     assert AuditEntry.objects.filter(about=f"budget of token {token.prefix}").count() == 1
     client(world.owner).post("/p/invoices/deploy/usage/0/", {"tokens_per_month": "50"})
-    assert limits.limits_of_projects() == {world.project.pk: limits.Limits(tokens_per_month=50)}
     [share] = usage.use_of(world.project, None).shares
     assert (share.used, share.limit, share.percent, share.is_spent) == (55, 50, 100, True)
     client(world.owner).post(address, {})
@@ -76,10 +76,3 @@ def test_limits_are_positive_numbers(world: World, values: dict[str, Any]) -> No
     with pytest.raises(Refused) as refused:
         services.set_limits(project=world.project, user=world.owner, **values)
     assert (refused.value.code, refused.value.field) == ("limit", next(iter(values)))
-
-
-@pytest.mark.parametrize(
-    ("today", "first"), [(date(2026, 12, 31), date(2027, 1, 1)), (date(2028, 2, 29), date(2028, 3, 1))]
-)
-def test_budgets_reset_on_the_first_day_of_the_next_month(today: date, first: date) -> None:
-    assert usage.resets_on(today) == first

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from django.test import Client
 
 from evaluation.models import AuditEntry
@@ -46,12 +45,6 @@ def test_the_sample_is_changed_by_those_who_deploy(world: World, deployment: Dep
     assert (form.initial["share"], form.initial["retention_days"]) == (2.5, 7)
 
 
-@pytest.mark.parametrize("part", ["policy", "sample", "resume"])
-def test_without_a_deployment_there_is_nothing_to_set(world: World, part: str) -> None:
-    assert client(world.engineer).get(ADDRESS).status_code == 200
-    assert client(world.engineer).post(f"{ADDRESS}{part}/", SAMPLE).status_code == 404
-
-
 def test_recipients_are_stored(world: World, deployment: Deployment) -> None:
     engineer, address = client(world.engineer), f"{ADDRESS}recipients/"
     answer = engineer.post(address, {"addresses": "a@example.com\nb@example.com, a@example.com"})
@@ -60,8 +53,3 @@ def test_recipients_are_stored(world: World, deployment: Deployment) -> None:
     answer = engineer.post(address, {"addresses": "no address"})
     assert (answer.status_code, list(answer.context["recipients_form"].errors)) == (422, ["addresses"])
     assert client(world.annotator).post(address, {"addresses": ""}).status_code == 403
-
-
-@pytest.mark.parametrize(("former", "address"), [("confidence", ADDRESS), ("accuracy", "/p/invoices/deploy/review/")])
-def test_former_pages_lead_here(world: World, former: str, address: str) -> None:
-    assert client(world.annotator).get(f"/p/invoices/deploy/{former}/")["Location"] == address

@@ -8,26 +8,28 @@ import contextlib
 import fcntl
 import logging
 import re
+import threading
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import asdict, fields
 from datetime import date
 from pathlib import Path
 
 import orjson
-from django.db import DataError, IntegrityError, connection
+from django.db import DataError, Error, IntegrityError, connection
 
-from serving.gateway.request_log import LogEntry, ensure_partition
+from serving.gateway.request_log import DEFAULTS, ensure_partition
 from slmstudio.database.transactions import first_line
 
 logger = logging.getLogger(__name__)
 #: the end of the name of files with lines that cannot be rows
 REJECTED = ".rejected"
+#: seconds between two passes; while the database does not answer
+STEP_SECONDS, RETRY_SECONDS = 0.5, 1.0
 #: rows of one statement
 _BATCH = 500
 #: what a line that cannot be a row raises
 _BAD_ROW = (DataError, IntegrityError, ValueError, TypeError)
 _DAY = re.compile(rb'"created_at":"(\d{4}-\d{2}-\d{2})')
-_COLUMNS = ", ".join(f'"{column.name}"' for column in fields(LogEntry))
+_COLUMNS = ", ".join(f'"{column}"' for column in DEFAULTS)
 #: shadows are no requests of a caller. Sorted, so that two stores lock the days of tokens in the same order.
 _INSERT = f"""
 WITH stored AS (
@@ -128,7 +130,7 @@ def _storable(line: bytes) -> bytes:
         name: value.replace("\0", "\ufffd") if isinstance(value, str) else value
         for name, value in orjson.loads(line).items()
     }
-    return orjson.dumps({**asdict(LogEntry("", "", 0, "")), **values})
+    return orjson.dumps({**DEFAULTS, **values})
 
 
 @contextlib.contextmanager
@@ -152,3 +154,29 @@ def _taken(path: Path) -> Iterator[list[bytes] | None]:
 def _batches(lines: list[bytes] | None) -> Iterable[list[bytes]]:
     for at in range(0, len(lines or ()), _BATCH):
         yield (lines or [])[at : at + _BATCH]
+
+
+def store_until(stopped: threading.Event, folder: Path) -> None:
+    """Stores the files of a folder until it is stopped, and then a last time."""
+    store = LogStore(folder)
+    while True:
+        is_last = stopped.is_set()
+        has_answered = _answers(store)
+        if is_last:
+            return
+        stopped.wait(STEP_SECONDS if has_answered else RETRY_SECONDS)
+
+
+def _answers(store: LogStore) -> bool:
+    """Whether the database answered."""
+    try:
+        store.store_files()
+    except Error as error:
+        logger.warning("the request log waits for the database: %s", first_line(error))
+        connection.close()
+        return False
+    except Exception:  # the next pass tries again
+        logger.exception("the request log could not be stored")
+        connection.close()
+        return False
+    return True

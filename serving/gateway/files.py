@@ -1,23 +1,30 @@
-"""The text of a PDF, an image or a text file, by the readers of the imports: a child process with limits."""
+"""Documents that callers send as files: PDF, images and text, read as an import reads them, in a child process."""
 
 import asyncio
+import hashlib
 import shutil
 import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from django.conf import settings
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
 
 from labeling.imports.formats import plain_text, scans
 from labeling.imports.formats.base import Context, Format, ReadError
 from labeling.imports.formats.page_layout import LAYOUT
 from labeling.imports.formats.registry import FORMATS, detect, open_file
 from labeling.imports.rows import ParsedRow
-from serving.gateway.problems import Problem
+from serving.gateway.intake.bodies import BODY_SECONDS, too_large
+from serving.gateway.problems import GatewayProblem, queue_full
 from slmstudio.contract.schema.compiled import CompiledSchema
 
 #: files that wait for a reader; more are rejected
@@ -65,17 +72,12 @@ class FileReader:
         """The text of a file; ``layout``: with that of its pages.
 
         Raises:
-            Problem: 413, 415 or 422 where it cannot be read, with the reason; 429 where too many files wait.
+            GatewayProblem: 413, 415 or 422 where it cannot be read, with the reason; 429 where too many files wait.
         """
         if ocr not in _OCR:
-            raise Problem(422, "field", f"ocr must be one of {', '.join(_OCR)}.", field="ocr")
+            raise GatewayProblem(422, "field", f"ocr must be one of {', '.join(_OCR)}.", field="ocr")
         if self._open >= self._readers + MAX_WAITING:
-            raise Problem(
-                429,
-                "queue_full",
-                "Too many files are waiting to be read. Try again later.",
-                headers={"Retry-After": "5"},
-            )
+            raise queue_full("Too many files are waiting to be read.", seconds=5)
         job = _Job()
         self._open += 1
         began = time.perf_counter()
@@ -95,7 +97,7 @@ class FileReader:
 
     def _read(self, path: Path, name: str, schema: CompiledSchema, options: Options, job: _Job) -> FileText:
         if job.stop.is_set():
-            raise Problem(499, "client_closed", "The client disconnected.")
+            raise GatewayProblem(499, "client_closed", "The client disconnected.")
         job.until = time.monotonic() + self._seconds
         try:
             file_format = _format_of(path, name)
@@ -105,12 +107,12 @@ class FileReader:
         if row.error:
             code = "too_slow" if row.code == "cancelled" else row.code or "damaged"
             detail = f"{name} took longer than {self._seconds:g} s." if code == "too_slow" else f"{name}: {row.error}."
-            raise Problem(_STATUSES.get(code, 422), code, detail, field="file")
+            raise GatewayProblem(_STATUSES.get(code, 422), code, detail, field="file")
         text = row.data["text"]
         if not text.strip():
-            raise Problem(422, "no_text", f"{name} has no text.", field="file")
+            raise GatewayProblem(422, "no_text", f"{name} has no text.", field="file")
         if "\0" in text:
-            raise Problem(422, "damaged", f"{name} contains a NUL character.", field="file")
+            raise GatewayProblem(422, "damaged", f"{name} contains a NUL character.", field="file")
         return FileText(file_format.name, text, [[page.start, page.end] for page in row.pages], 0.0)
 
     def _row(
@@ -150,9 +152,9 @@ class FileReader:
 
 
 def _format_of(path: Path, name: str) -> Format:
-    """PDF, image or text. Raises Problem 415 or ReadError for other files."""
+    """PDF, image or text. Raises GatewayProblem 415 or ReadError for other files."""
     if not path.stat().st_size:
-        raise Problem(422, "no_text", f"{name} is empty.", field="file")
+        raise GatewayProblem(422, "no_text", f"{name} is empty.", field="file")
     detected = detect(path, name)
     if detected.name in (scans.PDF.name, scans.IMAGE.name):
         return detected
@@ -164,8 +166,10 @@ def _format_of(path: Path, name: str) -> Format:
     return plain_text.FORMAT
 
 
-def _type_problem(sentence: str) -> Problem:
-    return Problem(415, "file_type", f"{sentence} Send a PDF, a PNG, JPEG or TIFF image, or a text file.", field="file")
+def _type_problem(sentence: str) -> GatewayProblem:
+    return GatewayProblem(
+        415, "file_type", f"{sentence} Send a PDF, a PNG, JPEG or TIFF image, or a text file.", field="file"
+    )
 
 
 def document_of(read: FileText) -> dict[str, Any]:
@@ -174,3 +178,71 @@ def document_of(read: FileText) -> dict[str, Any]:
     if read.pages:
         document["pages"] = read.pages
     return document
+
+
+KIND = "multipart/form-data"
+_FIELD = "file"
+#: names, types and boundaries around the file, and other fields
+_AROUND = 64 * 1024
+_MAX_FIELDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file as it was sent. ``name`` has no folder."""
+
+    path: Path
+    name: str
+    sha256: str
+    fields: dict[str, str]
+
+
+async def read_upload(request: Request, folder: Path) -> Upload:
+    """The file of a request, stored in ``folder``.
+
+    Raises:
+        GatewayProblem: 408, 413, 400 or 422, by what is wrong with the body.
+        ClientDisconnect: the caller hung up.
+    """
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            parser = MultiPartParser(
+                request.headers, _limited(request), max_files=1, max_fields=_MAX_FIELDS, max_part_size=_AROUND
+            )
+            form = await parser.parse()
+    except TimeoutError:
+        raise GatewayProblem(408, "slow_body", f"The body did not arrive within {BODY_SECONDS:g} s.") from None
+    except (MultiPartException, KeyError, ValueError) as error:
+        raise GatewayProblem(400, "invalid_form", f"The body is not valid {KIND}: {error}.") from error
+    try:
+        files = [(name, value) for name, value in form.multi_items() if isinstance(value, UploadFile)]
+        if len(files) != 1 or files[0][0] != _FIELD:
+            raise GatewayProblem(422, "field", f"Send one file in the field {_FIELD}.", field=_FIELD)
+        upload = files[0][1]
+        name = Path((upload.filename or "").replace("\\", "/")).name[:200] or "file"
+        path = folder / "document"
+        sha256 = await asyncio.to_thread(_store, upload, path)
+    finally:
+        await form.close()
+    return Upload(path, name, sha256, {key: value for key, value in form.multi_items() if isinstance(value, str)})
+
+
+def _store(upload: UploadFile, path: Path) -> str:
+    with path.open("wb") as file:
+        shutil.copyfileobj(upload.file, file)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+async def _limited(request: Request) -> AsyncGenerator[bytes, None]:
+    """The body. Raises GatewayProblem 413 where it is larger than a file may be."""
+    limit = int(settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0) + _AROUND
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > limit:
+        raise too_large()
+    received = 0
+    async for piece in request.stream():
+        received += len(piece)
+        if received > limit:
+            raise too_large()
+        yield piece

@@ -21,10 +21,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from serving.gateway.request_log import LogEntry
+from serving.gateway.request_log import Row
 from serving.gateway.routes import RouteTable
-from serving.gateway.tracing import names
-from serving.gateway.tracing.timeline import Step, Timeline
+from serving.gateway.tracing import FALLBACK, MODEL, Step, Timeline
 
 logger = logging.getLogger(__name__)
 #: requests that wait to be sent, and those of one message
@@ -35,7 +34,14 @@ SEND_SECONDS = 1.0
 _PAUSE_SECONDS = 0.0002
 _PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
-_KINDS = {names.MODEL: SpanKind.CLIENT, names.FALLBACK: SpanKind.CLIENT, names.SHADOW: SpanKind.CLIENT}
+#: protocol -> method and route
+_ROUTES = {
+    "extract": ("POST", "/api/v1/projects/{slug}/extract"),
+    "openai": ("POST", "/v1/chat/completions"),
+}
+#: GenAI attributes are of semantic conventions 1.37; those that begin with ``slm.`` are our own
+_OPERATION = "chat"
+_KINDS = {MODEL: SpanKind.CLIENT, FALLBACK: SpanKind.CLIENT, "shadow": SpanKind.CLIENT}
 
 
 class Exporter(Protocol):
@@ -52,7 +58,7 @@ class Exporter(Protocol):
 class Traced:
     """A request that has ended. ``wall``, ``clock``: the time of day and ``perf_counter`` at one moment."""
 
-    entry: LogEntry
+    row: Row
     timeline: Timeline
     slug: str
     version: int | None
@@ -80,13 +86,13 @@ class Tracer:
         self.dropped = 0
         self._resource = Resource.create({})
         if str(self._resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
-            self._resource = self._resource.merge(Resource({SERVICE_NAME: names.SERVICE}))
-        self._scope = InstrumentationScope(names.SCOPE)
+            self._resource = self._resource.merge(Resource({SERVICE_NAME: "slm-gateway"}))
+        self._scope = InstrumentationScope("slm_studio.gateway")
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
         self._thread.start()
 
-    def record(self, entry: LogEntry, timeline: Timeline | None, *, started: float) -> None:
+    def record(self, row: Row, timeline: Timeline | None, *, started: float) -> None:
         """Takes a request that has ended; returns at once."""
         timeline = timeline or Timeline()
         if not self._is_sampled(timeline.parent):
@@ -94,18 +100,15 @@ class Tracer:
         if len(self._waiting) == MAX_WAITING:
             self.dropped += 1
         clock = time.perf_counter()
-        self._waiting.append(Traced(entry, timeline, *self._names(entry), started, clock, time.time(), clock))
+        self._waiting.append(Traced(row, timeline, *self._names(row), started, clock, time.time(), clock))
 
-    def _names(self, entry: LogEntry) -> tuple[str, int | None]:
+    def _names(self, row: Row) -> tuple[str, int | None]:
         """Slug of the project and number of the version."""
         for route in self._table.routes.values():
-            if route.project_id == entry.project_id:
+            if route.project_id == row["project_id"]:
                 releases = (route.stable, route.candidate)
-                number = next(
-                    (release.number for release in releases if release is not None and release.id == entry.release_id),
-                    None,
-                )
-                return route.slug, number
+                numbers = {release.id: release.number for release in releases if release is not None}
+                return route.slug, numbers.get(row["release_id"])
         return "", None
 
     def _is_sampled(self, parent: str) -> bool:
@@ -143,18 +146,18 @@ class Tracer:
 
     def spans(self, traced: Traced) -> list[ReadableSpan]:
         """The span of a request and those of its steps."""
-        entry = traced.entry
-        trace, above = _continued(traced.timeline.parent, entry.shadow_of or entry.id)
-        is_shadow = entry.shadow_of is not None
-        own = span_id_of(entry.id)
+        row = traced.row
+        trace, above = _continued(traced.timeline.parent, row["shadow_of"] or row["id"])
+        is_shadow = row["shadow_of"] is not None
+        own = span_id_of(row["id"])
         if is_shadow:
-            above = span_id_of(str(entry.shadow_of))
-        method, route = names.ROUTES.get(entry.protocol, ("POST", entry.protocol))
-        name = names.SHADOW if is_shadow else f"{method} {route}"
+            above = span_id_of(str(row["shadow_of"]))
+        method, route = _ROUTES.get(row["protocol"], ("POST", row["protocol"]))
+        name = "shadow" if is_shadow else f"{method} {route}"
         root = self._span(
             name, trace, own, above, traced.at(traced.started), traced.at(traced.ended),
             SpanKind.INTERNAL if is_shadow else SpanKind.SERVER, self._of_request(traced, method, route),
-            error=entry.code if entry.status >= 500 else "", is_remote=not is_shadow,
+            error=row["code"] if row["status"] >= 500 else "", is_remote=not is_shadow,
         )  # fmt: skip
         spans = [root]
         for step in traced.timeline.steps:
@@ -163,15 +166,15 @@ class Tracer:
 
     def _of_step(self, traced: Traced, step: Step, trace: int, above: int) -> list[ReadableSpan]:
         began, ended = traced.at(step.began), traced.at(step.ended)
-        if step.name != names.MODEL:
+        if step.name != MODEL:
             kind = _KINDS.get(step.name, SpanKind.INTERNAL)
-            attributes = self._of_model(traced) if step.name == names.FALLBACK else {}
+            attributes = self._of_model(traced) if step.name == FALLBACK else {}
             return [self._span(step.name, trace, _new_id(), above, began, ended, kind, attributes, error=step.error)]
         # The replica says how long a document waited for a slot there.
-        from_queue = min(ended, began + int(traced.entry.queue_ms * 1e6))
-        title = f"{names.OPERATION} {_model(traced)}"
+        from_queue = min(ended, began + int(traced.row["queue_ms"] * 1e6))
+        title = f"{_OPERATION} {_model(traced)}"
         return [
-            self._span(names.QUEUE, trace, _new_id(), above, began, from_queue, SpanKind.INTERNAL, {}),
+            self._span("queue", trace, _new_id(), above, began, from_queue, SpanKind.INTERNAL, {}),
             self._span(
                 title, trace, _new_id(), above, from_queue, ended, SpanKind.CLIENT, self._of_model(traced),
                 error=step.error,
@@ -184,7 +187,7 @@ class Tracer:
     ) -> ReadableSpan:  # fmt: skip
         parent = SpanContext(trace, above, is_remote, _SAMPLED) if above else None
         if error:
-            attributes = {**attributes, names.ERROR_TYPE: error}
+            attributes = {**attributes, "error.type": error}
         return ReadableSpan(
             name, SpanContext(trace, own, False, _SAMPLED), parent, self._resource, attributes, kind=kind,
             status=Status(StatusCode.ERROR, error) if error else Status(), start_time=began, end_time=max(began, ended),
@@ -192,30 +195,31 @@ class Tracer:
         )  # fmt: skip
 
     def _of_request(self, traced: Traced, method: str, route: str) -> dict[str, Any]:
-        entry = traced.entry
+        row = traced.row
         attributes: dict[str, Any] = {
-            names.METHOD: method, names.ROUTE: route, names.STATUS: entry.status, names.REQUEST_ID: entry.id,
-            names.PROJECT: traced.slug, names.ANSWERED_BY: entry.source,
+            "http.request.method": method, "http.route": route, "http.response.status_code": row["status"],
+            "slm.request_id": row["id"],
+            "slm.project": traced.slug, "slm.answered_by": row["source"],
         }  # fmt: skip
         if traced.version is not None:
-            attributes[names.VERSION] = traced.version
-        if entry.stage:
-            attributes[names.STAGE] = entry.stage
-        if entry.valid is not None:
-            attributes[names.VALID] = entry.valid
+            attributes["slm.version"] = traced.version
+        if row["stage"]:
+            attributes["slm.stage"] = row["stage"]
+        if row["valid"] is not None:
+            attributes["slm.valid"] = row["valid"]
         return attributes
 
     def _of_model(self, traced: Traced) -> dict[str, Any]:
-        entry, model = traced.entry, _model(traced)
+        row, model = traced.row, _model(traced)
         attributes: dict[str, Any] = {
-            names.OPERATION_NAME: names.OPERATION, names.PROVIDER_NAME: names.PROVIDER, names.REQUEST_MODEL: model,
-            names.RESPONSE_MODEL: model, names.RESPONSE_ID: entry.id, names.OUTPUT_TYPE: "json",
-            names.INPUT_TOKENS: entry.prompt_tokens, names.OUTPUT_TOKENS: entry.output_tokens,
+            "gen_ai.operation.name": _OPERATION, "gen_ai.provider.name": "slm_studio", "gen_ai.request.model": model,
+            "gen_ai.response.model": model, "gen_ai.response.id": row["id"], "gen_ai.output.type": "json",
+            "gen_ai.usage.input_tokens": row["prompt_tokens"], "gen_ai.usage.output_tokens": row["output_tokens"],
         }  # fmt: skip
-        if self._with_content and entry.text:  # it is empty where the project stores no texts
-            attributes[names.INPUT_MESSAGES] = _messages("user", entry.text)
-            if entry.output:
-                attributes[names.OUTPUT_MESSAGES] = _messages("assistant", entry.output)
+        if self._with_content and row["text"]:  # it is empty where the project stores no texts
+            attributes["gen_ai.input.messages"] = _messages("user", row["text"])
+            if row["output"]:
+                attributes["gen_ai.output.messages"] = _messages("assistant", row["output"])
         return attributes
 
 

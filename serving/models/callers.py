@@ -1,12 +1,14 @@
-"""What callers have used, by token and day, and the budgets that limit it."""
+"""Callers: what they have used, by token and day, the budgets that limit it, and their keys of the external model."""
 
 from dataclasses import dataclass
 from datetime import date
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
+from django.conf import settings
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q, Sum
+from django.utils import timezone
 
 from labeling.models import ApiToken, Project
 
@@ -21,8 +23,8 @@ class TokenUsageQuerySet(models.QuerySet["TokenUsage"]):
     def totals(self) -> "Totals":
         """Their sums."""
         names = ("requests", "answered", "prompt_tokens", "output_tokens")
-        found = self.aggregate(**{name: Sum(name) for name in names})
-        return Totals(*(found[name] or 0 for name in names))
+        sums = self.aggregate(**{name: Sum(name, default=0) for name in names})
+        return Totals(**sums)
 
 
 @dataclass(frozen=True)
@@ -89,3 +91,41 @@ class Budget(models.Model):
 
     def __str__(self) -> str:
         return f"budget of {self.token or self.project}"
+
+    @property
+    def has_month(self) -> bool:
+        """Whether the use of a month is limited."""
+        return self.requests_per_month is not None or self.tokens_per_month is not None
+
+
+class CaptureKeyQuerySet(models.QuerySet["CaptureKey"]):
+    """Named reads of registered keys."""
+
+    def in_use(self) -> Self:
+        """Those that were not removed."""
+        return self.filter(removed_at=None)
+
+
+class CaptureKey(models.Model):
+    """A registered key, as its hash. Rows of removed keys stay: requests were logged with them."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="capture_keys")
+    sha256 = models.CharField(max_length=64)
+    prefix = models.CharField(max_length=20, help_text="what is shown of it")
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+    removed_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[Any] = CaptureKeyQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project", "sha256"], name="capture_key_once", condition=models.Q(removed_at=None)
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"key {self.prefix}"

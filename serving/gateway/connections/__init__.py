@@ -1,1 +1,0 @@
-"""Connections of the gateway to replicas."""

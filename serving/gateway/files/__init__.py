@@ -1,1 +1,0 @@
-"""Documents that callers send as files: PDF, images and text, read as an import reads them."""

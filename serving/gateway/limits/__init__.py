@@ -1,1 +1,0 @@
-"""Limits of tokens and projects, counted over all gateways."""

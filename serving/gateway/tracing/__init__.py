@@ -1,1 +1,0 @@
-"""Traces of requests over OTLP, where OTEL_EXPORTER_OTLP_ENDPOINT is set."""
