@@ -9,23 +9,12 @@ from tests.contract.samples import object_schema
 from tests.labeling.form_values import EVERYTHING
 from tests.labeling.label_desk import Desk
 
-INTENTS = [
-    f"{verb} {noun}"
-    for verb in ("activate", "cancel", "change", "dispute", "verify", "refund", "top up")
-    for noun in (
-        "my card",
-        "my PIN",
-        "a transfer",
-        "a payment",
-        "my identity",
-        "an exchange",
-        "my phone",
-        "a fee",
-        "cash",
-        "my address",
-        "a limit",
-    )
-]
+VERBS = ("activate", "cancel", "change", "dispute", "verify", "refund", "top up")
+NOUNS = (
+    "my card", "my PIN", "a transfer", "a payment", "my identity", "an exchange", "my phone", "a fee", "cash",
+    "my address", "a limit",
+)  # fmt: skip
+INTENTS = [f"{verb} {noun}" for verb in VERBS for noun in NOUNS]
 CLASSES = object_schema(
     {
         "intent": {

@@ -72,21 +72,20 @@ def test_another_suggestion_can_be_chosen(desk: Desk, open_label: Open) -> None:
     page.keyboard.press("ArrowRight")
     page.keyboard.type("x")
     expect(vendor).to_have_value("SxYARIKAT GIN KEE (81109-A)")
-
-
-def test_a_number_is_completed(desk: Desk, open_label: Open) -> None:
-    page = open_label(desk.ana, desk.document(TEXT))
-    number, total = control(page, "Invoice number"), control(page, "Total amount")
-    number.focus()
-    page.keyboard.type("A-")
-    assert hint(page) == "1029, Total 1,100.00"  # a text: to the end of its column
-    total.focus()
-    page.keyboard.type("1,")
-    assert hint(page) == "100.00"
+    # It comes back with undo, and is taken with the mouse as well.
+    page.keyboard.press("Control+a")
+    page.keyboard.type("syar")
     page.keyboard.press("End")
-    expect(total).to_have_value("1,100.00")
     page.keyboard.press("Control+z")
-    expect(total).not_to_have_value("1,100.00")
+    expect(vendor).to_have_value("syar")
+    assert hint(page) == "IKAT GIN KEE (81109-A)"
+    page.keyboard.press("Control+a")
+    page.keyboard.type("gin")
+    page.locator(".sf-hint-more").click()  # the next suggestion
+    assert hint(page) == " KEE TRADING"
+    page.locator(".sf-hint").click(position={"x": 5, "y": 5})
+    expect(vendor).to_have_value("GIN KEE TRADING")
+    expect(vendor).to_be_focused()
 
 
 def test_suggestions_are_cleared_for_the_next_document(desk: Desk, open_label: Open) -> None:
@@ -116,12 +115,11 @@ Sum 1 248,50 EUR
 """
 
 
-def test_a_date_is_completed_as_a_whole(desk: Desk, open_label: Open) -> None:
+def test_completions_fit_the_kind_of_the_field(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, desk.document(DATES))
-    date = control(page, "Invoice date")
+    date, total, vendor = control(page, "Invoice date"), control(page, "Total amount"), control(page, "Vendor")
     for typed, shown, taken in [
         ("14", " Jan 2026", "14 Jan 2026"),
-        ("14 J", "an 2026", "14 Jan 2026"),
         ("janu", "ary 20, 2026", "January 20, 2026"),
         ("3. F", "ebruar 2026", "3. Februar 2026"),
         ("03/", "04/2026", "03/04/2026"),
@@ -132,47 +130,15 @@ def test_a_date_is_completed_as_a_whole(desk: Desk, open_label: Open) -> None:
         page.keyboard.press("End")
         expect(date).to_have_value(taken)
         expect(page.locator(".sf-hint")).to_have_count(0)  # nothing follows a date
-
-
-def test_only_a_date_continues_a_date(desk: Desk, open_label: Open) -> None:
-    page = open_label(desk.ana, desk.document(DATES))
-    control(page, "Invoice date").focus()
+    date.fill("")
     page.keyboard.type("7 m")
     expect(page.locator(".sf-hint")).to_have_count(0)
-    control(page, "Total amount").focus()
+    total.focus()
     page.keyboard.type("1 2")
     page.keyboard.press("End")
-    expect(control(page, "Total amount")).to_have_value("1 248,50")
+    expect(total).to_have_value("1 248,50")
     expect(page.locator(".sf-hint")).to_have_count(0)  # EUR is no part of it
-
-
-def test_the_case_that_was_typed_comes_first(desk: Desk, open_label: Open) -> None:
-    page = open_label(desk.ana, desk.document(DATES))
-    vendor = control(page, "Vendor")
-    for typed, rest in [("liv", " 12 pieces"), ("Liv", "ret de famille"), ("LIV", "RAISON")]:
+    for typed, rest in [("liv", " 12 pieces"), ("Liv", "ret de famille"), ("LIV", "RAISON")]:  # its case comes first
         vendor.fill("")
         page.keyboard.type(typed)
         assert hint(page) == rest
-
-
-def test_a_suggestion_comes_back_with_undo(desk: Desk, open_label: Open) -> None:
-    page = open_label(desk.ana, desk.document(TEXT))
-    vendor = control(page, "Vendor")
-    vendor.focus()
-    page.keyboard.type("syar")
-    page.keyboard.press("End")
-    page.keyboard.press("Control+z")
-    expect(vendor).to_have_value("syar")
-    assert hint(page) == "IKAT GIN KEE (81109-A)"
-
-
-def test_a_suggestion_is_taken_by_a_tap(desk: Desk, open_label: Open) -> None:
-    page = open_label(desk.ana, desk.document(TEXT))
-    vendor = control(page, "Vendor")
-    vendor.focus()
-    page.keyboard.type("gin")
-    page.locator(".sf-hint-more").click()  # the next suggestion
-    assert hint(page) == " KEE TRADING"
-    page.locator(".sf-hint").click(position={"x": 5, "y": 5})
-    expect(vendor).to_have_value("GIN KEE TRADING")
-    expect(vendor).to_be_focused()

@@ -1,27 +1,24 @@
 """Messages next to fields, below a grid and for its cells, and their keys."""
 
 import json
+import re
 from typing import Any
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from labeling.models import Annotation
 from tests.browser.conftest import Open, Watch
-from tests.browser.forms import EVERYTHING, use_schema
+from tests.browser.forms import use_schema
 from tests.browser.labeling import LINES, all_saved, control, saved, select
 from tests.contract.samples import object_schema
 from tests.labeling.label_desk import Desk
 
 ITEM = object_schema({"name": {"type": "string"}, "count": {"type": "integer"}})
 ITEMS = object_schema({"items": {"type": "array", "title": "Items", "items": ITEM}})
-ADD_ROW = """(rows, texts) => {
-  rows.querySelector("[data-add-row]").click();
-  [...rows.querySelector("[data-item]").querySelectorAll("[data-control]")].slice(0, 2).forEach((control, index) => {
-    control.focus();
-    control.value = texts[index];
-    control.dispatchEvent(new InputEvent("input", { bubbles: true }));
-  });
+ANNOUNCED = """box => {
+  window.announced = [];
+  new MutationObserver((list) => list.forEach((change) => window.announced.push(...change.addedNodes)))
+    .observe(box, { childList: true });
 }"""
 LINE = '[data-title="Items"] > [data-messages] > p'
 
@@ -30,8 +27,7 @@ def cell(page: Page, row: int, title: str) -> Any:
     return page.locator(f"[data-body] tr:nth-child({row}) [data-title={title}] [data-control]")
 
 
-@pytest.fixture
-def broken(desk: Desk, open_label: Open) -> Page:
+def test_messages_of_a_grid(desk: Desk, open_label: Open) -> None:
     """A grid of 200 rows, each with a name that stands nowhere and a count that is none."""
     use_schema(desk, ITEMS)
     page = open_label(desk.ana, desk.document(LINES))
@@ -40,80 +36,43 @@ def broken(desk: Desk, open_label: Open) -> Page:
     page.locator("#raw-text").fill(json.dumps({"items": rows}))
     page.keyboard.press("Alt+j")
     expect(page.locator("[data-body] tr")).to_have_count(200)
-    return page
-
-
-def test_a_grid_shows_the_first_messages_and_a_count(broken: Page) -> None:
-    expect(broken.locator(LINE)).to_have_count(21)
-    expect(broken.locator(LINE).first).to_contain_text("Row 1, Count: must be a whole number")
-    more = broken.get_by_role("button", name="380 more")
-    more.click()
-    expect(broken.locator(LINE)).to_have_count(121)
-    expect(broken.get_by_role("button", name="280 more")).to_be_visible()
-    assert broken.evaluate("document.activeElement.textContent").startswith("Row 21, Count: must be a whole number")
-    broken.keyboard.press("Enter")
-    expect(cell(broken, 21, "Count")).to_be_focused()
-
-
-def test_cell_errors_are_visible(broken: Page) -> None:
-    count = cell(broken, 2, "Count")
-    count.focus()
-    expect(broken.locator("#focus-words")).to_contain_text("Count must be a whole number")
-    described = count.get_attribute("aria-describedby") or ""
-    expect(broken.locator(f"#{described}")).to_contain_text("Row 2, Count: must be a whole number")
-    broken.keyboard.press("Control+a")
-    broken.keyboard.type("3")
-    broken.keyboard.press("Tab")
-    broken.keyboard.press("Shift+Tab")
-    expect(broken.locator("#focus-words")).not_to_contain_text("must be")
-    expect(count).not_to_have_attribute("aria-describedby", described)
-
-
-def test_unchanged_messages_are_not_announced_again(broken: Page) -> None:
-    kept = broken.locator(LINE).nth(1).element_handle()
-    broken.evaluate(
-        """box => {
-            window.announced = [];
-            new MutationObserver((list) => list.forEach((change) => window.announced.push(...change.addedNodes)))
-                .observe(box, { childList: true });
-        }""",
-        broken.locator('[data-title="Items"] > [data-messages]').element_handle(),
-    )
-    cell(broken, 1, "Count").fill("1")
-    cell(broken, 2, "Name").focus()
-    expect(broken.locator(LINE).first).to_contain_text("Row 2, Count")
-    assert kept is not None
+    expect(page.locator(LINE)).to_have_count(21)
+    # Unchanged messages are not announced again.
+    kept = page.locator(LINE).nth(1).element_handle()
+    assert kept
+    page.evaluate(ANNOUNCED, page.locator('[data-title="Items"] > [data-messages]').element_handle())
+    cell(page, 1, "Count").fill("1")
+    cell(page, 2, "Name").focus()
+    expect(page.locator(LINE).first).to_contain_text("Row 2, Count: must be a whole number")
     assert kept.evaluate("line => line === document.querySelector(" + json.dumps(LINE) + ")")
-    assert broken.evaluate("window.announced.length") == 1
-
-
-def test_a_value_not_in_the_document_is_confirmed_by_a_key(desk: Desk, open_label: Open) -> None:
-    page = open_label(desk.ana, desk.document(LINES))
-    control(page, "Vendor").fill("Globex")
-    expect(page.locator("#focus-facts")).to_contain_text("Confirm value")
-    page.keyboard.press("Alt+y")
-    expect(page.locator('[data-confirm="vendor"]')).to_be_checked()
-    saved(page, 2)
-    assert Annotation.objects.get().evidence["vendor"] == {"confirmed": True, "of": '"Globex"'}
+    assert page.evaluate("window.announced.length") == 1
+    # The error of a cell is described where it has the focus.
+    count = cell(page, 2, "Count")
+    count.focus()
+    expect(page.locator("#focus-words")).to_contain_text("Count must be a whole number")
+    described = count.get_attribute("aria-describedby") or ""
+    expect(page.locator(f"#{described}")).to_contain_text("Row 2, Count: must be a whole number")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("3")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Shift+Tab")
+    expect(page.locator("#focus-words")).not_to_contain_text("must be")
+    expect(count).not_to_have_attribute("aria-describedby", described)
+    # More messages come by a button, and each leads to its cell.
+    page.get_by_role("button", name=re.compile(r"^\d+ more")).click()
+    expect(page.locator(LINE)).to_have_count(121)
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-body] [data-control]:focus")).to_have_count(1)
+    # Undo shows the row that it brings back.
+    cell(page, 150, "Count").focus()
+    page.keyboard.press("Control+Shift+Backspace")
+    expect(page.locator("[data-body] tr")).to_have_count(199)
+    cell(page, 3, "Count").focus()
     page.keyboard.press("Control+z")
-    expect(page.locator('[data-confirm="vendor"]')).not_to_be_checked()
-    control(page, "Invoice number").focus()
-    page.keyboard.press("Alt+y")
-    expect(page.locator("#messages")).to_contain_text("nothing to confirm")
-
-
-def test_undo_focuses_the_changed_field(broken: Page) -> None:
-    cell(broken, 150, "Count").focus()
-    broken.keyboard.press("Control+Shift+Backspace")
-    expect(broken.locator("[data-body] tr")).to_have_count(199)
-    cell(broken, 3, "Count").focus()
-    broken.keyboard.press("Control+z")
-    expect(broken.locator("[data-body] tr")).to_have_count(200)
-    expect(cell(broken, 150, "Name")).to_be_focused()
-    expect(cell(broken, 150, "Name")).to_have_value("Nowhere 149")
-    expect(cell(broken, 150, "Name")).to_be_in_viewport()
-    broken.keyboard.press("Control+Shift+z")
-    expect(broken.locator("[data-body] tr")).to_have_count(199)
+    expect(page.locator("[data-body] tr")).to_have_count(200)
+    expect(cell(page, 150, "Name")).to_be_focused()
+    expect(cell(page, 150, "Name")).to_have_value("Nowhere 149")
+    expect(cell(page, 150, "Name")).to_be_in_viewport()
 
 
 def test_lines_used_as_evidence_can_become_rows(desk: Desk, open_label: Open) -> None:
@@ -186,51 +145,17 @@ def test_shortcuts_are_shown_while_typing(desk: Desk, open_label: Open) -> None:
     expect(vendor).to_have_value("")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["tags", "buyer.city"], ids=["in a map", "additional name of a group"])
-def test_a_map_conflict_ends_when_the_value_is_edited(desk: Desk, open_label: Open, name: str) -> None:
-    use_schema(desk, EVERYTHING)
-    document = desk.document("Paid by card 4711, tags red and blue.")
-    ana, ben = open_label(desk.ana, document), open_label(desk.ben, document)
-    title, key = ("More", "city") if "." in name else ("Tags", "red")
-
-    def write(page: Page, value: str) -> None:
-        rows = page.locator(f'#form [data-title="{title}"]').first
-        if not rows.locator("[data-item]").count():
-            # All at once: a value that is typed after a save of the row or the name alone would end the conflict.
-            rows.evaluate(ADD_ROW, [key, value])
-        else:
-            rows.locator('[data-key="value"] [data-control]').first.fill(value)
-
-    write(ben, "7")
-    all_saved(ben)
-    write(ana, "5")
-    ana.keyboard.press("Tab")
-    clash = ana.get_by_text(f"{desk.ben.username} wrote")
-    expect(clash).to_be_visible()
-    ana.wait_for_timeout(900)
-    expect(clash).to_be_visible()
-    write(ana, "6")
-    ana.keyboard.press("Tab")
-    expect(clash).to_have_count(0)
+DIRECTIONS = (("المورد: شركة النور للتجارة", "rtl"), ('ספק: אור תעשיות בע"מ', "rtl"), ("発行者：株式会社アクメ", "ltr"))
 
 
-@pytest.mark.parametrize(
-    ("text", "vendor", "direction"),
-    [
-        ("فاتورة رقم 1029\nالمورد: شركة النور للتجارة", "شركة النور للتجارة", "rtl"),
-        ('חשבונית מס 1029\nספק: אור תעשיות בע"מ', 'אור תעשיות בע"מ', "rtl"),
-        ("請求書 A-1029\n発行者：株式会社アクメ", "株式会社アクメ", "ltr"),
-    ],
-    ids=["Arabic", "Hebrew", "Japanese"],
-)
-def test_text_direction_follows_the_script(
-    desk: Desk, open_label: Open, text: str, vendor: str, direction: str
-) -> None:
-    page = open_label(desk.ana, desk.document(text))
-    line = page.locator("#document .line").nth(1)
-    assert line.evaluate("line => getComputedStyle(line).direction") == direction
-    control(page, "Vendor").fill(vendor)
-    expect(page.locator('[data-title="Vendor"] [data-side]')).to_have_text("in text")
-    assert control(page, "Vendor").evaluate("field => getComputedStyle(field).direction") == direction
-    expect(page.locator(".mark-strong")).to_have_text(vendor)
+def test_text_direction_follows_the_script(desk: Desk, open_label: Open) -> None:
+    page = open_label(desk.ana, desk.document("\n".join(line for line, _ in DIRECTIONS)))
+    vendor = control(page, "Vendor")
+    for number, (line, direction) in enumerate(DIRECTIONS):
+        shown = page.locator("#document .line").nth(number)
+        assert shown.evaluate("line => getComputedStyle(line).direction") == direction
+        text = line.replace("：", ": ").split(": ")[1]
+        vendor.fill(text)
+        expect(page.locator('[data-title="Vendor"] [data-side]')).to_have_text("in text")
+        assert vendor.evaluate("field => getComputedStyle(field).direction") == direction
+        expect(page.locator(".mark-strong")).to_have_text(text)

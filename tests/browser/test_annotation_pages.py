@@ -1,15 +1,19 @@
-"""Page images next to the form: clicks and drags on lines, zoom, and the keyboard."""
+"""Page images next to the form: clicks and drags on lines, zoom, the keyboard; and a whole label by touch."""
 
 import base64
+from collections.abc import Callable, Iterator
 
-from django.core.files.base import ContentFile
-from playwright.sync_api import Page, Route, expect
+import pytest
+from django.conf import settings
+from django.test import Client
+from django.urls import reverse
+from playwright.sync_api import Browser, Page, Route, expect
+from pytest_django.live_server_helper import LiveServer
 
-from labeling.models import Annotation
+from labeling.models import Annotation, Gold
 from labeling.models import Page as DocumentPage
-from slmstudio.storage import artifacts
-from tests.browser.conftest import Open, until
-from tests.browser.labeling import LINES, control, paged, reads_lines
+from tests.browser.conftest import Open, UnderWay, Watch, until
+from tests.browser.labeling import LINES, all_saved, control, paged
 from tests.labeling.label_desk import Desk
 
 LINE = ".page-paper[data-index='{}'] .page-lines rect >> nth={}"
@@ -59,23 +63,6 @@ def test_a_click_on_a_line_fills_the_field_and_is_its_evidence(desk: Desk, open_
     assert evidence(page, 2, "total_amount") == "1,100.00"
 
 
-def test_a_drag_over_lines_makes_rows(desk: Desk, open_label: Open) -> None:
-    document = desk.document(LINES.replace("\n\nWidget", "\nWidget"))
-    paged(document)
-    page = open_label(desk.ana, document)
-    start, end = at(page, LINE.format(0, 2), 0), at(page, LINE.format(0, 3), 1)
-    page.mouse.move(start[0] - 8, start[1] - 8)
-    page.mouse.down()
-    page.mouse.move(*end, steps=4)
-    expect(page.locator(".page-lines .chosen")).to_have_count(2)
-    page.mouse.up()
-    expect(page.locator("#focus-words")).to_have_text("2 lines selected")
-    reads_lines(page)
-    page.keyboard.press("Alt+r")
-    expect(page.locator("[data-body] tr")).to_have_count(2)
-    expect(page.locator("[data-body] tr:nth-child(2) textarea")).to_have_value("Hydraulic pump")
-
-
 def test_the_page_by_keyboard(desk: Desk, open_label: Open) -> None:
     document = desk.document(LINES)
     paged(document)
@@ -102,6 +89,10 @@ def test_the_page_by_keyboard(desk: Desk, open_label: Open) -> None:
     expect(page.locator("#page-scroll")).to_be_hidden()
     page.reload()
     expect(page.locator("#page-scroll")).to_be_hidden()
+    page.goto(reverse("label_document", args=["desk", desk.document("A text without pages").pk]))
+    expect(page.locator("#page-tools")).to_be_hidden()
+    page.keyboard.press("Alt+v")
+    expect(page.locator("#messages")).to_contain_text("no page images")
 
 
 def test_zoom_and_pan(desk: Desk, open_label: Open) -> None:
@@ -163,21 +154,108 @@ def test_page_images_load_lazily_with_a_fallback(desk: Desk, open_label: Open) -
     assert len(asked) < 15
 
 
-def test_the_image_that_was_stored_is_shown(desk: Desk, open_label: Open) -> None:
+SELECT = """([first, last]) => {
+    const placeOf = (words) => {
+        const walker = document.createTreeWalker(document.getElementById("document"), NodeFilter.SHOW_TEXT);
+        for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+            const at = node.data.indexOf(words);
+            if (at >= 0) return [node, at];
+        }
+    };
+    const [[node, at], [end, endAt]] = [placeOf(first), placeOf(last)];
+    getSelection().setBaseAndExtent(node, at, end, endAt + last.length);
+}"""
+OUT_OF_REACH = """() => [...document.querySelectorAll(".pane-head :is(h1, a, button)")].filter((part) => {
+    const { left, right, width } = part.getBoundingClientRect();
+    return part.checkVisibility() && (left < 0 || right > innerWidth + 0.5 || width < 24);
+}).map((part) => part.id || part.textContent)"""
+
+
+@pytest.fixture
+def phone(
+    browser: Browser, live_server: LiveServer, under_way: UnderWay, watch: Watch, desk: Desk
+) -> Iterator[Callable[[str], Page]]:
+    """Opens an address as Ana on a phone."""
+    context = browser.new_context(
+        base_url=live_server.url, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
+    )
+
+    def opened(path: str) -> Page:
+        client = Client()
+        client.force_login(desk.ana)
+        cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
+        context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
+        page = context.new_page()
+        watch.attach(page)
+        page.goto(path)
+        return page
+
+    yield opened
+    context.close()
+
+
+def complete(page: Page, title: str, typed: str, taken: str) -> None:
+    """Types the beginning of a value and taps its suggestion."""
+    control(page, title).tap()
+    page.keyboard.type(typed)
+    suggestion = page.locator(".sf-hint")
+    box = suggestion.bounding_box()
+    assert box is not None
+    assert box["height"] >= 44
+    suggestion.tap(position={"x": 10, "y": 10})
+    expect(control(page, title)).to_have_value(taken)
+    expect(control(page, title)).to_be_focused()
+
+
+def test_a_label_by_touch(desk: Desk, phone: Callable[[str], Page], watch: Watch) -> None:
+    watch.allow("422 POST")
     document = desk.document(LINES)
+    page = phone(reverse("label_document", args=["desk", document.pk]))
+    complete(page, "Invoice number", "A-", "A-1029")
+    complete(page, "Invoice date", "Jan", "Jan 14, 2026")
+    complete(page, "Total amount", "1,1", "1,100.00")
+    control(page, "Vendor").tap()
+    page.locator("#document .line").first.tap()
+    page.evaluate(SELECT, ["ACME", "SUPPLIES"])
+    page.locator("#take-selection").tap()
+    expect(control(page, "Vendor")).to_have_value("ACME SUPPLIES")
+    expect(page.locator("#take-selection")).to_be_hidden()
+    currency = page.locator('[data-title="Currency"]')
+    currency.locator("label", has_text="EUR").tap()
+    expect(currency.get_by_role("radio", name="EUR")).to_be_checked()
+    page.locator('[data-title="Line items"] [data-null]').tap()
+    all_saved(page)
+    page.locator("#submit-button").tap()
+    page.locator("#notice-actions button").tap()  # all others are not in the document
+    expect(page.get_by_text("No documents to label")).to_be_visible()
+    value = Gold.objects.get().revision.value
+    assert (value["invoice_id"], value["date"], value["vendor"]) == ("A-1029", "2026-01-14", "ACME SUPPLIES")
+    assert (value["currency"], value["total_amount"]) == ("EUR", 1100)
+
+
+def test_rows_and_the_tools_of_a_page_by_touch(desk: Desk, phone: Callable[[str], Page]) -> None:
+    page = phone(reverse("label_document", args=["desk", desk.document(LINES).pk]))
+    control(page, "Invoice number").tap()
+    page.locator("#document .line").first.tap()
+    page.evaluate(SELECT, ["Widget, blue", "1,080.00"])
+    page.locator("#take-selection").tap()
+    rows = page.locator("[data-body] tr")
+    expect(rows).to_have_count(2)
+    expect(page.locator("#take-selection")).to_be_hidden()
+    expect(control(page, "Invoice number")).to_have_value("")
+    page.locator("[data-add-row]").tap()
+    cell = rows.nth(2).locator("[data-control]").first
+    cell.tap()
+    page.keyboard.insert_text("Delivery")
+    expect(cell).to_have_value("Delivery")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    document = desk.document(f"{LINES}.", name="a-document-with-a-rather-long-name-2026-01-14.pdf")
     paged(document)
-    key = artifacts.store().save("pages/test.png", ContentFile(PIXEL))
-    DocumentPage.objects.filter(document=document).update(image_key=key)
-    page = open_label(desk.ana, document)
-    image = page.get_by_role("img", name="Page 1")
-    expect(image).to_be_visible()
-    until(page, "() => document.querySelector('.page-paper img').naturalWidth === 1")
-    expect(page.locator(".page-texts text")).to_have_count(0)
-
-
-def test_a_text_document_has_no_page_view(desk: Desk, open_label: Open) -> None:
-    page = open_label(desk.ana, desk.document(LINES))
-    expect(page.locator("#page-tools")).to_be_hidden()
-    expect(page.locator("#document-scroll")).to_be_visible()
-    page.keyboard.press("Alt+v")
-    expect(page.locator("#messages")).to_contain_text("no page images")
+    page.goto(reverse("label_document", args=["desk", document.pk]))
+    expect(page.locator("#page-tools")).to_be_visible()
+    assert page.evaluate(OUT_OF_REACH) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    control(page, "Invoice number").tap()
+    page.locator("#page-sheet .page-lines rect").first.tap()
+    expect(control(page, "Invoice number")).to_have_value(LINES.splitlines()[0])
+    until(page, "() => !getSelection().toString()")

@@ -1,11 +1,17 @@
-"""The labeling screen in a browser: keys, evidence, forms."""
+"""The labeling screen: a label by keys, what a submit leads to, undo, shortcuts, layout, accessibility."""
 
+import json
+from typing import Any
+
+from django.urls import reverse
 from playwright.sync_api import expect
 
+from labeling.annotation import preferences
+from labeling.comments import services as comment_services
 from labeling.models import Gold
 from tests.browser.accessibility import check
 from tests.browser.conftest import Open, Watch
-from tests.browser.labeling import LINES, all_saved, control, fill_required, select
+from tests.browser.labeling import LINES, all_saved, control, fill_required, paged, predict, select
 from tests.browser.test_annotation_saving import hold_answers, let_all_go
 from tests.labeling.label_desk import Desk
 
@@ -34,6 +40,8 @@ def test_a_label_by_keyboard_and_selection(desk: Desk, open_label: Open) -> None
     page.keyboard.press("Control+Enter")
     expect(page.locator("#document-name")).to_have_text(second.external_id)
     assert page.url.endswith(f"/label/{second.pk}/")
+    expect(page.locator("#document")).to_contain_text("<b>LTD</b>")  # markup in a document stays text
+    assert page.locator("#document b").count() == 0
     gold = Gold.objects.get().revision
     assert gold.annotation.document == first
     assert [row["description"] for row in gold.value["line_items"]] == ["Widget, blue", "Hydraulic pump"]
@@ -75,48 +83,38 @@ def test_a_double_submit_skips_no_document(desk: Desk, open_label: Open) -> None
     page.keyboard.press("Control+Enter")
     let_all_go(page)
     expect(page.locator("#document-name")).to_have_text(second.external_id)
-    page.wait_for_timeout(500)
+    page.wait_for_load_state("networkidle")
     expect(page.locator("#document-name")).to_have_text(second.external_id)
     assert Gold.objects.get().document == first
 
 
-def test_markup_in_a_document_stays_text(desk: Desk, open_label: Open) -> None:
-    page = open_label(
-        desk.ana, desk.document(f"{LINES}<img src=/nowhere onerror=alert(1)></script><script>alert(2)</script>")
-    )
-    expect(page.locator("#document")).to_contain_text("<b>LTD</b>")
-    assert page.locator("#document b, #document img, #document script").count() == 0
-
-
-def test_a_rejected_submit_focuses_the_first_problem(desk: Desk, open_label: Open, watch: Watch) -> None:
+def test_a_rejected_submit_leads_to_what_is_wrong(desk: Desk, open_label: Open, watch: Watch) -> None:
     watch.allow("422 POST")
     page = open_label(desk.ana, desk.document(LINES))
     fill_required(page)
-    control(page, "Invoice date").fill("soon")
+    date, vendor = control(page, "Invoice date"), control(page, "Vendor")
+    date.fill("soon")
     page.keyboard.press("Control+Enter")
-    expect(control(page, "Invoice date")).to_be_focused()
-    expect(control(page, "Invoice date")).to_have_attribute("aria-invalid", "true")
-    expect(page.locator('[data-title="Invoice date"] .sf-message')).to_contain_text(
-        "must be a date written as YYYY-MM-DD"
-    )
+    expect(date).to_be_focused()
+    expect(date).to_have_attribute("aria-invalid", "true")
+    message = page.locator('[data-title="Invoice date"] .sf-message')
+    expect(message).to_contain_text("must be a date written as YYYY-MM-DD")
     expect(page.locator("#verdict-words")).to_have_text("1 problem · 1 to fill")
     assert not Gold.objects.exists()
-
-
-def test_values_not_in_the_document_are_confirmed(desk: Desk, open_label: Open, watch: Watch) -> None:
-    watch.allow("422 POST")
-    page = open_label(desk.ana, desk.document(LINES))
-    fill_required(page)
-    control(page, "Vendor").fill("Globex")
+    date.fill("Jan 14, 2026")
+    vendor.fill("Globex")
     box = page.locator('[data-confirm="vendor"]')
     page.locator('[data-title="Line items"] [data-null]').click()
     expect(box).to_be_visible()
     expect(box).to_have_attribute("tabindex", "-1")
     page.keyboard.press("Control+Enter")
-    expect(control(page, "Vendor")).to_be_focused()
-    box.click()
+    expect(vendor).to_be_focused()
+    page.keyboard.press("Alt+y")
     expect(box).to_be_checked()
-    expect(control(page, "Vendor")).to_be_focused()
+    page.keyboard.press("Control+z")
+    expect(box).not_to_be_checked()
+    box.click()
+    expect(vendor).to_be_focused()
     page.keyboard.press("Control+Enter")
     expect(page.get_by_text("No documents to label")).to_be_visible()
     assert Gold.objects.get().revision.evidence["vendor"] == {"confirmed": True, "of": '"Globex"'}
@@ -159,18 +157,6 @@ def test_the_json_view_round_trips(desk: Desk, open_label: Open, watch: Watch) -
     expect(page.get_by_text("stray: is not a field of this schema")).to_have_count(0)
 
 
-def test_previous_goes_back_repeatedly(desk: Desk, open_label: Open) -> None:
-    documents = [desk.document(LINES) for _ in range(4)]
-    page = open_label(desk.ana, documents[1])
-    name = page.locator("#document-name")
-    for document in documents[2:]:
-        page.keyboard.press("Alt+n")
-        expect(name).to_have_text(document.external_id)
-    for document in reversed(documents[:3]):
-        page.keyboard.press("Alt+p")
-        expect(name).to_have_text(document.external_id)
-
-
 def test_skip_flag_next_and_previous(desk: Desk, open_label: Open, watch: Watch) -> None:
     watch.allow("422 POST")
     first, second, third = (desk.document(LINES) for _ in range(3))
@@ -196,15 +182,36 @@ def test_skip_flag_next_and_previous(desk: Desk, open_label: Open, watch: Watch)
 
 
 def test_the_screen_is_accessible(desk: Desk, open_label: Open) -> None:
-    page = open_label(desk.ana, desk.document(LINES))
-    fill_required(page)
+    document = desk.document(LINES)
+    paged(document)
+    predict(document, {"date": 0.4, "line_items[1].quantity": 0.3})
+    comment_services.add(document=document, user=desk.ben, text="Is this @ana-desk the vendor?", path="vendor")
+    settled = comment_services.add(document=document, user=desk.ben, text="The scan is poor.")
+    comment_services.resolve(comment=settled, user=desk.ben)
+    page = open_label(desk.ana, document)
+    page.locator("[data-document-view=both]").click()
+    expect(page.locator(".sf-message-look")).to_have_count(2)
     control(page, "Vendor").fill("Globex")
-    page.locator('[data-title="Line items"] [data-add-row]').click()
-    page.keyboard.type("Widget, blue")
+    control(page, "Due date").fill("soon")
     page.keyboard.press("Tab")
-    page.keyboard.type("two")
-    expect(page.locator('[data-confirm="vendor"]')).to_be_visible()
+    expect(page.get_by_role("checkbox", name="Confirm value: Vendor")).to_be_visible()
+    for title in ("Invoice number", "Total amount"):
+        expect(control(page, title)).to_have_accessible_name(title)
+        expect(control(page, title)).to_have_attribute("aria-required", "true")
+    expect(control(page, "Due date")).not_to_have_attribute("aria-required", "true")
+    expect(page.get_by_role("radiogroup", name="Currency", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="Line items: add row")).to_be_visible()
     check(page, "label")
+    page.keyboard.press("Alt+c")
+    expect(page.locator(".comment")).to_have_count(2)
+    page.keyboard.type("@b")
+    expect(page.locator(".mention")).to_have_count(1)
+    check(page, "label-comments")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Alt+h")
+    expect(page.locator(".history")).to_be_visible()
+    check(page, "label-history")
 
 
 def test_messages_appear_while_typing_in_another_field(desk: Desk, open_label: Open) -> None:
@@ -227,3 +234,117 @@ def test_messages_appear_while_typing_in_another_field(desk: Desk, open_label: O
     assert page.evaluate("window.cameAfter") is not None, "no message before the typing ended"
     expect(page.locator('[data-title="Invoice date"] .sf-message')).to_contain_text("must be a date")
     expect(control(page, "Vendor")).to_have_value("ACME SUPPLIES and many more words " * 2)
+
+
+def test_a_shortcut_can_be_changed(desk: Desk, open_label: Open, watch: Watch) -> None:
+    watch.allow("422 POST /me/keys/")
+    document, other = desk.document(LINES), desk.document(LINES)
+    page = open_label(desk.ana, document)
+    page.get_by_role("button", name=desk.ana.username).click()
+    page.get_by_role("link", name="Keyboard shortcuts").click()
+    page.wait_for_url("**/me/keys/")  # its script has loaded, too
+    page.locator("#change-skip").click()
+    expect(page.locator(".keys-waiting")).to_be_visible()
+    check(page, "shortcuts")
+    page.keyboard.press("Escape")
+    expect(page.locator(".keys-waiting")).to_have_count(0)
+    page.locator("#change-skip").click()
+    page.keyboard.press("Alt+n")
+    expect(page.locator("#my-keys")).to_contain_text("Alt+N is in use: next document without submitting.")
+    expect(page.locator("#change-skip")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Control+Shift+k")
+    expect(page.locator('[data-action="skip"] .tag')).to_have_text("Custom")
+    assert preferences.of(desk.ana).keys == {"skip": "Ctrl+Shift+KeyK"}
+    page.locator("#change-next").click()
+    page.keyboard.press("Control+c")
+    expect(page.locator("#my-keys")).to_contain_text("Ctrl+C is reserved: it copies")
+    page.locator("#change-next").click()
+    page.keyboard.press("Shift+J")
+    expect(page.locator('[data-action="next"] .tag')).to_have_text("Custom")
+
+    page.goto(reverse("label_document", args=["desk", document.pk]))
+    expect(page.locator("#skip-button kbd")).to_have_text("Ctrl Shift K")
+    control(page, "Vendor").focus()
+    page.keyboard.press("Alt+x")
+    expect(page.locator("#skip-dialog")).to_be_hidden()
+    page.keyboard.press("Control+Shift+k")
+    expect(page.locator("#skip-dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    # Without Ctrl or Alt it is typed where something is typed, and else it does what it is for.
+    control(page, "Vendor").focus()
+    page.keyboard.press("Shift+J")
+    expect(control(page, "Vendor")).to_have_value("J")
+    page.locator("#document-scroll").focus()
+    page.keyboard.press("Shift+J")
+    expect(page.locator("#document-name")).to_have_text(other.external_id)
+
+    page.goto(reverse("my_keys"))
+    page.get_by_role("button", name="Reset: skip with a reason").click()
+    expect(page.locator('[data-action="skip"] .tag')).to_have_count(0)
+    page.get_by_role("button", name="Reset all").click()
+    expect(page.locator("#my-keys .tag")).to_have_count(0)
+    assert preferences.of(desk.ana).keys == {}
+
+
+WIDTHS = ((390, 844), (768, 1024), (1280, 800), (1920, 1080))
+
+# The controls that stand under something fixed once they have the focus, and whether the page is wider than its window.
+COVERED = """() => {
+    const found = [];
+    for (const control of document.querySelectorAll("#form [data-control]")) {
+        control.focus();
+        control.scrollIntoView({ block: "nearest" });
+        const box = control.getBoundingClientRect();
+        if (!box.width || !box.height) continue;
+        const y = box.top + box.height / 2;
+        for (const x of [box.left + 4, box.left + box.width / 2, box.right - 4]) {
+            if (x < 0 || x > innerWidth) continue;
+            const on = document.elementFromPoint(x, y);
+            if (on?.closest("#messages, #notice, .bar")) found.push(control.closest("[data-node]").dataset.title);
+        }
+    }
+    return [...new Set(found)];
+}"""
+BUTTONS = ".bar button, .topbar button, .pane-head button, #leftovers a, #leftovers button"
+CUT_OFF = """(selector) => [...document.querySelectorAll(selector)].filter((button) => {
+    const { left, right } = button.getBoundingClientRect();
+    return button.checkVisibility() && (left < 0 || right > innerWidth + 0.5);
+}).map((button) => button.id || button.textContent)"""
+# Pairs of parts of the bar that cover each other by more than a pixel.
+OVERLAPPING = """() => {
+    const parts = [...document.querySelectorAll("#saved, .bar button")].filter((part) => part.checkVisibility());
+    const boxes = parts.map((part) => part.getBoundingClientRect());
+    const apart = (a, b) => a.right <= b.left + 1 || a.bottom <= b.top + 1;
+    const cover = (one, other) => one < other && !apart(boxes[one], boxes[other]) && !apart(boxes[other], boxes[one]);
+    return parts.flatMap((part, one) => parts.filter((_, other) => cover(one, other)).map(({ id }) => [part.id, id]));
+}"""
+
+
+def test_nothing_is_covered_or_cut_off(desk: Desk, open_label: Open) -> None:
+    document, other = desk.document(LINES), desk.document("Another document.")
+    page = open_label(desk.ana, document)
+    left: dict[str, Any] = {"entry": {"vendor": "Acme"}, "evidence": {}, "base_version": 7, "schema": 1, "seconds": 1}
+    left |= {"at": "2026-01-01T00:00:00Z", "name": other.external_id, "url": f"/p/desk/label/{other.pk}/"}
+    page.evaluate(
+        "([key, text]) => localStorage.setItem(key, text)", [f"label-{desk.ana.pk}-{other.pk}", json.dumps(left)]
+    )
+    page.evaluate("window.dispatchEvent(new Event('online'))")
+    expect(page.locator("#leftovers")).to_contain_text(other.external_id)
+    for width, height in WIDTHS:
+        page.set_viewport_size({"width": width, "height": height})
+        page.keyboard.press("Alt+y")  # a short message stands there, too
+        expect(page.locator("#messages")).to_contain_text("nothing to confirm")
+        assert page.evaluate(COVERED) == []
+        assert page.evaluate(CUT_OFF, BUTTONS) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        expect(page.locator("#submit-button")).to_be_in_viewport(ratio=1)
+    # A long message about saving covers no button.
+    page.context.set_offline(True)
+    control(page, "Vendor").fill("ACME")
+    expect(page.locator("#saved[data-state=offline]")).to_be_visible()
+    for width, height in ((1024, 768), (1366, 768), *WIDTHS):
+        page.set_viewport_size({"width": width, "height": height})
+        assert (width, page.evaluate(OVERLAPPING)) == (width, [])
+        assert page.evaluate(CUT_OFF, BUTTONS) == []
+    expect(page.locator("#saved")).to_have_attribute("title", page.locator("#saved-words").inner_text())

@@ -1,18 +1,20 @@
-"""The size of the labeling screen, and the time until a key is shown."""
+"""The size of the labeling screen, the time until a key is shown, and the next document without a wait."""
 
 import json
 import re
-from collections.abc import Callable
+import statistics
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from django.urls import reverse
-from playwright.sync_api import Page, Response, expect
+from playwright.sync_api import Browser, Page, Response, expect
+from pytest_django.live_server_helper import LiveServer
 
-from labeling.projects.services import save_contract
+from labeling.models import Annotation
 from tests.browser.conftest import Open, until
+from tests.browser.forms import GRID, use_schema
 from tests.browser.labeling import LINES, PREFETCHED, all_saved, control, fill_required, paged
+from tests.browser.test_form_grid import cell, rows
 from tests.labeling.label_desk import Desk
 
 pytestmark = pytest.mark.slow
@@ -32,7 +34,7 @@ def weighed(page: Page, address: str) -> dict[str, int]:
     page.on("response", lambda answer: answers.append(answer))
     page.goto(address)
     expect(page.locator("#strip")).to_contain_text("left for you")
-    page.wait_for_timeout(1000)
+    page.wait_for_load_state("networkidle")
     sizes: dict[str, int] = {}
     for answer in answers:
         if answer.status == 200:
@@ -42,13 +44,16 @@ def weighed(page: Page, address: str) -> dict[str, int]:
     return sizes
 
 
-def test_the_screen_weighs_less_than_150_kb(desk: Desk, open_label: Open, new_page: Callable[[], Page]) -> None:
+def test_the_screen_weighs_less_than_150_kb(
+    desk: Desk, open_label: Open, browser: Browser, live_server: LiveServer
+) -> None:
     first, _ = desk.document(LINES), desk.document(LINES)
-    cookies = open_label(desk.ana, first).context.cookies()
-    # A browser of its own: what another page loaded would come out of its memory.
-    page = new_page()
-    page.context.add_cookies([{key: cookie[key] for key in ("name", "value", "domain", "path")} for cookie in cookies])  # type: ignore[misc]
-    sizes = weighed(page, reverse("label_document", args=["desk", first.pk]))
+    page = open_label(desk.ana, first)
+    # A context of its own: what other pages loaded would come out of its memory.
+    context = browser.new_context(storage_state=page.context.storage_state())
+    page = context.new_page()
+    sizes = weighed(page, f"{live_server.url}/p/desk/label/{first.pk}/")
+    context.close()
     assert {"/static/css/icons.css", "/static/js/annotation/page_view.js"} <= set(sizes)
     after = {path: sizes.pop(path) for path in [*sizes] if path.startswith(AFTER_THE_SCREEN)}
     assert sum(after.values()) < MOST_KB_AFTER * 1024, after
@@ -65,48 +70,88 @@ def schema_of_thirty() -> dict[str, Any]:
     return {"type": "object", "additionalProperties": False, "properties": fields}
 
 
-SLOWEST = """() => {
-    window.slowest = [];
-    new PerformanceObserver((list) => {
-        for (const entry of list.getEntries()) {
-            if (entry.name !== "keydown") continue;
-            window.slowest.push([entry.duration, entry.processingEnd - entry.processingStart]);
-        }
-    }).observe({ type: "event", durationThreshold: 16, buffered: true });
+# Notes when a keypress was handled and, from the frame after it, when it was painted.
+MEASURE = """() => {
+    window.paints = [];
+    addEventListener("keydown", (event) => {
+        const start = event.timeStamp;
+        requestAnimationFrame(() => {
+            const channel = new MessageChannel();
+            channel.port1.onmessage = () => paints.push(performance.now() - start);
+            channel.port2.postMessage(null);
+        });
+    }, { capture: true });
 }"""
 
 
-@pytest.mark.parametrize("pages", [False, True], ids=["text", "page and text"])
-def test_a_key_is_shown_within_50_ms_with_1000_lines(desk: Desk, open_label: Open, pages: bool) -> None:
-    schema_text = json.dumps(schema_of_thirty())
-    save_contract(project=desk.project, user=desk.owner, instruction="x", schema_text=schema_text, constraints={})
+class Stopwatch:
+    """Presses keys, and measures what the main thread of the page computes for each until it is painted.
+
+    Time that other programs take from the machine does not count.
+    """
+
+    def __init__(self, page: Page) -> None:
+        page.evaluate(MEASURE)
+        self.page, self.times = page, list[float]()
+        self.session = page.context.new_cdp_session(page)
+        self.session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def press(self, *keys: str) -> None:
+        """Presses keys as fast as a person types."""
+        for key in keys:
+            before, painted = self._computed(), self.page.evaluate("paints.length")
+            self.page.keyboard.press(key)
+            until(self.page, "painted => paints.length > painted", painted)
+            self.times.append(self._computed() - before)
+            self.page.wait_for_timeout(40)
+
+    def is_fast(self) -> bool:
+        """Whether half of the keys took less than 50 ms."""
+        for name, times in (("computed", sorted(self.times)), ("on the clock", sorted(self.page.evaluate("paints")))):
+            p95 = times[int(len(times) * 0.95)]
+            print(f"{name}: median {statistics.median(times):.0f} ms, p95 {p95:.0f}, most {times[-1]:.0f}")
+        return statistics.median(self.times) < MOST_MS
+
+    def _computed(self) -> float:
+        metrics = self.session.send("Performance.getMetrics")["metrics"]
+        return 1000 * float(next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration"))
+
+
+def test_a_key_is_shown_within_50_ms_with_1000_lines(desk: Desk, open_label: Open) -> None:
+    use_schema(desk, schema_of_thirty())
     lines = "\n".join(
         f"{number:04} Article {number} of the list     {number}.50     {number * 3}.00" for number in range(1000)
     )
     document = desk.document(lines)
-    if pages:
-        paged(document, per_page=100)
+    paged(document, per_page=100)
     page = open_label(desk.ana, document)
-    if pages:
-        page.locator("[data-document-view=both]").click()
+    page.locator("[data-document-view=both]").click()
     for number in range(30):
         page.locator(f'#form [data-key="field_{number}"] [data-control]').fill(f"Article {number * 30}")
     all_saved(page)
-    page.evaluate(SLOWEST)
-    typed = "Article 907 of the list"
     page.locator('#form [data-key="field_3"] [data-control]').fill("")
-    # As fast as one types, over several saves and their answers.
-    page.keyboard.type(typed * 3, delay=45)
-    page.wait_for_timeout(500)
-    entries = page.evaluate("window.slowest")
-    # Keys below the threshold of 16 ms are not reported.
-    quick = [(0.0, 0.0)] * (len(typed) * 3 - len(entries))
-    seen, handled = (sorted(values) for values in zip(*quick, *entries, strict=True))
-    middle, most = seen[len(seen) // 2], seen[int(len(seen) * 0.95)]
-    print(f"{len(seen)} keys, seen after {middle} ms (p95 {most} ms), handled in {handled[-1]:.1f} ms at most")
-    assert middle < MOST_MS
-    # Of that our own part; the rest is the wait for the next frame and for whatever else runs on the machine.
-    assert handled[int(len(handled) * 0.95)] < MOST_MS / 4
+    stopwatch = Stopwatch(page)
+    stopwatch.press(*"Article 907 of the list" * 2)  # over several saves and their answers
+    assert stopwatch.is_fast()
+
+
+def test_a_key_in_a_thousand_rows_is_shown_within_50_ms(desk: Desk, open_label: Open) -> None:
+    use_schema(desk, GRID)
+    page = open_label(desk.ana, desk.document("Rows:\n" + "\n".join(f"Row {n}  a note {n}" for n in range(30))))
+    page.keyboard.press("Alt+j")
+    page.locator("#raw-text").fill(json.dumps({"rows": rows(1000), "total": 1}))
+    page.keyboard.press("Alt+j")
+    expect(page.locator("#form tbody tr")).to_have_count(1000, timeout=60_000)
+    all_saved(page)
+    stopwatch = Stopwatch(page)
+    for row, column in ((500, 0), (10, 3), (990, 1)):
+        cell(page, row, column).focus()
+        page.keyboard.press("End")
+        stopwatch.press(*("abcdefgh" if column < 2 else "12345678"), "Tab", "ArrowDown", "Enter")
+    assert stopwatch.is_fast()
+    page.keyboard.press("Control+s")
+    all_saved(page)
+    assert len(Annotation.objects.get().value["rows"]) == 1000
 
 
 def test_the_next_document_is_prefetched(desk: Desk, open_label: Open) -> None:
@@ -148,6 +193,4 @@ def test_the_next_document_is_prefetched(desk: Desk, open_label: Open) -> None:
     asked = page.evaluate("window.asked.map((url) => url.split('/').at(-2))")
     assert "save" in asked
     assert not {"next", "state"} & set(asked), asked
-    # Alone on a machine it is some 15 ms; this only tells a wait for the server from none.
-    assert took < 200
     expect(control(page, "Invoice number")).to_be_focused()

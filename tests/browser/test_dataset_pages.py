@@ -1,19 +1,16 @@
-"""Dataset pages: freeze by rules, read, compare, export; in light and dark, for all roles."""
+"""Dataset pages: the preview of a freeze, lengths, pages of examples; in light, in dark and on a phone."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from labeling.datasets.freeze import freeze
-from labeling.models import DatasetVersion
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import write_text
 from tests.browser.accessibility import check
+from tests.browser.conftest import As
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
-
-As = Callable[[str], Page]
 
 
 @pytest.fixture
@@ -30,26 +27,12 @@ def desk(transactional_db: None) -> Desk:
     return found
 
 
-@pytest.fixture
-def open_as(logged_in: Callable[[Any], Page], desk: Desk) -> As:
-    """``open_as("engineer")`` is a page of a browser in which that person is logged in."""
-
-    def opened(role: str) -> Page:
-        return logged_in(desk.people[role])
-
-    return opened
-
-
-def versions(desk: Desk) -> tuple[DatasetVersion, DatasetVersion]:
-    first = freeze(project=desk.project, user=desk.people["engineer"])
-    bring_in(desk.project, [invoice(100), invoice(101)])
-    return first, freeze(project=desk.project, user=desk.people["engineer"], seed=9, validation_share=0.3)
-
-
 @pytest.mark.slow
-def test_an_engineer_freezes_by_rules(desk: Desk, open_as: As) -> None:
-    page = open_as("engineer")
-    page.set_viewport_size({"width": 1280, "height": 900})
+def test_a_version_is_frozen_by_rules_and_compared(desk: Desk, logged_in: As, tiny_base_model: Any) -> None:
+    from labeling.datasets.queries import rows
+    from training.models import LengthReport
+
+    page = logged_in(desk.people["engineer"])
     page.goto(desk.url("datasets/"))
     expect(page.locator("#preview")).to_contain_text("Included labels")
     page.get_by_text("Rules: groups, strata, filters").click()
@@ -57,67 +40,39 @@ def test_an_engineer_freezes_by_rules(desk: Desk, open_as: As) -> None:
     page.locator("fieldset", has_text="Excluded tags").get_by_label("Poor scan").check()
     expect(page.locator("#preview")).to_contain_text("Excluded by the rules")
     check(page, "freeze")
+    page.reload()  # axe leaves empty style attributes, which htmx would carry over
     page.get_by_role("button", name="Freeze", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("v1")
-    expect(page.get_by_text("Excluded by the rules")).to_be_visible()
-    page.get_by_text("Details", exact=True).click()
-    expect(page.get_by_text("metadata.company")).to_be_visible()
-    check(page, "details")
-
-
-@pytest.mark.slow
-def test_dataset_pages(desk: Desk, open_as: As, tiny_base_model: Any) -> None:
-    from labeling.datasets.queries import rows
-    from training.models import LengthReport
-
-    _, second = versions(desk)
+    bring_in(desk.project, [invoice(100), invoice(101)])
+    second = freeze(project=desk.project, user=desk.people["engineer"], seed=9, validation_share=0.3)
     lengths = [[row["id"], row["split"], 120 + 7 * n, 40] for n, row in enumerate(rows(second))]
     report = LengthReport.objects.create(
         dataset=second, base_model=tiny_base_model, status=Status.DONE, lengths=lengths, longest=500,
         model_sha256=tiny_base_model.sha256,
     )  # fmt: skip
     write_text(report.sample_key, '{"train": {"id": "inv-0001", "prompt": "<|im_start|>user", "completion": "{}"}}')
-    page = open_as("manager")
-    page.set_viewport_size({"width": 1280, "height": 900})
     page.goto(desk.url("datasets/2/"))
     page.get_by_label("Sequence length (tokens)").fill("300")
     page.get_by_label("Sequence length (tokens)").press("Enter")
     expect(page.locator("#token-lengths")).to_contain_text("split into windows")
-    check(page, "version")
     page.get_by_role("navigation", name="Split").get_by_role("link", name="hold-out").click()
     expect(page.locator("#examples .tag", has_text="hold-out").first).to_be_visible()
     page.get_by_role("link", name="Next").click()
     expect(page.locator("#examples")).to_contain_text("Page 2 of")
     page.reload()
     expect(page.locator("#examples")).to_contain_text("Page 2 of")
+    check(page, "version")
     page.get_by_role("link", name="Show pairs").click()
     expect(page.get_by_text("second-scan")).to_be_visible()
-    check(page, "near-duplicates")
-
-
-def test_two_versions_are_compared(desk: Desk, open_as: As) -> None:
-    versions(desk)
-    page = open_as("annotator")
-    page.set_viewport_size({"width": 1280, "height": 900})
     page.goto(desk.url("datasets/"))
-    check(page, "list")
     page.get_by_role("link", name="Compare two versions").click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("v1 → v2")
     page.get_by_role("navigation", name="What changed").get_by_role("link", name="added 2").click()
     expect(page.get_by_role("link", name="inv-0100")).to_be_visible()
     page.go_back()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("v1 → v2")
     check(page, "diff")
-
-
-def test_current_labels_are_downloaded(desk: Desk, open_as: As) -> None:
-    page = open_as("annotator")
-    page.set_viewport_size({"width": 1280, "height": 900})
     page.goto(desk.url("export/?tag=ocr_noise"))
-    expect(page.get_by_text("these filters")).to_be_visible()
     check(page, "export")
     with page.expect_download() as download:
         page.get_by_role("link", name="as CSV of fields").click()
     assert download.value.suggested_filename == "desk-selection-csv.csv"
-    text = download.value.path().read_text(encoding="utf-8-sig")
-    assert text.startswith("id,text,tags,split,origin,")
-    assert text.count("Acme Supplies") >= 14

@@ -48,24 +48,10 @@ def everything(desk: Desk, open_label: Open) -> Iterator[Page]:
     settled(page)
 
 
-def test_a_long_choice_is_searched_by_typing(classes: Page) -> None:
+def test_a_long_choice_by_keys_and_mouse(classes: Page) -> None:
     box = control(classes, "Intent")
     expect(box).to_be_focused()
     expect(box).to_have_attribute("role", "combobox")
-    classes.keyboard.type("transfer can")
-    options = classes.locator("#combo-list [role=option]")
-    expect(options).to_have_count(1)
-    expect(options.first).to_have_attribute("aria-selected", "true")
-    expect(options.first).to_contain_text("They want to cancel a transfer.")
-    expect(box).to_have_attribute("aria-activedescendant", options.first.get_attribute("id") or "")
-    classes.keyboard.press("Enter")
-    expect(box).to_have_value("cancel a transfer")
-    expect(classes.locator("#combo-list")).to_be_hidden()
-    assert value_of(classes) == {"intent": "cancel a transfer"}
-
-
-def test_choice_keys(classes: Page) -> None:
-    box = control(classes, "Intent")
     classes.keyboard.press("ArrowDown")
     expect(box).to_have_attribute("aria-expanded", "true")
     expect(classes.locator("#combo-list [role=option]")).to_have_count(len(INTENTS))
@@ -77,10 +63,6 @@ def test_choice_keys(classes: Page) -> None:
     classes.keyboard.press("Escape")
     expect(box).to_have_value(INTENTS[1])
     expect(box).to_have_attribute("aria-expanded", "false")
-
-
-def test_an_invalid_choice_is_kept_with_an_error(classes: Page) -> None:
-    box = control(classes, "Intent")
     box.fill("stop the transfer")
     expect(classes.locator("#combo-list")).to_contain_text("No matching choice")
     classes.locator("#flag-button").focus()
@@ -89,16 +71,24 @@ def test_an_invalid_choice_is_kept_with_an_error(classes: Page) -> None:
     box.fill("")
     classes.locator("#flag-button").focus()
     assert value_of(classes) == {}
-
-
-def test_a_choice_is_selected_by_mouse(classes: Page) -> None:
+    box.focus()
+    classes.keyboard.type("transfer can")
+    options = classes.locator("#combo-list [role=option]")
+    expect(options).to_have_count(1)
+    expect(options.first).to_have_attribute("aria-selected", "true")
+    expect(options.first).to_contain_text("They want to cancel a transfer.")
+    expect(box).to_have_attribute("aria-activedescendant", options.first.get_attribute("id") or "")
+    classes.keyboard.press("Enter")
+    expect(box).to_have_value("cancel a transfer")
+    expect(classes.locator("#combo-list")).to_be_hidden()
+    assert value_of(classes) == {"intent": "cancel a transfer"}
     control(classes, "Intent").click()
     classes.locator("#combo-list [role=option]").nth(4).click()
     expect(control(classes, "Intent")).to_have_value(INTENTS[4])
     expect(control(classes, "Intent")).to_be_focused()
 
 
-def test_switching_forms_keeps_common_fields(everything: Page) -> None:
+def test_forms_tuples_and_groups(everything: Page) -> None:
     page = everything
     paid = part(page, "Paid")
     paid.locator('[data-title="Number"] [data-control]').fill("4711")
@@ -112,10 +102,6 @@ def test_switching_forms_keeps_common_fields(everything: Page) -> None:
     expect(paid.locator('[data-title="Number"] [data-control]')).to_have_value("4711")
     expect(paid.locator(".sf-switch input").first).to_be_checked()
     assert value_of(page)["paid"] == {"by": "card", "number": "4711", "note": "twice"}
-
-
-def test_a_value_of_several_types_and_rows_of_several_forms(everything: Page) -> None:
-    page = everything
     amount = part(page, "Amount")
     amount.locator(".sf-switch", has_text="Text").click()
     amount.locator("[data-branch] [data-control]").fill("12.50")
@@ -130,9 +116,32 @@ def test_a_value_of_several_types_and_rows_of_several_forms(everything: Page) ->
     page.reload()
     expect(part(page, "Amount").locator("[data-branch] [data-control]")).to_have_value("12.50")
     expect(part(page, "Parts").locator(".sf-switch input").nth(1)).to_be_checked()
+    place = part(page, "Place")
+    place.locator('[data-title="Item 2"] [data-control]').fill("8.5")
+    page.keyboard.press("Tab")
+    expect(place.locator('[data-title="Item 1"] .sf-message-problem')).to_contain_text("is empty")
+    place.locator('[data-title="Item 1"] [data-control]').fill("47.25")
+    buyer = part(page, "Buyer")
+    buyer.locator('[data-title="Name"] [data-control]').first.fill("Acme")
+    buyer.locator('[data-title="More"] [data-add-row]').click()
+    page.keyboard.type("city")
+    page.keyboard.press("Tab")
+    page.keyboard.type("Ulm")
+    value = value_of(page)
+    assert [str(number) for number in value["place"]] == ["47.25", "8.5"]
+    assert value["buyer"] == {"name": "Acme", "kind": "company", "city": "Ulm"}
+    buyer = part(page, "Buyer")
+    button = buyer.locator("> legend [data-null]")
+    buyer.locator('[data-title="Name"] [data-control]').first.fill("Acme")
+    button.click()
+    expect(button).to_have_attribute("aria-pressed", "true")
+    assert value_of(page)["buyer"] is None
+    page.keyboard.press("Control+z")
+    expect(buyer.locator('[data-title="Name"] [data-control]').first).to_have_value("Acme")
+    expect(button).to_have_attribute("aria-pressed", "false")
 
 
-def test_map_rows_have_editable_names(everything: Page) -> None:
+def test_maps_and_json_are_edited(everything: Page, watch: Watch) -> None:
     page = everything
     tags = part(page, "Tags")
     tags.locator("[data-add-row]").click()
@@ -152,41 +161,6 @@ def test_map_rows_have_editable_names(everything: Page) -> None:
     expect(tags.locator('[data-key="value"] .sf-message-problem')).to_contain_text("must be a whole number")
     tags.locator("[data-delete-row]").nth(1).click()
     assert value_of(page)["tags"] == {"red": 3}
-
-
-def test_tuples_and_additional_names(everything: Page) -> None:
-    page = everything
-    place = part(page, "Place")
-    place.locator('[data-title="Item 2"] [data-control]').fill("8.5")
-    page.keyboard.press("Tab")
-    expect(place.locator('[data-title="Item 1"] .sf-message-problem')).to_contain_text("is empty")
-    place.locator('[data-title="Item 1"] [data-control]').fill("47.25")
-    buyer = part(page, "Buyer")
-    buyer.locator('[data-title="Name"] [data-control]').first.fill("Acme")
-    buyer.locator('[data-title="More"] [data-add-row]').click()
-    page.keyboard.type("city")
-    page.keyboard.press("Tab")
-    page.keyboard.type("Ulm")
-    value = value_of(page)
-    assert [str(number) for number in value["place"]] == ["47.25", "8.5"]
-    assert value["buyer"] == {"name": "Acme", "kind": "company", "city": "Ulm"}
-
-
-def test_a_whole_group_can_be_not_in_the_document(everything: Page) -> None:
-    page = everything
-    buyer = part(page, "Buyer")
-    button = buyer.locator("> legend [data-null]")
-    buyer.locator('[data-title="Name"] [data-control]').first.fill("Acme")
-    button.click()
-    expect(button).to_have_attribute("aria-pressed", "true")
-    assert value_of(page)["buyer"] is None
-    page.keyboard.press("Control+z")
-    expect(buyer.locator('[data-title="Name"] [data-control]').first).to_have_value("Acme")
-    expect(button).to_have_attribute("aria-pressed", "false")
-
-
-def test_the_json_editor_keeps_digits(everything: Page, watch: Watch) -> None:
-    page = everything
     anything = part(page, "Anything")
     expect(anything).to_contain_text("Edited as JSON: it can have any type.")
     anything.locator("textarea").fill('{"price": 1248.50, "id": 12345678901234567890}')
@@ -203,17 +177,9 @@ def test_the_json_editor_keeps_digits(everything: Page, watch: Watch) -> None:
     expect(anything.locator("textarea")).to_have_value('{\n  "cost": 1248.50,\n  "id": 12345678901234567890\n}')
     value = value_of(page)["anything"]
     assert (str(value["cost"]), value["id"]) == ("1248.50", 12345678901234567890)
-
-
-def test_unsupported_schemas_use_validated_json(desk: Desk, open_label: Open) -> None:
-    use_schema(desk, {"type": "object", "properties": {"$json": {"type": "string", "maxLength": 3}}})
-    page = open_label(desk.ana, desk.document("A text."))
-    expect(page.locator("#form")).to_contain_text("Edited as JSON: one of its fields has a reserved name.")
-    page.locator("#form textarea").fill('{"$json": "long text"}')
-    page.keyboard.press("Tab")
-    expect(page.locator("#form .sf-message-problem")).to_contain_text("at most 3 characters")
-    page.locator("#form textarea").fill('{"$json": "abc"}')
-    assert value_of(page) == {"$json": "abc"}
+    for title in ("Parts", "Grid"):
+        part(page, title).locator("[data-add-row]").click()
+    check(page, "form-parts")
 
 
 def test_arrows_in_a_grid_choice_move_between_cells(desk: Desk, open_label: Open) -> None:
@@ -234,96 +200,3 @@ def test_arrows_in_a_grid_choice_move_between_cells(desk: Desk, open_label: Open
     expect(page.locator("#combo-list")).to_be_visible()
     page.keyboard.press("Escape")
     assert value_of(page)["rows"][1] == {"intent": "refund cash"}
-
-
-def test_every_part_is_accessible(everything: Page) -> None:
-    page = everything
-    for title in ("Tags", "Parts", "Grid"):
-        part(page, title).locator("[data-add-row]").click()
-    check(page, "form-parts")
-
-
-NAMES: dict[str, Any] = object_schema(
-    {
-        "constructor": {"type": "string", "title": "Constructor"},
-        "toString": {
-            "title": "To string",
-            **object_schema(
-                {
-                    "valueOf": {"type": "string", "title": "Value of"},
-                    "__proto__": {"type": "integer", "title": "Inner proto"},
-                }
-            ),
-        },
-        "hasOwnProperty": {
-            "type": "array",
-            "title": "Own rows",
-            "items": object_schema({"constructor": {"type": "string", "maxLength": 20, "title": "Cell"}}),
-        },
-        "__proto__": {"type": "number", "title": "Proto"},
-        "isPrototypeOf": {
-            "title": "Forms",
-            "oneOf": [
-                object_schema(
-                    {"__proto__": {"const": "one"}, "toString": {"type": "string", "title": "One text"}}, title="One"
-                ),
-                object_schema(
-                    {"__proto__": {"const": "two"}, "toString": {"type": "string", "title": "Two text"}}, title="Two"
-                ),
-            ],
-        },
-    },
-    additionalProperties={"type": "string"},
-)
-
-
-def test_fields_named_like_object_prototype_members(desk: Desk, open_label: Open) -> None:
-    use_schema(desk, NAMES)
-    page = open_label(desk.ana, desk.document("constructor Acme, valueOf Ulm, proto 12.50"))
-    expect(control(page, "Constructor")).to_have_value("")
-    expect(control(page, "Value of")).to_have_value("")
-    control(page, "Constructor").fill("Acme")
-    control(page, "Value of").fill("Nowhere")
-    control(page, "Proto").fill("12.50")
-    page.locator('[data-title="Own rows"] [data-add-row]').click()
-    control_in_row = page.locator('[data-title="Own rows"] td [data-control]').first
-    control_in_row.fill("Ulm")
-    control(page, "One text").fill("Acme")
-    part(page, "Forms").locator(".sf-switch", has_text="Two").click()
-    expect(control(page, "Two text")).to_have_value("Acme")
-    page.locator('[data-title="More"] [data-add-row]').click()
-    row = page.locator('[data-title="More"] [data-control]')
-    row.nth(0).fill("valueOf")
-    row.nth(1).fill("more")
-    wanted = {
-        "constructor": "Acme",
-        "toString": {"valueOf": "Nowhere"},
-        "hasOwnProperty": [{"constructor": "Ulm"}],
-        "__proto__": 12.5,
-        "isPrototypeOf": {"__proto__": "two", "toString": "Acme"},
-        "valueOf": "more",
-    }
-    assert value_of(page) == wanted
-    expect(part(page, "Value of").locator(".sf-message-warning")).to_be_visible()
-    page.keyboard.press("Control+z")
-    page.keyboard.press("Control+Shift+z")
-    assert value_of(page) == wanted
-    page.reload()
-    expect(control(page, "Proto")).to_have_value("12.50")
-    expect(control(page, "Value of")).to_have_value("Nowhere")
-    expect(control(page, "Two text")).to_have_value("Acme")
-    settled(page)
-
-
-def test_an_invalid_map_name_is_kept_with_an_error(desk: Desk, open_label: Open) -> None:
-    names = {"type": "object", "propertyNames": {"enum": ["de", "en"]}, "additionalProperties": {"type": "string"}}
-    use_schema(desk, object_schema({"words": {"title": "Words", **names}, "note": {"type": "string", "title": "Note"}}))
-    page = open_label(desk.ana, desk.document("Salut"))
-    page.keyboard.press("Alt+j")
-    page.locator("#raw-text").fill('{"words": {"fr": "Salut"}}')
-    page.keyboard.press("Alt+j")
-    assert value_of(page) == {"words": {"fr": "Salut"}}
-    expect(page.locator("#form .sf-message-problem").filter(has_text="de, en")).to_have_count(1)
-    control(page, "Note").fill("Salut")
-    assert value_of(page) == {"words": {"fr": "Salut"}, "note": "Salut"}
-    settled(page)

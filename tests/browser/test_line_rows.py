@@ -133,15 +133,6 @@ def test_an_undo_takes_the_rows_and_their_columns_away(notes: Desk, open_label: 
     all_saved(page)
 
 
-def test_one_line_with_several_cells_becomes_a_row(notes: Desk, open_label: Open) -> None:
-    page = open_label(notes.ana, notes.document(PAPER))
-    page.locator('#form [data-title="Number"] [data-control]').focus()
-    select(page, "PM-2", "200 pce")
-    page.keyboard.press("Alt+r")
-    expect(page.locator('#form [data-title="Number"] [data-control]')).to_have_value("")
-    assert items(page) == [("PM-2", "Stylo bille bleu, ram de 5", 200, "pce")]
-
-
 def test_a_tab_selects_the_text_of_a_cell(notes: Desk, open_label: Open) -> None:
     page = open_label(notes.ana, notes.document(PAPER))
     select(page, "PM-1", "200 pce")

@@ -1,4 +1,4 @@
-"""Training pages: curves of a long run, overlays, and the form with its estimate."""
+"""Training pages: curves of a long run, overlays, the form with its estimate, the table of runs, searches."""
 
 import re
 import time
@@ -13,17 +13,23 @@ from playwright.sync_api import Page, expect
 
 from labeling.datasets.freeze import freeze
 from labeling.datasets.queries import rows
+from labeling.models import Study
+from labeling.studies import services
 from slmstudio.runs.models import Status
 from slmstudio.workers.hardware import Hardware
 from tests.browser.accessibility import check
+from tests.browser.conftest import Watch
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+from tests.training.estimates.machines import SMOLLM, machine
+from tests.training.search.fake_runs import end, evaluate
 from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel, LengthReport, TrainingEvent, TrainingRun
 from training.runs.services import start_training
+from training.search.study import SEARCH, best_trial, trials_of
 
 pytestmark = pytest.mark.slow
 
-STEPS, LOOKS = 2000, 100
+STEPS, LOOKS = 2000, 100  # more points than are drawn
 
 
 @pytest.fixture
@@ -147,8 +153,6 @@ def test_curves_of_a_run_and_an_overlay(desk: Desk, engineer: Page) -> None:
     page.keyboard.press("2")
     expect(page.locator("[data-chart=loss] .chart-key")).to_have_count(2)
     check(page, "overlay")
-    page.set_viewport_size({"width": 390, "height": 844})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_the_form_follows_the_recommended_method(desk: Desk, engineer: Page) -> None:
@@ -169,8 +173,7 @@ def test_the_form_follows_the_recommended_method(desk: Desk, engineer: Page) -> 
 
 
 def test_the_form_shows_an_estimate(desk: Desk, engineer: Page, monkeypatch: pytest.MonkeyPatch) -> None:
-    for _ in range(2):
-        run_of(desk, 8, 2)
+    run_of(desk, 8, 2)
     # room for two documents at once, which is what the form proposes, and not for three
     monkeypatch.setattr("slmstudio.workers.live_workers.hardware_of", lambda queue: box(3_300_000_000))
     page = engineer
@@ -194,13 +197,106 @@ def test_the_form_shows_an_estimate(desk: Desk, engineer: Page, monkeypatch: pyt
     expect(page.locator("#new-run [name=name]")).to_have_value("typed while the response came")
     expect(page.locator("[name=method][value=full]")).to_be_checked()
 
-    TrainingRun.objects.filter(number=2).update(status=Status.RUNNING, heartbeat_at=timezone.now())
+
+def test_the_table_of_runs(desk: Desk, engineer: Page) -> None:
+    for epochs in (3.0, 2.0, 5.0):
+        run_of(desk, 8, 2, epochs=epochs)
+    TrainingRun.objects.filter(number=2).update(
+        tags=["baseline"],
+        notes="Longer texts first.",
+        name="steady",
+        status=Status.RUNNING,
+        heartbeat_at=timezone.now(),
+    )
+    page = engineer
     page.goto("/p/desk/training/")
-    expect(page.get_by_role("button", name="Compare")).to_be_disabled()
-    for number in (1, 2):
-        page.locator(f"#tick-{number}").check()
+    page.get_by_role("link", name="Epochs").click()
+    expect(page.locator("#runs tbody tr a.row-link")).to_have_text(["run 3", "run 1", "steady"])
+    page.locator(".columns-menu summary").click()
+    page.get_by_label("Notes", exact=True).check()
+    page.get_by_role("button", name="Show columns").click()
+    expect(page.get_by_role("cell", name="Longer texts first.")).to_be_visible()
+    page.wait_for_load_state()
+    for key in "jxjx":
+        page.keyboard.press(key)
+    expect(page.locator("[data-count]")).to_have_text("2")
     with page.expect_response(lambda answer: answer.request.headers.get("hx-request") == "true"):
         pass  # the list refreshes itself, and the ticks stay
-    expect(page.locator("#tick-2")).to_be_checked()
-    page.get_by_role("button", name="Compare").click()
-    page.wait_for_url("**/overlay/?runs=1,2")
+    expect(page.locator("[data-count]")).to_have_text("2")
+    check(page, "run-table")
+    page.locator("#selection-tags").fill("good")
+    page.get_by_role("button", name="Add tag").click()
+    expect(page.locator("#runs .tag", has_text="good")).to_have_count(2)
+
+
+#: types into a field once the form was requested
+ONCE_SENT = """([field, value]) => document.addEventListener("htmx:beforeSend", () => {
+    document.querySelector(field).value = value;
+}, { once: true })"""
+
+
+def searched(desk: Desk) -> Study:
+    """A search with nine trials: complete, pruned, failed, and one that runs."""
+    spec = {"base_model": BaseModel.objects.get().slug, "hours": 2.0, "trials": 12, "method": ["lora", "full"]}
+    search = services.start(project=desk.project, user=desk.people["engineer"], kind=SEARCH, spec=spec)
+    for number in range(1, 9):
+        run = TrainingRun.objects.get(number=number)
+        rate = search.trials[number - 1]["parameters"]["learning_rate"]
+        value = 0.5 + 0.1 * (number % 4) + 40 * min(rate, 2e-3 - min(rate, 2e-3))
+        evaluate(run, value / 2)
+        services.advance(search.pk)
+        search.refresh_from_db()
+        if number == 5:
+            end(run, Status.FAILED, error="The disk is full. Free some space.")
+        elif search.trials[number - 1]["prune_requested"]:
+            end(run, Status.CANCELLED)
+        else:
+            evaluate(run, value * 0.8, value * 0.9, value, total=50)
+            end(run)
+        services.advance(search.pk)
+        search.refresh_from_db()
+    return search
+
+
+def test_a_search(desk: Desk, engineer: Page) -> None:
+    best = best_trial(trials_of(searched(desk))[0])
+    assert best is not None
+    page = engineer
+    page.goto("/p/desk/studies/search/1/")
+    expect(page.locator("svg.parallel polyline")).to_have_count(7)
+    page.get_by_role("link", name="Field accuracy").click()
+    expect(page.locator("tbody tr").first).to_contain_text("Best")
+    check(page, "search")
+    page.get_by_role("link", name="Use these values", exact=True).first.click()
+    expect(page.locator("[name=learning_rate]")).to_have_value(f"{best.parameters['learning_rate']:g}")
+
+
+def test_values_to_try_follow_the_base_model(
+    desk: Desk, engineer: Page, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch.allow("422 POST /p/desk/studies/search/new/")
+    monkeypatch.setattr("slmstudio.workers.live_workers.hardware_of", lambda queue: machine(16))
+    small = BaseModel.objects.get()
+    BaseModel.objects.update(shape=SMOLLM, context=8192)
+    BaseModel.objects.create(
+        slug="large", name="Large", source=small.source, location="large", parameters=9_000_000_000, context=2048
+    )
+    page = engineer
+    page.goto("/p/desk/studies/search/new/")
+    page.get_by_label("Base model").select_option(small.slug)
+    full, lora = page.get_by_label("Full fine-tuning"), page.get_by_label("LoRA adapter")
+    expect(full).to_be_checked()
+    page.get_by_label("Batch sizes").fill("2, 4")
+    page.get_by_label("Base model").select_option("large")
+    expect(lora).to_be_checked()
+    expect(full).not_to_be_checked()
+    expect(page.get_by_label("Batch sizes")).to_have_value("2, 4")
+    page.evaluate(ONCE_SENT, ["[name=batch]", "8"])  # typed while the response is on its way
+    page.get_by_label("Base model").select_option(small.slug)
+    expect(full).to_be_checked()
+    expect(page.get_by_label("Batch sizes")).to_have_value("8")
+    page.get_by_label("Budget (hours)").fill("0")
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_role("alert").first).to_be_visible()
+    check(page, "search-new")
+    assert not Study.objects.exists()

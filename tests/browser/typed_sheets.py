@@ -7,7 +7,7 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-from tests.browser.typist import Hand, Rhythm, presses, types
+from tests.browser.typist import Hand, Rhythm
 from tests.contract.samples import object_schema
 
 COUNTRIES = [
@@ -180,94 +180,36 @@ class Sheet:
 def fill(page: Page, sheet: Sheet, rhythm: Rhythm) -> Hand:
     """Fills the form from its first field to its last, by keys alone, looking at nothing."""
     for way, text, more in sheet.steps:
-        for delay in _step(page, way, text, more):
-            yield delay or rhythm()
+        way, *then = way.split()
+        keys = _keys(way, text, more)
+        if "confirm" in then:
+            keys.append("Alt+y")
+        if "take" in then:
+            keys.append("Enter")
+        elif way not in ("add", "row") and "stay" not in then:
+            keys.append("Tab")
+        for key in keys:
+            page.keyboard.type(key) if len(key) == 1 else page.keyboard.press(key)
+            yield rhythm()
     page.keyboard.press("Control+s")
     yield rhythm()
 
 
-def _step(page: Page, way: str, text: str, more: str) -> Hand:
-    way, *then = way.split()
-    if way == "add":
-        yield from presses(page, text, delay=0)
-        return
-    if way == "row":
-        yield from _row_and_back(page, text, int(more))
-        return
-    yield from _WAYS[way](page, text, more)
-    if "confirm" in then:
-        yield from presses(page, "Alt+y", delay=0)
-    if "take" in then:
-        yield from presses(page, "Enter", delay=0)
-    elif "stay" not in then:
-        yield from presses(page, "Tab", delay=0)
-
-
-def _row_and_back(page: Page, way: str, column: int) -> Hand:
-    """Duplicates the row and takes that back, in the cell of a column; the focus is in that cell again."""
-    yield from presses(page, "Control+d", delay=0)
-    if way == "deleted":
-        yield from presses(page, "Control+Shift+Backspace", delay=0)
-    else:
-        # Undo leads to the first cell of the row.
-        yield from presses(page, "Control+z", *["Tab"] * column, delay=0)
-
-
-def _plain(page: Page, text: str, more: str) -> Hand:
-    yield from types(page, text, 0)
-
-
-def _typo(page: Page, text: str, more: str) -> Hand:
+def _keys(way: str, text: str, more: str) -> list[str]:
+    """What a person presses to fill a field in a way, or to add or duplicate a row; single characters are typed."""
     middle = len(text) // 2
-    yield from types(page, text[:middle] + "xq", 0)
-    yield from presses(page, "Backspace", "Backspace", delay=0)
-    yield from types(page, text[middle:], 0)
-
-
-def _again(page: Page, text: str, more: str) -> Hand:
-    yield from types(page, text[::-1], 0)
-    yield from presses(page, "Control+a", delay=0)
-    yield from types(page, text, 0)
-
-
-def _complete(page: Page, text: str, more: str) -> Hand:
-    yield from types(page, text[:5], 0)
-    yield from presses(page, "End", delay=0)
-
-
-def _undo(page: Page, text: str, more: str) -> Hand:
-    yield from types(page, text[:5], 0)
-    yield from presses(page, "End", "Control+z", delay=0)
-    yield from presses(page, "Escape", delay=0)
-    yield from types(page, text[5:], 0)
-
-
-def _absent(page: Page, text: str, more: str) -> Hand:
-    yield from types(page, text, 0)
-    yield from presses(page, "Alt+0", "Control+z", delay=0)
-
-
-def _digit(page: Page, text: str, more: str) -> Hand:
-    yield from presses(page, text, delay=0)
-
-
-def _tick(page: Page, text: str, more: str) -> Hand:
-    """A digit ticks a box and goes to it; behind it are the other boxes."""
-    yield from presses(page, text, *["Tab"] * (int(more) - int(text)), delay=0)
-
-
-def _search(page: Page, text: str, more: str) -> Hand:
-    yield from types(page, text[:4].lower(), 0)
-
-
-_WAYS = {
-    "plain": _plain,
-    "typo": _typo,
-    "again": _again,
-    "complete": _complete,
-    "undo": _undo,
-    "absent": _absent,
-    "digit": _digit,
-    "tick": _tick,
-    "search": _search,
-}
+    undone = ["Control+Shift+Backspace"] if text == "deleted" else ["Control+z", *["Tab"] * int(more or 0)]
+    return {
+        "add": [text],
+        "row": ["Control+d", *undone],  # undo leads to the first cell of the row
+        "plain": [*text],
+        "typo": [*text[:middle], *"xq", "Backspace", "Backspace", *text[middle:]],
+        "again": [*text[::-1], "Control+a", *text],
+        "complete": [*text[:5], "End"],
+        "undo": [*text[:5], "End", "Control+z", "Escape", *text[5:]],
+        "absent": [*text, "Alt+0", "Control+z"],
+        "digit": [text],
+        # A digit ticks a box and goes to it; behind it are the other boxes.
+        "tick": [text, *["Tab"] * (int(more) - int(text) if way == "tick" else 0)],
+        "search": [*text[:4].lower()],
+    }[way]

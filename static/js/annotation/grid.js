@@ -3,10 +3,9 @@
 /** @import { Form } from "./form.js" */
 /** @import { Entry } from "./types" */
 
-import { entryOfText } from "./cell_texts.js";
 import { chord } from "./chords.js";
 import { readBlock, writeBlock } from "./clipboard.js";
-import { controlOf, indexOf, keyOf, newItem, rowsOf, stepsOf } from "./nodes.js";
+import { controlOf, entryOfText, indexOf, keyOf, newItem, rowsOf, stepsOf } from "./nodes.js";
 import { isNamed } from "./paths.js";
 import { find } from "../site/dom.js";
 

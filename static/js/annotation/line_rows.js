@@ -8,10 +8,9 @@
 /** @import { DocumentLine, TextView } from "./text_view.js" */
 /** @import { DocumentState, Entry, EntryGroup, FieldEvidence } from "./types" */
 
-import { entryOfText, textsOf } from "./cell_texts.js";
 import { ColumnStrip } from "./column_strip.js";
 import { keepTargets, keptTargets } from "./kept_columns.js";
-import { bodyOf, controlOf, keyOf, newItem, stepsOf } from "./nodes.js";
+import { bodyOf, controlOf, entryOfText, keyOf, newItem, stepsOf, textsOf } from "./nodes.js";
 import { join, table } from "./paths.js";
 import { layoutOf, readTable, rowsOf } from "./tables/table_lines.js";
 
