@@ -104,7 +104,7 @@ def test_prelabels(transactional_db: None, queues: None, logged_in: As, settings
         page.get_by_role("button", name="Start").click()
         expect(page.get_by_text("waiting for a worker")).to_be_visible()
         server.replies = [says(GOOD), says("sorry"), error(400, "no"), says(GOOD)]
-        Endpoint.objects.update(structured="free", logprobs=False, at_once=1)
+        Endpoint.objects.update(structured="free", logprobs=False, concurrency=1)
         run_prelabels(PrelabelRun.objects.get().pk)
     # The page asks for itself and finds that the run has ended.
     expect(page.locator("main").get_by_role("link", name="Label", exact=True)).to_be_visible()
