@@ -1,8 +1,8 @@
 """Strict reading of settings from environment variables.
 
-Every function takes the variable's name and either returns a value of its type or raises ``EnvError``, a sentence with
-the variable's name and the expected value. Without a ``default`` the variable must be set. An empty variable counts as
-not set. Nothing is guessed: ``DEBUG=ture`` is an error and not False.
+Every function takes the variable's name and its default, and either returns a value of its type or raises ``EnvError``,
+a sentence with the variable's name and the expected value. An empty variable counts as not set. Nothing is guessed:
+``DEBUG=ture`` is an error and not False.
 """
 
 # The functions are called env.str, env.bool, env.int and env.list, so the built-in types are used through builtins.
@@ -11,13 +11,15 @@ import ipaddress
 import os
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
-_TRUE: Final = frozenset({"1", "true", "yes", "on"})
-_FALSE: Final = frozenset({"0", "false", "no", "off"})
+T = TypeVar("T")
+_TRUTH: Final = {
+    word: word in ("1", "true", "yes", "on") for word in ["1", "true", "yes", "on", "0", "false", "no", "off"]
+}
 SECRET_LENGTH: Final = 32
 _SECRET_CHARACTERS: Final = 8
 _HOST_NAME: Final = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
@@ -30,7 +32,6 @@ class EnvError(Exception):
         self, name: builtins.str, expects: builtins.str, found: builtins.str | None, *, is_secret: builtins.bool = False
     ) -> None:
         self.name = name
-        self.expects = expects
         if is_secret:
             what = "can be guessed"
         else:
@@ -49,161 +50,116 @@ def _quoted(value: builtins.str) -> builtins.str:
     return repr(value if len(value) <= 80 else value[:77] + "...")
 
 
-def _read(name: builtins.str) -> builtins.str | None:
-    return os.environ.get(name, "").strip() or None
-
-
-def str(name: builtins.str, *, default: builtins.str | None = None) -> builtins.str:
-    """The variable's value, without surrounding blanks.
+def _parsed(name: builtins.str, default: T | None, expects: builtins.str, parse: Callable[[builtins.str], T]) -> T:
+    """What ``parse`` makes of the variable's value; without a value the default.
 
     Raises:
-        EnvError: not set, and there is no default.
+        EnvError: ``parse`` raises ValueError or LookupError, or there is neither a value nor a default.
     """
-    value = _read(name)
-    if value is not None:
-        return value
-    if default is None:
-        raise EnvError(name, "a string", None)
-    return default
-
-
-def bool(name: builtins.str, *, default: builtins.bool | None = None) -> builtins.bool:
-    """1, true, yes, on or 0, false, no, off, in any case.
-
-    Raises:
-        EnvError: another value, or not set without a default.
-    """
-    value = _read(name)
-    if value is None and default is not None:
+    value = os.environ.get(name, "").strip()
+    if not value and default is not None:
         return default
-    if value is not None and value.lower() in _TRUE:
-        return True
-    if value is not None and value.lower() in _FALSE:
-        return False
-    raise EnvError(name, "1, true, yes or on, or 0, false, no or off", value)
+    if value:
+        try:
+            return parse(value)
+        except (ValueError, LookupError):
+            pass
+    raise EnvError(name, expects, value or None)
+
+
+def str(name: builtins.str, *, default: builtins.str) -> builtins.str:
+    """The variable's value, without surrounding blanks."""
+    return os.environ.get(name, "").strip() or default
+
+
+def bool(name: builtins.str, *, default: builtins.bool) -> builtins.bool:
+    """1, true, yes, on or 0, false, no, off, in any case. Raises EnvError."""
+
+    def parse(value: builtins.str) -> builtins.bool:
+        return _TRUTH[value.lower()]
+
+    return _parsed(name, default, "1, true, yes or on, or 0, false, no or off", parse)
 
 
 def int(
-    name: builtins.str,
-    *,
-    default: builtins.int | None = None,
-    minimum: builtins.int | None = None,
-    maximum: builtins.int | None = None,
+    name: builtins.str, *, default: builtins.int, minimum: builtins.int, maximum: builtins.int | None = None
 ) -> builtins.int:
-    """A whole number in decimal digits between ``minimum`` and ``maximum``, both included.
+    """A whole number in decimal digits between ``minimum`` and ``maximum``, both included. Raises EnvError."""
 
-    Raises:
-        EnvError: no such number, or not set without a default.
-    """
-    value = _read(name)
-    if value is None and default is not None:
-        return default
-    expects = "a whole number"
-    if minimum is not None and maximum is not None:
-        expects += f" from {minimum} to {maximum}"
-    elif minimum is not None:
-        expects += f" of at least {minimum}"
-    elif maximum is not None:
-        expects += f" of at most {maximum}"
-    digits = (value or "").removeprefix("-")
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
-        raise EnvError(name, expects, value)
-    number = builtins.int(value or "")
-    if (minimum is not None and number < minimum) or (maximum is not None and number > maximum):
-        raise EnvError(name, expects, value)
-    return number
+    def parse(value: builtins.str) -> builtins.int:
+        number = builtins.int(value) if value.isascii() and value.isdigit() and len(value) <= 18 else -1
+        if number < minimum or (maximum is not None and number > maximum):
+            raise ValueError
+        return number
+
+    limits = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+    return _parsed(name, default, f"a whole number {limits}", parse)
 
 
-def choice(name: builtins.str, *, choices: Sequence[builtins.str], default: builtins.str | None = None) -> builtins.str:
-    """One of ``choices``, ignoring case; returned as written in ``choices``.
+def choice(name: builtins.str, *, choices: Sequence[builtins.str], default: builtins.str) -> builtins.str:
+    """One of ``choices``, ignoring case; returned as written in ``choices``. Raises EnvError."""
 
-    Raises:
-        EnvError: another value, or not set without a default.
-    """
-    value = _read(name)
-    if value is None and default is not None:
-        return default
-    matches = [known for known in choices if value is not None and known.casefold() == value.casefold()]
-    if not matches:
-        raise EnvError(name, f"one of {', '.join(choices)}", value)
-    return matches[0]
+    def parse(value: builtins.str) -> builtins.str:
+        return {known.casefold(): known for known in choices}[value.casefold()]
+
+    return _parsed(name, default, f"one of {', '.join(choices)}", parse)
 
 
 def url(name: builtins.str, *, schemes: Sequence[builtins.str], default: builtins.str | None = None) -> builtins.str:
-    """A URL whose scheme is one of ``schemes``.
+    """A URL whose scheme is one of ``schemes``; without a default it must be set. Raises EnvError."""
 
-    Raises:
-        EnvError: another scheme, an invalid URL, or not set without a default.
-    """
-    value = _read(name)
-    if value is None and default is not None:
-        return default
-    expects = "an address beginning with " + " or ".join(f"{scheme}://" for scheme in schemes)
-    if value is None:
-        raise EnvError(name, expects, None)
-    try:
+    def parse(value: builtins.str) -> builtins.str:
         parts = urlsplit(value)
         _ = parts.port  # an invalid port raises only when it is read
+        if parts.scheme not in schemes or not value.startswith(f"{parts.scheme}://"):
+            raise ValueError
+        return value
+
+    addresses = " or ".join(f"{scheme}://" for scheme in schemes)
+    return _parsed(name, default, f"an address beginning with {addresses}", parse)
+
+
+def list(
+    name: builtins.str,
+    *,
+    default: builtins.list[builtins.str],
+    expects: builtins.str = "values",
+    is_valid: Callable[[builtins.str], builtins.bool] = builtins.bool,
+) -> builtins.list[builtins.str]:
+    """Values separated by commas, each without surrounding blanks; empty ones are an error. Raises EnvError."""
+
+    def parse(value: builtins.str) -> builtins.list[builtins.str]:
+        values = [part.strip() for part in value.split(",")]
+        if not all(part and is_valid(part) for part in values):
+            raise ValueError
+        return values
+
+    return _parsed(name, default, f"{expects} separated by commas, none of them empty", parse)
+
+
+def hosts(name: builtins.str, *, default: builtins.list[builtins.str]) -> builtins.list[builtins.str]:
+    """Hosts separated by commas, each a name, an address, or a network such as 10.0.0.0/8. Raises EnvError."""
+    expects = "hosts (each a name, an address or a network such as 10.0.0.0/8)"
+    return list(name, default=default, expects=expects, is_valid=_is_host)
+
+
+def networks(name: builtins.str, *, default: builtins.list[builtins.str]) -> builtins.list[builtins.str]:
+    """Addresses and networks separated by commas, such as 127.0.0.1 or 10.0.0.0/8. Raises EnvError."""
+    return list(name, default=default, expects="addresses or networks", is_valid=_is_network)
+
+
+def _is_network(value: builtins.str) -> builtins.bool:
+    try:
+        ipaddress.ip_network(value, strict=False)
     except ValueError:
-        raise EnvError(name, expects, value) from None
-    if parts.scheme not in schemes or not value.startswith(f"{parts.scheme}://"):
-        raise EnvError(name, expects, value)
-    return value
-
-
-def list(name: builtins.str, *, default: Iterable[builtins.str] | None = None) -> builtins.list[builtins.str]:
-    """Values separated by commas, each without surrounding blanks; empty ones are an error.
-
-    Raises:
-        EnvError: an empty value between two commas, or not set without a default.
-    """
-    value = _read(name)
-    if value is None:
-        if default is None:
-            raise EnvError(name, "values separated by commas", None)
-        return [*default]
-    values = [part.strip() for part in value.split(",")]
-    if not all(values):
-        raise EnvError(name, "values separated by commas, none of them empty", value)
-    return values
-
-
-def hosts(name: builtins.str, *, default: Iterable[builtins.str] | None = None) -> builtins.list[builtins.str]:
-    """Hosts separated by commas, each a name, an address, or a network such as 10.0.0.0/8.
-
-    Raises:
-        EnvError: a value that is none of these, or not set without a default.
-    """
-    values = list(name, default=default)
-    for value in values:
-        if not _is_host(value):
-            expects = "hosts separated by commas, each a name, an address or a network such as 10.0.0.0/8"
-            raise EnvError(name, f"{expects}; {_quoted(value)} is none of these", _read(name))
-    return values
-
-
-def networks(name: builtins.str, *, default: Iterable[builtins.str] | None = None) -> builtins.list[builtins.str]:
-    """Addresses and networks separated by commas, such as 127.0.0.1 or 10.0.0.0/8.
-
-    Raises:
-        EnvError: a value that is neither, or not set without a default.
-    """
-    values = list(name, default=default)
-    for value in values:
-        try:
-            ipaddress.ip_network(value, strict=False)
-        except ValueError:
-            raise EnvError(name, "addresses or networks separated by commas", _read(name)) from None
-    return values
+        return False
+    return True
 
 
 def _is_host(value: builtins.str) -> builtins.bool:
     """Whether a value can be a host. A name whose last part is a number would be a mistyped address."""
-    try:
-        ipaddress.ip_network(value, strict=False)
-    except ValueError:
-        return _HOST_NAME.fullmatch(value) is not None and not value.rstrip(".").rpartition(".")[2].isdigit()
-    return True
+    is_name = _HOST_NAME.fullmatch(value) is not None and not value.rstrip(".").rpartition(".")[2].isdigit()
+    return is_name or _is_network(value)
 
 
 def require_strong(name: builtins.str, values: Sequence[builtins.str]) -> None:
