@@ -30,7 +30,6 @@ MEMORY_BYTES: Final = 1024**3
 _ANSWER_SECONDS: Final = 180.0
 #: without a request, after which a child ends
 _IDLE_SECONDS: Final = 300.0
-_MAX_IDLE: Final = 1
 _ROOT = Path(__file__).resolve().parents[2]
 _ANSWER, _MEMORY, _FAILED = b"=", b"m", b"x"
 
@@ -47,12 +46,12 @@ class LimitError(Exception):
 
 
 class LimitedChild:
-    """The children that run ``python -m module``, one for each request at a time."""
+    """The children that run ``python -m module``, one for each request at a time; one idle child is kept."""
 
     def __init__(self, module: str, *, cpu_seconds: float = CPU_SECONDS, memory_bytes: int = MEMORY_BYTES) -> None:
         self._command = [sys.executable, "-m", module, str(cpu_seconds), str(memory_bytes)]
         self._lock = threading.Lock()
-        self._idle: list[subprocess.Popen[bytes]] = []
+        self._idle: subprocess.Popen[bytes] | None = None
         self._owner = os.getpid()
 
     def ask(self, request: str) -> str:
@@ -78,22 +77,22 @@ class LimitedChild:
         raise LimitError("memory" if answer[:1] == _MEMORY else "failed")
 
     def close(self) -> None:
-        """Ends the idle children."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for child in idle:
+        """Ends the idle child."""
+        child = self._take()
+        if child is not None:
             _end(child)
 
     def _take(self) -> "subprocess.Popen[bytes] | None":
         with self._lock:
-            if self._owner != os.getpid():  # forked: the children answer to the other process
-                self._owner, self._idle = os.getpid(), []
-            return self._idle.pop() if self._idle else None
+            child, self._idle = self._idle, None
+            # Of a fork: the child answers to the other process.
+            is_own, self._owner = self._owner == os.getpid(), os.getpid()
+            return child if is_own else None
 
     def _keep(self, child: "subprocess.Popen[bytes]") -> None:
         with self._lock:
-            if len(self._idle) < _MAX_IDLE:
-                self._idle.append(child)
+            if self._idle is None:
+                self._idle = child
                 return
         _end(child)
 

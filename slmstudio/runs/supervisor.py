@@ -164,42 +164,38 @@ def stop_on_signal() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@dataclass
 class _EventStream:
     """Reads a child's events until it closes its output; delivers them and sends heartbeats in between."""
 
-    def __init__(
-        self,
-        run: BackgroundRun,
-        child: "subprocess.Popen[bytes]",
-        on_event: Callable[[Event], None],
-        ending: ChildExit,
-        grace: float,
-        on_stop: Callable[[], None],
-        on_idle: Callable[[], None],
-        launcher: bool,
-    ) -> None:
-        assert child.stdout is not None
-        self.run, self.child, self.on_event, self.ending = run, child, on_event, ending
-        self.grace, self.launcher = grace, launcher
-        self.on_stop, self.on_idle = on_stop, on_idle
-        self.output = child.stdout
-        os.set_blocking(self.output.fileno(), False)
-        self.buffer = b""
-        self.waiting: deque[bytes] = deque()  # raw lines: parsed they would take several times as much memory
-        self.bytes_waiting = 0
-        self.kill_at: float | None = None
-        self.next_heartbeat = 0.0
-        self.silent_since = 0.0
-        # Of the database: when to retry, how long to wait after that, and since when each operation has failed.
-        self.ask_at = 0.0
-        self.pause = 0.0
-        self.tell_at = 0.0
-        self.failing_since: dict[str, float] = {}
+    run: BackgroundRun
+    child: "subprocess.Popen[bytes]"
+    on_event: Callable[[Event], None]
+    ending: ChildExit
+    grace: float
+    on_stop: Callable[[], None]
+    on_idle: Callable[[], None]
+    launcher: bool
+    buffer: bytes = b""
+    #: raw lines: parsed they would take several times as much memory
+    waiting: deque[bytes] = field(default_factory=deque)
+    bytes_waiting: int = 0
+    kill_at: float | None = None
+    next_heartbeat: float = 0.0
+    silent_since: float = 0.0
+    # Of the database: when to retry, how long to wait after that, and since when each operation has failed.
+    ask_at: float = 0.0
+    pause: float = 0.0
+    tell_at: float = 0.0
+    failing_since: dict[str, float] = field(default_factory=dict)
 
     def follow(self) -> None:
         """Until the child has ended and all of its events are delivered."""
+        output = self.child.stdout
+        assert output is not None
+        os.set_blocking(output.fileno(), False)
         with selectors.DefaultSelector() as selector:
-            selector.register(self.output, selectors.EVENT_READ)
+            selector.register(output, selectors.EVENT_READ)
             while True:
                 self._on_tick()
                 self._deliver()
@@ -212,7 +208,7 @@ class _EventStream:
                     if not self.waiting and time.monotonic() >= self.ask_at:
                         self._database("idle", self.on_idle)
                     continue
-                piece = self.output.read(1 << 16)
+                piece = output.read(1 << 16)
                 if not piece:
                     break
                 self._read_chunk(piece)
