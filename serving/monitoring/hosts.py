@@ -1,16 +1,14 @@
 """GPUs and the memory of replicas on this host, sampled once a minute by ``manage.py serve``."""
 
-import contextlib
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
-import psutil
 from django.db.models import QuerySet
 
 from serving.models import HostSample, Replica
 from serving.monitoring.figures import Window, floor
 from serving.replicas.addresses import host_name
-from slmstudio.workers.hardware import gpus
+from slmstudio.workers.hardware import gpus, resident_bytes
 
 
 def sample(now: datetime) -> None:
@@ -27,18 +25,6 @@ def sample(now: datetime) -> None:
         HostSample.objects.update_or_create(
             host=host, minute=floor(now, 60), defaults={"gpus": cards, "replicas": replicas}
         )
-
-
-def resident_bytes(pid: int) -> int:
-    """The resident memory of a process with its children; 0 where it has ended."""
-    total = 0
-    with contextlib.suppress(psutil.Error):
-        process = psutil.Process(pid)
-        total = process.memory_info().rss
-        for child in process.children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                total += child.memory_info().rss
-    return int(total)
 
 
 def samples(window: Window, now: datetime) -> QuerySet[HostSample]:

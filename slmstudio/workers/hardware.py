@@ -140,6 +140,17 @@ def peak_resident_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def resident_bytes(pid: int, *, with_descendants: bool = True) -> int:
+    """The resident memory of a process and its descendants; 0 if it has ended."""
+    total = 0
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        for member in [process, *(process.children(recursive=True) if with_descendants else [])]:
+            with suppress(psutil.Error):
+                total += member.memory_info().rss
+    return total
+
+
 @cache
 def allowed_cores() -> frozenset[int]:
     """The numbers of the cores that this process was started with: ``training.ml.hardware.contention`` may leave some

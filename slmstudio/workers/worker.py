@@ -17,7 +17,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-import psutil
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
@@ -31,6 +30,7 @@ from rq.serializers import JSONSerializer
 from slmstudio.runs import supervisor
 from slmstudio.runs.child_environment import cpu_settings
 from slmstudio.workers.devices import own_machine
+from slmstudio.workers.hardware import resident_bytes
 from slmstudio.workers.job_names import StudioJob
 
 logger = logging.getLogger(__name__)
@@ -173,9 +173,9 @@ class StudioWorker(Worker):
         facts = {
             "hardware": own_machine().as_dict(),
             "processes": process_space(),
-            "memory": _memory(os.getpid(), family=False),
+            "memory": resident_bytes(os.getpid(), with_descendants=False),
             # The job's process and its children: a training is a child of it.
-            "job_memory": _memory(self.horse_pid, family=True) if self.horse_pid else 0,
+            "job_memory": resident_bytes(self.horse_pid) if self.horse_pid else 0,
         }
         try:
             connection.set(FACTS_KEY.format(self.name), json.dumps(facts), ex=seconds)
@@ -216,19 +216,3 @@ def process_space() -> str:
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return ""
-
-
-def _memory(pid: int, *, family: bool) -> int:
-    """Bytes of memory used by a process, with ``family`` also by its descendants; 0 if it has ended."""
-    try:
-        process = psutil.Process(pid)
-        members = [process, *process.children(recursive=True)] if family else [process]
-    except psutil.Error:
-        return 0
-    total = 0
-    for member in members:
-        try:
-            total += member.memory_info().rss
-        except psutil.Error:
-            continue
-    return total
