@@ -158,8 +158,7 @@ class Bench:
         """llama.cpp with a GGUF file; loading it is no part of the time."""
         from concurrent.futures import ThreadPoolExecutor
 
-        from slmstudio.contract.decoding.grounded_grammar import grammar_of
-        from slmstudio.contract.decoding.grounding import GroundingPlan
+        from slmstudio.contract.decoding.grounding import GroundingPlan, grammar_of
         from training.ml.llama_cpp.runtime import running
 
         more = {"grammar": grammar_of(self.compiled, GroundingPlan(), "")} if held else {}

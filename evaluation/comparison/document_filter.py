@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from evaluation.scores.slice_selector import Slice, as_text
-from slmstudio.contract.scoring.slice_scores import top_shared_values
+from slmstudio.contract.scoring.summary import top_shared_values
 
 STATES = ("broken", "fixed", "still_wrong", "still_right")
 LETTERS = dict(zip(STATES, "bfwr", strict=True))

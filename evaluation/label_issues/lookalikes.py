@@ -27,7 +27,7 @@ from evaluation.audit import services as audit_services
 from evaluation.label_issues import similarity
 from evaluation.label_issues.similarity import Signatures
 from evaluation.models import AuditEntry, EvalOutput, EvalRun
-from labeling.annotation import assignment
+from labeling.annotation import queue
 from labeling.datasets.near_duplicates import THRESHOLD
 from labeling.documents.list.field_filters import like
 from labeling.models import DatasetItem, Document, DocumentSearch, DocumentState, Project, Split
@@ -300,7 +300,7 @@ def _assign(keys: list[int], people: Sequence[Any]) -> set[int]:
         part = own[turn :: len(people)]
         if part:
             try:
-                assignment.assign(documents=Document.objects.filter(pk__in=part), user=person)
+                queue.assign(documents=Document.objects.filter(pk__in=part), user=person)
             except Refused as refused:
                 raise Refused(str(refused), field="people") from refused
     return unassigned

@@ -32,7 +32,7 @@ from evaluation.ml.prompts import (
     write_outputs,
 )
 from slmstudio.contract.decoding.grammar import exceeds_optional_limit
-from slmstudio.contract.decoding.grounded_grammar import is_accepted
+from slmstudio.contract.decoding.grounding import is_accepted
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import sha256_file
 from slmstudio.workers.hardware import host_environment, peak_resident_bytes

@@ -16,8 +16,7 @@ from typing import Any, Protocol, TypedDict
 from evaluation.inference.spec import DocumentsRef, EvalSpec, ExampleRef
 from evaluation.ml.windows import plan_windows, split_document
 from slmstudio.contract.decoding import grammar
-from slmstudio.contract.decoding.grounded_grammar import grammar_of
-from slmstudio.contract.decoding.grounding import GroundingPlan, build_plan
+from slmstudio.contract.decoding.grounding import GroundingPlan, build_plan, grammar_of
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps
 from slmstudio.contract.windows.gold import window_schema
 from slmstudio.contract.windows.merge import merge_outputs

@@ -20,7 +20,7 @@ from labeling.failure_tags import title_of
 from labeling.models import Split
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.contract.scoring.scorer import ERROR_LABELS, SCORER_VERSION, wilson
-from slmstudio.contract.scoring.slice_scores import OTHER
+from slmstudio.contract.scoring.summary import OTHER
 from slmstudio.errors import Refused
 from slmstudio.runs import controls
 from slmstudio.runs.models import Status

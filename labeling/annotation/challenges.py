@@ -38,7 +38,7 @@ challenge_sources: Hook[[Sequence[int]], Mapping[int, ChallengedLabel]] = Hook()
 
 def open_challenges(documents: Sequence[int]) -> dict[int, ChallengedLabel]:
     """The open challenges of some documents, by their keys."""
-    return {key: challenge for found in challenge_sources.call(documents) for key, challenge in found.items()}
+    return {key: challenge for by_key in challenge_sources.call(documents) for key, challenge in by_key.items()}
 
 
 def challenge_for(document: Document) -> ChallengedLabel | None:

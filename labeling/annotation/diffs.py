@@ -1,4 +1,4 @@
-"""Differences: between two texts by line or word, two values by field, the revisions of a document by step. Pure."""
+"""Differences: between two texts by line or word, two values by field, the revisions of a document by step."""
 
 import difflib
 import re
@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from labeling.models import AnnotationRevision
+from django.contrib.auth.models import User
+
+from labeling.models import AnnotationRevision, Document
 from slmstudio.contract.schema.compiled import dumps, join
 
 
@@ -101,6 +103,13 @@ class HistoryStep:
     saves: int
     changes: list[FieldChange]
     more: int
+
+
+def document_history(document: Document, author: User | None = None) -> list[HistoryStep]:
+    """The steps of the labels of a document, newest first; ``author``: of this user only."""
+    rows = AnnotationRevision.objects.history(document)
+    rows = rows if author is None else rows.filter(annotation__user=author)
+    return history_steps(list(rows[: MAX_REVISIONS + 1]), has_overlap=document.overlap > 1)
 
 
 def history_steps(revisions: Sequence[AnnotationRevision], *, has_overlap: bool) -> list[HistoryStep]:

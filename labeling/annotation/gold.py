@@ -10,19 +10,19 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from labeling.annotation.locked_document import IS_REVIEWED_SQL, LABEL_ACTIONS
 from labeling.models import AnnotationRevision, Gold, Project, SchemaVersion
-from slmstudio.contract.schema.compiled import Problem
+from slmstudio.contract.schema.compiled import ValueProblem
 from slmstudio.database import transactions
 
 BATCH = 500
 
 
-def carry_forward(project: Project, version: SchemaVersion) -> dict[int, list[Problem]]:
+def carry_forward(project: Project, version: SchemaVersion) -> dict[int, list[ValueProblem]]:
     """Copies gold labels that are valid under a new schema version to that version.
 
     Returns the problems of the others: document -> problems. Idempotent: skips documents that are gold or labeled under
     the new version.
     """
-    broken: dict[int, list[Problem]] = {}
+    broken: dict[int, list[ValueProblem]] = {}
     fitting: list[Gold] = []
     golds = outdated_gold(project, version).select_related("revision").order_by("document_id")
     for gold in golds.iterator(chunk_size=BATCH):

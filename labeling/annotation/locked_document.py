@@ -50,6 +50,11 @@ def is_blind_overlap(document: Document, decision: str | None) -> bool:
     return document.overlap > 1 and decision not in REVIEWED_DECISIONS
 
 
+def with_decision() -> QuerySet[Document]:
+    """Documents without their texts, with the ``decision`` of their newest review."""
+    return Document.objects.without_text().annotate(decision=newest_decision(OuterRef("pk")))
+
+
 def sees_own_only(project: Any, document: Document) -> bool:
     """Whether the user labels this document independently, and must not see the labels of others. ``project`` has the
     role of the user.
@@ -58,7 +63,7 @@ def sees_own_only(project: Any, document: Document) -> bool:
         return False
     if project.role == Role.MANAGER and document.state not in QUEUE:
         return False  # the labels of others can no longer be copied
-    decision = Document.objects.filter(pk=document.pk).values_list(newest_decision(document), flat=True).first()
+    decision = with_decision().filter(pk=document.pk).values_list("decision", flat=True).first()
     return is_blind_overlap(document, decision)
 
 

@@ -1,16 +1,29 @@
-"""Parses and validates what the labeling screen posts."""
+"""What the labeling screen posts, as models."""
 
-from dataclasses import dataclass, field
-from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+)
 
 from labeling.form.codec import ABSENT, FormEntry, JsonEntry
 from slmstudio.contract.json_text import JsonError, loads, text_fits
+from slmstudio.contract.schema.dialect import is_number
 
 #: maximum seconds of a save: a suspended tab must not report hours
 MAX_SECONDS = 600
 #: maximum number of fields that a save can report time for
 MAX_FIELDS = 1000
+
+Number = Annotated[StrictInt, Field(ge=0, lt=2**31)]
 
 
 class PayloadError(ValueError):
@@ -21,104 +34,110 @@ class ValueSyntaxError(ValueError):
     """The text of the JSON view is not JSON; the message has line and column."""
 
 
-@dataclass(frozen=True, slots=True)
-class SavePayload:
-    """A save: the value as a ``FormEntry``, or from the JSON view as a ``JsonEntry``.
+class Payload(BaseModel):
+    """A body."""
 
-    ``asked``: the empty optional fields that the user was already asked about; None: do not ask.
+    model_config = ConfigDict(frozen=True)
+
+
+class Position(Payload):
+    """A document in the queue: the one ``after`` which, or ``before`` which, the next is asked for."""
+
+    after: Number = 0
+    before: Number | None = None
+
+
+class Skip(Payload):
+    """Why a document is skipped."""
+
+    reason: StrictStr = ""
+
+
+class Tags(Payload):
+    """The failure tags of a document."""
+
+    tags: list[StrictStr]
+
+
+class Tab(Payload):
+    """An open tab of the screen, or one that is ``leaving``."""
+
+    tab: str = ""
+    leaving: bool = False
+
+
+class Restore(Payload):
+    """A revision to restore. ``prediction``: what filled the form."""
+
+    revision: Number
+    base_version: Number
+    prediction: Number | None = None
+
+
+class NewComment(Payload):
+    """A comment on a document, or on the field at ``path``."""
+
+    text: StrictStr = ""
+    path: StrictStr = ""
+
+
+class ResolvedComment(Payload):
+    """A comment to resolve."""
+
+    comment: Number
+
+
+def _time(seconds: Any) -> float:
+    if not is_number(seconds) or not 0 <= seconds < 2**31:
+        raise ValueError("must be a number of seconds")
+    return float(min(MAX_SECONDS, seconds))
+
+
+def _storable(times: dict[str, float]) -> dict[str, float]:
+    return {pattern[:300]: seconds for pattern, seconds in times.items() if text_fits(pattern)}
+
+
+class Save(Payload):
+    """A save: the state of the form (``entry``), or the text of the JSON view (``json_text``) with the texts in it that
+    were ``typed`` into the form before, by path.
+
+    ``asked``: the empty optional fields that the user was already asked about; None: do not ask. ``field_seconds``: by
+    field pattern.
     """
 
-    value: Any
+    entry: Any = ABSENT
+    json_text: StrictStr | None = Field(None, alias="json")
+    typed: dict[str, StrictStr] = {}
     evidence: dict[str, Any]
-    base_version: int
-    schema_number: int
-    seconds: float = 0
-    submit: bool = False
-    was_raw: bool = field(default=False)
-    prediction: int | None = None
-    field_seconds: dict[str, float] = field(default_factory=dict)
+    base_version: Number
+    schema_number: Number = Field(alias="schema")
+    seconds: Annotated[Number, AfterValidator(_time)]
+    submit: StrictBool
+    prediction: Number | None = None
+    field_seconds: Annotated[
+        dict[str, Annotated[float, BeforeValidator(_time)]], Field(max_length=MAX_FIELDS), AfterValidator(_storable)
+    ] = {}
     asked: frozenset[str] | None = None
 
-
-def parse_object(body: bytes) -> dict[str, Any]:
-    """A request's body as a JSON object. Raises PayloadError."""
-    try:
-        payload = loads(body)
-    except JsonError as error:
-        raise PayloadError(f"The request is not JSON: {error}") from error
-    if not isinstance(payload, dict):
-        raise PayloadError("The request is not a JSON object.")
-    return payload
-
-
-def parse_save(body: bytes) -> SavePayload:
-    """Parses a save.
-
-    Raises:
-        PayloadError: a value is missing or has the wrong type.
-        ValueSyntaxError: the text of the JSON view is not JSON.
-    """
-    payload = parse_object(body)
-    text = payload.get("json")
-    if text is not None:
+    def value(self) -> FormEntry | JsonEntry:
+        """The value to save. Raises ValueSyntaxError."""
+        if self.json_text is None:
+            return FormEntry(self.entry)
         try:
-            value: FormEntry | JsonEntry = JsonEntry(loads(_typed(payload, "json", str)), _typed_texts(payload))
+            return JsonEntry(loads(self.json_text), self.typed)
         except JsonError as error:
             raise ValueSyntaxError(str(error)) from error
-    else:
-        value = FormEntry(payload.get("entry", ABSENT))
-    return SavePayload(
-        value=value,
-        evidence=_typed(payload, "evidence", dict),
-        base_version=whole_number(payload, "base_version"),
-        schema_number=whole_number(payload, "schema"),
-        seconds=min(MAX_SECONDS, whole_number(payload, "seconds")),
-        submit=_typed(payload, "submit", bool),
-        was_raw=text is not None,
-        prediction=whole_number(payload, "prediction") if payload.get("prediction") is not None else None,
-        field_seconds=_field_seconds(payload),
-        asked=_asked(payload),
-    )
 
 
-def whole_number(payload: dict[str, Any], name: str) -> int:
-    """A whole number from 0 up. Raises PayloadError."""
-    number = _typed(payload, name, int)
-    if isinstance(number, bool) or not 0 <= number < 2**31:
-        raise PayloadError(f"{name} must be a whole number of 0 or more.")
-    return int(number)
+Body = TypeVar("Body", bound=Payload)
 
 
-def _asked(payload: dict[str, Any]) -> frozenset[str] | None:
-    if payload.get("asked") is None:
-        return None
-    return frozenset(path for path in _typed(payload, "asked", list) if isinstance(path, str))
-
-
-def _field_seconds(payload: dict[str, Any]) -> dict[str, float]:
-    """Seconds per field pattern, capped at ``MAX_SECONDS``."""
-    given = payload.get("field_seconds", {})
-    if not isinstance(given, dict) or len(given) > MAX_FIELDS:
-        raise PayloadError("field_seconds is not an object of seconds per field.")
-    result: dict[str, float] = {}
-    for pattern, seconds in given.items():
-        if isinstance(seconds, bool) or not isinstance(seconds, int | Decimal) or not 0 <= seconds < 2**31:
-            raise PayloadError(f"field_seconds of {pattern[:80]} is not a number of seconds.")
-        if text_fits(pattern):
-            result[pattern[:300]] = float(min(MAX_SECONDS, seconds))
-    return result
-
-
-def _typed_texts(payload: dict[str, Any]) -> dict[str, str]:
-    """Texts typed into the form before the JSON view was opened, by path."""
-    texts = payload.get("typed", {})
-    if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
-        raise PayloadError("typed is not an object of strings.")
-    return texts
-
-
-def _typed(payload: dict[str, Any], name: str, kind: type) -> Any:
-    value = payload.get(name)
-    if not isinstance(value, kind):
-        raise PayloadError(f"{name} is missing or of the wrong type.")
-    return value
+def parse(model: type[Body], body: bytes) -> Body:
+    """The body of a request. Raises PayloadError."""
+    try:
+        return model.model_validate(loads(body))
+    except JsonError as error:
+        raise PayloadError(f"The request is not JSON: {error}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise PayloadError(f"{'.'.join(map(str, first['loc'])) or 'The request'}: {first['msg']}."[:300]) from error

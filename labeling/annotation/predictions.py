@@ -15,30 +15,18 @@ from django.db import transaction
 from labeling.models import Document, Prediction, Project, SchemaVersion
 from slmstudio.access import Action, require
 from slmstudio.contract.json_text import text_fits
-from slmstudio.contract.schema.compiled import CompiledSchema
-from slmstudio.contract.scoring.scorer import count_differences
 
 MAX_STORED_RAW = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class VisiblePrediction:
-    """A prediction that can fill a form. ``confidence``: field path -> 0 to 1, if the model gives one."""
-
-    id: int
-    model: str
-    value: Any
-    confidence: Mapping[str, float]
-
-
-def visible_prediction(document: Document, schema_version: SchemaVersion) -> VisiblePrediction | None:
-    """The newest prediction for a document under a schema version, if it is visible; at most one query.
+def visible_prediction(document: Document, schema_version: SchemaVersion) -> Prediction | None:
+    """The newest prediction for a document under a schema version, if it can fill a form; at most one query.
 
     None without a prediction that has a value, if it is withheld, and for hold-out documents.
     """
     if document.holdout:
         return None
-    newest = (
+    newest: Prediction | None = (
         Prediction.objects.filter(document=document, schema_version=schema_version, value__isnull=False)
         .order_by("-id")
         .only("model", "value", "confidence", "withheld")
@@ -46,15 +34,8 @@ def visible_prediction(document: Document, schema_version: SchemaVersion) -> Vis
     )
     if newest is None or newest.withheld:
         return None
-    return VisiblePrediction(newest.pk, newest.model, schema_version.compiled.ordered(newest.value), newest.confidence)
-
-
-def difference(compiled: CompiledSchema, label_value: Any, predicted_value: Any) -> tuple[int, int]:
-    """(changed, total): leaves that differ, and leaves that either of them fills.
-
-    Values are compared by field kind and rows by similarity: 1.50 for 1.5, or two swapped rows, is no change.
-    """
-    return count_differences(compiled, label_value, predicted_value)
+    newest.value = schema_version.compiled.ordered(newest.value)
+    return newest
 
 
 def is_withheld(project: Project, document_id: int) -> bool:

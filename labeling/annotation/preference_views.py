@@ -4,7 +4,7 @@ from django.http import HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods, require_POST
 
-from labeling.annotation import preferences, shortcuts
+from labeling.annotation import preferences
 from slmstudio.web.requests import SignedInRequest
 
 
@@ -21,9 +21,9 @@ def my_keys(request: SignedInRequest) -> HttpResponse:
             else:
                 preferences.set_key(user=request.user, action=action, chord=request.POST.get("chord", ""))
                 message = "Shortcut changed. It applies to the next document that you open."
-        except shortcuts.InvalidShortcut as refusal:
+        except preferences.InvalidShortcut as refusal:
             error, status = str(refusal), 422
-    rows = shortcuts.rows(shortcuts.bindings(preferences.of(request.user).keys))
+    rows = preferences.rows(preferences.bindings(preferences.for_user(request.user).keys))
     context = {"rows": rows, "error": error, "message": message, "any_own": any(row.own for row in rows)}
     fragment = request.htmx and not request.htmx.history_restore_request  # type: ignore[attr-defined]
     return render(request, f"labeling/annotation/keyboard.html{'#table' if fragment else ''}", context, status=status)

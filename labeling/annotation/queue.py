@@ -20,7 +20,7 @@ from django.utils import timezone
 from labeling.annotation import presence, state
 from labeling.failure_tags import tags_of
 from labeling.integrations.events import emit_document_event
-from labeling.models import Annotation, Document, DocumentPlace, DocumentState, Project
+from labeling.models import Annotation, Document, DocumentPlace, DocumentState, Membership, Project
 from labeling.models.documents import QUEUE
 from slmstudio.access import Action, require
 from slmstudio.errors import Refused
@@ -134,9 +134,9 @@ def _find(parts: Sequence[tuple[QueuePart, str]], known: dict[str, Any]) -> list
     ]
     with connection.cursor() as cursor:
         cursor.execute(" UNION ALL ".join(selects), known)
-        found = cursor.fetchall()
+        candidates = cursor.fetchall()
     ranked: dict[int, set[tuple[int, int]]] = {}
-    for rank, key, pk in found:
+    for rank, key, pk in candidates:
         ranked.setdefault(rank, set()).add((key, pk))
     return [[pk for _, pk in sorted(ranked[rank])[:_CANDIDATES]] for rank in sorted(ranked)]
 
@@ -194,8 +194,24 @@ def previous_document(*, project: Project, user: User, before: int) -> Document 
     # Not EXISTS: the planner would hash all annotations of the user.
     own = Annotation.objects.filter(document=OuterRef("pk"), user=user).values("document")[:1]
     rows = Document.objects.filter(unlocked_for(user) | Q(pk=Subquery(own)), project=project, pk__lt=before)
-    found: Document | None = rows.order_by("-pk").first()
-    return found
+    document: Document | None = rows.order_by("-pk").first()
+    return document
+
+
+@transaction.atomic
+def assign(*, documents: QuerySet[Document], user: User | None) -> int:
+    """Assigns the documents of a project that are in the queue to a user, or to no one (None), and returns how many.
+    They leave the queues of others; a user who has one open can finish it.
+
+    Raises:
+        Refused: the user is not a member of the project.
+    """
+    rows = documents.order_by()
+    if user is not None:
+        members = Membership.objects.filter(user=user).values("project")
+        if rows.exclude(project__in=members).exists():
+            raise Refused(f"{user.get_username()} is not a member of this project.", code="member")
+    return Document.objects.filter(pk__in=rows.values("pk"), state__in=QUEUE).update(assigned_to=user)
 
 
 # -- locks -------------------------------------------------------------------------------------------------------------
@@ -248,14 +264,6 @@ class QueuePosition:
     is_random: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class QueueCounts:
-    """Documents to label in a project: ``unassigned``, and ``assigned`` to the user (with rejected labels)."""
-
-    unassigned: int
-    assigned: int
-
-
 # Each count reads one narrow index and not the rows, which contain the texts.
 _COUNT_UNASSIGNED = (
     "SELECT count(*) FROM labeling_document WHERE project_id = %s AND assigned_to_id IS NULL "
@@ -270,14 +278,6 @@ _PLACE_OF = (
     "JOIN labeling_project o ON o.order_run_id = p.run_id WHERE o.id = %s AND p.document_id = %s"
 )
 _COUNT_ALL = "SELECT count(*) FROM labeling_document WHERE project_id = %s"
-
-
-def counts(*, project: Project, user: User) -> QueueCounts:
-    """The documents to label for a user."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT ({_COUNT_UNASSIGNED}), ({_COUNT_ASSIGNED})", [project.pk, project.pk, user.pk])
-        unassigned, assigned = cursor.fetchone()
-    return QueueCounts(unassigned, assigned)
 
 
 def queue_position(*, document: Document, user: User) -> QueuePosition:

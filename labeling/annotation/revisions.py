@@ -13,7 +13,6 @@ from django.db.models import F
 from django.utils import timezone
 
 from labeling.annotation.locked_document import LABEL_ACTIONS, LockedDocument
-from labeling.annotation.predictions import difference
 from labeling.form.codec import FormEntry, JsonEntry, Parsed, from_entry, from_json_entry
 from labeling.form.merge import MergeConflict, merge
 from labeling.form.validation import Checks, check
@@ -25,7 +24,8 @@ from labeling.models import (
     Review,
     SchemaVersion,
 )
-from slmstudio.contract.schema.compiled import Problem
+from slmstudio.contract.schema.compiled import ValueProblem
+from slmstudio.contract.scoring.scorer import count_differences
 
 #: maximum number of seconds that one save adds to a field's time
 MAX_FIELD_SECONDS = 600.0
@@ -59,26 +59,9 @@ class SaveResult:
     source_origins: tuple[str, ...] = ()
 
     @property
-    def problems(self) -> list[Problem]:
+    def problems(self) -> list[ValueProblem]:
         """Errors of the schema."""
         return self.checks.problems
-
-
-@dataclass(frozen=True, slots=True)
-class EditTiming:
-    """Time since the last save; ``field_seconds``: field pattern -> seconds with the focus there."""
-
-    seconds: float = 0
-    field_seconds: Mapping[str, float] = field(default_factory=dict)
-    prediction: int | None = None
-
-
-@dataclass(slots=True)
-class MergedSave:
-    """A save before it is written. ``own_value``: the user's value before the merge."""
-
-    saved: SaveResult
-    own_value: Any
 
 
 def merge_save(
@@ -88,8 +71,8 @@ def merge_save(
     evidence: Mapping[str, Any],
     base_version: int,
     schema_number: int | None,
-) -> MergedSave:
-    """Merges a save with newer saves of others. ``value`` is a JSON value, a ``FormEntry`` or a ``JsonEntry``."""
+) -> SaveResult:
+    """Merges a save with newer saves of others; it is not written. ``value``: JSON, FormEntry or JsonEntry."""
     document = locked.document
     parsed = _parsed(locked, value)
     mine = parsed.value
@@ -119,7 +102,7 @@ def merge_save(
         merged_with = "you" if other is None else author_name(other.annotation)
         evidence = {**head.evidence, **evidence}
         parsed = Parsed(result.value, parsed.problems, parsed.shown)
-    saved = SaveResult(
+    return SaveResult(
         version=last_version + 1,
         value=locked.compiled.ordered(parsed.value),
         checks=check(locked.compiled, parsed, document.text, evidence),
@@ -132,7 +115,6 @@ def merge_save(
         submitted_value=mine,
         prediction=getattr(document, "filled_pk", None) or document.own_prediction,
     )
-    return MergedSave(saved, locked.compiled.ordered(mine))
 
 
 def _parsed(locked: LockedDocument, value: Any) -> Parsed:
@@ -160,9 +142,16 @@ def label_origin(locked: LockedDocument, saved: SaveResult) -> str:
 
 
 def write_revision(
-    locked: LockedDocument, user: User, saved: SaveResult, action: str, work: EditTiming
+    locked: LockedDocument,
+    user: User,
+    saved: SaveResult,
+    action: str,
+    seconds: float = 0,
+    field_seconds: Mapping[str, float] | None = None,
 ) -> AnnotationRevision:
-    """Writes the user's annotation and its revision."""
+    """Writes the user's annotation and its revision. ``seconds``: time since the last save; ``field_seconds``: field
+    pattern -> seconds with the focus there.
+    """
     now = timezone.now()
     document = locked.document
     content = {"value": saved.value, "evidence": saved.checks.evidence}
@@ -173,7 +162,7 @@ def write_revision(
         "origin": label_origin(locked, saved),
         "version": saved.version,
         "prediction_id": saved.prediction,
-        "field_seconds": _add_field_seconds(locked, document.own_field_seconds or {}, work.field_seconds),
+        "field_seconds": _add_field_seconds(locked, document.own_field_seconds or {}, field_seconds or {}),
         "updated_at": now,
     }
     if changes["submitted"]:
@@ -186,11 +175,11 @@ def write_revision(
             document=document,
             schema_version=locked.schema_version,
             user=user,
-            seconds=work.seconds,
+            seconds=seconds,
             **changes,
         ).pk
     else:
-        Annotation.objects.filter(pk=pk).update(**changes, seconds=F("seconds") + work.seconds)
+        Annotation.objects.filter(pk=pk).update(**changes, seconds=F("seconds") + seconds)
     return AnnotationRevision.objects.create(
         annotation_id=pk, number=saved.version, action=action, user=user, created_at=now, **content
     )
@@ -200,7 +189,7 @@ def _prediction_difference(locked: LockedDocument, saved: SaveResult) -> dict[st
     """The difference between the label and the newest prediction, shown or withheld."""
     if locked.document.compared_pk is None:
         return {"changed_fields": None, "predicted_fields": None}
-    changed, total = difference(locked.compiled, saved.value, locked.document.compared_value)
+    changed, total = count_differences(locked.compiled, saved.value, locked.document.compared_value)
     return {"changed_fields": min(changed, 32767), "predicted_fields": min(total, 32767)}
 
 

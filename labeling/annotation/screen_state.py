@@ -6,15 +6,14 @@ from django.contrib.auth.models import User
 from django.urls import reverse
 
 from labeling.annotation import predictions, presence, services
-from labeling.annotation.payloads import SavePayload
 from labeling.failure_tags import tags_of
 from labeling.form.attention import attention_reasons
 from labeling.form.codec import pretty, to_entry
 from labeling.form.merge import MISSING
 from labeling.form.tree import node_at, tree_of
 from labeling.form.validation import Checks
-from labeling.models import Comment, Document, Page, Project
-from slmstudio.contract.schema.compiled import Problem
+from labeling.models import Comment, Document, Page, Prediction, Project
+from slmstudio.contract.schema.compiled import ValueProblem
 
 
 def document_state(opened: services.OpenDocument, user: User) -> dict[str, Any]:
@@ -25,13 +24,13 @@ def document_state(opened: services.OpenDocument, user: User) -> dict[str, Any]:
     addresses = {
         name: reverse(f"label_{name}", args=[project.slug, document.pk])
         for name in (
-            *("document", "save", "skip", "flag", "here", "release"),
+            *("document", "save", "skip", "flag", "presence", "release"),
             *("comments", "resolve", "history", "restore"),
         )
     }
     author = opened.author
     # The pre-label that filled this form; one that came after the user's label is not shown.
-    filled = opened.prediction if opened.prediction and opened.filled_from == opened.prediction.id else None
+    filled = opened.prediction if opened.prediction and opened.filled_from == opened.prediction.pk else None
     attention_source = None if annotation is not None and annotation.submitted else filled
     return {
         "id": document.pk,
@@ -61,14 +60,16 @@ def document_state(opened: services.OpenDocument, user: User) -> dict[str, Any]:
         "entry": to_entry(node, opened.value),
         "json": pretty(opened.value),
         "shown": {},
-        "prediction": {"id": filled.id, "model": filled.model} if filled else None,
+        "prediction": {"id": filled.pk, "model": filled.model} if filled else None,
         "exceptions": _exceptions(attention_source, opened.schema_version, opened.value, opened.checks, project),
         **_checks(opened.checks),
     }
 
 
-def save_state(saved: services.SaveResult, payload: SavePayload, document: Document) -> dict[str, Any]:
-    """The result of a save."""
+def save_state(
+    saved: services.SaveResult, document: Document, *, prediction: int | None, whole: bool
+) -> dict[str, Any]:
+    """The result of a save. ``prediction``: what filled the form; ``whole``: the form takes all values from it."""
     node = tree_of(saved.schema_version.compiled)
     answer = {
         "version": saved.version,
@@ -91,11 +92,11 @@ def save_state(saved: services.SaveResult, payload: SavePayload, document: Docum
         "exceptions": None,
         **_checks(saved.checks),
     }
-    if payload.prediction is not None and not saved.submitted:
+    if prediction is not None and not saved.submitted:
         shown = predictions.visible_prediction(document, saved.schema_version)
-        if shown is not None and shown.id == payload.prediction:
+        if shown is not None and shown.pk == prediction:
             answer["exceptions"] = _exceptions(shown, saved.schema_version, saved.value, saved.checks, document.project)
-    if payload.was_raw or saved.merged:
+    if whole or saved.merged:
         answer["entry"] = to_entry(node, saved.value)
         answer["read"] = to_entry(node, saved.submitted_value)
     return answer
@@ -115,7 +116,7 @@ def open_comment_counts(document: Document) -> dict[str, int]:
     return counts
 
 
-def _problems(problems: list[Problem]) -> list[dict[str, str]]:
+def _problems(problems: list[ValueProblem]) -> list[dict[str, str]]:
     return [problem.as_dict() for problem in problems]
 
 
@@ -134,7 +135,7 @@ def _checks(checks: Checks) -> dict[str, Any]:
 
 
 def _exceptions(
-    shown: predictions.VisiblePrediction | None, schema_version: Any, value: Any, checks: Checks, project: Project
+    shown: Prediction | None, schema_version: Any, value: Any, checks: Checks, project: Project
 ) -> dict[str, list[str]] | None:
     """The fields of a pre-filled form that need attention, with reasons; None where it was not pre-filled.
 
@@ -142,13 +143,13 @@ def _exceptions(
     """
     if shown is None:
         return None
-    found = attention_reasons(
+    by_path = attention_reasons(
         schema_version.compiled, value, checks, shown.confidence, project.confidence_floor, predicted=shown.value
     )
     wrong = {problem.path for problem in checks.problems}
     return {
         path: reasons
-        for path, reasons in found.items()
+        for path, reasons in by_path.items()
         if reasons and (path in wrong or "seen" not in checks.evidence.get(path, {}))
     }
 

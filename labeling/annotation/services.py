@@ -9,7 +9,7 @@ equal labels become gold, and conflicting ones are adjudicated. ``labeling.annot
 makes of the document.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,15 +22,16 @@ from django.utils import timezone
 
 from labeling.annotation import challenges, predictions, state
 from labeling.annotation.locked_document import (
+    REVIEWED_DECISIONS,
     Actions,
     LockedDocument,
     is_blind_overlap,
+    label_revisions,
     lock_document,
     newest_decision,
     newest_schema,
     schema_of,
 )
-from labeling.annotation.predictions import VisiblePrediction
 from labeling.annotation.queue import (
     LOCK,
     acquire_lock,
@@ -43,7 +44,6 @@ from labeling.annotation.queue import (
     unlocked_for,
 )
 from labeling.annotation.revisions import (
-    EditTiming,
     SaveResult,
     label_origin,
     merge_save,
@@ -51,12 +51,10 @@ from labeling.annotation.revisions import (
     set_gold,
     write_revision,
 )
-from labeling.annotation.submission import labels_agree, submit_problems, would_approve
 from labeling.form.codec import Parsed
 from labeling.form.merge import same
 from labeling.form.tree import tree_of
-from labeling.form.unanswered import with_absent_evidence
-from labeling.form.validation import Checks, check
+from labeling.form.validation import Checks, check, with_absent_evidence
 from labeling.integrations.events import emit_document_event
 from labeling.models import (
     Annotation,
@@ -70,7 +68,8 @@ from labeling.models import (
     SchemaVersion,
 )
 from slmstudio.access import Action, may, require
-from slmstudio.contract.schema.compiled import Problem
+from slmstudio.contract.schema.compiled import CompiledSchema, ValueProblem
+from slmstudio.contract.scoring.scorer import count_differences
 from slmstudio.errors import Refused
 
 __all__ = [
@@ -80,6 +79,7 @@ __all__ = [
     "SaveResult",
     "acquire_lock",
     "flag",
+    "labels_agree",
     "next_document",
     "open_document",
     "previous_document",
@@ -96,7 +96,7 @@ __all__ = [
 class InvalidLabel(ValueError):
     """The value cannot be submitted and was saved as a draft (``saved``). ``problems``: one message per field."""
 
-    def __init__(self, saved: SaveResult, problems: list[Problem]) -> None:
+    def __init__(self, saved: SaveResult, problems: list[ValueProblem]) -> None:
         super().__init__("; ".join(f"{problem.path} {problem.message}".strip() for problem in problems))
         self.saved, self.problems = saved, problems
 
@@ -119,7 +119,7 @@ class OpenDocument:
     version: int
     locked_by_other: User | None
     checks: Checks
-    prediction: VisiblePrediction | None = None
+    prediction: Prediction | None = None
     rejection: Review | None = None
     open_comments: int = 0
     is_blind: bool = False
@@ -136,7 +136,7 @@ class OpenDocument:
         """The prediction that the value started from, if any."""
         if self.annotation is not None:
             return self.annotation.prediction_id
-        return self.prediction.id if self.prediction is not None and self.value == self.prediction.value else None
+        return self.prediction.pk if self.prediction is not None and self.value == self.prediction.value else None
 
 
 def with_open_data() -> QuerySet[Document]:
@@ -159,12 +159,12 @@ def with_open_data() -> QuerySet[Document]:
 
 def open_document(*, document: Document, user: User) -> OpenDocument:
     """Opens a document for a user and locks it; ``locked_by_other`` is the other user who has the lock."""
-    found: Any = document if hasattr(document, "schema_pk") else with_open_data().get(pk=document.pk)
-    own_only = is_blind_overlap(found, found.decision)
+    row: Any = document if hasattr(document, "schema_pk") else with_open_data().get(pk=document.pk)
+    own_only = is_blind_overlap(row, row.decision)
     fresh = timezone.now() + LOCK - timedelta(seconds=5)  # locked by the request that led here
-    just_taken = found.locked_by_id == user.pk and found.locked_until is not None and found.locked_until > fresh
+    just_taken = row.locked_by_id == user.pk and row.locked_until is not None and row.locked_until > fresh
     other = None if just_taken else acquire_lock(document=document, user=user, shared=own_only)
-    schema_version = schema_of(found.schema_pk, found.schema_sha256)
+    schema_version = schema_of(row.schema_pk, row.schema_sha256)
     annotations = Annotation.objects.filter(document=document)
     latest = (
         (annotations.filter(user=user) if own_only else annotations)
@@ -173,7 +173,7 @@ def open_document(*, document: Document, user: User) -> OpenDocument:
         .first()
     )
     current = latest if latest is not None and latest.schema_version_id == schema_version.pk else None
-    shown = predictions.visible_prediction(document, schema_version) if found.predicted else None
+    shown = predictions.visible_prediction(document, schema_version) if row.predicted else None
     compiled = schema_version.compiled
     value: Any = compiled.ordered(latest.value) if latest is not None else shown.value if shown is not None else {}
     evidence = dict(latest.evidence) if latest is not None else {}
@@ -190,11 +190,11 @@ def open_document(*, document: Document, user: User) -> OpenDocument:
         locked_by_other=other,
         checks=check(compiled, Parsed(value), document.text, evidence),
         prediction=shown,
-        rejection=None if own_only and current and current.submitted else _rejection(document, found.decision),
-        open_comments=found.open_comments,
+        rejection=None if own_only and current and current.submitted else _rejection(document, row.decision),
+        open_comments=row.open_comments,
         is_blind=own_only,
-        instruction=found.instruction or "",
-        approves=latest is not None and would_approve(found, schema_version, user),
+        instruction=row.instruction or "",
+        approves=latest is not None and _would_approve(row, schema_version, user),
     )
 
 
@@ -203,6 +203,27 @@ def _rejection(document: Document, decision: str | None) -> Review | None:
         return None
     newest: Review | None = document.reviews.select_related("reviewer").order_by("-pk").first()
     return newest
+
+
+def _would_approve(document: Any, schema_version: SchemaVersion, user: User) -> bool:
+    """Whether a submit of this user would approve the document; no query for users without the right to review.
+
+    ``document`` comes from ``with_open_data``, with its project from ``slmstudio.access``.
+    """
+    if not _may_review(document) or is_blind_overlap(document, document.decision):
+        return False
+    author = label_revisions(document, schema_version).values_list("annotation__user").first()
+    if author is None:
+        return False
+    submission = state.Submission(
+        has_label=True,
+        is_own=author[0] == user.pk,
+        may_review=True,
+        is_reviewed=document.decision in REVIEWED_DECISIONS,
+        review_required=document.project.review_required,
+        four_eyes=document.project.four_eyes,
+    )
+    return submission.is_approval and not challenges.is_involved(document, user)
 
 
 # -- saving ------------------------------------------------------------------------------------------------------------
@@ -221,8 +242,8 @@ def _draft_changes(user: User, now: datetime) -> dict[str, Any]:
     }
 
 
-def _expects_approval(document: Document) -> bool:
-    """Whether a submit probably approves: the user is a reviewer. The role is known if a view fetched the project."""
+def _may_review(document: Document) -> bool:
+    """Whether the user is a reviewer. The role is known if a view fetched the project."""
     known = Document._meta.get_field("project").is_cached(document)
     role = getattr(document.project, "role", "") if known else ""
     return bool(role) and may(role, Action.REVIEW)
@@ -252,9 +273,9 @@ def save_draft(
     with transaction.atomic():
         changes = _draft_changes(user, timezone.now())
         locked = lock_document(document, user, changes, prediction=prediction, whole=False)
-        change = merge_save(locked, user, value, evidence, base_version, schema_number)
-        write_revision(locked, user, change.saved, action, EditTiming(seconds, field_seconds or {}))
-        return change.saved
+        saved = merge_save(locked, user, value, evidence, base_version, schema_number)
+        write_revision(locked, user, saved, action, seconds, field_seconds)
+        return saved
 
 
 def submit(
@@ -283,22 +304,21 @@ def submit(
             is not confirmed, or there are optional fields to ask about. The value is saved as a draft.
     """
     require(document.project, user, Action.LABEL)
-    problems: list[Problem] = []
-    changes = state.before_submit(may_review=_expects_approval(document))
+    problems: list[ValueProblem] = []
+    changes = state.before_submit(may_review=_may_review(document))
     try:
         with transaction.atomic():
             locked = lock_document(document, user, changes, prediction=prediction)
-            change = merge_save(locked, user, value, evidence, base_version, schema_number)
-            saved = change.saved
-            unseen = bool(saved.conflicts) or not same(change.own_value, saved.value)
+            saved = merge_save(locked, user, value, evidence, base_version, schema_number)
+            unseen = bool(saved.conflicts) or not same(saved.submitted_value, saved.value)
             if unseen or schema_number not in (None, locked.schema_version.number):
                 raise _SubmitBlocked
-            problems = submit_problems(saved.checks, asked)
+            problems = _submit_problems(saved.checks, asked)
             if problems:
                 raise _SubmitBlocked
             if asked is None:
                 saved.checks.mark_rest_absent()
-            _store_submitted(locked, user, saved, EditTiming(seconds, field_seconds or {}))
+            _store_submitted(locked, user, saved, seconds, field_seconds)
             saved.submitted = True
             return saved
     except _SubmitBlocked:
@@ -319,15 +339,37 @@ def submit(
     return saved
 
 
+def _submit_problems(checks: Checks, asked: Collection[str] | None) -> list[ValueProblem]:
+    """What prevents a submit: errors of the schema and unconfirmed warnings; without these, empty optional fields that
+    are not marked as absent and not in ``asked`` (None: do not ask).
+    """
+    problems = [*checks.problems, *checks.warnings]
+    if problems or asked is None:
+        return problems
+    return [
+        ValueProblem(path, "unanswered", "is empty: fill it, or mark it as not in the document")
+        for path in checks.unanswered
+        if path not in asked
+    ]
+
+
+def labels_agree(compiled: CompiledSchema, values: Sequence[Any]) -> bool:
+    """Whether all labels are equal in every field: after normalization, with rows paired by similarity."""
+    return all(count_differences(compiled, values[0], value)[0] == 0 for value in values[1:])
+
+
 class _SubmitBlocked(Exception):
     """The submit becomes a draft."""
 
 
-def _store_submitted(locked: LockedDocument, user: User, saved: SaveResult, work: EditTiming) -> None:
+def _store_submitted(
+    locked: LockedDocument, user: User, saved: SaveResult, seconds: float, field_seconds: Mapping[str, float] | None
+) -> None:
     """Writes a submitted label and the resulting state of the document."""
     document = locked.document
     outcome = state.submit(_submission(locked, user, saved))
-    revision = write_revision(locked, user, saved, Actions.APPROVE if outcome.is_approval else Actions.SUBMIT, work)
+    action = Actions.APPROVE if outcome.is_approval else Actions.SUBMIT
+    revision = write_revision(locked, user, saved, action, seconds, field_seconds)
     if outcome.is_approval:
         saved.approved = True
         unchanged = same(locked.compiled.ordered(document.label_value), saved.value)

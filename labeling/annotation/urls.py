@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from labeling.annotation import history_views, views
+from labeling.annotation import views
 
 urlpatterns = [
     path("label/", views.label, name="label"),
@@ -12,8 +12,8 @@ urlpatterns = [
     path("label/<int:pk>/save/", views.save, name="label_save"),
     path("label/<int:pk>/skip/", views.skip, name="label_skip"),
     path("label/<int:pk>/flag/", views.flag, name="label_flag"),
-    path("label/<int:pk>/here/", views.queue_strip, name="label_here"),
+    path("label/<int:pk>/presence/", views.queue_strip, name="label_presence"),
     path("label/<int:pk>/release/", views.release, name="label_release"),
-    path("label/<int:pk>/history/", history_views.history, name="label_history"),
-    path("label/<int:pk>/restore/", history_views.restore, name="label_restore"),
+    path("label/<int:pk>/history/", views.history, name="label_history"),
+    path("label/<int:pk>/restore/", views.restore, name="label_restore"),
 ]

@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from django.db.models import OuterRef
 from django.http import HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from labeling.annotation import preferences, presence, services, shortcuts
-from labeling.annotation.locked_document import is_blind_overlap, newest_decision
-from labeling.annotation.payloads import PayloadError, ValueSyntaxError, parse_object, parse_save, whole_number
+from labeling.annotation import payloads, preferences, presence, services
+from labeling.annotation.diffs import document_history
+from labeling.annotation.locked_document import is_blind_overlap, sees_own_only, with_decision
+from labeling.annotation.payloads import PayloadError, ValueSyntaxError
 from labeling.annotation.screen_state import document_state, save_state, tag_titles
 from labeling.failure_tags import tags_of
 from labeling.form.codec import ABSENT
@@ -46,8 +46,8 @@ def label_document(request: SignedInRequest, slug: str, pk: int) -> HttpResponse
     project, document = object_for(request.user, slug, Action.LABEL, services.with_open_data(), pk=pk)
     opened = services.open_document(document=document, user=request.user)
     node = tree_of(opened.schema_version.compiled)
-    mine = preferences.of(request.user)
-    bound = shortcuts.bindings(mine.keys)
+    mine = preferences.for_user(request.user)
+    bound = preferences.bindings(mine.keys)
     reviewing = "review" in request.GET and "review" in project.can
     context = {
         "project": project,
@@ -62,7 +62,7 @@ def label_document(request: SignedInRequest, slug: str, pk: int) -> HttpResponse
         "skip_reasons": SKIP_REASONS,
         "exceptions_only": mine.exceptions_only,
         "bindings": bound,
-        "hints": {name: " ".join(shortcuts.parts(chords[0])) for name, chords in bound.items()},
+        "hints": {name: " ".join(preferences.parts(chords[0])) for name, chords in bound.items()},
     }
     return render(request, "labeling/annotation/screen.html", context)
 
@@ -79,16 +79,14 @@ def neighbor(request: SignedInRequest, slug: str) -> HttpResponse:
     """The document after another (``{"after": id}``; locked for the user) or before it; ``{"done": true}``: none."""
     project = project_for(request.user, slug, Action.LABEL)
     try:
-        payload = parse_object(request.body)
-        back = "before" in payload
-        number = whole_number(payload, "before" if back else "after")
+        position = payloads.parse(payloads.Position, request.body)
     except PayloadError as error:
         return _refused(str(error), 400)
-    if back:
-        document = services.previous_document(project=project, user=request.user, before=number)
+    if position.before is not None:
+        document = services.previous_document(project=project, user=request.user, before=position.before)
     else:
         document = services.next_document(
-            project=project, user=request.user, after=number, rows=services.with_open_data()
+            project=project, user=request.user, after=position.after, rows=services.with_open_data()
         )
     if document is None:
         return JsonResponse({"done": True, "url": reverse("label", args=[slug])})
@@ -106,7 +104,8 @@ def save(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """
     project = project_for(request.user, slug, Action.LABEL)
     try:
-        payload = parse_save(request.body)
+        payload = payloads.parse(payloads.Save, request.body)
+        value = payload.value()
     except PayloadError as error:
         return _refused(str(error), 400)
     except ValueSyntaxError as error:
@@ -116,7 +115,7 @@ def save(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     options: dict[str, Any] = {
         "document": document,
         "user": request.user,
-        "value": payload.value,
+        "value": value,
         "evidence": payload.evidence,
         "base_version": payload.base_version,
         "seconds": payload.seconds,
@@ -124,15 +123,16 @@ def save(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         "prediction": payload.prediction,
         "field_seconds": payload.field_seconds,
     }
+    screen: dict[str, Any] = {"prediction": payload.prediction, "whole": payload.json_text is not None}
     try:
         if not payload.submit:
-            return JsonResponse(save_state(services.save_draft(**options), payload, document))
+            return JsonResponse(save_state(services.save_draft(**options), document, **screen))
         saved = services.submit(**options, asked=payload.asked)
     except services.InvalidLabel as error:
-        return JsonResponse(save_state(error.saved, payload, document), status=422)
+        return JsonResponse(save_state(error.saved, document, **screen), status=422)
     except Document.DoesNotExist:
         return _refused("This document was deleted.", 404)
-    return JsonResponse(save_state(saved, payload, document), status=200 if saved.submitted else 409)
+    return JsonResponse(save_state(saved, document, **screen), status=200 if saved.submitted else 409)
 
 
 @require_POST
@@ -140,8 +140,8 @@ def skip(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Skips the document with a reason."""
     _, document = object_for(request.user, slug, Action.LABEL, Document, pk=pk)
     try:
-        reason = parse_object(request.body).get("reason")
-        services.skip(document=document, user=request.user, reason=reason if isinstance(reason, str) else "")
+        reason = payloads.parse(payloads.Skip, request.body).reason
+        services.skip(document=document, user=request.user, reason=reason)
     except (PayloadError, Refused) as error:
         return _refused(str(error), 422)
     return JsonResponse({"state": "skipped"})
@@ -152,9 +152,7 @@ def flag(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Sets the document's failure tags."""
     project, document = object_for(request.user, slug, Action.LABEL, Document, pk=pk)
     try:
-        tags = parse_object(request.body).get("tags")
-        if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-            raise PayloadError("tags must be a list of strings.")
+        tags = payloads.parse(payloads.Tags, request.body).tags
         tags = services.flag(document=document, user=request.user, tags=tags)
     except (PayloadError, Refused) as error:
         return _refused(str(error), 422)
@@ -168,18 +166,17 @@ def queue_strip(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 
     ``{"tab": name}`` names the tab; with ``"leaving": true`` it is closed.
     """
-    rows = Document.objects.without_text().annotate(decision=newest_decision(OuterRef("pk")))
-    project, document = object_for(request.user, slug, Action.LABEL, rows, pk=pk)
+    project, document = object_for(request.user, slug, Action.LABEL, with_decision(), pk=pk)
     try:
-        body = parse_object(request.body) if request.content_type == "application/json" and request.body else {}
+        sends_tab = request.content_type == "application/json" and request.body
+        tab = payloads.parse(payloads.Tab, request.body) if sends_tab else payloads.Tab()
     except PayloadError as error:
         return _refused(str(error), 400)
-    tab = str(body.get("tab", ""))
-    if body.get("leaving") is True:
-        presence.close_tab(user=request.user, tab=tab)
+    if tab.leaving:
+        presence.close_tab(user=request.user, tab=tab.tab)
         return HttpResponse(status=204)
     services.acquire_lock(document=document, user=request.user)
-    presence.open_tab(document=document, user=request.user, tab=tab)
+    presence.open_tab(document=document, user=request.user, tab=tab.tab)
     standing = services.queue_position(document=document, user=request.user)
     # Independent annotators do not block each other.
     alone = is_blind_overlap(document, document.decision)
@@ -191,9 +188,34 @@ def queue_strip(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 @require_POST
 def release(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """The tab was closed: releases the lock."""
-    _, document = object_for(request.user, slug, Action.LABEL, Document.objects.only_key(), pk=pk)
+    _, document = object_for(request.user, slug, Action.LABEL, Document, pk=pk)
     services.release_lock(document=document, user=request.user)
     return HttpResponse(status=204)
+
+
+@require_GET
+def history(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
+    """The steps of the document's labels with their changes, newest first."""
+    project, document = object_for(request.user, slug, Action.LABEL, Document, pk=pk)
+    steps = document_history(document, request.user if sees_own_only(project, document) else None)
+    newest = steps[0].revision.annotation.schema_version_id if steps else None
+    context = {"project": project, "document": document, "steps": steps, "newest_schema": newest}
+    return render(request, "labeling/annotation/history.html", context)
+
+
+@require_POST
+def restore(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
+    """Restores an old revision as a draft: ``{"revision", "base_version"}``. Responds like a save."""
+    _, document = object_for(request.user, slug, Action.LABEL, Document, pk=pk)
+    try:
+        asked = payloads.parse(payloads.Restore, request.body)
+        saved = services.restore(
+            document=document, user=request.user, revision_id=asked.revision, base_version=asked.base_version
+        )
+    except (PayloadError, Refused) as error:
+        return _refused(str(error), 422)
+    # Like a save from the JSON view: the response contains the whole form.
+    return JsonResponse(save_state(saved, document, prediction=asked.prediction, whole=True))
 
 
 def _refused(message: str, status: int) -> HttpResponse:

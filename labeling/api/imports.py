@@ -24,7 +24,7 @@ from labeling.imports.reviews import ExchangeReview, ImportPreview
 from labeling.imports.uploads import Upload
 from labeling.models import ImportRun, Project
 from slmstudio.contract.json_text import JsonError, dumps, loads
-from slmstudio.contract.sources.drafts import Draft
+from slmstudio.contract.sources.examples import Draft
 from slmstudio.errors import Refused
 from slmstudio.runs import controls
 from slmstudio.storage import artifacts

@@ -17,7 +17,7 @@ from labeling.models import Membership, Project
 from slmstudio.contract.decoding.grammar import unsupported
 from slmstudio.contract.json_text import loads
 from slmstudio.contract.sources.detection import MAX_CHARACTERS, draft_schema
-from slmstudio.contract.sources.drafts import Draft, SourceError
+from slmstudio.contract.sources.examples import Draft, SourceError
 
 router = Router(tags=["projects"])
 

@@ -18,8 +18,6 @@ MAX_CHARACTERS = 4_000
 MAX_COMMENTS = 1_000
 MAX_PATH_LENGTH = 300
 
-__all__ = ["add", "mark_read", "mentions", "resolve", "threads", "unread_count"]
-
 
 @transaction.atomic
 def add(*, document: Document, user: User, text: str, path: str = "") -> Comment:
@@ -71,8 +69,8 @@ def _mentioned_members(project_id: int, text: str) -> list[int]:
     members = dict(Membership.objects.filter(project=project_id).values_list("user__username", "user_id"))
     # Longest first: @ana.b is not @ana. A period after a name ends a sentence.
     names = "|".join(re.escape(name) for name in sorted(members, key=len, reverse=True))
-    found = re.findall(rf"(?<![\w@.+-])@({names})(?![\w@+-]|\.\w)", text)
-    return [members[name] for name in dict.fromkeys(found)]
+    named = re.findall(rf"(?<![\w@.+-])@({names})(?![\w@+-]|\.\w)", text)
+    return [members[name] for name in dict.fromkeys(named)]
 
 
 @transaction.atomic

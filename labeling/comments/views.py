@@ -7,7 +7,7 @@ from django.shortcuts import get_object_or_404, render
 from django.template.loader import render_to_string
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from labeling.annotation.payloads import PayloadError, parse_object, whole_number
+from labeling.annotation.payloads import NewComment, PayloadError, ResolvedComment, parse
 from labeling.annotation.screen_state import open_comment_counts
 from labeling.comments import services
 from labeling.form.tree import FormNode, node_at, tree_of
@@ -25,11 +25,8 @@ def comments(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     project, document = object_for(request.user, slug, Action.LABEL, Document, pk=pk)
     if request.method == "POST":
         try:
-            body = parse_object(request.body)
-            path, text = body.get("path", ""), body.get("text", "")
-            if not isinstance(path, str) or not isinstance(text, str):
-                raise PayloadError("path and text must be strings.")
-            services.add(document=document, user=request.user, text=text, path=path)
+            comment = parse(NewComment, request.body)
+            services.add(document=document, user=request.user, text=comment.text, path=comment.path)
         except (PayloadError, Refused) as error:
             return JsonResponse({"message": str(error)}, status=422)
     unread = services.mentions(project=project, user=request.user).filter(comment__document=document, read_at=None)
@@ -42,7 +39,7 @@ def resolve(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Resolves a comment: ``{"comment": id}``."""
     project, document = object_for(request.user, slug, Action.LABEL, Document, pk=pk)
     try:
-        number = whole_number(parse_object(request.body), "comment")
+        number = parse(ResolvedComment, request.body).comment
         comment = get_object_or_404(Comment, pk=number, document=document)
         services.resolve(comment=comment, user=request.user)
     except (PayloadError, Refused) as error:

@@ -6,7 +6,7 @@ from typing import Any
 from labeling.models import Gold, ImportRun, Project
 from slmstudio.contract.json_text import JsonError, loads
 from slmstudio.contract.sources.detection import draft_from_values
-from slmstudio.contract.sources.drafts import Draft, SourceError
+from slmstudio.contract.sources.examples import Draft, SourceError
 from slmstudio.storage import artifacts
 
 MAX_LABELS = 2_000

@@ -9,8 +9,8 @@ from labeling.contract.errors import ContractError
 from slmstudio.contract.schema.compiled import (
     CompiledSchema,
     JsonError,
-    Problem,
     SchemaError,
+    ValueProblem,
     dumps,
     loads,
 )
@@ -90,6 +90,6 @@ def _indented(value: Any, depth: int) -> str:
     return "[\n" + ",\n".join(margin + _indented(item, depth + 1) for item in value) + f"\n{outer}]"
 
 
-def problem_text(problem: Problem) -> str:
+def problem_text(problem: ValueProblem) -> str:
     """The path and message of a problem."""
     return f"{problem.path} {problem.message}".strip()

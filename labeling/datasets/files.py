@@ -19,7 +19,7 @@ from labeling.datasets.ceiling import CeilingCounter
 from labeling.datasets.freeze_candidates import CHUNK, FreezeCandidates, Progress
 from labeling.datasets.splits import Candidate
 from labeling.form.tree import tree_of
-from labeling.form.unanswered import unanswered_fields
+from labeling.form.validation import unanswered_fields
 from labeling.models import AnnotationRevision, Document
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps, pattern_of
 from slmstudio.storage import artifacts

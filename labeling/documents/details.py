@@ -4,14 +4,14 @@ from typing import Any
 
 from django.contrib.auth.models import User
 
-from labeling.annotation.diffs import MAX_REVISIONS, HistoryStep, field_changes, history_steps
-from labeling.annotation.predictions import difference
+from labeling.annotation.diffs import field_changes
 from labeling.form.codec import Parsed
 from labeling.form.highlights import HighlightedText, highlight
 from labeling.form.tree import form_for, tree_of
 from labeling.form.validation import check
-from labeling.models import Annotation, AnnotationRevision, Document, DocumentScore, Gold, Page, Prediction, Project
+from labeling.models import Annotation, Document, DocumentScore, Gold, Page, Prediction, Project
 from labeling.models.documents import LABELED_STATES
+from slmstudio.contract.scoring.scorer import count_differences
 
 MAX_CHANGES = 30
 MAX_PREDICTIONS = 20
@@ -79,7 +79,7 @@ def predictions_with_diff(document: Document, label: dict[str, Any]) -> list[dic
             compiled = row.schema_version.compiled
             shown["value"] = compiled.ordered(row.value)
             if label.get("value") is not None and row.schema_version_id == label["schema_version"].pk:
-                shown["wrong"], shown["fields"] = difference(compiled, label["value"], row.value)
+                shown["wrong"], shown["fields"] = count_differences(compiled, label["value"], row.value)
                 shown["changes"] = field_changes(shown["value"], label["value"])[:MAX_CHANGES]
         shown_rows.append(shown)
     return shown_rows
@@ -94,10 +94,3 @@ def related(document: Document) -> dict[str, Any]:
         "reviews": document.reviews.select_related("reviewer").order_by("-pk")[:MAX_REVIEWS],
         "items": document.dataset_items.select_related("dataset").order_by("-dataset__number"),
     }
-
-
-def history(document: Document, user: User, own: bool) -> list[HistoryStep]:
-    """The steps of the document's labels, newest first; ``own``: those of the user only."""
-    rows = AnnotationRevision.objects.of(document)
-    rows = rows.filter(annotation__user=user) if own else rows
-    return history_steps(list(rows.order_by("-pk")[: MAX_REVISIONS + 1]), has_overlap=document.overlap > 1)

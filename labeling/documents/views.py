@@ -10,11 +10,12 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from labeling.annotation import queue, state
+from labeling.annotation.diffs import document_history
 from labeling.annotation.locked_document import sees_own_only
 from labeling.comments import services as comment_services
 from labeling.documents import bulk_edit
 from labeling.documents.bulk_edit_forms import BulkForm
-from labeling.documents.details import displayed_label, history, predictions_with_diff, related
+from labeling.documents.details import displayed_label, predictions_with_diff, related
 from labeling.documents.list.choices import members
 from labeling.failure_tags import tags_of
 from labeling.models import Comment
@@ -40,7 +41,7 @@ def document(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         "document": shown,
         **label,
         "own_only": own,
-        "history": history(shown, request.user, own),
+        "history": document_history(shown, request.user if own else None),
         "predictions": predictions_with_diff(shown, label),
         "talk": comment_services.threads(document=shown),
         **related(shown),

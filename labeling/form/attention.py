@@ -15,13 +15,6 @@ from slmstudio.contract.rules import invariants
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.text.formatting import exact_percent
 
-
-class _Unknown:
-    def __repr__(self) -> str:
-        return "UNKNOWN"
-
-
-UNKNOWN: Final = _Unknown()
 _NOWHERE: Final = "is not in the document"
 
 Reasons = dict[str, list[str]]
@@ -33,7 +26,7 @@ def attention_reasons(
     checks: Checks,
     confidence: Mapping[str, float],
     floor: float,
-    predicted: Any = UNKNOWN,
+    predicted: Any,
 ) -> Reasons:
     """Every leaf of a value with the reasons why it needs attention; an empty list: it passes.
 
@@ -41,8 +34,8 @@ def attention_reasons(
     confirmed; an invariant on it is broken; it is required and empty; the model's confidence is below ``floor``.
 
     ``checks``: the checks of this value (``labeling.form.validation.check``). ``confidence``: field path -> probability
-    as in ``Prediction.confidence``. With ``predicted``, the model's whole value, confidence applies only to fields that
-    the user has not changed.
+    as in ``Prediction.confidence``. It applies only to fields that the user has not changed from ``predicted``, the
+    model's whole value.
 
     Leaves are in the order of the form, including empty ones. Reasons without a leaf (a list that needs more rows, an
     unknown name, the whole document: "") follow under their own path.
@@ -54,14 +47,14 @@ def attention_reasons(
         if asked and node.required and leaf in (None, ""):
             empty.add(path)
         sure = confidence.get(path)
-        if sure is not None and sure < floor and (predicted is UNKNOWN or _is_unchanged(predicted, path, leaf)):
+        if sure is not None and sure < floor and _is_unchanged(predicted, path, leaf):
             what = " that it is not in the document" if leaf is None else ""
             reasons[path].append(f"the model is {exact_percent(_rounded_down(sure))} confident{what}")
     for path, sentence in _broken(compiled, value, checks):
-        found = reasons.setdefault(path, [])
-        if sentence not in found:
+        own = reasons.setdefault(path, [])
+        if sentence not in own:
             # Errors come before the model's confidence.
-            found.insert(len(found) - _confidence_count(found), sentence)
+            own.insert(len(own) - _confidence_count(own), sentence)
     for path in empty:
         # Either the schema reports it, or it accepts an empty value, which is not searched for in the text.
         if path not in {problem.path for problem in checks.problems}:
@@ -105,11 +98,11 @@ def _leaves(node: FormNode, value: Any, path: str, *, asked: bool) -> Iterator[t
     if node.shape == "group":
         asked = asked and (node.required or value is not None)
     in_place = node.shape in ("group", "variants")
-    for here, inner, found in children_with_values(node, value, path):
-        yield from _leaves(inner, found, here, asked=asked if in_place else True)
+    for here, inner, inside in children_with_values(node, value, path):
+        yield from _leaves(inner, inside, here, asked=asked if in_place else True)
 
 
 def _is_unchanged(predicted: Any, path: str, value: Any) -> bool:
     """Whether the model's value at this path is unchanged."""
-    found = value_at(predicted, path)
-    return same(None if found is MISSING else found, value)
+    before = value_at(predicted, path)
+    return same(None if before is MISSING else before, value)

@@ -1,12 +1,11 @@
 """Form nodes bound to entries, for the templates in ``labeling/form/nodes/``."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from labeling.form.codec import ABSENT, entry_form, raw_text, to_entry
+from labeling.form.codec import ABSENT, entry_form, raw_text
 from labeling.form.nodes import MORE, VALUE, FormNode
-from slmstudio.contract.schema.compiled import Problem
+from slmstudio.contract.schema.compiled import ValueProblem
 from slmstudio.contract.schema.structure import join
 
 
@@ -26,7 +25,7 @@ class Bound:
     children: list["Bound"] = field(default_factory=list)
     rows: list["Bound"] = field(default_factory=list)
     forms: list["Bound"] = field(default_factory=list)
-    messages: list[Problem] = field(default_factory=list)
+    messages: list[ValueProblem] = field(default_factory=list)
     blank: "Bound | None" = None
     scope: str = ""
     preview: bool = False
@@ -114,15 +113,6 @@ class Bound:
         return [self.entry] if isinstance(self.entry, str) else []
 
 
-def form_for(node: FormNode, value: Any, *, read_only: bool, problems: Iterable[Problem]) -> Bound:
-    """A form with a value in it; ABSENT: a preview."""
-    by_path: dict[str, list[Problem]] = {}
-    for problem in problems:
-        by_path.setdefault(problem.path, []).append(problem)
-    entry = ABSENT if value is ABSENT else to_entry(node, value)
-    return bind(node, entry, read_only=read_only, problems=by_path, preview=value is ABSENT)
-
-
 def bind(
     node: FormNode,
     entry: Any,
@@ -130,7 +120,7 @@ def bind(
     path: str = "",
     row: int | None = None,
     read_only: bool = False,
-    problems: dict[str, list[Problem]] | None = None,
+    problems: dict[str, list[ValueProblem]] | None = None,
     preview: bool = False,
     template: bool = False,
     scope: str = "",

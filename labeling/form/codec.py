@@ -20,25 +20,10 @@ import simplejson
 
 from labeling.form.nodes import FORM, MORE, RAW, VALUE, FormNode, children_with_values, form_of
 from slmstudio.contract.json_text import JsonError, dumps, loads
-from slmstudio.contract.schema.compiled import Problem
+from slmstudio.contract.schema.compiled import ValueProblem
 from slmstudio.contract.schema.structure import join, split
 from slmstudio.contract.values.kinds.registry import KINDS
 from slmstudio.contract.values.kinds.values import format_value, parse_typed
-
-__all__ = [
-    "ABSENT",
-    "RAW",
-    "FormEntry",
-    "JsonEntry",
-    "Parsed",
-    "entry_form",
-    "from_entry",
-    "from_json_entry",
-    "leaf_values",
-    "pretty",
-    "raw_text",
-    "to_entry",
-]
 
 #: texts that mean null in number and date fields
 _NOTHING: Final = ("-", "–", "n/a", "none", "null")
@@ -79,7 +64,7 @@ class Parsed:
     """
 
     value: Any
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[ValueProblem] = field(default_factory=list)
     shown: dict[str, str] = field(default_factory=dict)
     document: str = ""
 
@@ -194,8 +179,8 @@ def from_json_entry(node: FormNode, written: JsonEntry, document: str = "") -> P
     ``written.value`` is modified in place.
     """
     parsed = Parsed(written.value, document=document)
-    found = [leaf for leaf in leaf_values(node, written.value) if written.typed.get(leaf[0]) == leaf[2]]
-    for path, leaf, text in found:
+    unread = [leaf for leaf in leaf_values(node, written.value) if written.typed.get(leaf[0]) == leaf[2]]
+    for path, leaf, text in unread:
         value = _leaf_value(leaf, text, path, parsed)
         steps = split(path)
         place = written.value
@@ -246,8 +231,8 @@ def _list_value(node: FormNode, entry: list[Any], path: str, parsed: Parsed) -> 
         while places and places[-1] == "":  # empty places at the end are absent
             places.pop()
         pairs = zip(node.children, places, strict=False)
-        found = [_row_value(child, one, join(path, number), parsed) for number, (child, one) in enumerate(pairs)]
-        return found or (ABSENT if entry else [])
+        rows = [_row_value(child, inner, join(path, number), parsed) for number, (child, inner) in enumerate(pairs)]
+        return rows or (ABSENT if entry else [])
     if node.item is not None:
         return [_row_value(node.item, inner, join(path, number), parsed) for number, inner in enumerate(entry)]
     if node.shape == "checks":
@@ -263,7 +248,7 @@ def _group_value(node: FormNode, entry: dict[str, Any], path: str, parsed: Parse
         if name == MORE and name in children:
             value = _value(children[name], inner, path, parsed)
             if isinstance(value, dict):
-                result.update({other: one for other, one in value.items() if other not in result})
+                result.update({other: member for other, member in value.items() if other not in result})
             continue
         if name in children:
             value = _value(children[name], inner, here, parsed)
@@ -285,7 +270,7 @@ def _map_value(node: FormNode, rows: list[Any], path: str, parsed: Parsed) -> An
         name = _name(node.names, key)
         unnamed = not name
         if unnamed and entry in (ABSENT, ""):
-            parsed.problems.append(Problem(path, "empty", "has an empty row: fill it or remove it"))
+            parsed.problems.append(ValueProblem(path, "empty", "has an empty row: fill it or remove it"))
             continue
         wanted = name or "unnamed"
         taken = 1
@@ -296,7 +281,7 @@ def _map_value(node: FormNode, rows: list[Any], path: str, parsed: Parsed) -> An
         here = join(path, name)
         if unnamed or taken > 1:
             message = "this row has no name" if unnamed else f"another row is already named {wanted}"
-            parsed.problems.append(Problem(here, "name", message))
+            parsed.problems.append(ValueProblem(here, "name", message))
         result[name] = _row_value(node.values, entry, here, parsed)
     return result
 
@@ -317,7 +302,7 @@ def _name(names: FormNode, key: Any) -> str:
 def _row_value(item: FormNode, entry: Any, path: str, parsed: Parsed) -> Any:
     value = _value(item, entry, path, parsed)
     if value is ABSENT or (value == {} and item.shape == "group" and item.children):
-        parsed.problems.append(Problem(path, "empty", "this row is empty: fill it or remove it"))
+        parsed.problems.append(ValueProblem(path, "empty", "this row is empty: fill it or remove it"))
         return {} if item.shape == "group" else "" if value is ABSENT and item.is_leaf else _empty(item)
     return value
 
@@ -332,7 +317,7 @@ def _raw_value(text: str, path: str, parsed: Parsed) -> Any:
     try:
         return loads(text)
     except JsonError as error:
-        parsed.problems.append(Problem(path, "json", f"is not JSON: {error}"))
+        parsed.problems.append(ValueProblem(path, "json", f"is not JSON: {error}"))
         return text
 
 
@@ -375,5 +360,5 @@ def leaf_values(node: FormNode, value: Any, path: str = "") -> Iterator[tuple[st
     if node.is_leaf:
         yield path, node, value
         return
-    for here, inner, found in children_with_values(node, value, path):
-        yield from leaf_values(inner, found, here)
+    for here, inner, inside in children_with_values(node, value, path):
+        yield from leaf_values(inner, inside, here)

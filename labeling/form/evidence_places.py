@@ -51,11 +51,11 @@ def find_places(
     search = _Search(text)
     sought = {path: SoughtValue(path, value, search.matches(value, node)) for path, node, value in leaves}
     rows: dict[str, list[SoughtValue]] = {}
-    for one in sought.values():
-        one.place = search.given_place(given.get(one.path), one.matches)
-        if one.place is not None:
-            search.take(one.place)
-        rows.setdefault(one.row, []).append(one)
+    for cell in sought.values():
+        cell.place = search.given_place(given.get(cell.path), cell.matches)
+        if cell.place is not None:
+            search.take(cell.place)
+        rows.setdefault(cell.row, []).append(cell)
     for cells in rows.values():
         search.choose(cells)
     return sought
@@ -82,7 +82,7 @@ class _Search:
         assert node.field is not None
         key = (id(node.field), dumps(value))
         if key not in self.known:
-            places = [(span.start, span.end) for span in finder.find(value, node.field, self.text, most=None)]
+            places = [(span.start, span.end) for span in finder.find(value, node.field, self.text, limit=None)]
             lines: dict[int, list[Place]] = {}
             for place in places:
                 lines.setdefault(self.line(place), []).append(place)

@@ -13,13 +13,8 @@ from typing import Any, Final
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.structure import join, split
 
-
-class _Missing:
-    def __repr__(self) -> str:
-        return "MISSING"
-
-
-MISSING: Final = _Missing()
+#: no value: a name or a row that a side does not have
+MISSING: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +51,17 @@ def value_at(value: Any, path: str) -> Any:
     return value
 
 
-def same(one: Any, other: Any) -> bool:
+def same(value: Any, other: Any) -> bool:
     """Equal to the digit (1.50 is not 1.5), in any order of names."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    if one is MISSING or other is MISSING:
-        return one is other
-    if isinstance(one, dict | list) or isinstance(other, dict | list):
+    if isinstance(value, dict) and isinstance(other, dict):
+        return value.keys() == other.keys() and all(same(value[name], other[name]) for name in value)
+    if isinstance(value, list) and isinstance(other, list):
+        return len(value) == len(other) and all(map(same, value, other))
+    if value is MISSING or other is MISSING:
+        return value is other
+    if isinstance(value, dict | list) or isinstance(other, dict | list):
         return False
-    return dumps(one) == dumps(other)
+    return dumps(value) == dumps(other)
 
 
 def _merge(base: Any, mine: Any, theirs: Any, path: str, merged: MergeResult) -> Any:
@@ -137,12 +132,12 @@ def _align_rows(base: list[Any], side: list[Any]) -> list[tuple[int, int]]:
     of their places.
     """
     before, after = [_key(row) for row in base], [_key(row) for row in side]
-    most = min(len(before), len(after))
-    head = next((n for n in range(most) if before[n] != after[n]), most)
-    tail = next((n for n in range(most - head) if before[-1 - n] != after[-1 - n]), most - head)
+    shorter = min(len(before), len(after))
+    head = next((n for n in range(shorter) if before[n] != after[n]), shorter)
+    tail = next((n for n in range(shorter - head) if before[-1 - n] != after[-1 - n]), shorter - head)
     places = {key: place for place, key in enumerate(_numbered(after[head : len(after) - tail]), head)}
-    found = enumerate(_numbered(before[head : len(before) - tail]), head)
-    middle = _longest_increasing([(place, places[key]) for place, key in found if key in places])
+    numbered = enumerate(_numbered(before[head : len(before) - tail]), head)
+    middle = _longest_increasing([(place, places[key]) for place, key in numbered if key in places])
     if len(before) == len(after):
         still = [(place, place) for place in range(head, len(before) - tail) if before[place] == after[place]]
         middle = middle if len(middle) > len(still) else still
@@ -168,12 +163,12 @@ def _longest_increasing(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
         pile = bisect_left(tops, second)
         before.append(ends[pile - 1] if pile else -1)
         tops[pile : pile + 1], ends[pile : pile + 1] = [second], [number]
-    found = []
+    longest = []
     number = ends[-1] if ends else -1
     while number >= 0:
-        found.append(pairs[number])
+        longest.append(pairs[number])
         number = before[number]
-    return found[::-1]
+    return longest[::-1]
 
 
 def _key(row: Any) -> str:

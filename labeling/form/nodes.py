@@ -77,7 +77,6 @@ class FormNode:
     forms: tuple["FormNode", ...] = ()
     item: "FormNode | None" = None
     options: tuple[Option, ...] = ()
-    most: int | None = None
     color: int = 0
     reason: str = ""
     note: str = ""

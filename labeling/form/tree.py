@@ -1,21 +1,20 @@
 """A JSON Schema as a tree of form nodes, for the labeling screen, the contract's preview and the document page. Pure.
 
-``tree_of`` builds the nodes of a compiled schema; ``form_for`` (``labeling.form.binding``) binds them to a value for
+``tree_of`` builds the nodes of a compiled schema; ``form_for`` binds them to a value for
 the templates (``{% include "labeling/form/form.html" %}``). ``labeling.form.codec`` converts what users type to JSON.
 What a form cannot show is edited as JSON, and the node has the reason.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 
 from labeling.form.binding import Bound, bind
-from labeling.form.binding import form_for as _form_for
-from labeling.form.codec import ABSENT
+from labeling.form.codec import ABSENT, to_entry
 from labeling.form.nodes import MORE, RESERVED, FormNode, Option, Shape
 from slmstudio.contract.json_text import MAX_DEPTH, dumps
-from slmstudio.contract.schema.compiled import CompiledSchema, Problem
+from slmstudio.contract.schema.compiled import CompiledSchema, ValueProblem
 from slmstudio.contract.schema.dialect import identity
 from slmstudio.contract.schema.resolution import WHEN, branches, has_too_many_forms, resolve, types_of
 from slmstudio.contract.schema.structure import Node, build, join, merged_shape, split
@@ -45,33 +44,20 @@ _TYPES: Final = {
 }
 
 
-def tree_of(compiled: CompiledSchema) -> FormNode:
-    """The form of a schema. Built once per process and schema."""
-    return _tree(_Key(compiled))
-
-
 def form_for(
-    compiled: CompiledSchema, value: Any = ABSENT, *, read_only: bool = False, problems: Iterable[Problem] = ()
+    compiled: CompiledSchema, value: Any = ABSENT, *, read_only: bool = False, problems: Iterable[ValueProblem] = ()
 ) -> Bound:
     """A schema's form with a value in it, ready for ``labeling/form/form.html`` (context name ``form``).
 
     Without a value it is a preview: empty, with one blank row in every grid and all forms of a value. Problems are
     shown at the fields of their paths.
     """
-    return _form_for(tree_of(compiled), value, read_only=read_only, problems=problems)
-
-
-@dataclass(frozen=True, slots=True)
-class _Key:
-    """A compiled schema as a cache key: the same hash is the same form."""
-
-    compiled: CompiledSchema
-
-    def __hash__(self) -> int:
-        return hash(self.compiled.hash)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and other.compiled.hash == self.compiled.hash
+    by_path: dict[str, list[ValueProblem]] = {}
+    for problem in problems:
+        by_path.setdefault(problem.path, []).append(problem)
+    node, preview = tree_of(compiled), value is ABSENT
+    entry = ABSENT if preview else to_entry(node, value)
+    return bind(node, entry, read_only=read_only, problems=by_path, preview=preview)
 
 
 class _TooLargeError(Exception):
@@ -79,8 +65,8 @@ class _TooLargeError(Exception):
 
 
 @lru_cache(maxsize=64)
-def _tree(key: _Key) -> FormNode:
-    compiled = key.compiled
+def tree_of(compiled: CompiledSchema) -> FormNode:
+    """The form of a schema. Built once per process and schema."""
     builder = _Builder(compiled)
     try:
         with limited():
@@ -189,12 +175,14 @@ class _Builder:
 
     def _values(self, schema: dict[str, Any], has_fields: bool) -> Any:
         """The schema of additional names; None without one."""
-        found = list(schema.get("patternProperties", {}).values())
-        found.append(schema.get("additionalProperties", None if has_fields or found else schema.get("propertyNames")))
-        if found[-1] is not None and "additionalProperties" not in schema:
-            found[-1] = {}
-        solid = [{} if one is True else one for one in found if isinstance(one, dict) or one is True]
-        unlike = list({identity(one): one for one in solid}.values())
+        schemas = list(schema.get("patternProperties", {}).values())
+        schemas.append(
+            schema.get("additionalProperties", None if has_fields or schemas else schema.get("propertyNames"))
+        )
+        if schemas[-1] is not None and "additionalProperties" not in schema:
+            schemas[-1] = {}
+        solid = [{} if inner is True else inner for inner in schemas if isinstance(inner, dict) or inner is True]
+        unlike = list({identity(inner): inner for inner in solid}.values())
         if not unlike:
             return None
         return unlike[0] if len(unlike) == 1 else {"anyOf": unlike}
@@ -215,8 +203,7 @@ class _Builder:
             key = replace(key, shape="choice", options=_options(names))
         value = replace(self._place(values, join(source.pattern, "*"), "value"), title="Value")
         row = FormNode("group", "", value.pattern, "", "", "", required=True, nullable=False, children=(key, value))
-        most = schema.get("maxProperties")
-        return FormNode(shape="map", item=row, most=int(most) if isinstance(most, int) else None, **common)
+        return FormNode(shape="map", item=row, **common)
 
     # -- arrays --
 
@@ -246,8 +233,6 @@ class _Builder:
         return FormNode(shape="tuple", children=tuple(children), **common)
 
     def _rows(self, source: Node, inner: Node, common: dict[str, Any]) -> FormNode:
-        most = source.schema.get("maxItems")
-        common["most"] = int(most) if isinstance(most, int) else None
         different = inner.shape == "leaf" and source.schema.get("uniqueItems") is True
         if different and 0 < len(inner.schema.get("enum", ())) <= MAX_CHECKS:
             self.leaves += 1
@@ -288,16 +273,16 @@ def _leaf_shape(source: Node) -> Shape:
         return "json"
     if leaf.kind == "date" or leaf.format == "date":
         return "date"
-    longest = source.schema.get("maxLength")
+    max_length = source.schema.get("maxLength")
     one_line = leaf.format or KINDS[leaf.kind].one_line
-    return "text" if one_line or (longest is not None and longest <= MAX_ONE_LINE) else "lines"
+    return "text" if one_line or (max_length is not None and max_length <= MAX_ONE_LINE) else "lines"
 
 
 def _options(schema: dict[str, Any]) -> tuple[Option, ...]:
     values = schema["enum"] if "enum" in schema else [schema["const"]]
     notes: Any = next((schema[key] for key in ("enumDescriptions", "x-enum-descriptions") if key in schema), [])
     titles = {dumps(part["const"]): part for key in ("oneOf", "anyOf") for part in _constants(schema.get(key, ()))}
-    found = []
+    options = []
     for number, value in enumerate(values):
         if value is None:
             continue
@@ -305,8 +290,8 @@ def _options(schema: dict[str, Any]) -> tuple[Option, ...]:
         part = titles.get(code, {})
         note = part.get("description") or (notes[number] if isinstance(notes, list) and number < len(notes) else "")
         label = part.get("title") or (value if isinstance(value, str) and value else code)
-        found.append(Option(code, label, value, note if isinstance(note, str) else ""))
-    return tuple(found)
+        options.append(Option(code, label, value, note if isinstance(note, str) else ""))
+    return tuple(options)
 
 
 def _constants(forms: Any) -> list[dict[str, Any]]:
@@ -353,13 +338,13 @@ def _type_words(form: dict[str, Any], node: FormNode) -> str:
 
 def _deduplicated(nodes: list[FormNode]) -> list[FormNode]:
     """Without forms that have the same control as another (texts of two formats)."""
-    found: list[FormNode] = []
+    kept: list[FormNode] = []
     for node in nodes:
         plain = ("text", "lines", "number", "boolean", "json")
-        if node.shape in plain and any(other.shape == node.shape for other in found):
+        if node.shape in plain and any(other.shape == node.shape for other in kept):
             continue
-        found.append(node)
-    return found
+        kept.append(node)
+    return kept
 
 
 def _numbered(nodes: list[FormNode]) -> tuple[FormNode, ...]:
@@ -378,11 +363,11 @@ def _words(key: str) -> str:
 
 def node_at(node: FormNode, path: str) -> FormNode:
     """The node of a path ("line_items[3].amount"); a ``json`` node if the form has none there."""
-    found = _below(node, split(path))
-    if found is None:
+    place = _below(node, split(path))
+    if place is None:
         last = str(split(path)[-1])
         return FormNode("json", last, path, last, "", "", required=False, nullable=True)
-    return found
+    return place
 
 
 def _below(node: FormNode, steps: tuple[Any, ...]) -> FormNode | None:

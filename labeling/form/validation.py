@@ -1,6 +1,6 @@
 """Validates a value and finds it in the document. Pure; called on every change and on submit."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -8,12 +8,48 @@ from typing import Any
 from labeling.form.codec import Parsed, leaf_values
 from labeling.form.evidence_places import Place, SoughtValue, find_places
 from labeling.form.merge import MISSING, value_at
+from labeling.form.nodes import MORE, FormNode, children_with_values
 from labeling.form.tree import tree_of
-from labeling.form.unanswered import empty_optional_fields, is_marked_absent
 from slmstudio.contract.json_text import dumps, sha256
 from slmstudio.contract.rules import invariants
-from slmstudio.contract.schema.compiled import CompiledSchema, Problem, pattern_of
+from slmstudio.contract.schema.compiled import CompiledSchema, ValueProblem, pattern_of
+from slmstudio.contract.schema.structure import join
 from slmstudio.contract.values.kinds.values import ambiguity, date_readings, incomplete_date
+
+
+def empty_optional_fields(node: FormNode, value: Any, path: str = "") -> Iterator[str]:
+    """The paths of empty optional fields, in the order of the form.
+
+    An absent group counts once. Empty required fields are problems of the schema.
+    """
+    if value is None or node.is_leaf:
+        return
+    if node.shape == "group":
+        if not isinstance(value, dict):
+            return
+        for child in node.children:
+            if child.key != MORE and child.key not in value and not child.required and not child.fixed:
+                yield join(path, child.key)
+    for here, inner, inside in children_with_values(node, value, path):
+        yield from empty_optional_fields(inner, inside, here)
+
+
+def is_marked_absent(evidence: Any, path: str) -> bool:
+    """Whether an empty field is marked as not in the document."""
+    place = evidence.get(path) if isinstance(evidence, dict) else None
+    return isinstance(place, dict) and place.get("absent") is True
+
+
+def unanswered_fields(node: FormNode, value: Any, evidence: Any) -> list[str]:
+    """The empty optional fields that are not marked as absent."""
+    return [path for path in empty_optional_fields(node, value) if not is_marked_absent(evidence, path)]
+
+
+def with_absent_evidence(node: FormNode, value: Any, evidence: dict[str, Any]) -> dict[str, Any]:
+    """The evidence with all empty optional fields marked as absent, for predictions, imports and programs."""
+    marks = {path: {**evidence.get(path, {}), "absent": True} for path in empty_optional_fields(node, value)}
+    return {**evidence, **marks}
+
 
 #: maximum number of matches of a value that are sent to the browser
 MAX_SPANS = 20
@@ -34,14 +70,14 @@ class Checks:
     ``{"doubts": [fingerprint]}``; a program can send ``true`` to confirm all of a path.
 
     ``unanswered``: empty optional fields that are not marked as absent (``{"absent": true}`` in the evidence; see
-    ``labeling.form.unanswered``).
+    ``labeling.form.validation``).
 
     A pre-filled field that the user confirmed has ``"seen"``: the JSON text of its value, "" for none. The browser
     sends ``true``; a change of the value ends it.
     """
 
-    problems: list[Problem] = field(default_factory=list)
-    warnings: list[Problem] = field(default_factory=list)
+    problems: list[ValueProblem] = field(default_factory=list)
+    warnings: list[ValueProblem] = field(default_factory=list)
     evidence: dict[str, dict[str, Any]] = field(default_factory=dict)
     spans: dict[str, list[Place]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
@@ -55,7 +91,7 @@ class Checks:
         return not self.problems
 
     @property
-    def unconfirmed(self) -> list[Problem]:
+    def unconfirmed(self) -> list[ValueProblem]:
         """Unconfirmed values that are not in the document."""
         return [warning for warning in self.warnings if warning.rule == "evidence"]
 
@@ -78,7 +114,10 @@ def check(compiled: CompiledSchema, parsed: Parsed, text: str, given: Mapping[st
     own = tuple(problem.path for problem in parsed.problems)
     broken = [problem for problem in compiled.validate(parsed.value) if not _within(problem.path, own)]
     checks = Checks()
-    checks.problems = [*parsed.problems, *(_date_problem(checks, compiled, parsed.value, text, one) for one in broken)]
+    checks.problems = [
+        *parsed.problems,
+        *(_date_problem(checks, compiled, parsed.value, text, problem) for problem in broken),
+    ]
     wrong = {problem.path for problem in checks.problems}
     sought = [
         (path, node, value)
@@ -86,8 +125,8 @@ def check(compiled: CompiledSchema, parsed: Parsed, text: str, given: Mapping[st
         if node.wants_evidence and path not in wrong
         if isinstance(value, str | int | Decimal) and not isinstance(value, bool)
     ]
-    for path, found in find_places(sought, text, given).items():
-        _record_place(checks, found, given.get(path))
+    for path, sought_value in find_places(sought, text, given).items():
+        _record_place(checks, sought_value, given.get(path))
     _record_invariants(checks, compiled, parsed.value, given)
     _record_confirmed(checks, parsed.value, given)
     for path in empty_optional_fields(tree_of(compiled), parsed.value):
@@ -116,11 +155,13 @@ def _record_invariants(checks: Checks, compiled: CompiledSchema, value: Any, giv
 def _invariant_fingerprint(broken: invariants.BrokenInvariant, value: Any) -> str:
     """A hash of a broken invariant with its values: a change of a value needs a new confirmation."""
     values = [value_at(value, path) for path in broken.paths]
-    present = [None if found is MISSING else found for found in values]
+    present = [None if read is MISSING else read for read in values]
     return sha256(dumps([broken.problem.message, list(broken.paths), present]))[:16]
 
 
-def _date_problem(checks: Checks, compiled: CompiledSchema, value: Any, text: str, problem: Problem) -> Problem:
+def _date_problem(
+    checks: Checks, compiled: CompiledSchema, value: Any, text: str, problem: ValueProblem
+) -> ValueProblem:
     """The problem; for an ambiguous date the question which reading is meant, for an incomplete one what is missing."""
     wanted = compiled.by_pattern.get(pattern_of(problem.path)) if problem.rule == "format" else None
     typed = value_at(value, problem.path) if wanted is not None else None
@@ -128,8 +169,8 @@ def _date_problem(checks: Checks, compiled: CompiledSchema, value: Any, text: st
         return problem
     if message := ambiguity(typed, wanted, text):
         checks.readings[problem.path] = [day.isoformat() for day in date_readings(typed, wanted, text)]
-        return Problem(problem.path, "ambiguous", message)
-    return Problem(problem.path, problem.rule, incomplete_date(typed, wanted) or problem.message)
+        return ValueProblem(problem.path, "ambiguous", message)
+    return ValueProblem(problem.path, problem.rule, incomplete_date(typed, wanted) or problem.message)
 
 
 def _record_confirmed(checks: Checks, value: Any, given: Mapping[str, Any]) -> None:
@@ -166,7 +207,7 @@ def _record_place(checks: Checks, sought: SoughtValue, given: Any) -> None:
     if isinstance(given, dict) and given.get("confirmed") is True and given.get("of") == dumps(sought.value):
         checks.evidence.setdefault(path, {}).update(confirmed=True, of=dumps(sought.value))
     else:
-        checks.warnings.append(Problem(path, "evidence", "is not in the document"))
+        checks.warnings.append(ValueProblem(path, "evidence", "is not in the document"))
 
 
 def _listed_spans(matches: list[Place], place: Place | None) -> list[Place]:

@@ -22,7 +22,7 @@ from labeling.imports.formats.registry import COLUMNS, FORMATS, detect, open_fil
 from labeling.imports.rows import ParsedRow, ReadError, RowError, validate_row
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema
-from slmstudio.contract.sources.drafts import SourceError
+from slmstudio.contract.sources.examples import SourceError
 from slmstudio.runs.limited_child import serve
 
 #: rows that a review reads, reasons that it names, and exchanges that it shows

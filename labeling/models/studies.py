@@ -14,9 +14,9 @@ from slmstudio.runs.models import RetryableRun, RunQuerySet, Status
 class StudyQuerySet(RunQuerySet["Study"]):
     """Named reads of studies."""
 
-    def newest(self, project: Project, kind: str = "") -> Self:
-        """Those of a project, or of one kind in it, newest first."""
-        rows = self.filter(project=project).select_related("dataset", "created_by").order_by("-pk")
+    def newest(self, kind: str = "") -> Self:
+        """All, or those of one kind, newest first."""
+        rows = self.select_related("dataset", "created_by").order_by("-pk")
         return rows.filter(kind=kind) if kind else rows
 
     def by_hand(self) -> Self:

@@ -29,8 +29,8 @@ from labeling.projects.services import (
 )
 from slmstudio.access import Action, project_for
 from slmstudio.contract.decoding.grammar import output_bound, unsupported
-from slmstudio.contract.schema.vocabulary import vocabulary
-from slmstudio.contract.sources.generators import GENERATORS
+from slmstudio.contract.schema.keywords import vocabulary
+from slmstudio.contract.sources.detection import GENERATORS
 from slmstudio.errors import Refused
 from slmstudio.panels import next_steps_for
 from slmstudio.web.import_map import import_map

@@ -11,7 +11,7 @@ from labeling.contract.schema_text import pretty
 from slmstudio.access import Action, project_for
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.sources.detection import draft_schema
-from slmstudio.contract.sources.drafts import Draft, SourceError
+from slmstudio.contract.sources.examples import Draft, SourceError
 from slmstudio.web.requests import SignedInRequest
 
 

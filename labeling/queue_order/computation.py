@@ -205,7 +205,7 @@ def _uncertainties(project: Project, version: SchemaVersion, keys: list[int]) ->
     return _filled(values), f"pre-labels of {len(confidence):,} documents, calibrated on {calibrated.labels:,} labels"
 
 
-class Calibration:
+class ConfidenceCurves:
     """``labels``: documents that it was learned from."""
 
     def __init__(self, observed: Mapping[str, list[tuple[float, bool]]], labels: int) -> None:
@@ -228,7 +228,7 @@ class Calibration:
         return float(np.prod([self.field(pattern_of(path), value) for path, value in confidence.items()]))
 
 
-def calibrate(compiled: CompiledSchema, judged: Iterable[tuple[Mapping[str, float], Any, Any]]) -> Calibration:
+def calibrate(compiled: CompiledSchema, judged: Iterable[tuple[Mapping[str, float], Any, Any]]) -> ConfidenceCurves:
     """A calibration from the confidence and the value of predictions, and gold."""
     observed: dict[str, list[tuple[float, bool]]] = defaultdict(list)
     labels = 0
@@ -238,7 +238,7 @@ def calibrate(compiled: CompiledSchema, judged: Iterable[tuple[Mapping[str, floa
             if leaf.output_path in confidence:
                 right = normalize(leaf.gold, leaf.field) == normalize(leaf.output, leaf.field)
                 observed[leaf.field.pattern].append((confidence[leaf.output_path], right))
-    return Calibration(observed, labels)
+    return ConfidenceCurves(observed, labels)
 
 
 def _judged(project: Project, version: SchemaVersion) -> Iterator[tuple[dict[str, float], Any, Any]]:

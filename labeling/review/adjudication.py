@@ -13,7 +13,6 @@ from labeling.annotation.challenges import ChallengedLabel, challenge_for, open_
 from labeling.annotation.locked_document import Actions, label_revisions, newest_schema, schema_of
 from labeling.annotation.queue import acquire_lock, claim_first, unlocked_for
 from labeling.annotation.revisions import (
-    EditTiming,
     author_name,
     label_origin,
     merge_save,
@@ -34,7 +33,7 @@ from labeling.models import (
 )
 from labeling.review import queries
 from labeling.review.conflicts import ConflictSet, evidence_of, resolve_conflicts
-from labeling.review.services import ConflictingChange, InvalidLabel, lock_for_decision
+from labeling.review.services import InvalidLabel, lock_for_decision
 from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 
@@ -43,15 +42,6 @@ OWN_CHALLENGE = "You challenged this label. Four-eyes review is on: another revi
 _CANDIDATES = 8
 #: number of documents to search for one that is unlocked and not challenged by this user
 _MAX_SEARCHED = 400
-
-__all__ = [
-    "AdjudicationDocument",
-    "ConflictingChange",
-    "InvalidLabel",
-    "adjudicate",
-    "next_to_adjudicate",
-    "open_adjudication",
-]
 
 
 def next_to_adjudicate(*, project: Project, user: User, after: int | None = None) -> Document | None:
@@ -149,7 +139,7 @@ def _newest_labels(document: Document, version: SchemaVersion) -> list[Annotatio
 def _challenged_labels(document: Document, version: SchemaVersion) -> list[AnnotationRevision]:
     """The gold label, and a newer submitted one if there is one."""
     gold = Gold.objects.current(document.project).select_related("revision__annotation__user")
-    counts = [one.revision for one in gold.filter(document=document)]
+    counts = [row.revision for row in gold.filter(document=document)]
     newest = label_revisions(document, version).select_related("annotation__user").first()
     return counts if newest is None or newest in counts else [*counts, newest]
 
@@ -171,16 +161,16 @@ def adjudicate(*, document: Document, user: User, value: Any, evidence: Mapping[
     with transaction.atomic():
         challenge = challenge_for(document)
         locked = lock_for_decision(document, user, state.approve(), base_version, disputed=True, prediction=prediction)
-        found = locked.document
-        if found.project.four_eyes and challenge is not None and challenge.created_by == user.pk:
+        row = locked.document
+        if row.project.four_eyes and challenge is not None and challenge.created_by == user.pk:
             raise Refused(OWN_CHALLENGE)
         # No merge: the reviewer saw all labels and writes a new one.
         marks = {path: place for label in labels for path, place in label.evidence.items() if place.get("absent")}
-        saved = merge_save(locked, user, value, {**marks, **evidence}, found.own_version or 0, None).saved
+        saved = merge_save(locked, user, value, {**marks, **evidence}, row.own_version or 0, None)
         if problems := [*saved.problems, *saved.checks.unconfirmed]:
             raise InvalidLabel(problems)
         saved.source_origins = tuple(labels.values_list("origin", flat=True))
-        revision = write_revision(locked, user, saved, Actions.ADJUDICATE, EditTiming())
+        revision = write_revision(locked, user, saved, Actions.ADJUDICATE)
         review = record_review(
             locked,
             user,
@@ -189,5 +179,5 @@ def adjudicate(*, document: Document, user: User, value: Any, evidence: Mapping[
             revision_id=revision.pk,
         )
         set_gold(locked, revision.pk, label_origin(locked, saved), user)
-        emit_document_event("document.approved", found, user, annotation=revision.annotation_id, revision=revision.pk)
+        emit_document_event("document.approved", row, user, annotation=revision.annotation_id, revision=revision.pk)
     return review

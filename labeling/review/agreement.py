@@ -16,20 +16,12 @@ from typing import Any, Final
 
 from slmstudio.contract.schema.compiled import CompiledSchema, exact
 from slmstudio.contract.schema.structure import Field, Node
-from slmstudio.contract.scoring.alignment import align_rows
+from slmstudio.contract.scoring.pairing import align_rows
 from slmstudio.contract.scoring.scorer import cells
 from slmstudio.contract.values.kinds.values import normalize
 
-
-class _NotLabeled:
-    """The annotator did not label this unit."""
-
-    def __repr__(self) -> str:
-        return "UNASKED"
-
-
 #: in a unit: the annotator did not label it
-NOT_LABELED: Final = _NotLabeled()
+NOT_LABELED: Final = object()
 
 Unit = Sequence[Hashable]
 #: compared places from which agreement differs clearly from chance
@@ -69,7 +61,7 @@ def by_field(compiled: CompiledSchema, documents: Iterable[Sequence[Any]]) -> li
             for index, value in zip(asked, values, strict=True):
                 unit[index] = value
             units[field.pattern].append(unit)
-    return [_agreement(fields[pattern], found) for pattern, found in units.items() if found]
+    return [_agreement(fields[pattern], compared_units) for pattern, compared_units in units.items() if compared_units]
 
 
 def _agreement(field: Field, units: list[list[Hashable]]) -> FieldAgreement:
@@ -85,16 +77,16 @@ def _agreement(field: Field, units: list[list[Hashable]]) -> FieldAgreement:
     return FieldAgreement(field, len(units), agreeing / pairs, kappa, alpha)
 
 
-def cohen_kappa(one: Sequence[Hashable], other: Sequence[Hashable]) -> float | None:
+def cohen_kappa(first: Sequence[Hashable], other: Sequence[Hashable]) -> float | None:
     """Cohen's kappa of two annotators' labels of the same units; None where both used only one value.
 
     Raises ValueError where the two are not of the same length.
     """
-    total = len(one)
+    total = len(first)
     if not total:
         return None
-    observed = sum(a == b for a, b in zip(one, other, strict=True)) / total
-    ones, others = Counter(one), Counter(other)
+    observed = sum(a == b for a, b in zip(first, other, strict=True)) / total
+    ones, others = Counter(first), Counter(other)
     expected = sum(count * others[value] for value, count in ones.items()) / total**2
     return None if expected == 1 else (observed - expected) / (1 - expected)
 
@@ -106,9 +98,9 @@ def mean_pairwise_kappa(units: Sequence[Unit]) -> float | None:
     pairs: dict[tuple[int, int], tuple[list[Hashable], list[Hashable]]] = {}
     for unit in units:
         asked = [index for index, value in enumerate(unit) if value is not NOT_LABELED]
-        for one, other in combinations(asked, 2):
-            ones, others = pairs.setdefault((one, other), ([], []))
-            ones.append(unit[one])
+        for first, other in combinations(asked, 2):
+            ones, others = pairs.setdefault((first, other), ([], []))
+            ones.append(unit[first])
             others.append(unit[other])
     kappas = [(kappa, len(ones)) for ones, others in pairs.values() if (kappa := cohen_kappa(ones, others)) is not None]
     weight = sum(size for _, size in kappas)

@@ -103,8 +103,8 @@ class _Resolver:
     def place(self, node: Node | None, cursors: list[_Cursor], path: str, out: str, within: str) -> Any:
         """The value of one place of the result."""
         is_challenged = path == self.challenged and node is not None and node.field is not None
-        if not is_challenged and all(_is_empty(one.value) for one in cursors):
-            return None if any(one.value is None for one in cursors) else MISSING
+        if not is_challenged and all(_is_empty(cursor.value) for cursor in cursors):
+            return None if any(cursor.value is None for cursor in cursors) else MISSING
         if node is None or node.field is not None:
             return self.leaf(node.field if node else None, cursors, path, out, within)
         if node.item is not None:
@@ -114,15 +114,17 @@ class _Resolver:
     def leaf(self, field: Field | None, cursors: list[_Cursor], path: str, out: str, within: str) -> Any:
         """The chosen value, or the most frequent one."""
         votes: dict[Hashable, list[_Cursor]] = {}
-        for one in cursors:
+        for cursor in cursors:
             meaning: Hashable = None
-            if not _is_empty(one.value):
-                meaning = dumps(one.value) if field is None else normalize(one.value, field)
-            votes.setdefault(meaning, []).append(one)
+            if not _is_empty(cursor.value):
+                meaning = dumps(cursor.value) if field is None else normalize(cursor.value, field)
+            votes.setdefault(meaning, []).append(cursor)
         groups = sorted(votes.values(), key=lambda group: (-len(group), group[0].label))
         if len(groups) == 1 and path != self.challenged:
             return self.accept(groups[0][0], out)
-        values = tuple(ValueVote(group[0].value, tuple(one.label for one in group), group[0].path) for group in groups)
+        values = tuple(
+            ValueVote(group[0].value, tuple(cursor.label for cursor in group), group[0].path) for group in groups
+        )
         self.conflicts.conflicts.append(Conflict(path, field, values, within=within))
         self.conflicts.value_paths[path] = out
         if path not in self.choices:
@@ -131,31 +133,35 @@ class _Resolver:
         giver = next((group[0] for group in groups if same(group[0].value, choice)), None)
         return choice if giver is None else self.accept(giver, out)
 
-    def accept(self, one: _Cursor, out: str) -> Any:
+    def accept(self, cursor: _Cursor, out: str) -> Any:
         """A value of a label; stores where it comes from."""
-        self.conflicts.sources[out] = (one.label, one.path)
-        return one.value
+        self.conflicts.sources[out] = (cursor.label, cursor.path)
+        return cursor.value
 
     def group(self, node: Node, cursors: list[_Cursor], path: str, out: str, within: str) -> Any:
         """An object, name by name; names that the schema does not list come last."""
         extra = (
-            name for one in cursors if isinstance(one.value, dict) for name in one.value if name not in node.children
+            name
+            for cursor in cursors
+            if isinstance(cursor.value, dict)
+            for name in cursor.value
+            if name not in node.children
         )
         result: dict[str, Any] = {}
         for name in dict.fromkeys([*node.children, *extra]):
-            below = [one.at(name) for one in cursors]
+            below = [cursor.at(name) for cursor in cursors]
             value = self.place(node.children.get(name), below, join(path, name), join(out, name), within)
             if value is not MISSING:
                 result[name] = value
         # The group is absent in some labels, and the choices leave it empty.
         empty = all(_is_empty(value) for value in result.values())
-        absent = [one.value for one in cursors if _is_empty(one.value)]
+        absent = [cursor.value for cursor in cursors if _is_empty(cursor.value)]
         return absent[0] if empty and absent else result
 
     def rows(self, node: Node, cursors: list[_Cursor], path: str, out: str, within: str) -> Any:
         """An array, row by row as they are paired."""
         result: list[Any] = []
-        rows = [one.value if isinstance(one.value, list) else [] for one in cursors]
+        rows = [cursor.value if isinstance(cursor.value, list) else [] for cursor in cursors]
         for number, group in enumerate(paired_rows(node, rows)):
             place = join(path, number)
             owners = [cursors[index].at(row) for index, row in sorted(group.items())]
@@ -170,14 +176,14 @@ class _Resolver:
                 result.append(value)
             else:
                 self.discard(join(out, len(result)))
-        absent = [one.value for one in cursors if _is_empty(one.value)]
+        absent = [cursor.value for cursor in cursors if _is_empty(cursor.value)]
         return absent[0] if absent and not result else result
 
     def optional_row(self, place: str, cursors: list[_Cursor], owners: list[_Cursor], within: str) -> Any:
         """Whether a row that is missing in some labels is kept."""
-        having = {one.label for one in owners}
-        lacking = tuple(one.label for one in cursors if one.label not in having)
-        votes = [*(ValueVote(one.value, (one.label,)) for one in owners), ValueVote(MISSING, lacking)]
+        having = {cursor.label for cursor in owners}
+        lacking = tuple(cursor.label for cursor in cursors if cursor.label not in having)
+        votes = [*(ValueVote(cursor.value, (cursor.label,)) for cursor in owners), ValueVote(MISSING, lacking)]
         self.conflicts.conflicts.append(Conflict(place, None, tuple(votes), is_row=True, within=within))
         return self.choices.get(place, KEEP if len(owners) >= len(lacking) else LEAVE_OUT)
 
@@ -194,8 +200,8 @@ class _Resolver:
 
 def evidence_of(conflicts: ConflictSet, evidences: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The evidence of the result: for each value from a label, the evidence in that label."""
-    found = {}
+    evidence = {}
     for path, (person, source) in conflicts.sources.items():
         if source in evidences[person]:
-            found[path] = evidences[person][source]
-    return found
+            evidence[path] = evidences[person][source]
+    return evidence

@@ -13,7 +13,7 @@ from labeling.review.adjudication import AdjudicationDocument
 from labeling.review.conflicts import KEEP, LEAVE_OUT, Conflict, ValueVote
 from labeling.review.services import NO_REASON
 from slmstudio.contract.json_text import dumps
-from slmstudio.contract.schema.compiled import Problem
+from slmstudio.contract.schema.compiled import ValueProblem
 
 NOTHING, OTHER = "nothing", "other"
 MAX_TYPED_LENGTH = 20_000
@@ -86,7 +86,7 @@ class ConflictForm:
         self.other_messages: list[str] = []
         self.choices: dict[str, Any] = {}
         self.conflicts = document.resolve()
-        self.fields = [self._field(number, one) for number, one in enumerate(self.conflicts.conflicts)]
+        self.fields = [self._field(number, conflict) for number, conflict in enumerate(self.conflicts.conflicts)]
         if data is not None:
             for item in self.fields:
                 self._read(item, data)
@@ -109,7 +109,7 @@ class ConflictForm:
                     evidence[place] = {"confirmed": True, "of": dumps(value)}
         return evidence
 
-    def add_problems(self, problems: list[Problem]) -> None:
+    def add_problems(self, problems: list[ValueProblem]) -> None:
         """Adds the problems of the resulting label to their fields."""
         asked = {
             self.conflicts.value_paths[item.conflict.path]: item

@@ -19,12 +19,12 @@ MAX_MILLISECONDS = 8.0
 def sent_back_step(project: Project, user: User) -> NextStep | None:
     """Rejected labels of the user."""
     back = Document.objects.filter(project=project, assigned_to=user, state=DocumentState.REJECTED)
-    found = count(back, MAX_COUNTED)
-    if not found.number:
+    rejected = count(back, MAX_COUNTED)
+    if not rejected.number:
         return None
-    words = ngettext("of your labels was", "of your labels were", found.number)
+    words = ngettext("of your labels was", "of your labels were", rejected.number)
     return NextStep(
-        f"{found.number:,} {words} rejected, with a reason.", "Correct", reverse("label", args=[project.slug])
+        f"{rejected.number:,} {words} rejected, with a reason.", "Correct", reverse("label", args=[project.slug])
     )
 
 

@@ -34,12 +34,12 @@ def progress(request: SignedInRequest, slug: str) -> HttpResponse:
     if context["labels_ever"]:
         people = reads.people(project, start)
         times = reads.times(project, start)
-        labels = sum(person.labels for person in people)
+        labels = sum(person["labels"] for person in people)
         context |= {
             "people": people,
             "labels": labels,
             "times": times,
-            "work_left": times.work_left(counts.queued.number),
+            "work_left": reads.work_left(times, counts.queued.number),
             "field_times": reads.field_times(project, project.schema_version.compiled, start),
             "reviews": reads.reviews(project, start),
         }
@@ -53,9 +53,9 @@ def days(request: SignedInRequest, slug: str) -> HttpResponse:
     rows = reads.days(project, reads.since(_window(request)))
     return JsonResponse(
         {
-            "days": [int(datetime.combine(row.day, time(), UTC).timestamp()) for row in rows],
-            "labels": [row.labels for row in rows],
-            "people": [row.people for row in rows],
+            "days": [int(datetime.combine(day, time(), UTC).timestamp()) for day, _, _ in rows],
+            "labels": [labels for _, labels, _ in rows],
+            "people": [people for _, _, people in rows],
         }
     )
 
@@ -79,9 +79,9 @@ def _window(request: SignedInRequest) -> int:
 def _states(project: Project) -> list[dict[str, Any]]:
     counts = state_counts(project)
     total = counts.total.number or 1
-    found = [(state, counts.get(state)) for state in DocumentState]
+    states = [(state, counts.get(state)) for state in DocumentState]
     return [
         {"state": state.value, "label": state.label, "count": count, "percent": count.number / total}
-        for state, count in found
+        for state, count in states
         if count.number
     ]

@@ -110,9 +110,9 @@ def with_annotators(documents: Sequence[Document]) -> None:
     names: dict[int, list[str]] = {}
     for key, name in rows.order_by("pk").values_list("document", "user__username"):
         names.setdefault(key, []).append(name)
-    found = challenges.open_challenges([document.pk for document in documents])
+    by_document = challenges.open_challenges([document.pk for document in documents])
     for document in documents:
-        document.challenge = found.get(document.pk)  # type: ignore[attr-defined]
+        document.challenge = by_document.get(document.pk)  # type: ignore[attr-defined]
         document.annotators = ", ".join(dict.fromkeys(names.get(document.pk, [])))  # type: ignore[attr-defined]
 
 

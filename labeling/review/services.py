@@ -26,7 +26,6 @@ from labeling.annotation.locked_document import (
 )
 from labeling.annotation.queue import acquire_lock, claim_first, unlocked_for
 from labeling.annotation.revisions import (
-    EditTiming,
     label_origin,
     merge_save,
     record_review,
@@ -50,7 +49,7 @@ from labeling.models import (
 )
 from labeling.review import queries
 from slmstudio.access import Action, require
-from slmstudio.contract.schema.compiled import Problem
+from slmstudio.contract.schema.compiled import ValueProblem
 from slmstudio.errors import Refused
 
 MAX_REASON_LENGTH = 1000
@@ -58,18 +57,6 @@ NO_REASON = "Enter a reason for the annotator."
 NO_LABEL = "No label has been submitted under the current schema."
 OWN_LABEL = "This is your own label. Four-eyes review is on: another reviewer must decide."
 _CANDIDATES = 8
-
-__all__ = [
-    "ConflictingChange",
-    "InvalidLabel",
-    "ReviewDocument",
-    "approve",
-    "can_undo",
-    "next_to_review",
-    "open_review",
-    "reject",
-    "undo_approval",
-]
 
 
 class ConflictingChange(Refused):
@@ -79,7 +66,7 @@ class ConflictingChange(Refused):
 class InvalidLabel(Refused):
     """The label cannot be gold. ``problems``: one message per field."""
 
-    def __init__(self, problems: list[Problem]) -> None:
+    def __init__(self, problems: list[ValueProblem]) -> None:
         super().__init__("; ".join(f"{problem.path} {problem.message}".strip() for problem in problems))
         self.problems = problems
 
@@ -188,22 +175,22 @@ def approve(
     require(document.project, user, Action.REVIEW)
     with transaction.atomic():
         locked = lock_for_decision(document, user, state.approve(), base_version)
-        found = locked.document
+        row = locked.document
         if value is None:
-            problems = locked.compiled.validate(found.label_value)
+            problems = locked.compiled.validate(row.label_value)
             if problems:
                 raise InvalidLabel(problems)
-            annotation_id, revision_id, origin = found.label_annotation, found.label_pk, found.label_origin
+            annotation_id, revision_id, origin = row.label_annotation, row.label_pk, row.label_origin
             decision, replaced_gold = Review.Decision.APPROVE, stored_gold(locked)
         else:
             decision, replaced_gold = Review.Decision.FIX, None
-            base = found.own_version if locked.is_blind else found.head_version
-            saved = merge_save(locked, user, value, evidence or {}, base or 0, None).saved
+            base = row.own_version if locked.is_blind else row.head_version
+            saved = merge_save(locked, user, value, evidence or {}, base or 0, None)
             if problems := [*saved.problems, *saved.checks.unconfirmed]:
                 raise InvalidLabel(problems)
             saved.checks.mark_rest_absent()
-            saved.source_origins = (found.label_origin,)
-            revision = write_revision(locked, user, saved, Actions.APPROVE, EditTiming())
+            saved.source_origins = (row.label_origin,)
+            revision = write_revision(locked, user, saved, Actions.APPROVE)
             annotation_id, revision_id, origin = revision.annotation_id, revision.pk, label_origin(locked, saved)
         review = record_review(
             locked,
@@ -214,7 +201,7 @@ def approve(
             replaced_gold=replaced_gold,
         )
         set_gold(locked, revision_id, origin, user)
-        emit_document_event("document.approved", found, user, annotation=annotation_id, revision=revision_id)
+        emit_document_event("document.approved", row, user, annotation=annotation_id, revision=revision_id)
     return review
 
 
@@ -271,24 +258,22 @@ def reject(*, document: Document, user: User, reason: str, base_version: int | N
         raise Refused(f"The reason is {len(reason):,} characters long; the maximum is {MAX_REASON_LENGTH:,}.")
     with transaction.atomic():
         locked = lock_for_decision(document, user, state.reject(), base_version, disputed=None)
-        found = locked.document
+        row = locked.document
         review = record_review(
             locked,
             user,
             Review.Decision.REJECT,
-            annotation_id=found.label_annotation,
-            revision_id=found.label_pk,
+            annotation_id=row.label_annotation,
+            revision_id=row.label_pk,
             reason=reason,
         )
-        labels = Annotation.objects.filter(document=found, schema_version=locked.schema_version, submitted=True)
+        labels = Annotation.objects.filter(document=row, schema_version=locked.schema_version, submitted=True)
         labels.update(submitted=False)
-        author = None if locked.is_blind else found.label_by
-        member = Membership.objects.filter(project=found.project_id, user=author) if author is not None else None
+        author = None if locked.is_blind else row.label_by
+        member = Membership.objects.filter(project=row.project_id, user=author) if author is not None else None
         if member is not None and member.exists():
-            Document.objects.filter(pk=found.pk).update(assigned_to=author)
-        emit_document_event(
-            "document.rejected", found, user, annotation=found.label_annotation, revision=found.label_pk
-        )
+            Document.objects.filter(pk=row.pk).update(assigned_to=author)
+        emit_document_event("document.rejected", row, user, annotation=row.label_annotation, revision=row.label_pk)
     return review
 
 
@@ -320,13 +305,13 @@ def lock_for_decision(
         locked = lock_document(document, user, changes, prediction=prediction, only_if=only_if)
     except Document.DoesNotExist as gone:
         raise ConflictingChange(_conflict_message(document)) from gone
-    found = locked.document
-    if found.label_pk is None:
+    row = locked.document
+    if row.label_pk is None:
         raise Refused(NO_LABEL, code="no_label")
-    if base_version is not None and base_version != found.label_number:
+    if base_version is not None and base_version != row.label_number:
         raise ConflictingChange("The label has changed. Reload the page and review it again.")
-    own = found.own_pk is not None if is_blind_overlap(found, found.decision) else found.label_by == user.pk
-    if found.project.four_eyes and own:
+    own = row.own_pk is not None if is_blind_overlap(row, row.decision) else row.label_by == user.pk
+    if row.project.four_eyes and own:
         raise Refused(OWN_LABEL, code="own_label")
     return locked
 

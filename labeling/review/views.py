@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
 from labeling.annotation.diffs import field_changes
-from labeling.annotation.payloads import PayloadError, parse_object, whole_number
+from labeling.annotation.payloads import PayloadError, Position, parse
 from labeling.comments import services as comment_services
 from labeling.failure_tags import tags_of
 from labeling.form.highlights import highlight
@@ -76,7 +76,7 @@ def review_onward(request: SignedInRequest, slug: str) -> HttpResponse:
     """Where the labeling screen continues after a fix, ``{"after": id}``: the next review. Locks nothing."""
     project_for(request.user, slug, Action.REVIEW)
     try:
-        after = whole_number(parse_object(request.body), "after")
+        after = parse(Position, request.body).after
     except PayloadError as error:
         return JsonResponse({"message": str(error)}, status=400)
     return JsonResponse({"done": True, "url": f"{reverse('review_next', args=[slug])}?{urlencode({'after': after})}"})
@@ -104,28 +104,28 @@ def review_document(request: SignedInRequest, slug: str, pk: int) -> HttpRespons
     """One label next to its document, or the conflict between several."""
     project, document = object_for(request.user, slug, Action.REVIEW, Document, pk=pk)
     if document.disputed:
-        found = adjudication.open_adjudication(document=document, user=request.user)
-        return _conflict_page(request, project, found, ConflictForm(found))
+        opened = adjudication.open_adjudication(document=document, user=request.user)
+        return _conflict_page(request, project, opened, ConflictForm(opened))
     return _label_page(request, project, document, RejectForm())
 
 
 def _label_page(
     request: SignedInRequest, project: Project, document: Document, form: RejectForm, status: int = 200
 ) -> HttpResponse:
-    found = services.open_review(document=document, user=request.user)
-    compiled = found.schema_version.compiled
-    revision = found.revision
-    last = found.reviews[0] if found.reviews else None
+    opened = services.open_review(document=document, user=request.user)
+    compiled = opened.schema_version.compiled
+    revision = opened.revision
+    last = opened.reviews[0] if opened.reviews else None
     context: dict[str, Any] = {
-        **_document_context(request.user, project, document, found.checks.evidence, found.schema_version),
-        "found": found,
-        "form": form_for(compiled, revision.value, read_only=True, problems=found.checks.problems)
+        **_document_context(request.user, project, document, opened.checks.evidence, opened.schema_version),
+        "opened": opened,
+        "form": form_for(compiled, revision.value, read_only=True, problems=opened.checks.problems)
         if revision
         else None,
         "since": field_changes(compiled.ordered(last.revision.value), compiled.ordered(revision.value))[:40]
         if last is not None and revision is not None
         else None,
-        "position": None if found.refusal else queries.position(project, request.user, document, disputed=False),
+        "position": None if opened.refusal else queries.position(project, request.user, document, disputed=False),
         "reject": form,
         "next_url": _next_url(project.slug, document, disputes=False),
     }
@@ -144,27 +144,27 @@ def _document_context(
         "pieces": highlight(document.text, evidence, tree_of(version.compiled)).pieces,
         "pages": document.pages.exclude(image_key="").order_by("number")[:100] if document.page_count else [],
         "tags": [known[tag].title if tag in known else tag for tag in document.tags],
-        "comments": [one for one in comment_services.threads(document=document) if one.resolved_at is None],
+        "comments": [thread for thread in comment_services.threads(document=document) if thread.resolved_at is None],
     }
 
 
 def _conflict_page(
     request: SignedInRequest,
     project: Project,
-    found: adjudication.AdjudicationDocument,
+    opened: adjudication.AdjudicationDocument,
     form: ConflictForm,
     status: int = 200,
 ) -> HttpResponse:
-    compiled = found.schema_version.compiled
+    compiled = opened.schema_version.compiled
     context: dict[str, Any] = {
         **_document_context(
-            request.user, project, found.document, found.evidence(form.conflicts), found.schema_version
+            request.user, project, opened.document, opened.evidence(form.conflicts), opened.schema_version
         ),
-        "position": queries.position(project, request.user, found.document, disputed=True),
-        "found": found,
+        "position": queries.position(project, request.user, opened.document, disputed=True),
+        "opened": opened,
         "form": form,
-        "agreed": form_for(compiled, form.conflicts.value, read_only=True) if found.labels else None,
-        "next_url": _next_url(project.slug, found.document, disputes=True),
+        "agreed": form_for(compiled, form.conflicts.value, read_only=True) if opened.labels else None,
+        "next_url": _next_url(project.slug, opened.document, disputes=True),
     }
     return render(request, "labeling/review/conflict.html", context, status=status)
 
@@ -221,14 +221,14 @@ def review_reject(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 def review_adjudicate(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Stores the resulting label as gold and redirects to the next conflict."""
     project, document = object_for(request.user, slug, Action.REVIEW, Document, pk=pk)
-    found = adjudication.open_adjudication(document=document, user=request.user)
+    opened = adjudication.open_adjudication(document=document, user=request.user)
     version = key_of(request.POST.get("version"))
-    if found.refusal or version != found.version:
-        messages.error(request, found.refusal or "A label has changed. Reload the page and decide again.")
+    if opened.refusal or version != opened.version:
+        messages.error(request, opened.refusal or "A label has changed. Reload the page and decide again.")
         return redirect("review_document", slug, pk)
-    form = ConflictForm(found, request.POST)
+    form = ConflictForm(opened, request.POST)
     if not form.is_complete:
-        return _conflict_page(request, project, found, form, status=422)
+        return _conflict_page(request, project, opened, form, status=422)
     try:
         adjudication.adjudicate(
             document=document,
@@ -237,9 +237,9 @@ def review_adjudicate(request: SignedInRequest, slug: str, pk: int) -> HttpRespo
             evidence=form.evidence,
             base_version=version,
         )
-    except adjudication.InvalidLabel as invalid:
+    except services.InvalidLabel as invalid:
         form.add_problems(invalid.problems)
-        return _conflict_page(request, project, found, form, status=422)
+        return _conflict_page(request, project, opened, form, status=422)
     except Refused as refused:
         messages.error(request, str(refused))
         return redirect("review_document", slug, pk)

@@ -26,7 +26,7 @@ from labeling.models import (
 )
 from labeling.models.documents import LABELED_STATES
 from labeling.schema_migration.mapping import reason
-from slmstudio.contract.schema.compiled import CompiledSchema, Problem, dumps, loads
+from slmstudio.contract.schema.compiled import CompiledSchema, ValueProblem, dumps, loads
 
 Note = Callable[["RevisionMigration"], None]
 
@@ -44,7 +44,7 @@ class RevisionMigration:
     is_label: bool
     gold: Gold | None = None
     migrated: Any = None
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[ValueProblem] = field(default_factory=list)
 
     @property
     def before(self) -> Any:

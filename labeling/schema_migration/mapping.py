@@ -23,8 +23,9 @@ from typing import Any, Final
 import re2  # type: ignore[import-untyped]
 from rapidfuzz import fuzz
 
+from labeling.form.merge import MISSING
 from slmstudio.contract.json_text import JsonError, dumps, loads
-from slmstudio.contract.schema.compiled import CompiledSchema, Node, Problem
+from slmstudio.contract.schema.compiled import CompiledSchema, Node, ValueProblem
 from slmstudio.contract.schema.structure import split
 from slmstudio.contract.values.kinds.values import parse_typed
 
@@ -285,7 +286,7 @@ MAX_PROBLEMS = 3
 _INDEX = re.compile(r"\[\d+\]")
 
 
-def reason(old: CompiledSchema, new: CompiledSchema, problems: Sequence[Problem]) -> str:
+def reason(old: CompiledSchema, new: CompiledSchema, problems: Sequence[ValueProblem]) -> str:
     """Why a label is invalid after the change: ``field po_number is new; total must be a number``."""
     added = difference(old, new).added
     words: list[str] = []
@@ -332,21 +333,14 @@ def _holders(value: Any, steps: tuple[Any, ...]) -> Iterator[dict[str, Any]]:
         yield from _holders(value[head], rest)
 
 
-class _Missing:
-    pass
-
-
-_GONE: Final = _Missing()
-
-
 def _take(holder: dict[str, Any], names: Names, *, remove: bool) -> Any:
     for name in names[:-1]:
         inner = holder.get(name)
         if not isinstance(inner, dict):
-            return _GONE
+            return MISSING
         holder = inner
     if names[-1] not in holder:
-        return _GONE
+        return MISSING
     return holder.pop(names[-1]) if remove else holder[names[-1]]
 
 
@@ -364,7 +358,7 @@ def _rename(step: Step, names: Names, nodes: Mapping[str, Node]) -> Change:
 
     def change(holder: dict[str, Any]) -> None:
         taken = _take(holder, names, remove=True)
-        if taken is not _GONE:
+        if taken is not MISSING:
             _put(holder, target, taken)
 
     return change
@@ -376,7 +370,7 @@ def _drop(step: Step, names: Names, nodes: Mapping[str, Node]) -> Change:
 
 def _default(step: Step, names: Names, nodes: Mapping[str, Node]) -> Change:
     def change(holder: dict[str, Any]) -> None:
-        if _take(holder, names, remove=False) is _GONE:
+        if _take(holder, names, remove=False) is MISSING:
             _put(holder, names, deepcopy(step["value"]))
 
     return change
@@ -407,7 +401,7 @@ def _listed(value: Any) -> list[Any]:
 def _each(names: Names, convert: Callable[[Any], Any]) -> Change:
     def change(holder: dict[str, Any]) -> None:
         old = _take(holder, names, remove=False)
-        if old is not _GONE:
+        if old is not MISSING:
             _put(holder, names, convert(old))
 
     return change

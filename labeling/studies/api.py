@@ -18,7 +18,6 @@ from slmstudio.errors import Refused
 
 router = Router(tags=["studies"])
 _PATH = "/{slug:kind}/{int:number}"
-_STUDIES = Study.objects.select_related("project", "dataset")
 
 
 class StudyIn(In):
@@ -56,7 +55,7 @@ class StudiesOut(Out):
 @router.get("", summary="List studies", operation_id="studies", **operation("read", StudiesOut))
 def studies(request: HttpRequest, slug: Slug, kind: str = Query("", max_length=20)) -> HttpResponse:
     """The fifty newest studies of the project, or of a kind."""
-    return answer({"items": [_out(study) for study in Study.objects.newest(project_of(request), kind)[:50]]})
+    return answer({"items": [_out(study) for study in project_of(request).studies.newest(kind)[:50]]})
 
 
 @router.post("", summary="Create a study", operation_id="start_study", **operation("train", StudyOut, 400, status=202))
@@ -76,13 +75,13 @@ def start(request: HttpRequest, slug: Slug, body: StudyIn) -> HttpResponse:
 @router.get(_PATH, summary="Get a study", operation_id="study", **operation("read", StudyOut))
 def read(request: HttpRequest, slug: Slug, kind: str, number: int) -> HttpResponse:
     """A study with its trials and its result."""
-    return answer(_out(object_of(request, _STUDIES, kind=kind, number=number)))
+    return answer(_out(object_of(request, Study, kind=kind, number=number)))
 
 
 @router.post(f"{_PATH}/cancel", summary="Cancel a study", operation_id="cancel_study", **operation("train", StudyOut))
 def cancel(request: HttpRequest, slug: Slug, kind: str, number: int) -> HttpResponse:
     """Cancels a study with its runs; its trials are kept. Idempotent."""
-    study = object_of(request, _STUDIES, kind=kind, number=number)
+    study = object_of(request, Study, kind=kind, number=number)
     services.cancel(study=study, user=caller(request).user)
     return answer(_out(study))
 
@@ -90,7 +89,7 @@ def cancel(request: HttpRequest, slug: Slug, kind: str, number: int) -> HttpResp
 @router.post(f"{_PATH}/resume", summary="Resume a study", operation_id="resume_study", **operation("train", StudyOut))
 def resume(request: HttpRequest, slug: Slug, kind: str, number: int) -> HttpResponse:
     """Continues a study that failed or was cancelled."""
-    study = object_of(request, _STUDIES, kind=kind, number=number)
+    study = object_of(request, Study, kind=kind, number=number)
     try:
         services.resume(study=study, user=caller(request).user)
     except Refused as refusal:

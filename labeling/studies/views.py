@@ -7,7 +7,7 @@ import yaml
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import Http404, HttpResponse, HttpResponsePermanentRedirect, QueryDict
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import HttpResponseClientRefresh
@@ -24,7 +24,6 @@ from slmstudio.workers.live_workers import no_worker_message
 
 PAGE_SIZE = 30
 _MAX_FILE = 64 * 1024
-_STUDIES = Study.objects.select_related("project", "dataset", "created_by")
 
 
 def _existing_kind(key: str) -> StudyKind[Any]:
@@ -39,7 +38,7 @@ def studies(request: SignedInRequest, slug: str) -> HttpResponse:
     """The studies of a project, newest first; ``?kind=``: of one kind."""
     project = project_for(request.user, slug, Action.READ)
     kind = kind_of(request.GET.get("kind", ""))
-    rows = Study.objects.newest(project, kind.key) if kind else Study.objects.newest(project).by_hand()
+    rows = project.studies.newest(kind.key) if kind else project.studies.newest().by_hand()
     page = Paginator(rows, PAGE_SIZE).get_page(request.GET.get("page"))
     for study in page:
         study.project = project
@@ -117,7 +116,7 @@ def _initial_values(sent: QueryDict, project: Project, kind: StudyKind[Any]) -> 
     defaults.
     """
     number = positive_int(sent.get("from"))
-    source = Study.objects.filter(project=project, kind=kind.key, number=number).first() if number else None
+    source = project.studies.filter(kind=kind.key, number=number).first() if number else None
     if source is not None:
         return {"name": source.name, **spec_of(source).model_dump()}
     try:
@@ -137,7 +136,9 @@ def _normal(value: Any) -> Any:
 @require_safe
 def study_page(request: SignedInRequest, slug: str, kind: str, number: int) -> HttpResponse:
     """A study: its progress, then the panel of its kind. Refreshed while it is live."""
-    project, study = object_for(request.user, slug, Action.READ, _STUDIES, kind=kind, number=number)
+    project = project_for(request.user, slug, Action.READ)
+    study = get_object_or_404(project.studies.newest(), kind=kind, number=number)
+    study.project = project
     if is_htmx(request) and not study.is_live:
         return HttpResponseClientRefresh()  # the head changes, too
     chosen, spec = known_kind(study), spec_of(study)

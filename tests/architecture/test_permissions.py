@@ -42,7 +42,7 @@ NEEDS: dict[str | tuple[str, str], Action] = {
     **dict.fromkeys(("endpoint", "endpoint_new", "endpoint_test", "endpoint_remove"), Action.RUN),
     "endpoint_holdout": Action.ADMINISTER,
     **dict.fromkeys(("label", "label_document", "label_state", "label_next", "label_save"), Action.LABEL),
-    **dict.fromkeys(("label_skip", "label_flag", "label_here", "label_release"), Action.LABEL),
+    **dict.fromkeys(("label_skip", "label_flag", "label_presence", "label_release"), Action.LABEL),
     **dict.fromkeys(("label_comments", "label_resolve", "label_history", "label_restore"), Action.LABEL),
     **dict.fromkeys(("dataset_twins", "dataset_absent", "dataset_diff", "export", "project_export"), Action.READ),
     "freeze_cancel": Action.CURATE,

@@ -39,9 +39,8 @@ EXCEPTIONS = {
         evaluation.audit.services: record
         evaluation.gates.policy.proposals: propose_from_contract
         evaluation.gates.policy.services: freeze_policy
-        labeling.annotation.assignment: assign
         labeling.annotation.locked_document: lock_document
-        labeling.annotation.queue: claim_first
+        labeling.annotation.queue: assign claim_first
         labeling.annotation.revisions: record_review write_revision
         labeling.imports.bulk_copy: import_rows
         serving.captures.services: withhold

@@ -89,30 +89,30 @@ def _fields(fields: dict[str, Any], **more: Any) -> str:
     return json.dumps({"type": "object", "properties": fields, **more})
 
 
-#: texts by what they are; each is at most as long as a draft may be, and schemas a third of it
+#: texts by what they are; each is at most a fifth as long as a draft may be
 TEXTS: dict[str, Callable[[], str]] = {
-    "rows of different names": lambda: _lines([{f"name_{number}": number} for number in range(20_000)]),
-    "one row of many names": lambda: _lines([{f"name_{number}": number for number in range(60_000)}]),
-    "rows of different texts": lambda: _lines([{"a": f"text {number}"} for number in range(60_000)]),
-    "rows of long texts": lambda: _lines([{"a": "1." * 400_000, "b": "2026-01-" * 50_000, "c": "a@" * 200_000}]),
-    "rows of nested maps": lambda: _lines([{"a": {str(n): {str(m): n for m in range(20)}}} for n in range(4_000)]),
-    "deep rows": lambda: _lines(['{"a":' * 60 + "1" + "}" * 60] * 4_000).replace('\\"', '"').replace('"{', "{"),
-    "a choice of many texts": lambda: _fields({"a": {"enum": [f"text {number}" for number in range(30_000)]}}),
-    "a union of many texts": lambda: _fields({"a": {"anyOf": [{"const": f"t{number}"} for number in range(6_000)]}}),
+    "rows of different names": lambda: _lines([{f"name_{number}": number} for number in range(4_000)]),
+    "one row of many names": lambda: _lines([{f"name_{number}": number for number in range(12_000)}]),
+    "rows of different texts": lambda: _lines([{"a": f"text {number}"} for number in range(12_000)]),
+    "rows of long texts": lambda: _lines([{"a": "1." * 80_000, "b": "2026-01-" * 10_000, "c": "a@" * 40_000}]),
+    "rows of nested maps": lambda: _lines([{"a": {str(n): {str(m): n for m in range(20)}}} for n in range(800)]),
+    "deep rows": lambda: _lines(['{"a":' * 60 + "1" + "}" * 60] * 800).replace('\\"', '"').replace('"{', "{"),
+    "a choice of many texts": lambda: _fields({"a": {"enum": [f"text {number}" for number in range(6_000)]}}),
+    "a union of many texts": lambda: _fields({"a": {"anyOf": [{"const": f"t{number}"} for number in range(3_800)]}}),
     "a union of many objects": lambda: _fields(
-        {"a": {"oneOf": [{"properties": {f"n{number}": {"type": "string"}}} for number in range(2_000)]}}
+        {"a": {"oneOf": [{"properties": {f"n{number}": {"type": "string"}}} for number in range(1_200)]}}
     ),
     "many missing references": lambda: _fields(
-        {f"a{number}": {"$ref": f"#/$defs/missing{number}"} for number in range(3_000)},
-        **{"$defs": {f"there{number}": {} for number in range(3_000)}},
+        {f"a{number}": {"$ref": f"#/$defs/missing{number}"} for number in range(1_800)},
+        **{"$defs": {f"there{number}": {} for number in range(1_800)}},
     ),
     "references to parts of one name": lambda: _fields(
-        {f"a{number}": {"$ref": f"#/x/{number}/part"} for number in range(5_000)},
-        x={str(number): {"part": {"type": "string"}} for number in range(5_000)},
+        {f"a{number}": {"$ref": f"#/x/{number}/part"} for number in range(3_000)},
+        x={str(number): {"part": {"type": "string"}} for number in range(3_000)},
     ),
-    "a chain of references": lambda: _chain(lambda inner: inner, 5_000),
-    "a chain of parts": lambda: _chain(lambda inner: {"allOf": [inner]}, 5_000),
-    "a chain of fields": lambda: _chain(lambda inner: {"type": "object", "properties": {"a": inner}}, 3_000),
+    "a chain of references": lambda: _chain(lambda inner: inner, 3_000),
+    "a chain of parts": lambda: _chain(lambda inner: {"allOf": [inner]}, 3_000),
+    "a chain of fields": lambda: _chain(lambda inner: {"type": "object", "properties": {"a": inner}}, 1_800),
     "parts that double": lambda: _chain(lambda inner: {"allOf": [inner, inner]}, 40),
     "alternatives that double": lambda: _chain(lambda inner: {"anyOf": [inner, inner]}, 40),
     "fields that double": lambda: _chain(
@@ -121,36 +121,36 @@ TEXTS: dict[str, Callable[[], str]] = {
     "objects of alternatives that double": lambda: _chain(
         lambda inner: {"anyOf": [{"type": "object", "properties": {name: inner}} for name in "ab"]}, 40
     ),
-    "misspelled keywords": lambda: _fields({f"a{number}": {f"unknown{number}": 1} for number in range(3_000)}),
+    "misspelled keywords": lambda: _fields({f"a{number}": {f"unknown{number}": 1} for number in range(1_800)}),
     "extended alternatives": lambda: json.dumps(
         {
             "definitions": {
-                "base": {"oneOf": [{"$ref": f"#/definitions/c{number}"} for number in range(1_500)]},
-                **{f"c{number}": {"allOf": [{"$ref": "#/definitions/base"}]} for number in range(1_500)},
+                "base": {"oneOf": [{"$ref": f"#/definitions/c{number}"} for number in range(800)]},
+                **{f"c{number}": {"allOf": [{"$ref": "#/definitions/base"}]} for number in range(800)},
             },
             "type": "object",
             "properties": {"a": {"$ref": "#/definitions/base"}},
         }
     ),
-    "a block of blanks": lambda: "```\n" + " " * 1_900_000,
-    "blocks": lambda: "```json\n" * 230_000,
-    "escaped quotes": lambda: '{"a": "' + '\\"' * 900_000,
-    "backslashes": lambda: '{"a": "' + "\\" * 1_900_000,
-    "open quotes": lambda: '{"a": ' * 300_000,
-    "brackets": lambda: "[" * 1_900_000,
-    "braces in lines": lambda: "{\n" * 900_000,
-    "commas": lambda: "," * 1_900_000,
-    "words": lambda: "word " * 380_000,
-    "short lines": lambda: "a\n" * 900_000,
-    "YAML": lambda: "invoice:\n  - total: 12.5\n    vendor: {name: Acme}\n" * 35_000,
-    "JSON5": lambda: "{a: 'b', // comment\n c: .5,}\n" * 60_000,
-    "repeated names": lambda: '{"a": {"title": "x"' + ', "title": "x"' * 130_000 + "}}",
-    "repeated values": lambda: '{"a": [' + '{"b": 1, "b": 1},' * 100_000 + "0]}",
-    "long numbers": lambda: '{"a": [' + ",".join(["9" * 3_000] * 600) + "]}",
+    "a block of blanks": lambda: "```\n" + " " * 380_000,
+    "blocks": lambda: "```json\n" * 46_000,
+    "escaped quotes": lambda: '{"a": "' + '\\"' * 180_000,
+    "backslashes": lambda: '{"a": "' + "\\" * 380_000,
+    "open quotes": lambda: '{"a": ' * 60_000,
+    "brackets": lambda: "[" * 380_000,
+    "braces in lines": lambda: "{\n" * 180_000,
+    "commas": lambda: "," * 380_000,
+    "words": lambda: "word " * 76_000,
+    "short lines": lambda: "a\n" * 180_000,
+    "YAML": lambda: "invoice:\n  - total: 12.5\n    vendor: {name: Acme}\n" * 7_000,
+    "JSON5": lambda: "{a: 'b', // comment\n c: .5,}\n" * 12_000,
+    "repeated names": lambda: '{"a": {"title": "x"' + ', "title": "x"' * 26_000 + "}}",
+    "repeated values": lambda: '{"a": [' + '{"b": 1, "b": 1},' * 20_000 + "0]}",
+    "long numbers": lambda: '{"a": [' + ",".join(["9" * 600] * 600) + "]}",
     "a huge exponent": lambda: '{"a": 1e99999999999999999999999}',
-    "class without an end": lambda: "class A" + "a" * 1_900_000,
-    "class with a bracket": lambda: "class A(" + "a" * 1_900_000,
-    "type without an end": lambda: "type A" + "<T>" * 600_000,
+    "class without an end": lambda: "class A" + "a" * 380_000,
+    "class with a bracket": lambda: "class A(" + "a" * 380_000,
+    "type without an end": lambda: "type A" + "<T>" * 120_000,
     "exponential generics": lambda: "type P<T>={a:T;b:T}; export type X=" + "P<" * 15 + "string" + ">" * 15,
-    "zod without an end": lambda: "z " * 900_000,
+    "zod without an end": lambda: "z " * 180_000,
 }

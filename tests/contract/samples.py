@@ -147,10 +147,3 @@ def schemas_with_two_values(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, 
     schema, values = draw(_pairs)
     gold = draw(values)
     return schema, gold, draw(values | st.just(gold))
-
-
-@st.composite
-def schemas_with_values(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A schema and a value that it accepts."""
-    schema, values = draw(_pairs)
-    return schema, draw(values)

@@ -13,7 +13,6 @@ from tests.contract.samples import (
     SEED_TARGET,
     json_values,
     object_schema,
-    schemas_with_values,
 )
 
 
@@ -44,23 +43,6 @@ def test_an_invalid_null_is_reported() -> None:
 def test_dependent_fields_are_not_filled_with_null() -> None:
     schema = object_schema({"a": {"type": ["string", "null"]}, "b": {}}, dependentRequired={"a": ["b"]})
     assert compile_schema(schema).canonical({}) == "{}"
-
-
-@given(schemas_with_values())
-def test_canonical_texts_are_valid_and_stable(pair: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    schema, value = pair
-    compiled = compile_schema(schema)
-    text = compiled.canonical(value)
-    again, problems = compiled.check(text)
-    assert problems == []
-    assert compiled.canonical(again) == text
-    assert compiled.canonical(dict(reversed(value.items()))) == text
-
-
-@given(schemas_with_values())
-def test_ordering_keeps_values(pair: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    schema, value = pair
-    assert compile_schema(schema).ordered(value) == value
 
 
 @given(json_values)

@@ -3,8 +3,8 @@
 from typing import Any
 
 from slmstudio.contract.schema.compiled import compile_schema, dumps
-from slmstudio.contract.scoring.classes import MAX_CLASSES
 from slmstudio.contract.scoring.scorer import DocumentScore, class_scores, score_document
+from slmstudio.contract.scoring.summary import MAX_CLASSES
 from tests.contract.samples import object_schema
 
 SCHEMA = compile_schema(

@@ -13,9 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labeling.form.tree import tree_of
-from slmstudio.contract.decoding.grammar import grammar, unsupported
-from slmstudio.contract.decoding.grounded_grammar import grammar_of
-from slmstudio.contract.decoding.grounding import GroundingPlan, build_plan
+from slmstudio.contract.decoding.grammar import grammar, output_bound, unsupported
+from slmstudio.contract.decoding.grounding import GroundingPlan, build_plan, grammar_of
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.compiled import CompiledSchema, SchemaError, compile_schema
 from slmstudio.contract.scoring.scorer import score_document
@@ -50,12 +49,14 @@ def check_meaning(compiled: CompiledSchema, value: Any) -> None:
     assert not problems, (problems, text)
     assert compiled.canonical(again) == text
     assert compiled.ordered(value) == value
+    bound = output_bound(compiled.schema)
+    assert bound is None or len(text) <= bound
 
     assert survives(tree_of(compiled), value)
 
     for raw in (text, dumps(value)):
         score = score_document(compiled, text="", gold=value, raw=raw)
-        assert score.exact, (raw, [one for one in score.fields if one.outcome not in ("correct", "both_absent")])
+        assert score.exact, (raw, [row for row in score.fields if row.outcome not in ("correct", "both_absent")])
         assert score.no_extra_keys
 
     assert accepts(grammar(compiled.schema), text), text

@@ -10,8 +10,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from slmstudio.contract.schema.compiled import compile_schema, dumps, loads
-from tests.contract.samples import object_schema
-from tests.contract.test_consistent_interpretation import check_meaning, turned
+from tests.contract.test_consistent_interpretation import check_meaning
 
 
 class Currency(Enum):
@@ -130,88 +129,3 @@ def test_pydantic_output_is_valid(model: type[BaseModel], values: dict[str, Any]
         assert compiled.validate(gold) == []
         check_meaning(compiled, gold)
         assert model.model_validate_json(compiled.canonical(gold)) == model.model_validate_json(dumps(gold))
-
-
-TEXT = {"type": "string"}
-DRAFT = "https://json-schema.org/draft/2020-12/schema"
-SHOP = object_schema({"kind": {"type": "string", "const": "shop"}, "name": {"type": "string"}},
-                     required=["kind", "name"], additionalProperties=False)  # fmt: skip
-PERSON = object_schema({"name": {"type": "string", "minLength": 1}, "kind": {"type": "string", "const": "person"}},
-                       required=["name", "kind"], additionalProperties=False)  # fmt: skip
-ZOD: list[tuple[dict[str, Any], Any]] = [
-    # z.object with z.discriminatedUnion, z.record, z.tuple, z.nullable, z.enum, z.int, z.looseObject
-    (
-        {
-            "$schema": DRAFT,
-            **object_schema(
-                {
-                    "who": {"oneOf": [SHOP, PERSON]},
-                    "rates": {
-                        "type": "object",
-                        "propertyNames": {"type": "string"},
-                        "additionalProperties": {"type": "number"},
-                    },
-                    "by": {
-                        "type": "object",
-                        "propertyNames": {"type": "string", "enum": ["de", "en"]},
-                        "additionalProperties": {"type": "string"},
-                    },
-                    "point": {"type": "array", "prefixItems": [{"type": "number"}, {"type": "string"}]},
-                    "note": {"anyOf": [{"type": "string"}, {"type": "null"}]},
-                    "count": {"type": "integer", "minimum": -9007199254740991, "maximum": 9007199254740991},
-                    "loose": object_schema({"a": {"type": "boolean"}}, required=["a"], additionalProperties={}),
-                    "both": {"allOf": [object_schema({"a": TEXT}), object_schema({"b": TEXT})]},
-                },
-                required=["who", "note"],
-                additionalProperties=False,
-            ),
-        },
-        {
-            "who": {"kind": "person", "name": "Ada"},
-            "rates": {"x": 1.5},
-            "by": {"en": "a", "de": "b"},
-            "point": [1, "x"],
-            "note": None,
-            "count": 7,
-            "loose": {"z": [1], "a": True, "y": None},
-            "both": {"b": "2", "a": "1"},
-        },
-    ),
-    # z.object with a getter that returns itself: the root is referred to
-    (
-        {
-            "$schema": DRAFT,
-            **object_schema(
-                {"name": {"type": "string"}, "parts": {"type": "array", "items": {"$ref": "#"}}},
-                required=["name", "parts"],
-                additionalProperties=False,
-            ),
-        },
-        {"parts": [{"parts": [], "name": "b"}], "name": "a"},
-    ),
-    # the older zod-to-json-schema: draft 7, a reference into properties for what comes twice
-    (
-        {
-            "$schema": "http://json-schema.org/draft-07/schema#",
-            **object_schema(
-                {
-                    "from": object_schema({"city": {"type": "string"}, "zip": {"type": ["string", "null"]}},
-                                          required=["city", "zip"], additionalProperties=False),
-                    "to": {"$ref": "#/properties/from"},
-                    "codes": {"type": "array", "items": {"type": "number"}, "minItems": 1, "maxItems": 1},
-                },
-                required=["from", "to"],
-                additionalProperties=False,
-            ),
-        },
-        {"to": {"zip": None, "city": "Ulm"}, "from": {"zip": "1", "city": "Bern"}, "codes": [3]},
-    ),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("schema", "value"), ZOD)
-def test_zod_values_are_valid(schema: dict[str, Any], value: Any) -> None:
-    compiled = compile_schema(schema)
-    for one in (value, turned(value)):
-        assert compiled.validate(one) == []
-        check_meaning(compiled, one)

@@ -7,8 +7,14 @@ import pytest
 from llguidance import LLMatcher, LLTokenizer
 
 from slmstudio.contract.decoding.grammar import limits
-from slmstudio.contract.decoding.grounded_grammar import grammar_of, is_accepted
-from slmstudio.contract.decoding.grounding import GroundingPlan, build_plan, collapse_spaces, split_chunks
+from slmstudio.contract.decoding.grounding import (
+    GroundingPlan,
+    build_plan,
+    collapse_spaces,
+    grammar_of,
+    is_accepted,
+    split_chunks,
+)
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.contract.values import evidence

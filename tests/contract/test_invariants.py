@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slmstudio.contract.rules import invariants
-from slmstudio.contract.rules.invariants import ExpressionError, check, declared, parse
-from slmstudio.contract.schema.compiled import Problem, SchemaError, compile_schema
+from slmstudio.contract.rules.expressions import ExpressionError, parse
+from slmstudio.contract.rules.invariants import check, declared
+from slmstudio.contract.schema.compiled import SchemaError, ValueProblem, compile_schema
 from tests.contract.samples import INVOICE_SCHEMA, anything, object_schema
 
 ROW = object_schema(
@@ -146,8 +147,8 @@ def test_a_violation_names_both_sides_at_its_field() -> None:
         "line_items": [{"name": "x", "amount": 4}],
     }
     assert check(compile_schema(INVOICE_SCHEMA), value) == [
-        Problem("total", "invariant", "must equal the sum of Amount in Line items (4); found 5"),
-        Problem("due", "invariant", "must not be before Issued (2026-02-01); found 2026-01-01"),
+        ValueProblem("total", "invariant", "must equal the sum of Amount in Line items (4); found 5"),
+        ValueProblem("due", "invariant", "must not be before Issued (2026-02-01); found 2026-01-01"),
     ]
 
 
@@ -170,7 +171,7 @@ def test_a_violation_names_both_sides_at_its_field() -> None:
 def test_a_message_has_the_titles_of_fields_and_no_program_text(rule: str, path: str, message: str) -> None:
     more = {"remark": {"type": "string", "title": "What else?"}}
     schema = object_schema({**PROPERTIES, **more}, **{"x-slm": {"invariants": [rule]}})
-    assert check(schema, VALUE) == [Problem(path, "invariant", message)]
+    assert check(schema, VALUE) == [ValueProblem(path, "invariant", message)]
 
 
 def test_today(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +198,7 @@ def test_rules_of_rows_have_their_own_messages() -> None:
     rules = {"x-slm": {"invariants": [{"rule": "qty * price == sum", "message": "the line does not add up"}]}}
     schema = object_schema({"rows": {"type": "array", "items": {**ROW, **rules}}})
     value = {"rows": [{"qty": 1, "price": 2, "sum": 2}, {"qty": 1, "price": 2, "sum": 3}, {"qty": 1, "price": 2}]}
-    assert check(schema, value) == [Problem("rows[1].sum", "invariant", "the line does not add up")]
+    assert check(schema, value) == [ValueProblem("rows[1].sum", "invariant", "the line does not add up")]
 
 
 def test_money_is_summed_exactly() -> None:

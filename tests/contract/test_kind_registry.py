@@ -7,8 +7,7 @@ from slmstudio.contract.schema import checks
 from slmstudio.contract.schema.checks import SchemaError
 from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema
 from slmstudio.contract.scoring.scorer import score_document
-from slmstudio.contract.values.kinds.kind import Kind
-from slmstudio.contract.values.kinds.registry import KINDS, kinds_for
+from slmstudio.contract.values.kinds.registry import KINDS, Kind, kinds_for
 
 PHONE = Kind("phone", frozenset({"string"}), lambda text, field: "".join(filter(str.isdigit, text)), one_line=True)
 

@@ -52,7 +52,7 @@ def test_cord_tree_edit_distance() -> None:
     assert cord([(gold, {**gold, "total": "9"})])["tree"] == pytest.approx(1 - 1 / 10)
     assert cord([(gold, {"menu": gold["menu"]})])["tree"] == pytest.approx(1 - 2 / 10)
     assert cord([(gold, gold), (gold, None)])["tree"] == 0.5
-    assert cord([(gold, None)], most_work=1)["tree"] is None
+    assert cord([(gold, None)], max_work=1)["tree"] is None
     assert cord([])["tree"] is None
 
 

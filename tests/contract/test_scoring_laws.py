@@ -29,7 +29,7 @@ def _scores(run: Run, raws: list[str | None] | None = None) -> list[DocumentScor
 
 
 @given(schemas_with_two_values())
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 def test_outcomes_match_their_values(run: Run) -> None:
     for score in _scores(run):
         for field in score.fields:
@@ -50,7 +50,7 @@ def test_outcomes_match_their_values(run: Run) -> None:
 
 
 @given(schemas_with_two_values())
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 def test_sums_are_the_sums_of_their_parts(run: Run) -> None:
     scores = _scores(run)
     figures = summarize(scores)
@@ -77,7 +77,7 @@ def test_sums_are_the_sums_of_their_parts(run: Run) -> None:
 
 @pytest.mark.slow
 @given(schemas_with_two_values(), st.integers(1, 4))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 def test_an_invalid_output_improves_no_metric(run: Run, count: int) -> None:
     raws: list[str | None] = [dumps(run[2]), dumps(run[1])]
     few, many = summarize(_scores(run, raws)), summarize(_scores(run, [*raws, *[None] * count]))
@@ -90,7 +90,7 @@ def test_an_invalid_output_improves_no_metric(run: Run, count: int) -> None:
 
 
 @given(schemas_with_two_values())
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 def test_json_layout_is_ignored(run: Run) -> None:
     output = run[2]
     turned = dict(reversed(output.items()))

@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from slmstudio.contract.schema.compiled import compile_schema, dumps, loads
 from slmstudio.contract.scoring.scorer import (
@@ -24,7 +24,7 @@ from tests.contract.samples import (
     SEED_TEXT,
     anything,
     object_schema,
-    schemas_with_values,
+    schemas_with_two_values,
 )
 
 SEED = compile_schema(SEED_SCHEMA)
@@ -188,27 +188,13 @@ def test_extra_names_count_at_any_depth() -> None:
     assert list(figures["per_field"]) == ["rows[].name"]
 
 
-MONEY = compile_schema(object_schema({"total": {"type": "string", "x-slm": {"kind": "money"}}}))
-
-
-@pytest.mark.parametrize(
-    ("gold", "output", "error"),
-    [
-        ("EUR 100.00", "USD 100.00", "currency"),
-        ("€100.00", "$100.00", "currency"),
-        ("EUR 100.00", "100 EUR", ""),
-        ("EUR 100.00", "100.00", ""),
-        ("100.00", "USD 100.00", ""),
-    ],
-)
-def test_amounts_in_different_currencies_differ(gold: str, output: str, error: str) -> None:
-    score = score_document(MONEY, text=f"Total {gold}", gold={"total": gold}, raw=dumps({"total": output}))
-    assert (score.fields[0].error, score.exact) == (error, not error)
-
-
 @pytest.mark.parametrize(
     ("currency", "gold", "output", "same"),
     [
+        ("", "EUR 100.00", "USD 100.00", False),
+        ("", "€100.00", "$100.00", False),
+        ("", "EUR 100.00", "100 EUR", True),
+        ("", "100.00", "USD 100.00", True),
         ("", "$100.00 USD", "$100.00 CAD", False),
         ("", "USD$100", "CAD$100", False),
         ("", "USD$100", "$100.00 USD", True),
@@ -298,18 +284,10 @@ def test_missing_required_names_and_broken_invariants() -> None:
     assert score_document(compiled, text="", gold=gold, raw=dumps(gold)).invariants_hold is True
 
 
-@given(schemas_with_values())
-def test_gold_against_itself_is_all_correct(pair: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    schema, value = pair
-    compiled = compile_schema(schema)
-    score = score_document(compiled, text="", gold=value, raw=compiled.canonical(value))
-    assert score.exact
-    assert {field.outcome for field in score.fields} <= {Outcome.CORRECT, Outcome.BOTH_ABSENT}
-
-
-@given(schemas_with_values(), anything)
-def test_any_output_gets_a_score_that_survives_storage(pair: tuple[dict[str, Any], dict[str, Any]], value: Any) -> None:
-    schema, gold = pair
+@given(schemas_with_two_values(), anything)
+@settings(deadline=None, max_examples=40)
+def test_any_output_gets_a_score_that_survives_storage(run: tuple[dict[str, Any], Any, Any], value: Any) -> None:
+    schema, gold, _ = run
     compiled = compile_schema(schema)
     raw = str(value)
     for output in (raw, dumps(dict.fromkeys(gold, raw))) if raw.isprintable() else (raw,):

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slmstudio.contract.schema.compiled import compile_schema, dumps
-from slmstudio.contract.scoring import alignment
-from slmstudio.contract.scoring.alignment import align_rows
+from slmstudio.contract.scoring import pairing
+from slmstudio.contract.scoring.pairing import align_rows
 from slmstudio.contract.scoring.scorer import FieldOutcome, Outcome, score_document
 from tests.contract.samples import object_schema
 
@@ -113,7 +113,7 @@ def test_a_missing_row_in_a_long_list_is_one_error() -> None:
 
 @given(st.lists(_cells, max_size=8), st.lists(_cells, max_size=8))
 def test_alignment_beyond_the_limit(gold: list[Any], output: list[Any]) -> None:
-    with patch.object(alignment, "MAX_CELLS", 6):
+    with patch.object(pairing, "MAX_CELLS", 6):
         pairs = align_rows(gold, output, ordered=False)
     assert [left for left, _ in pairs if left is not None] == list(range(len(gold)))
     assert sorted(right for _, right in pairs if right is not None) == list(range(len(output)))

@@ -1,4 +1,4 @@
-"""Scoring ten thousand documents of twelve flat fields takes seconds, not minutes."""
+"""Scoring thousands of documents of twelve flat fields takes seconds, not minutes."""
 
 import random
 import time
@@ -16,14 +16,14 @@ DAYS = ["issued", "due"]
 
 
 @pytest.mark.slow
-def test_ten_thousand_documents() -> None:
+def test_two_thousand_documents() -> None:
     properties = {name: {"type": "string"} for name in NAMES}
     properties |= {name: {"type": "number", "multipleOf": 0.01} for name in AMOUNTS}  # type: ignore[dict-item]
     properties |= {name: {"type": "string", "format": "date"} for name in DAYS}
     compiled = compile_schema(object_schema(properties, required=list(properties), additionalProperties=False))
     source = random.Random(17)
     documents = []
-    for _ in range(10_000):
+    for _ in range(2_000):
         gold: dict[str, object] = {name: f"word {source.randrange(10**6)}" for name in NAMES}
         gold |= {name: Decimal(source.randrange(10**6)) / 100 for name in AMOUNTS}
         gold |= {name: f"2026-{source.randrange(1, 13):02}-{source.randrange(1, 28):02}" for name in DAYS}
@@ -36,9 +36,9 @@ def test_ten_thousand_documents() -> None:
         start = time.process_time()
         figures = summarize([score_document(compiled, text=text, gold=gold, raw=raw) for text, gold, raw in documents])
         seconds = min(seconds, time.process_time() - start)
-        assert figures["documents"] == 10_000
+        assert figures["documents"] == 2_000
         assert 0.9 < figures["field_exact"]["rate"] < 1
-        if seconds < 6:
+        if seconds < 1.2:
             break
-    # Measured: 1.5 s on one core (docs/evaluation.md); the rest is slack for slower and shared ones.
-    assert seconds < 6
+    # Measured: 1.5 s for 10,000 documents on one core (docs/evaluation.md); slack for slower and shared ones.
+    assert seconds < 1.2

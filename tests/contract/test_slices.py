@@ -7,7 +7,7 @@ import pytest
 
 from slmstudio.contract.schema.compiled import compile_schema, dumps
 from slmstudio.contract.scoring.scorer import DocumentScore, metadata_slices, score_document, slices, summarize
-from slmstudio.contract.scoring.slice_scores import MAX_KEYS, MAX_VALUES, OTHER
+from slmstudio.contract.scoring.summary import MAX_KEYS, MAX_VALUES, OTHER
 from tests.contract.samples import object_schema
 
 SCHEMA = compile_schema(object_schema({"a": {"type": "string"}, "b": {"type": ["string", "null"]}}))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from slmstudio.contract.schema.compiled import compile_schema, dumps
-from slmstudio.contract.scoring.scorer import DocumentScore, confusion, score_document, summarize, wilson
+from slmstudio.contract.scoring.scorer import DocumentScore, class_scores, score_document, summarize, wilson
 from slmstudio.contract.scoring.summary import anls
 from tests.contract.samples import object_schema
 
@@ -90,7 +90,7 @@ def test_figures_are_json() -> None:
 
 
 def test_classes() -> None:
-    table = confusion(SCORES, "route")
+    table = class_scores(SCHEMA, SCORES)["route"]
     assert table["matrix"] == {"a": {"a": 1, "b": 1}, "b": {"": 2, "b": 1}}
     assert table["classes"]["a"] == {"precision": 1.0, "recall": 0.5, "f1": 2 / 3, "n": 2}
     # of the two that say nothing one is an invalid output, which owes its class

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from slmstudio.contract.schema.compiled import Problem, compile_schema
+from slmstudio.contract.decoding.grammar import grammar, unsupported
+from slmstudio.contract.schema.compiled import ValueProblem, compile_schema
 from tests.contract.samples import INVOICE_SCHEMA, SEED_GOLD, SEED_SCHEMA, object_schema, one
+from tests.contract.test_grammar import accepts
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,7 @@ from tests.contract.samples import INVOICE_SCHEMA, SEED_GOLD, SEED_SCHEMA, objec
     ],
 )
 def test_sentences(schema: Any, value: Any, rule: str, message: str) -> None:
-    assert one(schema).validate({"a": value}) == [Problem("a", rule, message)]
+    assert one(schema).validate({"a": value}) == [ValueProblem("a", rule, message)]
 
 
 def test_long_values_are_shortened_in_messages() -> None:
@@ -53,8 +55,8 @@ def test_long_values_are_shortened_in_messages() -> None:
 def test_missing_and_unknown_fields_are_reported_at_their_own_path() -> None:
     value = {"number": "1", "line_items": [{"name": "x"}], "total": 1, "totl": 2}
     assert compile_schema(INVOICE_SCHEMA).validate(value) == [
-        Problem("line_items[0].amount", "required", "is required"),
-        Problem("totl", "additionalProperties", "is not a field of this schema"),
+        ValueProblem("line_items[0].amount", "required", "is required"),
+        ValueProblem("totl", "additionalProperties", "is not a field of this schema"),
     ]
 
 
@@ -121,9 +123,13 @@ def test_a_dependent_field_is_named() -> None:
         ("time", "23:59:60Z", "8:30"),
         ("time", "08:30:00.123456789012+02:00", "24:00:00Z"),
         ("date-time", "2026-01-14T08:30:00Z", "2026-01-14"),
+        ("date-time", "2026-01-14 08:30:00", "2026-01-14T25:00:00"),
+        ("date-time", "2026-01-14T08:30:00+02:00", "2026-01-14T08:30:00+25:00"),
         ("date-time", "2026-01-14t08:30:00-05:00", "2026-02-30T00:00:00Z"),
         ("duration", "P1Y2M3DT4H5M6S", "P"),
         ("duration", "P2W", "P1DT"),
+        ("duration", "PT1.5S", "PT1.5H"),
+        ("duration", "-P1D", "P1.5D"),
         ("email", "a.b+c@d-e.co.uk", "a..b@c.de"),
         ("email", "x@y.zz", "x@y"),
         ("hostname", "a-b.example", "-a.example"),
@@ -139,3 +145,5 @@ def test_formats_are_checked(name: str, right: str, wrong: str) -> None:
     assert compiled.validate({"a": right}) == []
     assert [problem.rule for problem in compiled.validate({"a": wrong})] == ["format"]
     assert compiled.validate({"a": right + "\n"}) != []
+    assert accepts(grammar(compiled.schema), f'{{"a":"{right}"}}')
+    assert unsupported(compiled.schema) == []

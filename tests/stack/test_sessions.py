@@ -67,7 +67,7 @@ def test_polling_does_not_extend_the_session(client: Client, headers: dict[str, 
 def test_an_open_tab_does_not_extend_the_session(client: Client, desk: Desk) -> None:
     idle_for(client, 3600)
     document = desk.document()
-    here = f"/p/desk/label/{document.pk}/here/"
+    here = f"/p/desk/label/{document.pk}/presence/"
     assert client.post(here, {"tab": "t"}, content_type="application/json").status_code == 200
     assert seconds_left(client) < settings.SESSION_COOKIE_AGE - 3500
     skip = f"/p/desk/label/{document.pk}/skip/"

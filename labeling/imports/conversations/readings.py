@@ -13,7 +13,7 @@ from slmstudio.contract.json_text import JsonError, dumps, loads
 from slmstudio.contract.output_json import extract_json, strip_reasoning
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.sources.detection import draft_from_values, draft_schema
-from slmstudio.contract.sources.drafts import Draft, SourceError
+from slmstudio.contract.sources.examples import Draft, SourceError
 
 #: fewer different prompts can be alike by chance
 MIN_PROMPTS: Final = 3

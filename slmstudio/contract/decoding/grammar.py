@@ -98,11 +98,11 @@ class _Pruned:
         self._defs = {name: self._leaves(place) for name, place in schema["$defs"].items()}
         start = {key: self._leaves(value) for key, value in schema.items() if key != "$defs"}
         while True:  # an object is satisfiable once all its required fields are
-            found = {name: name in self._lasting or self._possible(place) for name, place in self._defs.items()}
-            found = {name: True for name, possible in found.items() if possible}
-            if found == self._lasting:
+            lasting = {name: name in self._lasting or self._possible(place) for name, place in self._defs.items()}
+            lasting = {name: True for name, possible in lasting.items() if possible}
+            if lasting == self._lasting:
                 break
-            self._lasting = found
+            self._lasting = lasting
         self.schema = {
             **(self._cut(start) or {}),
             "$defs": {name: self._cut(place) for name, place in self._defs.items() if name in self._lasting},
@@ -138,10 +138,10 @@ class _Pruned:
         if place.get("type") == "object":
             return all(self._possible(place["properties"][name]) for name in place.get("required", ()))
         if place.get("type") == "array":
-            return self._most(place) is None or self._most(place) >= place.get("minItems", 0)
+            return self._max_items(place) is None or self._max_items(place) >= place.get("minItems", 0)
         return True
 
-    def _most(self, place: Place) -> Any:
+    def _max_items(self, place: Place) -> Any:
         """The maximum number of entries of a list; None if it is unbounded."""
         prefix = place.get("prefixItems", [])
         known = next((number for number, inner in enumerate(prefix) if not self._possible(inner)), None)
@@ -166,11 +166,11 @@ class _Pruned:
             kept["additionalProperties"] = self._cut(place["additionalProperties"])
             kept = self._by_pattern(kept)
         elif place.get("type") == "array":
-            most = self._most(place)
-            if most is not None:
-                kept["maxItems"] = most
+            max_items = self._max_items(place)
+            if max_items is not None:
+                kept["maxItems"] = max_items
             if "prefixItems" in place:
-                kept["prefixItems"] = [self._cut(inner) for inner in place["prefixItems"][:most]]
+                kept["prefixItems"] = [self._cut(inner) for inner in place["prefixItems"][:max_items]]
             kept["items"] = self._cut(place["items"])
         return kept
 
@@ -190,9 +190,12 @@ class _Pruned:
 
 
 def _without_patterns(place: Place) -> Place:
-    """An object in which any field may have any of the values allowed for some field."""
-    patterns = place.get("patternProperties", {})
-    others = [one for one in (*patterns.values(), place.get("additionalProperties", False)) if one is not False]
+    """A place; of an object with patterns, one in which any field may have any of the values allowed for some field."""
+    patterns = place.get("patternProperties")
+    if patterns is None:
+        return place
+    values = (*patterns.values(), place.get("additionalProperties", False))
+    others = [schema for schema in values if schema is not False]
     kept = {key: value for key, value in place.items() if key != "patternProperties"}
     return {**kept, "additionalProperties": {} if {} in others else {"anyOf": others} if others else False}
 
@@ -215,8 +218,7 @@ def _simplified(decoder: Decoder) -> _Pruned:
     if pruned.complaint and any("patternProperties" in place for place in defs.values()):
         # llguidance intersects a field with the schema of its name's pattern, and fails if that gets too complex.
         pruned.notes[_PATTERN_PROPERTIES] = None
-        simpler = {name: _without_patterns(one) if "patternProperties" in one else one for name, one in defs.items()}
-        pruned.schema["$defs"] = simpler
+        pruned.schema["$defs"] = {name: _without_patterns(place) for name, place in defs.items()}
         pruned.grammar, pruned.complaint = _compiled(pruned.schema)
     return pruned
 
@@ -245,7 +247,7 @@ def decoder_schema(schema: dict[str, Any]) -> dict[str, Any]:
 def exceeds_optional_limit(schema: dict[str, Any]) -> bool:
     """Whether an object of a schema has more optional fields than a matcher supports without ``limits``."""
     objects = (place for place in decoder_schema(schema)["$defs"].values() if place["type"] == "object")
-    return any(len(one["properties"]) - len(one.get("required", ())) > MAX_OPTIONAL for one in objects)
+    return any(len(place["properties"]) - len(place.get("required", ())) > MAX_OPTIONAL for place in objects)
 
 
 def grammar(schema: dict[str, Any]) -> str:
@@ -263,11 +265,11 @@ def _places(schema: Any, path: str = "") -> list[tuple[str, dict[str, Any]]]:
     """Every subschema with a name that a person recognizes."""
     if not isinstance(schema, dict):
         return []
-    found = [(path, schema)]
+    places = [(path, schema)]
     for steps, inner in subschemas(schema):
         named = steps[0] in ("properties", "$defs", "definitions")
-        found += _places(inner, f"{path}.{steps[1]}".lstrip(".") if named else path)
-    return found
+        places += _places(inner, f"{path}.{steps[1]}".lstrip(".") if named else path)
+    return places
 
 
 def unsupported(schema: dict[str, Any]) -> list[str]:
@@ -315,15 +317,15 @@ def _bound(root: dict[str, Any], schema: Any, depth: int = 0) -> int | None:
     if "enum" in resolved:
         return max(4 if nullable else 0, *(len(dumps(value)) for value in resolved["enum"]), 0)
     if forms := branches(root, resolved):
-        return _most([4, *(_bound(root, form, depth + 1) for form in forms)])
+        return _largest([4, *(_bound(root, form, depth + 1) for form in forms)])
     types = types_of(resolved)
     if not types:
         return None
     bounds = [_typed_bound(root, resolved, type_, depth) for type_ in types]
-    return _most([*bounds, 4] if nullable else bounds)
+    return _largest([*bounds, 4] if nullable else bounds)
 
 
-def _most(bounds: list[int | None]) -> int | None:
+def _largest(bounds: list[int | None]) -> int | None:
     known = [bound for bound in bounds if bound is not None]
     return max(known) if known and len(known) == len(bounds) else None
 
@@ -342,19 +344,19 @@ def _typed_bound(root: dict[str, Any], schema: dict[str, Any], type_: str, depth
         case "number":
             return _NUMBER_CHARACTERS
         case "string":
-            longest = schema.get("maxLength", _FORMAT_CHARACTERS.get(schema.get("format", "")))
-            return None if longest is None else 6 * int(longest) + 2
+            max_length = schema.get("maxLength", _FORMAT_CHARACTERS.get(schema.get("format", "")))
+            return None if max_length is None else 6 * int(max_length) + 2
         case "array":
             return _array_bound(root, schema, depth)
     return _object_bound(root, schema, depth)
 
 
 def _array_bound(root: dict[str, Any], schema: dict[str, Any], depth: int) -> int | None:
-    most = schema.get("maxItems")
-    if most is None or "items" not in schema or "prefixItems" in schema:
+    max_items = schema.get("maxItems")
+    if max_items is None or "items" not in schema or "prefixItems" in schema:
         return None
     item = _bound(root, schema["items"], depth + 1)
-    return None if item is None else 2 + max(0, int(most) * (item + 1) - 1)
+    return None if item is None else 2 + max(0, int(max_items) * (item + 1) - 1)
 
 
 def _object_bound(root: dict[str, Any], schema: dict[str, Any], depth: int) -> int | None:

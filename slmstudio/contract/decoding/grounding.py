@@ -15,11 +15,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from slmstudio.contract.decoding.grammar import decoder_schema
+from slmstudio.contract.decoding.grammar import decoder_schema, limits
 from slmstudio.contract.decoding.schema import OPTIONS, Place
+from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.schema.structure import Field, join, split
 from slmstudio.contract.values.kinds.registry import KINDS
@@ -83,7 +85,7 @@ def amounts(text: str) -> list[str]:
 
 def candidates(compiled: CompiledSchema) -> list[Field]:
     """The free-text fields that a schema declares as copied from the document."""
-    return [one for one in compiled.fields if one.evidence in ("expected", "required") and one.type == "string"]
+    return [leaf for leaf in compiled.fields if leaf.evidence in ("expected", "required") and leaf.type == "string"]
 
 
 # -- what gold allows -----------------------------------------------------------------------------------------------
@@ -96,26 +98,26 @@ def build_plan(compiled: CompiledSchema, rows: Iterable[tuple[str, Any]]) -> Gro
     """
     simple = SimplifiedSchema(compiled)
     wanted = candidates(compiled)
-    reached = dict(simple.texts(simple.root, "", {one.pattern for one in wanted}))
+    reached = dict(simple.texts(simple.root, "", {leaf.pattern for leaf in wanted}))
     ground = GroundingPlan()
-    seen = {one.pattern: _GoldStatistics() for one in wanted}
+    seen = {leaf.pattern: _GoldStatistics() for leaf in wanted}
     for text, gold in islice(rows, MAX_PLAN_DOCUMENTS):
         document = _Text(text)
-        for one in wanted:
-            for value in _values(gold, split(one.pattern)):
+        for leaf in wanted:
+            for value in _values(gold, split(leaf.pattern)):
                 if isinstance(value, str) and value.strip():
-                    seen[one.pattern].note(document, value, as_written=one.evidence != "required")
-    for one in wanted:
-        why = reached.get(one.pattern, "it is in a part of the schema with several alternatives")
-        if why and one.format:  # the decoder has a pattern for it
+                    seen[leaf.pattern].note(document, value, as_written=leaf.evidence != "required")
+    for leaf in wanted:
+        why = reached.get(leaf.pattern, "it is in a part of the schema with several alternatives")
+        if why and leaf.format:  # the decoder has a pattern for it
             why = "the schema sets its format"
-        joins, known, doubt = seen[one.pattern].verdict(one)
+        joins, known, doubt = seen[leaf.pattern].verdict(leaf)
         if why or doubt:
-            ground.left[one.pattern] = why or doubt
+            ground.left[leaf.pattern] = why or doubt
         else:
-            ground.held[one.pattern] = joins
+            ground.held[leaf.pattern] = joins
             if known:
-                ground.known[one.pattern] = known
+                ground.known[leaf.pattern] = known
     return ground
 
 
@@ -158,13 +160,13 @@ class _Text:
                 piece = value[start:end]
                 if " " not in piece or piece != piece.strip() or not self.holds(piece):
                     continue
-                for one in [""] if end == len(value) else SEPARATORS:
-                    after = end + len(one)
-                    if not value.startswith(one, end) or (one and after >= len(value)):
+                for separator in [""] if end == len(value) else SEPARATORS:
+                    after = end + len(separator)
+                    if not value.startswith(separator, end) or (separator and after >= len(value)):
                         continue
-                    found = [*best[start], one] if one else best[start]
-                    if len(found) < MAX_SPANS and len(found) < len(best.get(after, [*found, ""])):
-                        best[after] = found
+                    separators = [*best[start], separator] if separator else best[start]
+                    if len(separators) < MAX_SPANS and len(separators) < len(best.get(after, [*separators, ""])):
+                        best[after] = separators
         return best.get(len(value))
 
 
@@ -195,13 +197,13 @@ class _GoldStatistics:
         else:
             self.elsewhere[value] += 1
 
-    def verdict(self, one: Field) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+    def verdict(self, leaf: Field) -> tuple[tuple[str, ...], tuple[str, ...], str]:
         """The separators it may use and its known values, or why it is not grounded."""
         count = self.values.total()
         if not count:
-            plain = one.evidence == "required" and not KINDS[one.kind].by_meaning
+            plain = leaf.evidence == "required" and not KINDS[leaf.kind].by_meaning
             return (), (), "" if plain else "no training document has a value for it"
-        known = () if one.evidence == "required" else self._known()
+        known = () if leaf.evidence == "required" else self._known()
         if self.whole >= MIN_COPIED_SHARE * count:
             return (), known, ""
         there = self.whole + self.pieces
@@ -228,7 +230,7 @@ def _values(value: Any, steps: tuple[str | int | None, ...]) -> Iterator[Any]:
 
 def is_at_or_below(pattern: str, wanted: Iterable[str]) -> bool:
     """Whether a wanted pattern is this one or below it."""
-    return any(one == pattern or one.startswith((f"{pattern}.", f"{pattern}[")) for one in wanted)
+    return any(other == pattern or other.startswith((f"{pattern}.", f"{pattern}[")) for other in wanted)
 
 
 class SimplifiedSchema:
@@ -299,3 +301,147 @@ def is_object(solid: dict[str, Any]) -> bool:
 
 def is_array(solid: dict[str, Any]) -> bool:
     return solid.get("type") == "array" and "prefixItems" not in solid and solid["items"] is not False
+
+
+# -- the grammar of a document, in llguidance's Lark -------------------------------------------------------------------
+
+#: maxLength up to which the length of a grounded field is enforced in the grammar; longer ones are checked afterwards
+_MAX_COUNTED_LENGTH = 1000
+
+#: one character of a text as written in JSON
+_LETTER = r"""(\\u[a-fA-F0-9]{4}|\\[^u]|[^\\])"""
+#: any field name, as a terminal of llguidance's Lark
+_NAME = r"""/"(\\(["\\\/bfnrt]|u[a-fA-F0-9]{4})|[^"\\\x00-\x1f\x7f])*"/"""
+
+
+def grammar_of(compiled: CompiledSchema, ground: GroundingPlan, text: str) -> str:
+    """The grammar of one document in llguidance's Lark: compact JSON in schema order, grounded fields from ``text``.
+
+    Without grounded fields it is the grammar of the schema, in a form that llama.cpp supports, too.
+    """
+    return _Writer(SimplifiedSchema(compiled), ground, text).grammar()
+
+
+@lru_cache(maxsize=1)
+def _bytes() -> Any:
+    from llguidance import LLTokenizer
+
+    return LLTokenizer("byte")
+
+
+def is_accepted(made: str, text: str) -> bool:
+    """Whether a text matches a Lark grammar, or is a prefix of a match."""
+    from llguidance import LLMatcher
+
+    matcher = LLMatcher(_bytes(), LLMatcher.grammar_from_lark(made), log_level=0, limits=limits())
+    tokens = list(text.encode())
+    return not matcher.is_error() and int(matcher.validate_tokens(tokens)) == len(tokens)
+
+
+class _Writer:
+    """Writes rules for the path to each grounded field; the rest is left to llguidance's own JSON Schema."""
+
+    def __init__(self, simple: SimplifiedSchema, ground: GroundingPlan, text: str) -> None:
+        self._simple = simple
+        self._text = collapse_spaces(text)
+        self._chunks = split_chunks(self._text)
+        # Nothing can be copied from an empty document; required fields could then not be written at all.
+        self._held = ground.held if self._text else {}
+        self._known = ground.known
+        self._rules: list[str] = []
+
+    def grammar(self) -> str:
+        start = self._value(self._simple.root, "") if self._held else self._json(self._simple.root)
+        if self._held:
+            pieces = [dumps(chunk)[1:-1] for chunk in self._chunks]
+            self._rules.append(f"TEXT: %regex {dumps({'substring_chunks': pieces})}")
+            alone = "".join(f" | {dumps(amount)}" for amount in amounts(self._text))
+            self._rules.append(f"ONE: (TEXT & /(?s:[^ ](.*[^ ])?)/){alone}")
+            self._rules.append("WORDS: TEXT & /(?s:[^ ]+ .*[^ ])/")
+        return "\n".join(["%llguidance {}", f"start: {start}", *self._rules, ""])
+
+    def _rule(self, body: str, *, terminal: bool = False) -> str:
+        name = f"{'T' if terminal else 'r'}{len(self._rules)}"
+        self._rules.append(f"{name}: {body}")
+        return name
+
+    def _value(self, place: Place, pattern: str) -> str:
+        """The name of the rule of a value."""
+        solid, nullable = self._simple.solid(place)
+        body = None
+        if pattern in self._held:
+            body = self._copied(solid, self._held[pattern], self._known.get(pattern, ()))
+        elif is_at_or_below(pattern, self._held) or not pattern:
+            body = self._object(solid, pattern) if is_object(solid) else None
+            body = self._array(solid, pattern) if is_array(solid) else body
+        if body is None:
+            return self._json(place)
+        return self._rule(f'{body} | "null"' if nullable else body)
+
+    def _json(self, place: Place) -> str:
+        return self._rule(f"%json {dumps(self._simple.json(place))}")
+
+    def _copied(self, schema: dict[str, Any], joins: tuple[str, ...], known: tuple[str, ...]) -> str | None:
+        """The terminal of a text from the document, with its quotes; None if it has no span of that length."""
+        min_length, max_length = int(schema.get("minLength", 0)), schema.get("maxLength")
+        body = "ONE"
+        if max_length is not None and int(max_length) <= _MAX_COUNTED_LENGTH and not joins:
+            if not self._has_stretch(max(1, min_length), int(max_length)):
+                return None if min_length else self._rule(r'"\"\""', terminal=True)
+            body = f"(ONE & /{_LETTER}{{{max(1, min_length)},{int(max_length)}}}/)"
+        elif joins:
+            between = " | ".join(dumps(separator) for separator in joins)
+            body = f"(ONE | WORDS (({between}) WORDS){{1,{MAX_SPANS - 1}}})"
+        upper = max(map(len, known), default=0) if max_length is None else int(max_length)
+        if fitting := [value for value in known if min_length <= len(value) <= upper]:
+            body = f"({body} | {' | '.join(dumps(dumps(value)[1:-1]) for value in fitting)})"
+        if min_length == 0:
+            body = f"({body})?"
+        return self._rule(rf'"\"" {body} "\""', terminal=True)
+
+    def _has_stretch(self, min_length: int, max_length: int) -> bool:
+        """Whether the document has a span of that many characters."""
+        sizes = [0 if chunk == " " else len(chunk) for chunk in self._chunks]
+        for start, size in enumerate(sizes):
+            total = 0
+            for end in range(start, len(sizes)) if size else ():
+                total += sizes[end] or 1
+                if total > max_length:
+                    break
+                if sizes[end] and total >= min_length:
+                    return True
+        return False
+
+    def _object(self, schema: dict[str, Any], pattern: str) -> str:
+        """Fields in schema order; optional ones may be left out, with their comma."""
+        required = set(schema.get("required", ()))
+        members = [
+            (f"{dumps(f'{dumps(name)}:')} {self._value(inner, join(pattern, name))}", name in required)
+            for name, inner in schema["properties"].items()
+            if inner is not False
+        ]
+        if schema["additionalProperties"] is not False:
+            other = self._rule(f'{self._other_name(schema)} ":" {self._json(schema["additionalProperties"])}')
+            members.append((self._rule(f'{other} ("," {other})*'), False))
+        rest, first, empty = "", "", True
+        for body, needed in reversed(members):
+            here = f"{body} {rest}".strip()
+            first, empty = (here, False) if needed else (f"{here} | {first}" if first else here, empty)
+            first = self._rule(first)
+            comma = f'"," {body}'
+            rest = self._rule(f"{comma if needed else f'({comma})?'} {rest}".strip())
+        return f'"{{" {first}{"?" if empty else ""} "}}"'
+
+    def _other_name(self, schema: dict[str, Any]) -> str:
+        """The terminal of a field name, with its quotes, other than the declared ones."""
+        known = " | ".join(dumps(dumps(name)) for name in schema["properties"])
+        return self._rule(f"{_NAME} & ~({known})", terminal=True)
+
+    def _array(self, schema: dict[str, Any], pattern: str) -> str:
+        min_items, max_items = int(schema.get("minItems", 0)), schema.get("maxItems")
+        if max_items is not None and int(max_items) == 0:
+            return '"[]"'
+        item = self._value(schema["items"], f"{pattern}[]")
+        more = f"{{{max(0, min_items - 1)},{'' if max_items is None else int(max_items) - 1}}}"
+        some = item if max_items is not None and int(max_items) == 1 else f'{item} ("," {item}){more}'
+        return f'"[" ({some}){"?" if min_items == 0 else ""} "]"'

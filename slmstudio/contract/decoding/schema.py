@@ -109,10 +109,10 @@ class Decoder:
     def _form(self, form: dict[str, Any]) -> Iterator[Place]:
         """The options of one alternative, without null."""
         if "enum" in form or "const" in form:
-            kept = {identity(one): _shortest(one) for one in self._fitting_values(form) if one is not None}
+            kept = {identity(value): _shortest(value) for value in self._fitting_values(form) if value is not None}
             if not all(map(_is_exact, kept.values())):
                 self.notes["a choice with numbers of more digits than the decoder supports"] = None
-                yield from self._form({"type": list({type_of(one): None for one in kept.values()})})
+                yield from self._form({"type": list({type_of(value): None for value in kept.values()})})
             elif kept:
                 yield {"enum": list(kept.values())}
             return
@@ -136,7 +136,7 @@ class Decoder:
         for some in (True, False):
             rules = {key: value for key, value in form.items() if key not in (WHEN, source) and (key in FLAT) == some}
             fitting = self._validator.evolve(schema=rules)
-            values = [one for one in values if fitting.is_valid(one)]
+            values = [value for value in values if fitting.is_valid(value)]
         return list(values)
 
     def _shared(self, form: dict[str, Any]) -> Place:
@@ -214,15 +214,15 @@ class Decoder:
             return self._arranged(self._option(place["anyOf"], value), value, rewrite)
         if rewrite and "enum" in place:
             wanted = identity(value)
-            return next((one for one in place["enum"] if identity(one) == wanted), value)
+            return next((item for item in place["enum"] if identity(item) == wanted), value)
         if isinstance(value, dict):
             return self._names_arranged(place, value, rewrite)
         if isinstance(value, list):
             prefix = place.get("prefixItems", [])
             rest = place.get("items", {})
             return [
-                self._arranged(prefix[number] if number < len(prefix) else rest, one, rewrite)
-                for number, one in enumerate(value)
+                self._arranged(prefix[number] if number < len(prefix) else rest, item, rewrite)
+                for number, item in enumerate(value)
             ]
         return _written(value, place) if rewrite and is_number(value) else value
 
@@ -235,9 +235,9 @@ class Decoder:
             for name, inner in value.items():
                 if name in fields:
                     continue
-                found = [schema for pattern, schema in patterns.items() if pattern_matches(pattern, name)]
-                if bool(found) == like:
-                    result[name] = self._arranged({"anyOf": found} if found else rest, inner, rewrite)
+                matching = [schema for pattern, schema in patterns.items() if pattern_matches(pattern, name)]
+                if bool(matching) == like:
+                    result[name] = self._arranged({"anyOf": matching} if matching else rest, inner, rewrite)
         return result
 
     def _option(self, options: list[Place], value: Any) -> Place:

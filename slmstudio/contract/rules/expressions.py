@@ -224,9 +224,9 @@ class _Parser:
         while self.take(","):
             arguments.append(self.deeper(self.addition))
         self.need(")")
-        fewest, most = FUNCTIONS[name]
-        if not fewest <= len(arguments) <= most:
-            number = {0: "no values", 1: "1 value"}.get(most, f"{fewest} to {most} values")
+        fewest, limit = FUNCTIONS[name]
+        if not fewest <= len(arguments) <= limit:
+            number = {0: "no values", 1: "1 value"}.get(limit, f"{fewest} to {limit} values")
             raise ExpressionError(f"{name}() takes {number}")
         return Operation(name, tuple(arguments))
 

@@ -17,7 +17,6 @@ from typing import Any
 from slmstudio.contract.rules.expressions import (
     COMPARISONS,
     Expression,
-    ExpressionError,
     Invariant,
     Literal,
     Operation,
@@ -25,23 +24,11 @@ from slmstudio.contract.rules.expressions import (
     parse,
 )
 from slmstudio.contract.rules.wording import Wording
-from slmstudio.contract.schema.compiled import CompiledSchema, Problem, compile_schema, exact
+from slmstudio.contract.schema.compiled import CompiledSchema, ValueProblem, compile_schema, exact
 from slmstudio.contract.schema.dialect import is_number
 from slmstudio.contract.schema.structure import Node, join
 from slmstudio.contract.values.kinds.registry import KINDS
 from slmstudio.contract.values.kinds.values import normalize
-
-__all__ = [
-    "BrokenInvariant",
-    "CompiledInvariant",
-    "ExpressionError",
-    "Invariant",
-    "broken",
-    "check",
-    "compiled_rules",
-    "declared",
-    "parse",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +45,7 @@ class CompiledInvariant:
 class BrokenInvariant:
     """A violated invariant. ``paths``: every place of the value that the rule reads, in the order of the rule."""
 
-    problem: Problem
+    problem: ValueProblem
     paths: tuple[str, ...]
 
 
@@ -84,9 +71,9 @@ def declared(compiled: CompiledSchema) -> bool:
     return bool(compiled_rules(compiled))
 
 
-def check(schema: CompiledSchema | dict[str, Any], value: Any) -> list[Problem]:
+def check(schema: CompiledSchema | dict[str, Any], value: Any) -> list[ValueProblem]:
     """Every violated invariant of a value, at the field it is about, rule ``invariant``. Never raises for any value."""
-    return [found.problem for found in broken(schema, value)]
+    return [rule.problem for rule in broken(schema, value)]
 
 
 def broken(schema: CompiledSchema | dict[str, Any], value: Any) -> list[BrokenInvariant]:
@@ -99,14 +86,14 @@ def broken(schema: CompiledSchema | dict[str, Any], value: Any) -> list[BrokenIn
         value = exact(value)
     except ValueError:
         return []
-    found = []
+    violated = []
     for rule in rules:
         for path, target in _instances(compiled.root, rule.node, value, ""):
             problem = _Evaluation(rule, path, target).problem()
             if problem is not None:
                 places = [place for steps in rule.invariant.paths() for place in _places(target, steps, path)]
-                found.append(BrokenInvariant(problem, tuple(dict.fromkeys(places))))
-    return found
+                violated.append(BrokenInvariant(problem, tuple(dict.fromkeys(places))))
+    return violated
 
 
 def _places(value: Any, steps: tuple[str | None, ...], path: str) -> Iterator[str]:
@@ -222,7 +209,7 @@ class _Evaluation:
         self.value = value
         self.broken: tuple[Operation, Value, Value] | None = None
 
-    def problem(self) -> Problem | None:
+    def problem(self) -> ValueProblem | None:
         """The problem of a violated rule; None if it holds or is undecidable."""
         try:
             with localcontext() as context:
@@ -231,7 +218,7 @@ class _Evaluation:
                     return None
         except (_MissingError, DecimalException):
             return None
-        return Problem(self._place(), "invariant", self.rule.message or self._message())
+        return ValueProblem(self._place(), "invariant", self.rule.message or self._message())
 
     def _message(self) -> str:
         operation, *sides = self.broken or (None,)
@@ -347,12 +334,12 @@ class _Evaluation:
         return min(numbers) if node.name == "min" else max(numbers)
 
     def look_up(self, path: Path) -> Value:
-        found = list(self._walk(self.rule.node, self.value, path.steps))
+        values = list(self._walk(self.rule.node, self.value, path.steps))
         if None in path.steps:
-            return found
-        if not found or found[0] is None:
+            return values
+        if not values or values[0] is None:
             raise _MissingError
-        return found[0]
+        return values[0]
 
     def _walk(self, node: Node | None, value: Any, steps: tuple[str | None, ...]) -> Iterator[Scalar]:
         if not steps:

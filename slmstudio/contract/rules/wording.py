@@ -50,14 +50,14 @@ class Wording:
         """Why a value breaks a rule. ``broken``: the comparison that fails, with the values of its ``sides``."""
         if broken is not test or broken is None or sides is None:
             return f"breaks a rule: {self.requirement(test)}"
-        (left, right), (found, other) = broken.arguments, sides
+        (left, right), (actual, other) = broken.arguments, sides
         name = broken.name
         if not _is_field(left) and _is_field(right):
-            left, right, found, other, name = right, left, other, found, _MIRRORED[name]
+            left, right, actual, other, name = right, left, other, actual, _MIRRORED[name]
         if not _is_field(left):
-            return f"breaks a rule: {self.requirement(test)}; found {_shown(found)} and {_shown(other)}"
+            return f"breaks a rule: {self.requirement(test)}; found {_shown(actual)} and {_shown(other)}"
         predicate = self._predicate(name, left, right, "" if isinstance(right, Literal) else f" ({_shown(other)})")
-        return f"{predicate}{_within(broken)}; found {_shown(found)}"
+        return f"{predicate}{_within(broken)}; found {_shown(actual)}"
 
     def _predicate(self, name: str, left: Expression, right: Expression, after: str) -> str:
         """A comparison without its left side."""

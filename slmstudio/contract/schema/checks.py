@@ -223,12 +223,12 @@ def _target(root: dict[str, Any], reference: str, steps: tuple[Any, ...]) -> Any
         message = "only references inside the schema (#/$defs/...) are supported; nothing is fetched"
         raise SchemaError(_dotted((*steps, "$ref")), message)
     try:
-        found = follow(root, reference)
+        target = follow(root, reference)
     except KeyError:
         raise SchemaError(_dotted((*steps, "$ref")), f"'{reference}' is not in this schema") from None
-    if not isinstance(found, dict | bool):
+    if not isinstance(target, dict | bool):
         raise SchemaError(_dotted((*steps, "$ref")), f"'{reference}' is not a schema")
-    return found
+    return target
 
 
 def _tree_cuts(root: dict[str, Any]) -> TreeCut:

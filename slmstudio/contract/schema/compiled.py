@@ -22,8 +22,8 @@ __all__ = [
     "Field",
     "JsonError",
     "Node",
-    "Problem",
     "SchemaError",
+    "ValueProblem",
     "compile_schema",
     "dumps",
     "exact",
@@ -39,7 +39,7 @@ MAX_SCHEMA_CHARACTERS = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ValueProblem:
     """A violated rule. ``path`` is where (``line_items[0].amount``; empty for the whole document), ``rule`` the
     keyword (``type``, ``required``, ``json``, ``invariant``, ...), ``message`` the sentence shown at the field.
     """
@@ -132,7 +132,7 @@ class CompiledSchema:
     def __reduce__(self) -> Any:
         return compile_schema, (self.schema,)
 
-    def validate(self, value: Any) -> list[Problem]:
+    def validate(self, value: Any) -> list[ValueProblem]:
         """Every violated rule of a value, in the order of the form, at most ``MAX_PROBLEMS``. Never raises.
 
         A missing or unknown field is reported at its own path. Invariants are checked by ``invariants.check``.
@@ -140,10 +140,10 @@ class CompiledSchema:
         try:
             value = _exact(value, "", 0)
         except _InvalidValueError as error:
-            return [Problem(error.path, "json", error.message)]
+            return [ValueProblem(error.path, "json", error.message)]
         return self.validate_exact(value)
 
-    def validate_exact(self, value: Any) -> list[Problem]:
+    def validate_exact(self, value: Any) -> list[ValueProblem]:
         """``validate`` for a value from ``loads``, which needs no conversion."""
         try:
             problems = {
@@ -153,10 +153,10 @@ class CompiledSchema:
                 for problem in [_problem(inner)]
             }
         except RecursionError:
-            return [Problem("", "json", "is nested too deeply for the references of this schema")]
+            return [ValueProblem("", "json", "is nested too deeply for the references of this schema")]
         return sorted(problems, key=self._order) if len(problems) > 1 else list(problems)
 
-    def _order(self, problem: Problem) -> tuple[int, tuple[int, ...], str]:
+    def _order(self, problem: ValueProblem) -> tuple[int, tuple[int, ...], str]:
         pattern = pattern_of(problem.path)
         rows = tuple(step for step in split(problem.path) if isinstance(step, int))
         position = self._positions.get(pattern)
@@ -165,12 +165,12 @@ class CompiledSchema:
         top = self._positions.get(str(split(pattern)[0]), position) if problem.path else 0
         return top, (*rows, position), problem.path
 
-    def check(self, text: str | bytes) -> tuple[Any | None, list[Problem]]:
+    def check(self, text: str | bytes) -> tuple[Any | None, list[ValueProblem]]:
         """Parse and validate a text: the value (None if it is not JSON) and every problem."""
         try:
             value = loads(text)
         except JsonError as error:
-            return None, [Problem("", "json", f"is not valid JSON: {error}")]
+            return None, [ValueProblem("", "json", f"is not valid JSON: {error}")]
         return value, self.validate_exact(value)
 
     @cached_property
@@ -212,7 +212,7 @@ def _filled(node: Node, value: Any) -> Any:
     return result
 
 
-def _problem(error: ValidationError) -> Problem:
+def _problem(error: ValidationError) -> ValueProblem:
     path = ""
     for step in error.absolute_path:
         path = join(path, step)
@@ -222,8 +222,8 @@ def _problem(error: ValidationError) -> Problem:
         wanted: Any = error.validator_value
         value: Any = error.instance
         lacking = [name for trigger, names in wanted.items() if trigger in value for name in names if name not in value]
-        return Problem(path, rule, f"lacks {', '.join(map(show, lacking))}, which another field requires")
-    return Problem(path, rule, sentence(rule, error.validator_value, error.instance, schema))
+        return ValueProblem(path, rule, f"lacks {', '.join(map(show, lacking))}, which another field requires")
+    return ValueProblem(path, rule, sentence(rule, error.validator_value, error.instance, schema))
 
 
 @lru_cache(maxsize=256)

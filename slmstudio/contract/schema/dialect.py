@@ -273,8 +273,8 @@ def _is_uri(text: str) -> bool:
     return bool(_URI.fullmatch(text)) and bool(urlsplit(text).scheme)
 
 
-def _matches(pattern: re.Pattern[str], longest: int = 10_000) -> Callable[[str], bool]:
-    return lambda text: len(text) <= longest and pattern.fullmatch(text) is not None
+def _matches(pattern: re.Pattern[str], max_length: int = 10_000) -> Callable[[str], bool]:
+    return lambda text: len(text) <= max_length and pattern.fullmatch(text) is not None
 
 
 FORMATS: dict[str, Callable[[str], bool]] = {

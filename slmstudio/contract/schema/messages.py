@@ -29,9 +29,9 @@ _FORMATS = {
 }
 
 
-def shorten(text: str, longest: int = _MAX_LENGTH) -> str:
+def shorten(text: str, max_length: int = _MAX_LENGTH) -> str:
     """A text cut for a message, with an ellipsis if something is cut."""
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+    return text if len(text) <= max_length else text[: max_length - 1] + "…"
 
 
 def show(value: Any) -> str:

@@ -55,29 +55,29 @@ def merge(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     merged = {**base, **other}
     spend(1 + len(merged))
     for key in base.keys() & other.keys():
-        one, two = base[key], other[key]
+        own, their = base[key], other[key]
         if key in ("properties", "patternProperties"):
-            spend(len(one) + len(two))
-            shared = {name: _both(one[name], inner) for name, inner in two.items() if name in one}
-            merged[key] = {**one, **two, **shared}
+            spend(len(own) + len(their))
+            shared = {name: _both(own[name], inner) for name, inner in their.items() if name in own}
+            merged[key] = {**own, **their, **shared}
         elif key == WHEN:
-            shared = {name: _either(one[name], inner) for name, inner in two.items() if name in one}
-            merged[key] = {**one, **two, **shared}
+            shared = {name: _either(own[name], inner) for name, inner in their.items() if name in own}
+            merged[key] = {**own, **their, **shared}
         elif key in ("items", "additionalProperties"):
-            merged[key] = _both(one, two)
+            merged[key] = _both(own, their)
         elif key == "required":
-            spend(len(one) + len(two))
-            merged[key] = list(dict.fromkeys([*one, *two]))
+            spend(len(own) + len(their))
+            merged[key] = list(dict.fromkeys([*own, *their]))
         elif key in ("anyOf", "oneOf"):
-            merged[key] = _product(one, two)
+            merged[key] = _product(own, their)
         elif key in _STRICTER:
-            merged[key] = _STRICTER[key](one, two)
+            merged[key] = _STRICTER[key](own, their)
         elif key == "type":
-            merged[key] = _shared_types(one, two)
+            merged[key] = _shared_types(own, their)
         elif key == "enum":
-            spend(len(one) + len(two))
-            known = {identity(value) for value in one}
-            merged[key] = [value for value in two if identity(value) in known] or two
+            spend(len(own) + len(their))
+            known = {identity(value) for value in own}
+            merged[key] = [value for value in their if identity(value) in known] or their
     return merged
 
 
@@ -88,11 +88,11 @@ _STRICTER: Final[dict[str, Callable[[Any, Any], Any]]] = {
 }
 
 
-def _shared_types(one: Any, two: Any) -> Any:
-    first, second = ([value] if isinstance(value, str) else value for value in (one, two))
+def _shared_types(base: Any, other: Any) -> Any:
+    first, second = ([value] if isinstance(value, str) else value for value in (base, other))
     shared = [name for name in second if name in first or (name == "integer" and "number" in first)]
     shared += ["integer"] if "number" in second and "integer" in first and "integer" not in shared else []
-    return two if not shared or shared == second else shared
+    return other if not shared or shared == second else shared
 
 
 def _both(base: Any, other: Any) -> Any:
@@ -138,11 +138,11 @@ def _either(base: Any, other: Any) -> Any:
     return base if other in known else {"anyOf": [*known, other]}
 
 
-def _product(one: list[Any], two: list[Any]) -> list[Any]:
+def _product(base: list[Any], other: list[Any]) -> list[Any]:
     """The product of two lists of alternatives as one list; only the second list if that would be too long."""
-    if one == two or len(one) * len(two) > MAX_FORMS:
-        return two
-    return [_all_of(first, second) for first in one for second in two]
+    if base == other or len(base) * len(other) > MAX_FORMS:
+        return other
+    return [_all_of(first, second) for first in base for second in other]
 
 
 def resolve(root: dict[str, Any], schema: Any) -> tuple[dict[str, Any], bool]:
@@ -205,10 +205,10 @@ def _choices(root: dict[str, Any], parts: list[Any]) -> list[Any]:
     values: list[Any] = []
     for part in parts:
         resolved = {"enum": [None]} if is_null(part) else resolve(root, part)[0]
-        found = [resolved["const"]] if "const" in resolved else resolved.get("enum", [])
-        if not found or any(isinstance(value, dict | list) for value in found):
+        constants = [resolved["const"]] if "const" in resolved else resolved.get("enum", [])
+        if not constants or any(isinstance(value, dict | list) for value in constants):
             return []
-        values += found
+        values += constants
     return list({identity(value): value for value in values}.values())
 
 
@@ -241,8 +241,8 @@ def branches(root: dict[str, Any], resolved: dict[str, Any]) -> list[dict[str, A
     A part that itself has alternatives counts as these. None if there are no alternatives, if the parts only add rules
     (``anyOf: [{required: [a]}, {required: [b]}]``), if it is a choice of plain values, and beyond MAX_FORMS.
     """
-    found = list(islice(forms_of(root, resolved), MAX_FORMS + 1))
-    return found if 1 < len(found) <= MAX_FORMS else []
+    forms = list(islice(forms_of(root, resolved), MAX_FORMS + 1))
+    return forms if 1 < len(forms) <= MAX_FORMS else []
 
 
 def has_too_many_forms(root: dict[str, Any], resolved: dict[str, Any]) -> bool:
@@ -262,9 +262,9 @@ def forms_of(root: dict[str, Any], resolved: dict[str, Any]) -> Iterator[dict[st
             for part in solid:
                 form = merge(base, part)
                 inner = False
-                for one in forms_of(root, form):
+                for inner_form in forms_of(root, form):
                     inner = True
-                    yield one
+                    yield inner_form
                 if not inner:
                     yield form
             return

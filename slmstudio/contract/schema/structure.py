@@ -9,7 +9,6 @@ from slmstudio.contract.json_text import MAX_DEPTH, dumps, loads
 from slmstudio.contract.schema.resolution import (
     TreeCut,
     branches,
-    follow,
     properties_of,
     resolve,
     takes_null,
@@ -17,8 +16,6 @@ from slmstudio.contract.schema.resolution import (
 )
 from slmstudio.contract.schema.work import spend
 from slmstudio.contract.values.kinds.registry import KINDS
-
-__all__ = ["Field", "Node", "build", "follow", "humanize", "join", "merged_shape", "pattern_of", "resolve", "split"]
 
 _PLAIN_NAME = re.compile(r'[^.\[\]"\\\s]+')
 _CLASH = (
@@ -292,7 +289,7 @@ class _Builder:
         for name, inner in schemas.items():
             if not inner:
                 continue
-            over = next((one for one in inner if cut.holds(one)), inner[0])
+            over = next((cutting for cutting in inner if cut.holds(cutting)), inner[0])
             schema = over if len(inner) == 1 or cut.holds(over) else {"anyOf": inner, **_named(root, over)}
             required = all(name in form.get("required", ()) for form in forms)
             children[name] = self.node(schema, join(pattern, name), name, required)

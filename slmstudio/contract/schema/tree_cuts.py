@@ -83,9 +83,9 @@ def _recursion_cuts(graph: SchemaGraph, refs: set[str]) -> TreeCut:
     cut: set[int] = {number for number, schema in graph.schemas.items() if schema.get("$ref", "") in refs}
     _spread(graph, cut, set(graph.schemas))
     for group in map(set, loops(graph.edges)):
-        found = {member for member in group if "$ref" in graph.schemas[member]}
-        if found := {member for member in found if not group.isdisjoint(graph.in_place[member])}:
-            cut |= found
+        entries = {member for member in group if "$ref" in graph.schemas[member]}
+        if entries := {member for member in entries if not group.isdisjoint(graph.in_place[member])}:
+            cut |= entries
             _spread(graph, cut, group)
     named = {graph.schemas[member]["$ref"] for member in cut if "$ref" in graph.schemas[member]}
     return TreeCut(frozenset(cut), frozenset(named), frozenset(graph.schemas))
@@ -93,9 +93,9 @@ def _recursion_cuts(graph: SchemaGraph, refs: set[str]) -> TreeCut:
 
 def _spread(graph: SchemaGraph, cut: set[int], group: set[int]) -> None:
     """Adds to ``cut`` the schemas of a group for the same value as one in it."""
-    while found := {member for member in group - cut if not cut.isdisjoint(graph.in_place[member])}:
+    while leading := {member for member in group - cut if not cut.isdisjoint(graph.in_place[member])}:
         spend(len(group) // 4)
-        cut |= found
+        cut |= leading
 
 
 def _sizes_in_place(graph: SchemaGraph) -> dict[int, int]:

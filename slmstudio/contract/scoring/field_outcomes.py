@@ -12,15 +12,14 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
-from slmstudio.contract.schema.compiled import Problem
+from slmstudio.contract.schema.compiled import ValueProblem
 from slmstudio.contract.schema.dialect import is_number
 from slmstudio.contract.schema.structure import Field
 from slmstudio.contract.scoring.outcomes import FieldOutcome, Outcome
 from slmstudio.contract.scoring.pairing import Leaf
 from slmstudio.contract.values import evidence
 from slmstudio.contract.values.currencies import other_currency
-from slmstudio.contract.values.kinds.kind import fold_coarsely
-from slmstudio.contract.values.kinds.registry import KINDS
+from slmstudio.contract.values.kinds.registry import KINDS, fold_coarsely
 from slmstudio.contract.values.kinds.values import normalize
 from slmstudio.contract.values.near_misses import near_miss
 
@@ -59,7 +58,7 @@ def _meaning(value: Any) -> Any:
 class FieldScorer:
     """Scores the leaves of one document. ``problems``: the schema violations of the output."""
 
-    def __init__(self, text: str, problems: Iterable[Problem], leaves: Sequence[Leaf]) -> None:
+    def __init__(self, text: str, problems: Iterable[ValueProblem], leaves: Sequence[Leaf]) -> None:
         self.text = text
         self.leaves = leaves
         self.broken = {problem.path for problem in problems}
@@ -122,12 +121,12 @@ class FieldScorer:
     @cached_property
     def fields_by_value(self) -> dict[Any, set[str]]:
         """The places of each gold value, by its normalized value."""
-        found: dict[Any, set[str]] = {}
+        places: dict[Any, set[str]] = {}
         for leaf in islice(self.leaves, MAX_OTHER_FIELDS):
             meaning = None if leaf.field.enum else _meaning(leaf.gold)
             if meaning is not None:
-                found.setdefault(meaning, set()).add(leaf.path)
-        return found
+                places.setdefault(meaning, set()).add(leaf.path)
+        return places
 
     def is_other_fields_value(self, leaf: Leaf) -> bool:
         """Whether the output is the gold value of another field of the document."""

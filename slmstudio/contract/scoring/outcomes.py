@@ -1,10 +1,10 @@
 """The parts of a document's score: outcomes, error types, the score itself."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
-from slmstudio.contract.schema.compiled import Problem
+from slmstudio.contract.schema.compiled import ValueProblem
 
 ERROR_LABELS = {
     "format": "invalid format",
@@ -81,42 +81,19 @@ class DocumentScore:
     invariants_hold: bool | None
     output: Any
     fields: tuple[FieldOutcome, ...]
-    problems: tuple[Problem, ...]
+    problems: tuple[ValueProblem, ...]
     free: tuple[FreeText, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready (numbers stay Decimal; write it with ``dumps``)."""
-        result = {
-            "valid_json": self.valid_json,
-            "schema_valid": self.schema_valid,
-            "required_present": self.required_present,
-            "no_extra_keys": self.no_extra_keys,
-            "exact": self.exact,
-            "invariants_hold": self.invariants_hold,
-            "output": self.output,
-            "fields": [
-                {
-                    "path": field.path,
-                    "field": field.field,
-                    "outcome": field.outcome.value,
-                    "gold": field.gold,
-                    "output": field.output,
-                    "error": field.error,
-                }
-                for field in self.fields
-            ],
-            "problems": [problem.as_dict() for problem in self.problems],
-        }
-        if self.free:
-            result["free"] = [
-                {"path": one.path, "field": one.field, "gold": one.gold, "output": one.output} for one in self.free
-            ]
-        return result
+        parts = {"fields": self.fields, "problems": self.problems, **({"free": self.free} if self.free else {})}
+        plain = {column.name: getattr(self, column.name) for column in fields(self) if column.name != "free"}
+        return {**plain, **{name: [asdict(part) for part in rows] for name, rows in parts.items()}}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "DocumentScore":
         """The score from the output of ``as_dict``."""
-        fields = tuple(FieldOutcome(**{**row, "outcome": Outcome(row["outcome"])}) for row in data["fields"])
-        problems = tuple(Problem(**row) for row in data["problems"])
+        outcomes = tuple(FieldOutcome(**{**row, "outcome": Outcome(row["outcome"])}) for row in data["fields"])
+        problems = tuple(ValueProblem(**row) for row in data["problems"])
         free = tuple(FreeText(**row) for row in data.get("free", ()))
-        return cls(**{**data, "fields": fields, "problems": problems, "free": free})
+        return cls(**{**data, "fields": outcomes, "problems": problems, "free": free})

@@ -12,18 +12,22 @@ from collections.abc import Iterator
 from typing import Any
 
 from slmstudio.contract.rules import invariants
-from slmstudio.contract.schema.compiled import MAX_PROBLEMS, CompiledSchema, Problem, exact
+from slmstudio.contract.schema.compiled import MAX_PROBLEMS, CompiledSchema, ValueProblem, exact
 from slmstudio.contract.schema.dialect import identity
 from slmstudio.contract.schema.structure import Node, join
-from slmstudio.contract.scoring.alignment import align_rows
-from slmstudio.contract.scoring.classes import class_scores, confusion
-from slmstudio.contract.scoring.family_rates import clustered, with_families
 from slmstudio.contract.scoring.field_outcomes import FieldScorer
 from slmstudio.contract.scoring.outcomes import ERROR_LABELS, EXTRA_KEYS, DocumentScore, FieldOutcome, FreeText, Outcome
-from slmstudio.contract.scoring.pairing import Leaf, cells, get, pair
+from slmstudio.contract.scoring.pairing import Leaf, align_rows, cells, get, pair
 from slmstudio.contract.scoring.protocols import cord, sroie
-from slmstudio.contract.scoring.slice_scores import metadata_slices, slices
-from slmstudio.contract.scoring.summary import summarize, wilson
+from slmstudio.contract.scoring.summary import (
+    class_scores,
+    clustered,
+    metadata_slices,
+    slices,
+    summarize,
+    wilson,
+    with_families,
+)
 from slmstudio.contract.values.kinds.registry import KINDS
 from slmstudio.contract.values.kinds.values import normalize
 
@@ -38,7 +42,6 @@ __all__ = [
     "cells",
     "class_scores",
     "clustered",
-    "confusion",
     "cord",
     "count_differences",
     "metadata_slices",
@@ -64,7 +67,7 @@ def count_differences(compiled: CompiledSchema, left: Any, right: Any) -> tuple[
         for leaf in pair(compiled.root, exact(left), exact(right))
         if leaf.gold is not None or leaf.output is not None
     ]
-    return sum(one != other for one, other in pairs), len(pairs)
+    return sum(value != other for value, other in pairs), len(pairs)
 
 
 def _unknown_field_errors(node: Node, gold: Any, output: Any, path: str = "") -> Iterator[FieldOutcome]:
@@ -96,7 +99,7 @@ def _unknown_field_errors(node: Node, gold: Any, output: Any, path: str = "") ->
 def _unknown_field_errors_in_rows(
     node: Node, item: Node, gold: list[Any], output: list[Any], path: str
 ) -> Iterator[FieldOutcome]:
-    opened = any(one.open for one in item.nodes())
+    opened = any(inner.open for inner in item.nodes())
     if not opened and not any(True for row in output for _ in _unknown_field_errors(item, None, row)):
         return
     pairs = align_rows([cells(item, row) for row in gold], [cells(item, row) for row in output], ordered=node.ordered)
@@ -119,7 +122,7 @@ def _misses_required(node: Node, value: Any) -> bool:
     )
 
 
-def _complete(compiled: CompiledSchema, output: Any, problems: list[Problem]) -> bool:
+def _complete(compiled: CompiledSchema, output: Any, problems: list[ValueProblem]) -> bool:
     if any(problem.rule == "required" for problem in problems):
         return False
     # A full list of problems is truncated, and the missing field may be behind the cut.
@@ -139,7 +142,9 @@ def _split_free_text(leaves: list[Leaf]) -> tuple[list[Leaf], tuple[FreeText, ..
     return scored, tuple(FreeText(leaf.path, leaf.field.pattern, leaf.gold, leaf.output) for leaf in free)
 
 
-def _invalid(compiled: CompiledSchema, gold: Any, problem: Problem, parsed: Any, valid_json: bool) -> DocumentScore:
+def _invalid(
+    compiled: CompiledSchema, gold: Any, problem: ValueProblem, parsed: Any, valid_json: bool
+) -> DocumentScore:
     error = {"length": "cut_off", "error": "no_output"}.get(problem.rule, "format")
     leaves, free = _split_free_text(list(pair(compiled.root, gold, None)))
     fields = tuple(
@@ -164,10 +169,10 @@ def score_document(
     """
     gold = exact(gold)
     if finish_reason == "length":
-        problem = Problem("", "length", "the output was cut off before its end")
+        problem = ValueProblem("", "length", "the output was cut off before its end")
         return _invalid(compiled, gold, problem, None, False)
     if finish_reason == "error" or raw is None:
-        return _invalid(compiled, gold, Problem("", "error", "there is no output"), None, False)
+        return _invalid(compiled, gold, ValueProblem("", "error", "there is no output"), None, False)
     output, problems = compiled.check(raw)
     if problems and problems[0].rule == "json":
         return _invalid(compiled, gold, problems[0], None, False)
@@ -183,7 +188,7 @@ def score_document(
         valid_json=True,
         schema_valid=not problems,
         required_present=_complete(compiled, output, problems),
-        no_extra_keys=all(one.error != "extra_key" for one in extra),
+        no_extra_keys=all(outcome.error != "extra_key" for outcome in extra),
         exact=right and not problems,
         invariants_hold=None if broken is None else not broken,
         output=output,

@@ -149,21 +149,21 @@ class Keywords:
             out[key] = value
         elif value:
             before = self._losses
-            found = [self.schema(inner, f"{where}.{index}") for index, inner in enumerate(value)]
+            schemas = [self.schema(inner, f"{where}.{index}") for index, inner in enumerate(value)]
             if key == "oneOf" and self._losses > before:  # a part that accepts more may match next to another one
                 self._note(Code.UNCHECKED, where, "that only one alternative matches (oneOf)")
-                key, found = "allOf", [{"anyOf": found}]
-            out[key] = [*out[key], *found] if key in out else found
+                key, schemas = "allOf", [{"anyOf": schemas}]
+            out[key] = [*out[key], *schemas] if key in out else schemas
         else:
             self._note(Code.IGNORED, where, key)
 
     def _single(self, raw: dict[str, Any], out: dict[str, Any], key: str, value: Any, where: str) -> None:
         before = self._losses
-        found = self.schema(value, where)
+        schema = self.schema(value, where)
         if key in ("not", "if") and self._losses > before:
             self._note(Code.UNCHECKED, where, key)
         else:
-            out[key] = found
+            out[key] = schema
 
     def _items(self, raw: dict[str, Any], out: dict[str, Any], key: str, value: Any, where: str) -> None:
         if not isinstance(value, list):
@@ -219,7 +219,7 @@ class Keywords:
         if lower in _ANY_TYPE or known:
             self._note(Code.DRAFT, where, f'type "{name}"')
             return "" if lower in _ANY_TYPE else known
-        if near := next((one for one in TYPES if is_near(lower, one)), ""):
+        if near := next((type_ for type_ in TYPES if is_near(lower, type_)), ""):
             raise SchemaError(where, f"'{name}' is not a type of JSON; did you mean '{near}'?")
         self._note(Code.UNCHECKED, where, f'type "{name}"')
         return ""
@@ -293,9 +293,9 @@ class Keywords:
 
     def _examples(self, raw: dict[str, Any], out: dict[str, Any], key: str, value: Any, where: str) -> None:
         if isinstance(value, dict):  # OpenAPI: by name
-            value = [one["value"] for one in value.values() if isinstance(one, dict) and "value" in one]
-        found = value if isinstance(value, list) else [value]
-        out["examples"] = [*out.get("examples", []), *found][:_MAX_EXAMPLES]
+            value = [example["value"] for example in value.values() if isinstance(example, dict) and "value" in example]
+        listed = value if isinstance(value, list) else [value]
+        out["examples"] = [*out.get("examples", []), *listed][:_MAX_EXAMPLES]
 
     def _order(self, raw: dict[str, Any], out: dict[str, Any]) -> None:
         """Gemini orders fields by a list of names."""

@@ -58,18 +58,18 @@ def is_near(key: str, rule: str) -> bool:
     return abs(len(key) - len(rule)) <= allowed and _distance(key, rule, allowed) <= allowed
 
 
-def _distance(one: str, two: str, most: int) -> int:
+def _distance(word: str, other: str, limit: int) -> int:
     """The optimal string alignment distance: insertions, deletions, substitutions, swaps of neighbors."""
     before: list[int] = []
-    last = list(range(len(two) + 1))
-    for row, first in enumerate(one, 1):
+    last = list(range(len(other) + 1))
+    for row, first in enumerate(word, 1):
         line = [row]
-        for column, second in enumerate(two, 1):
+        for column, second in enumerate(other, 1):
             cost = min(last[column] + 1, line[-1] + 1, last[column - 1] + (first != second))
-            if row > 1 and column > 1 and first == two[column - 2] and one[row - 2] == second:
+            if row > 1 and column > 1 and first == other[column - 2] and word[row - 2] == second:
                 cost = min(cost, before[column - 2] + 1)
             line.append(cost)
-        if min(line) > most:
-            return most + 1
+        if min(line) > limit:
+            return limit + 1
         before, last = last, line
     return last[-1]

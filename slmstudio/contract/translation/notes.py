@@ -60,8 +60,8 @@ def sentences(notes: Iterable[Note]) -> tuple[str, ...]:
     """One sentence for each kind of notes, with the names that occur and how often."""
     names: dict[Code, dict[str, int]] = {}
     for note in notes:
-        found = names.setdefault(note.code, {})
-        found[note.detail] = found.get(note.detail, 0) + 1
+        counts = names.setdefault(note.code, {})
+        counts[note.detail] = counts.get(note.detail, 0) + 1
     result = []
     for code, sentence in _SENTENCES.items():
         if code in names:

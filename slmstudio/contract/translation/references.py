@@ -62,10 +62,10 @@ class References:
             waiting.extend(parts(schema))
             self._inherit(schema)
             if any(isinstance(schema.get(key), str) for key in REFERENCES):
-                found = self._resolved(schema)
-                if isinstance(found, dict) and id(found) not in self._bases:
-                    self._index(found, self._bases.get(id(schema), ""), self._owners.get(id(schema), root))
-                waiting.append(found)
+                target = self._resolved(schema)
+                if isinstance(target, dict) and id(target) not in self._bases:
+                    self._index(target, self._bases.get(id(schema), ""), self._owners.get(id(schema), root))
+                waiting.append(target)
 
     def target(self, schema: dict[str, Any]) -> str | None:
         """The local reference for the one of a schema; None if it leads elsewhere."""
@@ -78,14 +78,14 @@ class References:
             names = self._at(self._root, f"/{place}") if place else None
             for known in names if isinstance(names, dict) else ():
                 spend(_STEPS_OF_COMPARISON)
-                found = f"#/{place}/{known}"
-                if found != unquote(reference) and (known == name or is_near(known, name) or is_near(name, known)):
-                    return found
+                near = f"#/{place}/{known}"
+                if near != unquote(reference) and (known == name or is_near(known, name) or is_near(name, known)):
+                    return near
         return ""
 
     def _definitions(self, key: str) -> dict[str, Any]:
-        found = self._root.get(key)
-        return found if isinstance(found, dict) else {}
+        definitions = self._root.get(key)
+        return definitions if isinstance(definitions, dict) else {}
 
     def _index(self, schema: Any, base: str, owner: dict[str, Any]) -> None:
         """Notes the base address of every schema, and what ids and anchors name."""
@@ -119,7 +119,7 @@ class References:
                 continue
             listed = parent.get("oneOf", parent.get("anyOf"))
             spend(len(listed) if isinstance(listed, list) else 1)
-            if isinstance(listed, list) and any(self._target_of(one) is schema for one in listed):
+            if isinstance(listed, list) and any(self._target_of(alternative) is schema for alternative in listed):
                 own = {key: value for key, value in parent.items() if key not in _OF_PARENTS}
                 self._parents[id(part)] = self._bare.setdefault(id(parent), own)
 
@@ -130,17 +130,17 @@ class References:
     def _resolved(self, schema: dict[str, Any]) -> Any:
         """What the reference of a schema leads to; its new form is stored."""
         reference = next(schema[key] for key in REFERENCES if isinstance(schema.get(key), str))
-        found = self._parents.get(id(schema)) or self._find(schema, reference)
-        if found is None:
+        target = self._parents.get(id(schema)) or self._find(schema, reference)
+        if target is None:
             self._targets[id(schema)] = None
             return None
-        if found is self._root:
+        if target is self._root:
             self._targets[id(schema)] = "#"
-        elif _PLAIN_DEFINITION.fullmatch(reference) and self._at(self._root, reference[1:]) is found:
+        elif _PLAIN_DEFINITION.fullmatch(reference) and self._at(self._root, reference[1:]) is target:
             self._targets[id(schema)] = reference
         else:
-            self._targets[id(schema)] = f"#/$defs/{self._name(found, reference)}"
-        return found
+            self._targets[id(schema)] = f"#/$defs/{self._name(target, reference)}"
+        return target
 
     def _find(self, schema: dict[str, Any], reference: str) -> Any:
         spend(1 + len(reference) // 64)
@@ -153,9 +153,9 @@ class References:
             known = self._documents.get(address)
             documents = [] if known is None else [known]
         for document in documents:
-            found = self._at(document, unquote(fragment))
-            if isinstance(found, dict | bool):
-                return found
+            target = self._at(document, unquote(fragment))
+            if isinstance(target, dict | bool):
+                return target
         return None
 
     def _at(self, document: dict[str, Any], fragment: str) -> Any:

@@ -7,11 +7,10 @@ from slmstudio.contract.schema.checks import SchemaError, limited_work
 from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema
 from slmstudio.contract.schema.keywords import DEFINITIONS, subschemas
 from slmstudio.contract.schema.resolution import branches, is_null, properties_of, resolve, types_of
-from slmstudio.contract.translation.envelopes import unwrap
 from slmstudio.contract.translation.keywords import Keywords
 from slmstudio.contract.translation.notes import Code, Note
+from slmstudio.contract.translation.pasted_text import read, unwrap
 from slmstudio.contract.translation.references import References
-from slmstudio.contract.translation.text import read
 
 ITEMS, VALUE = "items", "value"
 #: keywords of a schema in the making, to which no field was added yet
@@ -73,21 +72,21 @@ def _translated(value: Any, notes: list[Note]) -> Translation:
 def _without_unchecked(schema: dict[str, Any], notes: list[Note]) -> dict[str, Any]:
     """Without ``unevaluatedProperties`` where names are given by patterns: the two are not checked together."""
     every = list(_all(schema))
-    if any("patternProperties" in one for one in every):
-        for one in every:
-            if one.pop("unevaluatedProperties", None) is not None:
+    if any("patternProperties" in part for part in every):
+        for part in every:
+            if part.pop("unevaluatedProperties", None) is not None:
                 notes.append(Note(Code.UNCHECKED, "unevaluatedProperties", "unevaluatedProperties"))
     return schema
 
 
 def _all(schema: Any) -> list[dict[str, Any]]:
-    found, waiting = [], [schema]
+    schemas, waiting = [], [schema]
     while waiting:
-        one = waiting.pop()
-        if isinstance(one, dict):
-            found.append(one)
-            waiting.extend(inner for _, inner in subschemas(one))
-    return found
+        part = waiting.pop()
+        if isinstance(part, dict):
+            schemas.append(part)
+            waiting.extend(inner for _, inner in subschemas(part))
+    return schemas
 
 
 def _as_object(schema: dict[str, Any], notes: list[Note]) -> tuple[dict[str, Any], str]:
@@ -118,13 +117,13 @@ def _wrapped(schema: dict[str, Any], name: str) -> dict[str, Any]:
     definitions = {key: schema[key] for key in DEFINITIONS if key in schema}
     top: dict[str, Any] = {key: schema[key] for key in ("title", "description") if key in schema}
     inner = {key: value for key, value in schema.items() if key not in definitions and key not in top}
-    recursive = [one for one in _all({**inner, **definitions}) if one.get("$ref") == "#"]
+    recursive = [part for part in _all({**inner, **definitions}) if part.get("$ref") == "#"]
     if recursive:
         target = "Document"
         while target in definitions.get("$defs", {}):
             target += "_"
-        for one in recursive:
-            one["$ref"] = f"#/$defs/{target}"
+        for part in recursive:
+            part["$ref"] = f"#/$defs/{target}"
         definitions["$defs"] = {**definitions.get("$defs", {}), target: inner}
         inner = {"$ref": f"#/$defs/{target}"}
     return {

@@ -87,14 +87,14 @@ def currencies(text: str) -> frozenset[str]:
     for code in _CODE.findall(text):
         if code in _codes():
             return frozenset({code})
-    for found in _SIGN.findall(text):
-        word = found.upper().rstrip(".")
+    for sign in _SIGN.findall(text):
+        word = sign.upper().rstrip(".")
         if word in _SIGNS:
             return frozenset(_SIGNS[word])
-        if len(word) == 3 and found.isupper() and word in _codes():
+        if len(word) == 3 and sign.isupper() and word in _codes():
             return frozenset({word})
-        if found[-1] in _SIGNS:
-            return frozenset(_SIGNS[found[-1]])
+        if sign[-1] in _SIGNS:
+            return frozenset(_SIGNS[sign[-1]])
     return frozenset()
 
 

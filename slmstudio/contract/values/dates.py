@@ -118,15 +118,15 @@ def _orderings(match: re.Match[str]) -> dict[str, tuple[str, str | int, str]]:
 
 
 def _dates(parts: list[tuple[str, str | int, str]]) -> list[date]:
-    found: list[date] = []
+    days: list[date] = []
     for year, month, day in parts:
         try:
             reading = date(_year(year), int(month), int(day))
         except ValueError:
             continue
-        if reading not in found:
-            found.append(reading)
-    return found
+        if reading not in days:
+            days.append(reading)
+    return days
 
 
 @lru_cache(maxsize=8192)
@@ -138,15 +138,15 @@ def readings(text: str, order: str = "", locale: str = "") -> tuple[date, ...]:
     for candidate in (text.strip(), core):
         for form in _FORMS:
             match = form.fullmatch(candidate)
-            if match and (found := _read(match, order, locale)):
-                return tuple(found)
+            if match and (days := _read(match, order, locale)):
+                return tuple(days)
     return ()
 
 
 def parse(text: str, order: str = "", locale: str = "") -> date | None:
     """The likeliest date of a text that is only a date, or None."""
-    found = readings(text, order, locale)
-    return found[0] if found else None
+    days = readings(text, order, locale)
+    return days[0] if days else None
 
 
 def unambiguous_readings(text: str, order: str = "", locale: str = "", document: str = "") -> tuple[date, ...]:
@@ -155,12 +155,12 @@ def unambiguous_readings(text: str, order: str = "", locale: str = "", document:
     Digits are resolved by the declared order, else by the declared locale, else by the other dates of ``document``, its
     source text (``order_of``), else with dots as day, month, year.
     """
-    found = readings(text, order, locale)
-    if len(found) < 2 or order or locale:
-        return found[:1]
+    days = readings(text, order, locale)
+    if len(days) < 2 or order or locale:
+        return days[:1]
     digits = _FORMS[1].search(text)
     other = order_of(document) or ("DMY" if digits is not None and "." in digits["s"] else "")
-    return readings(text, other)[:1] if other else found
+    return readings(text, other)[:1] if other else days
 
 
 _PARTS = re.compile(r"\d+|[^\W\d_]+")
@@ -192,8 +192,8 @@ def order_of(text: str) -> str:
     27/03/2026 has the day first. "" if there are none, or if they differ.
     """
     orders: set[str] = set()
-    for start, end, found in scan(text):
-        match = _FORMS[1].fullmatch(text[start:end]) if len(found) == 1 else None
+    for start, end, days in scan(text):
+        match = _FORMS[1].fullmatch(text[start:end]) if len(days) == 1 else None
         if match is not None:
             possible = [order for order, parts in _orderings(match).items() if _dates([parts])]
             orders.update(possible if len(possible) == 1 else ())
@@ -213,7 +213,7 @@ def scan(text: str, order: str = "", locale: str = "") -> tuple[tuple[int, int, 
         starts += [(_MONTH_FORM, month.start())] if month else []
         for form, position in starts:
             match = form.match(text, position)
-            found = _read(match, order, locale) if match else []
-            if match and found:
-                hits.setdefault(match.span(), tuple(found[:1] if order else found))
-    return tuple((start, end, found) for (start, end), found in sorted(hits.items()))
+            days = _read(match, order, locale) if match else []
+            if match and days:
+                hits.setdefault(match.span(), tuple(days[:1] if order else days))
+    return tuple((start, end, days) for (start, end), days in sorted(hits.items()))

@@ -149,8 +149,8 @@ def _pieces(words: list[str], letters: _Letters) -> list[tuple[int, int]]:
 
 
 def _find_date(day: date, field: Field, text: str) -> Iterator[tuple[int, int]]:
-    for start, end, found in dates.scan(text, field.date_order, field.locale):
-        if day in found:
+    for start, end, days in dates.scan(text, field.date_order, field.locale):
+        if day in days:
             yield start, end
 
 
@@ -177,28 +177,28 @@ def _spans(value: Any, field: Field, text: str) -> Iterator[tuple[int, int]]:
         yield from _find_number(Decimal(str(value)), field, text)
         return
     meaning: Hashable = normalize(value, field) if KINDS[field.kind].by_meaning else None
-    found = False
+    is_found = False
     if isinstance(meaning, date):
         for span in _find_date(meaning, field, text):
-            found = True
+            is_found = True
             yield span
     elif isinstance(meaning, Decimal):
         for span in _find_number(meaning, field, text):
-            found = True
+            is_found = True
             yield span
-    if not found:
+    if not is_found:
         yield from _find_text(value if isinstance(value, str) else dumps(value), text)
 
 
-def find(value: Any, field: Field, text: str, most: int | None = MAX_SPANS) -> list[Span]:
-    """Every occurrence of ``value`` in ``text``, in order, at most ``most``.
+def find(value: Any, field: Field, text: str, limit: int | None = MAX_SPANS) -> list[Span]:
+    """Every occurrence of ``value`` in ``text``, in order, at most ``limit``.
 
     Dates and numbers are found in any equivalent format (``Jan 14, 2026`` for 2026-01-14, ``USD 1,248.50`` for
     1248.50, currency included in the span). Texts are found exactly, else ignoring case, spacing and punctuation, else
     allowing for letters that OCR confuses (O and 0, l and 1, S and 5, ...); a long text may also occur in pieces of two
     words or more, which are then the spans. Null, booleans, lists and objects have none.
     """
-    spans = sorted(set(_spans(value, field, text)))[:most]
+    spans = sorted(set(_spans(value, field, text)))[:limit]
     return [Span(start, end, text[start:end]) for start, end in spans]
 
 

@@ -15,8 +15,7 @@ from rapidfuzz.distance import OSA
 from slmstudio.contract.schema.dialect import is_number
 from slmstudio.contract.schema.structure import Field
 from slmstudio.contract.values import evidence, numbers
-from slmstudio.contract.values.kinds.kind import fold_coarsely
-from slmstudio.contract.values.kinds.registry import KINDS
+from slmstudio.contract.values.kinds.registry import KINDS, fold_coarsely
 from slmstudio.contract.values.kinds.values import normalize
 
 _MIN_LENGTH = 3
@@ -40,7 +39,7 @@ def near_miss(value: Any, gold: Any, field: Field, text: str) -> bool:
         return False
     if isinstance(meaning, Decimal):
         return _digits(meaning) >= _MIN_DIGITS_ELSEWHERE and any(
-            _one_off(meaning, number) for _, _, found in numbers.scan(text, field.locale) for number in found
+            _one_off(meaning, number) for _, _, values in numbers.scan(text, field.locale) for number in values
         )
     letters = fold_coarsely(meaning)
     return _MIN_LENGTH_ELSEWHERE <= len(letters) <= _MAX_LENGTH and any(

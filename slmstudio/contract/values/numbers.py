@@ -47,15 +47,15 @@ def core_readings(core: str, locale: str = "") -> tuple[Decimal, ...]:
     if len(core) > 2 * MAX_DIGITS:
         return ()
     first = decimal_mark(locale)
-    found: list[Decimal] = []
+    values: list[Decimal] = []
     for mark in (first, "," if first == "." else "."):
         if not (_GROUPED[mark].fullmatch(core) or _BARE[mark].fullmatch(core)):
             continue
         plain = "".join(letter for letter in core if letter.isdigit() or letter == mark).replace(mark, ".")
         value = Decimal(plain)
-        if sum(letter.isdigit() for letter in plain) <= MAX_DIGITS and value not in found:
-            found.append(value)
-    return tuple(found)
+        if sum(letter.isdigit() for letter in plain) <= MAX_DIGITS and value not in values:
+            values.append(value)
+    return tuple(values)
 
 
 def parse(text: str, locale: str = "") -> Decimal | None:
@@ -67,18 +67,18 @@ def parse(text: str, locale: str = "") -> Decimal | None:
     match = _WHOLE.fullmatch(text) if len(text) <= 200 else None
     if not match or bool(match["open"]) != bool(match["close"]):
         return None
-    found = core_readings(match["core"], locale)
-    if not found:
+    values = core_readings(match["core"], locale)
+    if not values:
         return None
     signs = [match[name] for name in ("sign1", "sign2", "sign3")]
     negative = bool(match["open"]) or any(sign and sign != "+" for sign in signs)
-    return found[0].copy_negate() if negative else found[0]
+    return values[0].copy_negate() if negative else values[0]
 
 
 @lru_cache(maxsize=64)
 def _cores(text: str, locale: str) -> tuple[tuple[int, int, tuple[Decimal, ...]], ...]:
     """Every run of digits in a text that is a number, as (start, end, readings) without sign or currency."""
-    found = []
+    cores = []
     for match in _CORE.finditer(text):
         start, core = match.start(), match[0]
         inside_word = start > 0 and (text[start - 1].isalnum() or text[start - 1] == "_")
@@ -89,8 +89,8 @@ def _cores(text: str, locale: str) -> tuple[tuple[int, int, tuple[Decimal, ...]]
                 continue
             start, core = start + blank.end(), core[blank.end() :]
         for left, right, values in _readable(core, locale):
-            found.append((start + left, start + right, values[:1] if locale else values))
-    return tuple(found)
+            cores.append((start + left, start + right, values[:1] if locale else values))
+    return tuple(cores)
 
 
 def _readable(core: str, locale: str) -> list[tuple[int, int, tuple[Decimal, ...]]]:

@@ -12,7 +12,8 @@ from typing import Any
 
 from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema
 from slmstudio.contract.schema.dialect import is_number
-from slmstudio.contract.schema.structure import Field, Node, follow
+from slmstudio.contract.schema.resolution import follow
+from slmstudio.contract.schema.structure import Field, Node
 from slmstudio.contract.values.evidence import find
 from slmstudio.contract.windows.positions import locate_rows
 from slmstudio.contract.windows.windows import Window
@@ -42,11 +43,11 @@ def nullable_window_schema(compiled: CompiledSchema) -> CompiledSchema:
 def _relaxed(root: dict[str, Any], schema: Any, node: Node, *, nulls: bool) -> Any:
     target = schema
     while isinstance(target, dict) and set(target) & {"$ref"}:
-        target = {**follow(root, target["$ref"]), **{key: one for key, one in target.items() if key != "$ref"}}
+        target = {**follow(root, target["$ref"]), **{key: rule for key, rule in target.items() if key != "$ref"}}
     if not isinstance(target, dict):
         return schema
     if node.item is not None and "minItems" in target:
-        return {key: one for key, one in target.items() if key != "minItems"}
+        return {key: rule for key, rule in target.items() if key != "minItems"}
     if not node.children or "properties" not in target:
         return schema
     fields = {
@@ -71,8 +72,8 @@ def _may_be_absent(node: Node | None) -> bool:
 
 def window_gold(compiled: CompiledSchema, gold: Any, text: str, windows: Sequence[Window]) -> list[Any]:
     """The gold of each window of a document: every row and value of ``gold`` is in at least one of them."""
-    found = _of_object(compiled.root, gold, text, windows)
-    return [{} if one is _ABSENT else one for one in found]
+    parts = _of_object(compiled.root, gold, text, windows)
+    return [{} if part is _ABSENT else part for part in parts]
 
 
 def _of_place(node: Node, value: Any, text: str, windows: Sequence[Window]) -> list[Any]:
@@ -86,51 +87,53 @@ def _of_place(node: Node, value: Any, text: str, windows: Sequence[Window]) -> l
 
 
 def _of_object(node: Node, value: Any, text: str, windows: Sequence[Window]) -> list[Any]:
-    found: list[dict[str, Any]] = [{} for _ in windows]
+    objects: list[dict[str, Any]] = [{} for _ in windows]
     for name, inner in value.items():
         child = node.children.get(name)
         parts = _of_place(child, inner, text, windows) if child is not None else [inner] * len(windows)
-        for one, part in zip(found, parts, strict=True):
+        for part_object, part in zip(objects, parts, strict=True):
             if part is not _ABSENT:
-                one[name] = part
-    return found
+                part_object[name] = part
+    return objects
 
 
 def _of_list(item: Node, rows: list[Any], text: str, windows: Sequence[Window]) -> list[Any]:
-    found: list[list[Any]] = [[] for _ in windows]
+    lists: list[list[Any]] = [[] for _ in windows]
     before = windows[0].start
     for row, position in zip(rows, locate_rows(item, rows, text), strict=True):
         at, start, end = (position.at, position.start, position.end) if position else (before, before, before)
         before = at
-        inside = [number for number, one in enumerate(windows) if one.start <= start and end <= one.end]
+        inside = [number for number, window in enumerate(windows) if window.start <= start and end <= window.end]
         for number in inside or [_window_of(at, windows)]:
-            found[number].append(row)
-    return found
+            lists[number].append(row)
+    return lists
 
 
 def _window_of(offset: int, windows: Sequence[Window]) -> int:
-    return next(number for number, one in enumerate(windows) if one.start <= offset < one.end or one is windows[-1])
+    return next(
+        number for number, window in enumerate(windows) if window.start <= offset < window.end or window is windows[-1]
+    )
 
 
 def _of_map(field: Field, value: dict[str, Any], text: str, windows: Sequence[Window]) -> list[Any]:
     """An object with any names: by entry."""
-    found: list[dict[str, Any]] = [{} for _ in windows]
+    objects: list[dict[str, Any]] = [{} for _ in windows]
     for name, inner in value.items():
         number = is_number(inner)
         entry = replace(
             field, type="number" if number else "string", kind="number" if number else "text", evidence="expected"
         )
-        for one, part in zip(found, _of_value(entry, inner, text, windows), strict=True):
+        for part_object, part in zip(objects, _of_value(entry, inner, text, windows), strict=True):
             if part is not _ABSENT:
-                one[name] = part
-    return found
+                part_object[name] = part
+    return objects
 
 
 def _of_value(field: Field | None, value: Any, text: str, windows: Sequence[Window]) -> list[Any]:
     if field is None or field.evidence == "none" or value is None or isinstance(value, bool | dict | list):
         return [value] * len(windows)
-    spans = find(value, field, text, most=None)
-    inside = [any(one.start <= span.start and span.end <= one.end for span in spans) for one in windows]
+    spans = find(value, field, text, limit=None)
+    inside = [any(window.start <= span.start and span.end <= window.end for span in spans) for window in windows]
     if not any(inside):
         inside[0] = True
     return [value if here else _ABSENT for here in inside]

@@ -94,9 +94,9 @@ class _Merger:
     def value(self, node: Node | None, parts: Sequence[_Part], path: str) -> Any:
         """The merged value of a place; ``path``: its path in the merged output."""
         solid = [part for part in parts if part.value is not None]
-        if node is not None and node.item is not None and solid and all(isinstance(one.value, list) for one in solid):
+        if node is not None and node.item is not None and solid and all(isinstance(part.value, list) for part in solid):
             return self._rows(node.item, solid, path)
-        if solid and all(isinstance(one.value, dict) for one in solid):
+        if solid and all(isinstance(part.value, dict) for part in solid):
             return self._fields(node, solid, path)
         return self._choice(None if node is None else node.field, solid or parts, path)
 
@@ -161,7 +161,7 @@ class _Merger:
         """
         if row.at is None or self._starts[row.line] - self._starts[row.line - 1] > _MAX_ROW_LINE:
             return False
-        return any(one.line == row.line and one.cells == row.cells for one in before)
+        return any(earlier.line == row.line and earlier.cells == row.cells for earlier in before)
 
 
 def _inner(part: _Part, name: str | int) -> _Part:

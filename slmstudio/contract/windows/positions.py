@@ -48,17 +48,17 @@ class _Lines:
         """Those of a value; of one that is only there in pieces, as over two lines, those of each piece."""
         key = (field.pattern, dumps(value))
         if key not in self._known:
-            spans = find(value, field, self._text, most=None)
+            spans = find(value, field, self._text, limit=None)
             pieces = {span.text for span in spans} if _is_in_pieces(value, field, spans) else ()
-            parts = [find(piece, field, self._text, most=None) for piece in sorted(pieces)] or [spans]
+            parts = [find(piece, field, self._text, limit=None) for piece in sorted(pieces)] or [spans]
             self._known[key] = [self._by_line(part) for part in parts if part]
         return self._known[key]
 
     def _by_line(self, spans: Sequence[Span]) -> Occurrences:
-        found: Occurrences = {}
+        by_line: Occurrences = {}
         for span in spans:
-            found.setdefault(self.line_of(span.start), (span.start, span.end))
-        return found
+            by_line.setdefault(self.line_of(span.start), (span.start, span.end))
+        return by_line
 
     def weight(self, occurrences: Occurrences) -> float:
         """How much an occurrence says about a row: 1 for a value on one line, near 0 for one on all lines."""
@@ -73,13 +73,13 @@ def locate_rows(item: Node, rows: Sequence[Any], text: str) -> list[Position | N
     the next one after the row before, and equal rows are on different lines as long as there are some.
     """
     lines = _Lines(text)
-    found: list[Position | None] = []
+    positions: list[Position | None] = []
     taken: defaultdict[str, set[int]] = defaultdict(set)
     before = -1
     for row in rows:
         hits = [hit for value, field in _values(item, row) for hit in lines.occurrences(value, field)]
         if not hits:
-            found.append(None)
+            positions.append(None)
             continue
         scores: Counter[int] = Counter()
         for hit in hits:
@@ -93,8 +93,8 @@ def locate_rows(item: Node, rows: Sequence[Any], text: str) -> list[Position | N
         line = next((line for line in free if line >= before), (free or best)[0])
         used.add(line)
         before = line
-        found.append(_position(line, hits))
-    return found
+        positions.append(_position(line, hits))
+    return positions
 
 
 def _position(line: int, hits: list[Occurrences]) -> Position:

@@ -136,7 +136,7 @@ export class Queue {
   /** Tells the server which document this tab shows. @param {DocumentState} state @param {RequestInit} [options] */
   #report(state, more = {}, options = {}) {
     const body = JSON.stringify({ tab: TAB, ...more });
-    return fetch(state.urls.here, { method: "POST", headers: headers(), body, ...options });
+    return fetch(state.urls.presence, { method: "POST", headers: headers(), body, ...options });
   }
 
   #drawTimer() {

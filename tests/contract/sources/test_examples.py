@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.compiled import compile_schema, exact
 from slmstudio.contract.sources.detection import draft_from_values, draft_schema
-from slmstudio.contract.sources.drafts import SourceError
+from slmstudio.contract.sources.examples import SourceError
 from tests.contract.samples import json_values, texts
 from tests.contract.test_consistent_interpretation import check_meaning
 

@@ -11,18 +11,17 @@ from slmstudio.contract.schema import work
 from slmstudio.contract.schema.checks import SchemaError
 from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.contract.schema.structure import Node
-from slmstudio.contract.sources.detection import draft_schema
-from slmstudio.contract.sources.drafts import SourceError
-from slmstudio.contract.sources.generators import GENERATORS
+from slmstudio.contract.sources.detection import GENERATORS, draft_schema
+from slmstudio.contract.sources.examples import SourceError
 from tests.contract.hostile_schemas import TEXTS, hostile_schema, statements
 
-#: of processor time; the slowest takes a third of it
-SECONDS = 8
+#: of processor time; the slowest takes a quarter of it
+SECONDS = 4
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TEXTS)
-def test_a_text_of_the_maximum_length_is_read_or_refused_in_time(name: str) -> None:
+def test_a_long_text_is_read_or_refused_in_time(name: str) -> None:
     text = TEXTS[name]()
     began = time.process_time()
     try:
@@ -50,7 +49,7 @@ def test_the_tree_of_a_recursive_schema_ends() -> None:
         return 1 + max(map(depth, inner), default=0)
 
     accepted = 0
-    for seed in range(200):
+    for seed in range(120):
         try:
             compiled = compile_schema(draft_schema(json.dumps(hostile_schema(seed))).schema)
         except SourceError:
@@ -58,12 +57,12 @@ def test_the_tree_of_a_recursive_schema_ends() -> None:
         accepted += 1
         assert depth(compiled.root) <= 64, seed
         assert compiled.validate({"a": {"a": {"a": {"b": 1}}}}) is not None
-    assert accepted > 100
+    assert accepted > 60
 
 
 def test_a_chain_of_references_that_cannot_be_followed_is_refused() -> None:
-    chain = {f"d{number}": {"allOf": [{"$ref": f"#/$defs/d{number + 1}"}]} for number in range(5_000)}
-    schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/d0"}}, "$defs": {**chain, "d5000": {}}}
+    chain = {f"d{number}": {"allOf": [{"$ref": f"#/$defs/d{number + 1}"}]} for number in range(2_000)}
+    schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/d0"}}, "$defs": {**chain, "d2000": {}}}
     with pytest.raises(SchemaError):
         compile_schema(schema)
 

@@ -13,8 +13,7 @@ from evaluation.ml import generate, generate_llama, windows
 from evaluation.ml.batches import BatchGenerator, BatchItem
 from evaluation.ml.prompts import PromptBuilder, common_prefix
 from slmstudio.contract.decoding.grammar import grammar
-from slmstudio.contract.decoding.grounded_grammar import is_accepted
-from slmstudio.contract.decoding.grounding import collapse_spaces
+from slmstudio.contract.decoding.grounding import collapse_spaces, is_accepted
 from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash, sha256_file

@@ -37,7 +37,7 @@ def post(user: User, name: str, document: Document | None = None, body: Any = No
 
 def shows(user: User, document: Document, tab: str = "tab") -> str:
     """A tab of a person reports the document on its screen; the strip it gets."""
-    return str(post(user, "label_here", document, {"tab": tab}).text)
+    return str(post(user, "label_presence", document, {"tab": tab}).text)
 
 
 def test_users_on_one_document_see_each_other(desk: Desk) -> None:
@@ -72,7 +72,7 @@ def test_tab_has_one_document(desk: Desk) -> None:
 def test_closed_and_silent_tabs_expire(desk: Desk) -> None:
     document = desk.document()
     shows(desk.ana, document)
-    assert post(desk.ana, "label_here", document, {"tab": "tab", "leaving": True}).status_code == 204
+    assert post(desk.ana, "label_presence", document, {"tab": "tab", "leaving": True}).status_code == 204
     assert "data-open-by" not in shows(desk.ben, document)
     shows(desk.ana, document)
     Presence.objects.filter(user=desk.ana).update(seen_at=timezone.now() - presence.PRESENCE_DURATION)
@@ -94,7 +94,7 @@ def test_api_user_is_present_by_lock(desk: Desk) -> None:
 
 def test_malformed_report_and_removed_member(desk: Desk) -> None:
     document = desk.document()
-    address = reverse("label_here", args=["desk", document.pk])
+    address = reverse("label_presence", args=["desk", document.pk])
     assert client_of(desk.ana).post(address, "[", content_type="application/json").status_code == 400
     assert shows(desk.ana, document, tab="x" * 500)
     members.remove(membership=Membership.objects.get(project=desk.project, user=desk.ana), by=desk.owner)

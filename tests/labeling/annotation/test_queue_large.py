@@ -9,7 +9,6 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from labeling.annotation import queue
 from labeling.annotation import services as annotation_services
 from labeling.models import Annotation, Study
 from labeling.review import adjudication
@@ -93,7 +92,6 @@ def test_every_query_of_the_queue_uses_an_index(desk: Desk) -> None:
         lambda: annotation_services.previous_document(project=project, user=desk.ana, before=first.pk),
         lambda: annotation_services.open_document(document=first, user=desk.ana),
         lambda: annotation_services.queue_position(document=first, user=desk.ana),
-        lambda: queue.counts(project=project, user=desk.ana),
         lambda: review_services.next_to_review(project=project, user=desk.rita),
         lambda: adjudication.next_to_adjudicate(project=project, user=desk.rita),
     ]

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from labeling import jobs
-from labeling.annotation import assignment
+from labeling.annotation import queue
 from labeling.annotation import services as annotation_services
 from labeling.documents import bulk_edit
 from labeling.models import AnnotationRevision, BulkEdit, Document, DocumentState, Gold, Review
@@ -193,11 +193,11 @@ def test_assigning_and_submitting(desk: Desk) -> None:
         document = desk.document()
         rows = Document.objects.filter(pk=document.pk)
         saved, changed = at_once(
-            partial(submit, document, desk.ana), partial(assignment.assign, documents=rows, user=desk.ben)
+            partial(submit, document, desk.ana), partial(queue.assign, documents=rows, user=desk.ben)
         )
         now = fresh(document)
         assert (saved.submitted, now.state) == (True, DocumentState.SUBMITTED)
-        assert changed.changed == (now.assigned_to_id is not None)
+        assert changed == (now.assigned_to_id is not None)
 
 
 def test_requeue_and_approve(desk: Desk) -> None:

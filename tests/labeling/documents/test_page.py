@@ -5,9 +5,8 @@ from typing import Any
 import pytest
 
 from labeling.annotation import services as annotation_services
-from labeling.annotation.diffs import SESSION, history_steps
+from labeling.annotation.diffs import SESSION, document_history, history_steps
 from labeling.comments import services as comment_services
-from labeling.documents.details import history
 from labeling.form.highlights import highlight
 from labeling.form.tree import tree_of
 from labeling.models import (
@@ -154,7 +153,7 @@ def test_history_compares_with_own_revisions(desk: Desk) -> None:
             evidence={"vendor": {"confirmed": True, "of": '"Akme"'}},
             base_version=0,
         )
-    steps = history(document(2), desk.people["owner"], own=False)
+    steps = document_history(document(2))
     written = [(str(step.revision.user), {change.path: change.old for change in step.changes}) for step in steps]
     everything_new = dict.fromkeys(invoice(2)["gold"])
     assert written == [("desk-reviewer", everything_new), ("desk-annotator", everything_new)]

@@ -46,7 +46,7 @@ def compiled() -> CompiledSchema:
 
 def reasons(compiled: CompiledSchema, value: Any, given: Any = None, **more: Any) -> dict[str, list[str]]:
     checks = check(compiled, Parsed(value), TEXT, given or {})
-    options: dict[str, Any] = {"confidence": {}, "floor": 0.8, **more}
+    options: dict[str, Any] = {"confidence": {}, "floor": 0.8, "predicted": value, **more}
     return attention_reasons(compiled, value, checks, **options)
 
 

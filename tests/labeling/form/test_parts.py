@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from labeling.form.codec import ABSENT, RAW, from_entry, to_entry
-from labeling.form.nodes import FormNode
+from labeling.form.codec import ABSENT, from_entry, to_entry
+from labeling.form.nodes import RAW, FormNode
 from labeling.form.tree import MAX_PARTS, bind, form_for, node_at, tree_of
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.contract.schema.compiled import compile_schema

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from labeling.form.codec import ABSENT, RAW, from_entry, leaf_values, to_entry
+from labeling.form.codec import ABSENT, from_entry, leaf_values, to_entry
+from labeling.form.nodes import RAW
 from labeling.form.tree import FormNode, form_for, node_at, tree_of
 from slmstudio.contract.json_text import dumps, loads
-from slmstudio.contract.schema.compiled import CompiledSchema, Problem, compile_schema
+from slmstudio.contract.schema.compiled import CompiledSchema, ValueProblem, compile_schema
 
 CLAIM = {
     "type": "object",
@@ -181,7 +182,7 @@ def test_leaves_are_in_form_order(claim: CompiledSchema) -> None:
 
 
 def test_problems_are_bound_to_fields(claim: CompiledSchema) -> None:
-    problem = Problem("holder.name", "required", "is required")
+    problem = ValueProblem("holder.name", "required", "is required")
     form = form_for(claim, {}, problems=[problem])
     holder = next(child for child in form.children if child.node.key == "holder")
     assert holder.children[0].messages == [problem]

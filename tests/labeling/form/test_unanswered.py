@@ -10,7 +10,7 @@ from django.urls import reverse
 from labeling.annotation import services as annotation_services
 from labeling.datasets import freeze
 from labeling.form.tree import tree_of
-from labeling.form.unanswered import empty_optional_fields, unanswered_fields, with_absent_evidence
+from labeling.form.validation import empty_optional_fields, unanswered_fields, with_absent_evidence
 from labeling.models import Annotation, AnnotationRevision, Document, Gold
 from slmstudio.contract.schema.compiled import compile_schema
 from tests.contract.samples import object_schema

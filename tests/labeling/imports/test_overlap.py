@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from labeling.annotation import assignment, predictions
+from labeling.annotation import predictions, queue
 from labeling.annotation import services as annotation_services
 from labeling.documents import bulk_edit
 from labeling.jobs import run_bulk_edit
@@ -199,10 +199,10 @@ def test_four_eyes_excludes_involved_reviewer(desk: Desk) -> None:
 
 def test_unseen_or_invalid_label_is_not_adjudicated(desk: Desk) -> None:
     document = dispute(desk)
-    with pytest.raises(adjudication.ConflictingChange):
+    with pytest.raises(review_services.ConflictingChange):
         adjudication.adjudicate(document=fresh(document), user=desk.rita, value=gold(), evidence={}, base_version=1)
     for value, rule in (({**gold(), "total_amount": "12"}, "type"), ({**gold(), "vendor": "Globex"}, "evidence")):
-        with pytest.raises(adjudication.InvalidLabel) as refused:
+        with pytest.raises(review_services.InvalidLabel) as refused:
             adjudication.adjudicate(document=fresh(document), user=desk.rita, value=value, evidence={}, base_version=2)
         assert refused.value.problems[0].rule == rule
     assert (fresh(document).disputed, Gold.objects.count(), Review.objects.count()) == (True, 0, 0)
@@ -274,7 +274,7 @@ def test_undo_of_requeue_restores_labels(desk: Desk, queues: None) -> None:
 def test_assigned_overlap_continues_with_others(desk: Desk) -> None:
     document = desk.document(overlap=2)
     rows = type(document).objects.filter(project=desk.project)
-    assignment.assign(documents=rows, user=desk.ana)
+    queue.assign(documents=rows, user=desk.ana)
     assert following(desk, desk.ben) is None
     submit(document, desk.ana)
     assert (following(desk, desk.ana), following(desk, desk.ben)) == (None, document)
@@ -291,17 +291,6 @@ def test_overlap_share_of_new_documents(desk: Desk) -> None:
     change(other, overlap_share=0.3, overlap_people=3)
     bring_in(other.project, rows[::-1])
     assert dict(other.project.documents.values_list("external_id", "overlap")) == drawn
-
-
-def test_overlap_applies_to_queued_documents(desk: Desk) -> None:
-    done, waits = desk.document(), desk.document()
-    submit(done, desk.ana)
-    rows = type(done).objects.filter(project=desk.project)
-    result = assignment.set_overlap(documents=rows, people=3)
-    assert (result.changed, result.skipped) == (1, 1)
-    assert (fresh(done).overlap, fresh(waits).overlap) == (1, 3)
-    with pytest.raises(Refused, check=lambda refusal: refusal.code == "overlap"):
-        assignment.set_overlap(documents=rows, people=11)
 
 
 def test_agreement_of_a_project(desk: Desk) -> None:

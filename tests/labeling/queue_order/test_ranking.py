@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from labeling.queue_order import ranking
-from labeling.queue_order.computation import Calibration
+from labeling.queue_order.computation import ConfidenceCurves
 
 
 def test_similar_documents_do_not_follow_each_other() -> None:
@@ -42,7 +42,7 @@ def test_uncertainty_and_disagreement() -> None:
 
 def test_calibration_learns_how_often_a_confidence_is_right() -> None:
     pairs = [(0.9, number % 2 == 0) for number in range(40)] + [(0.5, False)] * 10
-    learned = Calibration({"total": pairs, "date": [(0.9, False)] * 5}, 50)
+    learned = ConfidenceCurves({"total": pairs, "date": [(0.9, False)] * 5}, 50)
     assert learned.field("total", 0.9) == pytest.approx(0.5)
     assert learned.field("total", 0.5) == 0.0
     assert learned.field("date", 0.9) == 0.9

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.inter_rater import cohens_kappa
 
-from labeling.annotation.submission import labels_agree
+from labeling.annotation.services import labels_agree
 from labeling.review.agreement import (
     NOT_LABELED,
     by_field,

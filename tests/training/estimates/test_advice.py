@@ -8,7 +8,7 @@ import pytest
 from django.core.management import call_command
 from django.test import Client
 
-from labeling.models import Project, Study
+from labeling.models import Project
 from slmstudio.workers.hardware import Hardware
 from tests.labeling.api_client import api_of
 from tests.training.estimates.machines import SMOLLM, machine
@@ -192,7 +192,7 @@ def test_a_search_over_rest_without_a_space_has_the_recommended_method(
     spec = {"base_model": small_model.slug, "hours": 0.5, "trials": 1}
     assert api.post("studies", {"kind": "search", "spec": spec}).status == 202
     assert api.post("studies", {"kind": "search", "spec": {**spec, "method": ["lora"], "lora_r": [4]}}).status == 202
-    second, first = Study.objects.newest(project, "search")
+    second, first = project.studies.newest("search")
     assert (first.spec["method"], second.spec["method"], second.spec["lora_r"]) == (["full"], ["lora"], [4])
     parameters = first.trials[0]["parameters"]
     assert (parameters["learning_rate"], parameters["epochs"]) == (FULL.learning_rate, FULL.epochs)

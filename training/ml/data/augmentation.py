@@ -17,8 +17,7 @@ from typing import Any
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.schema.structure import Field, Node
 from slmstudio.contract.values.evidence import Span, find
-from slmstudio.contract.values.kinds.kind import fold_coarsely
-from slmstudio.contract.values.kinds.registry import KINDS
+from slmstudio.contract.values.kinds.registry import KINDS, fold_coarsely
 from training.ml.data.rows import Row
 
 #: share of the exchangeable values that are exchanged, and of the lines without a value that are dropped
@@ -108,7 +107,7 @@ class Augmentation:
             text = text[: span.start] + printed + text[span.end :]
         touched = (one for one in values if any(_overlap(mine, span) for mine in one.spans for span, _ in changes))
         exchanged = replace(row, text=text, gold=gold)
-        lost = any(not find(_at(gold, one.path, one.value), one.field, text, most=1) for one in touched)
+        lost = any(not find(_at(gold, one.path, one.value), one.field, text, limit=1) for one in touched)
         return row if lost else exchanged
 
     def _shortened(self, row: Row, generator: random.Random) -> Row:
@@ -142,7 +141,7 @@ def _values(node: Node, value: Any, text: str, path: Path | None) -> Iterator[_V
             inside = None if path is None else (*path, name)
             yield from _values(child, value.get(name), text, inside)
     elif node.field is not None:
-        spans = find(value, node.field, text, most=None) if node.field.evidence != "none" else []
+        spans = find(value, node.field, text, limit=None) if node.field.evidence != "none" else []
         yield _Value(node.field, value, spans, path)
 
 

@@ -23,8 +23,7 @@ from slmstudio.contract.json_text import JsonError, dumps, loads
 from slmstudio.contract.schema.dialect import identity, is_number
 from slmstudio.contract.schema.structure import Field
 from slmstudio.contract.values import dates, numbers
-from slmstudio.contract.values.kinds.kind import collapse, fold_coarsely
-from slmstudio.contract.values.kinds.registry import KINDS
+from slmstudio.contract.values.kinds.registry import KINDS, collapse, fold_coarsely
 from slmstudio.text.formatting import format_date
 
 _WORDS = re.compile(r"(?!\s?[xX]$)\s?[^\W\d_]")
@@ -102,7 +101,7 @@ def _word(value: Any) -> str:
 def _typed_number(plain: str, field: Field) -> Any:
     value = numbers.parse(plain, field.locale)
     if value is None and len(plain) <= 200:
-        ends = {found[0]: end for _, end, found in numbers.scan(plain, field.locale)}
+        ends = {values[0]: end for _, end, values in numbers.scan(plain, field.locale)}
         if len(ends) == 1 and not _WORDS.search(plain, max(ends.values())):
             value = next(iter(ends))
     if value is None or field.type == "number":
@@ -116,12 +115,12 @@ def date_readings(text: str, field: Field, document: str = "") -> tuple[date, ..
     """
     plain = collapse(text)
     known = (field.date_order, field.locale, document)
-    found = dates.unambiguous_readings(plain, *known)
-    if not found and len(plain) <= 200:
+    days = dates.unambiguous_readings(plain, *known)
+    if not days and len(plain) <= 200:
         scanned = dates.scan(plain, field.date_order, field.locale)
         hits = {dates.unambiguous_readings(plain[start:end], *known) for start, end, _ in scanned}
-        found = hits.pop() if len(hits) == 1 else ()
-    return found
+        days = hits.pop() if len(hits) == 1 else ()
+    return days
 
 
 def ambiguity(text: str, field: Field, document: str = "") -> str:
