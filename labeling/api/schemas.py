@@ -11,7 +11,7 @@ from ninja import Schema
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from slmstudio.contract.json_text import text_fits
-from slmstudio.contract.schema.compiled import Problem as ValueProblem
+from slmstudio.contract.schema.compiled import ValueProblem
 from slmstudio.web import paging
 
 T = TypeVar("T")
