@@ -55,6 +55,12 @@ EVERYTHING: dict[str, Any] = object_schema(
     },
 )
 
+FORMATTED = {
+    "time": "08:30:00Z", "date-time": "2026-02-28T08:30:00Z", "duration": "P1DT2H", "email": "ana@example.com",
+    "hostname": "example.com", "ipv4": "192.0.2.1", "ipv6": "2001:db8::1", "uri": "https://example.com/a?b=1",
+    "uuid": "8c0f5c2e-52f1-4d4a-9a3e-0a1b2c3d4e5f",
+}  # fmt: skip
+
 
 def sorted_text(value: Any) -> str:
     """The exact text of a value, whatever the order of its names."""
@@ -120,6 +126,8 @@ def sample(node: FormNode, random: Random, depth: int = 0) -> Any:
             return f"20{random.randint(10, 40)}-{random.randint(1, 12):02}-{random.randint(1, 28):02}"
         case "json":
             return random.choice([{"a": [1, Decimal("2.50")]}, [], "x", 7, True])
+    if node.field is not None and node.field.format in FORMATTED and random.random() < 0.9:
+        return FORMATTED[node.field.format]
     several = ["two\nlines"] if node.shape == "lines" else []
     return random.choice(["text", "A-1029", "zwölf Äpfel", "12", "1,248.50", "[1]", *several])
 

@@ -25,7 +25,7 @@ COLLECTIONS = {"ts.*.export", "ts.*.none", "ts.*.all"}
 COMPARED = {
     "Invoice", "Invoice.validation", "Total.serialization", "union", "list", "zod3.openApi3.false.node",
     "zod3.refs.relative", "zod3.openAi.true.union", "zod4.draft-2020-12.output.strict", "zod4.draft-4.input.node",
-    "typebox", "typebox.rec", "valibot", "ts.Invoice.export", "ts.Pay.export",
+    "typebox.rec", "valibot", "ts.Pay.export",
     "schemars.0.8", "schemars.1", "NJsonSchema", "NJsonSchema.inheritance", "invopop", "OpenAPI.3.0", "OpenAPI.3.1",
     "OpenAI.tool", "Anthropic.tool", "Gemini.tool", "Gemini.responseSchema",
 }  # fmt: skip
