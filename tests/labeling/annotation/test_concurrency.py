@@ -115,37 +115,6 @@ def test_equal_label_can_be_submitted_twice(desk: Desk) -> None:
         assert saved.submitted
 
 
-def test_concurrent_submits_are_merged(desk: Desk) -> None:
-    document = desk.document()
-    start = threading.Barrier(2)
-    results: dict[str, annotation_services.SaveResult] = {}
-
-    def work(user: User, vendor: str) -> None:
-        try:
-            start.wait(10)
-            value = {**gold(), "vendor": vendor}
-            results[vendor] = annotation_services.submit(
-                document=document, user=user, value=value, evidence={}, base_version=0
-            )
-        finally:
-            connection.close()
-
-    threads = [
-        threading.Thread(target=work, args=(user, vendor))
-        for user, vendor in ((desk.ana, "Acme"), (desk.ben, "Acme Supplies"))
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert sorted(saved.submitted for saved in results.values()) == [False, True]
-    assert sorted(saved.version for saved in results.values()) == [1, 2]
-    winner = next(vendor for vendor, saved in results.items() if saved.submitted)
-    assert Gold.objects.get().revision.value["vendor"] == winner
-    values = AnnotationRevision.objects.values_list("value__vendor", flat=True)
-    assert sorted(values) == ["Acme", "Acme Supplies"]
-
-
 def test_concurrent_drafts_lose_nothing(desk: Desk) -> None:
     document = desk.document()
     failures: list[BaseException] = []
@@ -154,7 +123,7 @@ def test_concurrent_drafts_lose_nothing(desk: Desk) -> None:
         version = 0
         value: dict[str, Any] = {}
         try:
-            for number in range(6):
+            for number in range(4):
                 value = {**value, name: f"{name} {number}"}
                 saved = save(document, user, value, version)
                 version, value = saved.version, saved.value
@@ -172,6 +141,6 @@ def test_concurrent_drafts_lose_nothing(desk: Desk) -> None:
     for thread in threads:
         thread.join(60)
     assert not failures
-    assert sorted(AnnotationRevision.objects.values_list("number", flat=True)) == list(range(1, 19))
+    assert sorted(AnnotationRevision.objects.values_list("number", flat=True)) == list(range(1, 13))
     newest = Annotation.objects.order_by("-version")[0]
-    assert newest.value == {"vendor": "vendor 5", "invoice_id": "invoice_id 5", "purchase_order": "purchase_order 5"}
+    assert newest.value == {"vendor": "vendor 3", "invoice_id": "invoice_id 3", "purchase_order": "purchase_order 3"}

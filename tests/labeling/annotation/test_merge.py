@@ -112,18 +112,18 @@ def test_row_order_of_names_is_ignored() -> None:
 @pytest.mark.parametrize("equal", [True, False])
 def test_many_rows_merge_fast(equal: bool) -> None:
     """A save locks the document's row during the merge."""
-    count = 12_000
+    count = 3_000
     base = [{"x": "" if equal else str(number)} for number in range(count)]
-    mine = [*base[:500], {"x": "mine"}, *base[501:9_000], {"x": "more"}, *base[9_001:]]
+    mine = [*base[:500], {"x": "mine"}, *base[501:2_000], {"x": "more"}, *base[2_001:]]
     started = time.process_time()
-    merged = merge(base, mine, [{"x": "theirs"}, *base, *[{"x": "end"}] * 9_000])
-    assert [merged.value.count({"x": who}) for who in ("mine", "more", "theirs", "end")] == [1, 1, 1, 9_000]
-    assert len(merged.value) == count + 9_001
+    merged = merge(base, mine, [{"x": "theirs"}, *base, *[{"x": "end"}] * 2_000])
+    assert [merged.value.count({"x": who}) for who in ("mine", "more", "theirs", "end")] == [1, 1, 1, 2_000]
+    assert len(merged.value) == count + 2_001
     merged = merge(base, base[::-1], [*base, *base])
     assert {row["x"] for row in merged.value} == {row["x"] for row in base}
     added = [{"x": f"new {number}"} for number in range(count)]
     assert len(merge([], added, [*added[::2], {"x": "theirs"}]).value) == count + 1
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 2
 
 
 def test_unchanged_rows_are_found_among_equal_ones() -> None:

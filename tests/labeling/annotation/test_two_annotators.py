@@ -20,7 +20,7 @@ from slmstudio.errors import Refused
 from tests.labeling.label_desk import Desk, gold
 from tests.labeling.work_desk import at_once, change, fresh, member, review_desk, submit
 
-ROUNDS = 5
+ROUNDS = 3
 
 
 @pytest.fixture
