@@ -11,6 +11,7 @@ from labeling.annotation.predictions import PredictionInput, RecordResult, recor
 from labeling.models import Annotation, Document, Gold, Prediction
 from labeling.review import queries as review_queries
 from slmstudio.contract.json_text import dumps
+from slmstudio.contract.scoring.scorer import count_differences
 from tests.labeling.label_desk import Desk, make_desk
 from tests.shared_rows import shared_fixture
 
@@ -129,10 +130,10 @@ def test_difference_compares_normalized_values(desk: Desk) -> None:
     compiled = desk.project.schema_version.compiled
     label = {"invoice_id": "A-1029", "date": "2026-01-14", "vendor": "Acme Supplies", "total_amount": Decimal("1248.5")}
     same = {**label, "total_amount": Decimal("1248.50"), "vendor": "Acme  Supplies"}
-    changed, total = predictions.difference(compiled, label, same)
+    changed, total = count_differences(compiled, label, same)
     assert (changed, total) == (0, 4)
-    assert predictions.difference(compiled, label, {**label, "vendor": None}) == (1, 4)
-    assert predictions.difference(compiled, {}, {}) == (0, 0)
+    assert count_differences(compiled, label, {**label, "vendor": None}) == (1, 4)
+    assert count_differences(compiled, {}, {}) == (0, 0)
 
 
 # -- do people look ----------------------------------------------------------------------------------------------------

@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 
 from labeling.annotation import services as annotation_services
 from labeling.form.codec import FormEntry
@@ -69,24 +67,6 @@ def test_submit_is_gold_without_review(desk: Desk) -> None:
     assert found.revision.value["total_amount"] == Decimal("1248.50")
     document.refresh_from_db()
     assert (document.state, document.locked_by) == (DocumentState.SUBMITTED, None)
-
-
-def test_submit_query_count(desk: Desk) -> None:
-    document = desk.document()
-    draft(document, desk.ana, gold())
-    with CaptureQueriesContext(
-        connection,
-    ) as queries:
-        submit(document, desk.ana, gold(), 1)
-    statements = [query["sql"] for query in queries if not query["sql"].startswith(("SAVEPOINT", "RELEASE"))]
-    assert len(statements) <= 6, "\n".join(statements)
-
-
-def test_submit_waits_for_review(desk: Desk) -> None:
-    desk.project.review_required = True
-    desk.project.save(update_fields=["review_required"])
-    assert submit(desk.document(), desk.ana, gold()).submitted
-    assert not Gold.objects.exists()
 
 
 @pytest.mark.parametrize(
