@@ -132,7 +132,7 @@ export interface Tag {
 }
 
 type UrlName =
-  | "document" | "save" | "skip" | "flag" | "here" | "release" | "comments" | "resolve" | "history" | "restore" | "page";
+  | "document" | "save" | "skip" | "flag" | "presence" | "release" | "comments" | "resolve" | "history" | "restore" | "page";
 
 /** A document with its annotation, as the screen opens it. */
 export interface DocumentState extends Findings {
