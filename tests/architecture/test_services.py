@@ -78,12 +78,9 @@ QUERYING_VIEWS = """
     evaluation.bundles.views
     evaluation.label_issues.views
     evaluation.runs.views
-    labeling.annotation.history_views
-    labeling.annotation.views
     labeling.projects.contract_views
     labeling.projects.settings_views
     labeling.projects.views
-    labeling.studies.views
     serving.batches.views
     serving.packages.views
     training.base_models.views

@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 from evaluation.inference.confidence import first_tokens, per_field
 from evaluation.ml.prompts import PromptBuilder
 from serving.replicas.protocol import Confidence, ModelOutput
-from slmstudio.contract.decoding.grounded_grammar import is_accepted
+from slmstudio.contract.decoding.grounding import is_accepted
 from slmstudio.contract.windows.merge import merge_outputs
 from slmstudio.contract.windows.windows import Window
 from slmstudio.errors import Refused
