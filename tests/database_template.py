@@ -27,7 +27,7 @@ SOURCES = (
     *("*/migrations/*.py", "requirements*.txt", "slmstudio/stack/postgres.py"),
     *("tests/database.py", "tests/database_template.py"),
 )
-KEPT = 3
+KEPT = 8
 
 
 def copy_to(home: Path) -> bool:
@@ -39,15 +39,14 @@ def copy_to(home: Path) -> bool:
     template = cache / _key(owner)
     try:
         private_folder(cache)
-        if not template.exists():
-            with _locked(cache, fcntl.LOCK_EX):
-                if not template.exists():
-                    subprocess.run([sys.executable, "-m", __name__, str(template)], cwd=ROOT, check=True)
-                    _remove_old(cache)
-        with _locked(cache, fcntl.LOCK_SH):  # so that no other process removes it
+        private_folder(places.postgres, owner)
+        # Locked, so that one process makes it and none removes it during the copy.
+        with _locked(template):
+            if not template.exists():
+                subprocess.run([sys.executable, "-m", __name__, str(template)], cwd=ROOT, check=True)
             os.utime(template)
-            private_folder(places.postgres, owner)
             _copy(template, places.postgres / "data")
+        _remove_old(cache)
     except (OSError, subprocess.CalledProcessError, stack.StackError) as error:
         print(f"No template of the test database: {error}", file=sys.stderr)
         shutil.rmtree(places.postgres / "data", ignore_errors=True)
@@ -63,8 +62,8 @@ def _key(owner: tuple[int, int] | None) -> str:
 
 
 @contextlib.contextmanager
-def _locked(cache: Path, kind: int) -> Iterator[None]:
-    with (cache / "lock").open("a") as lock:
+def _locked(template: Path, kind: int = fcntl.LOCK_EX) -> Iterator[None]:
+    with template.with_suffix(".lock").open("a") as lock:
         fcntl.flock(lock, kind)
         yield
 
@@ -78,9 +77,11 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _remove_old(cache: Path) -> None:
-    found = sorted((path for path in cache.iterdir() if path.is_dir()), key=lambda path: -path.stat().st_mtime)
-    for path in found[KEPT:]:
-        shutil.rmtree(path, ignore_errors=True)
+    """Deletes all but the KEPT templates used last, except those that a process makes or copies now."""
+    templates = sorted((path for path in cache.iterdir() if path.is_dir()), key=lambda path: -path.stat().st_mtime)
+    for template in templates[KEPT:]:
+        with contextlib.suppress(BlockingIOError), _locked(template, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            shutil.rmtree(template, ignore_errors=True)
 
 
 def make(template: Path) -> None:
