@@ -9,7 +9,7 @@ from pathlib import Path
 from csp.constants import NONE, SELF
 
 from slmstudio import env
-from slmstudio.database.address import database_settings
+from slmstudio.database.roles import database_settings
 from slmstudio.storage.files import restrict_permissions
 from slmstudio.web import import_map
 

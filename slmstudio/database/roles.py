@@ -1,4 +1,5 @@
-"""Two database roles: an owner for migrations, and the application's, which only reads and writes rows.
+"""The address of the database, and its two roles: an owner for migrations, and the application's, which only reads and
+writes rows.
 
 The owner of a table can disable its triggers, and with them the protection of the audit log, so the application owns
 nothing. ``DATABASE_OWNER_URL`` is the owner's address of the same database; the commands of ``OWNER_COMMANDS`` use it,
@@ -9,13 +10,12 @@ and ``manage.py check --deploy`` warns.
 import os
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.core.checks import CheckMessage, Tags, register
 from django.core.checks import Warning as Caution
 from django.db import DatabaseError, connections, transaction
 
-from slmstudio.database.address import database_settings
 from slmstudio.env import EnvError
 
 OWNER_COMMANDS = frozenset({"migrate", "flush", "createcachetable"})
@@ -24,6 +24,30 @@ _APPEND_ONLY = ("evaluation_auditentry", "slmstudio_signinevent")
 #: tables whose statistics the application updates after many writes
 _ANALYZED = ("labeling_document", "labeling_documentsearch")
 _ROLE = "DATABASE_APPLICATION_ROLE"
+
+
+def database_settings(url: str) -> dict[str, Any]:
+    """``postgresql://user:password@host:port/name?host=/socket/dir`` as a Django database entry.
+
+    A ``host`` in the query names a directory of UNIX sockets and overrides the host of the address. Other query
+    parameters are passed to libpq unchanged.
+    """
+    parts = urlsplit(url)
+    options: dict[str, Any] = dict(parse_qsl(parts.query))
+    host = options.pop("host", None) or parts.hostname or ""
+    port = options.pop("port", None) or parts.port or ""
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path.lstrip("/")) or "slmstudio",
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": unquote(host),
+        "PORT": str(port),
+        "OPTIONS": options,
+        # One per thread. No psycopg pool: RQ forks for every job, and a pool's threads do not survive a fork.
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+    }
 
 
 def use_owner(arguments: Sequence[str]) -> None:
