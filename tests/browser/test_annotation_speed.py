@@ -14,7 +14,7 @@ from labeling.models import Annotation
 from tests.browser.conftest import Open, until
 from tests.browser.forms import GRID, use_schema
 from tests.browser.labeling import LINES, PREFETCHED, all_saved, control, fill_required, paged
-from tests.browser.test_form_grid import cell, rows
+from tests.browser.test_form_parts import cell, rows
 from tests.labeling.label_desk import Desk
 
 pytestmark = pytest.mark.slow

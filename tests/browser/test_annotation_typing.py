@@ -14,8 +14,7 @@ from slmstudio.contract.json_text import dumps
 from tests.browser.conftest import Open
 from tests.browser.forms import use_schema
 from tests.browser.labeling import all_saved, control, select
-from tests.browser.typed_sheets import CONTROLS, SHEET, Sheet, fill
-from tests.browser.typist import Hand, Rhythm, presses, slow_network, together, types
+from tests.browser.typist import CONTROLS, SHEET, Hand, Rhythm, Sheet, fill, presses, slow_network, together, types
 from tests.labeling.label_desk import Desk, make_desk
 
 #: pages at once in the long run

@@ -18,9 +18,7 @@ from labeling.studies import services
 from slmstudio.runs.models import Status
 from slmstudio.workers.hardware import Hardware
 from tests.browser.accessibility import check
-from tests.browser.conftest import Watch
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
-from tests.training.estimates.machines import SMOLLM, machine
 from tests.training.search.fake_runs import end, evaluate
 from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel, LengthReport, TrainingEvent, TrainingRun
@@ -229,12 +227,6 @@ def test_the_table_of_runs(desk: Desk, engineer: Page) -> None:
     expect(page.locator("#runs .tag", has_text="good")).to_have_count(2)
 
 
-#: types into a field once the form was requested
-ONCE_SENT = """([field, value]) => document.addEventListener("htmx:beforeSend", () => {
-    document.querySelector(field).value = value;
-}, { once: true })"""
-
-
 def searched(desk: Desk) -> Study:
     """A search with nine trials: complete, pruned, failed, and one that runs."""
     spec = {"base_model": BaseModel.objects.get().slug, "hours": 2.0, "trials": 12, "method": ["lora", "full"]}
@@ -269,34 +261,5 @@ def test_a_search(desk: Desk, engineer: Page) -> None:
     check(page, "search")
     page.get_by_role("link", name="Use these values", exact=True).first.click()
     expect(page.locator("[name=learning_rate]")).to_have_value(f"{best.parameters['learning_rate']:g}")
-
-
-def test_values_to_try_follow_the_base_model(
-    desk: Desk, engineer: Page, watch: Watch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    watch.allow("422 POST /p/desk/studies/search/new/")
-    monkeypatch.setattr("slmstudio.workers.live_workers.hardware_of", lambda queue: machine(16))
-    small = BaseModel.objects.get()
-    BaseModel.objects.update(shape=SMOLLM, context=8192)
-    BaseModel.objects.create(
-        slug="large", name="Large", source=small.source, location="large", parameters=9_000_000_000, context=2048
-    )
-    page = engineer
     page.goto("/p/desk/studies/search/new/")
-    page.get_by_label("Base model").select_option(small.slug)
-    full, lora = page.get_by_label("Full fine-tuning"), page.get_by_label("LoRA adapter")
-    expect(full).to_be_checked()
-    page.get_by_label("Batch sizes").fill("2, 4")
-    page.get_by_label("Base model").select_option("large")
-    expect(lora).to_be_checked()
-    expect(full).not_to_be_checked()
-    expect(page.get_by_label("Batch sizes")).to_have_value("2, 4")
-    page.evaluate(ONCE_SENT, ["[name=batch]", "8"])  # typed while the response is on its way
-    page.get_by_label("Base model").select_option(small.slug)
-    expect(full).to_be_checked()
-    expect(page.get_by_label("Batch sizes")).to_have_value("8")
-    page.get_by_label("Budget (hours)").fill("0")
-    page.get_by_role("button", name="Start").click()
-    expect(page.get_by_role("alert").first).to_be_visible()
     check(page, "search-new")
-    assert not Study.objects.exists()
