@@ -7,7 +7,7 @@ from labeling.api.app import addresses as api_addresses
 from labeling.imports import exchange_views
 from labeling.integrations import token_views, webhook_views
 from labeling.models import SchemaMigration
-from labeling.projects import contract_views, draft_views, json_editor_views, settings_views
+from labeling.projects import contract_views, settings_views
 from labeling.projects import views as project_views
 from labeling.schema_migration import views as schema_migration_views
 from labeling.studies.views import former_page
@@ -17,7 +17,7 @@ below_project: list[URLPattern | URLResolver] = [
     path("", project_views.home, name="project"),
     path("contract/", contract_views.contract, name="contract"),
     path("contract/preview/", contract_views.preview, name="contract_preview"),
-    path("contract/draft/", draft_views.schema_draft, name="schema_draft"),
+    path("contract/draft/", contract_views.schema_draft, name="schema_draft"),
     path("contract/versions/<int:number>/", contract_views.version, name="contract_version"),
     path("contract/migrations/plan/", contract_views.plan_migration, name="schema_migration_plan"),
     path("contract/migrations/<int:pk>/", schema_migration_views.migration, name="schema_migration"),
@@ -56,6 +56,6 @@ urlpatterns = [
     path("api/", include(api_addresses())),
     path("me/keys/", preference_views.my_keys, name="my_keys"),
     path("me/exceptions-only/", preference_views.exceptions_only, name="exceptions_only"),
-    path("editor/", json_editor_views.frame, name="json_editor"),
+    path("editor/", contract_views.json_editor, name="json_editor"),
     path("p/<slug:slug>/", include(below_project)),
 ]

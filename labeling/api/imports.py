@@ -64,8 +64,7 @@ class ImportedOut(Out):
     @staticmethod
     def resolve_errors(result: Any) -> list[dict[str, Any]]:
         """Each with its row, its id and its message."""
-        rejects = (row if isinstance(row, dict) else row.as_json() for row in result.rejects)
-        return [{"row": row["row"], "id": row["id"], "message": row["reason"]} for row in rejects]
+        return [{"row": row["row"], "id": row["id"], "message": row["reason"]} for row in result.rejects]
 
 
 class ImportRunOut(ImportedOut):

@@ -2,14 +2,14 @@
 
 from django.urls import path
 
-from labeling.documents import bulk_edit_views, list_views, saved_filter_views, views
+from labeling.documents import bulk_edit_views, list_views, views
 from labeling.models import BulkEdit
 from slmstudio.runs import controls
 
 urlpatterns = [
     path("documents/", list_views.documents, name="documents"),
-    path("documents/views/", saved_filter_views.save, name="view_save"),
-    path("documents/views/<int:pk>/remove/", saved_filter_views.delete, name="view_remove"),
+    path("documents/views/", list_views.save_view, name="view_save"),
+    path("documents/views/<int:pk>/remove/", list_views.delete_view, name="view_remove"),
     path("documents/bulk/", bulk_edit_views.start, name="bulk_start"),
     path("documents/bulk/<int:pk>/", bulk_edit_views.edit, name="bulk_edit"),
     path("documents/bulk/<int:pk>/cancel/", controls.cancel_run, {"kind": BulkEdit}, name="bulk_cancel"),

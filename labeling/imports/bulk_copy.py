@@ -17,7 +17,7 @@ from django.utils import timezone
 from labeling.annotation import predictions, state
 from labeling.failure_tags import add_own_tags
 from labeling.imports.rows import ParsedRow, Row, RowError, RowPrediction, display_id, validate_row
-from labeling.models import AnnotationRevision, Document, Origin, Project, SchemaVersion
+from labeling.models import AnnotationRevision, Document, ImportRun, Origin, Project, SchemaVersion
 from slmstudio.contract.schema.compiled import dumps
 from slmstudio.storage import artifacts
 
@@ -43,19 +43,13 @@ REVISION_COLUMNS: Final = (
 GOLD_COLUMNS: Final = ("document_id", "schema_version_id", "revision_id", "origin", "created_at")
 
 
-@dataclass(frozen=True, slots=True)
-class Reject:
-    """A row that was not imported: its line in its file, its id if it has one, and the reason."""
+#: a row that was not imported, as imports and their file of rejected rows have it: its line in its file ("row"), its id
+#: if it has one ("id"), the reason, and its file in a folder ("file")
+Reject = dict[str, Any]
 
-    row: int
-    id: str
-    reason: str
-    file: str = ""
 
-    def as_json(self) -> dict[str, Any]:
-        """As imports store it and as their file of rejected rows has it."""
-        row = {"row": self.row, "id": self.id, "reason": self.reason}
-        return {**row, "file": self.file} if self.file else row
+def _reject(row: int, name: str, reason: str, file: str) -> Reject:
+    return {"row": row, "id": name, "reason": reason, **({"file": file} if file else {})}
 
 
 @dataclass
@@ -73,23 +67,6 @@ class ImportResult:
     def rows(self) -> int:
         """All rows so far."""
         return self.imported + self.duplicates + self.rejected
-
-
-@dataclass(frozen=True)
-class ImportTask:
-    """What all rows of an import share. ``prediction_source`` names the source of predictions in the file."""
-
-    project: Project
-    source: str
-    as_holdout: bool = False
-    synthetic: bool = False
-    user: User | None = None
-    prediction_source: str = ""
-
-    @property
-    def origin(self) -> Origin:
-        """Of the gold labels."""
-        return Origin.SYNTHETIC if self.synthetic else Origin.IMPORTED
 
 
 @dataclass(slots=True)
@@ -112,9 +89,8 @@ class Batch:
             try:
                 self.valid.append(validate_row(parsed, compiled))
             except RowError as error:
-                self.invalid.append(
-                    (Reject(parsed.number, display_id(parsed.data), str(error), parsed.file), parsed.raw)
-                )
+                reject = _reject(parsed.number, display_id(parsed.data), str(error), parsed.file)
+                self.invalid.append((reject, parsed.raw))
 
 
 def batches(rows: Iterable[ParsedRow], share: Callable[[], float] = lambda: 0.0) -> Iterator[Batch]:
@@ -144,35 +120,39 @@ def import_rows(
     user: User | None = None,
 ) -> ImportResult:
     """Imports rows in batches, one transaction each; memory does not grow with their number."""
-    task = ImportTask(project, source[:200], as_holdout, synthetic, user, source)
+    run = ImportRun(
+        project=project, file_name=source[:200], as_holdout=as_holdout, synthetic=synthetic, created_by=user
+    )
     result = ImportResult()
     for batch in batches(rows):
-        write(task, batch, result)
+        write(run, batch, result)
         del batch  # frees its memory before the next is read
     return result
 
 
 def write(
-    task: ImportTask,
+    run: ImportRun,
     batch: Batch,
     result: ImportResult,
     on_reject: Callable[[Reject, str], None] | None = None,
     *,
     within: Callable[[ImportResult], object] | None = None,
 ) -> None:
-    """Writes a batch and adds it to ``result``. ``within`` is called in the transaction."""
-    _store_images(task, batch)
+    """Writes a batch of an import and adds it to ``result``; the ``run`` need not be saved. ``within`` is called in the
+    transaction.
+    """
+    _store_images(run, batch)
     counts = result.imported, result.duplicates, result.rejected, result.with_gold
     try:
         with transaction.atomic():
             # Serializes batches, freezes and schema changes, but not rows that reference the project. So gold is
             # validated against the schema it is stored under, and a new schema sees all earlier labels. Ids also grow
             # in commit order, which the search index relies on.
-            project = Project.objects.select_for_update(no_key=True).get(pk=task.project.pk)
-            version = task.project.schema_version
+            project = Project.objects.select_for_update(no_key=True).get(pk=run.project.pk)
+            version = run.project.schema_version
             batch.validate(version)
-            fresh, duplicates, clashes = _classify_rows(task.project, batch.valid)
-            result.with_gold += _copy_in(task, version, fresh)
+            fresh, duplicates, clashes = _classify_rows(run.project, batch.valid)
+            result.with_gold += _copy_in(run, version, fresh)
             add_own_tags(project, (tag for row in fresh for tag in row.tags))
             rejects = [*batch.invalid, *clashes]
             result.imported += len(fresh)
@@ -184,7 +164,7 @@ def write(
         result.imported, result.duplicates, result.rejected, result.with_gold = counts
         raise
     files = {parsed.file: number for number, parsed in enumerate(reversed(batch.parsed))}
-    for reject, raw in sorted(rejects, key=lambda item: (-files[item[0].file], item[0].row)):
+    for reject, raw in sorted(rejects, key=lambda item: (-files[item[0].get("file", "")], item[0]["row"])):
         if len(result.rejects) < MAX_SHOWN_REJECTS:
             result.rejects.append(reject)
         if on_reject is not None:
@@ -202,7 +182,7 @@ def _classify_rows(project: Project, rows: list[Row]) -> tuple[list[Row], int, l
             duplicates += 1
         elif row.external_id in ids:
             reason = f"the id {row.external_id} belongs to a document with a different text"
-            clashes.append((Reject(row.number, row.external_id, reason, row.file), row.raw))
+            clashes.append((_reject(row.number, row.external_id, reason, row.file), row.raw))
         else:
             fresh.append(row)
             texts.add(row.sha256)
@@ -227,35 +207,35 @@ def _known(project: Project, rows: Sequence[Row]) -> tuple[set[str], set[str]]:
 # -- writing -----------------------------------------------------------------------------------------------------------
 
 
-def _copy_in(task: ImportTask, version: SchemaVersion, rows: list[Row]) -> int:
+def _copy_in(run: ImportRun, version: SchemaVersion, rows: list[Row]) -> int:
     """Writes documents with pages, gold labels and predictions. Returns the number of gold labels."""
     if not rows:
         return 0
     now = timezone.now().isoformat()
     keys = _next_ids("labeling_document", len(rows))
     placed = list(zip(keys, rows, strict=True))
-    _copy("labeling_document", DOCUMENT_COLUMNS, (_document(task, pk, row, now) for pk, row in placed))
+    _copy("labeling_document", DOCUMENT_COLUMNS, (_document(run, pk, row, now) for pk, row in placed))
     if any(row.pages for row in rows):
-        pages = (page for pk, row in placed for page in _pages(task, pk, row))
+        pages = (page for pk, row in placed for page in _pages(run, pk, row))
         _copy("labeling_page", PAGE_COLUMNS, pages)
     labeled = [(pk, row) for pk, row in placed if row.gold is not None]
     if labeled:
-        _copy_gold(task, version, labeled, now)
-    _write_predictions(task, version, [(pk, prediction) for pk, row in placed for prediction in row.predictions])
+        _copy_gold(run, version, labeled, now)
+    _write_predictions(run, version, [(pk, prediction) for pk, row in placed for prediction in row.predictions])
     return len(labeled)
 
 
-def _copy_gold(task: ImportTask, version: SchemaVersion, labeled: list[tuple[int, Row]], now: str) -> None:
+def _copy_gold(run: ImportRun, version: SchemaVersion, labeled: list[tuple[int, Row]], now: str) -> None:
     annotations = _next_ids("labeling_annotation", len(labeled))
     revisions = _next_ids("labeling_annotationrevision", len(labeled))
-    user = None if task.user is None else task.user.pk
-    origin, action = task.origin.value, AnnotationRevision.Action.IMPORT.value
+    origin = (Origin.SYNTHETIC if run.synthetic else Origin.IMPORTED).value
+    action = AnnotationRevision.Action.IMPORT.value
     texts = [(dumps(row.gold), dumps(row.evidence) if row.evidence else "{}") for _, row in labeled]
     _copy(
         "labeling_annotation",
         ANNOTATION_COLUMNS,
         (
-            (own, task.project.pk, pk, version.pk, value, evidence, True, True, origin, 1, 0, "{}", now)
+            (own, run.project.pk, pk, version.pk, value, evidence, True, True, origin, 1, 0, "{}", now)
             for own, (pk, _), (value, evidence) in zip(annotations, labeled, texts, strict=True)
         ),
     )
@@ -263,7 +243,7 @@ def _copy_gold(task: ImportTask, version: SchemaVersion, labeled: list[tuple[int
         "labeling_annotationrevision",
         REVISION_COLUMNS,
         (
-            (own, annotation, 1, action, value, evidence, user, now)
+            (own, annotation, 1, action, value, evidence, run.created_by_id, now)
             for own, annotation, (value, evidence) in zip(revisions, annotations, texts, strict=True)
         ),
     )
@@ -288,20 +268,20 @@ def _copy(table: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -
             copy.write_row(row)
 
 
-def _document(task: ImportTask, pk: int, row: Row, now: str) -> tuple[Any, ...]:
+def _document(run: ImportRun, pk: int, row: Row, now: str) -> tuple[Any, ...]:
     return (
         pk,
-        task.project.pk,
+        run.project.pk,
         row.external_id,
         row.text,
         row.sha256,
-        task.source,
+        run.file_name,
         dumps(row.metadata) if row.metadata else "{}",
         row.tags,
         state.imported(has_gold=row.gold is not None).value,
-        task.as_holdout,
-        task.synthetic,
-        _overlap_for(task.project, row),
+        run.as_holdout,
+        run.synthetic,
+        _overlap_for(run.project, row),
         len(row.pages),
         "",
         now,
@@ -315,24 +295,25 @@ def _overlap_for(project: Project, row: Row) -> int:
     return project.overlap_people if int(row.sha256[:8], 16) / 2**32 < project.overlap_share else 1
 
 
-def _pages(task: ImportTask, pk: int, row: Row) -> Iterator[tuple[Any, ...]]:
+def _pages(run: ImportRun, pk: int, row: Row) -> Iterator[tuple[Any, ...]]:
     for page in row.pages:
-        key = image_key(task.project, row.sha256, page.number, page.image.suffix) if page.image is not None else ""
+        key = image_key(run.project, row.sha256, page.number, page.image.suffix) if page.image is not None else ""
         yield (pk, page.number, key, page.width, page.height, page.start, page.end, dumps(page.lines))
 
 
-def _write_predictions(task: ImportTask, version: SchemaVersion, rows: list[tuple[int, RowPrediction]]) -> None:
+def _write_predictions(run: ImportRun, version: SchemaVersion, rows: list[tuple[int, RowPrediction]]) -> None:
     """Writes the predictions in the file, one source per model; the hold-out gets none."""
+    import_name = f"import-{run.pk}" if run.pk else run.file_name
     by_model: dict[str, dict[int, str]] = {}
     for pk, prediction in rows:
         by_model.setdefault(prediction.model, {})[pk] = prediction.raw
     for model, raws in by_model.items():
         predictions.record(
-            project=task.project,
+            project=run.project,
             schema_version=version,
             proposals=[predictions.PredictionInput(document_id=pk, raw=raw) for pk, raw in raws.items()],
             model=model or "unnamed model",
-            source=f"{task.prediction_source}: {model or 'unnamed model'}"[:200],
+            source=f"{import_name}: {model or 'unnamed model'}"[:200],
         )
 
 
@@ -344,18 +325,18 @@ def image_key(project: Project, sha256: str, number: int, suffix: str) -> str:
     return f"pages/{project.pk}/{sha256[:2]}/{sha256}/{number}{suffix}"
 
 
-def _store_images(task: ImportTask, batch: Batch) -> None:
+def _store_images(run: ImportRun, batch: Batch) -> None:
     """Stores the page images of new documents, before the transaction that needs them."""
-    batch.validate(task.project.schema_version)
+    batch.validate(run.project.schema_version)
     with_images = [row for row in batch.valid if any(page.image is not None for page in row.pages)]
     if not with_images:
         return
-    existing = Document.objects.existing_texts(task.project, [row.sha256 for row in with_images])
+    existing = Document.objects.existing_texts(run.project, [row.sha256 for row in with_images])
     for row in with_images:
         for page in row.pages:
             if page.image is None or row.sha256 in existing:
                 continue
-            key = image_key(task.project, row.sha256, page.number, page.image.suffix)
+            key = image_key(run.project, row.sha256, page.number, page.image.suffix)
             if not artifacts.store().exists(key):
                 with page.image.open("rb") as file:
                     artifacts.store().save(key, File(file))

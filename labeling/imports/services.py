@@ -5,13 +5,15 @@ is restarted finds its rows as duplicates.
 """
 
 import json
+import queue
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from types import TracebackType
+from typing import IO, Any, Self
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -20,14 +22,13 @@ from django.db import transaction
 
 from labeling.documents import search_index
 from labeling.imports import reservations, uploads
-from labeling.imports.bulk_copy import ImportResult, ImportTask, Reject, import_rows, write
+from labeling.imports.bulk_copy import Batch, ImportResult, Reject, batches, import_rows, write
 from labeling.imports.formats.base import Context, Progress
-from labeling.imports.formats.registry import FORMATS, open_file, options_error
-from labeling.imports.prefetch import Prefetcher
-from labeling.imports.rows import ParsedRow, ReadError
+from labeling.imports.formats.registry import FORMATS, OpenFile, open_file, options_error
+from labeling.imports.rows import MISFIT, ParsedRow, ReadError
 from labeling.imports.uploads import Upload
 from labeling.integrations import events
-from labeling.models import ImportRun, Project
+from labeling.models import ImportRun, IndexRun, Project, SchemaVersion
 from slmstudio import quotas
 from slmstudio.access import Action, require
 from slmstudio.errors import Refused
@@ -151,6 +152,20 @@ def insert_rows(
     return result
 
 
+# -- reads ------------------------------------------------------------------------------------------------------------
+
+
+def index_run_of(run: ImportRun) -> IndexRun | None:
+    """The run that indexes the documents of an import, once it is queued."""
+    return run.project.index_runs.filter(created_at__gte=run.created_at).order_by("pk").first()
+
+
+def most_labels_misfit(run: ImportRun) -> bool:
+    """Whether most rows of an import have a label that the schema rejects, by the rejected rows that it keeps."""
+    shown = sum(row["reason"].startswith(MISFIT) for row in run.rejects)
+    return bool(shown) and 2 * shown * run.rejected > len(run.rejects) * (run.imported + run.rejected)
+
+
 # -- the job -----------------------------------------------------------------------------------------------------------
 
 
@@ -200,23 +215,20 @@ def _import(run: ImportRun, path: Path, folder: Path, rejects: IO[bytes]) -> tup
     """The result, and the encodings of the texts."""
 
     def write_reject(reject: Reject, raw: str) -> None:
-        line = {**reject.as_json(), "line": raw}
-        rejects.write(f"{json.dumps(line, ensure_ascii=False)}\n".encode(errors="replace"))
+        rejects.write(f"{json.dumps({**reject, 'line': raw}, ensure_ascii=False)}\n".encode(errors="replace"))
 
-    task = ImportTask(run.project, run.file_name, run.as_holdout, run.synthetic, run.created_by, f"import-{run.pk}")
     resumed = ResumedCounts(run)
     result = ImportResult()
     with _prefetcher(run, path, folder) as ahead:
-        _insert_batches(run, ahead, resumed, result, task, write_reject)
+        _insert_batches(run, ahead, resumed, result, write_reject)
         return result, ", ".join(ahead.opened.progress.encodings)[:120]
 
 
 def _insert_batches(
     run: ImportRun,
-    ahead: Prefetcher,
+    ahead: "Prefetcher",
     resumed: "ResumedCounts",
     result: ImportResult,
-    task: ImportTask,
     on_reject: Callable[[Reject, str], None],
 ) -> None:
     since, pages = time.monotonic(), 0
@@ -246,7 +258,7 @@ def _insert_batches(
                 **{**_columns(partial), "imported": partial.imported + resumed.imported},
             )
 
-        write(task, batch, result, on_reject, within=beat)
+        write(run, batch, result, on_reject, within=beat)
         _delete_images(batch.parsed)
         if not is_live[0]:
             resumed.stopped(result)
@@ -283,7 +295,7 @@ class ResumedCounts:
 
 
 @contextmanager
-def _prefetcher(run: ImportRun, path: Path, folder: Path) -> Iterator[Prefetcher]:
+def _prefetcher(run: ImportRun, path: Path, folder: Path) -> Iterator["Prefetcher"]:
     version = run.project.schema_version
     stop = threading.Event()
     context = Context(version.compiled, folder, run.options, stop.is_set)
@@ -303,7 +315,7 @@ def _columns(result: ImportResult) -> dict[str, Any]:
         "imported": result.imported,
         "duplicates": result.duplicates,
         "rejected": result.rejected,
-        "rejects": [reject.as_json() for reject in result.rejects],
+        "rejects": result.rejects,
     }
 
 
@@ -321,3 +333,64 @@ def _event_payload(run: ImportRun) -> dict[str, Any]:
 def _store_rejects(run: ImportRun, rejects: IO[bytes]) -> str:
     rejects.seek(0)
     return str(artifacts.store().save(f"imports/{run.pk}/rejected.jsonl", File(rejects)))
+
+
+# -- reading ahead -----------------------------------------------------------------------------------------------------
+
+
+_MAX_BATCHES = 2
+#: for the row that is being read; a thread that takes longer is left to end with its process
+EXIT_SECONDS = 120.0
+
+
+class Prefetcher:
+    """Batches of a file, validated under a schema version. The thread does not use the database.
+
+    ``stop`` ends the thread.
+    """
+
+    def __init__(self, opened: OpenFile, version: SchemaVersion, stop: threading.Event) -> None:
+        version.compiled  # noqa: B018 - compiled here, where the database can be used
+        self.opened, self._version, self._stop = opened, version, stop
+        self._queue: queue.Queue[Batch | BaseException | None] = queue.Queue(_MAX_BATCHES)
+        self._thread = threading.Thread(target=self._work, name="prefetch", daemon=True)
+        self.ended = False
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stop.set()
+        until = time.monotonic() + EXIT_SECONDS
+        while self._thread.is_alive() and time.monotonic() < until:
+            try:  # a full queue would block the thread
+                self._queue.get(timeout=0.1)
+            except queue.Empty:
+                continue
+
+    def next(self, timeout: float) -> Batch | None:
+        """The next batch; None after ``timeout`` seconds or after the last batch, which sets ``ended``.
+
+        Raises the errors of the reader.
+        """
+        try:
+            item = self._queue.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        if isinstance(item, BaseException):
+            raise item
+        self.ended = item is None
+        return item
+
+    def _work(self) -> None:
+        last: BaseException | None = None
+        try:
+            for batch in batches(self.opened.rows, lambda: self.opened.progress.share):
+                batch.validate(self._version)
+                self._queue.put(batch)
+                if self._stop.is_set():
+                    return
+        except BaseException as error:
+            last = error
+        self._queue.put(last)

@@ -12,7 +12,7 @@ from django.utils.http import content_disposition_header, urlencode
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django_htmx.http import retarget
 
-from labeling.imports import queries, reservations, services, uploads
+from labeling.imports import reservations, services, uploads
 from labeling.imports.formats.column_mapping import role_choices
 from labeling.imports.formats.registry import FORMATS
 from labeling.imports.forms import ColumnsForm, ImportForm
@@ -25,6 +25,9 @@ from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from slmstudio.web.body_limits import AROUND_FILES, takes_files
 from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment, redirect_to
+
+#: imports on the page of a new one
+MAX_RECENT = 10
 
 
 def _may_import(request: SignedInRequest, slug: str) -> None:
@@ -63,7 +66,7 @@ def import_page(request: SignedInRequest, slug: str) -> HttpResponse:
         "project": project,
         "form": form,
         "version": project.schema_version,
-        "runs": queries.recent_imports(project),
+        "runs": project.imports.select_related("created_by").order_by("-pk")[:MAX_RECENT],
     }
     part = "#form" if is_htmx(request) and request.method == "POST" else ""
     return render(request, f"labeling/imports/new.html{part}", context, status=422 if form.errors else 200)
@@ -123,7 +126,7 @@ def import_run(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """The progress and result of an import."""
     project = project_for(request.user, slug, Action.READ)
     run = get_object_or_404(project.imports.select_related("created_by"), pk=pk)
-    indexing = queries.index_run_of(run)
+    indexing = services.index_run_of(run)
     context = {
         "project": project,
         "run": run,
@@ -135,7 +138,7 @@ def import_run(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         "in_files": any("file" in row for row in run.rejects),
         "reserved": 0 if run.is_live or run.as_holdout else reservations.reserved(run),
         "steps": panels.next_steps_for(project, request.user, 1) if run.status == Status.DONE else [],
-        "misfits": queries.most_labels_misfit(run),
+        "misfits": services.most_labels_misfit(run),
         "unit": FORMATS[run.kind].unit if run.kind in FORMATS else "row",
     }
     return render(request, f"labeling/imports/run.html{'#progress' if is_htmx(request) else ''}", context)

@@ -1,22 +1,27 @@
-"""The contract page: instruction, schema with a live preview of its form, constraints and versions."""
+"""The contract page: instruction, schema with a live preview of its form and drafts, constraints and versions; and the
+frame of the JSON editor.
+"""
 
+import json
 from typing import Any
 
-from csp.constants import NONCE
-from csp.decorators import csp_update
+from csp.constants import NONCE, NONE, SELF, UNSAFE_INLINE
+from csp.decorators import csp_replace, csp_update
 from django.contrib import messages
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.html import format_html
+from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from labeling.annotation.diffs import DiffLine, compare_lines
 from labeling.contract.errors import ContractError
 from labeling.contract.field_list import listed_fields, rules_in_words
+from labeling.contract.label_examples import draft_from_labels
 from labeling.contract.schema_text import MAX_SCHEMA, notes_of, pretty, read_schema
 from labeling.demo.templates import BLANK
 from labeling.form.tree import form_for
-from labeling.models import Contract, Project, SchemaMigration, SchemaVersion
+from labeling.models import Project, SchemaMigration, SchemaVersion
 from labeling.projects import queries
 from labeling.projects.forms import ContractForm
 from labeling.projects.services import (
@@ -29,8 +34,10 @@ from labeling.projects.services import (
 )
 from slmstudio.access import Action, project_for
 from slmstudio.contract.decoding.grammar import output_bound, unsupported
+from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.keywords import vocabulary
-from slmstudio.contract.sources.detection import GENERATORS
+from slmstudio.contract.sources.detection import GENERATORS, draft_schema
+from slmstudio.contract.sources.examples import Draft, SourceError
 from slmstudio.errors import Refused
 from slmstudio.panels import next_steps_for
 from slmstudio.web.import_map import import_map
@@ -42,7 +49,7 @@ from slmstudio.web.requests import SignedInRequest
 def contract(request: SignedInRequest, slug: str) -> HttpResponse:
     """Shows or saves the contract. Without permission to change it, the form is not shown."""
     project = project_for(request.user, slug, Action.CONTRACT if request.method == "POST" else Action.READ)
-    row = Contract.objects.get(project=project)
+    row = project.contract
     version = project.schema_version
     if request.method == "POST":
         form = ContractForm(request.POST)
@@ -202,3 +209,50 @@ def version(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         "notes": notes_of(shown.source_text),
     }
     return render(request, "labeling/projects/contract_version.html", context)
+
+
+# -- schema drafts -----------------------------------------------------------------------------------------------------
+
+
+@require_POST
+def schema_draft(request: SignedInRequest, slug: str) -> HttpResponse:
+    """The draft of a schema. The body: ``{"text"}``, or ``{"labels": true}`` for the labels of the project."""
+    project = project_for(request.user, slug, Action.CONTRACT)
+    try:
+        body = json.loads(request.body)
+        text, labels = body.get("text", ""), body.get("labels") is True
+    except (ValueError, AttributeError, RecursionError):
+        return JsonResponse({"message": "The request is not JSON."}, status=400)
+    if not isinstance(text, str):
+        return JsonResponse({"message": "The text must be a string."}, status=400)
+    try:
+        if labels:
+            draft, examples = draft_from_labels(project)
+            return JsonResponse({**_draft(draft), "examples": examples})
+        return JsonResponse(_draft(draft_schema(text)))
+    except SourceError as error:
+        return JsonResponse({"message": error.message, "line": error.line}, status=422)
+
+
+def _draft(draft: Draft) -> dict[str, Any]:
+    return {**draft.as_dict(), "schema": pretty(dumps(draft.schema))}
+
+
+# -- the JSON editor ---------------------------------------------------------------------------------------------------
+
+
+# The editor creates style elements, which the policy of the other pages forbids. So it runs in a frame without project
+# data, which exchanges the text by messages.
+@require_safe
+@xframe_options_sameorigin
+@csp_replace(
+    {
+        "style-src": [SELF, UNSAFE_INLINE],
+        "frame-ancestors": [SELF],
+        "connect-src": [NONE],
+        "form-action": [NONE],
+    }
+)
+def json_editor(request: HttpRequest) -> HttpResponse:
+    """The editor, empty; ``static/js/annotation/json_editor_frame.js`` fills it with the text from the parent page."""
+    return render(request, "labeling/projects/json_editor.html")

@@ -1,10 +1,24 @@
-"""Reads of the contract page."""
+"""Reads of the list of projects and of the contract page."""
 
+from typing import Any
+
+from django.contrib.auth.models import User
 from django.db.models import QuerySet
 
-from labeling.models import Project, SchemaMigration, SchemaVersion
+from labeling.documents.list.counts import count_states, state_counts
+from labeling.models import Membership, Project, SchemaMigration, SchemaVersion
 
 MAX_MIGRATIONS = 10
+
+
+def project_list(user: User) -> list[Any]:
+    """The memberships of a user with their projects, each with its numbers of documents and of labeled ones."""
+    memberships: list[Any] = list(Membership.objects.overview(user))
+    count_states([membership.project for membership in memberships])
+    for membership in memberships:
+        counts = state_counts(membership.project)
+        membership.documents, membership.labelled = counts.total, counts.labeled
+    return memberships
 
 
 def schema_versions(project: Project) -> QuerySet[SchemaVersion]:

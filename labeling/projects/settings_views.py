@@ -69,9 +69,7 @@ def change_member(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 @require_POST
 def remove_member(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Removes a member, or leaves the project."""
-    project, membership = object_for(
-        request.user, slug, Action.ADMINISTER, Membership.objects.select_related("user"), pk=pk
-    )
+    project, membership = object_for(request.user, slug, Action.ADMINISTER, Membership, pk=pk)
     name = membership.user.get_username()
     try:
         members.remove(membership=membership, by=request.user)

@@ -7,8 +7,8 @@ from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.views.decorators.http import require_http_methods, require_safe
 
-from labeling.documents.list.counts import count_states, state_counts
-from labeling.models import Membership
+from labeling.documents.list.counts import state_counts
+from labeling.projects import queries
 from labeling.projects.forms import ProjectForm
 from labeling.projects.services import ProjectError, create_own_project
 from slmstudio import panels
@@ -33,13 +33,8 @@ def projects(request: SignedInRequest) -> HttpResponse:
                 form.add_error(name if name in form.fields else None, message)
         else:
             return redirect("contract", project.slug)
-    memberships: list[Any] = list(Membership.objects.overview(request.user))
-    count_states([membership.project for membership in memberships])
-    for membership in memberships:
-        counts = state_counts(membership.project)
-        membership.documents, membership.labelled = counts.total, counts.labeled
     context = {
-        "memberships": memberships,
+        "memberships": queries.project_list(request.user),
         "form": form,
         "open_form": request.method == "POST" or (may_create and "new" in request.GET),
         "may_create": may_create,

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from labeling.imports.conversations.bodies import messages_of, schema_of, system_of, time_text
 from labeling.imports.conversations.exchanges import (
     ASSISTANT,
     USER,
@@ -11,8 +10,12 @@ from labeling.imports.conversations.exchanges import (
     ShapeError,
     as_dict,
     exchange,
+    messages_of,
     parsed,
+    schema_of,
+    system_of,
     text_of,
+    time_text,
 )
 
 #: the keys of a pair

@@ -3,8 +3,15 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from labeling.imports.conversations.bodies import is_request, logged, time_text
-from labeling.imports.conversations.exchanges import Exchange, ShapeError, as_dict, parsed
+from labeling.imports.conversations.exchanges import (
+    Exchange,
+    ShapeError,
+    as_dict,
+    is_request,
+    logged,
+    parsed,
+    time_text,
+)
 from labeling.imports.conversations.files import identifier
 
 _REQUESTS: Final = ("request_body", "requestBody", "request", "reqPayload", "req_payload", "body")

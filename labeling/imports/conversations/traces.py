@@ -4,8 +4,20 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from labeling.imports.conversations.bodies import answer_of, logged, messages_of, schema_of, system_of, time_text
-from labeling.imports.conversations.exchanges import Exchange, ShapeError, as_dict, exchange, parsed, text_of
+from labeling.imports.conversations.exchanges import (
+    Exchange,
+    ShapeError,
+    answer_of,
+    as_dict,
+    exchange,
+    logged,
+    messages_of,
+    parsed,
+    schema_of,
+    system_of,
+    text_of,
+    time_text,
+)
 
 # -- Langfuse ----------------------------------------------------------------------------------------------------------
 

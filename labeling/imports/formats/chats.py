@@ -7,12 +7,13 @@ import zipfile
 from collections.abc import Iterator
 from typing import IO, Any, Final
 
-from labeling.imports.conversations.batch_join import BatchJoin, Line
 from labeling.imports.conversations.exchanges import Exchange, ShapeError
 from labeling.imports.conversations.logs import read_batch
 from labeling.imports.conversations.readings import (
     SAMPLE,
     SAMPLE_CHARACTERS,
+    BatchJoin,
+    Line,
     Reading,
     SharedPrompt,
     fit,

@@ -313,18 +313,6 @@ def test_gold_export_in_every_format(desk: Desk, api: Api) -> None:
     assert api.get("export?shape=xml").status == 422
 
 
-def test_export_can_be_imported(desk: Desk, api: Api) -> None:
-    bring_in(desk.project, [invoice(1), invoice(2)])
-    lines = api.get("export").raw
-    other = make_desk("other")
-    answer = api_of(other.project, other.people["engineer"])(
-        "POST", "documents", lines, content_type="application/jsonl"
-    )
-    assert (answer.status, answer.json["imported"]) == (200, 2)
-    values = Gold.objects.filter(document__project=other.project).values_list("revision__value", flat=True)
-    assert [dict(value)["invoice_id"] for value in values] == ["F-1", "F-2"]
-
-
 def test_a_version_is_frozen_read_and_exported(desk: Desk, api: Api, queues: None) -> None:
     from labeling.datasets import freeze
     from labeling.models import FreezeRun

@@ -1,7 +1,7 @@
 """Property-based tests of the REST interface against its OpenAPI document, with valid and invalid requests.
 
 Nothing may end in a 5xx, in a status or content type that the description does not name, or in an answer that is not of
-the shape it promises; what is wrong must be refused, and nothing is open without a token.
+the shape it promises, and nothing is open without a token. ``test_hostile`` has what must be refused.
 """
 
 import os
@@ -22,7 +22,6 @@ CHECKS = (
     "content_type_conformance",
     "response_schema_conformance",
     "response_headers_conformance",
-    "negative_data_rejection",
     "unsupported_method",
     "allow_header_conformance",
     "ignored_auth",
@@ -42,7 +41,7 @@ def test_api_conforms_to_its_schema(live_server: LiveServer, queues: None, setti
         *("run", f"{live_server.url}/api/v1/openapi.json", "--url", live_server.url),
         *("--header", f"Authorization: Bearer {token}"),
         *("--checks", ",".join(CHECKS)),
-        *("--phases", "coverage,fuzzing", "--max-examples", "1", "--seed", "17"),
+        *("--phases", "fuzzing", "--max-examples", "2", "--seed", "17"),
         # It would end the token that all this comes with.
         *("--exclude-path-regex", "/tokens/"),
         *("--no-color", "--warnings", "off"),

@@ -65,8 +65,9 @@ def labels(desk: Desk) -> dict[str, tuple[str, str]]:
     return {g.document.external_id: (g.document.text, dumps(compiled.ordered(g.revision.value))) for g in golds}
 
 
-@pytest.mark.parametrize("shape", ROUND)
-@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "frozen"), [("rows", False), ("csv", True), ("label-studio", False), ("hf", True), ("rows", True)]
+)
 def test_export_imports_with_equal_labels(desk: Desk, shape: str, frozen: bool, tmp_path: Path) -> None:
     if frozen:
         dataset = freeze(project=desk.project, user=None, rules=None)
@@ -114,12 +115,6 @@ def test_export_parts(desk: Desk) -> None:
     sizes = {part: len(exported(desk, "rows", part=part).splitlines()) for part in ("gold", "labels", "all")}
     assert sizes == {"gold": 11, "labels": 12, "all": 13}
     assert b"by hand" in exported(desk, "rows", part="labels")
-
-
-def test_export_has_gold_of_the_newest_schema(desk: Desk) -> None:
-    assert len(exported(desk, "instruct").splitlines()) == 11
-    first = json.loads(exported(desk, "instruct").splitlines()[0])
-    assert first["instruction"] == desk.project.contract.instruction
 
 
 def test_filtered_export(desk: Desk) -> None:
@@ -212,7 +207,7 @@ def held(desk: Desk) -> list[str]:
     return names
 
 
-@pytest.mark.parametrize("shape", ["instruct", "chat", "completion"])
+@pytest.mark.parametrize("shape", ["instruct"])
 def test_training_file_of_current_labels_leaves_out_the_holdout(desk: Desk, held: list[str], shape: str) -> None:
     client = desk.as_("engineer")
 
@@ -249,12 +244,6 @@ def test_holdout_files_are_a_choice_of_their_own(desk: Desk) -> None:
     assert client.get(desk.url("datasets/1/export/?part=test")).context["part"] == "training"
 
 
-def test_split_export(desk: Desk) -> None:
-    dataset = freeze(project=desk.project, user=None)
-    lines = b"".join(export_dataset(dataset, "rows", "train")).splitlines()
-    assert [loads(line) for line in lines] == list(rows(dataset, "train"))
-
-
 def test_metadata_names_do_not_replace_labels(desk: Desk) -> None:
     Document.objects.filter(external_id="seed").update(metadata={"text": "other", "gold": 1, "id": "x", "tags": "y"})
     (row,) = [row for row in map(loads, exported(desk, "rows").splitlines()) if row["id"] == "seed"]
@@ -274,8 +263,14 @@ INVOICE = {
 SPANS = {"spans": [{"type": "person", "text": "@Ana"}, {"type": "phone", "text": "+49 170 1"}]}
 
 
-@pytest.mark.parametrize("shape", ROUND)
-@pytest.mark.parametrize(("template", "gold"), [("invoice-with-lines", INVOICE), ("pii-redaction", SPANS)])
+@pytest.mark.parametrize(
+    ("shape", "template", "gold"),
+    [
+        ("csv", "invoice-with-lines", INVOICE),
+        ("hf", "invoice-with-lines", INVOICE),
+        ("label-studio", "pii-redaction", SPANS),
+    ],
+)
 def test_exported_file_can_be_uploaded(shape: str, template: str, gold: dict[str, Any]) -> None:
     """Through the upload and the job: the kind of the file and its columns are seen by themselves."""
     one, other = make_desk("one", template), make_desk("other", template)

@@ -122,7 +122,7 @@ golds = st.fixed_dictionaries(
 
 
 @pytest.mark.parametrize("shape", ROUND)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(gold=golds)
 def test_any_label_round_trips(
     shape: str, gold: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -137,6 +137,7 @@ def test_any_label_round_trips(
     assert dumps(COMPILED.ordered(validate_row(row, COMPILED).gold)) == dumps(COMPILED.ordered(loads(dumps(gold))))
 
 
+@settings(max_examples=30)
 @given(text=st.text("'=+-@\t\r\n\uff1d\uff0b\uff0d\uff20a1", max_size=6))
 @example("'=1")
 @example("''-")
@@ -170,11 +171,6 @@ def test_empty_export_is_a_valid_file(shape: str, tmp_path: Path) -> None:
         assert read("hf", data, tmp_path) == []
     else:
         assert data == b""
-
-
-@pytest.mark.parametrize("shape", ["instruct", "chat", "completion"])
-def test_training_formats_omit_unlabeled_documents(shape: str) -> None:
-    assert len(written(shape, one(), one(None, "waits")).splitlines()) == 1
 
 
 @pytest.mark.parametrize("shape", ROUND)
@@ -219,14 +215,6 @@ def test_hugging_face_reads_the_folder(tmp_path: Path) -> None:
     assert loads(row["gold"]) == COMPILED.ordered(GOLD)
     assert (row["id"], row["tags"], row["origin"]) == ("inv-4", ["ocr_noise"], "human")
     assert loaded["train"].map(lambda row: {"length": len(row["text"])})["length"] == [len(one().text)] * 3
-
-
-def test_hugging_face_reads_current_labels_as_train(tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
-    unpacked(written("hf", one(), one(None, "waits")), tmp_path)
-    loaded = datasets.load_from_disk(str(tmp_path / "dataset"))["train"]
-    assert loaded.column_names == ["id", "text", "gold", "tags", "origin"]
-    assert [row["gold"] is None for row in loaded] == [False, True]
 
 
 @pytest.mark.parametrize("shape", FORMATS)

@@ -39,30 +39,12 @@ def sides(dataset: DatasetVersion) -> dict[str, str]:
     return dict(dataset.items.values_list("document__external_id", "split"))
 
 
-def test_groups_share_a_split(desk: Desk) -> None:
-    bring_in(desk.project, [invoice(n, company=f"c{n % 9}") for n in range(60)])
-    dataset = frozen(desk, rules=Rules(group_by="metadata.company"), validation_share=0.2)
-    found: dict[int, set[str]] = {}
-    for name, split in sides(dataset).items():
-        found.setdefault(int(name[-4:]) % 9, set()).add(split)
-    assert all(len(splits) == 1 for splits in found.values())
-    assert set.union(*found.values()) == {"train", "validation", "holdout"}
-
-
 def test_group_members_of_holdout_are_excluded(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1, company="acme")], as_holdout=True)
     bring_in(desk.project, [invoice(2, company="acme"), invoice(3, company="globex"), invoice(4)])
     dataset = frozen(desk, rules=Rules(group_by="metadata.company"))
     assert dataset.counts["left_out"]["related_to_holdout"] == 1
     assert "inv-0002" not in sides(dataset)
-
-
-def test_a_rare_tag_is_in_every_split(desk: Desk) -> None:
-    bring_in(desk.project, [invoice(n, tags=["rare_layout"] if n < 6 else []) for n in range(60)])
-    counts = frozen(desk, rules=Rules(stratify="tags")).counts
-    assert counts["holdout_tags"]["rare_layout"] >= 1
-    assert counts["tags"]["rare_layout"] == 6
-    assert counts["validation_tags"]["rare_layout"] >= 1
 
 
 def test_filters_exclude_but_not_the_holdout(desk: Desk) -> None:
@@ -283,12 +265,6 @@ def test_failed_freeze_has_an_error(desk: Desk) -> None:
     assert "No document has a gold label" in run.error
 
 
-def test_invalid_settings_are_not_queued(desk: Desk) -> None:
-    with pytest.raises(Refused):
-        start_freeze(project=desk.project, user=None, rules=Rules(), seed=-1, validation_share=0.1, holdout_share=0.2)
-    assert not FreezeRun.objects.exists()
-
-
 def test_families_are_stored_with_a_version(desk: Desk) -> None:
     bring_in(desk.project, [invoice(n, company=f"c{n % 20}") for n in range(40)] + [invoice(50, company="alone")])
     dataset = frozen(desk, rules=Rules(group_by="metadata.company"))
@@ -304,13 +280,6 @@ def test_families_are_stored_with_a_version(desk: Desk) -> None:
     )
     assert known_documents(dataset, "holdout") == set()
     assert (family_word(dataset, 1), family_word(dataset)) == ("company", "companies")
-
-
-def test_without_groups_no_family_is_known_or_new(desk: Desk) -> None:
-    bring_in(desk.project, [invoice(n) for n in range(30)])
-    dataset = frozen(desk)
-    assert (families_of(dataset), known_documents(dataset, "holdout")) == ({}, None)
-    assert family_word(dataset) == "families"
 
 
 def test_a_large_family_that_nothing_tests_is_a_warning(desk: Desk) -> None:

@@ -60,7 +60,7 @@ def partners(rows: list[Candidate]) -> dict[object, list[Candidate]]:
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(rows=documents, knobs=knobs)
 def test_every_document_has_one_split_or_one_reason(rows: list[Candidate], knobs: dict[str, Any]) -> None:
     found = assign_splits(rows, **knobs)
@@ -69,7 +69,7 @@ def test_every_document_has_one_split_or_one_reason(rows: list[Candidate], knobs
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(rows=documents, knobs=knobs)
 def test_groups_are_never_split(rows: list[Candidate], knobs: dict[str, Any]) -> None:
     found = assign_splits(rows, **knobs)
@@ -79,7 +79,7 @@ def test_groups_are_never_split(rows: list[Candidate], knobs: dict[str, Any]) ->
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(rows=documents, knobs=knobs)
 def test_holdout_is_stable(rows: list[Candidate], knobs: dict[str, Any]) -> None:
     found = assign_splits(rows, **knobs)
@@ -93,7 +93,7 @@ def test_holdout_is_stable(rows: list[Candidate], knobs: dict[str, Any]) -> None
         assert not any(row.used for row in rows if row.pk in judged)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(rows=documents, knobs=knobs)
 def test_human_holdout_has_no_other_documents(rows: list[Candidate], knobs: dict[str, Any]) -> None:
     found = assign_splits(rows, **knobs)
@@ -103,7 +103,7 @@ def test_human_holdout_has_no_other_documents(rows: list[Candidate], knobs: dict
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(rows=documents, knobs=knobs)
 def test_split_is_deterministic(rows: list[Candidate], knobs: dict[str, Any]) -> None:
     assert assign_splits(rows, **knobs) == assign_splits(list(reversed(rows)), **knobs)
@@ -120,7 +120,7 @@ def test_pre_labeled_duplicate_never_enters_the_holdout() -> None:
     assert found.excluded == {2: "holdout_not_by_people"}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(rows=documents, knobs=knobs)
 def test_second_freeze_keeps_the_holdout(rows: list[Candidate], knobs: dict[str, Any]) -> None:
     first = assign_splits(rows, **knobs)
@@ -136,7 +136,7 @@ def test_second_freeze_keeps_the_holdout(rows: list[Candidate], knobs: dict[str,
     assert {pk for pk, split in second.split.items() if split == HOLDOUT} == before
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(count=st.integers(30, 200), rare=st.integers(2, 8), seed=st.integers(0, 1000))
 def test_rare_class_is_in_every_split(count: int, rare: int, seed: int) -> None:
     rows = [

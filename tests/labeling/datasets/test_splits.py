@@ -49,22 +49,6 @@ def test_splits_are_stable_while_a_project_grows() -> None:
     assert {pk: later.split[pk] for pk in first.split} == first.split
 
 
-def test_marked_documents_are_the_only_holdout() -> None:
-    found = draw(candidates(100, holdout=7))
-    assert sorted(pk for pk, split in found.split.items() if split == HOLDOUT) == list(range(7))
-    assert found.new_holdout == []
-
-
-def test_near_duplicates_share_a_split() -> None:
-    rows = []
-    for number in range(60):
-        for copy, text in enumerate((f"Invoice {number}", f"  INVOICE\n{number} ", f"Ｉnvoice {number}")):
-            rows.append(Candidate(number * 10 + copy, text_key(text), False, "imported"))
-    found = draw(rows).split
-    for number in range(60):
-        assert len({found[number * 10 + copy] for copy in range(3)}) == 1
-
-
 def test_a_near_duplicate_of_a_fixed_holdout_is_left_out() -> None:
     rows = [*candidates(10, holdout=2), Candidate(99, text_key("DOCUMENT  1"), False, "imported")]
     found = draw(rows)
@@ -99,21 +83,10 @@ def test_holdout_excludes_pre_labeled_documents() -> None:
     assert found.excluded == dict.fromkeys((101, 103), "holdout_not_by_people")
 
 
-def test_earlier_training_documents_are_not_in_the_holdout() -> None:
-    rows = [Candidate(pk, text_key(f"document {pk}"), False, "human", used=pk < 90) for pk in range(100)]
-    held = draw(rows, holdout=0.5).new_holdout
-    assert held
-    assert all(pk >= 90 for pk in held)
-
-
 def test_small_sets_keep_training_documents() -> None:
     assert draw(candidates(1)).split == {0: TRAIN}
     assert Counter(draw(candidates(2)).split.values()) == {TRAIN: 1, HOLDOUT: 1}
     assert Counter(draw(candidates(3)).split.values()) == {TRAIN: 1, VALIDATION: 1, HOLDOUT: 1}
-
-
-def test_no_shares_means_all_train() -> None:
-    assert set(draw(candidates(50), validation=0, holdout=0).split.values()) == {TRAIN}
 
 
 def supplied(sizes: dict[str, int], *, used: int = 0, holdout: int = 0) -> list[Candidate]:

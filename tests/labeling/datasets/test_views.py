@@ -7,10 +7,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from labeling.datasets.formats.registry import FORMATS
 from labeling.datasets.freeze import freeze, start_freeze
 from labeling.datasets.freeze_rules import Rules
-from labeling.datasets.queries import file_path
 from labeling.jobs import run_freeze
 from labeling.models import DatasetVersion, FreezeRun
 from slmstudio.storage import artifacts
@@ -100,17 +98,6 @@ def test_version_page_without_file(desk: Desk, frozen: DatasetVersion) -> None:
     assert answer.status_code == 200
     assert "missing from the artifact store" in answer.content.decode()
     assert client.get(desk.url("datasets/1/export/rows/")).status_code == 404
-
-
-@pytest.mark.parametrize("shape", ["instruct", "chat", "completion", "rows", "csv", "label-studio", "hf"])
-def test_exports_are_streamed(desk: Desk, frozen: DatasetVersion, shape: str) -> None:
-    answer = desk.as_("annotator").get(desk.url(f"datasets/1/export/{shape}/"))
-    assert answer.streaming
-    name = f"train-{shape}" if FORMATS[shape].is_training else shape
-    assert f'filename="desk-v1-{name}.' in answer["Content-Disposition"]
-    data = b"".join(answer.streaming_content)  # type: ignore[attr-defined]
-    if shape == "rows":
-        assert data == file_path(frozen).read_bytes()
 
 
 def test_an_export_of_one_split(desk: Desk, frozen: DatasetVersion) -> None:
@@ -239,14 +226,3 @@ def test_two_versions_side_by_side(desk: Desk, frozen: DatasetVersion) -> None:
     assert client.get(desk.url("datasets/diff/?a=x&b=1")).status_code == 404
     assert client.get(desk.url("datasets/diff/")).context["b"].number == 2
     assert "Freeze settings" not in page.content.decode()
-
-
-def test_script_in_a_document_is_escaped(desk: Desk) -> None:
-    text = "<script>alert(1)</script> Invoice F-1 Total 1.50"
-    bring_in(desk.project, [{**invoice(1), "text": text}, {**invoice(2), "text": text + " "}, invoice(5), invoice(6)])
-    freeze(project=desk.project, user=desk.people["engineer"], validation_share=0, holdout_share=0)
-    client = desk.as_("manager")
-    for path in ("datasets/1/", "datasets/1/near-duplicates/"):
-        page = client.get(desk.url(path)).content.decode()
-        assert "&lt;script&gt;alert(1)" in page
-        assert "<script>alert(1)" not in page

@@ -81,13 +81,6 @@ def test_an_unreadable_value_is_not_printed() -> None:
     assert all("ocr_noise" in s.tags and s.gold["invoice_id"] not in s.text for s in damaged)
 
 
-def test_the_total_is_printed() -> None:
-    for sample in made():
-        if (total := sample.gold["total_amount"]) is not None:
-            pattern = r"[., ]?".join(str(total).replace(".", ""))
-            assert re.search(rf"(?<!\d){pattern}(?!\d)", sample.text), sample
-
-
 @pytest.mark.parametrize("name", ["date", "due_date"])
 def test_the_dates_are_printed(name: str) -> None:
     for sample in made():
@@ -102,24 +95,6 @@ def test_a_missing_value_is_null_and_tagged() -> None:
         assert ("missing_field" in sample.tags) == (None in sample.gold.values()), sample
     missing = Counter(name for s in made() for name, value in s.gold.items() if value is None)
     assert set(missing) == {"invoice_id", "date", "vendor", "total_amount"}
-
-
-def test_slash_dates_are_unambiguous() -> None:
-    """Day and month first: an American invoice shows dollars, a British one pounds."""
-    for sample in made():
-        found = re.search(r"(?<![\d/])(\d{1,2})/(\d{1,2})/(\d{4})", sample.text)
-        if found and sample.language == "en" and sample.gold["total_amount"] is not None:
-            assert re.search(r"\$|USD|£|GBP", sample.text), sample
-
-
-@pytest.mark.parametrize(
-    "tag",
-    ["missing_field", "ocr_noise", "several_dates", "several_totals", "ambiguous", "rare_layout", "foreign_format"],
-)
-def test_every_tag_occurs_and_none_dominates(tag: str) -> None:
-    share = sum(tag in s.tags for s in made()) / len(made())
-
-    assert 0.04 < share < 0.7
 
 
 def test_tags_are_those_of_the_vocabulary() -> None:

@@ -330,16 +330,3 @@ def test_invalid_request_redirects_with_a_message(desk: Desk, data: dict[str, st
     assert answer.status_code == 200
     assert message in answer.content.decode()
     assert not BulkEdit.objects.exists()
-
-
-def test_queued_bulk_edit_can_be_cancelled(desk: Desk) -> None:
-    edit = bulk_edit.start(
-        project=desk.project, user=desk.people["engineer"], action=Action.TAG, params={"tags": ["cut_off"]}, query=""
-    )
-    client = desk.as_("owner")
-    client.post(desk.url(f"documents/bulk/{edit.pk}/cancel/"))
-    run_bulk_edit(edit.pk)
-    edit.refresh_from_db()
-    assert (edit.status, edit.changed) == (Status.CANCELLED, 0)
-    page = client.post(desk.url(f"documents/bulk/{edit.pk}/cancel/"), follow=True).content.decode()
-    assert "has already ended" in page

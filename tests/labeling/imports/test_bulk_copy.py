@@ -152,5 +152,5 @@ def test_rows_are_counted_and_numbered(desk: Desk) -> None:
     rows = [invoice(1), {"id": "x"}, invoice(1), "nonsense"]
     result = insert_rows(project=desk.project, user=desk.people["engineer"], rows=rows)
     assert (result.imported, result.duplicates, result.rejected) == (1, 1, 2)
-    assert [(reject.row, reject.id) for reject in result.rejects] == [(2, "x"), (4, "")]
+    assert [(reject["row"], reject["id"]) for reject in result.rejects] == [(2, "x"), (4, "")]
     assert desk.project.index_runs.count() == 1

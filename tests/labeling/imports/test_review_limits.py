@@ -98,13 +98,13 @@ HOSTILE: dict[str, Any] = {
     "nested.jsonl": f'{{"messages": [{{"role": "user", "content": {DEEP}}}]}}\n',
     "generations.jsonl": f'{{"run_type": "llm", "inputs": {{"messages": []}}, "outputs": {{"generations": {DEEP}}}}}\n',
     "pages.jsonl": '{"object": "list", "data": [' + '{"object": "list", "data": [' * 25 + "]}" * 26 + "\n",
-    "braces.jsonl": json.dumps({"prompt": "Invoice", "completion": "{" * 500_000}) + "\n",
-    "fences.jsonl": json.dumps({"prompt": "Invoice", "completion": "```\n" * 200_000 + "{"}) + "\n",
-    "thoughts.jsonl": json.dumps({"prompt": "Invoice", "completion": "<think>" * 200_000}) + "\n",
+    "braces.jsonl": json.dumps({"prompt": "Invoice", "completion": "{" * 100_000}) + "\n",
+    "fences.jsonl": json.dumps({"prompt": "Invoice", "completion": "```\n" * 50_000 + "{"}) + "\n",
+    "thoughts.jsonl": json.dumps({"prompt": "Invoice", "completion": "<think>" * 50_000}) + "\n",
     "prompts.jsonl": "".join(
         json.dumps({"prompt": ". " * 20_000 + str(number), "completion": "{}"}) + "\n" for number in range(50)
     ),
-    "spans.json": json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [{"attributes": {}}] * 50_000}]}]}),
+    "spans.json": json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [{"attributes": {}}] * 10_000}]}]}),
     "attributes.json": json.dumps(
         {"resourceSpans": [{"scopeSpans": [{"spans": [{"attributes": [
             {"key": f"gen_ai.prompt.{'9' * 3_000}.content", "value": {"stringValue": PROMPTS[0]}}] * 200}]}]}]}
@@ -112,8 +112,8 @@ HOSTILE: dict[str, Any] = {
     "columns.csv": ",".join(["a"] * 5_000) + "\n",
     "quotes.csv": 'text,category\n' + '"\n' * 100_000,
     "cells.csv": "text,category\n" + "".join(f"ticket,{'9' * 50_000}\n" for _ in range(50)),
-    "commas.json": "[" + "," * 1_000_000,
-    "quotes.json": '[{"text": "' + '\\"' * 500_000,
+    "commas.json": "[" + "," * 200_000,
+    "quotes.json": '[{"text": "' + '\\"' * 100_000,
     "tasks.json": json.dumps([{"data": {"text": "x"}, "annotations": [{"result": [
         {"from_name": f"items[{'9' * 20}].amount", "value": {"text": ["1"]}}] * 2_000}]}]),
     "labels.json": json.dumps([{"data": {"text": "x" * 100_000}, "annotations": [{"result": [
@@ -147,21 +147,21 @@ def test_hostile_files_are_read_in_time(tmp_path: Path, name: str) -> None:
     assert answer.get("error") or answer["value"]
 
 
-#: bodies of requests with rows, which the web process reads itself; each has at most 4 MB
+#: bodies of requests with rows, which the web process reads itself; each has at most 1 MB
 LINES = {
-    "numbers": b'{"text": "x", "gold": {"total": ' + b"9" * 3_000_000 + b"}}",
-    "exponents": b'{"text": "x", "gold": [' + b"1e59," * 600_000 + b"1]}",
-    "nested": b'{"text": "x", "gold": ' + b"[" * 1_000_000,
-    "braces": b'{"text": "x", "gold": ' + b"{" * 1_000_000,
-    "names": b'{"text": "x", ' + b",".join(b'"%d": 0' % number for number in range(200_000)) + b"}",
-    "same name": b'{"text": "x", ' + b",".join(b'"a": 0' for _ in range(300_000)) + b"}",
-    "escapes": b'{"text": "' + b"\\u00e9" * 500_000 + b'"}',
-    "surrogates": b'{"text": "' + b"\\ud800" * 500_000 + b'"}',
-    "quotes": b'{"text": "' + b'\\"' * 1_500_000,
-    "backslashes": b"\\" * 3_000_000,
-    "tags": b'{"text": "x", "tags": [' + b'"a",' * 500_000 + b'"b"]}',
-    "metadata": b'{"text": "x", "note": ' + b"[" * 50 + b'"",' * 300_000 + b'""' + b"]" * 50 + b"}",
-    "lines": b"{}\n" * 1_000_000,
+    "numbers": b'{"text": "x", "gold": {"total": ' + b"9" * 750_000 + b"}}",
+    "exponents": b'{"text": "x", "gold": [' + b"1e59," * 150_000 + b"1]}",
+    "nested": b'{"text": "x", "gold": ' + b"[" * 250_000,
+    "braces": b'{"text": "x", "gold": ' + b"{" * 250_000,
+    "names": b'{"text": "x", ' + b",".join(b'"%d": 0' % number for number in range(50_000)) + b"}",
+    "same name": b'{"text": "x", ' + b",".join(b'"a": 0' for _ in range(75_000)) + b"}",
+    "escapes": b'{"text": "' + b"\\u00e9" * 125_000 + b'"}',
+    "surrogates": b'{"text": "' + b"\\ud800" * 125_000 + b'"}',
+    "quotes": b'{"text": "' + b'\\"' * 375_000,
+    "backslashes": b"\\" * 750_000,
+    "tags": b'{"text": "x", "tags": [' + b'"a",' * 125_000 + b'"b"]}',
+    "metadata": b'{"text": "x", "note": ' + b"[" * 50 + b'"",' * 75_000 + b'""' + b"]" * 50 + b"}",
+    "lines": b"{}\n" * 250_000,
 }
 
 
@@ -172,4 +172,4 @@ def test_rows_in_a_request_take_linear_time(name: str) -> None:
     for parsed in islice(parse_jsonl(BytesIO(LINES[name])), MAX_IMMEDIATE_ROWS):
         with suppress(RowError):
             validate_row(parsed, compiled)
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 1.5

@@ -16,7 +16,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from labeling.imports import bulk_copy, prefetch
+from labeling.imports import bulk_copy
 from labeling.imports import services as import_services
 from labeling.imports.bulk_copy import import_rows
 from labeling.imports.formats.jsonl import parse_jsonl
@@ -73,8 +73,8 @@ def test_every_row_is_counted(desk: Desk) -> None:
     result = bring_in(desk.project, rows)
     assert (result.imported, result.duplicates, result.rejected) == (2, 1, 3)
     assert result.rows == len(rows)
-    assert [reject.row for reject in result.rejects] == [4, 5, 6]
-    assert result.rejects[2].reason == "the id inv-0001 belongs to a document with a different text"
+    assert [reject["row"] for reject in result.rejects] == [4, 5, 6]
+    assert result.rejects[2]["reason"] == "the id inv-0001 belongs to a document with a different text"
     assert Gold.objects.count() == 1
 
 
@@ -293,7 +293,7 @@ def test_import_that_reads_nothing_ends(desk: Desk, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(bulk_copy, "BATCH", 10)
     monkeypatch.setattr(import_services, "READ_SECONDS", 0.2)
     monkeypatch.setattr(import_services, "PAGE_PROGRESS_SECONDS", 0.05)
-    monkeypatch.setattr(prefetch, "EXIT_SECONDS", 0.2)
+    monkeypatch.setattr(import_services, "EXIT_SECONDS", 0.2)
     released = threading.Event()
 
     def endless(stream: Any) -> Iterator[ParsedRow]:

@@ -247,9 +247,14 @@ def test_unknown_event_is_refused(desk: Desk, receiver: Receiver, events: list[s
 
 
 def test_timeouts_suspend_a_webhook(
-    desk: Desk, receiver: Receiver, queues: None, django_capture_on_commit_callbacks: Any
+    desk: Desk,
+    receiver: Receiver,
+    queues: None,
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: Any,
 ) -> None:
     dead, alive = hook_for(desk, "http://127.0.0.1:9/hook"), hook_for(desk, receiver.url)
+    monkeypatch.setattr(deliveries, "MAX_CONSECUTIVE_TIMEOUTS", 2)
     for _ in range(deliveries.MAX_CONSECUTIVE_TIMEOUTS + 2):
         emitted(desk)
     of_dead = WebhookDelivery.objects.filter(webhook=dead).order_by("pk")

@@ -26,16 +26,6 @@ def draft(desk: Desk, body: Any, role: str = "engineer") -> Any:
     return desk.as_(role).post(desk.url("contract/draft/"), json.dumps(body), content_type="application/json")
 
 
-def test_a_draft_of_a_text(desk: Desk) -> None:
-    answer = draft(desk, {"text": '{"total": 12.5}\n{"total": 7, "due": "2026-01-14"}'}).json()
-    schema = loads(answer["schema"])
-    assert list(schema["properties"]) == ["total", "due"]
-    assert schema["required"] == ["total"]
-    assert {one["pattern"] for one in answer["reasons"]} == {"total", "due"}
-    assert answer["source"] == "examples"
-    assert desk.project.schema_versions.count() == 1
-
-
 def test_an_error_names_its_line(desk: Desk) -> None:
     answer = draft(desk, {"text": '\n{"a": oops}'})
     assert (answer.status_code, answer.json()["line"]) == (422, 2)
@@ -83,11 +73,3 @@ def test_no_schema_is_an_error_of_the_preview(desk: Desk) -> None:
     for schema in (statements(), *map(hostile_schema, range(15))):
         answer = client.post(desk.url("contract/preview/"), {"schema": json.dumps(schema)})
         assert answer.status_code == 200
-
-
-def test_source_code_is_answered_with_the_line_that_prints_its_schema(desk: Desk) -> None:
-    answer = draft(desk, {"text": "from pydantic import BaseModel\nclass Order(BaseModel):\n    total: float\n"})
-    assert answer.status_code == 422
-    page = desk.as_("engineer").get(desk.url("contract/"))
-    commands = [generator.command for generator in page.context["generators"]]
-    assert any(command in answer.json()["message"] for command in commands)
