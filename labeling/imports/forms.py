@@ -1,7 +1,6 @@
 """The forms of the import pages. They validate and write nothing."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from django import forms
@@ -60,15 +59,6 @@ def _option_field(option: Option) -> forms.ChoiceField:
     )
 
 
-@dataclass(frozen=True)
-class FittingOption:
-    """The field of an option, with the names of its formats and the extensions of files that can have it."""
-
-    field: forms.BoundField
-    kinds: str
-    extensions: str
-
-
 def _fitting(option: Option) -> tuple[str, str]:
     formats = [file_format for file_format in FORMATS.values() if option in file_format.options]
     extensions = [
@@ -121,9 +111,9 @@ class ImportForm(OptionsForm):
         """Whether an option is chosen, so that all must be visible."""
         return any(self[name].value() for name in (*self.options, "kind", "as_holdout", "synthetic"))
 
-    def fitting_options(self) -> list[FittingOption]:
-        """The options, each with the files it fits."""
-        return [FittingOption(self[name], *_fitting(option)) for name, option in self.options.items()]
+    def fitting_options(self) -> list[tuple[forms.BoundField, str, str]]:
+        """The options, each with the names of its formats and the extensions of files that can have it."""
+        return [(self[name], *_fitting(option)) for name, option in self.options.items()]
 
     @property
     def format_names(self) -> list[str]:

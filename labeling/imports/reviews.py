@@ -96,7 +96,7 @@ def review_table(file: StoredFile, chosen: Sequence[str] | Mapping[str, str]) ->
     else:
         raise ReadError("It is not a table.")
     if not isinstance(chosen, Mapping):
-        known = {choice.value for choice in role_choices(context.compiled)}
+        known = role_choices(context.compiled)
         chosen = {column: role for column, role in zip(table.names, chosen, strict=False) if role in known}
     roles = {**guess_roles(table.names, context.compiled), **chosen}
     complete = {**context.options, **table.detected, COLUMNS: roles}

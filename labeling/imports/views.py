@@ -113,7 +113,7 @@ def _columns_context(project: Project, upload: uploads.Upload, form: ColumnsForm
     return {
         "error": review.error,
         "columns": [{"number": n, "name": name, "role": review.roles[name]} for n, name in names],
-        "choices": role_choices(project.schema_version.compiled),
+        "choices": list(role_choices(project.schema_version.compiled).items()),
         "rows": review.table.rows,
         "shown": review.fingerprint,
         "options": review.options,

@@ -1,7 +1,6 @@
 """The choices of the filters, and chips of those that are set, each with a link that removes it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection
@@ -17,41 +16,37 @@ from slmstudio.text.formatting import exact_percent, format_date_time
 MAX_SOURCES = 100
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A value and its label."""
-
-    value: str
-    label: str
+#: a value and its label
+Choice = tuple[str, str]
 
 
 def choices(project: Project, filters: Filters, compiled: CompiledSchema) -> dict[str, list[Choice]]:
     """Choices per filter. A value in the URL stays a choice if it no longer exists."""
-    people = [Choice(name, name) for name in members(project)]
+    people = [(name, name) for name in members(project)]
     offered = {
-        "state": [Choice(value, str(label)) for value, label in DocumentState.choices],
-        "by": [Choice(ANY_USER, "Any user"), Choice(UNASSIGNED, "No user"), *people],
-        "assigned": [Choice(ANY_USER, "Any user"), Choice(UNASSIGNED, "No user"), *people],
-        "tag": [Choice(name, tag.title) for name, tag in tags_of(project).items()],
-        "split": [Choice(name, "No split" if name == "none" else str(Split(name).label)) for name in SPLITS],
-        "source": [Choice(name, name) for name in sources(project)],
+        "state": [(value, str(label)) for value, label in DocumentState.choices],
+        "by": [(ANY_USER, "Any user"), (UNASSIGNED, "No user"), *people],
+        "assigned": [(ANY_USER, "Any user"), (UNASSIGNED, "No user"), *people],
+        "tag": [(name, tag.title) for name, tag in tags_of(project).items()],
+        "split": [(name, "No split" if name == "none" else str(Split(name).label)) for name in SPLITS],
+        "source": [(name, name) for name in sources(project)],
         "imported": _import(project, filters.imported),
-        "wrong": [Choice(field.pattern, _title(field)) for field in compiled.fields],
-        "field": [Choice(field.pattern, _title(field)) for field in compiled.fields],
-        "op": [Choice(name, label) for name, label in OPERATORS.items()],
-        "order": [Choice(name, label) for name, label in ORDERS.items()],
+        "wrong": [(field.pattern, _title(field)) for field in compiled.fields],
+        "field": [(field.pattern, _title(field)) for field in compiled.fields],
+        "op": list(OPERATORS.items()),
+        "order": list(ORDERS.items()),
     }
     for name in ("by", "assigned", "tag", "source", "wrong"):
         chosen = getattr(filters, name)
-        if chosen and all(choice.value != chosen for choice in offered[name]):
-            offered[name].append(Choice(chosen, chosen))
+        if chosen and chosen not in dict(offered[name]):
+            offered[name].append((chosen, chosen))
     return offered
 
 
 def _import(project: Project, key: str) -> list[Choice]:
     """The import in the filter, with its file name."""
     rows = ImportRun.objects.filter(project=project, pk=key) if key else ImportRun.objects.none()
-    return [Choice(str(run.pk), f"{run.file_name}, {format_date_time(localtime(run.created_at))}") for run in rows]
+    return [(str(run.pk), f"{run.file_name}, {format_date_time(localtime(run.created_at))}") for run in rows]
 
 
 def members(project: Project) -> list[str]:
@@ -98,25 +93,16 @@ _TITLES = {
 }
 
 
-@dataclass(frozen=True)
-class Chip:
-    """A filter that is set; ``query`` is the query string without it."""
-
-    title: str
-    label: str
-    query: str
-
-
-def chips(filters: Filters, offered: Mapping[str, Sequence[Choice]]) -> list[Chip]:
-    """One chip per filter, in the order of the form."""
+def chips(filters: Filters, offered: Mapping[str, Sequence[Choice]]) -> list[tuple[str, str, str]]:
+    """One chip per filter that is set, in the order of the form: title, label, and the query string without it."""
     shown = []
     for name, title in _TITLES.items():
         value = getattr(filters, name)
         if value in ("", None):
             continue
-        known = {choice.value: choice.label for choice in offered.get(name, ())}
-        label = exact_percent(value / 100) if name in ("below", "above") else known.get(value, value)
-        shown.append(Chip(title, label, filters.without(name).query()))
+        is_share = name in ("below", "above")
+        label = exact_percent(value / 100) if is_share else dict(offered.get(name, ())).get(value, value)
+        shown.append((title, label, filters.without(name).query()))
     for condition in filters.fields:
-        shown.append(Chip("", condition.label, filters.without("fields", condition).query()))
+        shown.append(("", condition.label, filters.without("fields", condition).query()))
     return shown

@@ -40,21 +40,15 @@ _NAMES: Final = {
 _CLASSES: Final = ("label", "category", "class", "intent", "target", "labels", "y", "queue", "topic")
 
 
-@dataclass(frozen=True, slots=True)
-class RoleChoice:
-    """A role that a column can have: the stored ``value`` and its label."""
-
-    value: str
-    label: str
-
-
-def role_choices(compiled: CompiledSchema) -> list[RoleChoice]:
-    """Every role a column can have: the fields of the schema, and the others."""
-    fields = [
-        RoleChoice(_FIELD + field.pattern, f"Gold: {field.title} ({field.pattern})") for field in mappable(compiled)
-    ]
-    head = [RoleChoice(role, ROLES[role]) for role in (TEXT, ID)]
-    return [*head, *fields, *(RoleChoice(role, ROLES[role]) for role in (GOLD, TAGS, METADATA, IGNORE))]
+def role_choices(compiled: CompiledSchema) -> dict[str, str]:
+    """Every role a column can have and its label: the fields of the schema, and the others."""
+    fields = {_FIELD + field.pattern: f"Gold: {field.title} ({field.pattern})" for field in mappable(compiled)}
+    return {
+        TEXT: ROLES[TEXT],
+        ID: ROLES[ID],
+        **fields,
+        **{role: ROLES[role] for role in (GOLD, TAGS, METADATA, IGNORE)},
+    }
 
 
 def mappable(compiled: CompiledSchema) -> list[Field]:
@@ -112,7 +106,7 @@ def _plain(name: str) -> str:
 
 def mapping_error(mapping: Mapping[str, str], columns: Sequence[str], compiled: CompiledSchema) -> str:
     """Why a mapping is invalid, as a sentence; "" if it is valid."""
-    allowed = {choice.value for choice in role_choices(compiled)}
+    allowed = role_choices(compiled)
     for column, role in mapping.items():
         if role not in allowed:
             return f"The column {column} cannot be {role}: the schema has no such field."

@@ -322,7 +322,7 @@ def test_chip_removes_one_filter(full: Desk) -> None:
     page = full.as_("annotator").get(
         full.url("documents/?state=submitted&below=50&field=vendor&op=contains&value=acme")
     )
-    chips = {chip.label: chip.query for chip in page.context["chips"]}
+    chips = {label: query for _, label, query in page.context["chips"]}
     assert chips["Submitted"] == "below=50&field=vendor&op=contains&value=acme"
     assert chips["Vendor contains acme"] == "state=submitted&below=50"
     assert "state=submitted" in chips["50%"]

@@ -112,7 +112,9 @@ def test_batch_query_count_is_constant(desk: Desk) -> None:
 
 
 @pytest.mark.slow
-def test_import_memory_is_constant(desk: Desk) -> None:
+def test_import_memory_is_constant(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk_copy, "BATCH", 400)
+
     def peak(count: int) -> int:
         def rows() -> Iterator[ParsedRow]:
             for number in range(count):
