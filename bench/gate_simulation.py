@@ -33,8 +33,8 @@ from evaluation.stats import (
     quantile_lower,
     quantile_upper,
     share_loss,
-    wilson,
 )
+from slmstudio.intervals import wilson
 
 Case = tuple[str, str, Callable[[np.random.Generator], bool], float]
 FEWER = 400
@@ -74,7 +74,7 @@ def cases() -> Iterator[Case]:
     """(function, where it is simulated, one round: is it wrong, how often it may be)."""
     yield "exact_lower", "rate 95%, n = 200", lambda r: exact_lower(int(r.binomial(200, 0.95)), 200) > 0.95, 0.05
     yield "exact_upper", "rate 2%, n = 150", lambda r: exact_upper(int(r.binomial(150, 0.02)), 150) < 0.02, 0.05
-    yield "wilson", "rate 90%, n = 120", lambda r: _outside(0.9, wilson(int(r.binomial(120, 0.9)), 120)), 0.05
+    yield "wilson", "rate 90%, n = 120", lambda r: _outside(0.9, wilson(int(r.binomial(120, 0.9)) / 120, 120)), 0.05
 
     def mcnemar(r: np.random.Generator) -> bool:
         changed = int(r.binomial(150, 0.2))

@@ -7,7 +7,6 @@ from typing import Any
 from django.db.models import Count
 
 from evaluation.comparison.failure_modes import failure_modes
-from evaluation.comparison.paired import Comparison as Compared
 from evaluation.comparison.paired import compare
 from evaluation.models import Comparison, EvalOutput, EvalRun
 from evaluation.runs.tasks import describe_setup
@@ -30,7 +29,7 @@ def get_or_create_comparison(*, a: EvalRun, b: EvalRun) -> Comparison:
     """The comparison of ``b`` with ``a`` by document; computed once for a pair and stored.
 
     Both runs have ended, so the comparison does not change. Its ``result`` has the keys of
-    ``evaluation.comparison.paired.Comparison.as_dict`` and ``modes`` (``evaluation.comparison.failure_modes``),
+    ``evaluation.comparison.paired.compare`` and ``modes`` (``evaluation.comparison.failure_modes``),
     ``tokens`` (output tokens per document, by side), ``notes`` (what limits the comparison, in sentences),
     ``differences`` (of the setups: name, A, B) and, where some documents have two gold labels, ``judged``: the part
     over the other documents, which verdicts use (``evaluation.comparison.regressions``).
@@ -69,28 +68,28 @@ def _result(a: EvalRun, b: EvalRun) -> dict[str, Any]:
     if shared is not None and not shared:
         raise Refused(f"The schemas of {a.dataset} and {b.dataset} have no fields in common.", field="runs")
     scores, families, newest = (_scores(a), _scores(b)), _families(a, b), newest_dataset(a, b)
-    compared = compare(*scores, shared, families)
-    if not compared.n:
+    compared, columns, field_counts = compare(*scores, shared, families)
+    if not compared["n"]:
         raise Refused(f"Evaluations {a.number} and {b.number} have no documents in common.", field="runs")
     rows = EvalOutput.objects.filter(eval_run=b)
     known = list(rows.values_list("document__external_id", "document_id", "tags", "document__metadata"))
     several_golds = documents_with_several_golds([a, b], shared)
     other_gold = {name for name, key, _, _ in known if key in several_golds}
-    cases = compared.cases.about(
+    cases = columns.about(
         tags={name: tags for name, _, tags, _ in known},
         metadata={name: metadata for name, _, _, metadata in known},
         other_gold=other_gold,
     )
     return {
-        **compared.as_dict(),
+        **compared,
         "version": VERSION,
         "cases": cases.as_dict(),
-        "modes": failure_modes(cases, *compared.field_counts, families=families, group_key=group_key(newest)),
+        "modes": failure_modes(cases, *field_counts, families=families, group_key=group_key(newest)),
         "tokens": {"a": _tokens(a, cases.keys), "b": _tokens(b, cases.keys)},
         "notes": [
             note
             for note in (
-                compared.note,
+                compared["note"],
                 family_note(newest, cases.keys, families),
                 *_notes(a, b, cases.gold.count("1")),
                 _unshared_fields_note(a, b),
@@ -165,9 +164,8 @@ def _judged(
 ) -> dict[str, Any]:
     """The comparison over the documents with one gold, as far as a verdict reads it."""
     left, right = ([row for row in rows if row[0] not in other_gold] for rows in (a, b))
-    compared: Compared = compare(left, right, shared, families)
-    data = compared.as_dict()
-    return {name: data[name] for name in ("n", "broken", "measures", "fields")}
+    compared, _, _ = compare(left, right, shared, families)
+    return {name: compared[name] for name in ("n", "broken", "measures", "fields")}
 
 
 def _tokens(run: EvalRun, keys: tuple[str, ...]) -> dict[str, Any]:

@@ -49,13 +49,6 @@ def test_error_cost_is_compared_with_the_baseline(world: World) -> None:
     assert money.sentence == "Its errors cost less"
 
 
-def test_without_a_volume_it_is_per_thousand(world: World) -> None:
-    money = evidence(judged(world, right))["money"]
-    assert money is not None
-    assert (money.volume, money.monthly, money.difference) == (1000, False, None)
-    assert [line.words for line in money.lines] == ["errors without review"]
-
-
 def test_running_and_review_are_lines_of_their_own(world: World) -> None:
     report = judged(world, right, expected_volume=100, review_cost=0.5, hardware_price_per_hour=3.6)
     money = evidence(report)["money"]
@@ -80,11 +73,6 @@ def test_what_the_surest_share_leaves_for_people(world: World) -> None:
     assert through.confidence == pytest.approx(0.975), "the first look's own"
     words = [line.words for line in found["money"].lines]
     assert "automation of the most confident 100%, review of the rest" in words
-
-
-def test_without_confidences_nothing_is_claimed(world: World) -> None:
-    through = automation_rate(judged(world, right))
-    assert (bool(through.documents), through.best, through.from_policy) == (False, None, False)
 
 
 def test_what_breaks_the_schema_is_never_sent_on(world: World) -> None:

@@ -8,7 +8,6 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from evaluation.approvals import decisions
 from evaluation.approvals.decisions import decide
 from evaluation.approvals.report import report_content, report_markdown
 from evaluation.approvals.waivers import Waiver
@@ -75,21 +74,6 @@ def test_a_role_younger_than_the_evaluation_is_noted(world: World, report: GateR
     assert said in client.get(address).content.decode()
     content = report_content(GateReport.objects.with_content().get(pk=report.pk))
     assert said in report_markdown(content, address=address, by=world.annotator, at=timezone.now())
-
-
-def test_a_role_since_the_creation_of_the_project_is_not_noted(world: World, report: GateReport) -> None:
-    approve(report, world.manager)
-    assert AuditEntry.objects.get(action="approved").details["fresh_role"] == ""
-
-
-def test_a_role_of_three_days_is_marked_and_one_of_thirty_is_not(world: World, report: GateReport) -> None:
-    EvalRun.objects.update(created_at=timezone.now())
-    type(world.project).objects.update(created_at=timezone.now() - timedelta(days=90))
-    row = Membership.objects.filter(user=world.manager)
-    row.update(role_since=timezone.now() - timedelta(days=3))
-    assert "for less than 7 days" in decisions.recent_role(fresh(report), world.manager)
-    row.update(role_since=timezone.now() - timedelta(days=30))
-    assert decisions.recent_role(fresh(report), world.manager) == ""
 
 
 @pytest.mark.parametrize("table", [EvalRun, TrainingRun])

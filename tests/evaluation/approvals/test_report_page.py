@@ -11,12 +11,11 @@ from pytest_django.asserts import assertContains
 from evaluation.approvals.decisions import decide
 from evaluation.approvals.report import report_content
 from evaluation.approvals.waivers import Waiver, open_gates
-from evaluation.gates.policy.services import set_policy
 from evaluation.gates.services import create_report
-from evaluation.models import Approval, EvalRun, GateReport
+from evaluation.models import Approval, GateReport
 from labeling.annotation.services import open_document, submit
 from labeling.models import Document
-from tests.evaluation.factories import World, evaluated, make_version, pretend, rewrite, right
+from tests.evaluation.factories import World, evaluated, pretend, right
 from tests.shared_rows import shared_fixture
 
 
@@ -59,18 +58,6 @@ def held_out(world: World) -> Document:
 # -- the decision -----------------------------------------------------------------------------------------------------
 
 
-def test_equal_waivers_are_grouped(world: World, manager: Client, report: GateReport) -> None:
-    keys = [gate["key"] for gate in open_gates(report)]
-    given: dict[str, Waiver] = dict.fromkeys(keys, Waiver("Shadow it first.", in_days(30), "erik"))
-    given[keys[0]] = Waiver("The scans are bad.", in_days(3))
-    approve(world, report, given)
-    page = manager.get(report.get_absolute_url())
-    assert [len(titles) for titles, _ in page.context["waivers"]] == [1, len(keys) - 1]
-    assertContains(page, "owner erik", count=1)
-    assertContains(page, "owner mona", count=1)
-    assertContains(page, "Expires soon", count=1)
-
-
 def test_each_gate_can_be_waived_on_the_form(world: World, manager: Client, report: GateReport) -> None:
     page = manager.get(report.get_absolute_url())
     gates = open_gates(report)
@@ -89,16 +76,6 @@ def test_each_gate_can_be_waived_on_the_form(world: World, manager: Client, repo
     assert stored is not None
     assert [row["reason"] for row in stored].count("The scans are bad.") == 1
     assert (stored[1]["owner"], stored[0]["owner"]) == ("olga", "erik")
-
-
-def test_a_manager_who_decided_on_their_own_run_is_named(world: World, manager: Client, report: GateReport) -> None:
-    EvalRun.objects.filter(pk=report.eval_run_id).update(created_by=world.manager)
-    world.project.four_eyes = False
-    world.project.save(update_fields=["four_eyes"])
-    approve(world, report)
-    work = f"started evaluation {report.eval_run.number}"
-    assertContains(manager.get(report.get_absolute_url()), "four-eyes review was off")
-    assert f"mona {work}" in manager.get(f"{report.get_absolute_url()}report.md").content.decode()
 
 
 # -- what changed -----------------------------------------------------------------------------------------------------
@@ -178,47 +155,4 @@ def test_only_members_read_the_file(world: World, client: Client, report: GateRe
     assert client.get(address).status_code == 404
 
 
-def test_the_history_of_a_rescoring_has_both_runs(world: World, report: GateReport) -> None:
-    again = evaluated(world, pretend(2, spoil=0.2))
-    rewrite(again, rescored_from=report.eval_run)
-    GateReport.objects.filter(pk=report.pk).update(eval_run=again)
-    content = report_content(GateReport.objects.with_content().get(pk=report.pk))
-    assert f"re-scored it as evaluation {again.number}" in [entry.action for entry in content["history"]]
-
-
 # -- figures ----------------------------------------------------------------------------------------------------------
-
-
-def test_reports_that_differ_only_by_their_number_say_so(world: World, report: GateReport) -> None:
-    """The level that was used is in the sentence, and nothing is where a figure differs."""
-    rewrite(report.eval_run, opened_at=None)
-    rewrite(report.baseline, opened_at=None)
-    assert report_content(report)["same_figures"] == ""
-    world.training_run, world.version = make_version(world.project, world.engineer, world.dataset, world.base_model)
-    same = evaluated(world, pretend(2, spoil=0.2), is_open=False)
-    again = create_report(eval_run=same, baseline=report.baseline, user=world.engineer)
-    sentence = report_content(again)["same_figures"]
-    assert (report.holdout_number, again.holdout_number) == (1, 2)
-    for words in (f"Report {report.number}", "98.75%", "97.5%"):
-        assert words in sentence
-    other = evaluated(world, pretend(2, spoil=0.3), is_open=False)
-    assert report_content(create_report(eval_run=other, baseline=None, user=world.engineer))["same_figures"] == ""
-
-
-def test_the_hardware_is_next_to_each_figure_of_resources_only(world: World) -> None:
-    gates = [
-        {"key": "fast", "metric": "p95_latency_ms", "operator": "<=", "threshold": 900},
-        {"key": "memory", "metric": "peak_memory_gb", "operator": "<=", "threshold": 16},
-        {"key": "valid", "metric": "schema_valid_rate", "operator": ">=", "threshold": 0.5},
-    ]
-    set_policy(project=world.project, user=world.manager, gates=gates)
-    run = evaluated(world, right)
-    report = create_report(eval_run=run, baseline=None, user=world.engineer)
-    shown = {row["gate"]["key"]: row["hardware"] for row in report_content(report)["verdicts"]}
-    assert shown == {"fast": "cpu, concurrency 1", "memory": "cpu, concurrency 1", "valid": ""}
-    rewrite(run, facts={**run.facts, "processor": "EPYC 7763", "at_once": 8})
-    report.eval_run.refresh_from_db()
-    assert report_content(report)["verdicts"][0]["hardware"] == "EPYC 7763, concurrency 8"
-    rewrite(run, facts={**run.facts, "device": "", "processor": ""})
-    report.eval_run.refresh_from_db()
-    assert report_content(report)["verdicts"][0]["hardware"].startswith("unknown hardware")

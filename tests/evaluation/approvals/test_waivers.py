@@ -96,14 +96,6 @@ def sent(world: World, report: GateReport, **changes: str) -> DecisionForm:
     return DecisionForm(data, report=report, user=world.manager)
 
 
-def test_the_common_waiver_covers_every_gate(world: World, report: GateReport) -> None:
-    form = sent(world, report)
-    assert form.is_valid(), form.errors
-    keys = {gate["key"] for gate in open_gates(report)}
-    assert form.waivers() == dict.fromkeys(keys, Waiver("Shadow it first.", tomorrow(9), "erik"))
-    assert not any(own["filled"] for own in form.own_waivers())
-
-
 def test_a_gate_of_its_own_takes_from_all_what_it_leaves_empty(world: World, report: GateReport) -> None:
     form = sent(world, report, reason_0="The scans are bad.", expires_0=tomorrow(2).isoformat())
     assert form.is_valid(), form.errors
@@ -111,14 +103,6 @@ def test_a_gate_of_its_own_takes_from_all_what_it_leaves_empty(world: World, rep
     assert form.waivers()[first] == Waiver("The scans are bad.", tomorrow(2), "erik")
     assert form.waivers()[second] == Waiver("Shadow it first.", tomorrow(9), "erik")
     assert [own["filled"] for own in form.own_waivers()][:2] == [True, False]
-
-
-def test_every_gate_may_have_its_own_and_nothing_for_all(world: World, report: GateReport) -> None:
-    gates = open_gates(report)
-    own = {f"reason_{place}": f"why {place}" for place in range(len(gates))}
-    form = sent(world, report, waiver_reason="", **own)
-    assert form.is_valid(), form.errors
-    assert [form.waivers()[gate["key"]].reason for gate in gates] == list(own.values())
 
 
 def test_a_service_error_is_shown_at_its_field(world: World, report: GateReport) -> None:

@@ -105,13 +105,6 @@ def test_the_csv_export_has_no_formulas(world: World, manager: Client) -> None:
     assert last["about"] == "'=HYPERLINK(1)"
 
 
-def test_the_json_export_uses_the_filters(world: World, manager: Client) -> None:
-    lines = manager.get(f"{EXPORT}?format=jsonl&action=approved").getvalue().decode().splitlines()
-    [only] = [json.loads(line) for line in lines]
-    assert (only["about"], only["details"]["reason"]) == ("gate report 7", "Good <b>enough</b>.")
-    assert manager.get(f"{EXPORT}?format=pdf").status_code == 422
-
-
 @pytest.mark.parametrize("address", [LOG, EXPORT])
 def test_only_members_read_it(world: World, client: Client, address: str) -> None:
     for who in (world.annotator, world.engineer, world.owner):

@@ -1,12 +1,10 @@
 """Which documents judge in a benchmark: labelled by people, never held out, unlike the examples, the same each time."""
 
-import random
 from typing import Any
 
 import pytest
 from django.db import connection
 
-from evaluation.benchmarks import services as benchmark_services
 from evaluation.benchmarks.services import available_documents, sample_documents
 from evaluation.inference.backend import ModelUnavailable
 from evaluation.models import Benchmark, EvalRun
@@ -44,14 +42,6 @@ def test_validation_comes_first_and_the_hold_out_never(wide: World) -> None:
     assert len(set(drawn.documents)) == 20
 
 
-def test_the_same_seed_draws_the_same_and_another_draws_others(wide: World) -> None:
-    assert sample_documents(wide.dataset, count=20, seed=17) == sample_documents(wide.dataset, count=20, seed=17)
-    assert (
-        sample_documents(wide.dataset, count=20, seed=17).documents
-        != sample_documents(wide.dataset, count=20, seed=18).documents
-    )
-
-
 def test_the_examples_are_those_of_every_base_evaluation_and_do_not_judge(wide: World) -> None:
     made = started(wide)
     run = made.runs.get()
@@ -60,19 +50,6 @@ def test_the_examples_are_those_of_every_base_evaluation_and_do_not_judge(wide: 
     assert shown == [row["text"] for row in run_documents.few_shot_examples(others)]
     assert len(shown) == 2
     assert not set(shown) & set(Document.objects.filter(pk__in=made.documents).values_list("text", flat=True))
-
-
-def test_the_examples_are_drawn_from_the_shorter_half_by_the_seed(wide: World) -> None:
-    rows = sorted(dataset_queries.rows(wide.dataset, Split.TRAIN), key=lambda row: (len(row["text"]), row["id"]))
-    drawn = random.Random(wide.dataset.seed).sample(rows[: len(rows) // 2], 2)
-    shown = run_documents.few_shot_examples(EvalRun(dataset=wide.dataset, split=Split.HOLDOUT))
-    assert [one["text"] for one in shown] == [row["text"] for row in drawn]
-
-
-def test_the_order_does_not_read_the_file_of_the_dataset(wide: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may hold 100,000 documents, and the web process takes the order."""
-    monkeypatch.setattr(dataset_queries, "rows", lambda *_: pytest.fail("the file was read"))
-    assert len(started(wide).documents) == 20
 
 
 def test_a_dataset_whose_file_has_gone_is_refused(wide: World) -> None:
@@ -126,42 +103,8 @@ def test_near_duplicates_judge_once(wide: World) -> None:
     assert len(drawn) > 20
 
 
-def test_it_looks_on_where_the_first_documents_resemble_each_other(
-    wide: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(benchmark_services, "_WINDOW", 1)
-    first = sample_documents(wide.dataset, count=20, seed=17).documents[:15]
-    text = Document.objects.get(pk=first[0]).text
-    for number, key in enumerate(first):
-        Document.objects.filter(pk=key).update(text=f"{text}\nCopy {number}")
-    drawn = sample_documents(wide.dataset, count=14, seed=17)
-    assert (len(drawn.documents), len(set(drawn.documents) & set(first))) == (14, 1)
-
-
-def test_where_not_all_were_looked_at_the_refusal_says_so(wide: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmark_services, "_MAX_COMPARED", 10)
-    with pytest.raises(
-        Refused, match=r"has 30 labeled documents .* Of the 10 compared, only 10 are not near-duplicates"
-    ):
-        started(wide)
-
-
 def test_too_few_documents_are_refused_with_how_many_there_are(world: World) -> None:
     """12 outside the hold-out, two of them examples."""
     assert (available_documents(world.project).count, available_documents(world.project).missing) == (10, 10)
     with pytest.raises(Refused, match=r"dataset v1 has \d+ labeled documents outside the hold-out"):
         started(world)
-
-
-def test_a_benchmark_judges_by_20_to_50_documents(wide: World) -> None:
-    for count in (19, 51):
-        with pytest.raises(Refused, match="Choose 20 to 50 documents"):
-            started(wide, documents=count)
-
-
-def test_nothing_frozen_under_the_present_schema_is_refused(wide: World) -> None:
-    wide.project.schema_versions.create(number=99, schema_text='{"type": "object"}', sha256="0" * 64)
-    assert available_documents(wide.project).dataset is None
-    assert benchmark_services.available_documents(wide.project).missing == 20
-    with pytest.raises(Refused, match="No dataset version of the current schema"):
-        started(wide)

@@ -1,13 +1,11 @@
 """A model elsewhere in a benchmark: asked one document at a time, judged as written, priced by its tokens."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from evaluation.benchmarks import results
-from evaluation.benchmarks.services import cancel
 from evaluation.endpoints.services import save_endpoint
 from evaluation.inference.clients import openai_client
 from evaluation.models import Endpoint, EvalOutput
@@ -15,11 +13,9 @@ from evaluation.runs import outputs, run_documents
 from evaluation.runs.jobs import run_evaluation
 from labeling.datasets import queries as dataset_queries
 from slmstudio.contract.json_text import dumps
-from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from tests.evaluation import fake_openai as fakes
-from tests.evaluation import llama_server
 from tests.evaluation.benchmark_desk import MODES, started
 from tests.evaluation.factories import World
 from tests.evaluation.fake_openai import Fake, error, says
@@ -72,13 +68,6 @@ def test_it_is_asked_as_base_models_are_and_judged_as_it_writes(wide: World, fak
     assert cost.per_thousand == pytest.approx(1000 * (100 * 2.5 + 20 * 10.0) / 1e6)
 
 
-def test_external_model_is_the_baseline_and_recommended_only_alone(wide: World, fake: Fake) -> None:
-    made = started(wide, endpoint(wide, fake.url))
-    run_evaluation(made.runs.get().pk)
-    made.refresh_from_db()
-    assert made.result["sentence"].startswith("today, constrained: the only model measured")
-
-
 def test_a_server_that_knows_no_schema_ends_its_run_with_a_sentence(wide: World, fake: Fake) -> None:
     fake.replies = [error(400, "response_format is not supported")]
     made = started(wide, endpoint(wide, fake.url))
@@ -88,15 +77,6 @@ def test_a_server_that_knows_no_schema_ends_its_run_with_a_sentence(wide: World,
     assert run.status == Status.FAILED
     assert "failed 5 times in a row" in run.error
     assert EvalOutput.objects.filter(eval_run=run, finish_reason="error").count() == 5
-
-
-def test_one_that_is_asked_in_words_alone_is_not_held_to_the_schema(wide: World, fake: Fake) -> None:
-    plain = endpoint(wide, fake.url, structured="free")
-    with pytest.raises(Refused, match="does not support structured output"):
-        started(wide, plain, modes=["constrained"])
-    assert [run.mode for run in started(wide, plain, wide.base_model, modes=MODES).runs.order_by("number")] == [
-        "free", "constrained", "free",
-    ]  # fmt: skip
 
 
 def test_document_moved_to_holdout_is_not_sent(wide: World, fake: Fake) -> None:
@@ -125,33 +105,3 @@ def test_example_moved_to_holdout_is_not_sent(wide: World, fake: Fake, monkeypat
     run.refresh_from_db()
     assert (run.status, len(fake.asked)) == (Status.FAILED, 1)
     assert run.error == "A few-shot example was moved to the hold-out during the run, so it cannot be sent."
-
-
-def test_it_stops_where_the_benchmark_is_cancelled(wide: World, fake: Fake) -> None:
-    made = started(wide, endpoint(wide, fake.url))
-    run = made.runs.get()
-    made.cancel()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("slmstudio.runs.heartbeat.Heartbeat.__call__", lambda self: len(fake.asked) < 2)
-        run_evaluation(run.pk)
-    run.refresh_from_db()
-    made.refresh_from_db()
-    assert (run.status, made.status) == (Status.CANCELLED, Status.CANCELLED)
-    assert len(fake.asked) == 2
-    assert not cancel(run=made, user=wide.engineer)
-
-
-@pytest.mark.real_model
-@pytest.mark.slow
-def test_a_real_server_of_llama_cpp_is_measured(wide: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evaluation.benchmarks.services.MIN_DOCUMENTS", 2)
-    with llama_server.running() as url:
-        made = started(wide, endpoint(wide, url, max_tokens=60), documents=2)
-        run_evaluation(made.runs.get().pk)
-    run = made.runs.get()
-    assert (run.status, run.error) == (Status.DONE, "")
-    assert run.scores["documents"] == 2
-    assert run.facts["prompt_tokens"] > 100 * 2
-    assert 0 < run.facts["output_tokens"] <= 120
-    lines = artifacts.local_path(run.outputs_key).read_text().splitlines()
-    assert {json.loads(line)["finish_reason"] for line in lines} <= {"stop", "length"}

@@ -5,27 +5,20 @@ from typing import Any
 
 import pytest
 
-from evaluation.benchmarks import results
 from evaluation.benchmarks import services as benchmark_services
 from evaluation.benchmarks.services import cancel
-from evaluation.comparison.services import get_or_create_comparison
 from evaluation.gates.services import create_report
-from evaluation.inference import local
-from evaluation.inference.spec import EvalSpec
 from evaluation.models import AuditEntry, EvalOutput, EvalRun
 from evaluation.runs import services as run_services
-from evaluation.runs import summary
 from evaluation.runs.jobs import run_evaluation
 from labeling.datasets.freeze import freeze
 from labeling.imports.bulk_copy import import_rows
 from labeling.imports.rows import ParsedRow
-from labeling.models import Document, DocumentScore
+from labeling.models import Document
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
-from slmstudio.runs.supervisor import ChildExit
-from slmstudio.storage import artifacts
 from tests.evaluation.benchmark_desk import MODES, another_model, answered, finished, started
-from tests.evaluation.factories import World, broken, pretend, right
+from tests.evaluation.factories import World, pretend, right
 from training.base_models import preparation
 from training.models import BaseModel
 
@@ -58,31 +51,6 @@ def test_it_recommends_with_its_reason_once_all_have_ended(wide: World, tmp_path
     assert (pair["documents"], pair["p_adjusted"] < 0.05) == (20, True)
 
 
-def test_child_gets_documents_by_name(wide: World) -> None:
-    made = started(wide)
-    run = made.runs.get()
-
-    def child(run: EvalRun, argv: list[str], *, on_event: Any, log: Any, **more: Any) -> ChildExit:
-        spec = EvalSpec.from_yaml(Path(argv[-1]).read_text())
-        on_event({"event": "start", "device": "cpu"})
-        for key in spec.documents.ids:
-            on_event({"event": "output", "id": key, "raw": "{}", "finish_reason": "stop", "latency_ms": 5})
-        artifacts.write_text(run.outputs_key, "")
-        return ChildExit(ok=True)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local, "supervise", child)
-        run_evaluation(run.pk)
-    run.refresh_from_db()
-    made.refresh_from_db()
-    assert (run.status, run.error, made.status) == (Status.DONE, "", Status.DONE)
-    spec = EvalSpec.from_yaml(run.spec)
-    assert (len(spec.documents.ids), spec.documents.split, len(spec.examples)) == (20, "benchmark", 2)
-    names = dict(wide.dataset.items.values_list("document__external_id", "document_id"))
-    assert [names[key] for key in spec.documents.ids] == made.documents
-    assert summary.recompute_summary(run) == run.scores
-
-
 def test_what_resembles_what_a_candidate_learned_does_not_judge_it(
     wide: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,17 +75,6 @@ def test_benchmark_is_no_holdout_evaluation_and_has_no_gate_report(wide: World) 
     assert not EvalRun.objects.on_holdout().exists()
     with pytest.raises(Refused, match="not on the hold-out"):
         create_report(eval_run=run, baseline=None, user=wide.engineer)
-
-
-def test_the_scores_in_the_list_of_documents_stay_those_of_real_evaluations(wide: World) -> None:
-    answered(started(wide).runs.get(), right)
-    assert not DocumentScore.objects.exists()
-
-
-def test_two_runs_of_a_benchmark_can_be_compared(wide: World, tmp_path: Path) -> None:
-    made = finished(wide, tmp_path, broken, right)
-    first, *_, last = made.runs.order_by("number")
-    assert get_or_create_comparison(a=first, b=last).result["n"] == 20
 
 
 def test_one_that_fails_leaves_the_others_standing(wide: World, tmp_path: Path) -> None:
@@ -173,20 +130,6 @@ def test_a_cancelled_one_stops_what_waits_and_keeps_what_was_measured(wide: Worl
     assert not cancel(run=made, user=wide.engineer)
 
 
-def test_a_running_one_is_cancelled_once_its_child_has_stopped(wide: World) -> None:
-    made = started(wide)
-    run = made.runs.get()
-    assert run.claim()
-    cancel(run=made, user=wide.engineer)
-    made.refresh_from_db()
-    run.refresh_from_db()
-    assert (made.status, made.cancel_requested, run.cancel_requested) == (Status.RUNNING, True, True)
-    run.cancelled()
-    run_services.evaluation_ended.call(run)
-    made.refresh_from_db()
-    assert made.status == Status.CANCELLED
-
-
 def test_a_model_that_is_not_prepared_is_prepared_by_the_job(wide: World, monkeypatch: pytest.MonkeyPatch) -> None:
     BaseModel.objects.update(folder="", sha256="")
     wide.base_model.refresh_from_db()
@@ -227,13 +170,3 @@ def test_orders_that_make_no_sense_are_refused(wide: World) -> None:
             benchmark_services.start_benchmark(project=wide.project, user=wide.engineer, **order)
         assert refused.value.field == field
     assert not EvalRun.objects.exists()
-
-
-def test_a_thousand_documents_cost_the_measured_time_at_the_price_of_the_hardware(wide: World) -> None:
-    made = started(wide)
-    run = answered(made.runs.get(), right, latency_ms=500)
-    run.refresh_from_db()
-    cost = results.cost_of(run, {"hardware_price_per_hour": "3.60"})
-    assert cost.per_thousand == pytest.approx(0.5)
-    unknown = results.cost_of(run, {})
-    assert (unknown.per_thousand, unknown.reason) == (None, "the contract has no price per hour of the hardware")

@@ -334,15 +334,3 @@ def test_a_page_does_not_wait_for_the_hash_and_asks_for_it(world: World, report:
     assert sha256 in client.get(f"{report.get_absolute_url()}report.md").content.decode()
     client.force_login(world.stranger)
     assert client.get(asked).status_code == 404
-
-
-def test_the_command_writes_the_same_file(
-    report: GateReport, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "evidence.zip"
-    call_command("evidence_bundle", str(report.number), project=report.project.slug, output=path)
-    sha256 = capsys.readouterr().out.strip()
-    assert sha256 == bundle_hash(report)
-    assert path.read_bytes() == b"".join(zipped(checked_files(report)))
-    assert verify(path, "--sha256", sha256) == 0
-    assert verify(path, "--sha256", "0" * 64) == 1

@@ -6,7 +6,6 @@ import pytest
 
 from evaluation.comparison.document_filter import (
     ABSENT,
-    MAX_KEYS,
     MAX_VALUES,
     DocumentColumns,
     DocumentFilter,
@@ -109,20 +108,3 @@ def test_only_keys_that_sort_documents_into_few_kinds_are_slices() -> None:
     assert found.metadata["many"]["at"].count(ABSENT) == 3
     assert len(select_documents(found, DocumentFilter(slice="metadata.many=00"))) == 4
     assert select_documents(found, DocumentFilter(slice="metadata.many=30")) == []
-
-
-def test_a_hundred_keys_are_not_a_hundred_columns() -> None:
-    metadata = {f"d{i}": {f"key{k:03}": str(i % 2) for k in range(100)} for i in range(10)}
-    found = DocumentColumns(tuple(metadata), "r" * 10, {}, {}).about(tags={}, metadata=metadata)
-
-    assert len(found.metadata) == MAX_KEYS
-
-
-def test_keys_with_all_their_values_go_before_those_with_some() -> None:
-    metadata: dict[str, dict[str, Any]] = {f"d{i}": {"a": f"{i % 40}"} for i in range(80)}
-    alone = DocumentColumns(tuple(metadata), "r" * 80, {}, {}).about(tags={}, metadata=metadata)
-    assert len(alone.metadata["a"]["values"]) == MAX_VALUES
-    for i, row in enumerate(metadata.values()):
-        row.update({f"k{k:02}": str(i % 2) for k in range(MAX_KEYS)})
-    found = DocumentColumns(tuple(metadata), "r" * 80, {}, {}).about(tags={}, metadata=metadata)
-    assert list(found.metadata) == [f"k{k:02}" for k in range(MAX_KEYS)]

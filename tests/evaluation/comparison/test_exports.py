@@ -6,13 +6,11 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from evaluation.comparison.regressions import document_p, measures
 from evaluation.comparison.report import comparison_markdown, report
 from evaluation.comparison.services import get_or_create_comparison
-from evaluation.models import Endpoint, EvalRun
+from evaluation.models import EvalRun
 from slmstudio.contract.json_text import loads
-from slmstudio.text.formatting import percent
-from tests.evaluation.factories import World, evaluated, pretend, rewrite, right
+from tests.evaluation.factories import World, evaluated, pretend, right
 from tests.shared_rows import shared_fixture
 
 JSON, MARKDOWN = "/p/invoices/evaluation/compare/comparison.json", "/p/invoices/evaluation/compare/comparison.md"
@@ -43,36 +41,6 @@ def test_the_json_says_what_became_of_every_document(client: Client, pair: tuple
         assert wrong == set(rows[case["id"]].wrong_fields)
     counted = {state: sum(case["state"] == state for case in found["cases"]) for state in found["counts"]}
     assert counted == found["counts"]
-
-
-def test_numbers_are_what_the_comparison_has(pair: tuple[EvalRun, EvalRun], world: World) -> None:
-    comparison = get_or_create_comparison(a=pair[0], b=pair[1])
-    found = report(project=world.project, comparison=comparison, a=pair[0], b=pair[1])
-
-    assert found["p_adjusted"] == document_p(comparison.result)
-    assert found["measures"] == measures(comparison.result)
-    assert found["errors"]["missing"]["fields_a"] == pair[0].scores["errors"]["missing"]
-
-
-def test_production_model_is_exported_with_its_rates(
-    world: World, client: Client, pair: tuple[EvalRun, EvalRun]
-) -> None:
-    large = evaluated(world, right, tuned=False)
-    endpoint = Endpoint.objects.create(project=world.project, name="today", url="http://127.0.0.1/v1", model="large")
-    rewrite(large, endpoint=endpoint, base_model=None)
-    found = json.loads(client.get(f"{JSON}?runs=1,2").content)
-    assert [len(row["values"]) for row in found["rates"]] == [3, 3, 3, 3]
-    made = {row["name"]: row["today"] for row in found["differences"]}
-    assert "today" in made["Model"]
-    assert made["Prompt"] == "instruction and schema, 0 few-shot examples (chat)"
-    text = client.get(f"{MARKDOWN}?runs=1,2").content.decode()
-    [line] = [line for line in text.splitlines() if line.startswith("| Field accuracy |")]
-    bounds = large.facts["bounds"]["field_exact"]
-    assert line.endswith(f"| 100% ({percent(bounds['low'])} to {percent(bounds['high'])}) |")
-    [line] = [line for line in text.splitlines() if line.startswith("| Exact match |")]
-    assert line.endswith("to 100%) |")
-    [line] = [line for line in text.splitlines() if line.startswith("| Prompt |")]
-    assert line.endswith("few-shot examples (chat) |")
 
 
 def test_hostile_names_stay_names(pair: tuple[EvalRun, EvalRun], world: World) -> None:

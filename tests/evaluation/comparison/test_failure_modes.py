@@ -67,20 +67,6 @@ def test_a_rate_that_rises_while_most_documents_get_worse_is_mixed() -> None:
     assert (row["better"], row["worse"], row["mixed"]) == (10, 40, True)
 
 
-def test_nothing_is_found_in_noise_more_often_than_allowed() -> None:
-    """Benjamini and Hochberg over ten slices of two models that are the same: at most 5% of the comparisons alarm."""
-    rng = random.Random(5)
-    names = tuple(f"d{i}" for i in range(100))
-    alarms = 0
-    for _ in range(200):
-        tags = {name: [f"tag{rng.randrange(10)}"] for name in names}
-        cases = DocumentColumns(names, "r" * 100, {}, {}).about(tags=tags, metadata={})
-        a, b = ([FieldCount(rng.randrange(11), 10) for _ in names] for _ in "ab")
-        alarms += any(row["p_adjusted"] < 0.05 for row in failure_modes(cases, a, b))
-
-    assert alarms <= 200 * 0.05 + 3 * (200 * 0.05 * 0.95) ** 0.5
-
-
 def test_the_sign_test_is_mcnemars_where_values_are_right_and_wrong() -> None:
     before, after = [0] * 10 + [1] * 30, [1] * 9 + [0] + [1] * 28 + [0] * 2
 
@@ -101,23 +87,6 @@ def test_fields_that_are_right_and_wrong_together_count_as_their_documents() -> 
     assert (told["k"], told["n"], told["rate"]) == (300, 400, 0.75)
     assert told["low"] == pytest.approx(documents["low"], abs=0.01)
     assert told["high"] == pytest.approx(documents["high"], abs=0.01)
-
-
-def test_fields_that_err_by_themselves_say_more_than_documents() -> None:
-    rng = random.Random(2)
-    told = field_accuracy([FieldCount(sum(rng.random() < 0.75 for _ in range(10)), 10) for _ in range(200)])
-    independent = wilson(told["k"], told["n"])
-
-    assert told["high"] - told["low"] == pytest.approx(independent["high"] - independent["low"], rel=0.25)
-
-
-def test_all_right_is_no_point() -> None:
-    told = field_accuracy([ALL] * 20)
-
-    assert (told["rate"], told["high"]) == (1.0, 1.0)
-    assert told["low"] == pytest.approx(wilson(20, 20)["low"])
-    assert field_accuracy([]) == wilson(0, 0)
-    assert field_accuracy([FieldCount(0, 0)]) == wilson(0, 0)
 
 
 def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:

@@ -9,12 +9,12 @@ from scipy.stats import binomtest
 
 from evaluation.comparison.matrix import build_matrix, matrix, unbeaten
 from evaluation.comparison.services import get_or_create_comparison
-from evaluation.models import Endpoint, EvalRun
+from evaluation.models import EvalRun
 from labeling.models import DatasetVersion
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.errors import Refused
-from tests.evaluation.comparison.test_services import complete_labels, freeze_again, freeze_with_iban, with_iban
-from tests.evaluation.factories import World, evaluated, pretend, rewrite, right
+from tests.evaluation.comparison.test_services import freeze_again, freeze_with_iban, with_iban
+from tests.evaluation.factories import World, evaluated, pretend, right
 from tests.shared_rows import shared_fixture
 
 PAGE = "/p/invoices/evaluation/compare/"
@@ -97,33 +97,6 @@ def test_every_pair_is_what_its_own_comparison_says(world: World, three: list[Ev
     assert [value["k"] for value in table.pairwise.right] == [run.scores["document_exact"]["k"] for run in table.runs]
 
 
-def test_only_documents_of_all_runs_count_with_a_note(world: World, three: list[EvalRun]) -> None:
-    three[1].outputs.filter(document_id=three[1].outputs.earliest("document_id").document_id).delete()
-    table = build_matrix(project=world.project, runs=three)
-
-    assert table.pairwise.n == 11
-    [note] = table.notes
-    assert note.startswith("Compared on the 11 documents")
-
-
-def test_different_gold_and_scorer_are_noted(world: World, three: list[EvalRun], client: Client) -> None:
-    later = evaluated(world, right, dataset=DatasetVersion.objects.get(pk=freeze_again(world)))
-    assert build_matrix(project=world.project, runs=[*three, later]).notes == []
-    row = later.outputs.earliest("document_id")
-    row.gold = {**row.gold, "vendor": "Somebody else"}
-    row.save(update_fields=["gold"])
-    rewrite(later, scorer_version="0")
-    page = client.get(f"{PAGE}?runs=1,2,3,4")
-    gold, scorer = page.context["table"].notes
-    assert gold.startswith("1 document has different gold labels among these evaluations (#1 by v1, #2 by v1, ")
-    assert scorer.startswith("Scored with different scorers: versions 0, ")
-    table = page.context["table"]
-    assert (table.documents, table.pairwise.n, {value["n"] for value in table.pairwise.right}) == (12, 11, {11})
-    assert {top for _, _, top in table.fields} == {None}, "rates by different gold have no best"
-    text = client.get(f"{PAGE}comparison.md?runs=1,2,3,4").content.decode()
-    assert "different gold labels among" in text
-
-
 def test_documents_with_several_golds_count_in_no_pair(world: World, three: list[EvalRun], client: Client) -> None:
     later = evaluated(world, right, dataset=DatasetVersion.objects.get(pk=freeze_again(world)))
     for row in later.outputs.all():
@@ -143,24 +116,6 @@ def test_documents_with_several_golds_count_in_no_pair(world: World, three: list
     text = client.get(f"{PAGE}comparison.md?runs=1,2,3,4").content.decode()
     assert "| #1 | #4 | 0 | 0 | – | no verdict |" in text
     assert "No verdict on which is best." in text
-
-
-def test_a_field_that_only_one_schema_has_makes_no_pair_worse(world: World, client: Client) -> None:
-    client.force_login(world.annotator)
-    runs = [evaluated(world, right, tuned=False), evaluated(world, right)]
-    runs.append(evaluated(world, with_iban, dataset=freeze_with_iban(world)))
-    complete_labels(runs[2])
-    assert runs[2].scores["document_exact"]["k"] == 0, "by its own schema it has all wrong"
-    page = client.get(f"{PAGE}?runs=1,2,3")
-    table = page.context["table"]
-    assert {pair.reading for pair in table.pairwise.pairs.values()} == {"same"}
-    assert [value["k"] for value in table.pairwise.right] == [12, 12, 12]
-    assert (table.pairwise.n, table.best) == (12, runs)
-    schema, left_out = table.notes
-    assert schema.startswith("The schema changed (#1 by v1, #2 by v1, #3 by v2)")
-    assert left_out == "Excluded from pairs and documents, because not every schema has them: iban."
-    assert {top for _, _, top in table.fields} == {None}, "rates by different schemas have no best"
-    assertContains(page, "only fields that all of them have")
 
 
 def test_under_several_schemas_a_pair_is_still_what_its_own_comparison_says(world: World, three: list[EvalRun]) -> None:
@@ -190,38 +145,6 @@ def test_schemas_without_a_common_field_are_refused(
     monkeypatch.setattr("evaluation.comparison.matrix.shared_fields", lambda runs: frozenset())
     with pytest.raises(Refused, match="no fields in common"):
         build_matrix(project=world.project, runs=three)
-
-
-def test_the_share_of_fields_has_the_bounds_of_documents_or_none(client: Client, three: list[EvalRun]) -> None:
-    """Those in the scores take every field for one that errs by itself."""
-    documents = {"low": 0.125, "high": 0.875}
-    rewrite(three[0], facts={})  # made before they were kept
-    rewrite(three[1], facts={"bounds": {"field_exact": documents}})
-    table = client.get(f"{PAGE}?runs=1,2,3").context["table"]
-    (fields, values), (valid, others) = table.own
-    assert (fields, valid) == ("Field accuracy", "Schema-valid")
-    assert "low" not in values[0]
-    assert documents.items() <= values[1].items()
-    assert all("low" in value for value in others)
-
-
-def test_production_model_is_shown_but_not_paired(world: World, client: Client, three: list[EvalRun]) -> None:
-    large = evaluated(world, pretend(3, spoil=0.3), tuned=False)
-    endpoint = Endpoint.objects.create(project=world.project, name="today", url="http://127.0.0.1/v1", model="large")
-    rewrite(large, endpoint=endpoint, base_model=None)
-    large.refresh_from_db()
-    table = build_matrix(project=world.project, runs=three)
-    assert table.today == large
-    assert [value["k"] for value in table.exact] == [run.scores["document_exact"]["k"] for run in [*three, large]]
-    assert {len(line.values) for line in table.lines} == {4}
-    assert len(table.pairwise.pairs) == 6
-    assertContains(client.get(f"{PAGE}?runs=1,2,3"), "Current production model")
-    text = client.get(f"{PAGE}comparison.md?runs=1,2,3").content.decode()
-    assert "| Current production model: today |" in text
-    figures = next(part for part in text.split("\n\n") if "Exact match" in part)
-    assert len({line.count("|") for line in figures.splitlines()}) == 1, "every row has all columns"
-    both = build_matrix(project=world.project, runs=[*three, large])
-    assert both.today is None, "it is one of them"
 
 
 def test_runs_without_a_common_document_or_of_another_kind_are_refused(world: World, three: list[EvalRun]) -> None:

@@ -12,7 +12,7 @@ def result(right_a: int, right_b: int, broken: int, n: int = 40) -> dict[str, An
     """Of ``n`` documents A has the first ``right_a`` right, B all but the first ``broken`` of as many as it has."""
     a = [(f"d{i}", RIGHT if i < right_a else WRONG) for i in range(n)]
     b = [(f"d{i}", RIGHT if broken <= i < right_b + broken else WRONG) for i in range(n)]
-    return compare(a, b).as_dict()
+    return compare(a, b)[0]
 
 
 def test_what_is_no_worse_is_no_regression() -> None:
@@ -35,14 +35,6 @@ def test_documents_and_fields_that_are_worse_by_more_than_luck_are_named() -> No
     assert not any(sentence.startswith("date") for sentence in found)
 
 
-def test_more_invented_values_are_a_regression() -> None:
-    fine = {"exact": True, "schema_valid": True, "fields": [{"field": "total", "outcome": "correct"}]}
-    invented = {"exact": False, "schema_valid": True, "fields": [{"field": "total", "outcome": "hallucinated"}]}
-    found = regressions(compare([(str(i), fine) for i in range(9)], [(str(i), invented) for i in range(9)]).as_dict())
-
-    assert any(sentence.startswith("More documents have hallucinated values: 0% to 100%") for sentence in found)
-
-
 def test_what_is_better_by_more_than_luck_is_named_too() -> None:
     assert improvements(result(0, 30, 0)) == [
         "field accuracy improved in more documents than it dropped",
@@ -57,36 +49,12 @@ def test_one_broken_pin_is_enough() -> None:
     assert regressions(result(20, 20, 0), many) == ["8 pinned documents wrong: p0, p1, p2, p3, p4 and 3 more."]
 
 
-def test_tested_change_is_shown_where_the_rate_differs() -> None:
-    """40 documents lose one of 10 fields, 10 gain 30 of 40: more fields are right, and most documents are worse."""
-
-    def document(right: int, counted: int) -> dict[str, Any]:
-        outcomes = ["correct"] * right + ["wrong"] * (counted - right)
-        return {"exact": right == counted, "schema_valid": True, "fields": [
-            {"field": f"f{place}", "outcome": outcome} for place, outcome in enumerate(outcomes)
-        ]}  # fmt: skip
-
-    a = [(f"d{i}", document(9, 10) if i < 40 else document(5, 40)) for i in range(50)]
-    b = [(f"d{i}", document(8, 10) if i < 40 else document(35, 40)) for i in range(50)]
-    found = regressions(compare(a, b).as_dict())
-
-    [sentence] = [sentence for sentence in found if sentence.startswith("Field accuracy")]
-    assert all(part in sentence for part in ("(40)", "(10)", "51.2% to 83.8%"))
-
-
-def test_the_four_figures_are_one_family() -> None:
-    """One figure at p = 0.03 among four is no proof."""
-    few = result(20, 14, 6)
-    assert {measure["name"]: measure["p_value"] for measure in few["measures"]}["document_exact"] == 0.03125
-    assert regressions(few) == []
-
-
 def test_documents_with_two_golds_decide_nothing() -> None:
     whole, rest = result(0, 30, 0), result(5, 5, 0, n=10)
     assert improvements({**whole, "judged": rest}) == []
     assert sample_note({**whole, "judged": rest}) == "Based on the 10 of 40 documents with the same gold in both runs."
     assert regressions({**result(30, 0, 30), "judged": rest}, any_document=True) == []
-    nothing = compare([], []).as_dict()
+    nothing = compare([], [])[0]
     assert (improvements({**whole, "judged": nothing}), regressions({**whole, "judged": nothing})) == ([], [])
     assert sample_note({**whole, "judged": nothing}).startswith("No document has the same gold")
     assert sample_note(whole) == ""
@@ -105,6 +73,6 @@ def test_one_adjusted_p_value_stands_in_table_and_sentence() -> None:
     assert ("p < 0.001" if p < 0.001 else f"p = {p:.3f}") in sentence
     few = result(3, 1, 2, n=4)
     assert document_p({**found, "judged": few}) == document_p(few)
-    nothing = compare([], []).as_dict()
+    nothing = compare([], [])[0]
     assert document_p({**found, "judged": nothing}) is None
     assert {row["p_adjusted"] for row in fields({**found, "judged": nothing})} == {None}

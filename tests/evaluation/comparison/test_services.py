@@ -40,13 +40,6 @@ def test_a_comparison_is_made_once(world: World) -> None:
     assert Comparison.objects.count() == 2
 
 
-def test_runs_on_different_splits_have_nothing_in_common(world: World) -> None:
-    a, b = evaluated(world, right), evaluated(world, right, split="train")
-    with pytest.raises(Refused, match="no documents in common"):
-        get_or_create_comparison(a=a, b=b)
-    assert not Comparison.objects.exists()
-
-
 def test_itself_an_unfinished_run_and_another_projects_run_are_refused(world: World) -> None:
     done = evaluated(world, right)
     with pytest.raises(Refused, match="two different"):
@@ -145,18 +138,3 @@ def freeze_again(world: World) -> int:
     document.tags = [*document.tags, "poor_scan"]
     document.save(update_fields=["tags"])
     return freeze(project=world.project, user=world.engineer, validation_share=0.1).pk
-
-
-def test_different_scorer_versions_are_noted(world: World) -> None:
-    a, b = evaluated(world, right, tuned=False), evaluated(world, broken)
-    rows: Any = EvalRun.objects.filter(pk=b.pk)
-    rows.update(scorer_version="0")
-    b.refresh_from_db()
-    assert any("different scorers" in note for note in get_or_create_comparison(a=a, b=b).result["notes"])
-
-
-def test_how_long_the_outputs_are_is_over_the_common_documents(world: World) -> None:
-    a, b = evaluated(world, right, tuned=False), evaluated(world, right)
-    b.outputs.filter(pk=b.outputs.earliest("document_id").pk).update(output_tokens=400)
-    result = get_or_create_comparison(a=a, b=b).result
-    assert (result["tokens"]["a"]["mean"], result["tokens"]["b"]["mean"]) == (40, (11 * 40 + 400) / 12)

@@ -4,17 +4,14 @@ from typing import Any
 
 import pytest
 from django.test import Client
-from pytest_django.asserts import assertContains, assertNotContains, assertRedirects
+from pytest_django.asserts import assertContains, assertNotContains
 
-from evaluation.comparison import documents as listing
 from evaluation.comparison.document_filter import LETTERS, STATES
 from evaluation.comparison.services import get_or_create_comparison
 from evaluation.models import Comparison, Endpoint, EvalRun
 from evaluation.regression_suite.services import pin
-from labeling.datasets.freeze import freeze
-from labeling.models import Contract, DatasetVersion, Document
-from tests.evaluation.comparison.test_services import freeze_again
-from tests.evaluation.factories import World, documents_by_id, evaluated, pretend, rewrite, right
+from labeling.models import Contract, Document
+from tests.evaluation.factories import World, documents_by_id, evaluated, pretend, right
 from tests.shared_rows import shared_fixture
 
 PAGE = "/p/invoices/evaluation/compare/"
@@ -70,10 +67,6 @@ def test_a_nul_in_a_filter_is_passed_over(client: Client, pair: tuple[EvalRun, E
     assert page.context["page"].paginator.count == 12
 
 
-def test_two_ticked_boxes_lead_to_the_same_address(client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
-    assertRedirects(client.get(f"{PAGE}?runs=1&runs=2"), f"{PAGE}?runs=1,2")
-
-
 @pytest.mark.parametrize("query", ["", "?runs=1", "?runs=1,1", "?runs=a,b", "?runs=1,-2"])
 def test_anything_but_runs_is_answered_with_what_to_do(
     client: Client, pair: tuple[EvalRun, EvalRun], query: str
@@ -100,54 +93,7 @@ def test_the_page_takes_a_fixed_number_of_queries(
         client.get(f"{PAGE}?runs=1,2")
 
 
-def test_the_list_alone_takes_fewer(
-    client: Client, pair: tuple[EvalRun, EvalRun], django_assert_max_num_queries: Any
-) -> None:
-    client.get(f"{PAGE}?runs=1,2")
-    with django_assert_max_num_queries(8):
-        client.get(f"{PAGE}?runs=1,2&state=broken", headers={"HX-Request": "true"})
-
-
-def test_no_more_is_loaded_than_is_shown(client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
-    """Of ten thousand documents the page looks at those on it: the others here do not even exist."""
-    client.get(f"{PAGE}?runs=1,2")
-    made = Comparison.objects.get()
-    columns = made.result["cases"]
-    more = 10_000 - len(columns["keys"])
-    columns["keys"] = [*columns["keys"], *(f"absent-{i}" for i in range(more))]
-    for name in ("fields", "errors", "tags"):
-        columns[name] = {key: column + column[-1] * more for key, column in columns[name].items()}
-    columns["state"] += "r" * more
-    made.result["n"] = 10_000
-    made.save(update_fields=["result"])
-    page = client.get(f"{PAGE}?runs=1,2")
-    assert page.context["page"].paginator.count == 10_000
-    assert len(page.context["cases"]) == listing.PAGE
-
-
-def test_an_output_of_many_rows_is_shown_in_part(client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
-    row = pair[1].outputs.earliest("document_id")
-    said = {"field": "lines[].amount", "outcome": "extra", "gold": None, "output": "7", "error": "extra"}
-    fields = [{"path": f"lines[{number}].amount", **said} for number in range(3_000)]
-    row.score = {**row.score, "exact": False, "fields": [*row.score["fields"], *fields]}
-    row.save(update_fields=["score"])
-    page = client.get(f"{PAGE}?runs=1,2&field=lines[].amount")
-    [case] = page.context["cases"]
-    assert len(case.wrong) == listing.MAX_ROWS
-    assert case.more > 2_900
-    assertContains(page, f"{case.more} more fields are not shown")
-
-
 # -- what is said about the two ----------------------------------------------------------------------------------------
-
-
-def test_figures_are_over_the_documents_both_have(world: World, client: Client, pair: tuple[EvalRun, EvalRun]) -> None:
-    a, _ = pair
-    a.outputs.filter(pk=a.outputs.earliest("document_id").pk).delete()
-    page = client.get(f"{PAGE}?runs=1,2")
-    assertContains(page, "Compared on the 11 documents that both runs have")
-    document_exact = next(row for row in page.context["rates"] if row.title == "Exact match")
-    assert [value["n"] for value in document_exact.values] == [11, 11]
 
 
 def test_pinned_documents_are_listed_with_broken_ones(
@@ -181,26 +127,6 @@ def test_production_model_is_shown_with_its_cost(world: World, client: Client, p
     assert len(cost.values) == 3
     other = client.get(f"{PAGE}?runs=3,2")  # the large model itself is held against the small one
     assert other.context["today"] is None
-
-
-def test_production_model_is_shown_after_a_correction_with_a_note(world: World, client: Client) -> None:
-    client.force_login(world.annotator)
-    large = evaluated(world, right, tuned=False)
-    endpoint = Endpoint.objects.create(project=world.project, name="today", url="http://127.0.0.1/v1", model="large")
-    rewrite(large, endpoint=endpoint, base_model=None)
-    later = DatasetVersion.objects.get(pk=freeze_again(world))
-    for seed in (1, 2):
-        evaluated(world, pretend(seed, spoil=0.5), dataset=later)
-    page = client.get(f"{PAGE}?runs=2,3")
-    assert (page.context["today"], page.context["today_note"]) == (large, ""), "the hold-out is the same"
-    gone = Document.objects.filter(project=world.project, holdout=True).earliest("pk")
-    rewrite(gone, state="rejected")  # set aside: no version takes it
-    smaller = freeze(project=world.project, user=world.engineer, validation_share=0.1)
-    for seed in (1, 2):
-        evaluated(world, pretend(seed, spoil=0.5), dataset=smaller)
-    page = client.get(f"{PAGE}?runs=4,5")
-    assert page.context["today"] == large
-    assertContains(page, "was scored with dataset v1, so some documents and labels differ")
 
 
 def test_a_comparison_kept_by_an_earlier_version_is_made_again(pair: tuple[EvalRun, EvalRun]) -> None:

@@ -12,10 +12,9 @@ from evaluation.gates.services import create_report
 from evaluation.models import AuditEntry, EvalRun, GateReport
 from evaluation.regression_suite import services as regression_suite_services
 from evaluation.runs import rescoring
-from evaluation.runs.summary import MIN_HOLDOUT_DOCUMENTS, is_shown
-from labeling.models import Document, DocumentScore
+from labeling.models import DocumentScore
 from slmstudio.errors import Refused
-from tests.evaluation.factories import World, broken, evaluated, make_version, pretend, rewrite, right
+from tests.evaluation.factories import World, evaluated, make_version, pretend, right
 from tests.evaluation.runs.test_rescoring import corrected
 from tests.shared_rows import shared_fixture
 
@@ -129,16 +128,6 @@ def test_known_documents_count_for_no_model_that_is_made_afterward(world: World,
     assert not any("opened" in warning for warning in warnings(before))
 
 
-def test_documents_that_nobody_knows_count(world: World, closed: EvalRun) -> None:
-    """Those that entered the hold-out after the evaluation whose outputs were opened."""
-    opened(closed, world)
-    row = closed.outputs.earliest("pk")
-    rewrite(row, document=Document.objects.filter(project=world.project, holdout=False).earliest("pk"))
-    world.training_run, world.version = make_version(world.project, world.engineer, world.dataset, world.base_model)
-    report = report_on(evaluated(world, broken, is_open=False), world.engineer)
-    assert {row["n"] for row in answers_of(report)} == {1}
-
-
 def test_earlier_lookalikes_of_the_hold_out_count_as_opened(world: World, closed: EvalRun) -> None:
     AuditEntry.objects.create(
         project=world.project, action="queued look-alikes", about="x", details={"evaluation": closed.number}
@@ -157,13 +146,3 @@ def test_a_hold_out_document_is_pinned_only_where_its_output_is_open(world: Worl
     assert (refused.value.field, refused.value.code) == ("document", "holdout")
     opened(closed, world)
     assert regression_suite_services.pin(project=world.project, document=document, user=world.engineer).pk
-
-
-def test_small_slices_are_shown_outside_the_hold_out_or_where_it_is_open(world: World, closed: EvalRun) -> None:
-    validation = evaluated(world, right, split="validation")
-    few = MIN_HOLDOUT_DOCUMENTS - 1
-    assert is_shown(few, validation)
-    assert not is_shown(few, validation, closed)
-    assert is_shown(MIN_HOLDOUT_DOCUMENTS, closed)
-    opened(closed, world)
-    assert is_shown(few, closed)

@@ -8,7 +8,6 @@ from pytest_django.asserts import assertContains
 
 from evaluation.approvals.evidence import money
 from evaluation.gates.baselines import default_baseline, model_key
-from evaluation.gates.holdout import membership
 from evaluation.gates.holdout.alpha_spending import earlier_reports, next_evaluation_number
 from evaluation.gates.holdout.sample_size import queue_labels, required_labels
 from evaluation.gates.policy.services import current_policy, set_policy
@@ -68,12 +67,6 @@ def test_incomplete_evaluations_with_outputs_count(world: World) -> None:
     assert verdict_of(report, "schema-valid").confidence == pytest.approx(1 - 0.05 / 8)
 
 
-def test_running_evaluations_with_outputs_count(world: World) -> None:
-    watched, last = evaluated(world, right), evaluated(world, right)
-    rewrite(watched, status=Status.RUNNING, finished_at=None)
-    assert next_evaluation_number(last) == 2
-
-
 # -- what left it -----------------------------------------------------------------------------------------------------
 
 
@@ -107,13 +100,6 @@ def test_what_left_the_holdout_after_it_was_answered_counts_as_wrong(world: Worl
     )
     assertContains(client.get(report.get_absolute_url()), said)
     assertContains(client.get(f"{report.get_absolute_url()}report.md"), "left the hold-out of")
-
-
-def test_documents_without_outputs_can_leave(world: World) -> None:
-    policy(world, WRONG)
-    rewrite(held_out(world)[0], state="skipped")
-    run = evaluated(world, right, dataset=frozen(world))
-    assert verdict_of(create_report(eval_run=run, baseline=None, user=world.engineer), "wrong").n == 11
 
 
 # -- what came into it ------------------------------------------------------------------------------------------------
@@ -221,17 +207,6 @@ def test_a_single_evaluation_uses_the_budget_for_later_policies(world: World) ->
     assert not report.passed
 
 
-def test_a_single_evaluation_is_allowed_on_a_new_hold_out(world: World) -> None:
-    """The place of the first candidate is 1, whichever was judged before."""
-    policy(world, WRONG)
-    first, second = evaluated(world, right), evaluated(world, right)
-    create_report(eval_run=second, baseline=None, user=world.engineer)
-    policy(world, WRONG, only_look=True)
-    report = create_report(eval_run=first, baseline=None, user=world.engineer)
-    assert (report.holdout_number, verdict_of(report, "wrong").status) == (1, "NOT PROVEN")
-    assert "was evaluated before" in verdict_of(report, "wrong").sentence
-
-
 def test_thresholds_set_after_results_have_a_warning(world: World, client: Client) -> None:
     current_policy(project=world.project)
     run = evaluated(world, right)
@@ -246,8 +221,3 @@ def test_thresholds_set_after_results_have_a_warning(world: World, client: Clien
     assert late in page
     assert f"<strong>mona</strong> set gate policy {report.policy.number}" in page
     assert late in client.get(f"{report.get_absolute_url()}report.md").content.decode()
-
-
-def test_an_unchanged_hold_out_has_no_warning(world: World) -> None:
-    assert membership.removed_documents(evaluated(world, right)) == []
-    assert membership.slice_samples(world.project.pk) == {}

@@ -1,24 +1,18 @@
 """Proposals of a gate policy: what they change, who makes and who answers them, and what the pages say."""
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
-from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains
 
-from evaluation.approvals.decisions import decide
-from evaluation.approvals.waivers import Waiver
 from evaluation.gates.metrics.metric import COMPARED_WITH_BASE
 from evaluation.gates.policy import proposals
 from evaluation.gates.policy.changes import REPEATED_EVALUATION, SINGLE_EVALUATION, changes, rebased
 from evaluation.gates.policy.definition import Gate, GateSet
 from evaluation.gates.policy.services import current_policy, gates_of, set_policy
-from evaluation.gates.services import create_report
 from evaluation.models import AuditEntry, GatePolicy, PolicyProposal
-from slmstudio.errors import Refused
-from tests.evaluation.factories import World, broken, evaluated, pretend
+from tests.evaluation.factories import World
 
 GATES, POLICY = "/p/invoices/gates/", "/p/invoices/gates/policy/"
 HTMX = {"HX-Request": "true"}
@@ -154,21 +148,6 @@ def test_a_second_proposal_starts_from_the_open_one(world: World, client: Client
     assert list(log) == ["proposed", "withdrew"]
 
 
-def test_concurrent_policy_change_is_kept(world: World, client: Client) -> None:
-    proposed(world, client)
-    client.force_login(world.manager)
-    seen = {"seen": client.get(GATES).context["policy"].number}
-    gates = gates_of(current_policy(project=world.project)).to_json()
-    gates["gates"].append(Gate("small", "peak_memory_gb", "<=", 2).to_json())
-    set_policy(project=world.project, user=world.owner, gates=gates)
-    answer = client.post(f"{POLICY}proposals/1/", {"do": "take", **seen}, headers=HTMX)
-    assertContains(answer, "Policy 2 was set since you opened this page", status_code=422)
-    assertContains(answer, 'name="seen" value="2"', status_code=422)
-    assert client.post(f"{POLICY}proposals/1/", {"do": "take", "seen": "2"}, headers=HTMX).status_code == 204
-    found = {gate.key: gate.threshold for gate in gates_of(current_policy(project=world.project))}
-    assert (found["small"], found["schema-valid"]) == (2, 0.97)
-
-
 def test_a_form_that_was_opened_before_another_policy_was_set_saves_nothing(world: World, client: Client) -> None:
     client.force_login(world.manager)
     form = {row["gate"].key: row["field"].value() for row in client.get(POLICY).context["form"].rows()}
@@ -211,16 +190,6 @@ def test_a_proposal_is_answered_once(world: World, client: Client) -> None:
     assert GatePolicy.objects.count() == 1
 
 
-def test_all_errors_of_a_proposal_are_shown_together(world: World, client: Client) -> None:
-    client.force_login(world.engineer)
-    answer = sent_by(client, **{"schema-valid": "101"})
-    assertContains(answer, "A number from 0 to 100.", status_code=422)
-    assertContains(answer, "Enter a reason", status_code=422)
-    answer = sent_by(client, **{"proposal-reason": "I like it."})
-    assertContains(answer, "Policy 1 already has these gates", status_code=422)
-    assert not PolicyProposal.objects.exists()
-
-
 def test_an_unknown_answer_changes_nothing(world: World, client: Client) -> None:
     proposed(world, client)
     client.force_login(world.manager)
@@ -231,48 +200,3 @@ def test_an_unknown_answer_changes_nothing(world: World, client: Client) -> None
 
 
 # -- the service ------------------------------------------------------------------------------------------------------
-
-
-def test_another_order_of_the_gates_is_no_new_policy(world: World) -> None:
-    both = [VALID.to_json(), WRONG.to_json()]
-    made = proposals.propose(project=world.project, user=world.engineer, gates=both, reason="a")
-    policy = set_policy(project=world.project, user=world.manager, gates=both[::-1])
-    assert proposals.accept(proposal=made, user=world.manager) == policy
-    assert GatePolicy.objects.count() == 2
-
-
-def test_a_second_proposal_by_the_same_person_follows_the_first(world: World) -> None:
-    first = proposals.propose(project=world.project, user=world.engineer, gates=[VALID.to_json()], reason="a")
-    second = proposals.propose(project=world.project, user=world.engineer, gates=[WRONG.to_json()], reason="b")
-    other = proposals.propose(project=world.project, user=world.owner, gates=[WRONG.to_json()], reason="c")
-    first.refresh_from_db()
-    assert (first.state, first.answer) == ("withdrawn", "Replaced by proposal 2.")
-    policy = current_policy(project=world.project)
-    assert [one.proposal for one in proposals.open_proposals(project=world.project, policy=policy)] == [
-        second,
-        other,
-    ]
-
-
-def test_changes_are_relative_to_the_current_policy(world: World) -> None:
-    made = proposals.propose(project=world.project, user=world.engineer, gates=[VALID.to_json()], reason="a")
-    policy = set_policy(project=world.project, user=world.manager, gates=[VALID.to_json()])
-    assert proposals.open_proposals(project=world.project, policy=policy)[0].changes == []
-    assert proposals.accept(proposal=made, user=world.manager) == policy, "no new version where nothing changes"
-
-
-def test_a_proposal_voids_nothing_until_it_is_accepted(world: World, client: Client) -> None:
-    base, tuned = evaluated(world, broken, tuned=False), evaluated(world, pretend(2, spoil=0.05))
-    report = create_report(eval_run=tuned, baseline=base, user=world.engineer)
-    waiver = Waiver("a trial", timezone.localdate() + timedelta(days=30))
-    decide(report=report, user=world.manager, decision="approved", reason="yes", waiver=waiver)
-    made = proposals.propose(project=world.project, user=world.engineer, gates=[VALID.to_json()], reason="a")
-    client.force_login(world.manager)
-    assertNotContains(client.get(report.get_absolute_url()), "The approval is void")
-    proposals.accept(proposal=made, user=world.manager)
-    assertContains(client.get(report.get_absolute_url()), "The approval is void")
-
-
-def test_a_reason_has_an_end(world: World) -> None:
-    with pytest.raises(Refused, match="At most 4,000 characters; this has 4,001"):
-        proposals.propose(project=world.project, user=world.engineer, gates=[VALID.to_json()], reason="a" * 4001)

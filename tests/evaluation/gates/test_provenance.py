@@ -1,6 +1,5 @@
 """The provenance of a report: frozen, in the manifest, and readable where facts were not recorded."""
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ from evaluation.gates import manifest, provenance
 from evaluation.gates.services import create_report
 from evaluation.models import Approval, AuditEntry, GateReport
 from evaluation.runs import summary
-from slmstudio.runs import application as application_module
 from slmstudio.runs.application import application, scorer_code
 from tests.evaluation.factories import World, evaluated, pretend, rewrite
 
@@ -62,12 +60,6 @@ def test_a_changed_fact_voids_the_approval(world: World) -> None:
         assert changed == ["provenance"]
 
 
-def test_a_newer_application_voids_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    report = report_of(world)
-    monkeypatch.setattr(provenance, "application", lambda: {"version": "10", "commit": "", "requirements": ""})
-    assert decisions.changed_since(GateReport.objects.get(pk=report.pk)) == []
-
-
 def test_another_code_of_the_scorer_computes_the_scores_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     report = GateReport.objects.get(pk=report_of(world).pk)
     monkeypatch.setattr(summary, "recompute_summary", lambda run: {"other": 1})
@@ -83,17 +75,6 @@ def test_a_report_from_before_is_readable(world: World) -> None:
     old = GateReport.objects.get(pk=report.pk)
     assert provenance.sections(old) == []
     assert decisions.changed_since(old) == []
-
-
-def test_facts_that_were_not_recorded_are_empty(world: World) -> None:
-    """Of runs from before their jobs recorded them; what they did record is kept."""
-    run = evaluated(world, pretend(2, spoil=0.05))
-    rewrite(run, facts={"processor": "Old CPU", "device": "cpu", "packages": {"torch": "2.0"}})
-    run.refresh_from_db()
-    shown = titles(create_report(eval_run=run, baseline=None, user=world.engineer))
-    assert shown["Training run 1"]["Commit"] == shown["Training run 1"]["Optimizer"] == ""
-    evaluation = shown[f"Evaluation {run.number}"]
-    assert (evaluation["Processor"], evaluation["Packages"], evaluation["Python"]) == ("Old CPU", "torch 2.0", "")
 
 
 def test_a_decision_records_the_application(world: World) -> None:
@@ -123,19 +104,3 @@ def test_the_commit_without_a_checkout(tmp_path: Path, settings: Any, fresh: Non
     application.cache_clear()
     settings.APPLICATION_COMMIT = "cafe"
     assert application()["commit"] == "cafe"
-
-
-def test_the_commit_of_a_checkout_with_changes(tmp_path: Path, settings: Any, fresh: None) -> None:
-    settings.BASE_DIR, settings.APPLICATION_COMMIT = tmp_path, ""
-    (tmp_path / "file").write_text("one")
-    for command in (
-        ["init", "-q"],
-        ["add", "file"],
-        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x"],
-    ):
-        subprocess.run(["git", *command], cwd=tmp_path, check=True)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert application()["commit"] == commit.stdout.strip()
-    application.cache_clear()
-    (tmp_path / "file").write_text("two")
-    assert application()["commit"] == commit.stdout.strip() + application_module.CHANGED

@@ -71,19 +71,6 @@ def test_the_draw_is_by_seed_and_recorded(world: World) -> None:
     assert {document.pk for document in documents} >= set(other.documents)
 
 
-def test_pressed_twice_it_is_paid_once(world: World) -> None:
-    add_unlabelled(world, 60)
-    report = report_of(world)
-    queue_labels(report=report, key="valid", user=world.engineer)
-    (missing,) = required_labels(report)
-    assert (missing.missing, missing.waiting, missing.labeled, missing.is_queued) == (0, 30, 0, True)
-    with pytest.raises(Refused, match="30 of them are unlabeled"):
-        queue_labels(report=report, key="valid", user=world.engineer)
-    skipped = Document.objects.filter(holdout=True, external_id__startswith="new-").earliest("pk")
-    Document.objects.filter(pk=skipped.pk).update(state="skipped")
-    assert required_labels(report)[0].missing == 1, "one that cannot be labelled is drawn anew"
-
-
 def test_pressed_by_two_at_once_it_is_paid_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is second had seen the same price, and was reading texts while the first one drew."""
     documents = add_unlabelled(world, 80)
@@ -166,21 +153,6 @@ def test_a_slice_is_drawn_from_its_own_documents(world: World) -> None:
     assert {document.metadata["supplier"] for document in drawn} == {"ACME"}
 
 
-def test_labels_prove_nothing_about_latency(world: World) -> None:
-    add_unlabelled(world, 5)
-    speed = {"key": "speed", "metric": "p95_latency_ms", "operator": "<=", "threshold": 1000}
-    report = report_of(world, speed)
-    assert required_labels(report) == []
-    with pytest.raises(Refused, match="cannot make this gate pass"):
-        queue_labels(report=report, key="speed", user=world.engineer)
-
-
-def test_a_stranger_is_given_nothing(world: World) -> None:
-    add_unlabelled(world, 5)
-    with pytest.raises(Refused, match="paul is not a member"):
-        queue_labels(report=report_of(world), key="valid", user=world.engineer, who="paul")
-
-
 # -- the button -------------------------------------------------------------------------------------------------------
 
 
@@ -198,14 +170,6 @@ def test_an_engineer_presses_the_button(world: World, client: Client) -> None:
     assertNotContains(answer, "<html")
     assert Document.objects.filter(holdout=True, assigned_to=world.engineer).count() == 30
     assertContains(client.post(address(report), headers=HTMX), "already in the hold-out", status_code=422)
-
-
-def test_without_scripts_it_leads_back_to_the_report(world: World, client: Client) -> None:
-    add_unlabelled(world, 60)
-    report = report_of(world)
-    client.force_login(world.engineer)
-    assert client.post(address(report))["Location"] == f"{report.get_absolute_url()}#missing"
-    assertContains(client.post(address(report)), "<html", status_code=422)
 
 
 @pytest.mark.parametrize("who", ["manager", "annotator"])

@@ -12,7 +12,6 @@ from evaluation.approvals.decisions import decide, withdraw
 from evaluation.approvals.waivers import Waiver
 from evaluation.gates.baselines import default_baseline
 from evaluation.gates.holdout.alpha_spending import earlier_reports, next_evaluation_number
-from evaluation.gates.holdout.membership import holdout_origins
 from evaluation.gates.policy.definition import GateError
 from evaluation.gates.policy.services import current_policy, gates_of, set_policy
 from evaluation.gates.services import create_report
@@ -21,7 +20,7 @@ from evaluation.models import AuditEntry, EvalOutput, EvalRun, GatePolicy, GateR
 from evaluation.regression_suite import services as regression_suite_services
 from evaluation.runs.services import start_evaluation
 from labeling.datasets import freeze
-from labeling.models import Contract, DatasetItem, Document
+from labeling.models import DatasetItem, Document
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
 from tests.evaluation.factories import World, broken, evaluated, make_base_model, make_version, pretend, right
@@ -41,38 +40,6 @@ def verdict_of(report: GateReport, key: str) -> Verdict:
 
 
 # -- policies ---------------------------------------------------------------------------------------------------------
-
-
-def test_the_first_policy_comes_from_the_contract_and_follows_it(world: World) -> None:
-    first = current_policy(project=world.project)
-    assert current_policy(project=world.project).pk == first.pk
-    assert {"schema-valid", "field-errors", "no-regression", "latency"} <= {gate.key for gate in gates_of(first)}
-    Contract.objects.filter(project=world.project).update(constraints={"latency_p95_ms": 250})
-    second = current_policy(project=world.project)
-    assert (first.number, second.number) == (1, 2)
-    assert next(gate for gate in gates_of(second) if gate.key == "latency").threshold == 250
-
-
-def test_a_set_policy_no_longer_follows_the_contract(world: World) -> None:
-    mine = set_policy(
-        project=world.project,
-        user=world.manager,
-        gates=changed(current_policy(project=world.project), "field-errors", 0.2),
-    )
-    Contract.objects.filter(project=world.project).update(constraints={"latency_p95_ms": 250})
-    assert current_policy(project=world.project).pk == mine.pk
-    entry = AuditEntry.objects.get(about="gate policy")
-    assert (entry.user, entry.details["sha256"]) == (world.manager, mine.sha256)
-
-
-def test_the_log_has_what_became_of_the_policy_with_the_contract(world: World) -> None:
-    current_policy(project=world.project)
-    assert not AuditEntry.objects.filter(about="gate policy").exists()
-    Contract.objects.filter(project=world.project).update(constraints={"latency_p95_ms": 5000})
-    second = current_policy(project=world.project)
-    entry = AuditEntry.objects.get(about="gate policy")
-    assert (entry.user, entry.details["after"]) == (None, second.gates)
-    assert "from the contract" in entry.details["reason"]
 
 
 def test_setting_the_policy_that_is_there_changes_nothing(world: World) -> None:
@@ -140,15 +107,6 @@ def test_a_baseline_does_not_count_without_a_report(world: World) -> None:
     assert next_evaluation_number(evaluated(world, right)) == 3
 
 
-def test_a_report_under_another_policy_counts_again(world: World) -> None:
-    run = evaluated(world, right)
-    assert create_report(eval_run=run, baseline=None, user=world.engineer).holdout_number == 1
-    gates = changed(current_policy(project=world.project), "field-errors", 0.2)
-    set_policy(project=world.project, user=world.manager, gates=gates)
-    assert create_report(eval_run=run, baseline=None, user=world.engineer).holdout_number == 2
-    assert create_report(eval_run=run, baseline=None, user=world.engineer).holdout_number == 2, "the same report"
-
-
 # -- slices, fields, pins ---------------------------------------------------------------------------------------------
 
 
@@ -197,17 +155,6 @@ def test_a_gate_can_be_about_one_field(world: World) -> None:
 
 
 PINNED = {"key": "pinned", "metric": "pinned_broken", "operator": "<=", "threshold": 0}
-
-
-def test_pinned_documents_must_not_break(world: World) -> None:
-    run, other = evaluated(world, right), evaluated(world, broken)
-    unpinned = judged(world, run, PINNED)["pinned"]
-    assert (unpinned.status, unpinned.n) == ("NOT PROVEN", 0)
-    document = Document.objects.filter(project=world.project, holdout=True).earliest("pk")
-    regression_suite_services.pin(project=world.project, document=document, user=world.engineer)
-    for judged_run, status in ((run, "PASS"), (other, "FAIL")):
-        report = create_report(eval_run=judged_run, baseline=None, user=world.engineer)
-        assert verdict_of(report, "pinned").status == status
 
 
 @pytest.mark.parametrize("only_look", [False, True])
@@ -360,17 +307,3 @@ def test_an_existing_report_is_returned_after_other_approvals(world: World) -> N
     trained_again(world)
     approve(world, evaluated(world, right))
     assert create_report(eval_run=first, baseline=base, user=world.engineer) == report
-
-
-def test_a_gate_that_asks_for_the_base_model_is_proven_by_no_other(world: World) -> None:
-    first = evaluated(world, broken)
-    gates = [{"key": "base", "metric": "no_regression", "operator": ">=", "threshold": 0.02, "compared_with": "base"}]
-    set_policy(project=world.project, user=world.manager, gates=gates)
-    trained_again(world)
-    report = create_report(eval_run=evaluated(world, right), baseline=first, user=world.engineer)
-    assert "model v1 is not a base model" in verdict_of(report, "base").sentence
-    assert verdict_of(report, "base").status == "NOT PROVEN"
-
-
-def test_origins_of_the_gold_labels(world: World) -> None:
-    assert holdout_origins(evaluated(world, right)) == {"imported": 12}

@@ -101,18 +101,6 @@ def test_no_measurement_is_not_proven(gate: Gate) -> None:
         assert nothing.reason in verdict.sentence
 
 
-def test_empty_measurements_are_not_proven() -> None:
-    for gate, empty in (
-        (SCHEMA, Measurement.rate(0, 0)),
-        (DOCUMENTS, Measurement.rate(0, 0)),
-        (FIELDS, Measurement.fields([(0, 0)])),
-        (REGRESSION, Measurement.paired([], [], "base")),
-        (LATENCY, Measurement.sample([])),
-        (MEMORY, Measurement.sample([])),
-    ):
-        assert verdict_for(gate, empty).status is VerdictStatus.NOT_PROVEN
-
-
 @pytest.mark.parametrize("gate", [LATENCY, COST, THROUGHPUT, MEMORY], ids=lambda gate: gate.key)
 def test_resources_that_are_not_fresh_are_not_proven(gate: Gate) -> None:
     verdict = verdict_for(gate, Measurement.sample([0.0001] * 100, is_fresh=False))
@@ -170,16 +158,6 @@ def test_sentences_of_earlier_reports_are_read_too(sentence: str) -> None:
     assert without_number(sentence) == "40 of 40 shows only 92.8%; label 259 more"
 
 
-def test_numbers_of_a_verdict() -> None:
-    verdict = verdict_for(SCHEMA, Measurement.rate(40, 40))
-
-    assert (verdict.k, verdict.n, verdict.measured) == (40, 40, 1.0)
-    assert (verdict.needed, verdict.allowed_failures) == (259, 0)
-    assert verdict.low == pytest.approx(0.05 ** (1 / 40))
-    assert verdict.high == 1.0
-    assert verdict_for(SCHEMA, Measurement.rate(299, 299)).needed is None
-
-
 def test_the_required_sample_passes_the_gate() -> None:
     for gate, k, n in ((SCHEMA, 40, 40), (Gate("s", "schema_valid_rate", ">=", 0.9), 48, 50)):
         verdict = verdict_for(gate, Measurement.rate(k, n))
@@ -215,11 +193,6 @@ def test_resources_are_tested_at_the_confidence_of_the_policy(gate: Gate, values
         GateSet((gate,), single_evaluation=True), measured, number + 1, exhausted="no alpha is left"
     )[0]
     assert exhausted.status == VerdictStatus.PASS
-
-
-def test_a_later_evaluation_needs_more() -> None:
-    assert verdict_for(SCHEMA, Measurement.rate(299, 299)).status is VerdictStatus.PASS
-    assert verdict_for(SCHEMA, Measurement.rate(299, 299), 3).status is VerdictStatus.NOT_PROVEN
 
 
 def test_a_second_evaluation_under_a_single_evaluation_policy_is_not_proven() -> None:

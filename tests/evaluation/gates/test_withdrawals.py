@@ -1,12 +1,9 @@
 """An approval is taken back: by whom, with what left of it, and what everybody sees then."""
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from django.test import Client
 from django.utils import timezone
-from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation.approvals.decisions import decide, decision_status, void_reasons, withdraw
 from evaluation.approvals.waivers import Waiver
@@ -60,25 +57,3 @@ def test_it_needs_a_reason_and_an_approval_and_happens_once(world: World, approv
     with pytest.raises(Refused, match="Gate report 2 is not approved"):
         withdraw(report=other, user=world.manager, reason="Not approved.")
     assert AuditEntry.objects.filter(action__startswith="withdrew").count() == 1
-
-
-def test_the_page_offers_it_to_managers_and_shows_what_became_of_it(
-    world: World, client: Client, approval: Approval
-) -> None:
-    address = approval.report.get_absolute_url()
-    client.force_login(world.engineer)
-    assertNotContains(client.get(address), "Withdraw this approval")
-    client.force_login(world.manager)
-    assertContains(client.get(address), "Withdraw this approval")
-    refused: Any = client.post(f"{address}withdraw/", {"withdrawal-reason": ""})
-    assertContains(refused, "Enter a reason. It is recorded", status_code=422)
-    assert client.post(f"{address}withdraw/", {"withdrawal-reason": "Wrong totals."}).status_code == 302
-    page = client.get(address)
-    assertContains(page, "The approval is void.")
-    assertContains(page, "withdrew the approval")
-    assertContains(page, "withdrew the approval")
-    assertNotContains(page, "Withdraw this approval")
-    assertContains(client.get(f"{address}report.md"), "Wrong totals.")
-    # Somebody else's page was still open.
-    again = client.post(f"{address}withdraw/", {"withdrawal-reason": "Me too."})
-    assertContains(again, "has already been withdrawn", status_code=422)

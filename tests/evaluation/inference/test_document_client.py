@@ -10,7 +10,7 @@ from evaluation.inference.clients.openai_options import EndpointConfig
 from evaluation.inference.completion import Completion, ResponseStatus
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.contract.schema.compiled import compile_schema
-from slmstudio.contract.windows.windows import MAX_WINDOWS, Window
+from slmstudio.contract.windows.windows import Window
 from tests.contract.windows.statements import SCHEMA, Statement, statement
 from tests.evaluation.fake_openai import Fake, Handler, Reply, error, pieces, says
 
@@ -97,11 +97,6 @@ def test_without_a_size_the_document_is_sent_as_a_whole(fake: Fake) -> None:
     assert (found.status, found.windows, len(fake.asked)) == (ResponseStatus.VALID, 1, 1)
 
 
-def test_a_document_with_too_many_windows_is_not_sent(fake: Fake) -> None:
-    found = read(fake, "short\n\n" * 100 * MAX_WINDOWS, window_tokens=128)
-    assert (found.status, fake.asked) == (ResponseStatus.TOO_LONG, [])
-
-
 def test_confidence_is_that_of_the_window_whose_value_is_kept(fake: Fake) -> None:
     schema = compile_schema({"type": "object", "properties": {"total": {"type": "string"}}, "required": ["total"]})
     fake.replies = [
@@ -121,22 +116,6 @@ def test_confidence_is_that_of_the_window_whose_value_is_kept(fake: Fake) -> Non
 )
 def test_tokens_are_estimated(text: str, tokens: int) -> None:
     assert estimated_tokens(text) == tokens
-
-
-def test_null_of_all_windows_is_no_value(fake: Fake) -> None:
-    schema = compile_schema(
-        {
-            "type": "object",
-            "required": ["total"],
-            "properties": {"total": {"type": "string"}, "again": {"$ref": "#/properties/total"}},
-        }
-    )
-    fake.replies = [says('{"total":"5","again":null}'), says('{"total":null,"again":null}')]
-    config = EndpointConfig(fake.url, "fake-1", timeout_seconds=5, window_tokens=40)
-    client = DocumentClient(config, schema, "Extract.", threading.Event())
-    found = client.read("5 and 7 are here\n" * 6 + "\n" + "7 and 5 are here\n" * 6)
-    client.close()
-    assert (found.status, loads(found.text)) == (ResponseStatus.VALID, {"total": "5"})
 
 
 def test_no_request_is_repeated_where_no_one_waits(fake: Fake) -> None:

@@ -1,13 +1,11 @@
 """The fake server takes and gives what OpenAI documents: held to the types of their own client, and driven by it."""
 
-import json
 import threading
 from collections.abc import Iterator
 from typing import Any, get_type_hints
 
 import openai
 import pytest
-from openai.types.chat import ChatCompletion
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
 from pydantic import ConfigDict, TypeAdapter, with_config
 
@@ -15,7 +13,7 @@ from evaluation.inference.clients.openai_client import OpenAIClient
 from evaluation.inference.clients.openai_options import EndpointConfig
 from evaluation.inference.completion import ResponseStatus
 from tests.evaluation import fake_openai as fakes
-from tests.evaluation.fake_openai import GOOD, Fake, completion, error, pieces, reasons, says
+from tests.evaluation.fake_openai import GOOD, Fake, pieces, reasons, says
 from tests.evaluation.openai_calls import COMPILED, TURNS
 
 
@@ -30,45 +28,6 @@ def fake(settings: Any) -> Iterator[Fake]:
 @pytest.fixture
 def client(fake: Fake) -> openai.OpenAI:
     return openai.OpenAI(base_url=fake.url, api_key="sk-test", max_retries=0)
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        completion(GOOD),
-        completion(GOOD, logprobs=pieces(("a", 0.5), ("é", 0.25))),
-        completion(None, finish="length"),  # a message may have no text
-    ],
-)
-def test_the_answers_of_the_fake_are_completions_as_documented(body: dict[str, Any]) -> None:
-    parsed = ChatCompletion.model_validate(body, strict=True, extra="forbid")
-    assert json.loads(parsed.model_dump_json(exclude_unset=True)) == json.loads(json.dumps(body))
-
-
-def test_their_client_understands_the_fake(client: openai.OpenAI) -> None:
-    answer = client.chat.completions.create(
-        model="fake-1", messages=[{"role": "user", "content": "x"}], logprobs=True, max_tokens=10
-    )
-    assert answer.choices[0].message.content == GOOD
-    assert answer.choices[0].logprobs is not None
-    assert answer.usage is not None
-    assert answer.usage.total_tokens == 120
-
-
-@pytest.mark.parametrize(
-    ("status", "kind"),
-    [(400, openai.BadRequestError), (401, openai.AuthenticationError), (404, openai.NotFoundError),
-     (429, openai.RateLimitError), (500, openai.InternalServerError)],
-)  # fmt: skip
-def test_their_client_understands_the_errors_of_the_fake(
-    fake: Fake, client: openai.OpenAI, status: int, kind: type[openai.APIStatusError]
-) -> None:
-    fake.replies = [error(status, "the reason", code="a_code")]
-    with pytest.raises(kind) as caught:
-        client.chat.completions.create(model="fake-1", messages=[{"role": "user", "content": "x"}])
-    assert caught.value.body == {
-        "message": "the reason", "type": "invalid_request_error", "param": None, "code": "a_code"
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize("structured", ["json_schema", "json_object", "free"])
@@ -104,23 +63,6 @@ def test_a_reasoning_model_refuses_by_name(
     with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(model="fake-1", messages=[{"role": "user", "content": "x"}], **asked)
     assert (caught.value.param, caught.value.code) == (param, code)
-
-
-def test_their_client_understands_a_thought(reasoner: Fake, client: openai.OpenAI) -> None:
-    answer = client.chat.completions.create(
-        model="fake-1",
-        messages=[{"role": "user", "content": "x"}],
-        max_completion_tokens=200,
-        reasoning_effort="low",
-    )
-    assert (answer.choices[0].finish_reason, answer.choices[0].message.content) == ("stop", GOOD)
-    assert answer.usage is not None
-    assert answer.usage.completion_tokens_details is not None
-    assert (answer.usage.completion_tokens, answer.usage.completion_tokens_details.reasoning_tokens) == (84, 64)
-    short = client.chat.completions.create(
-        model="fake-1", messages=[{"role": "user", "content": "x"}], max_completion_tokens=64
-    )
-    assert (short.choices[0].finish_reason, short.choices[0].message.content) == ("length", "")
 
 
 @pytest.mark.parametrize("structured", ["auto", "json_schema", "free"])

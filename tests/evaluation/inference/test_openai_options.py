@@ -14,7 +14,6 @@ from tests.evaluation import fake_openai as fakes
 from tests.evaluation.fake_openai import (
     GOOD,
     Fake,
-    error,
     hangs,
     reasons,
     refuses,
@@ -60,27 +59,6 @@ def test_a_slow_first_answer_does_not_lose_the_name_of_the_limit(fake: Fake) -> 
     assert client.options["response_format"] == "json_schema"
 
 
-def test_a_name_that_was_answered_by_before_is_not_doubted_for_a_slow_answer(fake: Fake) -> None:
-    fake.replies = [hangs, says(GOOD)]
-    client, _ = asked_twice(fake, timeout_seconds=0.5, limit_known=True)
-    assert client.options["limit_name"] == "max_completion_tokens"
-    assert len(fake.asked) == 2
-
-
-def test_a_rename_for_an_answer_that_was_too_long_is_taken_back_where_it_is_refused(fake: Fake) -> None:
-    usage = {"prompt_tokens": 100, "completion_tokens": 900, "total_tokens": 1000}
-    far_more = sends(dumps({**fakes.completion(GOOD), "usage": usage}).encode())
-    fake.replies = [far_more, refuses("max_tokens", says(GOOD))]
-    client, completion = asked_twice(fake, max_tokens=100)
-    assert (completion.status, client.options["limit_name"]) == (ResponseStatus.VALID, "max_completion_tokens")
-
-
-def test_a_limit_above_what_the_model_takes_is_no_unknown_name(fake: Fake) -> None:
-    fake.replies = [error(400, "max_tokens is too large: 131072. At most 16384.", param="max_completion_tokens")]
-    assert ask(fake).status == ResponseStatus.REFUSED
-    assert len(fake.asked) == 1
-
-
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("mistral", [True, False])
 def test_a_list_of_what_is_refused_is_read(fake: Fake, mistral: bool, known: bool) -> None:
@@ -96,13 +74,6 @@ def test_a_list_of_what_is_refused_is_read(fake: Fake, mistral: bool, known: boo
     completion = ask(fake)
     assert (completion.status, len(fake.asked)) == (ResponseStatus.VALID, 2)
     assert fake.asked[-1]["response_format"]["type"] == "json_schema"
-
-
-def test_a_refusal_that_names_nothing_is_not_blamed_on_the_limit_for_good(fake: Fake) -> None:
-    fake.replies = [error(400, "Bad request"), error(400, "Bad request"), says(GOOD)]
-    client, completion = asked_twice(fake)
-    assert (completion.status, client.options["limit_name"]) == (ResponseStatus.VALID, "max_completion_tokens")
-    assert ["max_tokens" in body for body in fake.asked] == [False, True, False, False]
 
 
 def test_a_reasoning_effort_that_is_refused_is_not_left_out(fake: Fake) -> None:

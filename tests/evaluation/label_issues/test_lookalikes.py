@@ -13,11 +13,10 @@ from labeling.annotation.queue import next_document
 from labeling.datasets import freeze
 from labeling.datasets.freeze_rules import Rules
 from labeling.documents import search_index
-from labeling.models import DatasetItem, Document, IndexRun, Project
+from labeling.models import DatasetItem, Document, IndexRun
 from slmstudio.contract.json_text import dumps, sha256
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
-from slmstudio.storage import artifacts
 from tests.evaluation.factories import World, broken, evaluated, right
 from tests.shared_rows import shared_fixture
 
@@ -100,14 +99,6 @@ def test_a_hold_out_evaluation_has_no_lookalikes(world: World) -> None:
     assert not AuditEntry.objects.filter(action=lookalikes.QUEUED_ACTION).exists()
 
 
-def test_a_document_that_moved_to_the_hold_out_is_not_searched_for(world: World, run: EvalRun) -> None:
-    document(world, relative(failed(world).text, 1), "like")
-    Document.objects.filter(pk=failed(world).pk).update(holdout=True)
-    with pytest.raises(Refused) as refused:
-        queue(world, run)
-    assert refused.value.field == "form"
-
-
 def test_hold_out_documents_and_near_duplicates_are_never_queued(world: World, run: EvalRun) -> None:
     text = failed(world).text
     document(world, held_out(world).text.upper() + " .", "twin")
@@ -122,14 +113,6 @@ def test_hold_out_documents_and_near_duplicates_are_never_queued(world: World, r
     entry = queue(world, run, count=10)
     assert [row.document.external_id for row in lookalikes.queued_documents(entry)] == ["fine"]
     assert (entry.details["near_held_out"], entry.details["asked_for"]) == (1, 10)
-
-
-def test_copies_of_each_other_are_labelled_once(world: World, run: EvalRun) -> None:
-    text = relative(failed(world).text, 5)
-    for number in range(3):
-        document(world, f"{text} {number}", f"copy-{number}")
-    entry = queue(world, run, count=10)
-    assert (len(entry.details["documents"]), entry.details["twins"]) == (1, 2)
 
 
 def test_only_unlabeled_unassigned_documents_are_queued(world: World, run: EvalRun) -> None:
@@ -188,32 +171,6 @@ def test_a_part_of_the_evaluation_is_what_fails_in_it(world: World) -> None:
     assert count(OutputFilter(tag=tag)) == run.outputs.filter(tags__contains=[tag], exact=False).count()
     assert OutputFilter(field="vendor", where="supplier=ACME").words == "vendor wrong, supplier ACME"
     assert OutputFilter(field="queue", gold="a", predicted="b").words == "queue wrong, a confused with b"
-
-
-def test_signatures_of_the_hold_out_are_cached(world: World, run: EvalRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[int] = []
-
-    def counted(texts: Any) -> Any:
-        listed = list(texts)
-        made.append(len(listed))
-        return signatures(listed)
-
-    signatures = similarity.signatures
-    monkeypatch.setattr(similarity, "signatures", counted)
-    keys = sorted(Document.objects.filter(project=world.project, holdout=True).values_list("pk", flat=True))
-    present, first = lookalikes.signatures_of(world.project, keys)
-    assert (present, first.shape[0], sum(made)) == (keys, 12, 12)
-    texts = dict(Document.objects.filter(pk__in=keys).values_list("pk", "text"))
-    assert (first == signatures([texts[key] for key in keys])).all()
-    made.clear()
-    document(world, "One more that is held out now.", "one-more", holdout=True)
-    more = sorted(Document.objects.filter(project=world.project, holdout=True).values_list("pk", flat=True))
-    _, again = lookalikes.signatures_of(world.project, more)
-    assert sum(made) == 1, "only of what is new"
-    assert (again[:12] == first).all()
-    artifacts.local_path(f"lookalikes/{world.project.pk}/held-out-1.npz").write_bytes(b"PK\x03\x04 cut off")
-    _, anew = lookalikes.signatures_of(world.project, more)
-    assert (anew == again).all()
 
 
 def test_one_search_runs_at_a_time(world: World, run: EvalRun) -> None:
@@ -276,29 +233,7 @@ def test_among_many_the_index_finds_them(world: World, run: EvalRun, monkeypatch
     assert entry.details["compared"] <= 40 < entry.details["waiting"] == 305
 
 
-def test_another_projects_documents_are_none(world: World, run: EvalRun) -> None:
-    other = Project.objects.create(slug="else", name="Else")
-    text = relative(failed(world).text, 1)
-    Document.objects.create(project=other, external_id="else", text=text, sha256=sha256(text))
-    with pytest.raises(Refused, match="no unlabeled, unassigned documents"):
-        queue(world, run)
-
-
 # -- pure --------------------------------------------------------------------------------------------------------------
-
-
-def test_only_close_hold_out_texts_are_read() -> None:
-    held = [noise(1), noise(2), "quite another text about something else"]
-    read: list[int] = []
-
-    def text_of(place: int) -> str:
-        read.append(place)
-        return held[place]
-
-    candidates = [noise(2) + ".", noise(7)]
-    similar = similarity.nearest(candidates, [noise(2)], similarity.signatures(held), text_of, limit=5)
-    assert ([place for place, _, _ in similar.rows], similar.near_held_out) == ([1], 1)
-    assert read == [1]
 
 
 def test_distinctive_words_are_shared_and_rare() -> None:
@@ -308,13 +243,3 @@ def test_distinctive_words_are_shared_and_rare() -> None:
     assert set(told[:2]) == {"OBSCURE", "TRADERS"}
     assert "INVOICE" not in told, "everybody has it"
     assert not {"48213", "99121"} & set(told), "a number that is nowhere else finds nothing"
-
-
-def test_nothing_to_compare_is_no_error() -> None:
-    def nearest(candidates: list[str], failing: list[str]) -> list[int]:
-        none = similarity.signatures([])
-        return [row[0] for row in similarity.nearest(candidates, failing, none, lambda place: "", limit=3).rows]
-
-    assert nearest([], ["a"]) == []
-    assert nearest(["a"], []) == []
-    assert nearest(["", "hello there"], ["hello their"]) == [1, 0]

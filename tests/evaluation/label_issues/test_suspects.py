@@ -2,8 +2,6 @@
 
 import random
 
-import pytest
-
 from evaluation.label_issues.suspects import CheckedLabel, checks_of, rank, summary
 from slmstudio.text.classifier import out_of_fold
 
@@ -51,8 +49,3 @@ def test_a_confident_prediction_is_more_suspect_than_a_doubtful_one() -> None:
 def test_rows_of_a_list_count_as_one_field() -> None:
     checks = [CheckedLabel(1, f"lines[{row}].amount", "1", "1", 1.0, 1.0) for row in range(3)]
     assert summary(checks, []) == [{"field": "lines[].amount", "checked": 3, "differ": 0, "confident": 0}]
-
-
-def test_one_text_has_no_fold() -> None:
-    with pytest.raises(ValueError, match="two texts"):
-        out_of_fold(["one"], ["a"])

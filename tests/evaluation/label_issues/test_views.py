@@ -6,13 +6,11 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
-from pytest_django.asserts import assertContains, assertNotContains
+from pytest_django.asserts import assertContains
 
 from evaluation import panels
-from evaluation.audit import services as audit_services
-from evaluation.label_issues import challenges, corrections
-from evaluation.label_issues.lookalikes import QUEUED_ACTION
-from evaluation.models import AuditEntry, EvalRun, LabelChallenge
+from evaluation.label_issues import corrections
+from evaluation.models import EvalRun, LabelChallenge
 from labeling.models import DatasetVersion, Document
 from slmstudio.access import Action, project_for
 from tests.evaluation.factories import World, evaluated
@@ -59,23 +57,6 @@ def test_a_manager_can_challenge_and_an_invalid_field_has_an_error(world: World,
     assert LabelChallenge.objects.get().field == ""
 
 
-def test_the_review_page_shows_the_challenge(world: World, run: EvalRun, client: Client) -> None:
-    doubted(run, first_id(world), world.engineer, reason="look at the bottom")
-    client.force_login(reviewer(world))
-    key = Document.objects.get(project=world.project, external_id=first_id(world)).pk
-    assertContains(client.get("/p/invoices/review/?show=disputed"), "Challenged by erik")
-    page = client.get(f"/p/invoices/review/{key}/")
-    for words in ("look at the bottom", "7.77", "an import", "only a suggestion"):
-        assertContains(page, words)
-    version = page.context["found"].version
-    sent = client.post(
-        f"/p/invoices/review/{key}/adjudicate/", {"version": version, "pick-0": "1", "sure-0": "on"}, follow=True
-    )
-    assertContains(sent, "was adjudicated")
-    assert challenges.resolve_project(world.project) == 1
-    assert LabelChallenge.objects.get().answer == "corrected"
-
-
 def test_from_a_challenge_to_rescored_evaluations(world: World, run: EvalRun, engineer: Client) -> None:
     engineer.post(address(world, run), {"field": "total_amount", "reason": ""})
     held = Document.objects.get(project=world.project, external_id=first_id(world))
@@ -107,14 +88,6 @@ def test_an_engineer_is_led_from_the_correction_to_the_scores(world: World, run:
     assert step(world.engineer) is None
 
 
-def test_the_pages_of_both_runs_point_at_each_other(world: World, run: EvalRun, engineer: Client) -> None:
-    made = scored_again(run, corrected(world, run), world.engineer)
-    page = engineer.get(made.get_absolute_url())
-    for words in ("Re-scored", "Label noise", f"?runs={run.number},{made.number}"):
-        assertContains(page, words)
-    assertContains(engineer.get(run.get_absolute_url()), made.get_absolute_url())
-
-
 def test_a_run_is_rescored_from_its_page(world: World, run: EvalRun, engineer: Client) -> None:
     dataset = corrected(world, run)
     again = f"/p/invoices/evaluation/{run.number}/rescore/"
@@ -138,33 +111,3 @@ def test_lookalikes_are_queued_and_listed(world: World, engineer: Client) -> Non
         assertContains(page, words)
     assertContains(engineer.get(form), "2 documents for “vendor wrong”")
     assertContains(engineer.get(run.get_absolute_url() + "?field=vendor"), "lookalikes/?field=vendor")
-
-
-def test_a_hold_out_evaluation_shows_earlier_lookalikes_only(world: World, engineer: Client) -> None:
-    run = failing_run(world, "holdout")
-    form = f"/p/invoices/evaluation/{run.number}/lookalikes/"
-    assertNotContains(engineer.get(run.get_absolute_url()), form)
-    entry = audit_services.record(
-        project=world.project,
-        user=world.engineer,
-        action=QUEUED_ACTION,
-        about=f"evaluation {run.number}",
-        details={"evaluation": run.number, "words": "vendor wrong", "documents": [], "people": ["ana"], "asked_for": 3},
-    )
-    page = engineer.get(form)
-    assertContains(page, f"/p/invoices/evaluation/lookalikes/{entry.pk}/")
-    assertNotContains(page, "Find and queue")
-    assert engineer.get(f"/p/invoices/evaluation/lookalikes/{entry.pk}/").status_code == 200
-    assert engineer.post(form, {"count": "3", "people": [str(world.annotator.pk)]}).status_code == 422
-    assert AuditEntry.objects.filter(action=QUEUED_ACTION).count() == 1
-
-
-def test_longer_lists_take_no_more_queries(
-    world: World, run: EvalRun, engineer: Client, django_assert_max_num_queries: Any
-) -> None:
-    for held in Document.objects.filter(project=world.project, holdout=True)[:6]:
-        doubted(run, held.external_id, world.engineer, path="")
-    with django_assert_max_num_queries(12):
-        engineer.get(LIST)
-    with django_assert_max_num_queries(11):  # one for the last decision
-        engineer.get("/p/invoices/review/?show=disputed")

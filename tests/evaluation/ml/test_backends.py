@@ -11,7 +11,6 @@ import pytest
 from evaluation.inference.spec import EvalSpec
 from evaluation.ml import generate, generate_llama, windows
 from evaluation.ml.batches import BatchGenerator, BatchItem
-from evaluation.ml.prompts import PromptBuilder, common_prefix
 from slmstudio.contract.decoding.grammar import grammar
 from slmstudio.contract.decoding.grounding import collapse_spaces, is_accepted
 from slmstudio.contract.schema.compiled import compile_schema
@@ -174,56 +173,6 @@ def test_a_batch_that_breaks_is_answered_one_at_a_time(tmp_path: Path, monkeypat
     assert {name: one["raw"] for name, one in together.items()} == {name: one["raw"] for name, one in alone.items()}
 
 
-def test_the_latency_of_a_batch_has_the_prompts_and_grammars_of_all_in_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original = PromptBuilder.prompt_within_context
-
-    def slow(self: PromptBuilder, text: str) -> list[int]:
-        time.sleep(0.1)
-        return original(self, text)
-
-    monkeypatch.setattr(PromptBuilder, "prompt_within_context", slow)
-    outputs = by_id(run(tmp_path, at_once=3, max_new_tokens=4))
-    assert min(one["latency_ms"] for one in outputs.values()) >= 300
-
-
-def test_a_shared_start_is_kept_where_no_window_moves_beyond_it() -> None:
-    """With its answer the longest prompt still has to lie within the window of a layer that slides."""
-    loaded = load(str(tiny()), precision="fp32")
-    encoder = Encoder(loaded.tokenizer, "chat", loaded.model.generation_config)
-    prompts = [encoder.prompt(instruction=INSTRUCTION, document=row["text"]) for row in mixed(3)[-3:]]
-    longest = max(map(len, prompts))
-    for window, most, kept in ((0, longest + 60, True), (longest + 61, longest + 60, True),
-                               (longest + 60, longest + 60, False), (longest + 10, longest + 60, False)):  # fmt: skip
-        batches = BatchGenerator(loaded, encoder)
-        batches._window = window
-        assert (batches.warm(prompts, most) > 0) is kept, (window, most)
-
-
-def test_a_prompt_that_is_too_long_warms_nothing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, warmed, warm = rows(), [], Decoder.warm
-
-    def counted(self: Decoder, prompts: Any) -> int:
-        warmed.append(len(prompts))
-        return warm(self, prompts)
-
-    monkeypatch.setattr(Decoder, "warm", counted)
-    monkeypatch.setattr(windows, "MAX_WINDOWS", 0)
-    made[-2]["text"] = "x" * 4000
-    for number, at_once in enumerate((1, 3), 1):
-        outputs = by_id(run(tmp_path / str(at_once), made, at_once=at_once, max_new_tokens=4))
-        assert outputs["holdout-1"]["finish_reason"] == "error"
-        assert len(warmed) == number
-
-
-def test_the_shared_start_leaves_every_prompt_a_token() -> None:
-    assert common_prefix([[1, 2, 3], [1, 2, 4], [1, 2]]) == [1]
-    assert common_prefix([[1, 2], [1, 2]]) == [1]
-    assert common_prefix([[1], [2]]) == []
-    assert common_prefix([]) == []
-
-
 def test_how_sure_a_model_is_goes_with_one_document_at_a_time(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="confidence"):
         spec(tmp_path, confidence=True, at_once=2)
@@ -293,22 +242,6 @@ def test_llama_cpp_reads_a_long_document_in_windows_up_to_their_maximum(
     monkeypatch.setattr(windows, "MAX_WINDOWS", 0)
     outputs = by_id(run(tmp_path / "rejected", made, child=generate_llama, gguf={"path": str(gguf)}))
     assert [outputs[f"holdout-{n}"]["finish_reason"] for n in range(3)] == ["stop", "error", "stop"]
-
-
-@pytest.mark.slow
-def test_holding_an_answer_against_its_grammar_is_no_part_of_its_latency(
-    tmp_path: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    accepted = is_accepted
-
-    def slow(*parts: str) -> bool:
-        time.sleep(5)
-        return accepted(*parts)
-
-    monkeypatch.setattr(generate_llama, "is_accepted", slow)
-    only = rows(holdout=1)
-    [output] = by_id(run(tmp_path, only, child=generate_llama, gguf={"path": str(gguf)}, max_new_tokens=4)).values()
-    assert output["latency_ms"] < 5000
 
 
 def test_an_answer_that_was_not_held_does_not_count(

@@ -1,7 +1,5 @@
 """Classical models: what they learn from a few labels, and that their files say all of it."""
 
-import json
-import math
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -202,18 +200,6 @@ def test_a_value_at_the_end_of_a_long_document_is_found(monkeypatch: pytest.Monk
         assert (made["number"], made["date"]) == (row.gold["number"], row.gold["date"])
 
 
-def test_an_extractor_of_before_searches_what_it_did(tmp_path: Path) -> None:
-    compiled, model = trained("rules", INVOICE, invoices())
-    model.save(tmp_path, {})
-    stored = json.loads((tmp_path / "model.json").read_text())
-    for one in stored["extractors"].values():
-        del one["extent"]["characters"]
-    (tmp_path / "model.json").write_text(json.dumps(stored))
-    before = ClassicalPredictors.load(tmp_path, compiled)
-    text = "x" * 20_000 + "\n" + invoices()[0].text
-    assert model.predict(text).text != before.predict(text).text == before.predict("x" * 20_000).text
-
-
 def test_a_document_above_the_limit_has_no_output(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled, model = trained("tfidf", TICKET, tickets())
     row = tickets()[0]
@@ -222,18 +208,3 @@ def test_a_document_above_the_limit_has_no_output(monkeypatch: pytest.MonkeyPatc
     longer = answering.answer(model, Row(row.id, row.split, row.text + "x", row.gold))
     assert longer.finish_reason == "error"
     assert Output(longer.as_dict()).completion(compiled).status == ResponseStatus.TOO_LONG
-
-
-def test_a_value_on_every_line_is_as_probable_as_if_all_of_it_were_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled = compile_schema({"type": "object", "properties": {"currency": {"type": "string"}}})
-    field = compiled.by_pattern["currency"]
-    texts = [f"Bill {at}\n" + "\n".join(f"{at}{line} EUR" for line in range(30)) for at in range(6)]
-    found = []
-    for most in (40, 5):
-        monkeypatch.setattr(extractor, "_MAX_RIGHT", most)
-        made = extractor.Extractor.train(compiled, field, texts, ["EUR"] * 6, seed=1)
-        assert made is not None
-        value, probability = made.predict(texts[0])
-        assert value == "EUR"
-        found.append(math.log(probability / (1 - probability)))
-    assert found[1] == pytest.approx(found[0], abs=1)

@@ -27,7 +27,6 @@ from tests.training.ml_data import (
 )
 from training.ml.data.rows import read_rows
 from training.ml.lengths import load_encoder
-from training.prompts import prompt_schema
 from training.strict_yaml import build
 
 WIDE: dict[str, Any] = {
@@ -82,11 +81,6 @@ def test_every_document_of_the_split_has_a_valid_answer(tmp_path: Path) -> None:
     assert done["peak_memory_bytes"] > 1_000_000
 
 
-def test_a_free_answer_over_the_limit_is_an_outcome(tmp_path: Path) -> None:
-    events = run(tmp_path, mode="free", max_new_tokens=5)
-    assert {(one["finish_reason"], one["output_tokens"]) for one in named(events, "output")} == {("length", 5)}
-
-
 def test_a_document_that_fails_does_not_fail_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = PromptBuilder.prompt_within_context
 
@@ -132,11 +126,6 @@ def test_how_sure_the_model_was_of_each_field_comes_where_it_is_asked_for(tmp_pa
             assert 0 <= least <= mean <= 1
     assert all(0 < one["confidence"]["total"][0] < 1 for one in named(events, "output")), "a random model is not sure"
     assert "confidence" not in named(run(tmp_path), "output")[0]
-
-
-def test_the_studios_own_options_are_not_shown() -> None:
-    schema = {"$schema": "x", "properties": {"a": {"x-slm": {"kind": "money"}, "enum": [1, 2]}}}
-    assert prompt_schema(schema) == {"properties": {"a": {"enum": [1, 2]}}}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import pytest
 
 from evaluation.ml import generate_llama, windows
 from evaluation.ml.prompts import DocumentOutput, PromptBuilder, merged_output
-from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.contract.scoring.scorer import score_document
 from slmstudio.contract.windows.windows import Window
@@ -65,25 +64,6 @@ def test_a_statement_of_several_windows_is_one_exact_output(tmp_path: Path) -> N
     llama.spoils = 2
     cut = generator.answer(row)
     assert (cut.finish_reason, cut.windows) == ("length", output.windows)
-
-
-def test_a_short_document_is_read_as_a_whole(tmp_path: Path) -> None:
-    text = "Account DE1\n" * 20
-    assert len(builder_of(tmp_path, windows={**PLAN, "whole": 700}).split(text)) == 1
-    assert len(builder_of(tmp_path).split("x" * 900)) == 1, "within the context"
-
-
-def test_without_a_plan_windows_leave_room_for_outputs_as_long_as_those_of_training(tmp_path: Path) -> None:
-    made = statement(pages=3, lines=12)
-    train = [Row("t", "train", made.text, json.loads(dumps(made.gold)))]
-    builder = builder_of(tmp_path, train)
-    parts = builder.split(made.text)
-    assert len(parts) > 3
-    for one in parts:
-        used = len(builder.part.prompt_within_context(one.text))
-        answer = len(builder.encoder.completion(builder.part.schema.canonical(made.read(one))))
-        assert used + answer <= 2048
-    assert builder_of(tmp_path, train, context=None).split(made.text)[0].text == made.text, "no limit is known"
 
 
 def test_a_document_of_too_many_windows_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,12 +33,6 @@ def test_the_seed_decides(file: Path) -> None:
     assert draw(file) != draw(file, seed=18)
 
 
-def test_limits_take_fewer(file: Path) -> None:
-    train, holdout = draw(file, max_train=5, max_holdout=2)
-    assert (len(train), len(holdout)) == (5, 2)
-    assert train == draw(file)[0][:5]
-
-
 def test_a_file_of_its_own_is_the_holdout(file: Path, tmp_path: Path) -> None:
     other = tmp_path / "holdout.jsonl"
     other.write_text('{"id": "h"}\n')

@@ -1,6 +1,5 @@
 """What runs of pre-labels tell when they end, and that nobody waits for them meanwhile."""
 
-import random
 from datetime import timedelta
 from typing import Any
 
@@ -11,12 +10,10 @@ from django.utils import timezone
 from evaluation.inference.completion import Completion, ResponseStatus
 from evaluation.models import PrelabelRun
 from evaluation.prelabels import services as prelabel_services
-from evaluation.prelabels.jobs import run_prelabels
 from evaluation.prelabels.services import PrelabelWriter, start_prelabels
-from labeling.datasets import queries as dataset_queries
 from labeling.form import validation
 from labeling.integrations import webhooks
-from labeling.models import DatasetVersion, Document, WebhookDelivery
+from labeling.models import Document, WebhookDelivery
 from slmstudio.runs.reaper import reap_lost_runs
 from tests.evaluation.factories import World
 
@@ -48,25 +45,6 @@ def test_finished_run_notifies_webhooks(run: PrelabelRun) -> None:
     prelabel_services.complete(run, {})
     assert told() == [(1, "done", 1)]
     assert WebhookDelivery.objects.get().payload["url"] == run.get_absolute_url()
-
-
-@pytest.mark.slow
-def test_failed_run_notifies_webhooks(run: PrelabelRun) -> None:
-    run_prelabels(run.pk)  # there are no weights
-    run.refresh_from_db()
-    assert told() == [(1, "failed", 0)]
-    assert WebhookDelivery.objects.get().payload["error"] == run.error != ""
-
-
-def test_cancelled_run_notifies_webhooks_once_stopped(run: PrelabelRun, world: World) -> None:
-    run.claim()
-    assert prelabel_services.cancel(run=run, user=world.engineer)
-    assert told() == []
-    prelabel_services.mark_cancelled(run, {})
-    assert told() == [(1, "cancelled", 0)]
-    second = start_prelabels(project=world.project, user=world.engineer, model_version=world.version)
-    assert prelabel_services.cancel(run=second, user=world.engineer)
-    assert told()[1:] == [(2, "cancelled", 0)]
 
 
 def lose_its_worker(run: PrelabelRun) -> None:
@@ -121,17 +99,3 @@ def test_no_row_is_held_while_texts_are_searched(run: PrelabelRun, monkeypatch: 
     assert deep == [before]
     item = run.items.get(document__external_id="late")
     assert (item.evidence_found, item.evidence_needed) == (1, 4)
-
-
-def test_examples_are_read_where_they_stand(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = DatasetVersion.objects.get(project=world.project)
-    rows = list(dataset_queries.rows(dataset, "train"))
-    places = dataset_queries.row_offsets(dataset, "train")
-    found = dataset_queries.rows_at(dataset, places)
-    assert sorted(row["id"] for row in found) == sorted(row["id"] for row in rows)
-    lengths = [len(row["text"]) for row in found]
-    assert sum(lengths[: len(lengths) // 2]) < sum(lengths[len(lengths) // 2 :])
-    shuffled = random.Random(3).sample(places, len(places))
-    assert dataset_queries.rows_at(dataset, shuffled)[::-1] == dataset_queries.rows_at(dataset, shuffled[::-1])
-    monkeypatch.setattr(dataset_queries, "rows", None)
-    assert len(prelabel_services._examples(world.project, 3)) == 3

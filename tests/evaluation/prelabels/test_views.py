@@ -7,13 +7,11 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
-from django.utils import timezone
 
-from evaluation.inference.completion import STATUS_LABELS, Completion, ResponseStatus
+from evaluation.inference.completion import Completion, ResponseStatus
 from evaluation.models import Endpoint, PrelabelRun
 from evaluation.prelabels.services import PrelabelWriter, start_prelabels
 from labeling.models import Document
-from slmstudio.runs.models import Status
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation.factories import World
 from tests.evaluation.fake_openai import Fake, error, says
@@ -96,19 +94,6 @@ def test_invalid_input_is_shown_at_its_field(
     assert not PrelabelRun.objects.exists()
 
 
-def test_models_of_archived_runs_are_offered_only_where_they_are_named(
-    world: World, fresh: list[Document], engineer: Client
-) -> None:
-    def offered(query: str = "") -> set[str]:
-        return set(engineer.get(url("prelabel_new") + query).context["form"].models)
-
-    assert offered() == {"version-1"}
-    type(world.training_run).objects.update(archived_at=timezone.now())
-    assert offered() == set()
-    assert offered("?model=version-1") == {"version-1"}
-    assert engineer.post(url("prelabel_new"), form()).status_code == 302
-
-
 def run_with(world: World, answers: dict[int, Completion]) -> PrelabelRun:
     run = start_prelabels(project=world.project, user=world.engineer, model_version=world.version)
     assert run.claim()
@@ -165,25 +150,6 @@ def test_a_withheld_value_is_not_quoted_by_what_is_wrong_with_it(
     assert "Tuesday" in engineer.get(url("prelabel_run", 1)).content.decode()
 
 
-def test_the_live_part_asks_for_the_whole_page_once_the_run_has_ended(
-    world: World, fresh: list[Document], engineer: Client
-) -> None:
-    run = run_with(world, {fresh[0].pk: Completion(ResponseStatus.VALID, text=GOOD)})
-    part = {"part": "live"}
-    assert "<h1" not in engineer.get(url("prelabel_run", 1), part, headers={"HX-Request": "true"}).content.decode()
-    run.finish()
-    assert engineer.get(url("prelabel_run", 1), part, headers={"HX-Request": "true"})["HX-Refresh"] == "true"
-
-
-def test_a_run_is_cancelled_by_its_button(world: World, fresh: list[Document], engineer: Client) -> None:
-    start_prelabels(project=world.project, user=world.engineer, model_version=world.version)
-    assert client_of(world.annotator).post(url("prelabel_cancel", 1)).status_code == 403
-    engineer.post(url("prelabel_cancel", 1))
-    assert PrelabelRun.objects.get().status == Status.CANCELLED
-    again = engineer.post(url("prelabel_cancel", 1), follow=True)
-    assert "has already ended" in again.content.decode()
-
-
 def test_the_list_is_read_by_a_fixed_number_of_queries(
     world: World, fresh: list[Document], engineer: Client, django_assert_max_num_queries: Any
 ) -> None:
@@ -217,37 +183,6 @@ def test_an_endpoint_is_added_tested_and_removed(world: World, fake: Fake, engin
     assert engineer.get(url("endpoint", row.pk)).status_code == 404
     assert engineer.post(url("endpoint_test", row.pk)).status_code == 404
     assert "large" not in engineer.get(url("prelabel_new")).content.decode()
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"name": ""}, "required"),
-        ({"url": "ftp://example.com"}, "start with https"),
-        ({"url": "http://10.0.0.1/v1"}, "internal address"),
-        ({"key_variable": "PATH"}, "SLM_KEY_"),
-        ({"structured": "magic"}, "valid choice"),
-        ({"timeout_seconds": "9999"}, "between 1 and 600"),
-        ({"max_tokens": "x"}, "whole number"),
-    ],
-)
-def test_an_endpoint_that_cannot_be_used_is_not_kept(
-    world: World, fake: Fake, engineer: Client, changes: dict[str, str], words: str
-) -> None:
-    answer = engineer.post(url("endpoint_new"), endpoint_form(fake, **changes))
-    assert answer.status_code == 422
-    assert words in answer.content.decode()
-    assert not Endpoint.objects.exists()
-
-
-def test_failed_test_shows_the_server_message(world: World, fake: Fake, engineer: Client) -> None:
-    row = make_endpoint(world, fake)
-    fake.replies = [error(401, "wrong key")]
-    engineer.post(url("endpoint_test", row.pk))
-    page = engineer.get(url("endpoint", row.pk)).content.decode()
-    assert Endpoint.objects.get(pk=row.pk).test_result["ok"] is False
-    assert "HTTP 401: wrong key" in page
-    assert STATUS_LABELS[ResponseStatus.REFUSED].capitalize() in engineer.get(url("prelabels")).content.decode()
 
 
 def test_a_key_is_never_on_a_page(world: World, fake: Fake, engineer: Client, monkeypatch: pytest.MonkeyPatch) -> None:

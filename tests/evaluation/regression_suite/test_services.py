@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 from pytest_django.asserts import assertContains, assertNotContains
 
-from evaluation.models import AuditEntry, EvalRun, Pin
+from evaluation.models import AuditEntry, Pin
 from evaluation.regression_suite import services as regression_suite_services
 from labeling.models import Document
 from labeling.projects.services import create_project
@@ -93,44 +93,7 @@ def test_an_evaluation_has_them_right_breaks_them_or_does_not_check_them(
     assert found.words == "1 of 2 pinned documents correct, 1 wrong; 1 more is not in this evaluation."
 
 
-def test_unchecked_documents_are_reported(world: World, trained_on: Document) -> None:
-    run = evaluated(world, right)
-    pinned(world, trained_on)
-    assert regression_suite_services.suite_result(run).words == "The pinned document is not in this evaluation."
-
-
 # -- its page ----------------------------------------------------------------------------------------------------------
-
-
-def test_broken_documents_are_first(world: World, client: Client, held_out: list[Document]) -> None:
-    client.force_login(world.engineer)
-    evaluated(world, right)
-    pinned(world, *held_out[:3], reason="must not break")
-
-    def second_wrong(row: dict[str, Any]) -> dict[str, Any]:
-        return broken(row) if row["id"] == held_out[1].external_id else right(row)
-
-    evaluated(world, second_wrong)
-    page = client.get(SUITE)
-    rows = list(page.context["page"])
-    assert rows[0].row.document == held_out[1]
-    assert rows[0].answers == (False, True)
-    assert [row.newest for row in rows] == [False, True, True]
-    assertContains(page, "1 wrong")
-    assertContains(page, "must not break", count=3)
-
-
-def test_results_of_other_models_are_not_shown(world: World, client: Client, held_out: list[Document]) -> None:
-    client.force_login(world.manager)
-    pinned(world, held_out[0])
-    run = evaluated(world, right, mode=EvalRun.Mode.FREE)
-    for _ in range(regression_suite_services.MAX_RUNS):
-        evaluated(world, broken, tuned=False)
-        evaluated(world, right, split="train")
-    page = client.get(SUITE)
-    assert page.context["runs"] == [run]
-    assert [row.answers for row in page.context["page"]] == [(True,)]
-    assertContains(page, ">Unconstrained</small>")
 
 
 def test_the_page_takes_the_same_queries_however_long_it_is(
@@ -149,14 +112,6 @@ def test_the_page_takes_the_same_queries_however_long_it_is(
 
 def pin_address(document: Document, deed: str = "pin") -> str:
     return f"{SUITE}{document.pk}/{deed}/"
-
-
-def test_a_reason_that_is_too_long_has_an_error(world: World, client: Client, held_out: list[Document]) -> None:
-    client.force_login(world.engineer)
-    answer = client.post(pin_address(held_out[0]), {"reason": "x" * 301}, headers=HTMX)
-    assertContains(answer, "at most 300 characters", status_code=422)
-    assertContains(client.post(pin_address(held_out[0]), {"reason": "x" * 301}, follow=True), "at most 300 characters")
-    assert not Pin.objects.exists()
 
 
 def test_an_engineer_pins_and_does_not_unpin(world: World, client: Client, held_out: list[Document]) -> None:

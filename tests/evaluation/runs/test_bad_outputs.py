@@ -74,16 +74,6 @@ def test_anything_a_model_writes_is_scored_and_shown(world: World, client: Clien
     assert client.get(reverse("eval_run", args=[world.project.slug, run.number])).status_code == 200
 
 
-def test_a_raw_output_of_a_megabyte_is_shown_in_part(world: World, client: Client) -> None:
-    run = evaluated(world, lambda row: {"raw": RAW["big prose"]}, split="validation")
-    client.force_login(world.engineer)
-    row = EvalOutput.objects.filter(eval_run=run).first()
-    assert row is not None
-    page = client.get(reverse("eval_output", args=[world.project.slug, run.number, row.document_id])).content.decode()
-    assert "1,060,000 more characters" in page
-    assert len(page) < 100_000
-
-
 # -- endpoints -----------------------------------------------------------------------------------------------------
 
 

@@ -4,8 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.test import Client
-from django.urls import reverse
 
 from evaluation.models import EvalRun
 from evaluation.runs.forms import EvaluationForm
@@ -89,21 +87,3 @@ def test_weights_in_use_stay_and_others_are_deleted(
     with pytest.raises(Refused, match="were deleted"):
         start(world, ModelVersion.objects.get(pk=last.pk))
     assert delete_weights(version=last, user=world.engineer) == 0
-
-
-def test_page_of_the_run_shows_and_deletes_both(world: World, last: ModelVersion, client: Client) -> None:
-    client.force_login(world.engineer)
-    page = client.get(world.training_run.get_absolute_url())
-    assert [(kept.version, kept.version.step) for kept in page.context["kept_weights"]] == [
-        (world.version, 4),
-        (last, 9),
-    ]
-    assert f"?dataset={world.dataset.number}&amp;model=version-{last.number}" in page.content.decode()
-    url = reverse("training_weights_delete", args=[world.project.slug, world.training_run.number, last.number])
-    client.force_login(world.annotator)
-    assert client.post(url).status_code == 403
-    client.force_login(world.engineer)
-    assert client.post(url).status_code == 302
-    last.refresh_from_db()
-    assert last.weights_deleted_at is not None
-    assert client.post(url.replace(f"/{last.number}/", "/99/")).status_code == 404

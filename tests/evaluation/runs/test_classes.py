@@ -9,8 +9,7 @@ import pytest
 from django.test import Client
 from pytest_django.asserts import assertContains
 
-from evaluation.models import EvalOutput, EvalRun
-from evaluation.runs import summary
+from evaluation.models import EvalRun
 from labeling.datasets import freeze
 from labeling.imports.bulk_copy import import_rows
 from labeling.imports.rows import ParsedRow
@@ -80,51 +79,6 @@ def test_every_count_opens_as_many_documents(routing: EvalRun, world: World, cli
         assertContains(shown, f'<small class="text-body-secondary tabular">{count}</small>')
 
 
-def cells(page: Any) -> list[tuple[str, str]]:
-    """(link, count) of the confusion matrix."""
-    return re.findall(r'<a class="text-reset" href="(\?[^"]*)#outputs">(\d+)</a>', page.text)
-
-
-def test_a_choice_where_gold_has_none_opens_its_documents(routing: EvalRun, world: World, client: Client) -> None:
-    for name, said, error in (("t1", "sales", "extra"), ("t4", "nowhere", "format")):
-        row = EvalOutput.objects.get(eval_run=routing, document__external_id=name)
-        changes = {"gold": None, "output": said, "outcome": "extra", "error": error}
-        row.score["fields"] = [{**field, **changes} for field in row.score["fields"]]
-        row.wrong_fields, row.exact = ["queue"], False
-        row.save()
-    rows = EvalOutput.objects.filter(eval_run=routing)
-    routing.scores = summary.summarize_outputs(routing.dataset.schema_version.compiled, rows)
-    routing.save(update_fields=["scores"])
-    assert routing.scores["classes"]["queue"]["matrix"][""] == {"": 1, "sales": 1}
-    assert rows.confused_as("queue", "(none)", "sales").get().document.external_id == "t1"
-    assert rows.confused_as("queue", "(none)", "(none)").get().document.external_id == "t4"
-    client.force_login(world.owner)
-    address = routing.get_absolute_url()
-    found = cells(client.get(address))
-    assert sorted(count for _, count in found) == ["1", "1", "1", "1", "3", "3"]
-    for link, count in found:
-        assertContains(
-            client.get(address + unescape(link)), f'<small class="text-body-secondary tabular">{count}</small>'
-        )
-
-
-def test_what_is_amiss_with_the_whole_opens_its_documents(routing: EvalRun, world: World, client: Client) -> None:
-    client.force_login(world.owner)
-    address = routing.get_absolute_url()
-    page = client.get(address)
-    links = re.findall(r'href="(\?state=(\w+))#outputs">view failing</a>', page.text)
-    assert [state for _, state in links] == ["no_json", "missing_required", "extra_keys"]
-    for link, _ in links:
-        assertContains(client.get(address + link), '<small class="text-body-secondary tabular">1</small>')
-    run = evaluated(world, lambda row: {"raw": dumps({"queue": "billing", "team": "x"})}, tuned=False, user=world.owner)
-    rows = EvalOutput.objects.filter(eval_run=run)
-    found = {
-        state: rows.in_state(state).count()
-        for state in ("no_json", "missing_required", "extra_keys", "rules", "hallucinated")
-    }
-    assert found == {"no_json": 0, "missing_required": 0, "extra_keys": 10, "rules": 0, "hallucinated": 0}
-
-
 def test_a_count_of_what_went_wrong_opens_the_documents_where_it_did(world: World, client: Client) -> None:
     client.force_login(world.engineer)
     turn = itertools.count()
@@ -148,21 +102,6 @@ def test_a_count_of_what_went_wrong_opens_the_documents_where_it_did(world: Worl
     for outcome, number in (("missing", missing), ("nonsense", 0)):
         page = client.get(f"{address}?outcome={outcome}", headers={"HX-Request": "true"})
         assert page.context["page"].paginator.count == number
-
-
-def test_hallucinated_and_invariant_counts_link_to_documents(world: World, client: Client) -> None:
-    def invented(row: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "raw": dumps({**row["gold"], "vendor": "Nobody at all Ltd", "date": "2026-02-01", "due_date": "2026-01-01"})
-        }
-
-    run = evaluated(world, invented)
-    rows = EvalOutput.objects.filter(eval_run=run)
-    assert rows.in_state("hallucinated").count() == run.scores["hallucinated"]["k"] == 12
-    assert rows.in_state("rules").count() == 12
-    assert (run.scores["invariants_hold"]["k"], run.scores["invariants_hold"]["n"]) == (0, 12)
-    client.force_login(world.engineer)
-    assertContains(client.get(run.get_absolute_url()), "?state=hallucinated#outputs")
 
 
 def test_a_filter_that_is_nonsense_finds_nothing_or_everything(routing: EvalRun, world: World, client: Client) -> None:

@@ -109,22 +109,6 @@ def test_a_real_file_is_evaluated_on_llama_cpp_from_the_row_to_the_figures(world
     assert outputs.rows_match_file(run)
 
 
-def test_a_file_that_is_not_there_any_more_ends_in_a_sentence(world: World) -> None:
-    made = exported(world)
-    run = start(world, model=made)
-    artifacts.local_path(f"{made.folder_key}/invoices-v1-q8_0.gguf").unlink()
-    run_evaluation(run.pk)
-    run.refresh_from_db()
-    assert (run.status, run.error) == (Status.FAILED, "The file invoices-v1-q8_0.gguf is missing. Export it again.")
-
-
-def test_an_export_that_is_not_done_is_refused(world: World) -> None:
-    made = exported(world, status=Status.RUNNING)
-    with pytest.raises(Refused, match="is not exported yet") as refusal:
-        start(world, model=made)
-    assert refusal.value.field == "model"
-
-
 def test_what_a_batch_could_not_do_is_not_claimed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that cannot answer several documents together says so, and its latency is that of one."""
     run = start(world, model=world.base_model, concurrency=8)
@@ -176,18 +160,6 @@ def test_what_the_form_orders_is_started(world: World, engineer: Client) -> None
     run.fail("It broke.")
     page = engineer.get(run.get_absolute_url()).content.decode()
     assert "?model=run-1&amp;dataset=1&amp;split=validation&amp;mode=free&amp;concurrency=4" in page
-
-
-def test_refusal_is_shown_at_its_form_field(world: World, engineer: Client, settings: Any) -> None:
-    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
-    one = endpoint(world, "http://127.0.0.1:9/v1")
-    order = {"model": f"endpoint-{one.pk}", "dataset": "1", "split": "holdout", "mode": "free", "concurrency": "99"}
-    page = engineer.post(url(world, "eval_new"), order)
-    assert page.status_code == 422
-    assert b"less than or equal to 32" in page.content
-    page = engineer.post(url(world, "eval_new"), {**order, "concurrency": "1", "confirmed": "0"})
-    assert b"Hold-out documents would be sent to today" in page.content
-    assert not EvalRun.objects.exists()
 
 
 # -- the permit ----------------------------------------------------------------------------------------------------

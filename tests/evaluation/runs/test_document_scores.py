@@ -2,8 +2,7 @@
 
 import pytest
 
-from labeling.documents import evaluation_scores
-from labeling.models import Document, DocumentScore
+from labeling.models import DocumentScore
 from tests.evaluation.factories import World, broken, evaluated, pretend, right
 
 
@@ -31,11 +30,3 @@ def test_the_newest_evaluation_counts(world: World) -> None:
 def test_the_hold_out_leaves_no_scores(world: World) -> None:
     evaluated(world, broken)
     assert not DocumentScore.objects.exists()
-
-
-def test_many_rows_are_written_in_batches_and_kept_within_bounds(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation_scores, "BATCH", 5)
-    ids = Document.objects.filter(project=world.project).values_list("pk", flat=True)
-    rows = (evaluation_scores.ScoreRow(pk, 1.5, ["vendor"]) for pk in ids)
-    assert evaluation_scores.record(project=world.project, rows=rows, source="x" * 300) == len(ids) == 24
-    assert set(DocumentScore.objects.values_list("score", flat=True)) == {1.0}

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from evaluation.benchmarks import results
 from evaluation.endpoints import permits
 from evaluation.endpoints.services import retire, save_endpoint
 from evaluation.inference.clients import openai_client
@@ -22,7 +21,7 @@ from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation.factories import World, copied
-from tests.evaluation.fake_openai import Fake, error, says, slowly
+from tests.evaluation.fake_openai import Fake, says, slowly
 
 
 @pytest.fixture(autouse=True)
@@ -203,18 +202,6 @@ def test_as_many_are_under_way_as_were_asked_for(world: World, fake: Fake, concu
     assert outputs.rows_match_file(run)
 
 
-def test_what_a_document_cost_is_kept_with_the_run(world: World, fake: Fake) -> None:
-    one = endpoint(world, fake.url)
-    run = ended(start(world, one))
-    assert run.facts["cost_per_document"] == pytest.approx((100 * 2.5 + 20 * 10.0) / 1e6)
-    assert run.facts["cost_why"] == "tokens at the endpoint's price"
-    Endpoint.objects.update(price_in=99)
-    assert results.cost_of(run, {}).per_thousand == pytest.approx(1000 * run.facts["cost_per_document"])
-    free = ended(start(world, endpoint(world, fake.url, name="free", price_in=None, price_out=None)))
-    assert "cost_per_document" not in free.facts
-    assert free.facts["cost_why"] == "the endpoint has no price per token"
-
-
 def test_long_documents_are_sent_in_windows_and_scored_as_one(world: World, fake: Fake) -> None:
     gold = {row["text"]: dumps(row["gold"]) for row in dataset_queries.rows(world.dataset)}
 
@@ -233,25 +220,6 @@ def test_long_documents_are_sent_in_windows_and_scored_as_one(world: World, fake
     assert run.facts["cost_per_document"] > (100 * 2.5 + 20 * 10.0) / 1e6
     Endpoint.objects.update(window_tokens=20)
     assert "window size" in EvalRun.objects.get(pk=run.pk).backend.obstacle(run.facts)
-
-
-def test_a_request_that_failed_is_no_quicker_than_the_slowest_answer(world: World, fake: Fake) -> None:
-    fake.replies = [*[error(400, "no")] * 3, slowly(0.2, fake.replies[0])]
-    run = ended(start(world, endpoint(world, fake.url)))
-    assert run.facts["failed"] == 1
-    assert run.latency["n"] == run.progress_total
-    failed = EvalOutput.objects.get(eval_run=run, finish_reason="error")
-    assert failed.latency_ms < 200 <= min(summary.latencies(EvalOutput.objects.filter(eval_run=run)))
-
-
-def test_a_model_that_thinks_until_its_tokens_are_gone_is_judged_like_any_other(world: World, fake: Fake) -> None:
-    good = fake.replies[0]
-    fake.replies = [*[says(None, finish="length")] * 6, good]
-    run = ended(start(world, endpoint(world, fake.url)))
-    assert (run.status, run.error, len(fake.asked)) == (Status.DONE, "", run.progress_total)
-    assert (run.facts["cut_off"], run.facts["failed"]) == (6, 0)
-    assert run.scores["document_exact"]["k"] == run.progress_total - 6
-    assert outputs.rows_match_file(run)
 
 
 def test_the_json_in_a_fence_is_scored_and_the_whole_is_kept(world: World, fake: Fake) -> None:
@@ -297,10 +265,3 @@ def test_how_a_reasoning_model_is_asked_is_remembered_and_its_thinking_paid_for(
     Endpoint.objects.filter(pk=one.pk).update(model="another")
     one.refresh_from_db()
     assert endpoint_config(one).temperature, "another model may take other parameters"
-
-
-def test_thinking_without_an_end_is_cut_off(world: World, fake: Fake) -> None:
-    fake.replies = [fakes.reasons("{}", thought=5000)]
-    run = ended(start(world, endpoint(world, fake.url, max_tokens=200), split="validation"))
-    assert run.facts["cut_off"] == run.progress_total
-    assert set(run.scores["errors"]) == {"cut_off"}

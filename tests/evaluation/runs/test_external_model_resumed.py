@@ -67,16 +67,6 @@ def cut_off(run: EvalRun, after: int, fake: Fake) -> None:
     EvalRun.objects.filter(pk=run.pk).update(status=Status.QUEUED, finished_at=None)
 
 
-def test_other_ends_of_lines_in_an_answer_do_not_part_its_line(world: World, fake: Fake) -> None:
-    fake.replies = [says("a\u2028b\x85c\u2029d")]
-    run = start(world, endpoint(world, fake.url), mode="free")
-    cut_off(run, 3, fake)
-    run = ended(run)
-    assert (run.status, len(fake.asked)) == (Status.DONE, run.progress_total), "nothing was paid for twice"
-    assert set(EvalOutput.objects.filter(eval_run=run).values_list("raw", flat=True)) == {"a\u2028b\x85c\u2029d"}
-    assert outputs.rows_match_file(run)
-
-
 def test_a_row_whose_line_is_gone_is_the_one_that_is_asked_for_again(world: World, fake: Fake) -> None:
     """A machine that dies may keep the rows and lose the end of the file."""
     run = start(world, endpoint(world, fake.url), mode="free")
@@ -181,21 +171,6 @@ def test_fewer_at_once_and_other_prices_lose_no_answer(world: World, fake: Fake,
     assert f"{rest} document" in page
 
 
-def test_as_many_at_once_as_before_are_latencies_of_one_kind(world: World, fake: Fake, client: Client) -> None:
-    run, _ = failed(world, fake, endpoint(world, fake.url), concurrency=2)
-    Endpoint.objects.update(concurrency=8)
-    run_services.resume(run=run, user=world.engineer)
-    run = ended(run)
-    assert (run.status, run.concurrency, run.facts["at_once"], "asked_at_once" in run.facts) == (
-        Status.DONE,
-        2,
-        2,
-        False,
-    )
-    client.force_login(world.engineer)
-    assert "Latencies are mixed" not in client.get(run.get_absolute_url()).text
-
-
 def test_lines_of_before_count_as_many_at_once_as_their_run_had(world: World, fake: Fake) -> None:
     """Files were written without that number."""
     run, kept = failed(world, fake, endpoint(world, fake.url), concurrency=2)
@@ -290,18 +265,6 @@ def test_the_database_may_be_away_when_a_run_is_summed_up(
     monkeypatch.setattr(outputs, "update_document_scores", lambda run, rows: told.append(len(rows)))
     run = ended(start(world, endpoint(world, fake.url)))
     assert (run.status, calls, told) == (Status.DONE, [True, False], [run.progress_total])
-
-
-def test_another_model_behind_the_name_is_asked_about_everything(world: World, fake: Fake) -> None:
-    one = endpoint(world, fake.url)
-    run = start(world, one)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(heartbeat.Heartbeat, "__call__", lambda self: len(fake.asked) < 4)
-        run_evaluation(run.pk)
-    EvalRun.objects.filter(pk=run.pk).update(status=Status.QUEUED)
-    Endpoint.objects.update(model="fake-2")
-    run = ended(run)
-    assert (run.status, len(fake.asked)) == (Status.DONE, 4 + run.progress_total)
 
 
 def test_stopping_worker_requeues_the_run(

@@ -14,7 +14,7 @@ from labeling.imports.bulk_copy import import_rows
 from labeling.imports.rows import ParsedRow
 from labeling.models import DatasetVersion
 from labeling.projects.services import create_project
-from slmstudio.contract.json_text import dumps, loads
+from slmstudio.contract.json_text import dumps
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from tests.evaluation.factories import World, evaluated, pretend, right
@@ -48,15 +48,6 @@ def test_an_output_is_stored_once_however_often_it_comes(running: EvalRun) -> No
     stored = EvalOutput.objects.get(eval_run=running)
     assert stored.exact, "the first one counts"
     assert (stored.wrong_fields, stored.errors, stored.tags) == ([], [], row["tags"])
-
-
-def test_progress_follows_what_is_stored(running: EvalRun) -> None:
-    store = OutputWriter(running)
-    for row in gold_rows(running)[:3]:
-        store.add({"id": row["id"], "raw": "{}"})
-    store.flush()
-    running.refresh_from_db()
-    assert (running.progress_done, running.progress_total) == (3, 12)
 
 
 def test_a_document_that_failed_is_an_outcome(running: EvalRun) -> None:
@@ -111,21 +102,6 @@ def test_the_figures_are_those_of_the_outputs(world: World) -> None:
     assert run.latency["n"] == 12
     assert run.latency["p50"] <= run.latency["p95"] <= run.latency["p99"] <= run.latency["max"]
     assert (run.facts["cut_off"], run.facts["failed"]) == (0, 0)
-
-
-def test_slices_count_the_documents_of_a_tag(world: World) -> None:
-    run = evaluated(world, pretend(3, spoil=0.3))
-    rows = gold_rows(run)
-    tags = {tag for row in rows for tag in row["tags"]}
-    assert set(run.scores["slices"]) == tags
-    for tag in tags:
-        assert run.scores["slices"][tag]["documents"] == sum(tag in row["tags"] for row in rows)
-        assert EvalOutput.objects.filter(eval_run=run).tagged(tag).count() == run.scores["slices"][tag]["documents"]
-
-
-def test_counting_again_from_the_stored_outputs_gives_the_same_figures(world: World) -> None:
-    run = evaluated(world, pretend(4, spoil=0.3, invalid=0.2))
-    assert loads(dumps(summary.recompute_summary(run))) == loads(dumps(run.scores))
 
 
 def test_counting_again_sees_an_output_that_was_changed(world: World) -> None:

@@ -16,7 +16,6 @@ from evaluation.gates.services import create_report
 from labeling.models import Document
 from slmstudio.access import Action, project_for
 from tests.evaluation.factories import World, as_engineer, evaluated, make_version, right
-from training.models import TrainingRun
 
 
 def step(world: World, user: User, ask: Any) -> Any:
@@ -35,12 +34,6 @@ def test_an_engineer_is_led_from_the_model_to_the_report(world: World) -> None:
     assert step(world, world.engineer, panels.evaluation_step) is None
     make_version(world.project, world.engineer, world.dataset, world.base_model)
     assert step(world, world.engineer, panels.evaluation_step).text == "Model v2 has not been evaluated."
-
-
-def test_models_of_archived_runs_are_no_step(world: World) -> None:
-    assert step(world, world.engineer, panels.evaluation_step) is not None
-    TrainingRun.objects.update(archived_at=timezone.now())
-    assert step(world, world.engineer, panels.evaluation_step) is None
 
 
 def test_a_manager_is_led_to_the_report_that_waits(world: World) -> None:
@@ -74,10 +67,6 @@ def test_a_report_that_a_manager_may_not_decide_on_is_no_step_for_them(world: Wo
         run = evaluated(world, right, user=manager)
     create_report(eval_run=run, baseline=None, user=world.engineer)
     assert step(world, world.manager, panels.decision_step) is None
-
-
-def test_an_annotator_has_no_step_here(world: World) -> None:
-    assert step(world, world.annotator, panels.evaluation_step) is None
 
 
 def test_a_document_shows_what_every_model_made_of_it(world: World, client: Client) -> None:

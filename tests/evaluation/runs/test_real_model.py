@@ -88,14 +88,6 @@ def test_a_job_delivered_again_or_for_nothing_changes_nothing(world: World) -> N
     assert EvalRun.objects.values().get(pk=done.pk) == before
 
 
-def test_a_run_cancelled_while_it_waited_is_not_started(world: World) -> None:
-    run = started(world)
-    run.cancel()
-    run_evaluation(run.pk)
-    run.refresh_from_db()
-    assert (run.status, run.started_at) == (Status.CANCELLED, None)
-
-
 def test_a_base_model_is_shown_the_schema_and_two_training_examples(world: World) -> None:
     run = started(world)
     run.claim()
@@ -178,16 +170,6 @@ def test_the_heart_beats_and_the_database_may_be_away_while_a_run_is_summed_up(
     run_evaluation(run.pk)
     assert EvalRun.objects.get(pk=run.pk).status == Status.DONE
     assert beats == ["on", "off", "on", "summing up", "summing up", "off"]
-
-
-def test_a_tuned_model_is_shown_the_instruction_alone(world: World) -> None:
-    run = started(world, model=world.training_run)
-    run.claim()
-    tasks.resolve_model_version(run)
-    spec = yaml.safe_load(write_spec(run).read_text())
-    assert (spec["include_schema"], spec["examples"]) == (False, [])
-    assert spec["model"]["sha256"] == world.version.sha256
-    assert spec["contract"]["instruction"] == world.dataset.instruction
 
 
 @pytest.mark.slow

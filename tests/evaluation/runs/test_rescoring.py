@@ -5,17 +5,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.core.management import call_command
-from django.core.management.base import CommandError
-from django.test import Client
-from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation.comparison.services import get_or_create_comparison
 from evaluation.label_issues import challenges, corrections
-from evaluation.models import AuditEntry, EvalOutput, EvalRun
+from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import jobs as run_jobs
 from evaluation.runs import outputs, rescoring, summary
-from evaluation.templatetags.evaluation import field_accuracy_rate, interval
 from labeling.annotation import services as annotation_services
 from labeling.datasets import freeze
 from labeling.imports.bulk_copy import import_rows
@@ -28,9 +23,8 @@ from slmstudio.contract.json_text import dumps, loads
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
-from tests.evaluation.factories import World, evaluated, pretend, rewrite, right
+from tests.evaluation.factories import World, evaluated, rewrite, right
 from tests.evaluation.gold_desk import decide, doubted, first_id, reviewer, says_total, scored_again
-from tests.html_whitespace import collapse
 from tests.shared_rows import shared_fixture
 
 
@@ -91,17 +85,6 @@ def test_nothing_is_generated_and_all_else_is_carried_over(world: World, run: Ev
     )
 
 
-def test_the_interval_of_right_fields_is_worked_out_anew(world: World, run: EvalRun, client: Client) -> None:
-    made = scored_again(run, corrected(world, run), world.engineer)
-    assert made.facts["bounds"] == {"field_exact": summary.field_accuracy_interval(made.outputs.all())}
-    assert made.facts["bounds"] != run.facts["bounds"]
-    client.force_login(world.engineer)
-    page = client.get(made.get_absolute_url())
-    for one in (run, made):
-        assertContains(page, collapse(interval(field_accuracy_rate(one))))
-    assertNotContains(page, collapse(interval(made.scores["field_exact"])))
-
-
 def test_asked_twice_it_is_one_evaluation_and_once_failed_another(world: World, run: EvalRun) -> None:
     dataset = corrected(world, run)
     made = rescoring.rescore(run=run, dataset=dataset, user=world.engineer, confirm_holdout=True)
@@ -123,10 +106,6 @@ def test_the_job_delivered_twice_or_cut_off_gives_the_same(world: World, run: Ev
         run_jobs.run_evaluation(made.pk)
     made.refresh_from_db()
     assert (made.status, made.outputs.count()) == (Status.DONE, 12)
-
-
-def test_it_waits_in_the_queue_without_a_device(run: EvalRun) -> None:
-    assert (run.queue(), EvalRun(rescored_from=run).queue()) == ("gpu", "default")
 
 
 def test_documents_of_one_version_only_are_excluded_with_a_note(world: World, run: EvalRun) -> None:
@@ -203,13 +182,6 @@ def test_old_scores_by_another_scorer_are_scored_again_by_the_same_gold(world: W
         "0",
         0,
     )
-
-
-def test_broken_outputs_stay_broken(world: World) -> None:
-    run = evaluated(world, pretend(4, spoil=0.3, invalid=0.4))
-    made = scored_again(run, corrected(world, run), world.engineer)
-    assert made.scores["valid_json"] == run.scores["valid_json"]
-    assert made.facts["cut_off"] == run.facts["cut_off"] > 0
 
 
 def test_rescoring_updates_documents_without_a_newer_evaluation(world: World) -> None:
@@ -304,58 +276,7 @@ def test_the_new_version_is_drawn_as_the_last_one_was(world: World, run: EvalRun
     assert splits[0] == splits[1]
 
 
-def test_nothing_to_freeze_and_nothing_ticked_are_refused(world: World) -> None:
-    empty = create_project(owner=world.owner, name="Empty", slug="empty", template="invoice")
-    with pytest.raises(Refused, match="no dataset version"):
-        corrections.freeze(project=empty, user=world.owner)
-    for numbers in ([], [77]):
-        with pytest.raises(Refused, match="Select the evaluations"):
-            corrections.rescore_all(project=world.project, numbers=numbers, user=world.engineer, confirm_holdout=True)
-
-
-def test_a_large_project_is_frozen_by_a_job(world: World, run: EvalRun, monkeypatch: Any) -> None:
-    monkeypatch.setattr(freeze, "BACKGROUND_THRESHOLD", 1)
-    made = corrections.freeze(project=world.project, user=world.engineer)
-    assert not isinstance(made, DatasetVersion)
-    assert made.knobs["seed"] == world.dataset.seed
-
-
 # -- the command -------------------------------------------------------------------------------------------------------
-
-
-def test_the_command_scores_by_the_newest_version_and_tells_the_noise(world: World, run: EvalRun, capsys: Any) -> None:
-    corrected(world, run)
-    call_command("rescore", "invoices", str(run.number), confirm_holdout=True)
-    said = capsys.readouterr().out
-    assert f"Evaluation {run.number} re-scored with dataset v2: evaluation 2." in said
-    assert "1 of 1 wrong fields were label errors, 0 are new" in said
-
-
-def test_command_continues_after_a_refusal_and_audits_no_member(world: World, run: EvalRun, capsys: Any) -> None:
-    other = evaluated(world, right, tuned=False)
-    corrected(world, run)
-    with pytest.raises(CommandError, match="no evaluation 99"):
-        call_command("rescore", "invoices", str(run.number), "99", str(other.number), confirm_holdout=True)
-    assert capsys.readouterr().out.count("re-scored") == 2, "both were scored"
-    made = EvalRun.objects.filter(rescored_from__isnull=False)
-    assert [one.created_by for one in made] == [None, None]
-    assert [entry.user for entry in AuditEntry.objects.filter(action="re-scored")] == [None, None]
-    with pytest.raises(CommandError, match="2 of 3 evaluations were not re-scored"):
-        call_command("rescore", "invoices", "98", "99", str(run.number), confirm_holdout=True)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["nothing", "1"], "not found"),
-        (["invoices", "9"], "no evaluation 9"),
-        (["invoices", "1", "--dataset", "7"], "no dataset version 7"),
-        (["invoices", "1"], "already"),
-    ],
-)
-def test_the_command_refuses_in_a_sentence(run: EvalRun, arguments: list[str], words: str) -> None:
-    with pytest.raises(CommandError, match=words):
-        call_command("rescore", *arguments)
 
 
 def test_the_label_of_a_training_document_moves_no_hold_out_score(world: World, run: EvalRun) -> None:

@@ -39,18 +39,6 @@ def test_a_run_is_queued_with_its_number_its_size_and_an_audit_entry(world: Worl
     assert (entry.user, entry.action, entry.details["dataset"]) == (world.engineer, "started", world.dataset.sha256)
 
 
-def test_default_split_is_validation(world: World) -> None:
-    run = start_evaluation(project=world.project, user=world.engineer, dataset=world.dataset, model=world.base_model)
-    assert (run.split, EvalRun().split) == ("validation", "validation")
-
-
-def test_numbers_are_counted_per_project(world: World) -> None:
-    start(world)
-    members = {world.engineer: "engineer"}
-    other = create_project(owner=world.owner, name="Other", slug="other", template="invoice", members=members)
-    assert other.next_number(EvalRun) == 1
-
-
 @pytest.mark.parametrize(
     ("field", "changes", "words"),
     [
@@ -117,14 +105,6 @@ def test_cancelling_a_queued_run_ends_it_and_tells_its_loop(world: World) -> Non
     assert (tuned.status, loop.status) == (Status.CANCELLED, Status.FAILED)
     assert not run_services.cancel(run=tuned, user=world.engineer), "it has already ended"
     assert AuditEntry.objects.filter(action="cancelled").count() == 1
-
-
-def test_cancelling_a_running_run_asks_it_to_stop(world: World) -> None:
-    run = start(world)
-    run.claim()
-    assert run_services.cancel(run=run, user=world.engineer)
-    run.refresh_from_db()
-    assert (run.status, run.cancel_requested) == (Status.RUNNING, True)
 
 
 def test_a_lost_run_is_queued_again(world: World, queues: None) -> None:

@@ -9,7 +9,7 @@ from evaluation.models import EvalRun
 from evaluation.runs import outputs, throughput
 from evaluation.runs.services import start_evaluation
 from labeling.datasets import queries as dataset_queries
-from tests.evaluation.factories import World, evaluated, rewrite, right
+from tests.evaluation.factories import World, evaluated, right
 
 
 @pytest.fixture
@@ -39,18 +39,6 @@ def test_what_to_expect_comes_from_evaluations_of_the_same_base(world: World) ->
     assert throughput.expected_rate(run) == pytest.approx(40)
     run.concurrency = 4
     assert throughput.expected_rate(run) is None
-
-
-def test_a_slow_evaluation_says_so_while_it_is_at_work_and_afterwards(world: World, engineer: Client) -> None:
-    evaluated(world, right, latency_ms=lambda index: 1000.0)
-    slow = at_work(world, 5000.0)
-    words = "8.0 tokens a second, earlier evaluations 40; other programs are using 1.7 of 2 cores."
-    assert throughput.slow_run_warning(slow) == words
-    part = engineer.get(f"{slow.get_absolute_url()}?part=live", headers={"HX-Request": "true"})
-    assert words in part.content.decode()
-    done = evaluated(world, right, latency_ms=lambda index: 5000.0)
-    rewrite(done, facts={**done.facts, "expected_tokens_per_second": 40})
-    assert "8.0 tokens a second" in engineer.get(done.get_absolute_url()).content.decode()
 
 
 @pytest.mark.parametrize(("latency_ms", "documents"), [(1500.0, 4), (5000.0, 2)])

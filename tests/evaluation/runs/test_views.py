@@ -5,14 +5,12 @@ from typing import Any
 
 import pytest
 from django.test import Client
-from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import outputs
 from evaluation.runs.services import start_evaluation
 from labeling.projects.services import create_project
-from slmstudio.runs.models import Status
 from tests.evaluation.factories import World, evaluated, pretend, right
 
 LIST, NEW = "/p/invoices/evaluation/", "/p/invoices/evaluation/new/"
@@ -130,28 +128,6 @@ def test_refusal_is_shown_at_its_form_field(
     assert not EvalRun.objects.exists()
 
 
-def test_failed_trainings_and_unprepared_models_are_not_offered(world: World, engineer: Client) -> None:
-    type(world.training_run).objects.update(status=Status.FAILED)
-    type(world.base_model).objects.update(sha256="")
-    assert engineer.get(NEW).context["form"].missing == "model"
-
-
-def test_models_of_archived_runs_are_offered_only_where_they_are_named(world: World, engineer: Client) -> None:
-    def offered(query: str = "") -> set[str]:
-        return set(engineer.get(NEW + query).context["form"].models)
-
-    assert offered() == {"run-1", "base-small-base"}
-    type(world.training_run).objects.update(archived_at=timezone.now())
-    assert offered() == {"base-small-base"}
-    assert offered("?model=run-1") == {"run-1", "base-small-base"}
-    assert engineer.post(NEW, order()).status_code == 302
-
-
-def test_a_project_without_a_dataset_is_sent_to_freeze_one(world: World, engineer: Client) -> None:
-    create_project(owner=world.engineer, name="Empty", slug="empty", template="invoice")
-    assert engineer.get("/p/empty/evaluation/new/").context["form"].missing == "dataset"
-
-
 @pytest.mark.parametrize("who", ["annotator", "manager"])
 def test_others_may_not_start_one(world: World, client: Client, who: str) -> None:
     client.force_login(getattr(world, who))
@@ -175,18 +151,6 @@ def test_a_live_run_shows_its_progress_and_the_page_comes_back_when_it_ends(worl
     run.fail("Something broke.")
     assert engineer.get(address + "?part=live", headers=HTMX)["HX-Refresh"] == "true"
     assertContains(engineer.get(address), "Something broke.")
-
-
-def test_a_live_run_is_cancelled_by_post_alone(world: World, engineer: Client) -> None:
-    run = queued(world)
-    address = f"{run.get_absolute_url()}cancel/"
-    assert engineer.get(address).status_code == 405
-    engineer.force_login(world.annotator)
-    assert engineer.post(address).status_code == 403
-    engineer.force_login(world.engineer)
-    assert engineer.post(address).status_code == 302
-    run.refresh_from_db()
-    assert run.status == Status.CANCELLED
 
 
 @pytest.mark.parametrize("end", ["live", "cancelled", "failed"])
@@ -266,16 +230,6 @@ def test_a_nul_in_a_filter_is_passed_over(world: World, engineer: Client, name: 
     assert engineer.get(f"{run.get_absolute_url()}outputs/{document}/?{name}=%00").status_code in (200, 404)
 
 
-def test_the_page_takes_the_same_queries_for_every_filter(
-    world: World, engineer: Client, django_assert_max_num_queries: Any
-) -> None:
-    run = evaluated(world, pretend(5, spoil=0.5))
-    with django_assert_max_num_queries(14):
-        engineer.get(run.get_absolute_url())
-    with django_assert_max_num_queries(6):
-        engineer.get(f"{run.get_absolute_url()}?state=inexact", headers=HTMX)
-
-
 def test_output_is_shown_with_document_and_gold(world: World, engineer: Client) -> None:
     def say(row: dict[str, Any]) -> dict[str, Any]:
         return {"raw": '{"vendor":"<script>alert(1)</script>"}'}
@@ -291,16 +245,6 @@ def test_output_is_shown_with_document_and_gold(world: World, engineer: Client) 
     assertContains(fragment, '<mark class="diff">')
     assertContains(fragment, "is required")
     assert engineer.get(f"{run.get_absolute_url()}outputs/999999/").status_code == 404
-
-
-def test_the_outputs_can_be_taken_away(world: World, engineer: Client) -> None:
-    run = evaluated(world, right)
-    answer: Any = engineer.get(f"{run.get_absolute_url()}outputs.jsonl")
-    lines = b"".join(answer.streaming_content).splitlines()
-    assert len(lines) == 12
-    assert "attachment" in answer["Content-Disposition"]
-    waiting = queued(world)
-    assert engineer.get(f"{waiting.get_absolute_url()}outputs.jsonl").status_code == 404
 
 
 def test_another_projects_run_is_not_there(world: World, engineer: Client) -> None:

@@ -5,10 +5,9 @@ from typing import Any
 
 from evaluation.gates.display import bounds, in_unit, threshold
 from evaluation.models import EvalRun
-from evaluation.scores.display import confusion_matrices, highlighted, score_rows, text_of
+from evaluation.scores.display import confusion_matrices, highlighted, score_rows
 from evaluation.templatetags.evaluation import (
     field_accuracy_rate,
-    marked,
     rate_only,
 )
 
@@ -48,17 +47,6 @@ def test_two_outputs_stand_in_the_rows_of_the_fields_that_either_has() -> None:
     assert rows[2].cells[1] is not None
     assert rows[2].cells[1].pieces == [(True, "4")]
     assert not any(row.right for row in rows)
-
-
-def test_an_invented_value_is_marked_from_end_to_end_and_escaped() -> None:
-    [row] = score_rows(score(outcome("vendor", "hallucinated", None, "<b>Me", "hallucinated")))
-    assert row.cells[0] is not None
-    assert row.cells[0].label == "hallucinated"
-    assert marked(row.cells[0].pieces) == '<mark class="diff">&lt;b&gt;Me</mark>'
-
-
-def test_values_are_shown_as_they_are_written() -> None:
-    assert [text_of(value) for value in (None, "a", True, Decimal("1.50"), ["x"])] == ["", "a", "true", "1.50", '["x"]']
 
 
 Bound = float | None
