@@ -84,7 +84,7 @@ class ManifestCheck:
             return ""
         if self.problem:
             return f"{self.title}: {self.problem}"
-        return f"{self.title}: the hash of {self.of} changed from {self.frozen[:12]} to {self.now[:12]}."
+        return f"{self.title}: the hash of {self.of} changed from {self.frozen[:12]} to {self.now[:12] or 'none'}."
 
 
 def build_manifest(report: GateReport) -> Manifest:
@@ -92,33 +92,39 @@ def build_manifest(report: GateReport) -> Manifest:
 
     The hash of the weights is the one that was verified before they ran, not that of the model's current row.
     """
-    eval_run, baseline = report.eval_run, report.baseline
-    entries = {
-        **eval_run.backend.identity(eval_run),
-        "dataset": eval_run.dataset.sha256,
-        "holdout": eval_run.dataset.holdout_sha256,
-        "schema": eval_run.dataset.schema_version.sha256,
-        "scorer": eval_run.scorer_version,
+    run = report.eval_run
+    entries = {**_row_hashes(report), **run.backend.identity(run)}
+    if tests_source(gates_of(report.policy), Source.REGRESSION_SUITE):
+        entries["pins"] = report.suite_sha256 or suite_hash(suite_answers(run))
+    return entries
+
+
+def _row_hashes(report: GateReport) -> Manifest:
+    """The hashes of a report as rows of the database have them now. No row has that of a base model's tokenizer."""
+    run, baseline, other = report.eval_run, report.baseline, report.production_run
+    hashes = {
+        **run.backend.current_identity(),
+        "dataset": run.dataset.sha256,
+        "holdout": run.dataset.holdout_sha256,
+        "schema": run.dataset.schema_version.sha256,
+        "scorer": run.scorer_version,
         "policy": report.policy.sha256,
-        "outputs": eval_run.outputs_sha256,
-        "scores": scores_hash(eval_run.scores),
+        "outputs": run.outputs_sha256,
+        "scores": scores_hash(run.scores),
         "verdicts": verdicts_hash(report),
     }
-    if eval_run.spec or eval_run.backend.is_external:
-        entries["spec"] = eval_run.backend.spec_hash(eval_run)
+    if run.spec or run.backend.is_external:
+        hashes["spec"] = run.backend.spec_hash(run)
     if baseline is not None:
-        entries |= {"baseline": baseline.outputs_sha256, "baseline_scores": scores_hash(baseline.scores)}
-    other = report.production_run
+        hashes |= {"baseline": baseline.outputs_sha256, "baseline_scores": scores_hash(baseline.scores)}
     if other is not None:
-        entries |= {"production": other.outputs_sha256, "production_scores": scores_hash(other.scores)}
-        entries["production_facts"] = facts_hash(report.production)
+        hashes |= {"production": other.outputs_sha256, "production_scores": scores_hash(other.scores)}
+        hashes["production_facts"] = facts_hash(report.production)
     if report.measurement is not None:
-        entries["measurement"] = report.measurement.sha256
+        hashes["measurement"] = report.measurement.sha256
     if report.provenance:
-        entries["provenance"] = facts_hash(report.provenance)
-    if tests_source(gates_of(report.policy), Source.REGRESSION_SUITE):
-        entries["pins"] = report.suite_sha256 or suite_hash(suite_answers(eval_run))
-    return entries
+        hashes["provenance"] = facts_hash(report.provenance)
+    return hashes
 
 
 def suite_hash(suite: SuiteAnswers) -> str:
@@ -187,18 +193,22 @@ def verify(report: GateReport, *, files: bool = True) -> list[ManifestCheck]:
     weights. Without, only files that were modified since the report was created are read, and the hashes of the
     others are those of their rows. Scores are also computed again, once, where the code of the scorer has changed.
     """
-    now = _from_files(report)
-    if not files:
-        computed = now["scores"]
-        now = {**_from_rows(report), **_from_files(report, modified_since=report.created_at.timestamp())}
-        if _scorer_changed(report) and now["scores"]() == report.manifest["scores"]:
-            now["scores"] = partial(_cached, f"{report.pk}:{scorer_code()}", "scores", computed)
+    now: dict[str, Callable[[], str]] = {name: partial(str, value) for name, value in _row_hashes(report).items()}
+    if "pins" in report.manifest:
+        now["pins"] = lambda: suite_hash(suite_answers(report.eval_run))
+    computed = _recomputed(report)
+    if files:
+        now |= {**_file_hashes(report), **computed}
+    else:
+        now |= _file_hashes(report, modified_since=report.created_at.timestamp())
+        if _scorer_changed(report) and report.manifest["scores"] == now["scores"]():
+            now["scores"] = partial(_cached, f"{report.pk}:{scorer_code()}", "scores", computed["scores"])
     checks = []
     for name in ENTRIES:
-        if name not in report.manifest or name not in now:
+        if name not in report.manifest or (name == "tokenizer" and name not in now):
             continue
         try:
-            checks.append(ManifestCheck(name, report.manifest[name], now[name]()))
+            checks.append(ManifestCheck(name, report.manifest[name], now[name]() if name in now else ""))
         except (OSError, ModelUnavailable, outputs.InvalidOutputs, ValueError, KeyError) as error:
             checks.append(ManifestCheck(name, report.manifest[name], "", _error_message(error)))
     return checks
@@ -220,81 +230,45 @@ def _error_message(error: Exception) -> str:
     )
 
 
-def _from_rows(report: GateReport) -> dict[str, Callable[[], str]]:
-    """The hashes in database rows. No row has the hash of a base model's tokenizer."""
-    run, baseline, other = report.eval_run, report.baseline, report.production_run
-    hashes = {
-        **run.backend.current_identity(),
-        "dataset": run.dataset.sha256,
-        "holdout": run.dataset.holdout_sha256,
-        "schema": run.dataset.schema_version.sha256,
-        "scorer": run.scorer_version,
-        "policy": report.policy.sha256,
-        "spec": run.backend.spec_hash(run),
-        "outputs": run.outputs_sha256,
-        "scores": scores_hash(run.scores),
-        "baseline": baseline.outputs_sha256 if baseline is not None else "",
-        "baseline_scores": scores_hash(baseline.scores) if baseline is not None else "",
-        "production": other.outputs_sha256 if other is not None else "",
-        "production_scores": scores_hash(other.scores) if other is not None else "",
-        "production_facts": facts_hash(report.production),
-        "verdicts": verdicts_hash(report),
-        "provenance": facts_hash(report.provenance),
-    }
-    if "pins" in report.manifest:
-        hashes["pins"] = suite_hash(suite_answers(run))
-    if report.measurement is not None:
-        hashes["measurement"] = report.measurement.sha256
-    return {name: partial(str, value) for name, value in hashes.items()}
-
-
-def _from_files(report: GateReport, *, modified_since: float | None = None) -> dict[str, Callable[[], str]]:
+def _file_hashes(report: GateReport, *, modified_since: float | None = None) -> dict[str, Callable[[], str]]:
     """The hashes of files; with ``modified_since`` only of files that are missing or were modified after it."""
-    run, baseline, other = report.eval_run, report.baseline, report.production_run
-    outputs_file = artifacts.local_path(run.outputs_key)
+    run = report.eval_run
     dataset_file = artifacts.local_path(run.dataset.artifact_key)
     files: list[tuple[str, Path, Callable[[], str]]] = [
         *run.backend.files(),
         ("dataset", dataset_file, lambda: sha256_file(dataset_queries.file_path(run.dataset))),
         ("holdout", dataset_file, lambda: _holdout_hash(run)),
-        ("outputs", outputs_file, lambda: _outputs_hash(run)),
     ]
     if not run.backend.is_external:
         files.append(("spec", _spec_file(run), lambda: _spec_hash(run)))
-    if baseline is not None:
-        files.append(("baseline", artifacts.local_path(baseline.outputs_key), lambda: _outputs_hash(baseline)))
-    if other is not None:
-        files.append(("production", artifacts.local_path(other.outputs_key), lambda: _outputs_hash(other)))
-    if modified_since is not None:
-        return {
-            name: partial(_cached_hash, name, path, make)
-            for name, path, make in files
-            if _modified_since(path, modified_since)
-        }
-    more: dict[str, Callable[[], str]] = {}
-    if run.backend.is_external:
-        more = {name: partial(str, value) for name, value in run.backend.current_identity().items()}
-        more["spec"] = lambda: run.backend.spec_hash(run)
-    if baseline is not None:
-        more["baseline_scores"] = lambda: scores_hash(summary.recompute_summary(baseline))
-    if other is not None:
-        more["production_scores"] = lambda: scores_hash(summary.recompute_summary(other))
-        more["production_facts"] = lambda: facts_hash(report.production)
-    if "pins" in report.manifest:
-        more["pins"] = lambda: suite_hash(suite_answers(run))
-    measurement = report.measurement
-    if measurement is not None:
-        more["measurement"] = lambda: resources.requests_hash(measurement.requests)
-    return {
-        **{name: make for name, _, make in files},
-        **more,
-        "schema": lambda: run.dataset.schema_version.compiled.hash,
+    for name, answered in (("outputs", run), ("baseline", report.baseline), ("production", report.production_run)):
+        if answered is not None:
+            files.append((name, artifacts.local_path(answered.outputs_key), partial(_outputs_hash, answered)))
+    if modified_since is None:
+        return {name: make for name, _, make in files}
+    changed = [row for row in files if _modified_since(row[1], modified_since)]
+    return {name: partial(_cached_hash, name, path, make) for name, path, make in changed}
+
+
+def _recomputed(report: GateReport) -> dict[str, Callable[[], str]]:
+    """The hashes of what is computed again: scores from outputs, and texts from their parsed form."""
+    hashes: dict[str, Callable[[], str]] = {
+        "schema": lambda: report.eval_run.dataset.schema_version.compiled.hash,
         "scorer": lambda: SCORER_VERSION,
         "policy": lambda: policy_hash(gates_of(report.policy)),
-        "scores": lambda: scores_hash(summary.recompute_summary(run)),
-        "verdicts": lambda: verdicts_hash(report),
-        "provenance": lambda: facts_hash(report.provenance),
+        "scores": partial(_summary_hash, report.eval_run),
     }
+    if report.baseline is not None:
+        hashes["baseline_scores"] = partial(_summary_hash, report.baseline)
+    if report.production_run is not None:
+        hashes["production_scores"] = partial(_summary_hash, report.production_run)
+    if (measurement := report.measurement) is not None:
+        hashes["measurement"] = lambda: resources.requests_hash(measurement.requests)
+    return hashes
+
+
+def _summary_hash(run: EvalRun) -> str:
+    return scores_hash(summary.recompute_summary(run))
 
 
 def _spec_file(run: EvalRun) -> Path:

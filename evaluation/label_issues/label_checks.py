@@ -6,7 +6,7 @@ Hold-out documents are never checked: hold-out labels that are corrected where a
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -18,7 +18,7 @@ from pydantic import Field
 from evaluation.audit import services as audit_services
 from evaluation.label_issues import suspects
 from evaluation.label_issues.challenges import challenge_suspect
-from evaluation.label_issues.suspects import CheckedLabel, Suspect
+from evaluation.label_issues.suspects import CheckedLabel
 from evaluation.models import EvalOutput, EvalRun, LabelChallenge, PrelabelRun, SuspectLabel
 from evaluation.scores.display import text_of
 from evaluation.scores.label_noise import candidate_label
@@ -115,11 +115,10 @@ class LabelCheck(StudyKind[LabelCheckSpec]):
         version = project.schema_versions.get(number=study.result["schema"])
         gold = _gold(project)
         if spec.source == CLASSIFIER:
-            compared = list(_classifier_checks(project, version, gold))
+            checks = list(_classifier_checks(project, version, gold))
         else:
             predicted = _evaluated(_evaluation(project, spec)) if spec.evaluation else _predicted(project, version)
-            compared = list(_model_checks(version, gold, predicted))
-        checks = [check for document in compared for check in document.checks]
+            checks = list(_model_checks(version, gold, predicted))
         documents = len({check.document for check in checks})
         if documents < MIN_DOCUMENTS:
             raise Refused(
@@ -127,11 +126,23 @@ class LabelCheck(StudyKind[LabelCheckSpec]):
                 f"{MIN_DOCUMENTS} are needed."
             )
         ranked = suspects.rank(checks)
-        by_check = {(check.document, check.field): document for document in compared for check in document.checks}
-        rows = []
-        for place, suspect in enumerate(ranked[:MAX_SUSPECTS], start=1):
-            check = suspect.check
-            rows.append(_row(study, place, suspect, by_check[check.document, check.field], gold[check.document]))
+        rows = [
+            SuspectLabel(
+                run=study,
+                place=place,
+                document_id=check.document,
+                revision_id=gold[check.document],
+                field=check.field,
+                gold=loads(check.gold),
+                predicted=loads(check.prediction),
+                probability=check.probability,
+                gold_probability=check.gold_probability,
+                suggestion=candidate_label(check.label, check.output, check.field),
+                confident=confident,
+                model=check.model[:200],
+            )
+            for place, (check, confident) in enumerate(ranked[:MAX_SUSPECTS], start=1)
+        ]
         SuspectLabel.objects.bulk_create(rows, batch_size=_CHUNK)
         return {
             **study.result,
@@ -173,44 +184,16 @@ def _evaluation(project: Project, spec: LabelCheckSpec) -> EvalRun:
     return run
 
 
-@dataclass(frozen=True, slots=True)
-class _Compared:
-    """A document: the name of the model, its output (with at least the checked fields), gold, and the checks."""
-
-    model: str
-    output: Any
-    gold: Any
-    checks: list[CheckedLabel]
-
-
 def _gold(project: Project) -> dict[int, int]:
     """Document -> revision of its gold label, outside the hold-out; the newest documents."""
     rows = Gold.objects.current(project).filter(document__holdout=False).order_by("-document_id")
     return dict(rows.values_list("document_id", "revision_id")[:MAX_DOCUMENTS])
 
 
-def _row(run: Study, place: int, suspect: Suspect, compared: _Compared, revision: int) -> SuspectLabel:
-    check = suspect.check
-    return SuspectLabel(
-        run=run,
-        place=place,
-        document_id=check.document,
-        revision_id=revision,
-        field=check.field,
-        gold=loads(check.gold),
-        predicted=loads(check.prediction),
-        probability=check.probability,
-        gold_probability=check.gold_probability,
-        suggestion=candidate_label(compared.gold, compared.output, check.field),
-        confident=suspect.confident,
-        model=compared.model[:200],
-    )
-
-
 # -- predictions of the classifier --------------------------------------------------------------------------------
 
 
-def _classifier_checks(project: Project, version: SchemaVersion, gold: dict[int, int]) -> Iterator[_Compared]:
+def _classifier_checks(project: Project, version: SchemaVersion, gold: dict[int, int]) -> Iterator[CheckedLabel]:
     """Near-duplicates are in one fold: one would give away the other's label."""
     keys = sorted(gold)
     if len(keys) < MIN_DOCUMENTS:
@@ -235,7 +218,7 @@ def _classifier_checks(project: Project, version: SchemaVersion, gold: dict[int,
         )  # fmt: skip
         for check in suspects.checks_of(keys, pattern, labels, probabilities, classes):
             output = _nested(pattern, loads(check.prediction))
-            yield _Compared("classifier", output, values[check.document], [check])
+            yield replace(check, model="classifier", output=output, label=values[check.document])
 
 
 def _nested(path: str, value: Any) -> Any:
@@ -255,7 +238,7 @@ def _value(value: Any, path: str) -> Any:
 
 def _model_checks(
     version: SchemaVersion, gold: dict[int, int], predicted: "Iterator[Predicted]"
-) -> Iterator[_Compared]:
+) -> Iterator[CheckedLabel]:
     """A value without a confidence gets the field's accuracy: a model counts as much as it is right."""
     rows = [row for row in predicted if row[0] in gold]
     revisions = dict(
@@ -264,11 +247,10 @@ def _model_checks(
     fields = [list(_fields(version.compiled, revisions[gold[pk]], value)) for pk, _, value, _ in rows]
     accuracy = _accuracy(field for some in fields for field in some)
     for (pk, model, value, confidence), some in zip(rows, fields, strict=True):
-        checks = []
         for path, pattern, own, other, output_path in some:
             sure = float(confidence.get(output_path, accuracy[pattern]))
-            checks.append(CheckedLabel(pk, path, own, other, sure, sure if own == other else 1 - sure))
-        yield _Compared(model, value, revisions[gold[pk]], checks)
+            gold_probability = sure if own == other else 1 - sure
+            yield CheckedLabel(pk, path, own, other, sure, gold_probability, model, value, revisions[gold[pk]])
 
 
 FieldPair = tuple[str, str, str, str, str]

@@ -27,7 +27,8 @@ class CheckedLabel:
     """One field (its path) of a document: gold and an independent prediction, both as JSON texts, with their
     probabilities.
 
-    ``probability`` is that of the prediction, ``gold_probability`` that of gold; from 0 to 1.
+    ``probability`` is that of the prediction, ``gold_probability`` that of gold; from 0 to 1. ``model``: who predicted;
+    ``output``: all of its output, with at least the field; ``label``: the whole gold label.
     """
 
     document: int
@@ -36,6 +37,9 @@ class CheckedLabel:
     prediction: str
     probability: float
     gold_probability: float
+    model: str = ""
+    output: Any = None
+    label: Any = None
 
     @property
     def pattern(self) -> str:
@@ -46,19 +50,6 @@ class CheckedLabel:
     def ratio(self) -> float:
         """The probability of gold relative to that of the prediction; 0 is most suspect."""
         return self.gold_probability / self.probability if self.probability else 0.0
-
-    @property
-    def differs(self) -> bool:
-        """Whether the model disagrees with gold."""
-        return self.gold != self.prediction
-
-
-@dataclass(frozen=True, slots=True)
-class Suspect:
-    """A label whose field a model predicts differently. ``confident``: wrong by confident learning."""
-
-    check: CheckedLabel
-    confident: bool
 
 
 def checks_of(
@@ -75,16 +66,15 @@ def checks_of(
     ]  # fmt: skip
 
 
-def rank(checks: Iterable[CheckedLabel]) -> list[Suspect]:
-    """The labels that differ from their prediction, by the ratio of the probabilities of gold and prediction."""
-    rows = list(checks)
-    means = _ClassMeans(rows)
-    found = [
-        Suspect(check, check.probability >= means.of(check.pattern, check.prediction))
-        for check in rows
-        if check.differs
-    ]
-    return sorted(found, key=lambda one: (one.check.ratio, one.check.field, one.check.document))
+def rank(checks: Sequence[CheckedLabel]) -> list[tuple[CheckedLabel, bool]]:
+    """The labels that differ from their prediction, by the ratio of the probabilities of gold and prediction, and
+    whether each is wrong by confident learning."""
+    means = _ClassMeans(checks)
+    suspects = sorted(
+        (check for check in checks if check.gold != check.prediction),
+        key=lambda check: (check.ratio, check.field, check.document),
+    )
+    return [(check, check.probability >= means.of(check.pattern, check.prediction)) for check in suspects]
 
 
 class _ClassMeans:
@@ -107,7 +97,7 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def summary(checks: Iterable[CheckedLabel], suspects: Sequence[Suspect]) -> list[dict[str, Any]]:
+def summary(checks: Iterable[CheckedLabel], suspects: Sequence[tuple[CheckedLabel, bool]]) -> list[dict[str, Any]]:
     """By field: the labels that were checked, those that differ, and those confident to be wrong."""
     total: dict[str, int] = defaultdict(int)
     for check in checks:
@@ -116,8 +106,8 @@ def summary(checks: Iterable[CheckedLabel], suspects: Sequence[Suspect]) -> list
         {
             "field": field,
             "checked": number,
-            "differ": sum(one.check.pattern == field for one in suspects),
-            "confident": sum(one.check.pattern == field and one.confident for one in suspects),
+            "differ": sum(check.pattern == field for check, _ in suspects),
+            "confident": sum(check.pattern == field and confident for check, confident in suspects),
         }
         for field, number in sorted(total.items())
     ]

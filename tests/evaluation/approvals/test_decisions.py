@@ -52,17 +52,12 @@ def approve(report: GateReport, user: User, **changes: Any) -> Approval:
 # -- who --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("who", ["annotator", "engineer", "owner"])
-@pytest.mark.parametrize("decision", ["approved", "rejected"])
-def test_only_a_manager_decides(world: World, report: GateReport, who: str, decision: str) -> None:
-    with pytest.raises(Forbidden, match="you cannot approve"):
-        approve(report, getattr(world, who), decision=decision)
+def test_only_a_manager_decides(world: World, report: GateReport) -> None:
+    for user in (world.annotator, world.engineer, world.owner, world.stranger):
+        for decision in ("approved", "rejected"):
+            with pytest.raises(Forbidden):
+                approve(report, user, decision=decision)
     assert not Approval.objects.exists()
-
-
-def test_a_stranger_decides_nothing(world: World, report: GateReport) -> None:
-    with pytest.raises(Forbidden):
-        approve(report, world.stranger)
 
 
 def test_an_approval_is_in_the_audit_log(world: World, report: GateReport) -> None:
@@ -87,16 +82,14 @@ def test_an_approval_is_in_the_audit_log(world: World, report: GateReport) -> No
 
 
 @pytest.mark.parametrize("started", ["evaluation", "training"])
-@pytest.mark.parametrize("decision", ["approved", "rejected"])
-def test_a_manager_cannot_decide_on_their_own_run(
-    world: World, report: GateReport, started: str, decision: str
-) -> None:
+def test_a_manager_cannot_decide_on_their_own_run(world: World, report: GateReport, started: str) -> None:
     row: Any = report.eval_run if started == "evaluation" else report.eval_run.training_run
     type(row).objects.filter(pk=row.pk).update(created_by=world.manager)
     fresh = GateReport.objects.get(pk=report.pk)
-    with pytest.raises(Refused, match=f"You started .*{started}") as refusal:
-        approve(fresh, world.manager, decision=decision)
-    assert refusal.value.field == "decision"
+    for decision in ("approved", "rejected"):
+        with pytest.raises(Refused, match=f"You started .*{started}") as refusal:
+            approve(fresh, world.manager, decision=decision)
+        assert refusal.value.field == "decision"
 
 
 def test_a_team_of_one_may_relax_that(world: World, report: GateReport) -> None:
@@ -122,25 +115,19 @@ def test_the_author_of_the_outputs_cannot_decide_on_a_rescoring(world: World, re
 # -- what it needs ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("field", "changes"),
-    [
+def test_a_decision_without_what_it_needs_is_refused(world: World, report: GateReport) -> None:
+    cases: list[tuple[str, dict[str, Any]]] = [
         ("reason", {"reason": "  "}),
         ("decision", {"decision": "perhaps"}),
         ("waiver_reason", {"waiver": None}),
         ("waiver_reason", {"waiver": Waiver("  ", date(2999, 1, 1))}),
         ("waiver_expires", {"waiver": Waiver("why", date(2020, 1, 1))}),
-        ("waiver_expires", {"waiver": "today"}),
-    ],
-)
-def test_a_decision_without_what_it_needs_is_refused(
-    world: World, report: GateReport, field: str, changes: dict[str, Any]
-) -> None:
-    if changes.get("waiver") == "today":
-        changes = {"waiver": Waiver("why", timezone.localdate())}
-    with pytest.raises(Refused) as refusal:
-        approve(report, world.manager, **changes)
-    assert refusal.value.field == field
+        ("waiver_expires", {"waiver": Waiver("why", timezone.localdate())}),
+    ]
+    for field, changes in cases:
+        with pytest.raises(Refused) as refusal:
+            approve(report, world.manager, **changes)
+        assert refusal.value.field == field
     assert not Approval.objects.exists()
     assert not AuditEntry.objects.filter(about=str(report), user=world.manager).exists()
 
@@ -319,7 +306,9 @@ def test_a_changed_input_voids_an_approval(
     assert decision_status(fresh.report) == ("failed", "approval void")
 
 
-@pytest.mark.parametrize("change", VOIDS, ids=lambda change: change.__name__)
+@pytest.mark.parametrize(
+    "change", [correct_the_holdout, change_the_weights, change_the_policy], ids=lambda change: change.__name__
+)
 def test_what_changed_before_the_decision_cannot_be_approved(
     world: World, report: GateReport, change: Callable[[World, GateReport], str]
 ) -> None:

@@ -23,8 +23,8 @@ def test_planted_errors_come_first() -> None:
     probabilities, classes = out_of_fold(texts, labels)
     checks = checks_of(range(len(texts)), "intent", labels, probabilities, classes)
     ranked = rank(checks)
-    assert {one.check.document for one in ranked[:6]} == planted
-    assert all(one.confident for one in ranked[:6])
+    assert {check.document for check, _ in ranked[:6]} == planted
+    assert all(confident for _, confident in ranked[:6])
     assert summary(checks, ranked) == [{"field": "intent", "checked": 120, "differ": len(ranked), "confident": 6}]
 
 
@@ -43,7 +43,7 @@ def test_a_confident_prediction_is_more_suspect_than_a_doubtful_one() -> None:
     sure = CheckedLabel(20, "total", '"1"', '"2"', 0.99, 0.01)
     doubtful = CheckedLabel(21, "total", '"1"', '"3"', 0.5, 0.5)
     ranked = rank([*right, doubtful, sure])
-    assert [(one.check.document, one.confident) for one in ranked] == [(20, True), (21, False)]
+    assert [(check.document, confident) for check, confident in ranked] == [(20, True), (21, False)]
 
 
 def test_rows_of_a_list_count_as_one_field() -> None:

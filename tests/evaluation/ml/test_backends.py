@@ -133,9 +133,9 @@ def test_together_they_answer_what_they_answer_one_at_a_time(tmp_path: Path, mod
     assert {json.loads(line)["id"] for line in lines} == set(alone)
 
 
-@pytest.mark.parametrize("held", [True, False])
-@pytest.mark.parametrize("warm", [True, False])
-@pytest.mark.parametrize("fed", [0, 8, 64])
+@pytest.mark.parametrize(
+    ("fed", "warm", "held"), [(0, True, True), (8, False, True), (64, True, False), (8, False, False)]
+)
 def test_neither_a_shared_start_nor_tokens_fed_ahead_change_a_token(fed: int, warm: bool, held: bool) -> None:
     loaded = load(str(tiny()), precision="fp32")
     encoder = Encoder(loaded.tokenizer, "chat", loaded.model.generation_config)

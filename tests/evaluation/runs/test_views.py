@@ -80,13 +80,13 @@ def test_an_evaluation_is_started_from_the_form(world: World, engineer: Client) 
     assert EvalRun.objects.get(number=2).base_model == world.base_model
 
 
-@pytest.mark.parametrize("confirmed", ["", "2", "0"])
-def test_a_hold_out_evaluation_is_confirmed_at_its_price(world: World, engineer: Client, confirmed: str) -> None:
-    answer = engineer.post(NEW, order(confirmed=confirmed), headers=HTMX)
-    assert answer.status_code == 422
-    assert answer.context["form"].errors.keys() == {"confirmed"}
+def test_a_hold_out_evaluation_is_confirmed_at_its_price(world: World, engineer: Client) -> None:
+    for confirmed in ("", "2", "0"):
+        answer = engineer.post(NEW, order(confirmed=confirmed), headers=HTMX)
+        assert answer.status_code == 422
+        assert answer.context["form"].errors.keys() == {"confirmed"}
+        assertContains(answer, 'name="confirmed" value="1"', status_code=422)
     assert not EvalRun.objects.exists()
-    assertContains(answer, 'name="confirmed" value="1"', status_code=422)
 
 
 def test_the_price_follows_the_selection(world: World, engineer: Client) -> None:
@@ -104,27 +104,16 @@ def test_the_price_follows_the_selection(world: World, engineer: Client) -> None
     assertNotContains(engineer.get(NEW), 'name="confirmed"')
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"model": "run-99"}, "Choose a model from the list"),
-        ({"model": "base-gpt"}, "Choose a model from the list"),
-        ({"model": ""}, "Choose a model from the list"),
-        ({"dataset": "99"}, "Choose a dataset version from the list"),
-        ({"split": "everything"}, "everything"),
-        ({"mode": "wild"}, "wild"),
-        ({"split": "validation"}, "validation split of dataset v1 is empty"),
-    ],
-)
-def test_refusal_is_shown_at_its_form_field(
-    world: World, engineer: Client, changes: dict[str, str], words: str
-) -> None:
+def test_refusal_is_shown_at_its_form_field(world: World, engineer: Client) -> None:
     world.dataset.items.filter(split="validation").delete()
-    answer = engineer.post(NEW, order(**changes), headers=HTMX)
-    assert answer.status_code == 422
-    assertContains(answer, words, status_code=422)
-    assertContains(answer, 'class="field-error"', status_code=422)
-    assertNotContains(answer, "<html", status_code=422)
+    for name, value in (
+        ("model", "run-99"), ("model", ""), ("dataset", "99"), ("split", "everything"), ("mode", "wild"),
+        ("split", "validation"),
+    ):  # fmt: skip
+        answer = engineer.post(NEW, order(**{name: value}), headers=HTMX)
+        assert answer.status_code == 422
+        assert answer.context["form"].errors.keys() == {name}
+        assertNotContains(answer, "<html", status_code=422)
     assert not EvalRun.objects.exists()
 
 
@@ -196,16 +185,12 @@ def table(page: Any, name: str) -> str:
     return found
 
 
-@pytest.mark.parametrize("state", ["valid", "invalid", "exact", "inexact", "failed"])
-def test_the_list_of_outputs_is_what_the_address_asks_for(world: World, engineer: Client, state: str) -> None:
+def test_the_list_of_outputs_is_what_the_address_asks_for(world: World, engineer: Client) -> None:
     run = evaluated(world, pretend(5, spoil=0.3, invalid=0.2))
-    expected = set(
-        EvalOutput.objects.filter(eval_run=run).in_state(state).values_list("document__external_id", flat=True)
-    )
-    page = engineer.get(f"{run.get_absolute_url()}?state={state}", headers=HTMX)
-    shown = {row.document.external_id for row in page.context["page"]}
-    assert shown == expected
-    assertNotContains(page, "<html")
+    for state in ("valid", "invalid", "exact", "inexact", "failed"):
+        expected = set(run.outputs.in_state(state).values_list("document_id", flat=True))
+        page = engineer.get(f"{run.get_absolute_url()}?state={state}", headers=HTMX)
+        assert {row.document_id for row in page.context["page"]} == expected
 
 
 def test_filters_work_together_and_an_unknown_one_finds_nothing(world: World, engineer: Client) -> None:
@@ -221,13 +206,13 @@ def test_filters_work_together_and_an_unknown_one_finds_nothing(world: World, en
     assert not engineer.get(f"{run.get_absolute_url()}?field=nothing").context["page"].paginator.count
 
 
-@pytest.mark.parametrize("name", ["state", "field", "outcome", "error", "tag", "q"])
-def test_a_nul_in_a_filter_is_passed_over(world: World, engineer: Client, name: str) -> None:
+def test_a_nul_in_a_filter_is_passed_over(world: World, engineer: Client) -> None:
     run = evaluated(world, right)
-    page = engineer.get(f"{run.get_absolute_url()}?{name}=%00")
-    assert page.context["page"].paginator.count == 12
-    document = page.context["page"][0].document_id
-    assert engineer.get(f"{run.get_absolute_url()}outputs/{document}/?{name}=%00").status_code in (200, 404)
+    for name in ("state", "field", "outcome", "error", "tag", "q"):
+        page = engineer.get(f"{run.get_absolute_url()}?{name}=%00")
+        assert page.context["page"].paginator.count == 12
+        document = page.context["page"][0].document_id
+        assert engineer.get(f"{run.get_absolute_url()}outputs/{document}/?{name}=%00").status_code in (200, 404)
 
 
 def test_output_is_shown_with_document_and_gold(world: World, engineer: Client) -> None:
