@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from django.core.cache import cache
@@ -28,42 +28,6 @@ DEFAULT_VOLUME = 1_000
 _WEEK = 7 * 24 * 3600
 
 
-@dataclass(frozen=True)
-class CostLine:
-    """One line of a cost report; ``baseline``: of the baseline, None where it is unknown."""
-
-    words: str
-    candidate: Amount
-    baseline: Amount | None = None
-
-
-@dataclass(frozen=True)
-class CostReport:
-    """Costs for ``volume`` documents: those of a month, or a thousand.
-
-    ``left_out``: documents that do not count, as in gates.
-    """
-
-    currency: str
-    volume: float
-    monthly: bool
-    candidate_name: str
-    baseline_name: str
-    costs: ErrorCostReport
-    lines: tuple[CostLine, ...]
-    difference: Amount | None
-    left_out: int = 0
-
-    @property
-    def sentence(self) -> str:
-        """The meaning of the difference."""
-        if self.difference is None:
-            return ""
-        if self.difference.high < 0:
-            return "Its errors cost less"
-        return "Its errors cost more" if self.difference.low > 0 else "The difference in error cost is not proven"
-
-
 def evidence(report: GateReport) -> dict[str, Any]:
     """``money``, ``automation`` and ``missing`` (required labels), for the page of a report."""
     automated = automation_rate(report)
@@ -82,8 +46,13 @@ def _not_counted(report: GateReport) -> set[int]:
 # -- error cost -----------------------------------------------------------------------------------------
 
 
-def money(report: GateReport, automated: Automation | None = None) -> CostReport | None:
-    """The error cost of the model and of the baseline; None where no field of the schema has a cost (``x-slm``)."""
+def money(report: GateReport, automated: Automation | None = None) -> dict[str, Any] | None:
+    """The error cost of the model and of the baseline for ``volume`` documents, those of a month or a thousand; None
+    where no field of the schema has a cost (``x-slm``).
+
+    ``lines``: ``words``, ``candidate`` and ``baseline``, None where it is unknown. ``left_out``: documents that do not
+    count, as in gates.
+    """
     run, baseline = report.eval_run, report.baseline
     samples = _not_counted(report)
     costs = _costs(run, baseline, samples)
@@ -91,20 +60,35 @@ def money(report: GateReport, automated: Automation | None = None) -> CostReport
         return None
     constraints = constraints_of(run)
     volume = float(constraints.get("expected_volume") or DEFAULT_VOLUME)
-    lines = [CostLine("errors without review", costs.candidate.times(volume), _times(costs.baseline, volume))]
+    lines = [_line("errors without review", costs.candidate.times(volume), _times(costs.baseline, volume))]
     lines += _running(run, baseline, constraints, volume)
     lines += _reviewed(run, automated, constraints, volume, samples)
-    return CostReport(
-        currency=str(constraints.get("currency") or ""),
-        volume=volume,
-        monthly=bool(constraints.get("expected_volume")),
-        candidate_name=run.short_name,
-        baseline_name=baseline.short_name if baseline is not None else "",
-        costs=costs,
-        lines=tuple(lines),
-        difference=_times(costs.difference, volume),
-        left_out=EvalOutput.objects.filter(eval_run=run, document__in=samples).count() if samples else 0,
-    )
+    difference = _times(costs.difference, volume)
+    return {
+        "currency": str(constraints.get("currency") or ""),
+        "volume": volume,
+        "monthly": bool(constraints.get("expected_volume")),
+        "candidate_name": run.short_name,
+        "baseline_name": baseline.short_name if baseline is not None else "",
+        "costs": costs,
+        "lines": lines,
+        "difference": difference,
+        "sentence": _sentence(difference),
+        "left_out": EvalOutput.objects.filter(eval_run=run, document__in=samples).count() if samples else 0,
+    }
+
+
+def _line(words: str, candidate: Amount, baseline: Amount | None = None) -> dict[str, Any]:
+    return {"words": words, "candidate": candidate, "baseline": baseline}
+
+
+def _sentence(difference: Amount | None) -> str:
+    """The meaning of a difference; "" without one."""
+    if difference is None:
+        return ""
+    if difference.high < 0:
+        return "Its errors cost less"
+    return "Its errors cost more" if difference.low > 0 else "The difference in error cost is not proven"
 
 
 def _times(amount: Amount | None, factor: float) -> Amount | None:
@@ -138,7 +122,9 @@ def _scores(run: EvalRun, samples: Collection[int]) -> dict[int, Any]:
     return dict(rows.values_list("document_id", "score"))
 
 
-def _running(run: EvalRun, baseline: EvalRun | None, constraints: Mapping[str, Any], volume: float) -> list[CostLine]:
+def _running(
+    run: EvalRun, baseline: EvalRun | None, constraints: Mapping[str, Any], volume: float
+) -> list[dict[str, Any]]:
     """The cost of running the models, where it is known for the model under test."""
     own = running_cost(run, constraints)
     if own is None:
@@ -146,7 +132,7 @@ def _running(run: EvalRun, baseline: EvalRun | None, constraints: Mapping[str, A
     other = running_cost(baseline, constraints) if baseline is not None else None
     amounts = [None if cost is None else Amount(cost * volume, cost * volume, cost * volume) for cost in (own, other)]
     assert amounts[0] is not None
-    return [CostLine("inference", amounts[0], amounts[1])]
+    return [_line("inference", amounts[0], amounts[1])]
 
 
 def running_cost(run: EvalRun, constraints: Mapping[str, Any]) -> float | None:
@@ -166,20 +152,20 @@ def _reviewed(
     constraints: Mapping[str, Any],
     volume: float,
     samples: Collection[int],
-) -> list[CostLine]:
+) -> list[dict[str, Any]]:
     """The cost of reviewing everything, and of reviewing all but the most confident documents."""
     review = constraints.get("review_cost")
     if not review:
         return []
     everything = float(review) * volume
-    lines = [CostLine("review of all documents", Amount(everything, everything, everything))]
+    lines = [_line("review of all documents", Amount(everything, everything, everything))]
     best = automated.best if automated is not None else None
     if best is None:
         return lines
     errors = _cost_of_automated(run, best, samples).times(volume * best.share)
     people = everything * (1 - best.share)
     left = Amount(errors.value + people, errors.low + people, errors.high + people)
-    return [*lines, CostLine(f"automation of the most confident {percent(best.share, 0)}, review of the rest", left)]
+    return [*lines, _line(f"automation of the most confident {percent(best.share, 0)}, review of the rest", left)]
 
 
 def _cost_of_automated(run: EvalRun, best: Step, samples: Collection[int]) -> Amount:

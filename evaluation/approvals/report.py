@@ -1,7 +1,6 @@
 """The content of a gate report, for its page and its Markdown file."""
 
 from collections.abc import Iterable, Mapping, Sequence, Sized
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -28,7 +27,7 @@ from evaluation.models import Approval, AuditEntry, EvalRun, GateReport
 from evaluation.models.resources import hardware_of
 from evaluation.regression_suite.services import suite_result
 from evaluation.scores.slice_selector import Slice
-from labeling.models import DatasetItem, Document, Gold, Origin, Project, Split
+from labeling.models import DatasetItem, Gold, Origin, Project, Split
 from slmstudio.text.formatting import exact_percent
 from slmstudio.web.markdown import render_markdown
 
@@ -36,25 +35,6 @@ from slmstudio.web.markdown import render_markdown
 SIGNIFICANT = 0.05
 #: fields, and slices, that a report lists
 MAX_REGRESSIONS = 4
-
-
-@dataclass(frozen=True)
-class HistoryEntry:
-    """Something that a user did."""
-
-    action: str
-    user: User | None
-    at: datetime | None
-    url: str = ""
-
-
-@dataclass(frozen=True)
-class RevisedLabel:
-    """A hold-out document whose gold label changed since the report; author and time of its newest revision."""
-
-    document: Document
-    user: User | None = None
-    at: datetime | None = None
 
 
 def _levels(verdicts: Iterable[Mapping[str, Any]]) -> str:
@@ -183,8 +163,8 @@ def _levels_of_answers(report: GateReport) -> str:
     return _levels(row for row in report.verdicts if METRICS[row["gate"]["metric"]].spends_alpha)
 
 
-def _revised(report: GateReport, names: list[str]) -> list[RevisedLabel]:
-    """Documents by their id, with author and time of their newest gold label."""
+def _revised(report: GateReport, names: list[str]) -> list[dict[str, Any]]:
+    """Hold-out documents by their id, with author and time of their newest gold label."""
     if not names:
         return []
     items = DatasetItem.objects.filter(
@@ -197,9 +177,8 @@ def _revised(report: GateReport, names: list[str]) -> list[RevisedLabel]:
     for document in documents:
         document.project = report.project
         revision = revisions.get(document.pk)
-        revised.append(
-            RevisedLabel(document, revision.user, revision.created_at) if revision else RevisedLabel(document)
-        )
+        author, at = (revision.user, revision.created_at) if revision is not None else (None, None)
+        revised.append({"document": document, "user": author, "at": at})
     return revised
 
 
@@ -269,33 +248,37 @@ def _count(documents: Sized | int) -> int:
     return documents if isinstance(documents, int) else len(documents)
 
 
-def _history(report: GateReport, withdrawn: AuditEntry | None) -> list[HistoryEntry]:
+def _history(report: GateReport, withdrawn: AuditEntry | None) -> list[dict[str, Any]]:
+    """What users did for the report, oldest first: ``action``, ``user``, ``at``, and ``url`` where it has a page."""
     run, approval = report.eval_run, getattr(report, "approval", None)
-    dataset, training, source, policy = run.dataset, run.training_run, run.rescored_from, report.policy
-    entries = [_created(f"froze {dataset}", dataset, report.project)]
+    training, source, policy = run.training_run, run.rescored_from, report.policy
+    entries = [_created(f"froze {run.dataset}", run.dataset, report.project)]
     if training is not None:
         entries.append(_created(f"started training “{training}”", training, report.project))
-    if run.classical is not None:
-        made = run.classical
-        entries.append(HistoryEntry(f"chose {made} for training", made.created_by, made.created_at))
+    if (made := run.classical) is not None:
+        entries.append(_entry(f"chose {made} for training", made.created_by, made.created_at))
     if source is not None:
         entries.append(_created(f"started evaluation {source.number}", source, report.project))
     started = f"started evaluation {run.number}" if source is None else f"re-scored it as evaluation {run.number}"
     entries.append(_created(started, run, report.project))
-    entries.append(HistoryEntry(f"set gate policy {policy.number}", policy.created_by, thresholds_set_at(policy)))
-    entries.sort(key=lambda entry: entry.at or report.created_at)
+    entries.append(_entry(f"set gate policy {policy.number}", policy.created_by, thresholds_set_at(policy)))
+    entries.sort(key=lambda entry: entry["at"] or report.created_at)
     created = f"created the gate report with policy {policy.number}"
-    entries.append(HistoryEntry(created, report.created_by, report.created_at))
+    entries.append(_entry(created, report.created_by, report.created_at))
     if approval is not None:
-        entries.append(HistoryEntry(str(approval.decision), approval.decided_by, approval.decided_at))
+        entries.append(_entry(str(approval.decision), approval.decided_by, approval.decided_at))
     if withdrawn is not None:
-        entries.append(HistoryEntry("withdrew the approval", withdrawn.user, withdrawn.created_at))
+        entries.append(_entry("withdrew the approval", withdrawn.user, withdrawn.created_at))
     return entries
 
 
-def _created(action: str, row: Any, project: Project) -> HistoryEntry:
+def _entry(action: str, user: User | None, at: datetime | None, url: str = "") -> dict[str, Any]:
+    return {"action": action, "user": user, "at": at, "url": url}
+
+
+def _created(action: str, row: Any, project: Project) -> dict[str, Any]:
     row.project = project
-    return HistoryEntry(action, row.created_by, row.created_at, row.get_absolute_url())
+    return _entry(action, row.created_by, row.created_at, row.get_absolute_url())
 
 
 def report_markdown(content: dict[str, Any], *, address: str, by: Any, at: datetime) -> str:

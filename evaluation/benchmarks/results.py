@@ -1,7 +1,6 @@
 """Results of a benchmark: a row for each eval run, the matrix of fields, errors, and the recommendation."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Prefetch
@@ -20,30 +19,6 @@ from evaluation.scores.score_view import ScoreView
 from slmstudio.contract.scoring.scorer import ERROR_LABELS
 from slmstudio.runs.models import Status
 from training.estimates.memory_margin import DEFAULT_MEMORY_LIMIT
-
-
-@dataclass(frozen=True)
-class BenchmarkRow:
-    """One model in one decoding mode. ``fields``: field accuracy with an interval over documents; ``over_limits``: the
-    limits it exceeds; ``note``: what it exceeds, but not significantly; ``compare``: number of the run to compare with,
-    None for that run itself; ``labels``: labels that it learned from or gets as examples, None: unknown; ``verdict``:
-    of ``gate_verdicts``, empty where there is none yet.
-    """
-
-    run: EvalRun
-    kind: str
-    cost: Cost
-    fields: dict[str, Any]
-    over_limits: tuple[str, ...]
-    note: str
-    compare: int | None
-    labels: int | None
-    verdict: dict[str, Any]
-
-    @property
-    def done(self) -> bool:
-        """Whether it was measured."""
-        return self.run.status == Status.DONE
 
 
 def benchmarks_of(project: Any) -> Any:
@@ -131,27 +106,33 @@ def _candidate(
     )
 
 
-def rows(benchmark: Benchmark, runs: Sequence[EvalRun]) -> list[BenchmarkRow]:
-    """A row for each run in the order they were started."""
+def rows(benchmark: Benchmark, runs: Sequence[EvalRun]) -> list[dict[str, Any]]:
+    """A row for each run in the order they were started: one model in one decoding mode.
+
+    ``done``: whether it was measured; ``fields``: field accuracy with an interval over documents; ``over_limits``: the
+    limits it exceeds; ``note``: what it exceeds, but not significantly; ``compare``: number of the run to compare with,
+    None for that run itself; ``labels``: labels that it learned from or gets as examples, None: unknown; ``verdict``:
+    of ``gate_verdicts``, empty where there is none yet.
+    """
     allowed, best = limits(benchmark), benchmark.result.get("run")
     reference = best if best is not None else next((run.number for run in runs if run.status == Status.DONE), None)
     table = []
     for run in runs:
         done = run.status == Status.DONE
-        kind = run.backend.kind
         candidate = _candidate(run, benchmark, {}, {}) if done else None
         table.append(
-            BenchmarkRow(
-                run=run,
-                kind=kind,
-                cost=cost_of(run, benchmark.constraints),
-                fields=field_accuracy(run) if done else {},
-                over_limits=tuple(candidate.over_limits(allowed)) if candidate else (),
-                note=candidate.over_limit_not_significant(allowed) if candidate else "",
-                compare=reference if done and run.number != reference else None,
-                labels=labels_of(benchmark, run) if done else None,
-                verdict=benchmark.result.get("gates", {}).get(str(run.number), {}),
-            )
+            {
+                "run": run,
+                "done": done,
+                "kind": run.backend.kind,
+                "cost": cost_of(run, benchmark.constraints),
+                "fields": field_accuracy(run) if done else {},
+                "over_limits": candidate.over_limits(allowed) if candidate else [],
+                "note": candidate.over_limit_not_significant(allowed) if candidate else "",
+                "compare": reference if done and run.number != reference else None,
+                "labels": labels_of(benchmark, run) if done else None,
+                "verdict": benchmark.result.get("gates", {}).get(str(run.number), {}),
+            }
         )
     return table
 
@@ -219,17 +200,17 @@ def reported_runs(benchmark: Benchmark, runs: Sequence[EvalRun]) -> list[dict[st
     return [_reported(row) for row in rows(benchmark, runs)]
 
 
-def _reported(row: BenchmarkRow) -> dict[str, Any]:
-    run = row.run
-    kind = "elsewhere" if run.backend.is_external else row.kind
+def _reported(row: dict[str, Any]) -> dict[str, Any]:
+    run: EvalRun = row["run"]
+    kind = "elsewhere" if run.backend.is_external else row["kind"]
     report: dict[str, Any] = {"run": run.number, "model": run.model_label, "kind": kind, "mode": run.mode}
-    if not row.done:
+    if not row["done"]:
         return {**report, "status": run.status, "error": run.error}
     return {
         **report,
         "status": run.status,
         "schema_valid": run.scores["schema_valid"],
-        "field_exact": {**row.fields, "interval": "over documents"},
+        "field_exact": {**row["fields"], "interval": "over documents"},
         "document_exact": run.scores["document_exact"],
         "sroie": run.scores.get("sroie"),
         "per_field": {name: value["rate"] for name, value in run.scores["per_field"].items()},
@@ -237,11 +218,11 @@ def _reported(row: BenchmarkRow) -> dict[str, Any]:
         "latency_ms": {name: run.latency.get(name) for name in ("p50", "p95", "p99")},
         "docs_per_second": run.facts.get("docs_per_second"),
         "peak_memory_bytes": run.facts.get("peak_memory_bytes"),
-        "cost_per_1000": row.cost.per_thousand,
-        "cost_from": row.cost.reason,
-        "labels": row.labels,
-        "gates": row.verdict,
-        "beyond_contract": list(row.over_limits),
+        "cost_per_1000": row["cost"].per_thousand,
+        "cost_from": row["cost"].reason,
+        "labels": row["labels"],
+        "gates": row["verdict"],
+        "beyond_contract": row["over_limits"],
     }
 
 

@@ -144,8 +144,8 @@ def _evidence(report: GateReport) -> Iterator[BundleFile]:
     for gate in policy:
         counted, removed = facts.documents_of(gate)
         gates[gate.key] = {
-            "documents": [names[row.document] for row in counted],
-            "removed": [names[row.document] for row in removed],
+            "documents": [names[row.document_id] for row in counted],
+            "removed": [names[row.document_id] for row in removed],
             "by_family": bool(facts.families_of(gate)),
         }
     resources_of_run = {

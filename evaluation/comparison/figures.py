@@ -18,23 +18,6 @@ from slmstudio.text.formatting import format_bytes, format_money, milliseconds, 
 
 
 @dataclass(frozen=True)
-class RateLine:
-    """A rate for each run; ``change`` is B minus A; ``p_adjusted`` of ``better`` and ``worse`` documents is that of
-    ``evaluation.comparison.regressions.measures``. ``mixed``: the rate and most changed documents point in different
-    directions.
-    """
-
-    title: str
-    values: tuple[Mapping[str, Any], ...]
-    change: float
-    good: bool
-    p_adjusted: float | None
-    better: int
-    worse: int
-    mixed: bool
-
-
-@dataclass(frozen=True)
 class TextLine:
     """A text for each run, and the relative change from A to B: "−38%"."""
 
@@ -79,8 +62,13 @@ def production_baseline_note(b: EvalRun, production: EvalRun | None) -> str:
     )
 
 
-def rates(result: Mapping[str, Any], production: EvalRun | None) -> list[RateLine]:
-    """Rates on the documents that A and B share; those of the production model are over its own."""
+def rates(result: Mapping[str, Any], production: EvalRun | None) -> list[dict[str, Any]]:
+    """Rates on the documents that A and B share; those of the production model are over its own.
+
+    ``change`` is B minus A; ``p_adjusted`` of ``better`` and ``worse`` documents is that of
+    ``evaluation.comparison.regressions.measures``. ``mixed``: the rate and most changed documents point in different
+    directions.
+    """
     table = []
     for measure in measures(result):
         a, b = measure["a"], measure["b"]
@@ -91,16 +79,16 @@ def rates(result: Mapping[str, Any], production: EvalRun | None) -> list[RateLin
         gain = change if measure["good_is_up"] else -change
         better, worse = measure["better"], measure["worse"]
         table.append(
-            RateLine(
-                title=TITLES[measure["name"]],
-                values=values,
-                change=change,
-                good=gain > 0,
-                p_adjusted=measure["p_adjusted"],
-                better=better,
-                worse=worse,
-                mixed=is_mixed(gain, better, worse),
-            )
+            {
+                "title": TITLES[measure["name"]],
+                "values": values,
+                "change": change,
+                "good": gain > 0,
+                "p_adjusted": measure["p_adjusted"],
+                "better": better,
+                "worse": worse,
+                "mixed": is_mixed(gain, better, worse),
+            }
         )
     return table
 

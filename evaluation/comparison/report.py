@@ -1,7 +1,6 @@
 """The report of a comparison as JSON-ready data, and as Markdown."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from evaluation.comparison.document_filter import DocumentColumns
@@ -59,7 +58,7 @@ def report(*, project: Project, comparison: Comparison, a: EvalRun, b: EvalRun, 
         "counts": result["counts"],
         "p_adjusted": document_p(result),
         "measures": measures(result),
-        "rates": [asdict(rate) for rate in rates(result, production)],
+        "rates": rates(result, production),
         "figures": [
             {"title": line.title, "values": list(line.values), "change": line.change}
             for line in lines(project, runs, [result["tokens"]["a"], result["tokens"]["b"]])

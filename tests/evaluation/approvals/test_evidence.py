@@ -38,22 +38,22 @@ def test_error_cost_is_compared_with_the_baseline(world: World) -> None:
     report = judged(world, right, broken, expected_volume=2000, currency="EUR")
     money = evidence(report)["money"]
     assert money is not None
-    assert (money.currency, money.volume, money.monthly) == ("EUR", 2000, True)
-    line = money.lines[0]
-    assert line.candidate.value == 0
-    assert line.candidate.high > 0
-    assert line.baseline is not None
-    assert 0 < line.baseline.value <= 2000 * prices
-    assert money.difference is not None
-    assert money.difference.value == pytest.approx(-line.baseline.value)
-    assert money.sentence == "Its errors cost less"
+    assert (money["currency"], money["volume"], money["monthly"]) == ("EUR", 2000, True)
+    line = money["lines"][0]
+    assert line["candidate"].value == 0
+    assert line["candidate"].high > 0
+    assert line["baseline"] is not None
+    assert 0 < line["baseline"].value <= 2000 * prices
+    assert money["difference"] is not None
+    assert money["difference"].value == pytest.approx(-line["baseline"].value)
+    assert money["sentence"] == "Its errors cost less"
 
 
 def test_running_and_review_are_lines_of_their_own(world: World) -> None:
     report = judged(world, right, expected_volume=100, review_cost=0.5, hardware_price_per_hour=3.6)
     money = evidence(report)["money"]
     assert money is not None
-    lines = {line.words: line.candidate.value for line in money.lines}
+    lines = {line["words"]: line["candidate"].value for line in money["lines"]}
     assert lines["inference"] == pytest.approx(100 * report.eval_run.facts["cost_per_document"])
     assert lines["review of all documents"] == 50
 
@@ -71,7 +71,7 @@ def test_what_the_surest_share_leaves_for_people(world: World) -> None:
     assert through.best is not None
     assert (through.best.documents, through.best.share) == (12, 1.0)
     assert through.confidence == pytest.approx(0.975), "the first look's own"
-    words = [line.words for line in found["money"].lines]
+    words = [line["words"] for line in found["money"]["lines"]]
     assert "automation of the most confident 100%, review of the rest" in words
 
 

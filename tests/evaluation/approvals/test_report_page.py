@@ -87,8 +87,8 @@ def test_a_corrected_label_is_listed_with_author_and_link(world: World, manager:
     correct(world, document)
     page = manager.get(report.get_absolute_url())
     assertContains(page, "The approval is void.")
-    [one] = page.context["revised"]
-    assert (one.document, one.user) == (document, world.annotator)
+    [label] = page.context["revised"]
+    assert (label["document"], label["user"]) == (document, world.annotator)
     assertContains(page, f'<a href="{document.get_absolute_url()}">{document.external_id}</a> ana')
 
 
@@ -127,9 +127,9 @@ def test_the_file_has_everything_that_the_page_shows(world: World, manager: Clie
         content["suite"].words,
         *(verdict["gate"]["title"] for verdict in content["verdicts"]),
         *(f"{verdict['finding'][:1].upper()}{verdict['finding'][1:]}." for verdict in content["verdicts"]),
-        *(line.words for line in content["money"].lines if content["money"]),
+        *(line["words"] for line in content["money"]["lines"] if content["money"]),
         *(row["field"] for row in content["regressions"]["fields"] if content["regressions"]),
-        *(entry.action for entry in content["history"]),
+        *(entry["action"] for entry in content["history"]),
         *content["warnings"],
         "12 are imported",
         "erik",

@@ -75,9 +75,9 @@ def test_from_the_benchmark_to_a_gate_report(wide: World) -> None:
     assert model.facts["labels"] == classical.training_documents(wide.dataset, without=model.excluded)
     assert len(model.sha256) == len(model.facts["labels_sha256"]) == 64
     base.refresh_from_db()
-    rows = {row.run.number: row for row in results.rows(made, [base, run])}
-    assert (rows[run.number].labels, rows[base.number].labels) == (model.facts["labels"], 2)
-    assert rows[run.number].verdict["status"] in ("PASS", "FAIL", "NOT PROVEN")
+    rows = {row["run"].number: row for row in results.rows(made, [base, run])}
+    assert (rows[run.number]["labels"], rows[base.number]["labels"]) == (model.facts["labels"], 2)
+    assert rows[run.number]["verdict"]["status"] in ("PASS", "FAIL", "NOT PROVEN")
     assert made.result["fine_tuning"]
     assert run.latency["p50"] < 2000
     assert run.scores["schema_valid"]["k"] == 20
