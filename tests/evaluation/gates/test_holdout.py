@@ -149,7 +149,7 @@ def test_what_was_drawn_for_a_slice_counts_in_that_slice_alone(
     monkeypatch.setattr("evaluation.approvals.evidence.prices", lambda run: {"vendor": 5.0})
     found = money(report)
     assert found is not None
-    assert (found.costs.documents, found.left_out) == (12, len(drawn))
+    assert (found["costs"].documents, found["left_out"]) == (12, len(drawn))
     client.force_login(world.manager)
     page = client.get(report.get_absolute_url())
     assertContains(page, f"{len(drawn)} hold-out documents were sampled for one slice")
