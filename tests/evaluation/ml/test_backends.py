@@ -12,7 +12,7 @@ from evaluation.inference.spec import EvalSpec
 from evaluation.ml import generate, generate_llama, windows
 from evaluation.ml.batches import BatchGenerator, BatchItem
 from slmstudio.contract.decoding.grammar import grammar
-from slmstudio.contract.decoding.grounding import collapse_spaces, is_accepted
+from slmstudio.contract.decoding.grounding import collapse_spaces
 from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash, sha256_file
