@@ -78,9 +78,6 @@ QUERYING_VIEWS = """
     evaluation.bundles.views
     evaluation.label_issues.views
     evaluation.runs.views
-    labeling.projects.contract_views
-    labeling.projects.settings_views
-    labeling.projects.views
     serving.batches.views
     serving.packages.views
     training.base_models.views
