@@ -7,7 +7,7 @@ from django import forms
 
 from slmstudio.errors import Refused
 
-_CLASSES = {forms.Select: "form-select", forms.CheckboxInput: "form-check-input"}
+_CLASSES: dict[type[forms.Widget], str] = {forms.Select: "form-select", forms.CheckboxInput: "form-check-input"}
 
 
 class BootstrapForm(forms.Form):

@@ -205,10 +205,11 @@ def _driver(nvml: Any = None) -> Iterator[Any]:
     """NVML while the block runs; None without a driver. Closed each time, so that no fork inherits it."""
     if nvml is None:
         try:
-            import pynvml as nvml
+            import pynvml
         except ImportError:
             yield None
             return
+        nvml = pynvml
     try:
         nvml.nvmlInit()
     except nvml.NVMLError:

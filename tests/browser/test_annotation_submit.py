@@ -178,7 +178,7 @@ def test_visiting_all_fields_is_remembered(desk: Desk, open_label: Open) -> None
     control(page, "Invoice number").focus()
     page.keyboard.press("Tab")
     expect(control(page, "Invoice date")).to_be_focused()
-    assert not preferences.of(desk.ana).exceptions_only
+    assert not preferences.for_user(desk.ana).exceptions_only
     page.reload()
     expect(page.locator("#prefill-toggle-words")).to_have_text("Visit only fields to review")
     page.locator("#prefill-toggle").click()
