@@ -1,7 +1,7 @@
 """The order of the test files: the longest first, so that the processes of a spread run end together.
 
 How long a file takes is known from its last run on this machine (pytest's cache); before that it is estimated from its
-number of tests.
+tests.
 """
 
 from collections import Counter, defaultdict
@@ -9,7 +9,8 @@ from collections import Counter, defaultdict
 import pytest
 
 CACHE = "slm/seconds"
-# Seconds for a test of a folder; elsewhere 0.1.
+# Estimated seconds of a test that is marked as slow, and of others by their folder; elsewhere 0.1.
+SLOW = 10.0
 USUAL = {"browser": 2.0, "stack": 1.0, "training": 0.5}
 
 
@@ -29,8 +30,11 @@ class LongestFirst:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Orders the files, in every process alike; the tests of a file keep their order."""
-        numbers = Counter(_file(item.nodeid) for item in items)
-        items.sort(key=lambda item: (-self._expected(_file(item.nodeid), numbers), _file(item.nodeid)))
+        expected: defaultdict[str, float] = defaultdict(float)
+        for item in items:
+            expected[_file(item.nodeid)] += _estimate(item)
+        expected.update((file, seconds) for file, (_, seconds) in self.known.items())
+        items.sort(key=lambda item: (-expected[_file(item.nodeid)], _file(item.nodeid)))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Counts what a test took, its set-up and its end included."""
@@ -48,11 +52,13 @@ class LongestFirst:
     def _tests(self, file: str) -> float:
         return self.known.get(file, [0])[0]
 
-    def _expected(self, file: str, numbers: Counter[str]) -> float:
-        if file in self.known:
-            return self.known[file][1]
-        folder = file.split("/")[1] if file.count("/") > 1 else ""
-        return numbers[file] * USUAL.get(folder, 0.1)
+
+def _estimate(item: pytest.Item) -> float:
+    """Seconds of a test that was not measured."""
+    if item.get_closest_marker("slow"):
+        return SLOW
+    file = _file(item.nodeid)
+    return USUAL.get(file.split("/")[1] if file.count("/") > 1 else "", 0.1)
 
 
 def _file(nodeid: str) -> str:
