@@ -73,9 +73,7 @@ def batches(request: SignedInRequest, slug: str) -> HttpResponse:
 
 
 def _listed(project: Any) -> dict[str, Any]:
-    newest = page(
-        BatchRun.objects.filter(project=project).select_related("token", "created_by"), newest=True, size=SHOWN
-    )
+    newest = page(project.batches.select_related("token", "created_by"), newest=True, size=SHOWN)
     return {"runs": newest.rows, "live": any(run.is_live for run in newest.rows)}
 
 

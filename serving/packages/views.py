@@ -6,7 +6,7 @@ from django.http import Http404, HttpResponse, HttpResponseBase, StreamingHttpRe
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_POST, require_safe
 
-from serving.models import Package, Release
+from serving.models import Release
 from serving.navigation import section_url
 from serving.packages import queries, services
 from serving.packages.bundle import bundle_folder, bundle_name
@@ -15,13 +15,11 @@ from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest, is_htmx, redirect_to
 from training.exports.downloads import zip_folder
 
-_RELEASES = Release.objects.select_related("package", "project")
-
 
 @require_safe
 def bundle(request: SignedInRequest, slug: str, number: int) -> HttpResponseBase:
     """The bundle of a release as a streamed zip."""
-    _, release = object_for(request.user, slug, Action.DEPLOY, _RELEASES, number=number)
+    _, release = object_for(request.user, slug, Action.DEPLOY, Release, number=number)
     try:
         folder = bundle_folder(release)
     except Refused as refused:
@@ -56,7 +54,7 @@ def _packages(request: SignedInRequest, project: Any, refused: str = "") -> Http
 def build_again(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Another package of the same evaluation, with the chosen engines."""
     project = project_for(request.user, slug, Action.DEPLOY)
-    package = get_object_or_404(Package.objects.with_content(), project=project, number=number)
+    package = get_object_or_404(project.packages.with_content(), number=number)
     try:
         services.build_again(run=package.eval_run, user=request.user, variants=request.POST.getlist("variants"))
     except Refused as refused:
