@@ -2,9 +2,6 @@
 
 import asyncio
 import contextlib
-import json
-import os
-import shutil
 import subprocess
 import sys
 import time
@@ -285,13 +282,6 @@ def rejected(port: int) -> float:
     return found.get(("slm_rejected_total", frozenset({("status", "401"), ("code", "no_token")})), 0.0)
 
 
-def rule_health(port: int) -> dict[str, str]:
-    """Name of each rule -> whether Prometheus evaluated it."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/rules", timeout=5) as response:
-        groups = json.load(response)["data"]["groups"]
-    return {rule["name"]: rule["health"] for group in groups for rule in group["rules"]}
-
-
 @pytest.mark.slow
 def test_every_worker_answers_for_all(served: int) -> None:
     [gateway] = [one for one in psutil.Process().children() if str(served) in " ".join(command(one))]
@@ -301,50 +291,3 @@ def test_every_worker_answers_for_all(served: int) -> None:
         with pytest.raises(urllib.error.HTTPError):
             urllib.request.urlopen(f"http://127.0.0.1:{served}/metrics", timeout=10)
     assert [rejected(served) for _ in range(6)] == [20.0] * 6
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("prometheus") is None, reason="Prometheus is not installed")
-def test_prometheus_scrapes_it(served: int, tmp_path: Path) -> None:
-    with pytest.raises(urllib.error.HTTPError):
-        urllib.request.urlopen(f"http://127.0.0.1:{served}/metrics", timeout=10)
-    (tmp_path / "token").write_text("operator")
-    scrape = {
-        "job_name": "gateway", "scrape_interval": "1s", "scrape_timeout": "1s",
-        "authorization": {"credentials_file": str(tmp_path / "token")},
-        "static_configs": [{"targets": [f"127.0.0.1:{served}"]}],
-    }  # fmt: skip
-    config = {
-        "global": {"evaluation_interval": "1s"}, "scrape_configs": [scrape],
-        "rule_files": [str(ROOT / "docs/prometheus-rules.yml")],
-    }  # fmt: skip
-    (tmp_path / "prometheus.yml").write_text(json.dumps(config))
-    port = free_port()
-    command = ["prometheus", f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data"]
-    log = (tmp_path / "prometheus.log").open("wb")
-    environment = {"PATH": os.environ["PATH"]}
-    with subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], env=environment, stderr=log) as server:
-        try:
-            deadline = time.monotonic() + 30
-            found: list[Any] = []
-            query = f"http://127.0.0.1:{port}/api/v1/query?query=slm_rejected_total"
-            while not found:
-                assert time.monotonic() < deadline, (tmp_path / "prometheus.log").read_text()
-                time.sleep(0.5)
-                try:
-                    with urllib.request.urlopen(query, timeout=5) as response:
-                        found = json.load(response)["data"]["result"]
-                except OSError:
-                    continue
-            deadline = time.monotonic() + 30
-            while not (health := rule_health(port)) or set(health.values()) != {"ok"}:
-                assert time.monotonic() < deadline, health
-                time.sleep(0.5)
-        finally:
-            server.terminate()
-    assert {"RequestsFail", "NoReplica", "LogWaits", "slm:request_seconds:p95_5m"} <= health.keys()
-    [one] = found
-    assert one["metric"] | {"instance": ""} == {
-        "__name__": "slm_rejected_total", "job": "gateway", "instance": "", "status": "401", "code": "no_token",
-    }  # fmt: skip
-    assert one["value"][1] == "1"

@@ -107,8 +107,7 @@ def client(folder: Path, secret: str = "") -> httpx.Client:
     return httpx.Client(transport=transport, base_url="http://replica", headers=headers, timeout=60)
 
 
-@pytest.mark.parametrize("engine", ["transformers", "llama_cpp"])
-@pytest.mark.parametrize("mode", ["constrained", "grounded"])
+@pytest.mark.parametrize(("engine", "mode"), [("transformers", "constrained"), ("llama_cpp", "grounded")])
 def test_a_package_answers_as_its_evaluation_did(tmp_path: Path, engine: Any, mode: str) -> None:
     found = packed(tmp_path, engine, mode=mode, schema=COPIED)
     # Random weights: where two tokens are equally likely, the engines round differently.
@@ -121,9 +120,8 @@ def test_a_package_answers_as_its_evaluation_did(tmp_path: Path, engine: Any, mo
     assert weights == (engine == "transformers")
 
 
-@pytest.mark.parametrize("engine", ["transformers", "llama_cpp"])
-def test_labeled_documents_calibrate_the_confidence(tmp_path: Path, engine: Any) -> None:
-    packed(tmp_path, engine, labeled=True)
+def test_labeled_documents_calibrate_the_confidence(tmp_path: Path) -> None:
+    packed(tmp_path, "llama_cpp", labeled=True)
     found = json.loads((tmp_path / "package/evidence/calibration.json").read_text())
     records = [DocumentRecord.from_json(one) for one in found["records"]]
     assert found["documents"] == len(records) == len(list(rows()))
@@ -138,24 +136,20 @@ def test_labeled_documents_calibrate_the_confidence(tmp_path: Path, engine: Any)
     assert max(one.calibrated for one in values) < 0.5 or any(one.is_correct for one in values)
 
 
-@pytest.mark.parametrize("engine", ["transformers", "llama_cpp"])
-def test_a_replica_answers_over_a_socket(tmp_path: Path, engine: Any) -> None:
-    packed(tmp_path, engine)
+def test_a_replica_answers_over_a_socket(tmp_path: Path) -> None:
+    packed(tmp_path, "llama_cpp")
     sha256 = folder_hash(tmp_path / "package")
-    expected = by_id(run(tmp_path / "again", max_new_tokens=40))
     with replica(tmp_path, secret="s3cret", sha256=sha256) as process, client(tmp_path, "s3cret") as caller:
         health = caller.get("/health").json()
         assert health["state"] == "ready"
         assert health["identity"]["package"] == sha256
-        for row in rows():
-            if row["id"] in expected:
-                answer = ModelOutput.parse(caller.post("/answer", json={"text": row["text"]}).json())
-                assert answer.finish_reason == "stop"
-                assert compile_schema(SCHEMA).check(answer.raw)[1] == []
-                assert engine == "llama_cpp" or answer.raw == expected[row["id"]]["raw"]
-                assert set(answer.confidence) <= {"invoice_id", "total"}
-                assert {len(known) for known in answer.confidence.values()} == {3 if engine == "llama_cpp" else 2}
-                assert answer.model_ms > 0
+        for row in list(rows())[:3]:
+            answer = ModelOutput.parse(caller.post("/answer", json={"text": row["text"]}).json())
+            assert answer.finish_reason == "stop"
+            assert compile_schema(SCHEMA).check(answer.raw)[1] == []
+            assert set(answer.confidence) <= {"invoice_id", "total"}
+            assert {len(known) for known in answer.confidence.values()} == {3}
+            assert answer.model_ms > 0
         long = ModelOutput.parse(caller.post("/answer", json={"text": "again and again " * 200}).json())
         assert (long.code, long.error) == ("", ""), "it is read in windows"
         assert caller.post("/answer", json={"text": 5}).status_code == 422
