@@ -17,7 +17,6 @@ from evaluation.models import Approval, EvalRun, GateReport
 from labeling.models import Document, Project
 from serving.deployments.gate_certificates import GateCertificate, of_release
 from serving.models import Deployment, DeploymentEvent, Package, Release, Replica, RequestLog
-from serving.packages.bundle import has_bundle
 from serving.packages.engines import ENGINES
 from serving.packages.services import choices
 from slmstudio.access import Action
@@ -85,7 +84,7 @@ class ReleaseStatus:
     @property
     def has_bundle(self) -> bool:
         """Whether it can be downloaded for use without the studio."""
-        return self.release.package is not None and has_bundle(self.release.package)
+        return self.release.package is not None and self.release.package.has_bundle
 
     @property
     def parity(self) -> dict[str, Any]:

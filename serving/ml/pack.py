@@ -22,12 +22,11 @@ from serving.confidence.calibration import AnsweredDocument, calibrate, judged_f
 from serving.ml.engines.llama_cpp import LlamaCppEngine
 from serving.ml.loading import LoadedPackage, fingerprint, load_package
 from serving.ml.standalone import write_program
-from serving.packages.engines import ENGINES
+from serving.packages.engines import ENGINES, PROGRAM
 from serving.packages.parity import ComparedDocument, compare
 from serving.packages.spec import (
     FILE,
     FINGERPRINTS,
-    PROGRAM,
     PROMPT,
     SCHEMA,
     CalibrationDocument,

@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from evaluation.models import EvalRun
 from labeling.models import Project
-from serving.packages.engines import ENGINES
+from serving.packages.engines import ENGINES, PROGRAM
 from slmstudio.runs.models import BackgroundRun, RunQuerySet, Status
 from training.models import ModelExport
 
@@ -124,6 +124,11 @@ class Package(BackgroundRun):
         variants = self.all_variants
         exact = [variant for variant in variants if variant.key == wanted or not wanted]
         return next(iter(exact or [variant for variant in variants if variant.engine == wanted]), None)
+
+    @property
+    def has_bundle(self) -> bool:
+        """Whether it can be downloaded for use without the studio."""
+        return self.is_ready and any(entry["path"] == PROGRAM for entry in self.files)
 
     @property
     def is_signed(self) -> bool:

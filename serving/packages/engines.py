@@ -22,7 +22,8 @@ MIN_VLLM = (0, 32)
 SEQUENCES = 16
 #: share of the memory of a machine without a GPU that one server uses; an option in VLLM_COMMAND overrides it
 CPU_MEMORY = "0.2"
-#: the distributions that a package imports with llama.cpp
+#: the program of a package that answers without the studio, and the distributions that it imports with llama.cpp
+PROGRAM = "extract.pyz"
 REQUIREMENTS = (
     "aiohttp", "babel", "google-re2", "httpx", "jinja2", "jsonschema", "llguidance", "numpy", "orjson", "psutil",
     "pydantic", "pyyaml", "rapidfuzz", "regex", "rfc3339-validator", "scipy", "simplejson", "starlette", "tokenizers",

@@ -14,8 +14,6 @@ from training.strict_yaml import STRICT, Flag, Spec, Text, Whole
 
 #: its name in the folder of a package
 FILE = "serve.yaml"
-#: the program of a package that answers without the studio
-PROGRAM = "extract.pyz"
 #: files of a package for Ollama
 PROMPT, SCHEMA = "prompt.json", "schema.json"
 #: the file with the outputs of servers whose weights cannot be hashed, from the build

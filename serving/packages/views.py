@@ -8,23 +8,25 @@ from django.views.decorators.http import require_POST, require_safe
 
 from serving.models import Release
 from serving.navigation import section_url
-from serving.packages import queries, services
-from serving.packages.bundle import bundle_folder, bundle_name
+from serving.packages import services
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
+from slmstudio.storage.artifacts import local_path
 from slmstudio.web.requests import SignedInRequest, is_htmx, redirect_to
-from training.exports.downloads import zip_folder
+from training.exports.downloads import Folder, zip_folder
 
 
 @require_safe
 def bundle(request: SignedInRequest, slug: str, number: int) -> HttpResponseBase:
     """The bundle of a release as a streamed zip."""
     _, release = object_for(request.user, slug, Action.DEPLOY, Release, number=number)
-    try:
-        folder = bundle_folder(release)
-    except Refused as refused:
-        raise Http404(refused.message) from refused
-    name = bundle_name(release)
+    package = release.package
+    if package is None or not package.has_bundle:
+        raise Http404("The version has no bundle. Build its package again with llama.cpp.")
+    folder = Folder(local_path(package.folder_key), tuple(str(entry["path"]) for entry in package.files))
+    if folder.missing:
+        raise Http404(f"{folder.missing[0]} is missing on disk. Restore a backup.")
+    name = f"{release.project.slug}-release-{release.number}"
     response = StreamingHttpResponse(zip_folder(folder, name), content_type="application/zip")
     response["Content-Disposition"] = f'attachment; filename="{name}.zip"'
     return response
@@ -40,7 +42,7 @@ def packages(request: SignedInRequest, slug: str) -> HttpResponse:
 
 
 def _packages(request: SignedInRequest, project: Any, refused: str = "") -> HttpResponse:
-    groups = queries.of_project(project)
+    groups = services.of_project(project)
     context = {
         "project": project,
         "groups": groups,

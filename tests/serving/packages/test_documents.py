@@ -19,9 +19,9 @@ from serving.packages import jobs
 from serving.packages.documents import recipes
 from serving.packages.documents.manifest import verify_signature
 from serving.packages.documents.services import write_documents
-from serving.packages.engines import REQUIREMENTS
+from serving.packages.engines import PROGRAM, REQUIREMENTS
 from serving.packages.services import request_package
-from serving.packages.spec import FILE, PROGRAM, PackSpec
+from serving.packages.spec import FILE, PackSpec
 from serving.replicas.supervisor import HostSupervisor
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
