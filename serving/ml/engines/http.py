@@ -6,6 +6,7 @@ from typing import Any
 import aiohttp
 
 _CONNECT_SECONDS = 5.0
+_KEEPALIVE_SECONDS = 2.0
 
 
 class ServerError(Exception):
@@ -21,7 +22,9 @@ class ModelServer:
 
     def __init__(self, url: str, *, key: str = "", socket: Path | None = None) -> None:
         self.url = url.rstrip("/")
-        connector = aiohttp.UnixConnector(str(socket), limit=0) if socket else aiohttp.TCPConnector(limit=0)
+        # llama.cpp closes a connection after five idle seconds, which a busy event loop may notice too late.
+        options: Any = {"limit": 0, "keepalive_timeout": _KEEPALIVE_SECONDS}
+        connector = aiohttp.UnixConnector(str(socket), **options) if socket else aiohttp.TCPConnector(**options)
         self._client = aiohttp.ClientSession(
             connector=connector,
             headers={"Authorization": f"Bearer {key}"} if key else {},
