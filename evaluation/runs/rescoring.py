@@ -130,7 +130,7 @@ def page(run: EvalRun) -> dict[str, Any]:
     return {
         "runs": rescorings(run),
         "choices": target_versions(run) if run.status == Status.DONE and run.benchmark_id is None else [],
-        "share": noise["mended"] / noise["before"] if noise.get("before") else None,
+        "share": noise["resolved"] / noise["before"] if noise.get("before") else None,
     }
 
 

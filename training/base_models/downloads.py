@@ -7,7 +7,7 @@ from slmstudio.access import TABLE, Action
 from slmstudio.accounts.permissions import may_download_models, permission_granter
 from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE, Status
-from training.models import BaseModel, ModelPull
+from training.models import BaseModel, ModelDownload
 
 
 def can_view_models(user: User) -> bool:
@@ -23,20 +23,20 @@ def no_permission_message() -> str:
 def download_required(base_model: BaseModel) -> Refused:
     """The error for a model that is not on this machine: downloads start on request only."""
     return Refused(
-        f"{base_model} is not on this machine. Download it on the Base models page, or run manage.py models pull "
+        f"{base_model} is not on this machine. Download it on the Base models page, or run manage.py models download "
         f"{base_model.slug}.",
         field="base_model",
         code="download_required",
     )
 
 
-def download_of(base_model: BaseModel) -> ModelPull | None:
+def download_of(base_model: BaseModel) -> ModelDownload | None:
     """The latest download of a base model, or None."""
-    return ModelPull.objects.filter(base_model=base_model).first()
+    return ModelDownload.objects.filter(base_model=base_model).first()
 
 
 @transaction.atomic
-def request_download(*, base_model: BaseModel, user: User) -> ModelPull:
+def request_download(*, base_model: BaseModel, user: User) -> ModelDownload:
     """Queues the preparation of a base model; one that is queued or running is returned as is.
 
     Raises:
@@ -44,16 +44,16 @@ def request_download(*, base_model: BaseModel, user: User) -> ModelPull:
     """
     if base_model.source == BaseModel.Source.HUB and not base_model.is_local and not may_download_models(user):
         raise Refused(no_permission_message(), field="base_model", code="no_permission")
-    ModelPull.objects.bulk_create(
-        [ModelPull(base_model=base_model, created_by=user, status=Status.CANCELLED)], ignore_conflicts=True
+    ModelDownload.objects.bulk_create(
+        [ModelDownload(base_model=base_model, created_by=user, status=Status.CANCELLED)], ignore_conflicts=True
     )
-    pull: ModelPull = ModelPull.objects.select_for_update(of=("self",)).get(base_model=base_model)
-    if pull.status not in ACTIVE:
-        pull.requeue_by(user)
-    return pull
+    download: ModelDownload = ModelDownload.objects.select_for_update(of=("self",)).get(base_model=base_model)
+    if download.status not in ACTIVE:
+        download.requeue_by(user)
+    return download
 
 
 def cancel_download(base_model: BaseModel) -> None:
     """Cancels a download that is queued or running; nothing happens without one."""
-    if (pull := download_of(base_model)) is not None:
-        pull.cancel()
+    if (download := download_of(base_model)) is not None:
+        download.cancel()

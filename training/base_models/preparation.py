@@ -4,9 +4,8 @@ import fcntl
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,13 +14,26 @@ from django.conf import settings
 from slmstudio.errors import Refused
 from slmstudio.runs.child_environment import DOWNLOADS
 from slmstudio.runs.models import BackgroundRun
+from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.storage.hashing import folder_hash
 from training.base_models.catalog import CATALOG
 from training.base_models.downloads import download_required
 from training.base_models.services import TINY, origin_of
 from training.child_processes import ChildCancelled, ChildFailed, run_child, spec_file
-from training.models import BaseModel
+from training.job_failures import FailureHandler
+from training.models import BaseModel, ModelDownload
 from training.spec import PrepareSpec, VerifySpec
+
+
+def download_model(pk: int) -> None:
+    """The job of a ``ModelDownload``. At most once per request; a deleted or claimed one is skipped."""
+    reap_lost_runs()
+    download = ModelDownload.objects.select_related("base_model").filter(pk=pk).first()
+    if download is None or not download.claim():
+        return
+    with FailureHandler(download):
+        prepare(base_model=download.base_model, run=download)
+        download.finish()
 
 
 def prepare(*, base_model: BaseModel, run: BackgroundRun | None = None, download: bool = True) -> BaseModel:
@@ -104,10 +116,14 @@ def _is_intact(base_model: BaseModel) -> bool:
 def _prepare_into(draft: Path, base_model: BaseModel, run: BackgroundRun | None) -> dict[str, Any]:
     spec = spec_file(_prepare_spec(base_model, draft).to_yaml())
     log = draft.with_suffix(".log")
+
+    def show_stage(event: dict[str, Any]) -> None:
+        if run is not None and event["event"] == "stage":
+            run.record(stage=str(event.get("text", ""))[:120])
+
     try:
-        return run_child("training.ml.prepare", spec, log, run=run, on_event=_report_progress(run), also=DOWNLOADS).get(
-            "done", {}
-        )
+        events = run_child("training.ml.prepare", spec, log, run=run, on_event=show_stage, also=DOWNLOADS)
+        return events.get("done", {})
     except ChildFailed as failure:
         raise Refused(f"{base_model} cannot be prepared. {failure}", field="base_model") from failure
     finally:
@@ -128,18 +144,8 @@ def _prepare_spec(base_model: BaseModel, output: Path) -> PrepareSpec:
         source=base_model.location,
         output_dir=str(output),
         revision=base_model.revision or "main",
-        most_gb=float(settings.MODEL_MAX_GB),
+        max_gb=float(settings.MODEL_MAX_GB),
     )
-
-
-def _report_progress(run: BackgroundRun | None) -> Callable[[dict[str, Any]], None]:
-    """Shows the stage of the child on the run."""
-
-    def report(event: dict[str, Any]) -> None:
-        if run is not None and event["event"] == "stage":
-            run.record(stage=str(event.get("text", ""))[:120])
-
-    return report
 
 
 def _store_config_facts(base_model: BaseModel, done: dict[str, Any]) -> None:
@@ -151,7 +157,7 @@ def _store_config_facts(base_model: BaseModel, done: dict[str, Any]) -> None:
     base_model.size_bytes = int(done.get("size_bytes") or 0)
     base_model.revision = str(done.get("revision") or base_model.revision)[:64]
     base_model.licence = base_model.licence or str(done.get("license") or "")[:80]
-    known = origin_of(base_model) in {origin_of(one) for one in CATALOG}
+    known = origin_of(base_model) in {origin_of(entry) for entry in CATALOG}
     if "chat_template" in done and not known:
         base_model.instruction_tuned = bool(done["chat_template"])
 
@@ -172,17 +178,10 @@ def _preparation_lock(lock: Path, run: BackgroundRun | None) -> Iterator[None]:
         yield
 
 
-@dataclass(frozen=True)
-class CheckResult:
-    """The result of one check of a prepared model."""
-
-    name: str
-    ok: bool
-    detail: str
-
-
-def check_model(*, base_model: BaseModel, gguf: Path | None = None) -> list[CheckResult]:
+def check_model(*, base_model: BaseModel, gguf: Path | None = None) -> list[dict[str, Any]]:
     """Verifies a prepared model: files, tokenizer, weights and, with a GGUF file, parity with llama.cpp. Blocks.
+
+    Returns the ``check`` events of ``training.ml.verify``: name, ok, detail.
 
     A packaged model is compared with the file of its package.
 
@@ -190,20 +189,22 @@ def check_model(*, base_model: BaseModel, gguf: Path | None = None) -> list[Chec
         Refused: it is not prepared, or the verification failed.
     """
     if not base_model.is_prepared:
-        raise Refused(f"{base_model} is not prepared. Run: manage.py models pull {base_model.slug}", field="base_model")
+        raise Refused(
+            f"{base_model} is not prepared. Run: manage.py models download {base_model.slug}", field="base_model"
+        )
     packaged = base_model.source == BaseModel.Source.PACKAGED and base_model.slug != TINY and gguf is None
     verify = VerifySpec(
         path=base_model.folder,
         sha256=base_model.sha256,
-        prompt="chat" if base_model.instruction_tuned else "plain",
+        prompt=base_model.prompt,
         gguf=str(gguf.expanduser().resolve()) if gguf else "",
         package=base_model.location if packaged else "",
     )
-    spec, results = spec_file(verify.to_yaml()), list[CheckResult]()
+    spec, results = spec_file(verify.to_yaml()), list[dict[str, Any]]()
 
     def note(event: dict[str, Any]) -> None:
         if event["event"] == "check":
-            results.append(CheckResult(event["name"], bool(event["ok"]), str(event["detail"])))
+            results.append(event)
 
     log = Path(settings.HOME) / "models" / f".{base_model.slug}.check.log"
     try:

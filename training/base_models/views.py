@@ -10,7 +10,6 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from labeling.models import Project
 from slmstudio.accounts.permissions import may_download_models, permission_granter
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest, is_htmx
@@ -18,11 +17,10 @@ from slmstudio.workers.live_workers import no_worker_message
 from training.base_models.downloads import can_view_models, cancel_download, no_permission_message, request_download
 from training.base_models.forms import FolderForm, HubForm
 from training.base_models.services import add_hub_model, register_folder, sync_catalog
-from training.base_models.table import model_rows
+from training.base_models.table import model_rows, projects_of
 from training.estimates.estimate import TYPICAL_TOKENS
-from training.estimates.machines import gpu_hardware
-from training.estimates.services import latency_limit, memory_limit
-from training.models import BaseModel, ModelPull
+from training.estimates.services import gpu_hardware, latency_limit, memory_limit
+from training.models import BaseModel, ModelDownload
 
 
 def _check_view_permission(request: SignedInRequest) -> None:
@@ -38,7 +36,7 @@ def _check_download_permission(request: SignedInRequest) -> None:
 
 
 def _render(request: SignedInRequest, status: int = 200, **forms: Any) -> HttpResponse:
-    projects = Project.objects.filter(memberships__user=request.user.pk).select_related("contract").order_by("name")
+    projects = projects_of(request.user)
     slug = (request.GET.get("project") or request.POST.get("project") or "").replace("\0", "")
     chosen = next((project for project in projects if project.slug == slug), None)
     tokens = _tokens(request.GET.get("tokens") or request.POST.get("tokens") or "")
@@ -46,15 +44,15 @@ def _render(request: SignedInRequest, status: int = 200, **forms: Any) -> HttpRe
     hardware = gpu_hardware()
     latency = latency_limit(chosen)
     rows = model_rows(limit_bytes=limit, tokens=tokens, hardware=hardware, latency=latency)
-    live = any(row.pull is not None and row.pull.is_live for row in rows)
+    live = any(row["download"] is not None and row["download"].is_live for row in rows)
     context = {
         "groups": [
-            (title, is_prepared, found)
+            (title, is_prepared, group)
             for title, is_prepared in (("Prepared", True), ("Not prepared", False))
-            if (found := [row for row in rows if row.model.is_prepared == is_prepared])
+            if (group := [row for row in rows if row["model"].is_prepared == is_prepared])
         ],
         "live": live,
-        "no_worker": no_worker_message(ModelPull.queue_name) if live else "",
+        "no_worker": no_worker_message(ModelDownload.queue_name) if live else "",
         "projects": projects,
         "chosen": chosen,
         "tokens": tokens,
@@ -111,8 +109,7 @@ def prepare(request: SignedInRequest, model: str) -> HttpResponse:
 def stop(request: SignedInRequest, model: str) -> HttpResponse:
     """Cancels a queued or running preparation."""
     _check_view_permission(request)
-    base_model = get_object_or_404(BaseModel.objects.select_related("pull"), slug=model, pull__isnull=False)
-    cancel_download(base_model)
+    cancel_download(get_object_or_404(BaseModel, slug=model))
     return _render(request) if is_htmx(request) else redirect(_page_url(request))
 
 

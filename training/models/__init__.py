@@ -1,6 +1,6 @@
 """Tables of the training side."""
 
-from training.models.base_models import BaseModel, LengthReport, ModelPull
+from training.models.base_models import BaseModel, LengthReport, ModelDownload
 from training.models.exports import Export, ModelExport, SpecExport
 from training.models.runs import ModelVersion, TrainingEvent, TrainingRun, TrainingRunQuerySet
 
@@ -8,8 +8,8 @@ __all__ = [
     "BaseModel",
     "Export",
     "LengthReport",
+    "ModelDownload",
     "ModelExport",
-    "ModelPull",
     "ModelVersion",
     "SpecExport",
     "TrainingEvent",

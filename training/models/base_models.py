@@ -85,28 +85,24 @@ class BaseModel(models.Model):
         return "chat" if self.instruction_tuned else "plain"
 
 
-class ModelPull(BackgroundRun):
+class ModelDownload(BackgroundRun):
     """Prepares a base model in its folder, on request from a page. One row per model; a new request runs it again.
 
     It runs in the queue of imports, so that freezes, exports and webhooks do not wait for a download.
     """
 
-    job_name = "training.base_models.jobs.pull_model"
+    job_name = "training.base_models.preparation.download_model"
     queue_name = "imports"
     job_timeout = -1  # no limit: a download can take hours
 
-    base_model = models.OneToOneField(BaseModel, on_delete=models.CASCADE, related_name="pull")
+    base_model = models.OneToOneField(BaseModel, on_delete=models.CASCADE, related_name="download")
 
     def __str__(self) -> str:
-        return f"preparing {self.base_model}"
+        return f"download of {self.base_model}"
 
 
 class LengthReportQuerySet(RunQuerySet["LengthReport"]):
     """Named reads of length reports."""
-
-    def of_dataset(self, dataset: DatasetVersion) -> list["LengthReport"]:
-        """The reports of a dataset version with their base models, smallest model first."""
-        return list(self.filter(dataset=dataset).select_related("base_model").order_by("base_model__parameters"))
 
     def of(self, dataset: DatasetVersion, base_model: BaseModel) -> "LengthReport | None":
         """The report of a dataset version under a base model, with the base model."""

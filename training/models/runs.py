@@ -33,21 +33,6 @@ class TrainingRunQuerySet(RunQuerySet["TrainingRun"]):
         rows = rows.prefetch_related("model_versions")
         return rows.annotate(**{name: _metric(*RUN_METRICS[name]) for name in metrics})
 
-    def for_page(self) -> Self:
-        """With all that the page of a run shows."""
-        return self.select_related("dataset__schema_version", "base_model", "created_by")
-
-    def for_comparison(self, project: Project, numbers: Iterable[int]) -> Self:
-        """The runs with these numbers, with all that a comparison shows."""
-        return self.filter(project=project, number__in=list(numbers)).select_related(
-            "dataset__schema_version", "base_model", "project"
-        )
-
-    def others(self, project: Project, numbers: Iterable[int]) -> Self:
-        """The newest fifty runs of a project without those with these numbers, for a choice."""
-        shown = self.of_project(project).filter(archived_at__isnull=True)
-        return shown.exclude(number__in=list(numbers)).only("number", "name")[:50]
-
 
 #: metric of a run -> kind of event, value, and which event: the newest, or that with the lowest or highest value
 RUN_METRICS = {
@@ -149,7 +134,7 @@ class TrainingRun(BackgroundRun):
         """The version with the weights that the run chose; None before it is done. For several runs, prefetch
         ``model_versions``.
         """
-        return next((one for one in self.model_versions.all() if not one.is_alternative), None)
+        return next((version for version in self.model_versions.all() if not version.is_alternative), None)
 
     @property
     def folder_key(self) -> str:

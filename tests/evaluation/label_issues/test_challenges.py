@@ -252,5 +252,5 @@ def test_label_noise_separates_errors_of_labels_and_models() -> None:
     noise.add(2, score(a="wrong", b="missing"), score(a="wrong", b="missing"), corrected=False)
     told = noise.as_dict()
     assert (told["documents"], told["corrected"], told["keys"]) == (2, 1, [1])
-    assert (told["before"], told["after"], told["mended"], told["spoiled"]) == (3, 3, 1, 1)
-    assert told["fields"][0] == {"field": "a", "before": 2, "after": 1, "mended": 1, "spoiled": 0}
+    assert (told["before"], told["after"], told["resolved"], told["introduced"]) == (3, 3, 1, 1)
+    assert told["fields"][0] == {"field": "a", "before": 2, "after": 1, "resolved": 1, "introduced": 0}

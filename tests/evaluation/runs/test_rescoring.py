@@ -52,8 +52,14 @@ def test_the_models_word_becomes_right_and_the_old_scores_stay(world: World, run
     run.refresh_from_db()
     assert run.scores == before
     noise = made.facts["rescored"]["noise"]
-    assert (noise["corrected"], noise["before"], noise["mended"], noise["spoiled"], noise["after"]) == (1, 1, 1, 0, 0)
-    assert noise["fields"] == [{"field": "total_amount", "before": 1, "after": 0, "mended": 1, "spoiled": 0}]
+    assert (noise["corrected"], noise["before"], noise["resolved"], noise["introduced"], noise["after"]) == (
+        1,
+        1,
+        1,
+        0,
+        0,
+    )
+    assert noise["fields"] == [{"field": "total_amount", "before": 1, "after": 0, "resolved": 1, "introduced": 0}]
 
 
 def test_a_model_that_repeats_the_wrong_label_is_wrong_now(world: World, run: EvalRun) -> None:
@@ -61,7 +67,7 @@ def test_a_model_that_repeats_the_wrong_label_is_wrong_now(world: World, run: Ev
     dataset = corrected(world, run)
     a, b = scored_again(parrot, dataset, world.engineer), scored_again(run, dataset, world.engineer)
     noise = a.facts["rescored"]["noise"]
-    assert (noise["before"], noise["spoiled"], noise["after"]) == (0, 1, 1)
+    assert (noise["before"], noise["introduced"], noise["after"]) == (0, 1, 1)
     result = get_or_create_comparison(a=a, b=b).result
     assert result["n"] == 12
     assert b.scores["document_exact"]["k"] - a.scores["document_exact"]["k"] == 1
@@ -146,7 +152,7 @@ def test_another_schema_scores_the_same_outputs(world: World) -> None:
     made = scored_again(run, freeze.freeze(project=world.project, user=world.engineer), world.engineer)
     assert (run.scores["per_field"]["vendor"]["k"], made.scores["per_field"]["vendor"]["k"]) == (0, 12)
     told = made.facts["rescored"]
-    assert (told["schema"], told["noise"]["corrected"], told["noise"]["mended"]) == (True, 0, 0), (
+    assert (told["schema"], told["noise"]["corrected"], told["noise"]["resolved"]) == (True, 0, 0), (
         "not the labels' errors"
     )
 

@@ -13,7 +13,7 @@ from labeling.models import DatasetVersion
 from slmstudio.accounts.permissions import GROUP
 from slmstudio.runs.models import Status
 from training.base_models.services import find_base_model, sync_catalog
-from training.models import BaseModel, LengthReport, ModelPull
+from training.models import BaseModel, LengthReport, ModelDownload
 
 pytestmark = pytest.mark.usefixtures("queues")
 URL = "/p/receipts/training/new/?base_model=qwen3-0-6b"
@@ -40,7 +40,7 @@ def test_showing_a_hub_model_downloads_nothing_and_shows_its_size(engineer: Clie
     assert "must be downloaded" in html
     assert "about 1.2 GB" in html
     assert ">Download</button>" in html
-    assert not ModelPull.objects.exists()
+    assert not ModelDownload.objects.exists()
 
 
 def test_lengths_need_a_downloaded_model(engineer: Client) -> None:
@@ -54,13 +54,13 @@ def test_download_is_requested_and_cancelled(engineer: Client, django_capture_on
     with django_capture_on_commit_callbacks(execute=True):
         html = engineer.post(f"{LENGTHS}?fetch=1", CHOICE).content.decode()
     assert 'hx-trigger="every 1s"' in html
-    pull = ModelPull.objects.get()
-    assert (pull.status, pull.base_model.slug) == (Status.QUEUED, "qwen3-0-6b")
-    assert str(pull.job_id) in django_rq.get_queue("imports").job_ids
+    download = ModelDownload.objects.get()
+    assert (download.status, download.base_model.slug) == (Status.QUEUED, "qwen3-0-6b")
+    assert str(download.job_id) in django_rq.get_queue("imports").job_ids
     assert "Download" in engineer.post(f"{LENGTHS}?fetch=stop", CHOICE).content.decode()
-    pull.refresh_from_db()
-    assert pull.status == Status.CANCELLED
-    ModelPull.objects.update(status=Status.FAILED, error="The disk is full.")
+    download.refresh_from_db()
+    assert download.status == Status.CANCELLED
+    ModelDownload.objects.update(status=Status.FAILED, error="The disk is full.")
     html = engineer.get(LENGTHS, CHOICE).content.decode()
     assert "The disk is full." in html
     assert "Try again" in html
@@ -73,7 +73,7 @@ def test_downloaded_model_is_measured_automatically(engineer: Client, tiny_base_
     assert 'hx-trigger="load"' in html
     assert ">Download</button>" not in html
     engineer.post(f"{LENGTHS}?fetch=1", CHOICE)  # of an old page
-    assert not ModelPull.objects.exists()
+    assert not ModelDownload.objects.exists()
 
 
 def test_account_without_permission_sees_who_grants_it(engineer: Client) -> None:
@@ -81,9 +81,9 @@ def test_account_without_permission_sees_who_grants_it(engineer: Client) -> None
     answer = engineer.post(f"{LENGTHS}?fetch=1", CHOICE)
     assert answer.status_code == 422
     assert "do not have permission to download models" in answer.content.decode()
-    assert not ModelPull.objects.exists()
+    assert not ModelDownload.objects.exists()
 
 
 def test_download_needs_the_run_permission(engineer: Client, login: Login) -> None:
     assert login("manager").post(f"{LENGTHS}?fetch=1", CHOICE).status_code == 403
-    assert not ModelPull.objects.exists()
+    assert not ModelDownload.objects.exists()

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 from django.conf import settings
@@ -14,7 +13,6 @@ from django.core.management import CommandError, call_command
 
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash
-from slmstudio.workers.hardware import Hardware
 from training.base_models.preparation import prepare
 from training.base_models.services import (
     add_hub_model,
@@ -238,32 +236,9 @@ def test_models_list_shows_models_and_rejects_unknown_slugs(tiny_base_model: Any
     lines = {line.split()[0]: line for line in output.getvalue().splitlines()}
     assert lines["smollm2-135m-instruct"].split()[1] == "no"
     assert lines["tiny-random"].split()[1] == "yes"
-    assert "Apache-2.0" in lines["qwen3-1-7b"]
-    assert lines["qwen3-1-7b"].count(" GB") == 4
-    assert lines["qwen3-1-7b"].endswith("Qwen3ForCausalLM")
-    assert lines["gemma-3-270m"].split("M ")[1].split()[0] == "no", "not instruction-tuned"
-    for action in ("pull", "prepare"):
-        with pytest.raises(CommandError, match="'gpt-17' not found"):
-            call_command("models", action, "gpt-17")
-
-
-def test_models_list_uses_the_hardware_of_a_contract(project: Any) -> None:
-    contract = project.contract
-    contract.constraints = {"hardware_memory_gb": 2, "latency_p95_ms": 1}
-    contract.save()
-    output = StringIO()
-    worker = Hardware("box", "a processor", 2, 8 * 10**9, 8 * 10**9, (), bf16=False)
-    with patch("training.management.commands.models.gpu_hardware", return_value=worker):
-        call_command("models", "list", project=project.slug, tokens=4096, stdout=output)
-    lines = {line.split()[0]: line for line in output.getvalue().splitlines()}
-    assert "fits" in lines["smollm2-135m-instruct"]
-    assert "fits" not in lines["qwen3-1-7b"]
-    assert "* " in lines["qwen3-1-7b"], "longer than a millisecond"
-    assert "documents of 4,096 tokens" in output.getvalue()
-    with pytest.raises(CommandError, match="'nowhere' not found"):
-        call_command("models", "list", project="nowhere")
-    with pytest.raises(CommandError, match="16 to 131,072"):
-        call_command("models", "list", tokens=3)
+    assert lines["qwen3-1-7b"].endswith("Apache-2.0")
+    with pytest.raises(CommandError, match="'gpt-17' not found"):
+        call_command("models", "download", "gpt-17")
 
 
 @pytest.mark.slow

@@ -14,9 +14,9 @@ from labeling.models import Project
 from slmstudio.access import Role
 from slmstudio.accounts.permissions import GROUP
 from slmstudio.runs.models import Status
-from training.base_models.jobs import pull_model
+from training.base_models.preparation import download_model
 from training.base_models.services import sync_catalog
-from training.models import BaseModel, ModelPull
+from training.models import BaseModel, ModelDownload
 
 pytestmark = pytest.mark.usefixtures("queues")
 URL = "/models/"
@@ -31,7 +31,7 @@ def test_page_is_visible_to_engineers_and_owners(project: Project, login: Login,
     sync_catalog()
     assert client.post(f"{URL}gemma-3-270m/prepare/").status_code == (302 if allowed else 403)
     assert client.post(f"{URL}add/", {"kind": "hub", "hub-hub_id": "a/b"}).status_code == (302 if allowed else 403)
-    assert ModelPull.objects.exists() == allowed
+    assert ModelDownload.objects.exists() == allowed
 
 
 def test_download_needs_an_account_permission(project: Project, login: Login) -> None:
@@ -43,7 +43,7 @@ def test_download_needs_an_account_permission(project: Project, login: Login) ->
     for address, sent in [("add/", {"kind": "hub", "hub-hub_id": "a/b"}), (f"{hub.slug}/prepare/", {})]:
         assert client.post(URL + address, sent).status_code == 403
     assert client.post(f"{URL}add/", {"kind": "folder"}).status_code == 403
-    assert not ModelPull.objects.exists()
+    assert not ModelDownload.objects.exists()
     sync_catalog()
     assert client.post(f"{URL}gemma-3-270m/prepare/").status_code == 302, "nothing is downloaded for a package"
 
@@ -83,8 +83,8 @@ def test_model_is_prepared_once_in_the_background(project: Project, login: Login
         answer = client.post(f"{URL}gemma-3-270m/prepare/", headers={"HX-Request": "true"})
         assert answer.status_code == 200
         assert "waiting for a worker" in answer.content.decode()
-    pull = ModelPull.objects.get()
-    assert (pull.status, pull.base_model.slug) == (Status.QUEUED, "gemma-3-270m")
+    download = ModelDownload.objects.get()
+    assert (download.status, download.base_model.slug) == (Status.QUEUED, "gemma-3-270m")
     page = client.get(URL).content.decode()
     for control in (
         "stop-gemma-3-270m",
@@ -92,8 +92,8 @@ def test_model_is_prepared_once_in_the_background(project: Project, login: Login
     ):  # focus stays on what has an id while the table draws itself again
         assert f'id="{control}' in page
     client.post(f"{URL}gemma-3-270m/stop/")
-    pull.refresh_from_db()
-    assert pull.status == Status.CANCELLED
+    download.refresh_from_db()
+    assert download.status == Status.CANCELLED
 
 
 def test_prepare_and_cancel_keep_project_and_length(project: Project, login: Login) -> None:
@@ -121,15 +121,15 @@ def test_failed_pull_shows_its_error_and_can_be_repeated(
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # no server
     client = login("engineer")
     client.post(f"{URL}add/", {"kind": "hub", "hub-hub_id": "someone/some-model"})
-    pull = ModelPull.objects.get()
-    pull_model(pull.pk)
-    pull.refresh_from_db()
-    assert pull.status == Status.FAILED
+    download = ModelDownload.objects.get()
+    download_model(download.pk)
+    download.refresh_from_db()
+    assert download.status == Status.FAILED
     page = client.get(URL).content.decode()
     assert "someone/some-model cannot be downloaded" in page
     client.post(f"{URL}some-model/prepare/")
-    pull.refresh_from_db()
-    assert (pull.status, pull.error) == (Status.QUEUED, "")
+    download.refresh_from_db()
+    assert (download.status, download.error) == (Status.QUEUED, "")
 
 
 def test_missing_package_is_shown_with_size_and_license(
@@ -143,12 +143,12 @@ def test_missing_package_is_shown_with_size_and_license(
 
 def test_prepared_model_finishes_immediately(project: Project, tiny_base_model: BaseModel, login: Login) -> None:
     login("engineer").post(f"{URL}tiny-random/prepare/")
-    pull = ModelPull.objects.get()
-    pull_model(pull.pk)
-    pull.refresh_from_db()
-    assert pull.status == Status.DONE
-    pull_model(pull.pk)  # a job that comes twice does nothing
-    pull_model(0)
+    download = ModelDownload.objects.get()
+    download_model(download.pk)
+    download.refresh_from_db()
+    assert download.status == Status.DONE
+    download_model(download.pk)  # a job that comes twice does nothing
+    download_model(0)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_invalid_model_is_reported_at_its_field(
     answer = login("engineer").post(f"{URL}add/", sent)
     assert answer.status_code == 422
     assert message in answer.content.decode()
-    assert not ModelPull.objects.exists()
+    assert not ModelDownload.objects.exists()
 
 
 def test_folder_is_registered_and_prepared(project: Project, login: Login, tiny_folder: Path) -> None:
@@ -186,7 +186,7 @@ def test_folder_is_registered_and_prepared(project: Project, login: Login, tiny_
         assert login("engineer").post(f"{URL}add/", sent)["Location"] == reverse("base_models")
     finally:
         settings.MODEL_FOLDERS.remove(tiny_folder.parent)
-    assert ModelPull.objects.get().base_model.slug == "ours"
+    assert ModelDownload.objects.get().base_model.slug == "ours"
 
 
 def test_wrong_method_and_unknown_model_are_not_found(project: Project, login: Login) -> None:
@@ -194,15 +194,14 @@ def test_wrong_method_and_unknown_model_are_not_found(project: Project, login: L
     assert client.post(URL).status_code == 405
     assert client.get(f"{URL}add/").status_code == 405
     assert client.post(f"{URL}nothing/prepare/").status_code == 404
-    sync_catalog()
-    assert client.post(f"{URL}gemma-3-270m/stop/").status_code == 404
+    assert client.post(f"{URL}nothing/stop/").status_code == 404
 
 
 def test_memory_is_shown_of_prepared_models_only(project: Project, tiny_base_model: BaseModel, login: Login) -> None:
     answer = login("engineer").get(URL)
     groups = {is_prepared: rows for _, is_prepared, rows in answer.context["groups"]}
-    assert [row.model for row in groups[True]] == [tiny_base_model]
-    assert not any(row.model.is_prepared for row in groups[False])
+    assert [row["model"] for row in groups[True]] == [tiny_base_model]
+    assert not any(row["model"].is_prepared for row in groups[False])
     page = answer.content.decode()
     assert page.count('data-label="Memory to serve"') == 1
     assert "ForCausalLM" not in page
