@@ -3,6 +3,7 @@
 One file reproduces a run outside the application: ``python -m training.ml.train SPEC.yaml``. Pure Python.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import field
 from typing import Annotated, Any, Literal
@@ -76,7 +77,7 @@ class RunSpec(Spec, TrainingSettings):
     """One fine-tuning run.
 
     ``batch_size``: rows per device; ``batch_size * accumulation`` rows per device make one optimizer step. On a CPU
-    batches are split into micro-batches (``training.estimates.micro_batch``) with the same gradient. ``max_length``:
+    batches are split into micro-batches (``training.estimates.memory``) with the same gradient. ``max_length``:
     tokens of prompt and completion together. A longer document becomes a row for each of its windows (``too_long:
     windows``), stops the run (``refuse``), or is dropped and counted (``leave_out``); it is never truncated.
     ``max_steps`` overrides ``epochs``. ``eval_every``: steps between evaluations; by default four per run, and at least
@@ -110,6 +111,14 @@ class RunSpec(Spec, TrainingSettings):
         if self.best_metric == "field_accuracy" and self.sample_documents == 0:
             yield "sample_documents", "must be at least 1 where best_metric is field_accuracy"
 
+    def steps(self, rows: int) -> int:
+        return super().steps(rows) if self.max_steps is None else self.max_steps
+
+    def eval_interval(self, rows: int) -> int:
+        """Steps between two evaluations: a quarter of the run, at most an epoch."""
+        default = max(1, min(math.ceil(self.steps(rows) / 4), self.steps_per_epoch(rows)))
+        return default if self.eval_every is None else self.eval_every
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class LengthsSpec(Spec):
@@ -128,7 +137,7 @@ class PrepareSpec(Spec):
     """Prepares a base model in a clean, checked folder.
 
     ``source`` is the slug of a packaged model, a local folder, or a hub id (with ``revision``), as ``kind`` says.
-    ``offline`` rejects a hub id without network access. ``most_gb``: maximum size of a download, 0 for no limit.
+    ``offline`` rejects a hub id without network access. ``max_gb``: maximum size of a download, 0 for no limit.
     """
 
     kind: Literal["packaged", "local", "hub", "tiny"]
@@ -137,7 +146,7 @@ class PrepareSpec(Spec):
     version: Literal[1] = 1
     revision: Text = "main"
     offline: Flag = False
-    most_gb: Number = 0.0
+    max_gb: Number = 0.0
 
     def problems(self) -> Problems:
         if not self.source.strip():

@@ -182,6 +182,19 @@ class TrainingSettings:
         ),
     ] = 1.0
 
+    @property
+    def effective_batch(self) -> int:
+        """Documents per optimizer step."""
+        return self.batch_size * self.accumulation * self.devices
+
+    def steps_per_epoch(self, rows: int) -> int:
+        """Optimizer steps of an epoch over ``rows`` training documents."""
+        return math.ceil(rows / self.effective_batch)
+
+    def steps(self, rows: int) -> int:
+        """Optimizer steps of a run over ``rows`` training documents."""
+        return max(1, math.ceil(self.epochs * self.steps_per_epoch(rows))) if rows else 0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Hyperparameters(TrainingSettings):
@@ -202,18 +215,9 @@ class Hyperparameters(TrainingSettings):
         ),
     ] = False
 
-    @property
-    def effective_batch(self) -> int:
-        """Documents per optimizer step."""
-        return self.batch_size * self.accumulation * self.devices
-
     def as_dict(self) -> dict[str, Any]:
         """The values by name, as JSON, with the effective batch size."""
         return {**asdict(self), "trackers": list(self.trackers), "effective_batch": self.effective_batch}
-
-    def steps(self, rows: int) -> int:
-        """Optimizer steps of a run over ``rows`` training documents."""
-        return max(1, math.ceil(math.ceil(rows / self.effective_batch) * self.epochs)) if rows else 0
 
 
 #: the type, title, range and hint of each hyperparameter

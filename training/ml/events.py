@@ -59,9 +59,9 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: _finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
+        return [_finite(inner) for inner in value]
     return value
 
 
@@ -73,14 +73,14 @@ def open_events() -> Emitter:
     descriptor = os.dup(1)
     os.dup2(2, 1)
     sys.stdout = sys.stderr
-    if not _is_event_process():
+    if not is_main_process():
         os.close(descriptor)
         return Emitter(open(os.devnull, "w", encoding="utf-8"))
     return Emitter(os.fdopen(descriptor, "w", encoding="utf-8"))
 
 
-def _is_event_process() -> bool:
-    """Whether this process writes the events."""
+def is_main_process() -> bool:
+    """Whether this process writes events and files; of several processes of one run only the first does."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -102,7 +102,7 @@ def run_child(argv: list[str], read: Callable[[str], Spec], work: Callable[[Spec
         kind, message = describe_error(error)
         if not isinstance(error, Refused | SpecError):
             traceback.print_exc()
-        if not _is_event_process():  # the supervisor finds it in the log
+        if not is_main_process():  # the supervisor finds it in the log
             print(ERROR_PREFIX + json.dumps({"kind": kind, "message": message}), file=sys.stderr, flush=True)
         if kind == "crash":
             return 1

@@ -111,7 +111,7 @@ def _parity_check(spec: GgufSpec) -> tuple[parity.ParityCheck, str]:
     shown, split = _choose_documents(rows, spec.documents)
     parts: dict[str, Any] = {"instruction": spec.contract.instruction, "schema": schema, "encoder": encoder}
     train = encode_rows(of_split(rows, "train"), **parts)
-    limit = answer_limit(len(one.completion) for one in train)
+    limit = answer_limit(len(row.completion) for row in train)
     check = parity.ParityCheck(
         rows=encode_rows(shown, **parts),
         instruction=spec.contract.instruction,

@@ -29,7 +29,6 @@ from training.ml.data.rows import compiled
 from training.ml.events import Emitter, run_child
 from training.ml.lengths import EncodedRow, load_encoder
 from training.ml.loop.artifacts import write_json
-from training.ml.loop.training_arguments import eval_interval, total_steps
 from training.ml.modeling.folder_checks import check_ref
 
 CHECK = "check.py"
@@ -74,16 +73,16 @@ def main(spec: TrainerSpec, emitter: Emitter) -> None:
     kept = {"train": data.train, "validation": data.validation}
     part_schema = window_schema(schema)
     for split, rows in kept.items():
-        answers = ((schema if one.of is None else part_schema).canonical(one.row.gold) for one in rows)
-        lines = (trainer.row(*texts.of(one, answer)) for one, answer in zip(rows, answers, strict=True))
+        answers = ((schema if row.of is None else part_schema).canonical(row.row.gold) for row in rows)
+        lines = (trainer.row(*texts.of(row, answer)) for row, answer in zip(rows, answers, strict=True))
         _write(output / f"{split}.jsonl", lines)
         hashes[split] = {"rows": len(rows), "sha256": _hash(rows)}
     counts = RowCounts(
         train=len(kept["train"]),
         validation=len(kept["validation"]),
-        steps=total_steps(run, len(kept["train"])),
-        eval_steps=eval_interval(run, len(kept["train"])),
-        longest=max(one.length for part in kept.values() for one in part),
+        steps=run.steps(len(kept["train"])),
+        eval_steps=run.eval_interval(len(kept["train"])),
+        longest=max(row.length for part in kept.values() for row in part),
     )
     write_json(output / "tokens.json", hashes)
     for name, text in trainer.files(spec, counts).items():
@@ -108,9 +107,9 @@ def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 def _hash(rows: list[EncodedRow]) -> str:
     """SHA-256 over the ids and labels of the rows, in order, as JSON."""
     digest = hashlib.sha256()
-    for one in rows:
-        labels = [-100] * len(one.prompt) + one.completion
-        digest.update(json.dumps([one.prompt + one.completion, labels]).encode())
+    for row in rows:
+        labels = [-100] * len(row.prompt) + row.completion
+        digest.update(json.dumps([row.prompt + row.completion, labels]).encode())
     return digest.hexdigest()
 
 

@@ -1,28 +1,24 @@
 """Token lengths of a dataset under one model: ``python -m training.ml.lengths SPEC.yaml``.
 
 Writes one JSON object a line to ``output`` (id, split, prompt, completion; the first row of each split also with
-``seen``, the texts of both as the model reads them) and ends with ``done``: rows, max, output, sha256, histogram (a
-list of {from, to, count} over prompt plus completion, 64 tokens wide).
+``seen``, the texts of both as the model reads them) and ends with ``done``: rows, output.
 """
 
 import json
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.windows.windows import Window
-from slmstudio.storage.hashing import sha256_file
 from training.ml.data.encoder import Encoder
 from training.ml.data.rows import Row, compiled, read_rows
 from training.ml.events import Emitter, run_child
 from training.ml.modeling.folder_checks import check_ref
 from training.spec import LengthsSpec
-
-BIN = 64
 
 
 @dataclass(frozen=True)
@@ -65,20 +61,6 @@ def encode_rows(rows: Iterable[Row], *, instruction: str, schema: CompiledSchema
     ]
 
 
-def histogram(lengths: Sequence[int]) -> list[dict[str, int]]:
-    """Counts of lengths in bins of 64 tokens, from the first to the last that is not empty; ``to`` is exclusive."""
-    if not lengths:
-        return []
-    first, last = min(lengths) // BIN, max(lengths) // BIN
-    counts = [0] * (last - first + 1)
-    for length in lengths:
-        counts[length // BIN - first] += 1
-    return [
-        {"from": (first + index) * BIN, "to": (first + index + 1) * BIN, "count": count}
-        for index, count in enumerate(counts)
-    ]
-
-
 def answer_limit(completions: Iterable[int]) -> int:
     """Maximum tokens of an output: 1.5 times the longest known completion plus 16; 512 without one."""
     longest = max(completions, default=0)
@@ -106,29 +88,21 @@ def main(spec: LengthsSpec, emitter: Emitter) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     sampled: set[str] = set()
     with output.open("w", encoding="utf-8") as file:
-        for one in encoded:
+        for row in encoded:
             measured: dict[str, Any] = {
-                "id": one.row.id,
-                "split": one.row.split,
-                "prompt": len(one.prompt),
-                "completion": len(one.completion),
+                "id": row.row.id,
+                "split": row.row.split,
+                "prompt": len(row.prompt),
+                "completion": len(row.completion),
             }
-            if one.row.split not in sampled:
-                sampled.add(one.row.split)
+            if row.row.split not in sampled:
+                sampled.add(row.row.split)
                 measured["seen"] = {
-                    "prompt": encoder.text_with_special_tokens(one.prompt),
-                    "completion": encoder.text_with_special_tokens(one.completion),
+                    "prompt": encoder.text_with_special_tokens(row.prompt),
+                    "completion": encoder.text_with_special_tokens(row.completion),
                 }
             file.write(json.dumps(measured, ensure_ascii=False) + "\n")
-    lengths = [one.length for one in encoded]
-    emitter.emit(
-        "done",
-        rows=len(encoded),
-        max=max(lengths, default=0),
-        histogram=histogram(lengths),
-        output=str(output),
-        sha256=sha256_file(output),
-    )
+    emitter.emit("done", rows=len(encoded), output=str(output))
 
 
 if __name__ == "__main__":

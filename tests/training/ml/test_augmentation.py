@@ -11,8 +11,7 @@ from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema
 from tests.training.ml.test_resume import outcome, spec_file
 from tests.training.ml_data import named, tiny, train_spec, write_dataset
 from tests.training.ml_process import nursery
-from training.ml.data.augmentation import Augmentation
-from training.ml.data.augmented_dataset import AugmentedRows
+from training.ml.data.augmentation import Augmentation, AugmentedRows
 from training.ml.data.encoded_dataset import EncodedDataset, load_dataset
 from training.ml.data.encoder import Encoder
 from training.ml.data.rows import Row

@@ -9,7 +9,7 @@ import pytest
 from slmstudio.storage.hashing import folder_hash
 from tests.training.ml.test_train import hashes, run, spec_in
 from tests.training.ml_data import EventCollector, named
-from training.ml.loop.early_stopping import EarlyStopping
+from training.ml.loop.progress_callback import EarlyStopping
 from training.ml.loop.samples import ValidationSampler
 from training.ml.train import main
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from training.ml.loop.event_log import EventLog
+from training.ml.loop.checkpoint_manager import EventLog
 
 
 def record_steps(event_log: EventLog, *steps: int) -> None:

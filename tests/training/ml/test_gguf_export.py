@@ -78,13 +78,11 @@ class Server:
         prompt = self.encoder.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         return str(prompt) + self.template
 
-    def prompt_ids(self, text: str) -> list[int]:
+    def tokenize(self, text: str, *, start: bool = False) -> list[int]:
+        if not start:
+            return list(self.encoder.tokenizer(text + self.text, add_special_tokens=False)["input_ids"])
         ids = list(self.encoder.tokenizer(text, add_special_tokens=False)["input_ids"])
-        start = [self.encoder.tokenizer.bos_token_id] if self.encoder.adds_bos else []
-        return start + ids + self.extra
-
-    def tokenize(self, text: str, *, special: bool = True) -> list[int]:
-        return list(self.encoder.tokenizer(text + self.text, add_special_tokens=False)["input_ids"])
+        return [self.encoder.tokenizer.bos_token_id] * self.encoder.adds_bos + ids + self.extra
 
 
 @pytest.mark.parametrize("style", ["chat", "plain"])
@@ -213,7 +211,7 @@ def test_missing_output_is_an_error_message(tmp_path: Path, monkeypatch: pytest.
     question = asked(folder=tmp_path)
 
     class Slow(Server):
-        def answer(self, ids: Sequence[int], count: int) -> tuple[str, list[int]]:
+        def complete(self, ids: Sequence[int], count: int, *, seconds: float) -> dict[str, Any]:
             raise httpx.ReadTimeout("timed out")
 
     @contextmanager

@@ -99,7 +99,7 @@ def test_download_needs_free_disk(
     fetched = hub(tiny(), sizes={"model.safetensors": size})
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
     with pytest.raises(Refused) as caught:
-        prepare(spec(tmp_path / "out", most_gb=float(most)))
+        prepare(spec(tmp_path / "out", max_gb=float(most)))
     assert expected in caught.value.message
     assert (caught.value.code, fetched, list(tmp_path.iterdir())) == ("disk", [], [])
 

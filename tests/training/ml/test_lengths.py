@@ -7,7 +7,7 @@ import pytest
 
 from tests.training.ml_data import INSTRUCTION, SCHEMA, named, run_child, tiny, write_dataset
 from training.ml.data.rows import Row, compiled
-from training.ml.lengths import answer_limit, encode_rows, histogram, load_encoder
+from training.ml.lengths import answer_limit, encode_rows, load_encoder
 from training.spec import ContractRef, DatasetRef, LengthsSpec, ModelRef
 
 
@@ -18,16 +18,6 @@ def test_completion_is_gold_in_schema_order_and_end_token() -> None:
     [encoded] = encode_rows([row], instruction=INSTRUCTION, schema=schema, encoder=encoder)
     assert encoder.decode(encoded.completion) == '{"invoice_id":"A-1","total":null}'
     assert encoded.length == len(encoded.prompt) + len(encoded.completion)
-
-
-def test_histogram_counts_every_row_once() -> None:
-    assert histogram([1, 63, 64, 200]) == [
-        {"from": 0, "to": 64, "count": 2},
-        {"from": 64, "to": 128, "count": 1},
-        {"from": 128, "to": 192, "count": 0},
-        {"from": 192, "to": 256, "count": 1},
-    ]
-    assert histogram([]) == []
 
 
 def test_output_limit_is_half_above_the_longest() -> None:
@@ -51,8 +41,7 @@ def test_child_measures_every_row(tmp_path: Path) -> None:
     assert [(one["id"], one["split"]) for one in measured] == [
         (row["id"], row["split"]) for row in map(json.loads, dataset.read_text().splitlines())
     ]
-    assert done["max"] == max(one["prompt"] + one["completion"] for one in measured)
-    assert sum(one["count"] for one in done["histogram"]) == done["rows"] == len(measured)
+    assert done["rows"] == len(measured) > 0
 
 
 def test_invalid_line_is_named(tmp_path: Path) -> None:

@@ -42,20 +42,9 @@ def test_documents_bypass_proxies(server: str, monkeypatch: pytest.MonkeyPatch) 
     assert runtime.Llama(server).tokenize("a receipt") == [1, 2]
 
 
-def test_timeout_grows_with_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    limits: list[float] = []
-
-    def post(self: runtime.Llama, path: str, body: dict[str, Any], seconds: float = 120) -> dict[str, Any]:
-        limits.append(seconds)
-        return {"content": "{}", "tokens": [1]}
-
-    monkeypatch.setattr(runtime.Llama, "_post", post)
-    one = runtime.Llama("http://127.0.0.1:9")
-    one.answer([1] * 1500, 500)
-    one.answer([1], 1)
-    assert limits == [runtime.answer_seconds(1500, 500), runtime.answer_seconds(1, 1)]
-    assert limits[0] > 3600  # 4 B parameters at 16 bits on four cores
-    assert limits[1] < 180
+def test_timeout_grows_with_tokens() -> None:
+    assert runtime.answer_seconds(1500, 500) > 3600  # 4 B parameters at 16 bits on four cores
+    assert runtime.answer_seconds(1, 1) < 180
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import torch
 
 from tests.training.ml.test_train import run
 from tests.training.ml_data import named
-from training.estimates import micro_batch
-from training.estimates.micro_batch import MICRO_BATCH_TOKENS, micro_batch_rows
+from training.estimates import memory
+from training.estimates.memory import MICRO_BATCH_TOKENS, micro_batch_rows
 from training.ml.loop import trainer
 from training.ml.loop.trainer import micro_batches
 
@@ -53,11 +53,11 @@ def test_micro_batches_match_a_whole_batch(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(trainer, "summed_loss", watched)
     changes: dict[str, Any] = {"batch_size": 4, "max_steps": 4, "eval_every": 2, "method": method}
-    monkeypatch.setattr(micro_batch, "MICRO_BATCH_TOKENS", 100_000)
+    monkeypatch.setattr(memory, "MICRO_BATCH_TOKENS", 100_000)
     whole = run(tmp_path / "whole", **changes)
     assert max(rows_at_once) == 4
     rows_at_once.clear()
-    monkeypatch.setattr(micro_batch, "MICRO_BATCH_TOKENS", 1)
+    monkeypatch.setattr(memory, "MICRO_BATCH_TOKENS", 1)
     parts = run(tmp_path / "parts", **changes)
     assert max(rows_at_once) == 1
     for one, other in zip(named(whole, "metrics"), named(parts, "metrics"), strict=True):

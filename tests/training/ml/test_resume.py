@@ -10,7 +10,7 @@ import pytest
 from slmstudio.errors import Refused
 from tests.training.ml_data import named, rows, smollm2_layers, tiny, train_spec, write_dataset
 from tests.training.ml_process import Event, nursery
-from training.ml.loop.fingerprint import check_fingerprint, fingerprint_values
+from training.ml.loop.checkpoint_manager import check_fingerprint, fingerprint_values
 from training.spec import RunSpec
 from training.strict_yaml import build
 

@@ -19,7 +19,6 @@ from slmstudio.storage.hashing import folder_hash
 from tests.training.ml_data import REPO, SCHEMA, EventCollector, named, rows, smollm2, tiny, train_spec, write_dataset
 from tests.training.ml_process import nursery
 from training.ml.loop.progress_callback import ProgressCallback, StopSignal
-from training.ml.loop.training_arguments import eval_interval, total_steps
 from training.ml.train import main
 from training.spec import RunSpec
 from training.strict_yaml import build
@@ -317,8 +316,8 @@ def test_steps_and_evaluations_are_counted_in_whole_batches(tmp_path: Path) -> N
     def spec(**changes: Any) -> RunSpec:
         return spec_in(tmp_path, **changes)
 
-    assert total_steps(spec(batch_size=4, accumulation=2, epochs=1.5), 50) == 11  # 13 batches, 7 steps, 1.5 times
-    assert total_steps(spec(max_steps=3), 50) == 3
-    assert eval_interval(spec(batch_size=4, epochs=2.0), 50) == 7  # a quarter of 26
-    assert eval_interval(spec(batch_size=4, epochs=20.0), 50) == 13  # an epoch
-    assert eval_interval(spec(eval_every=5), 50) == 5
+    assert spec(batch_size=4, accumulation=2, epochs=1.5).steps(50) == 11  # 13 batches, 7 steps, 1.5 times
+    assert spec(max_steps=3).steps(50) == 3
+    assert spec(batch_size=4, epochs=2.0).eval_interval(50) == 7  # a quarter of 26
+    assert spec(batch_size=4, epochs=20.0).eval_interval(50) == 13  # an epoch
+    assert spec(eval_every=5).eval_interval(50) == 5

@@ -1,6 +1,7 @@
 """The loss on completion tokens, and batches of similar lengths."""
 
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ class Half:
     def __init__(self, model: Any) -> None:
         self.model = model.train()
         self.tokens_seen = 0
+        self.args = SimpleNamespace(world_size=1)
 
 
 def loss_of(trainer: Half, inputs: dict[str, torch.Tensor], **more: Any) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Changed copies of training documents: values exchanged between documents, lines without values dropped. Pure.
+"""Changed copies of training documents: values exchanged between documents, lines without values dropped.
 
 In every second epoch of a document, the values of its text fields are replaced in text and gold by those of other
 documents, as in mention replacement (Dai and Adel 2020, arXiv:2010.11683). A model then copies a name from where it is
@@ -14,11 +14,17 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
+from datasets import Dataset
+from transformers import TrainerCallback
+
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.schema.structure import Field, Node
 from slmstudio.contract.values.evidence import Span, find
 from slmstudio.contract.values.kinds.registry import KINDS, fold_coarsely
+from training.ml.data.encoder import Encoder
 from training.ml.data.rows import Row
+from training.ml.lengths import EncodedRow, encode_rows
+from training.spec import RunSpec
 
 #: share of the exchangeable values that are exchanged, and of the lines without a value that are dropped
 EXCHANGED, DROPPED = 0.7, 0.2
@@ -70,17 +76,17 @@ class Augmentation:
     def _donors(self) -> dict[Path, list[list[_Donor]]]:
         """The values of each exchangeable field, those with the same letters together: a frequent value is drawn as
         often as a rare one."""
-        found: dict[Path, dict[str, list[_Donor]]] = {}
-        values: Counter[Path] = Counter()
+        donors: dict[Path, dict[str, list[_Donor]]] = {}
+        counts: Counter[Path] = Counter()
         for index, row in enumerate(self._rows):
-            for one in self._values(index):
-                if one.path is None:
+            for value in self._values(index):
+                if value.path is None:
                     continue
-                values[one.path] += 1
-                if places := _stretches(one, row.text):
-                    same = found.setdefault(one.path, {}).setdefault(fold_coarsely(one.value), [])
-                    same.append(_Donor(places[0].text, one.value))
-        return {path: list(same.values()) for path, same in found.items() if _is_exchangeable(same, values[path])}
+                counts[value.path] += 1
+                if places := _stretches(value, row.text):
+                    same = donors.setdefault(value.path, {}).setdefault(fold_coarsely(value.value), [])
+                    same.append(_Donor(places[0].text, value.value))
+        return {path: list(same.values()) for path, same in donors.items() if _is_exchangeable(same, counts[path])}
 
     def _values(self, index: int) -> list[_Value]:
         if index not in self._located:
@@ -92,34 +98,34 @@ class Augmentation:
         """The row with values of other documents; itself where another of its values would be lost from the text."""
         changes: list[tuple[Span, str]] = []
         gold = row.gold
-        for one in values:
-            donors = self._donors.get(one.path) if one.path is not None else None
-            places = _stretches(one, row.text) if donors else []
+        for value in values:
+            donors = self._donors.get(value.path) if value.path is not None else None
+            places = _stretches(value, row.text) if donors else []
             if not donors or not places or generator.random() >= EXCHANGED:
                 continue
             if any(_overlap(place, other) for place in places for other, _ in changes):
                 continue
             donor = generator.choice(generator.choice(donors))
             changes += [(place, donor.printed) for place in places]
-            gold = _with_value(gold, one.path or (), donor.value)
+            gold = _with_value(gold, value.path or (), donor.value)
         text = row.text
         for span, printed in sorted(changes, key=lambda change: change[0].start, reverse=True):
             text = text[: span.start] + printed + text[span.end :]
-        touched = (one for one in values if any(_overlap(mine, span) for mine in one.spans for span, _ in changes))
+        touched = (value for value in values if any(_overlap(own, span) for own in value.spans for span, _ in changes))
         exchanged = replace(row, text=text, gold=gold)
-        lost = any(not find(_at(gold, one.path, one.value), one.field, text, limit=1) for one in touched)
+        lost = any(not find(_at(gold, value.path, value.value), value.field, text, limit=1) for value in touched)
         return row if lost else exchanged
 
     def _shortened(self, row: Row, generator: random.Random) -> Row:
         """The row without some of the lines that are not next to a value; itself where a value has no place."""
         values = list(_values(self._schema.root, row.gold, row.text, ()))
-        if not values or any(not one.spans for one in values):
+        if not values or any(not value.spans for value in values):
             return row
         lines = row.text.splitlines(keepends=True)
         starts = [0]
         for line in lines:
             starts.append(starts[-1] + len(line))
-        spans = [span for one in values for span in one.spans]
+        spans = [span for value in values for span in value.spans]
         holds = [any(span.start < end and start < span.end for span in spans) for start, end in pairwise(starts)]
         kept = [
             line
@@ -145,18 +151,18 @@ def _values(node: Node, value: Any, text: str, path: Path | None) -> Iterator[_V
         yield _Value(node.field, value, spans, path)
 
 
-def _stretches(one: _Value, text: str) -> list[Span]:
+def _stretches(located: _Value, text: str) -> list[Span]:
     """The stretches of the text with all letters and digits of a text value, each with the brackets, points and commas
     around it; none of other values."""
-    if not isinstance(one.value, str) or one.field.is_choice or KINDS[one.field.kind].by_meaning:
+    if not isinstance(located.value, str) or located.field.is_choice or KINDS[located.field.kind].by_meaning:
         return []
-    letters = fold_coarsely(one.value)
-    found: list[Span] = []
-    for span in one.spans:
+    letters = fold_coarsely(located.value)
+    stretches: list[Span] = []
+    for span in located.spans:
         # occurrences may overlap: "ha ha" in "ha ha ha"
-        if fold_coarsely(span.text) == letters and not (found and _overlap(found[-1], span)):
-            found.append(_with_marks(span, text))
-    return found
+        if fold_coarsely(span.text) == letters and not (stretches and _overlap(stretches[-1], span)):
+            stretches.append(_with_marks(span, text))
+    return stretches
 
 
 def _with_marks(span: Span, text: str) -> Span:
@@ -172,13 +178,13 @@ def _is_exchangeable(donors: Mapping[str, Collection[_Donor]], values: int) -> b
     """Whether a field has several values, most with more letters than digits, and most of its ``values`` are in the
     text. A class in words that few documents contain is not exchanged.
     """
-    words = sum(sum(map(str.isalpha, one)) > sum(map(str.isdigit, one)) for one in donors)
+    words = sum(sum(map(str.isalpha, value)) > sum(map(str.isdigit, value)) for value in donors)
     located = sum(map(len, donors.values()))
     return len(donors) >= MIN_VALUES and 2 * words > len(donors) and 2 * located > values
 
 
-def _overlap(one: Span, other: Span) -> bool:
-    return one.start < other.end and other.start < one.end
+def _overlap(left: Span, right: Span) -> bool:
+    return left.start < right.end and right.start < left.end
 
 
 def _with_value(gold: Any, path: Path, value: Any) -> Any:
@@ -193,3 +199,57 @@ def _at(gold: Any, path: Path | None, value: Any) -> Any:
     for name in path:
         gold = gold[name]
     return gold
+
+
+# -- rows as the trainer reads them -----------------------------------------------------------------------------------
+
+
+def token_ids(row: EncodedRow) -> dict[str, list[int]]:
+    """A row as the trainer reads it: the loss is that of the completion."""
+    return {"input_ids": row.prompt + row.completion, "labels": [-100] * len(row.prompt) + row.completion}
+
+
+class AugmentedRows:
+    """The rows as they are in ``epoch``. Windows, and copies over the sequence length, stay as they were."""
+
+    def __init__(self, rows: Sequence[EncodedRow], spec: RunSpec, schema: CompiledSchema, encoder: Encoder) -> None:
+        self.epoch = 0
+        self._rows = rows
+        self._spec = spec
+        self._schema = schema
+        self._encoder = encoder
+        whole = [number for number, row in enumerate(rows) if row.of is None]
+        self._places = {number: place for place, number in enumerate(whole)}
+        self._augmentation = Augmentation([rows[number].row for number in whole], schema, spec.seed)
+
+    def dataset(self) -> Dataset:
+        """A dataset that reads them when they are trained on."""
+        return Dataset.from_dict({"number": range(len(self._rows))}).with_transform(self._transformed)
+
+    def encoded(self, number: int) -> EncodedRow:
+        """One of the rows."""
+        row = self._rows[number]
+        if number not in self._places:
+            return row
+        augmented = self._augmentation.row(self._places[number], self.epoch)
+        if augmented is row.row:
+            return row
+        [encoded] = encode_rows(
+            [augmented], instruction=self._spec.contract.instruction, schema=self._schema, encoder=self._encoder
+        )
+        return encoded if encoded.length <= self._spec.max_length else row
+
+    def _transformed(self, batch: dict[str, list[int]]) -> dict[str, list[list[int]]]:
+        rows = [token_ids(self.encoded(number)) for number in batch["number"]]
+        return {name: [row[name] for row in rows] for name in ("input_ids", "labels")}
+
+
+class EpochOfRows(TrainerCallback):
+    """Sets the epoch of ``AugmentedRows``, also after a resume and in each of several processes."""
+
+    def __init__(self, rows: AugmentedRows, steps_per_epoch: int) -> None:
+        self._rows = rows
+        self._steps = steps_per_epoch
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._rows.epoch = state.global_step // self._steps

@@ -33,21 +33,22 @@ class EncodedDataset:
     @property
     def has_one_answer(self) -> bool:
         """Whether all training documents have the same output, so that there is nothing to distinguish."""
-        return len(self.train) > 1 and len({tuple(one.completion) for one in self.train}) == 1
+        return len(self.train) > 1 and len({tuple(row.completion) for row in self.train}) == 1
 
     def validation_documents(self) -> list[list[EncodedRow]]:
         """The validation documents by id, each as its row or as the rows of its windows in order."""
-        found: dict[str, list[EncodedRow]] = {}
-        for one in self.validation:
-            found.setdefault(one.document.id, []).append(one)
+        documents: dict[str, list[EncodedRow]] = {}
+        for row in self.validation:
+            documents.setdefault(row.document.id, []).append(row)
         return [
-            sorted(found[name], key=lambda one: 0 if one.of is None else one.of.window.start) for name in sorted(found)
+            sorted(documents[name], key=lambda row: 0 if row.of is None else row.of.window.start)
+            for name in sorted(documents)
         ]
 
     def window_facts(self) -> dict[str, Any] | None:
         """The plan of windows, with the number of training documents that have some and of their rows."""
-        parts = [one for one in self.train if one.of is not None]
-        documents = len({one.document.id for one in parts})
+        parts = [row for row in self.train if row.of is not None]
+        documents = len({row.document.id for row in parts})
         return None if self.windows is None else {**asdict(self.windows), "documents": documents, "rows": len(parts)}
 
 
@@ -78,7 +79,7 @@ def load_dataset(spec: RunSpec, schema: CompiledSchema, encoder: Encoder) -> Enc
     train = subset(train, spec.train_share, spec.seed)
     extra = long.fitted(_encode_silver(silver, rows, spec, schema, encoder), "silver")
     trained = [*train, *extra]
-    ordered = sorted(validation, key=lambda one: one.length)
+    ordered = sorted(validation, key=lambda row: row.length)
     plan = long.plan(trained)
     return EncodedDataset(trained, ordered, left_out=long.left_out, silver=len(extra), windows=plan)
 
@@ -89,10 +90,10 @@ def subset(rows: list[EncodedRow], share: float, seed: int) -> list[EncodedRow]:
     """
     if share >= 1:
         return rows
-    names = {one.document.id: None for one in rows}
+    names = {row.document.id: None for row in rows}
     drawn = sorted(names, key=lambda name: sha256_text(f"{seed}:{name}"))[: max(1, round(share * len(names)))]
     kept = set(drawn)
-    return [one for one in rows if one.document.id in kept]
+    return [row for row in rows if row.document.id in kept]
 
 
 def _encode_silver(
@@ -112,10 +113,10 @@ def _check_context(spec: RunSpec) -> None:
 
 
 def _check_lengths(rows: list[EncodedRow], split: str, spec: RunSpec) -> None:
-    long = [one for one in rows if one.length > spec.max_length]
+    long = [row for row in rows if row.length > spec.max_length]
     if not long or spec.too_long == "windows" or (spec.too_long == "leave_out" and split != "train"):
         return
-    longest = max(one.length for one in long)
+    longest = max(row.length for row in long)
     if spec.too_long == "refuse":
         raise Refused(
             f"{len(long)} of {len(rows)} {split} documents are longer than {spec.max_length} tokens; the longest has "

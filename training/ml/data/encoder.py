@@ -71,7 +71,7 @@ class Encoder:
             "instruction": instruction,
             "document": self._safe(document),
             "schema_text": schema_text,
-            "examples": [FewShotExample(self._safe(one.document), one.answer) for one in examples],
+            "examples": [FewShotExample(self._safe(example.document), example.answer) for example in examples],
         }
         return prompts.plain(**parts) if self.style == "plain" else self._render(prompts.chat(**parts))
 

@@ -41,39 +41,39 @@ class LongDocuments:
         self._part_schema = window_schema(schema)
         self._encoder = encoder
         self.left_out: list[dict[str, Any]] = []
-        whole = [one for one in train if one.length <= spec.max_length]
-        long = [one for one in train if one.length > spec.max_length] if spec.too_long == "windows" else []
-        self._whole = max((len(one.prompt) for one in whole), default=0) if long else None
+        whole = [row for row in train if row.length <= spec.max_length]
+        long = [row for row in train if row.length > spec.max_length] if spec.too_long == "windows" else []
+        self._whole = max((len(row.prompt) for row in whole), default=0) if long else None
         overhead = len(encoder.prompt(instruction=spec.contract.instruction, document=""))
-        measured = long or sorted(train, key=lambda one: len(one.prompt))[-_MEASURED_ROWS:]
-        read = sum(max(1, len(one.prompt) - overhead) for one in measured)
-        ratio = sum(len(one.completion) for one in measured) / read if read else 1.0
+        measured = long or sorted(train, key=lambda row: len(row.prompt))[-_MEASURED_ROWS:]
+        read = sum(max(1, len(row.prompt) - overhead) for row in measured)
+        ratio = sum(len(row.completion) for row in measured) / read if read else 1.0
         #: tokens of the text of a window, so that prompt and output fit
         self.size = max(MIN_WINDOW, window_size(spec.max_length - overhead, ratio))
 
     def plan(self, trained: Iterable[EncodedRow]) -> WindowPlan:
         """How the model is to read long documents. ``trained``: the rows that it is trained on."""
-        answer = max((len(one.completion) for one in trained), default=0)
+        answer = max((len(row.completion) for row in trained), default=0)
         return WindowPlan(size=self.size, whole=self._whole, answer=answer)
 
     def fitted(self, rows: Iterable[EncodedRow], split: str) -> list[EncodedRow]:
         """The rows of a split within the sequence length: documents, and windows of longer ones."""
-        found: list[EncodedRow] = []
-        for one in rows:
-            if one.length <= self._spec.max_length:
-                found.append(one)
-            elif self._spec.too_long == "windows" and (windows := self._split(one.row)):
-                found += windows
+        kept: list[EncodedRow] = []
+        for row in rows:
+            if row.length <= self._spec.max_length:
+                kept.append(row)
+            elif self._spec.too_long == "windows" and (windows := self._split(row.row)):
+                kept += windows
             else:
-                self.left_out.append({"id": one.row.id, "split": split, "tokens": one.length})
-        return found
+                self.left_out.append({"id": row.row.id, "split": split, "tokens": row.length})
+        return kept
 
     def _split(self, row: Row) -> list[EncodedRow]:
         """The windows of a document; none where even the smallest do not fit."""
         size = self.size
         while size >= MIN_WINDOW:
             rows = self._windows(row, size)
-            if all(one.length <= self._spec.max_length for one in rows):
+            if all(encoded.length <= self._spec.max_length for encoded in rows):
                 return rows
             size = size * 4 // 5
         return []
@@ -88,4 +88,7 @@ class LongDocuments:
         encoded = encode_rows(
             rows, instruction=self._spec.contract.instruction, schema=self._part_schema, encoder=self._encoder
         )
-        return [replace(one, of=WindowOfRow(row, window)) for one, window in zip(encoded, windows, strict=True)]
+        return [
+            replace(row_encoded, of=WindowOfRow(row, window))
+            for row_encoded, window in zip(encoded, windows, strict=True)
+        ]

@@ -213,8 +213,8 @@ class Decoder:
 
 def _common_prefix(first: Sequence[int], second: Sequence[int]) -> list[int]:
     length = 0
-    for one, other in zip(first, second, strict=False):
-        if one != other:
+    for token, other in zip(first, second, strict=False):
+        if token != other:
             break
         length += 1
     return list(first[:length])

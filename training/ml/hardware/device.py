@@ -2,13 +2,14 @@
 
 import math
 import os
+import resource
 import time
 from functools import cache
 from typing import Any
 
 import torch
 
-from slmstudio.workers.hardware import allowed_cores, host_environment, peak_resident_bytes
+from slmstudio.workers.hardware import allowed_cores, host_environment, peak_resident_bytes, this_machine
 
 _PACKAGES = (
     "torch", "transformers", "peft", "trl", "datasets", "accelerate", "tokenizers", "safetensors", "llguidance",
@@ -16,6 +17,11 @@ _PACKAGES = (
 )  # fmt: skip
 #: minimum speedup of bf16 over fp32; without one it only rounds more
 MIN_BF16_SPEEDUP = 1.1
+
+
+def world_size() -> int:
+    """Number of processes of this run, as set by ``accelerate launch``."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def pick_device() -> torch.device:
@@ -39,7 +45,7 @@ def fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # Processes of one run must agree, and each would time separately, next to the others.
-    return _has_bf16() and int(os.environ.get("WORLD_SIZE", "1")) == 1 and _bf16_speedup() > MIN_BF16_SPEEDUP
+    return _has_bf16() and world_size() == 1 and _bf16_speedup() > MIN_BF16_SPEEDUP
 
 
 def _has_bf16() -> bool:
@@ -89,13 +95,24 @@ def memory_bytes(device: torch.device) -> int:
     return peak_resident_bytes()
 
 
+def memory_limit(device: torch.device) -> int | None:
+    """Bytes that this process can use: of the GPU, or of the machine, container or process limit."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    limits = [this_machine().memory_bytes]
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if soft != resource.RLIM_INFINITY:
+        limits.append(soft)
+    return min(limits)
+
+
 def environment(device: torch.device, precision: str) -> dict[str, Any]:
     """Versions and hardware that a run depends on, besides its spec and dataset."""
     described = {
         **host_environment(_PACKAGES),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "device": device.type,
-        "devices": int(os.environ.get("WORLD_SIZE", "1")),
+        "devices": world_size(),
         "threads": torch.get_num_threads(),
         "precision": precision,
     }

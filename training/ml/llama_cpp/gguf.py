@@ -172,7 +172,7 @@ def read_header(path: Path) -> Header:
         tokenizer=text("tokenizer.ggml.model"),
         pre_tokenizer=text("tokenizer.ggml.pre"),
         license=text("general.license"),
-        control_tokens=tuple(one for one, kind in zip(tokens, types, strict=True) if kind == _CONTROL),
+        control_tokens=tuple(token for token, kind in zip(tokens, types, strict=True) if kind == _CONTROL),
     )
 
 

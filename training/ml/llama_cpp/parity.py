@@ -20,7 +20,7 @@ from slmstudio.errors import Refused
 from slmstudio.text.formatting import percent
 from training.ml.data.encoder import Encoder
 from training.ml.lengths import EncodedRow
-from training.ml.llama_cpp.runtime import Llama, answer_seconds, running
+from training.ml.llama_cpp.runtime import Llama, answer_seconds, running, shared_tokens
 
 EXAMPLES = 5
 #: minimum share of tokens before the first difference: with fewer, the weights differ. With 8 bits, outputs may differ
@@ -54,7 +54,7 @@ class ParityCheck:
     @property
     def context(self) -> int:
         """Tokens of the longest prompt with its output, rounded up to 256."""
-        longest = max(max(len(one.prompt) + self.limit, one.length) for one in self.rows)
+        longest = max(max(len(row.prompt) + self.limit, row.length) for row in self.rows)
         return (longest // 256 + 1) * 256
 
     def written(self, tokens: Sequence[int]) -> tuple[int, ...]:
@@ -88,15 +88,17 @@ def on_llama_cpp(
 
 
 def _answer(llama: Llama, row: EncodedRow, limit: int) -> tuple[str, list[int]]:
+    """Text and ids of a greedy output of at most ``limit`` tokens, without the end token."""
+    seconds = answer_seconds(len(row.prompt), limit)
     try:
-        return llama.answer(row.prompt, limit)
+        response = llama.complete(row.prompt, limit, seconds=seconds)
     except httpx.TimeoutException as error:
-        minutes = answer_seconds(len(row.prompt), limit) / 60
         raise Refused(
-            f"llama.cpp has not answered document {row.row.id} within {minutes:.0f} minutes, so the file could not be "
-            "checked. Try again when the machine is less busy, or on one with more cores.",
+            f"llama.cpp has not answered document {row.row.id} within {seconds / 60:.0f} minutes, so the file could "
+            "not be checked. Try again when the machine is less busy, or on one with more cores.",
             code="llama.cpp",
         ) from error
+    return str(response["content"]), list(response["tokens"])
 
 
 def first_difference(llama: Llama, check: ParityCheck) -> dict[str, Any] | None:
@@ -110,22 +112,21 @@ def first_difference(llama: Llama, check: ParityCheck) -> dict[str, Any] | None:
             if theirs != text:
                 return _difference(row, "chat template", encoder, text, theirs)
         answer = check.schema.canonical(row.row.gold)
-        for what, ours, found in (
-            ("prompt", row.prompt, llama.prompt_ids(text)),
+        for what, ours, ids in (
+            ("prompt", row.prompt, llama.tokenize(text, start=True)),
             ("answer", row.completion[:-1], llama.tokenize(answer)),
         ):
-            if ours != found:
-                return _difference(row, what, encoder, ours, found)
+            if ours != ids:
+                return _difference(row, what, encoder, ours, ids)
     return None
 
 
 def _difference(row: EncodedRow, what: str, encoder: Encoder, ours: Any, theirs: Any) -> dict[str, Any]:
     """The position where two texts or lists of ids differ, with the next few tokens of each."""
-    at = next((at for at, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]), None)
-    at = min(len(ours), len(theirs)) if at is None else at
+    at = shared_tokens(ours, theirs)
     shown = [
-        one[at : at + 40] if isinstance(one, str) else encoder.text_with_special_tokens(one[at : at + 10])
-        for one in (ours, theirs)
+        side[at : at + 40] if isinstance(side, str) else encoder.text_with_special_tokens(side[at : at + 10])
+        for side in (ours, theirs)
     ]
     return {"id": row.row.id, "what": what, "at": at, "training": shown[0], "llama_cpp": shown[1]}
 
@@ -138,7 +139,7 @@ def on_training_side(folder: str, check: ParityCheck, progress: Progress) -> lis
 
     loaded = load(folder, precision="fp32")
     decoder = Decoder(loaded, check.encoder)
-    decoder.warm([one.prompt for one in check.rows])
+    decoder.warm([row.prompt for row in check.rows])
     answers = []
     for done, row in enumerate(check.rows):
         progress("answering with transformers", done)
@@ -155,7 +156,7 @@ def summary(check: ParityCheck, ours: Sequence[ParityAnswer], theirs: Sequence[P
     """The comparison of both sides, with a few documents with different outputs."""
     pairs = list(zip(check.rows, ours, theirs, strict=True))
     different = [pair for pair in pairs if pair[1].text != pair[2].text]
-    shared = sum(_shared(our.tokens, their.tokens) for _, our, their in pairs)
+    shared = sum(shared_tokens(our.tokens, their.tokens) for _, our, their in pairs)
     written = sum(max(len(our.tokens), len(their.tokens)) for _, our, their in pairs)
     return {
         "documents": len(pairs),
@@ -166,16 +167,11 @@ def summary(check: ParityCheck, ours: Sequence[ParityAnswer], theirs: Sequence[P
         "tokens_shared": round(shared / written, 4) if written else 1.0,
         "training": _scored(check, ours),
         "llama_cpp": _scored(check, theirs),
-        "examples": [_example(*pair) for pair in different[:EXAMPLES]],
+        "examples": [
+            {"id": row.row.id, "training": our.text[:2000], "llama_cpp": their.text[:2000]}
+            for row, our, their in different[:EXAMPLES]
+        ],
     }
-
-
-def _shared(left: Sequence[int], right: Sequence[int]) -> int:
-    """Equal tokens before the first difference."""
-    for at, (ours, theirs) in enumerate(zip(left, right, strict=False)):
-        if ours != theirs:
-            return at
-    return min(len(left), len(right))
 
 
 def _scored(check: ParityCheck, answers: Sequence[ParityAnswer]) -> dict[str, Any]:
@@ -184,21 +180,17 @@ def _scored(check: ParityCheck, answers: Sequence[ParityAnswer]) -> dict[str, An
             check.schema,
             text=row.row.text,
             gold=row.row.gold,
-            raw=one.text,
-            finish_reason="length" if len(one.tokens) >= check.limit else "stop",
+            raw=answer.text,
+            finish_reason="length" if len(answer.tokens) >= check.limit else "stop",
         )
-        for row, one in zip(check.rows, answers, strict=True)
+        for row, answer in zip(check.rows, answers, strict=True)
     ]
     summarized = scorer.summarize(scores)
     return {
         "field_exact": summarized["field_exact"]["rate"],
         "schema_valid": summarized["schema_valid"]["rate"],
-        "median_ms": round(statistics.median(one.milliseconds for one in answers), 1),
+        "median_ms": round(statistics.median(answer.milliseconds for answer in answers), 1),
     }
-
-
-def _example(row: EncodedRow, ours: ParityAnswer, theirs: ParityAnswer) -> dict[str, Any]:
-    return {"id": row.row.id, "training": ours.text[:2000], "llama_cpp": theirs.text[:2000]}
 
 
 def reproducible_summary(found: dict[str, Any]) -> dict[str, Any]:

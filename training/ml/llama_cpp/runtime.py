@@ -9,7 +9,6 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,28 +34,6 @@ REQUEST_SECONDS = 120.0  # per request, plus the time per token
 SECONDS_PER_TOKEN = 2.0  # for billions of parameters in 16 bits on few cores
 
 
-@dataclass(frozen=True)
-class Parity:
-    """The result of a comparison. ``same_first``: documents with the same first greedy token."""
-
-    texts: int
-    documents: int
-    same_first: int
-    same_tokens: int
-    tokens: int
-
-    @property
-    def sentence(self) -> str:
-        """The result as text."""
-        if not self.documents:
-            return f"The token IDs equal llama.cpp's on {self.texts} texts."
-        return (
-            f"The token IDs equal llama.cpp's on {self.texts} texts; of {self.documents} documents continued greedily, "
-            f"{self.same_first} begin with the same token, and {self.same_tokens} of {self.tokens} tokens agree before "
-            "the first difference (quantized weights round differently)."
-        )
-
-
 def installed() -> bool:
     """Whether llama.cpp is installed."""
     return find_spec("xllamacpp") is not None
@@ -76,40 +53,14 @@ class Llama:
         # never through a proxy: the server is in this process, and the requests contain documents
         self._client = httpx.Client(base_url=address, timeout=REQUEST_SECONDS, trust_env=False)
 
-    def tokenize(self, text: str, *, special: bool = True) -> list[int]:
-        """Token ids of a text, without a beginning token; ``special``: control tokens in it are read as such."""
-        body = {"content": text, "add_special": False, "parse_special": special}
+    def tokenize(self, text: str, *, start: bool = False) -> list[int]:
+        """Token ids of a text, control tokens in it included; ``start``: with a start token where a prompt has one."""
+        body = {"content": text, "add_special": start, "parse_special": True}
         return list(self._post("/tokenize", body)["tokens"])
-
-    def greedy(self, ids: Sequence[int], count: int) -> list[int]:
-        """The ids of the next ``count`` greedy tokens; fewer where the model ends."""
-        body = {
-            "prompt": list(ids), "n_predict": count, "temperature": 0.0, "top_k": 1, "return_tokens": True,
-            "cache_prompt": False, "seed": 1,
-        }  # fmt: skip
-        return list(self._post("/completion", body)["tokens"])
 
     def prompt_of(self, messages: Sequence[Any]) -> str:
         """The prompt by the file's chat template, up to the output of the model."""
         return str(self._post("/apply-template", {"messages": list(messages)})["prompt"])
-
-    def prompt_ids(self, text: str) -> list[int]:
-        """Token ids of a prompt as the server reads it, with control tokens and a start token where needed."""
-        body = {"content": text, "add_special": True, "parse_special": True}
-        return list(self._post("/tokenize", body)["tokens"])
-
-    def answer(self, ids: Sequence[int], count: int) -> tuple[str, list[int]]:
-        """Text and ids of a greedy output of at most ``count`` tokens, without the end token.
-
-        Raises:
-            httpx.TimeoutException: it takes longer than ``answer_seconds``.
-        """
-        body = {
-            "prompt": list(ids), "n_predict": count, "temperature": 0.0, "top_k": 1, "return_tokens": True,
-            "cache_prompt": True, "seed": 1,
-        }  # fmt: skip
-        response = self._post("/completion", body, answer_seconds(len(ids), count))
-        return str(response["content"]), list(response["tokens"])
 
     def complete(self, ids: Sequence[int], count: int, *, seconds: float, **more: Any) -> dict[str, Any]:
         """The server's response for a greedy output of at most ``count`` tokens; see its README.
@@ -179,36 +130,42 @@ def first_difference(tokenizer: Any, llama: Llama, texts: Sequence[str]) -> str:
     return ""
 
 
-def compare(gguf: Path, tokenizer: Any, model: Any | None, texts: Sequence[str] = TEXTS, count: int = 12) -> Parity:
-    """Compares a tokenizer, and a model where one is given, with llama.cpp on the same GGUF file.
+def compare(gguf: Path, tokenizer: Any, model: Any | None, texts: Sequence[str] = TEXTS, count: int = 12) -> str:
+    """Compares a tokenizer, and a model where one is given, with llama.cpp on the same GGUF file; returns a sentence.
 
     Raises:
         ValueError: token ids or most first tokens differ; the message is for users.
     """
+    equal = f"The token IDs equal llama.cpp's on {len(texts)} texts"
     with running(gguf) as llama:
         difference = first_difference(tokenizer, llama, texts)
         if difference:
             raise ValueError(difference)
         if model is None:
-            return Parity(len(texts), 0, 0, 0, 0)
+            return f"{equal}."
         firsts = sames = total = 0
         documents = texts[:COMPARED_DOCUMENTS]
         for text in documents:
-            ids = _with_beginning(tokenizer, text)
-            ours, theirs = _greedy(model, ids, count), llama.greedy(ids, count)
-            same = next((at for at, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]), None)
-            same = min(len(ours), len(theirs)) if same is None else same
+            ids = list(tokenizer(text)["input_ids"])
+            response = llama.complete(ids, count, seconds=REQUEST_SECONDS, cache_prompt=False)
+            ours, theirs = _greedy(model, ids, count), list(response["tokens"])
+            same = shared_tokens(ours, theirs)
             firsts, sames, total = firsts + (same > 0), sames + same, total + min(len(ours), len(theirs))
     if firsts * 2 <= len(documents):
         raise ValueError(
             f"The outputs differ from llama.cpp's with the same file: {firsts} of {len(documents)} documents have the "
             "same first token."
         )
-    return Parity(len(texts), len(documents), firsts, sames, total)
+    return (
+        f"{equal}; of {len(documents)} documents continued greedily, {firsts} begin with the same token, and {sames} "
+        f"of {total} tokens agree before the first difference (quantized weights round differently)."
+    )
 
 
-def _with_beginning(tokenizer: Any, text: str) -> list[int]:
-    return list(tokenizer(text)["input_ids"])
+def shared_tokens(ours: Sequence[Any], theirs: Sequence[Any]) -> int:
+    """Equal tokens, or characters, before the first difference."""
+    pairs = enumerate(zip(ours, theirs, strict=False))
+    return next((at for at, (left, right) in pairs if left != right), min(len(ours), len(theirs)))
 
 
 def _greedy(model: Any, ids: list[int], count: int) -> list[int]:

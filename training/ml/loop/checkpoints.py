@@ -55,18 +55,18 @@ class CheckpointStore:
     def newest(self, damaged: Callable[[int], None] = lambda step: None) -> Checkpoint | None:
         """The newest intact checkpoint, or None. ``damaged`` is called with the step of each damaged one."""
         for step in sorted(self._steps(), reverse=True):
-            found = self.read(step)
-            if found is not None:
+            checkpoint = self.read(step)
+            if checkpoint is not None:
                 self._whole = step
-                return found
+                return checkpoint
             damaged(step)
         return None
 
     def remove_above(self, step: int) -> None:
         """Removes the checkpoints after ``step``: damaged ones, when a run resumes from there."""
-        for one in self._steps():
-            if one > step:
-                shutil.rmtree(self._path(one), ignore_errors=True)
+        for later in self._steps():
+            if later > step:
+                shutil.rmtree(self._path(later), ignore_errors=True)
 
     def read(self, step: int) -> Checkpoint | None:
         """The checkpoint of a step where it is intact, else None."""

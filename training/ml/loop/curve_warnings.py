@@ -6,7 +6,7 @@ from statistics import fmean, median
 from typing import Any
 
 from slmstudio.text.formatting import format_bytes
-from training.estimates.memory_margin import USABLE_SHARE
+from training.estimates.memory import USABLE_SHARE
 
 WINDOW_STEPS = 10
 EARLY_STEPS = 4 * WINDOW_STEPS  # steps after which the early slope is checked
@@ -41,7 +41,7 @@ class TrainingMonitor:
         """Restores ``state``. Throughput is measured again: it may be another machine."""
         self._steps = int(state["steps"])
         self._first, self._recent = list(state["first"]), list(state["recent"])
-        self._validation, self._warned = [list(one) for one in state["validation"]], list(state["said"])
+        self._validation, self._warned = [list(point) for point in state["validation"]], list(state["said"])
 
     def train(self, loss: float) -> Iterator[str]:
         """A training loss, in nats for each token. Warnings on spikes and on a loss that does not fall."""

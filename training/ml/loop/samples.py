@@ -36,7 +36,7 @@ class ValidationSampler:
     def sample(self, loaded: Loaded, *, stopped: Callable[[], bool]) -> dict[str, Any]:
         """The values of a ``samples`` event: rows, field_exact, schema_valid. Decoding is unconstrained."""
         decoder = Decoder(loaded, self._encoder)
-        decoder.warm([one.prompt for rows in self._documents for one in rows])
+        decoder.warm([part.prompt for rows in self._documents for part in rows])
         scores: list[scorer.DocumentScore] = []
         rows: list[dict[str, Any]] = []
         began = time.monotonic()
@@ -64,23 +64,23 @@ class ValidationSampler:
 
     def _output(self, decoder: Decoder, rows: Sequence[EncodedRow]) -> tuple[str, str]:
         """Text and finish reason of the output for a document."""
-        answers = [decoder.answer(one.prompt.copy, max_new_tokens=self._limit) for one in rows]
-        windows = [one.of.window for one in rows if one.of is not None]
-        incomplete = next((one for one in answers if one.finish_reason != "stop"), None)
+        answers = [decoder.answer(part.prompt.copy, max_new_tokens=self._limit) for part in rows]
+        windows = [part.of.window for part in rows if part.of is not None]
+        incomplete = next((part for part in answers if part.finish_reason != "stop"), None)
         if not windows or incomplete is not None:
-            one = incomplete or answers[0]
-            return one.text, one.finish_reason
-        merged = merge_outputs(self._schema, rows[0].document.text, windows, [one.text for one in answers])
+            part = incomplete or answers[0]
+            return part.text, part.finish_reason
+        merged = merge_outputs(self._schema, rows[0].document.text, windows, [part.text for part in answers])
         return merged.raw, "stop"
 
 
 def _row(row_id: str, raw: str, score: scorer.DocumentScore) -> dict[str, Any]:
-    counted = [one for one in score.fields if one.outcome != scorer.Outcome.BOTH_ABSENT]
+    counted = [part for part in score.fields if part.outcome != scorer.Outcome.BOTH_ABSENT]
     return {
         "id": row_id,
         "raw": raw,
         "valid": score.schema_valid,
-        "correct": sum(one.outcome == scorer.Outcome.CORRECT for one in counted),
+        "correct": sum(part.outcome == scorer.Outcome.CORRECT for part in counted),
         "fields": len(counted),
-        "outcomes": {one.path: str(one.outcome) for one in score.fields},
+        "outcomes": {part.path: str(part.outcome) for part in score.fields},
     }

@@ -1,28 +1,28 @@
 """Builds the trainer of a run: base model, adapter, datasets, arguments and progress callback."""
 
 import os
+from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, TrainerCallback
+from trl import SFTConfig
 
 from slmstudio.contract.schema.compiled import CompiledSchema
-from training.ml.data.augmented_dataset import AugmentedRows, EpochOfRows, token_ids
+from training.ml.data.augmentation import AugmentedRows, EpochOfRows, token_ids
 from training.ml.data.encoded_dataset import EncodedDataset
 from training.ml.data.encoder import Encoder
 from training.ml.decoding.decoder import Loaded
-from training.ml.events import Emitter
-from training.ml.hardware.memory_limit import memory_limit
+from training.ml.events import Emitter, is_main_process
+from training.ml.hardware.device import memory_limit
 from training.ml.lengths import EncodedRow, answer_limit
 from training.ml.loop.curve_warnings import TrainingMonitor
-from training.ml.loop.early_stopping import EarlyStopping
-from training.ml.loop.launch import is_main_process
-from training.ml.loop.progress_callback import ProgressCallback, StopSignal
-from training.ml.loop.resumable_trainer import ResumableTrainer
+from training.ml.loop.progress_callback import EarlyStopping, ProgressCallback, StopSignal
 from training.ml.loop.samples import ValidationSampler
-from training.ml.loop.training_arguments import steps_per_epoch, total_steps, training_arguments
+from training.ml.loop.trainer import CompletionTrainer
 from training.ml.modeling import quantization
 from training.ml.modeling.compilation import can_compile, compiled_layers, is_worth_compiling
 from training.ml.modeling.compute_weights import ComputeWeights
@@ -38,12 +38,12 @@ def build_trainer(
     stop: StopSignal,
     device: torch.device,
     precision: str,
-) -> tuple[ResumableTrainer, ProgressCallback]:
+) -> tuple[CompletionTrainer, ProgressCallback]:
     """The trainer and its progress callback."""
     model = _load_base(spec, precision)
     # The first documents by id, not the shortest ones.
     sampled = data.validation_documents()[: spec.sample_documents]
-    limit = answer_limit(len(one.completion) for one in data.train)
+    limit = answer_limit(len(row.completion) for row in data.train)
     sampler = (
         ValidationSampler(sampled, schema=schema, encoder=encoder, limit=limit, seconds=spec.sample_seconds)
         if sampled and is_main_process()
@@ -66,7 +66,7 @@ def build_trainer(
         save_every=spec.save_every,
     )
     train_rows, epochs = _train_rows(spec, data, schema, encoder)
-    trainer = ResumableTrainer(
+    trainer = CompletionTrainer(
         model=model,
         args=training_arguments(spec, data, device, precision),
         train_dataset=train_rows,
@@ -74,7 +74,7 @@ def build_trainer(
         processing_class=encoder.tokenizer,
         peft_config=None if spec.method == "full" else _lora(spec),
         callbacks=[progress, *epochs],
-        lengths=[one.length for one in data.train],
+        lengths=[row.length for row in data.train],
     )
     if spec.method == "qlora":
         quantization.cast_trainable_to_fp32(trainer.model)
@@ -86,15 +86,15 @@ def build_trainer(
     return trainer, progress
 
 
-def _accelerate(spec: RunSpec, data: EncodedDataset, trainer: ResumableTrainer, precision: str) -> None:
+def _accelerate(spec: RunSpec, data: EncodedDataset, trainer: CompletionTrainer, precision: str) -> None:
     """Copies of weights, and compiled layers for a long training: the same for every attempt of a run on this machine,
     as compiled layers round differently.
     """
     if precision == "bf16":
         trainer.compute_weights = ComputeWeights(trainer.model, torch.bfloat16)
-    epochs = total_steps(spec, len(data.train)) / steps_per_epoch(spec, len(data.train))
-    tokens = epochs * sum(one.length for one in data.train)
-    parameters = sum(one.numel() for one in trainer.model.parameters())
+    epochs = spec.steps(len(data.train)) / spec.steps_per_epoch(len(data.train))
+    tokens = epochs * sum(row.length for row in data.train)
+    parameters = sum(weights.numel() for weights in trainer.model.parameters())
     can = can_compile(memory_limit(torch.device("cpu")))
     if spec.activation_checkpointing or not is_worth_compiling(parameters, tokens) or not can:
         return
@@ -137,8 +137,59 @@ def _train_rows(
     if spec.augmentation == "none":
         return _dataset(data.train), []
     rows = AugmentedRows(data.train, spec, schema, encoder)
-    return rows.dataset(), [EpochOfRows(rows, steps_per_epoch(spec, len(data.train)))]
+    return rows.dataset(), [EpochOfRows(rows, spec.steps_per_epoch(len(data.train)))]
 
 
 def _dataset(rows: list[EncodedRow]) -> Dataset:
-    return Dataset.from_list([token_ids(one) for one in rows])
+    return Dataset.from_list([token_ids(row) for row in rows])
+
+
+def optimizer_constants(arguments: SFTConfig) -> dict[str, Any]:
+    """What the optimizer uses, defaults of the library included."""
+    names = (
+        *("optim", "learning_rate", "adam_beta1", "adam_beta2", "adam_epsilon", "weight_decay", "max_grad_norm"),
+        *("warmup_steps", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "seed"),
+        *("data_seed", "lr_scheduler_type"),
+    )
+    values = {name: getattr(arguments, name) for name in names}
+    return {name: str(value.value) if isinstance(value, Enum) else value for name, value in values.items()}
+
+
+def training_arguments(spec: RunSpec, data: EncodedDataset, device: torch.device, precision: str) -> SFTConfig:
+    """The arguments of the trainer; ``precision`` is bf16, fp16 or fp32."""
+    steps = spec.steps(len(data.train))
+    return SFTConfig(
+        output_dir=str(Path(spec.output_dir) / "state"),
+        use_cpu=device.type == "cpu",
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        max_length=None,  # checked before: TRL truncates silently
+        packing=False,
+        dataset_kwargs={"skip_prepare_dataset": True},  # rows are token ids already
+        remove_unused_columns=False,  # augmented rows are made of another column
+        per_device_train_batch_size=spec.batch_size,
+        per_device_eval_batch_size=spec.batch_size,
+        gradient_accumulation_steps=spec.accumulation,
+        gradient_checkpointing=spec.activation_checkpointing,
+        learning_rate=spec.learning_rate,
+        lr_scheduler_type=spec.scheduler,
+        warmup_steps=round(spec.warmup_ratio * steps),
+        max_steps=steps,
+        optim="adamw_torch_fused",  # one pass over the weights instead of a dozen, which take a tenth of a step
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        seed=spec.seed,
+        data_seed=spec.seed,
+        eval_strategy="steps" if data.validation else "no",
+        eval_steps=spec.eval_interval(len(data.train)) if data.validation else None,
+        prediction_loss_only=True,
+        save_strategy="no",  # checkpoints are ours
+        logging_strategy="steps",
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=device.type == "cuda",
+        ddp_find_unused_parameters=False if spec.devices > 1 else None,
+        disable_tqdm=True,
+        report_to="none",  # trackers use our events
+    )

@@ -34,7 +34,7 @@ class WeightAverage(TrainerCallback):
         """``parameters``: those that the optimizer changes, by name; they must be on their device already."""
         self._parameters = dict(parameters)
         self._decay = decay
-        self._values = {name: one.detach().clone() for name, one in parameters.items()}
+        self._values = {name: value.detach().clone() for name, value in parameters.items()}
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Takes the weights of a step into the average, where it is due."""
@@ -42,13 +42,13 @@ class WeightAverage(TrainerCallback):
         if state.global_step % interval:
             return
         decay = decay_at(state.global_step, self._decay) ** interval
-        current: list[torch.Tensor] = [one.detach() for one in self._parameters.values()]
+        current: list[torch.Tensor] = [value.detach() for value in self._parameters.values()]
         get_ema_multi_avg_fn(decay)(list(self._values.values()), current, None)
 
     def swap(self) -> None:
         """Exchanges the weights of the model and the average, without copying them."""
-        for name, one in self._parameters.items():
-            one.data, self._values[name] = self._values[name], one.data
+        for name, value in self._parameters.items():
+            value.data, self._values[name] = self._values[name], value.data
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -61,10 +61,10 @@ class WeightAverage(TrainerCallback):
 
     def save(self, path: Path) -> None:
         """Writes the average as safetensors."""
-        save_file({name: one.contiguous() for name, one in self._values.items()}, path)
+        save_file({name: value.contiguous() for name, value in self._values.items()}, path)
 
     def load(self, path: Path) -> None:
         """Restores what ``save`` wrote."""
         stored = load_file(path)
-        for name, one in self._values.items():
-            one.copy_(stored[name])
+        for name, value in self._values.items():
+            value.copy_(stored[name])

@@ -73,11 +73,11 @@ def _group_heads(heads: torch.Tensor, key_heads: int) -> torch.Tensor:
 def _blocks(length: int, window: int | None, dtype: torch.dtype) -> list[tuple[int, int, int]]:
     """First and last query (exclusive) of each block, and its first visible key."""
     size = BF16_BLOCK if dtype == torch.bfloat16 else BLOCK
-    found = []
+    blocks = []
     for first in range(0, length, size):
         start = 0 if window is None else max(0, first - window + 1)
-        found.append((first, min(length, first + size), start))
-    return found
+        blocks.append((first, min(length, first + size), start))
+    return blocks
 
 
 def _causal_bias(first: int, last: int, start: int, window: int | None, dtype: torch.dtype) -> torch.Tensor:

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from training.estimates.memory_margin import USABLE_SHARE
+from training.estimates.memory import USABLE_SHARE
 from training.ml.modeling.attention import blockwise_attention, exclude_from_compilation
 
 logger = logging.getLogger(__name__)
@@ -54,9 +54,9 @@ class CompiledLayers:
 
     def __init__(self, model: nn.Module) -> None:
         exclude_from_compilation()
-        layers = [one for one in model.modules() if isinstance(one, GradientCheckpointingLayer)]
+        layers = [layer for layer in model.modules() if isinstance(layer, GradientCheckpointingLayer)]
         self._forwards: list[tuple[nn.Module, Any]] = [
-            (one, torch.compile(one.forward, dynamic=True)) for one in layers
+            (layer, torch.compile(layer.forward, dynamic=True)) for layer in layers
         ]
 
     @contextmanager
@@ -87,8 +87,8 @@ def compiled_layers(model: Any, *used: AbstractContextManager[Any]) -> CompiledL
     model.train()
     try:
         with ExitStack() as stack:
-            for one in (*used, blockwise_attention(model.config), compiled.in_use()):
-                stack.enter_context(one)
+            for context in (*used, blockwise_attention(model.config), compiled.in_use()):
+                stack.enter_context(context)
             for rows, length in _TRIED:
                 ids = torch.arange(rows * length).view(rows, length)
                 model(input_ids=ids, labels=ids, use_cache=False).loss.backward()

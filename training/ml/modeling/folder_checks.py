@@ -67,13 +67,13 @@ def check_folder(folder: str | Path) -> dict[str, Any]:
 
 def _files(root: Path) -> list[Path]:
     """All files and links in the folder; links are not followed."""
-    found: list[Path] = []
+    files: list[Path] = []
     for place, folders, names in os.walk(root, followlinks=False):
         links = [name for name in folders if (Path(place) / name).is_symlink()]
-        found += [Path(place) / name for name in (*names, *links)]
-        if len(found) > MAX_FILES:
+        files += [Path(place) / name for name in (*names, *links)]
+        if len(files) > MAX_FILES:
             raise Refused(f"The folder has more than {MAX_FILES:,} files, so it is not a model.", code="model")
-    return found
+    return files
 
 
 def _check_files(root: Path, files: list[Path]) -> None:
@@ -136,7 +136,10 @@ def _tensor(path: Path, name: str, entry: Any) -> tuple[int, tuple[int, int]]:
     try:
         (start, stop), shape, width = entry["data_offsets"], entry["shape"], DTYPE_BYTES[entry["dtype"]]
         count = math.prod(shape)
-        sound = all(type(one) is int and one >= 0 for one in (start, stop, *shape)) and stop - start == count * width
+        sound = (
+            all(type(number) is int and number >= 0 for number in (start, stop, *shape))
+            and stop - start == count * width
+        )
     except (KeyError, TypeError, ValueError):
         sound = False
     if not sound:
@@ -183,7 +186,7 @@ def _check_settings(name: str, value: Any) -> None:
             raise Refused(f"{name} names code ({key}). Such models are not loaded.", code="model")
         if any(kernel in key for kernel in KERNEL_SETTINGS):
             kernels = item.values() if isinstance(item, dict) else (item,)
-            if any(one not in ALLOWED_KERNELS for one in kernels):
+            if any(kernel_name not in ALLOWED_KERNELS for kernel_name in kernels):
                 raise Refused(
                     f"{name} names an external kernel ({key}: {str(item)[:80]}). Remove the setting.",
                     code="model",

@@ -53,7 +53,7 @@ def fetch(spec: PrepareSpec, folder: Path, emit: Callable[..., None]) -> dict[st
 
     Raises:
         Refused: the hub is not reachable, the model does not exist or its terms are not accepted, it is larger than
-            ``spec.most_gb`` or the free disk space, or it cannot be written.
+            ``spec.max_gb`` or the free disk space, or it cannot be written.
     """
     if spec.offline:
         reason = f"{spec.source} must be downloaded, and this machine is offline."
@@ -95,7 +95,7 @@ def _fetch(spec: PrepareSpec, folder: Path, emit: Callable[..., None]) -> dict[s
 
     emit("stage", text="connecting to the hub")
     info = huggingface_hub.HfApi().model_info(spec.source, revision=spec.revision, timeout=10, files_metadata=True)
-    sizes = {one.rfilename: one.size or 0 for one in info.siblings or ()}
+    sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or ()}
 
     def read(name: str) -> str:
         if sizes[name] > MAX_INDEX_BYTES:
@@ -105,7 +105,7 @@ def _fetch(spec: PrepareSpec, folder: Path, emit: Callable[..., None]) -> dict[s
 
     names = selected_files(sizes, read)
     size = sum(sizes[name] for name in names)
-    check_download_size(spec.source, size, limit=int(spec.most_gb * 1e9), folder=folder)
+    check_download_size(spec.source, size, limit=int(spec.max_gb * 1e9), folder=folder)
     emit("stage", text=f"downloading {format_bytes(size)}" if size else "downloading")
     # directly into the folder; the hub's cache would store everything twice
     huggingface_hub.snapshot_download(spec.source, revision=info.sha, allow_patterns=names, local_dir=folder)

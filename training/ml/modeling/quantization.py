@@ -63,9 +63,9 @@ def parameter_count(parameter: torch.nn.Parameter) -> int:
 def cast_trainable_to_fp32(model: Any) -> None:
     """Adapter weights in fp32, as in every other run. TRL holds them in bf16, which fp16's gradient scaler cannot
     unscale."""
-    for one in model.parameters():
-        if one.requires_grad:
-            one.data = one.data.float()
+    for weights in model.parameters():
+        if weights.requires_grad:
+            weights.data = weights.data.float()
 
 
 def _compute(precision: str) -> torch.dtype:
