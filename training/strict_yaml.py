@@ -3,7 +3,6 @@
 Pure; shared by web process, jobs and child processes.
 """
 
-import contextlib
 import dataclasses
 from decimal import Decimal
 from typing import Annotated, Any, Self, TypeVar
@@ -16,7 +15,7 @@ from pydantic_core.core_schema import CoreSchema, literal_schema
 T = TypeVar("T")
 #: digits of one number in a file; 1e300 is written out
 MAX_DIGITS = 1_000
-#: levels of mappings and lists that the fast loader, which is recursive in C, gets
+#: levels of mappings and lists: libyaml's composer is recursive in C
 _MAX_DEPTH = 200
 
 
@@ -24,40 +23,23 @@ class SpecError(ValueError):
     """An invalid spec file; ``field`` is a dotted path such as ``lora.r``."""
 
     def __init__(self, field: str, message: str) -> None:
-        field, message = _printable(field), _printable(message)
         super().__init__(f"{field}: {message}" if field else message)
         self.field = field
         self.message = message
 
 
-def _printable(text: str) -> str:
-    """The text with lone surrogates escaped, which pages and files cannot hold."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML with fractions as Decimal (a JSON Schema's 0.10 stays 0.10) and unique keys.
-
-    Dates are text, as in JSON. Aliases are rejected: nested ones of a few hundred bytes can expand beyond any memory.
-    Tags are rejected, too.
+class _Loader(yaml.CSafeLoader):
+    """Safe YAML with fractions as Decimal (a JSON Schema's 0.10 stays 0.10) and unique keys. Dates are text, as in
+    JSON.
     """
 
     yaml_implicit_resolvers = {
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
     }
 
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        mark: Any = event.start_mark
-        if isinstance(event, yaml.AliasEvent):
-            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not supported", mark)
-        if getattr(event, "tag", None) is not None:
-            raise yaml.composer.ComposerError(None, None, "tags (!name) are not supported", mark)
-        return super().compose_node(parent, index)
 
-
-def _digits(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
+def _digits(loader: yaml.CSafeLoader, node: yaml.ScalarNode) -> str:
     text = str(loader.construct_scalar(node)).replace("_", "")
     if len(text) > MAX_DIGITS:
         raise yaml.constructor.ConstructorError(
@@ -66,12 +48,12 @@ def _digits(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
     return text
 
 
-def _whole(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+def _whole(loader: yaml.CSafeLoader, node: yaml.ScalarNode) -> int:
     _digits(loader, node)
     return int(loader.construct_yaml_int(node))
 
 
-def _exact_float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Any:
+def _exact_float(loader: yaml.CSafeLoader, node: yaml.ScalarNode) -> Any:
     text = _digits(loader, node)
     try:
         return Decimal(text)
@@ -79,7 +61,7 @@ def _exact_float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Any:
         return loader.construct_yaml_float(node)
 
 
-def _unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+def _unique_mapping(loader: yaml.CSafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     mapping: dict[Any, Any] = {}
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
@@ -91,33 +73,24 @@ def _unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any
     return mapping
 
 
-class _FastLoader(yaml.CSafeLoader):
-    """The same ten times as fast, for texts that ``_is_plain``."""
-
-    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
-
-
-for _loader in (_Loader, _FastLoader):
-    _loader.add_constructor("tag:yaml.org,2002:int", _whole)
-    _loader.add_constructor("tag:yaml.org,2002:float", _exact_float)
-    _loader.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
-
-
-def _is_plain(text: str) -> bool:
-    """Whether a text has no aliases, no tags and few levels."""
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None) is not None or depth > _MAX_DEPTH:
-            return False
-    return True
+_Loader.add_constructor("tag:yaml.org,2002:int", _whole)
+_Loader.add_constructor("tag:yaml.org,2002:float", _exact_float)
+_Loader.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
 
 
 def _load(text: str) -> Any:
-    """The content of a text; what libyaml rejects is left to the loader whose messages are ours."""
-    with contextlib.suppress(yaml.YAMLError, UnicodeError):
-        if _is_plain(text):
-            return yaml.load(text, Loader=_FastLoader)  # noqa: S506 - a SafeLoader
+    """The content of a text. Aliases are rejected: nested ones of a few hundred bytes can expand beyond any memory.
+    Tags and deep nesting are rejected, too.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent):
+            raise SpecError("", f"line {event.start_mark.line + 1}: aliases (*name) are not supported")
+        if getattr(event, "tag", None) is not None:
+            raise SpecError("", f"line {event.start_mark.line + 1}: tags (!name) are not supported")
+        if depth > _MAX_DEPTH:
+            raise SpecError("", "nested too deeply")
     return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
 
 
@@ -214,11 +187,7 @@ class Spec:
             data = _load(text)
         except SpecError:
             raise
-        except yaml.YAMLError as error:
-            raise SpecError("", f"not YAML: {error}") from error
-        except RecursionError as error:
-            raise SpecError("", "nested too deeply") from error
-        except (ValueError, ArithmeticError) as error:
+        except (yaml.YAMLError, ValueError, ArithmeticError) as error:
             raise SpecError("", f"not YAML: {error}") from error
         return build(cls, data)
 

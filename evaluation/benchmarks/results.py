@@ -18,7 +18,7 @@ from evaluation.scores.rates import benchmark_bounds
 from evaluation.scores.score_view import ScoreView
 from slmstudio.contract.scoring.scorer import ERROR_LABELS
 from slmstudio.runs.models import Status
-from training.estimates.memory_margin import DEFAULT_MEMORY_LIMIT
+from training.estimates.memory import DEFAULT_MEMORY_LIMIT
 
 
 def benchmarks_of(project: Any) -> Any:

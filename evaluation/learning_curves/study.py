@@ -29,8 +29,7 @@ from slmstudio.storage.hashing import sha256_text
 from slmstudio.text.classifier import TextClassifier, TextVectors
 from slmstudio.text.formatting import percent
 from slmstudio.web.requests import positive_int
-from training.estimates.advice import recommended_method
-from training.estimates.services import estimate_for
+from training.estimates.services import estimate_for, recommended_method
 from training.hyperparameters.defaults import default_hyperparameters, train_rows
 from training.hyperparameters.presets import preset, task_of
 from training.hyperparameters.values import Hyperparameters
@@ -341,7 +340,7 @@ def _start_runs(study: Study, model: BaseModel, point: Point) -> None:
 
 def _hyperparameters(dataset: DatasetVersion, model: BaseModel, point: Point) -> Hyperparameters:
     """The preset for the size of the subset, with the method and the sequence length of the whole dataset."""
-    method = recommended_method(dataset=dataset, base_model=model)
+    method, _ = recommended_method(dataset=dataset, base_model=model)
     usual = default_hyperparameters(dataset=dataset, base_model=model, method=method)
     own = preset(point.labels, usual.method, task_of(dataset.schema_version.compiled.fields))
     own = replace(own, max_length=usual.max_length, keep_best_and_last=False)

@@ -178,7 +178,7 @@ def test_the_form_shows_an_estimate(desk: Desk, engineer: Page, monkeypatch: pyt
     page.goto("/p/desk/training/new/")
     expect(page.locator("#estimate")).to_contain_text("It fits.")
     page.locator("details.folded summary").click()
-    page.locator("[name=at_once]").fill("128")
+    page.locator("[name=device_batch]").fill("128")
     page.locator("[name=effective_batch]").fill("128")
     expect(page.locator("#estimate")).to_contain_text("Does not fit.")
     page.locator("[data-apply]").first.click()

@@ -1,16 +1,21 @@
 """Memory, time and disk of a training run before it starts, and what to change where it does not fit. Pure.
 
-The memory model is in ``memory``, the safety margin in ``memory_margin``, the search for settings that fit in
-``reduction``.
+The memory model is in ``memory``, the search for settings that fit in ``reduction``.
 """
 
 import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from slmstudio.text.formatting import format_bytes
-from training.estimates.memory import MemoryPart, inference_memory, trained_parameters
-from training.estimates.memory_margin import DEFAULT_MEMORY_LIMIT, usable_memory
+from slmstudio.text.formatting import duration, format_bytes, percent
+from training.estimates.memory import (
+    CUDA,
+    DEFAULT_MEMORY_LIMIT,
+    MemoryPart,
+    inference_memory,
+    trained_parameters,
+    usable_memory,
+)
 from training.estimates.reduction import Requirements, memory_problems
 from training.estimates.throughput import STARTUP_SECONDS, estimate_source, estimated_throughput
 from training.hyperparameters.values import Hyperparameters
@@ -23,8 +28,6 @@ if TYPE_CHECKING:
 TYPICAL_TOKENS = 1024
 #: how full windows are, and how many more tokens they have than their document because they overlap
 _WINDOW_FILLED, _WINDOW_OVERHEAD = 0.75, 1.15
-#: field of ``Estimate`` -> its key in ``TrainingRun.estimate``
-_STORED_KEYS = {"largest_part": "binding", "problems": "refusals", "suggestions": "turn"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,18 +60,15 @@ class Estimate:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for ``TrainingRun.estimate``."""
-        values = {**asdict(self), "parts": [asdict(part) for part in self.parts]}
-        return {_STORED_KEYS.get(name, name): value for name, value in values.items()}
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Estimate | None":
         """The estimate that ``as_dict`` gave; None where there is none (a run of an older version)."""
         if "memory_bytes" not in values:
             return None
-        keys = {name: _STORED_KEYS.get(name, name) for name in cls.__dataclass_fields__}
-        known = {name: values[key] for name, key in keys.items() if key in values}
-        parts = tuple(MemoryPart(title=part["title"], bytes=part["bytes"]) for part in known.pop("parts", []))
-        return cls(**known, parts=parts)
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+        return cls(**{**known, "parts": tuple(MemoryPart(**part) for part in known.get("parts", []))})
 
 
 @dataclass(frozen=True)
@@ -145,11 +145,11 @@ def trained_lengths(lengths: list[int], hyperparameters: Hyperparameters) -> lis
     limit = hyperparameters.max_length
     if hyperparameters.too_long != "windows":
         return [length for length in lengths if length <= limit]
-    found: list[int] = []
+    trained: list[int] = []
     for length in lengths:
         count = 1 if length <= limit else math.ceil(length * _WINDOW_OVERHEAD / (_WINDOW_FILLED * limit))
-        found += [length] if count == 1 else [limit, *[round(_WINDOW_FILLED * limit)] * (count - 1)]
-    return found
+        trained += [length] if count == 1 else [limit, *[round(_WINDOW_FILLED * limit)] * (count - 1)]
+    return trained
 
 
 def disk_bytes(shape: ModelShape, hyperparameters: Hyperparameters) -> int:
@@ -172,3 +172,23 @@ def _disk_message(shape: ModelShape, hyperparameters: Hyperparameters, disk: int
     helps = hyperparameters.method == "full" and lora <= free
     advice = f"LoRA writes {format_bytes(lora)}." if helps else "Free some space first."
     return f"The run writes about {format_bytes(disk)}, checkpoints included; {format_bytes(free)} is free. {advice}"
+
+
+def accuracy_lines(estimate: Estimate, facts: dict[str, Any]) -> list[str]:
+    """The estimate of a run next to what it measured (``peak_memory_bytes``, ``seconds`` of all attempts), for memory
+    and time where both are known: "memory: estimated 9.1 GB, measured 8.4 GB, 8% too high".
+
+    The trainer's clock starts when data and model are loaded, so the startup time is taken off the estimate.
+    """
+    memory = estimate.memory_bytes - (CUDA.process if facts.get("device") == "cuda" else 0)
+    seconds = (estimate.seconds or 0.0) - STARTUP_SECONDS
+    lines = []
+    for name, estimated, measured, text in (
+        ("memory", memory, facts.get("peak_memory_bytes"), format_bytes),
+        ("time", seconds, facts.get("seconds"), duration),
+    ):
+        if measured and estimated > 0:
+            share = round(estimated / measured - 1, 2)
+            off = f"{percent(abs(share), 0)} too {'high' if share > 0 else 'low'}" if share else "as estimated"
+            lines.append(f"{name}: estimated {text(estimated)}, measured {text(measured)}, {off}")
+    return lines

@@ -1,15 +1,26 @@
-"""Memory of training and serving a model, by part, from its shape and the hyperparameters. Pure.
+"""Memory of training and serving a model, by part, and what of it a run can use. Pure.
 
 The measured coefficients are in ``MemoryCosts``; `python -m bench.memory` measures them again.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from training.estimates.micro_batch import micro_batch_tokens
 from training.hyperparameters.values import Hyperparameters
 from training.model_shape import ModelShape
 
+if TYPE_CHECKING:
+    from slmstudio.workers.hardware import Hardware
+
 MIB = 1024**2
+#: bytes of the production hardware where a project's contract names none
+DEFAULT_MEMORY_LIMIT = 16_000_000_000
+#: share of a machine's memory that a run can use; the rest is left to the system
+USABLE_SHARE = 0.92
+#: Tokens of a micro-batch. The activations of a layer fit in the CPU caches then, and matrix products of this size are
+#: as fast as larger ones. Whole batches of four and eight receipts took up to 1.9 times the time in fp32 and 1.5 to 3.7
+#: times the memory (docs/benchmarks.md).
+MICRO_BATCH_TOKENS = 1024
 WIDTH = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1, "q8_0": 1.0625, "int4": 0.5625}
 
 
@@ -185,3 +196,23 @@ def inference_memory(shape: ModelShape, *, precision: str, tokens: int) -> int:
     weights = shape.parameters * WIDTH[precision]
     cached = 2 * shape.layers * shape.kv_width * tokens * 2
     return int(weights + cached + 300 * MIB)
+
+
+def micro_batch_tokens(rows: int, longest: int) -> int:
+    """The maximum tokens of a micro-batch of ``rows`` rows, the longest of which has ``longest`` tokens."""
+    return min(rows * longest, max(longest, MICRO_BATCH_TOKENS))
+
+
+def micro_batch_rows(longest: int) -> int:
+    """Rows of at most ``longest`` tokens in a micro-batch; at least one."""
+    return max(1, MICRO_BATCH_TOKENS // max(1, longest))
+
+
+def usable_memory(hardware: "Hardware | None") -> tuple[int | None, str]:
+    """Bytes that a run can use on each of its devices, and the name of that memory; None without hardware."""
+    if hardware is None:
+        return None, ""
+    if hardware.gpus:
+        gpu = min(hardware.gpus, key=lambda device: device.memory_bytes)
+        return int(gpu.memory_bytes * USABLE_SHARE), f"{gpu.name} of {hardware.host}"
+    return int(hardware.memory_bytes * USABLE_SHARE), f"memory of {hardware.host}"

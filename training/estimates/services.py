@@ -1,22 +1,34 @@
-"""Estimates from the database: token lengths, the model's shape, workers, earlier runs."""
+"""Estimates from the database: token lengths, the model's shape, workers, earlier runs; the method that suits them."""
 
 import shutil
+from dataclasses import replace
+from typing import Any
 
 from django.db.models import Case, Value, When
+from redis.exceptions import RedisError
 
 from labeling.models import DatasetVersion, Project, Split
 from slmstudio.storage.artifacts import local_path
+from slmstudio.workers import live_workers
 from slmstudio.workers.hardware import Hardware
 from training.estimates.estimate import Estimate, estimate, trained_lengths
-from training.estimates.machines import gpu_hardware, with_measured_bf16
-from training.estimates.memory_margin import DEFAULT_MEMORY_LIMIT
+from training.estimates.memory import DEFAULT_MEMORY_LIMIT
 from training.estimates.reduction import resolved_precision
 from training.estimates.throughput import scaled_throughput
+from training.hyperparameters.defaults import default_hyperparameters
+from training.hyperparameters.presets import task_of
+from training.hyperparameters.validation import problems
 from training.hyperparameters.values import Hyperparameters
 from training.model_shape import ModelShape, UnknownModelShape
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.spec import RunSpec
 from training.strict_yaml import SpecError
+
+#: hyperparameters that depend on the machine, besides its memory
+MACHINE_SETTINGS = ("devices", "method", "precision", "trackers")
+#: parameters up to which all weights are trained for an extraction where no method is chosen; larger models read long
+#: values with an adapter, too
+SMALL_MODEL = 500_000_000
 
 
 def shape_of(base_model: BaseModel) -> ModelShape | None:
@@ -150,3 +162,93 @@ def _free_disk_bytes() -> int | None:
         return shutil.disk_usage(local_path("training").parent).free
     except (OSError, NotImplementedError):
         return None
+
+
+# -- machines ---------------------------------------------------------------------------------------------------------
+
+
+def gpu_hardware() -> Hardware | None:
+    """The hardware of a live worker of the queue ``gpu``; None without a worker, or where the queue is unreachable."""
+    try:
+        hardware = live_workers.hardware_of("gpu")
+    except RedisError:
+        return None
+    return with_measured_bf16(hardware) if hardware else None
+
+
+def with_measured_bf16(hardware: Hardware) -> Hardware:
+    """The hardware without bf16, where the last run with ``precision: auto`` measured that it is not faster than fp32.
+
+    A worker reports the CPU's flags, which do not show its speed; runs measure it.
+    """
+    if hardware.gpus or not hardware.bf16:
+        return hardware
+    runs = TrainingRun.objects.filter(
+        facts__machine=hardware.kind, facts__device="cpu", facts__precision__in=("bf16", "fp32")
+    )
+    runs = runs.filter(spec__contains="\nprecision: auto\n")
+    last = runs.order_by("-pk").values_list("facts__precision", flat=True).first()
+    return replace(hardware, bf16=False) if last == "fp32" else hardware
+
+
+def capabilities() -> dict[str, Any]:
+    """The capabilities of the worker that would train a run."""
+    return capabilities_of(gpu_hardware())
+
+
+def capabilities_of(hardware: Hardware | None) -> dict[str, Any]:
+    """The machine for ``presets.problems``: ``cuda``, number of ``gpus``, ``missing`` packages."""
+    if hardware is None:
+        return {"cuda": False, "gpus": 1, "missing": frozenset()}
+    return {"cuda": bool(hardware.gpus), "gpus": max(1, len(hardware.gpus)), "missing": hardware.missing}
+
+
+def capability_problem(run: TrainingRun, hyperparameters: Hyperparameters, machine: Hardware) -> str:
+    """Why a machine cannot train a run, with what to change; empty where it can, or where that is unknown."""
+    invalid = problems(hyperparameters, **capabilities_of(machine))
+    messages = [invalid[name] for name in MACHINE_SETTINGS if name in invalid]
+    if not messages:
+        estimate = estimate_for(
+            dataset=run.dataset, base_model=run.base_model, hyperparameters=hyperparameters, hardware=machine
+        )
+        memory_problems = estimate.problems if estimate is not None else {}
+        messages = [message for name, message in memory_problems.items() if name != "disk"]
+    return " ".join(messages)
+
+
+def any_worker_fits(run: TrainingRun, hyperparameters: Hyperparameters) -> bool:
+    """Whether a live worker of the run's queue can train it; assumed where the queue is not reachable."""
+    try:
+        machines = live_workers.hardware_by_worker(run.queue_name)
+    except RedisError:
+        return True
+    return any(not capability_problem(run, hyperparameters, machine) for machine in machines)
+
+
+# -- advice -----------------------------------------------------------------------------------------------------------
+
+
+def recommended_method(*, dataset: DatasetVersion, base_model: BaseModel) -> tuple[str, str]:
+    """The method of a run where none is chosen, and why: ``full`` for an extraction with a small model where full
+    fine-tuning is known to fit, else ``lora``.
+
+    Whether it fits is estimated with its preset. It is unknown without the lengths of the documents or a worker.
+    """
+    task = task_of(dataset.schema_version.compiled.fields)
+    if task != "extraction":
+        return "lora", f"LoRA is recommended: an adapter is enough for {task}."
+    if base_model.parameters > SMALL_MODEL:
+        return "lora", "LoRA is recommended: an adapter is enough for a model of this size."
+    full = default_hyperparameters(dataset=dataset, base_model=base_model, method="full")
+    estimate = estimate_for(dataset=dataset, base_model=base_model, hyperparameters=full)
+    if estimate is None:
+        return "lora", "LoRA is the default until the token lengths are known."
+    if estimate.fits is None:
+        return "lora", "LoRA is the default while no worker has reported its memory."
+    if estimate.problems:
+        return "lora", "LoRA is recommended: full fine-tuning needs more memory or disk than the worker has."
+    # measured on receipts, see docs/benchmarks.md
+    return "full", (
+        "Full fine-tuning is recommended: a small model needs all its weights for values that span several lines, such "
+        "as addresses. It takes longer."
+    )

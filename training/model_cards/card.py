@@ -1,4 +1,4 @@
-"""The model card: description, usage, training, limits, lineage. Pure: facts in, files out.
+"""The model card of a run: description, usage, training, limits, lineage.
 
 It contains no paths of the machine and no document: the prompt has a placeholder in place of the document.
 """
@@ -6,152 +6,133 @@ It contains no paths of the machine and no document: the prompt has a placeholde
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from labeling.datasets.queries import rows
+from slmstudio.contract.schema.compiled import loads
+from slmstudio.storage.artifacts import local_path
+from slmstudio.storage.hashing import sha256_text
 from slmstudio.text.formatting import percent
-from training.licenses import LicenseRecord
-from training.prompts import PLACEHOLDER
+from training.models import BaseModel, LengthReport, TrainingEvent, TrainingRun
+from training.prompts import PLACEHOLDER, prompt_schema
+from training.spec import RunSpec
 
 README, LINEAGE, ENVIRONMENT = "README.md", "lineage.json", "environment.json"
 #: what ``write`` puts into a model folder
 FILES = (README, LINEAGE, ENVIRONMENT)
 #: evaluations that the card shows, spread over the run
 MAX_EVALUATIONS = 8
+_KIND = TrainingEvent.Kind
+#: facts of a run, with their titles
+_TOTALS = {
+    "steps": "Steps",
+    "best_step": "Best step",
+    "tokens": "Training tokens",
+    "seconds": "Seconds",
+    "parameters": "Parameters",
+    "trainable_parameters": "Trainable parameters",
+    "longest": "Longest row in tokens",
+    "peak_memory_bytes": "Peak memory in bytes",
+}
 
 
-@dataclass(frozen=True)
-class ModelCardFacts:
-    """The contents of a card. ``prompt`` is the text before tokenization, with ``{document}`` in it, or empty.
-
-    ``losses``: (step, training loss) of the first and last steps; ``evaluations``: (step, validation loss, field
-    accuracy of samples, share of schema-valid samples), None where unknown.
-    ``terms``: those of the license of the base model.
-    """
-
-    project: str
-    run: str
-    base_model: str
-    base_reference: str
-    licence: str
-    terms: LicenseRecord
-    style: str
-    instruction: str
-    schema: dict[str, Any]
-    prompt: str
-    end_token: str
-    context: int
-    dataset: str
-    counts: dict[str, int]
-    left_out: int
-    windowed: int
-    settings: Sequence[tuple[str, str]]
-    losses: Sequence[tuple[int, float | None]]
-    evaluations: Sequence[tuple[int, float | None, float | None, float | None]]
-    samples: int
-    totals: Sequence[tuple[str, str]]
-    lineage: dict[str, Any]
-    environment: dict[str, Any] = field(default_factory=dict)
-
-
-def write(folder: Path, facts: ModelCardFacts) -> None:
-    """Writes README.md, lineage.json and environment.json into a model folder, replacing existing ones."""
-    (folder / README).write_text(text(facts), encoding="utf-8")
-    for name, value in ((LINEAGE, facts.lineage), (ENVIRONMENT, facts.environment)):
-        (folder / name).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    for name in FILES:
+def write(run: TrainingRun, folder: Path) -> None:
+    """Writes card, lineage and environment into the folder of the run's model, replacing existing ones."""
+    texts = {README: text(run), LINEAGE: _json(_full_lineage(run)), ENVIRONMENT: _json(_environment(run))}
+    for name, content in texts.items():
+        (folder / name).write_text(content, encoding="utf-8")
         (folder / name).chmod(0o644)
 
 
-def text(facts: ModelCardFacts) -> str:
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def text(run: TrainingRun) -> str:
     """The card as Markdown with the front matter that model hubs read."""
-    return f"{front_matter(front_matter_of(facts))}\n\n{body(facts)}"
+    base = run.base_model
+    values: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
+    if base.licence:
+        values["license"] = base.licence.lower()
+    if reference := _reference(base):
+        values["base_model"] = reference
+    values["tags"] = ["structured-extraction", "slm-studio"]
+    return f"{front_matter(values)}\n\n{body(run)}"
 
 
-def body(facts: ModelCardFacts) -> str:
+def body(run: TrainingRun) -> str:
     """The card without front matter."""
+    spec = RunSpec.from_yaml(run.spec)
+    lineage = _full_lineage(run).items()
+    terms = [(title, escaped_line(value)) for title, value in run.base_model.license_record.rows()]
     parts = [
-        f"# {escaped_line(facts.project)}: {escaped_line(facts.run)}",
-        f"{escaped_line(facts.base_model)}, fine-tuned to extract a JSON object of a fixed schema from a document.",
-        _summary_section(facts),
-        _usage_section(facts),
-        _training_section(facts),
-        _limits_section(facts),
-        _license_section(facts.terms),
+        f"# {escaped_line(run.project.name)}: {escaped_line(str(run))}",
+        f"{escaped_line(run.base_model.name)}, fine-tuned to extract a JSON object of a fixed schema from a document.",
+        _summary_section(run, spec),
+        _usage_section(run, spec),
+        _training_section(run, spec),
+        _limits_section(run),
+        table("License of the base model", ("", ""), terms),
         table(
             "Lineage",
             ("What", "Value"),
-            [(name, f"`{value}`") for name, value in facts.lineage.items() if not isinstance(value, dict)],
+            [(name, f"`{value}`") for name, value in lineage if not isinstance(value, dict)],
         ),
-        _environment(facts.environment),
+        _environment_section(run),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def front_matter_of(facts: ModelCardFacts) -> dict[str, Any]:
-    """The metadata that model hubs read."""
-    values: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
-    if facts.licence:
-        values["license"] = facts.licence.lower()
-    if facts.base_reference:
-        values["base_model"] = facts.base_reference
-    values["tags"] = ["structured-extraction", "slm-studio"]
-    return values
+def _reference(base: BaseModel) -> str:
+    """The hub ID of a base model; "" without one."""
+    return base.reference or (base.location if base.source == BaseModel.Source.HUB else "")
 
 
-def front_matter(values: dict[str, Any]) -> str:
-    """Metadata as the front matter of a card."""
-    return f"---\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}---"
-
-
-def _summary_section(facts: ModelCardFacts) -> str:
-    counts = ", ".join(f"{count:,} {escaped_line(name)}" for name, count in facts.counts.items())
-    left = f" {facts.left_out:,} were longer than the sequence length and were dropped." if facts.left_out else ""
-    if facts.windowed:
-        left += f" {facts.windowed:,} were longer than the sequence length and were split into windows."
-    rows = [
-        ("Base model", f"{escaped_line(facts.base_model)} ({escaped_line(facts.base_reference) or 'no hub ID'})"),
-        (
-            "License of the base model",
-            escaped_line(facts.licence) or "unknown: check it before you distribute the model",
-        ),
-        ("Dataset", f"{escaped_line(facts.dataset)}: {counts} documents.{left}"),
-        ("Context", f"{facts.context:,} tokens" if facts.context else "unknown"),
+def _summary_section(run: TrainingRun, spec: RunSpec) -> str:
+    base, splits = run.base_model, dict(run.dataset.counts.get("splits") or {})
+    if spec.silver is not None:
+        splits["silver"] = run.facts.get("silver_rows") or 0
+    counts = ", ".join(f"{count:,} {name}" for name, count in splits.items())
+    left_out, windowed = len(run.facts.get("left_out") or []), (run.facts.get("windows") or {}).get("documents")
+    left = f" {left_out:,} were longer than the sequence length and were dropped." if left_out else ""
+    if windowed:
+        left += f" {windowed:,} were longer than the sequence length and were split into windows."
+    unknown = "unknown: check it before you distribute the model"
+    summary = [
+        ("Base model", f"{escaped_line(base.name)} ({escaped_line(_reference(base)) or 'no hub ID'})"),
+        ("License of the base model", escaped_line(base.licence) or unknown),
+        ("Dataset", f"version {run.dataset.number}: {counts} documents.{left}"),
+        ("Context", f"{base.context:,} tokens" if base.context else "unknown"),
     ]
+    schema = prompt_schema(loads(run.dataset.schema_version.schema_text))
     return (
-        table("Model", ("", ""), rows)
+        table("Model", ("", ""), summary)
         + "\n\nSchema of its output:\n\n"
-        + fenced(json.dumps(facts.schema, indent=2, ensure_ascii=False, default=float), "json")
+        + fenced(json.dumps(schema, indent=2, ensure_ascii=False, default=float), "json")
     )
 
 
-def _license_section(terms: LicenseRecord) -> str:
-    return table("License of the base model", ("", ""), [(title, escaped_line(value)) for title, value in terms.rows()])
-
-
-def _usage_section(facts: ModelCardFacts) -> str:
-    parts = ["## Usage", "The exact training instruction:", fenced(facts.instruction)]
-    if facts.prompt:
+def _usage_section(run: TrainingRun, spec: RunSpec) -> str:
+    prompt, end_token = _prompt(run)
+    parts = ["## Usage", "The exact training instruction:", fenced(spec.contract.instruction)]
+    if prompt:
         parts += [
             f"The prompt as the model reads it, with `{PLACEHOLDER}` in place of the document:",
-            fenced(facts.prompt),
+            fenced(prompt),
         ]
-    end = f", then `{facts.end_token}`" if facts.end_token else ""
+    end = f", then `{end_token}`" if end_token else ""
     parts.append(
         "The output is one JSON object with properties in the order of the schema and no whitespace between them"
-        + end
-        + "."
-        " Decode greedily (temperature 0). A different instruction lowers accuracy."
+        f"{end}. Decode greedily (temperature 0). A different instruction lowers accuracy."
     )
-    parts += [_transformers(facts), _servers(facts)]
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, _transformers(spec.prompt), _servers(spec.prompt)])
 
 
-def _transformers(facts: ModelCardFacts) -> str:
-    if facts.style == "chat":
+def _transformers(style: str) -> str:
+    if style == "chat":
         make = (
             'messages = [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": document}]\n'
             "prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)\n"
@@ -173,8 +154,8 @@ def _transformers(facts: ModelCardFacts) -> str:
     return "With transformers:\n\n" + fenced(code, "python")
 
 
-def _servers(facts: ModelCardFacts) -> str:
-    chat = facts.style == "chat"
+def _servers(style: str) -> str:
+    chat = style == "chat"
     call = "chat/completions" if chat else "completions"
     body: dict[str, Any] = {"model": "FOLDER", "temperature": 0, "max_tokens": 512}
     if chat:
@@ -195,43 +176,141 @@ def _servers(facts: ModelCardFacts) -> str:
     )
 
 
-def _training_section(facts: ModelCardFacts) -> str:
-    rows = [(f"{step:,}", _number(loss, 4)) for step, loss in facts.losses]
+def _training_section(run: TrainingRun, spec: RunSpec) -> str:
+    metrics = run.events.filter(kind=_KIND.METRICS).order_by("step").values_list("step", "data__loss")
+    losses = [(f"{step:,}", _number(loss, 4)) for step, loss in spread(list(metrics))]
     evaluations = [
         (f"{step:,}", _number(loss, 4), *("" if rate is None else percent(rate, 0) for rate in (exact, valid)))
-        for step, loss, exact, valid in facts.evaluations
+        for step, loss, exact, valid in spread(_evaluations(run))
     ]
+    settings = [*_settings(spec), *((name, str(value)) for name, value in (run.facts.get("optimizer") or {}).items())]
+    totals = [(title, run.facts.get(name)) for name, title in _TOTALS.items()]
+    measured = [(title, f"{value:,}") for title, value in totals if isinstance(value, int | float)]
     parts = [
-        table("Training", ("Setting", "Value"), [(one, escaped_line(value)) for one, value in facts.settings]),
-        table("", ("Measured", "Value"), [(one, escaped_line(value)) for one, value in facts.totals]),
-        table("", ("Step", "Training loss"), rows),
+        table("Training", ("Setting", "Value"), [(name, escaped_line(value)) for name, value in settings]),
+        table("", ("Measured", "Value"), measured),
+        table("", ("Step", "Training loss"), losses),
         table("", ("Step", "Validation loss", "Field accuracy in samples", "Schema-valid samples"), evaluations),
     ]
     return "\n\n".join(part for part in parts if part)
 
 
-def _limits_section(facts: ModelCardFacts) -> str:
-    measured = (
-        f"The figures above are from {facts.samples} validation documents with unconstrained decoding. They are not an "
-        "evaluation: the hold-out was not used."
-    )
-    control = (
-        "A document can contain text that looks like a control token of the chat template. Insert a space after "
-        "the first character of such text."
-    )
+def _limits_section(run: TrainingRun) -> str:
+    newest = run.events.filter(kind=_KIND.SAMPLES).order_by("-step").first()
+    samples = len((newest.data.get("rows") if newest else None) or [])
     lines = [
         "It is trained only on documents like those of its dataset, and not to converse or to refuse requests.",
-        measured,
-        control,
+        (
+            f"The figures above are from {samples} validation documents with unconstrained decoding. They are not an "
+            "evaluation: the hold-out was not used."
+        ),
+        (
+            "A document can contain text that looks like a control token of the chat template. Insert a space after "
+            "the first character of such text."
+        ),
         "Constrained decoding makes every output valid under the schema, but values can be wrong. Verify them.",
     ]
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
-def _environment(found: dict[str, Any]) -> str:
-    rows = [(name, escaped_line(str(value))) for name, value in found.items() if not isinstance(value, dict)]
-    rows += [(name, escaped_line(str(value))) for name, value in (found.get("packages") or {}).items()]
-    return table("Environment", ("", ""), rows)
+def _environment_section(run: TrainingRun) -> str:
+    environment = _environment(run)
+    plain = {name: value for name, value in environment.items() if not isinstance(value, dict)}
+    lines = {**plain, **(environment.get("packages") or {})}
+    return table("Environment", ("", ""), [(name, escaped_line(str(value))) for name, value in lines.items()])
+
+
+# -- facts of a run ---------------------------------------------------------------------------------------------------
+
+
+def lineage_of(run: TrainingRun, spec: RunSpec) -> dict[str, Any]:
+    """Base model, dataset, schema and spec of a model, with their hashes."""
+    return {
+        "base_model": spec.base_model.slug,
+        "base_model_sha256": spec.base_model.sha256,
+        "dataset": run.dataset.number,
+        "dataset_sha256": spec.dataset.sha256,
+        **({"silver_sha256": spec.silver.sha256} if spec.silver is not None else {}),
+        "schema": run.dataset.schema_version.number,
+        "schema_sha256": spec.contract.schema_sha256,
+        "spec_sha256": sha256_text(run.spec),
+    }
+
+
+def _full_lineage(run: TrainingRun) -> dict[str, Any]:
+    """The lineage with license and revision of the base model, the application that trained, and its prompt template.
+    Runs from before the last two were recorded have neither.
+    """
+    base, facts = run.base_model, run.facts
+    return {
+        **lineage_of(run, RunSpec.from_yaml(run.spec)),
+        "licence": base.licence,
+        "license_record": base.license_record.as_dict(),
+        "revision": base.revision,
+        **{f"application_{name}": str(value) for name, value in (facts.get("application") or {}).items()},
+        **({"prompt_sha256": facts["prompt_sha256"]} if facts.get("prompt_sha256") else {}),
+    }
+
+
+def _settings(spec: RunSpec) -> list[tuple[str, str]]:
+    """The settings of the spec, without paths."""
+    names = [
+        *("method", "max_length", "batch_size", "accumulation", "devices", "learning_rate", "scheduler"),
+        *("warmup_ratio", "epochs", "max_steps", "precision", "seed", "early_stopping", "too_long", "prompt"),
+        *(("weight_averaging", "ema_decay") if spec.weight_averaging != "none" else ()),
+        *(("augmentation",) if spec.augmentation != "none" else ()),
+    ]
+    settings = [(name, str(value)) for name in names if (value := getattr(spec, name)) is not None]
+    if spec.method != "full":
+        lora = spec.lora
+        targets = lora.targets if isinstance(lora.targets, str) else ", ".join(lora.targets)
+        words = f"r {lora.r}, alpha {lora.alpha}, dropout {lora.dropout}, {targets}"
+        settings.insert(1, ("lora", words))
+    return settings
+
+
+def _evaluations(run: TrainingRun) -> list[tuple[int, Any, Any, Any]]:
+    """Step, validation loss, and field accuracy and schema validity of the samples at that step."""
+    losses = dict(run.events.filter(kind=_KIND.VALIDATION).values_list("step", "data__loss"))
+    sampled = run.events.filter(kind=_KIND.SAMPLES).values_list("step", "data__field_exact", "data__schema_valid")
+    samples = {step: (exact, valid) for step, exact, valid in sampled}
+    return [(step, losses.get(step), *samples.get(step, (None, None))) for step in sorted({*losses, *samples})]
+
+
+def _prompt(run: TrainingRun) -> tuple[str, str]:
+    """The prompt as the model reads it with a placeholder for the document, and the end token.
+
+    Empty where lengths were not measured, or the prompt does not contain the document verbatim.
+    """
+    report = LengthReport.objects.of(run.dataset, run.base_model)
+    if report is None:
+        return "", ""
+    try:
+        seen = json.loads(local_path(report.sample_key).read_text(encoding="utf-8"))
+        shown = seen.get("train") or next(iter(seen.values()))
+        document = next(row["text"] for row in rows(run.dataset) if row["id"] == shown["id"])
+    except (OSError, ValueError, KeyError, StopIteration):
+        return "", ""
+    end = str(shown["completion"]).rpartition("}")[2].strip()
+    if not document.strip() or shown["prompt"].count(document) != 1:
+        return "", end
+    return shown["prompt"].replace(document, PLACEHOLDER), end
+
+
+def _environment(run: TrainingRun) -> dict[str, Any]:
+    try:
+        environment = json.loads(local_path(f"{run.folder_key}/environment.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return environment if isinstance(environment, dict) else {}
+
+
+# -- Markdown ---------------------------------------------------------------------------------------------------------
+
+
+def front_matter(values: dict[str, Any]) -> str:
+    """Metadata as the front matter of a card."""
+    return f"---\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}---"
 
 
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -249,7 +328,7 @@ def _cells(row: Sequence[str]) -> str:
 
 def escaped_line(words: str) -> str:
     """A user's text as one line with Markdown and HTML escaped."""
-    line = " ".join("".join(one if one.isprintable() else " " for one in words).split())
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in words).split())
     return re.sub(r"([\\`*_\[\]<>#|])", r"\\\1", line)
 
 

@@ -7,10 +7,11 @@ from typing import Any
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
+from labeling.models import Project
 from slmstudio.runs.models import ACTIVE, Status
 from slmstudio.web.requests import query_param
 from training.hyperparameters.values import METHODS
-from training.models import TrainingRun
+from training.models import BaseModel, TrainingRun
 from training.run_table.columns import DEFAULT_COLUMNS, known_columns, metrics_of, order_of
 
 STATES = {"live": ACTIVE, "done": (Status.DONE,), "failed": (Status.FAILED, Status.CANCELLED)}
@@ -78,8 +79,9 @@ def _columns(request: HttpRequest) -> tuple[str, ...]:
     return chosen
 
 
-def apply(query: TableQuery, runs: QuerySet[TrainingRun]) -> QuerySet[TrainingRun]:
-    """The runs that match, in order."""
+def matching_runs(project: Project, query: TableQuery) -> QuerySet[TrainingRun]:
+    """The runs of a project that match, in order, with all that the table shows."""
+    runs: QuerySet[TrainingRun] = TrainingRun.objects.for_table(project, query.metrics)
     runs = runs.filter(archived_at__isnull=not query.archived)
     if query.state:
         runs = runs.filter(status__in=STATES[query.state])
@@ -99,5 +101,17 @@ def apply(query: TableQuery, runs: QuerySet[TrainingRun]) -> QuerySet[TrainingRu
 
 def _text(text: str) -> Q:
     """Name, notes or tags contain a text, or it is the number of a run."""
-    found = Q(name__icontains=text) | Q(notes__icontains=text) | Q(tags__icontains=text)
-    return found | Q(number=int(text)) if text.isdecimal() and len(text) < 10 else found
+    contains = Q(name__icontains=text) | Q(notes__icontains=text) | Q(tags__icontains=text)
+    return contains | Q(number=int(text)) if text.isdecimal() and len(text) < 10 else contains
+
+
+def choices(project: Project) -> dict[str, Any]:
+    """The choices of the filters, and the number of archived runs."""
+    runs = TrainingRun.objects.of_project(project)
+    tags = runs.exclude(tags=[]).values_list("tags", flat=True)
+    return {
+        "tags": sorted({tag for run_tags in tags for tag in run_tags}),
+        "methods": [("lora", "LoRA"), ("qlora", "QLoRA"), ("full", "Full fine-tuning")],
+        "models": BaseModel.objects.filter(training_runs__project=project).distinct().order_by("name"),
+        "archived_count": runs.filter(archived_at__isnull=False).count(),
+    }

@@ -83,9 +83,3 @@ def change_tags(*, project: Project, user: User, numbers: Iterable[int], add: st
                 changed.append(run)
         TrainingRun.objects.bulk_update(changed, ["tags"], batch_size=200)
     return len(changed)
-
-
-def tags_in_use(project: Project) -> list[str]:
-    """The tags of a project's runs, by name."""
-    rows = TrainingRun.objects.filter(project=project).exclude(tags=[])
-    return sorted({tag for tags in rows.values_list("tags", flat=True) for tag in tags})

@@ -1,7 +1,5 @@
 """The list of training runs as a table, changes of several runs, and the notes of one."""
 
-from typing import Any
-
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpResponse
@@ -10,15 +8,15 @@ from django.urls import reverse
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
-from labeling.models import Project
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
+from slmstudio.runs.models import ACTIVE
 from slmstudio.web.requests import SignedInRequest, is_htmx, positive_int
 from slmstudio.workers.live_workers import no_worker_message
-from training.models import BaseModel, TrainingRun
+from training.models import TrainingRun
 from training.run_table import services
 from training.run_table.columns import COLUMNS, grouped
-from training.run_table.filters import TableQuery, apply, table_query
+from training.run_table.filters import choices, matching_runs, table_query
 from training.runs.queries import newest_dataset
 
 PER_PAGE = 50
@@ -29,11 +27,8 @@ def runs(request: SignedInRequest, slug: str) -> HttpResponse:
     """The project's runs, newest first unless sorted; refreshed while one is live."""
     project = project_for(request.user, slug, Action.READ)
     query = table_query(request)
-    page = Paginator(apply(query, TrainingRun.objects.for_table(project, query.metrics)), PER_PAGE).get_page(
-        request.GET.get("page")
-    )
-    all_runs = TrainingRun.objects.of_project(project)
-    live = all_runs.live().exists()
+    page = Paginator(matching_runs(project, query), PER_PAGE).get_page(request.GET.get("page"))
+    live = project.training_runs.filter(status__in=ACTIVE).exists()
     shown = [COLUMNS[name] for name in query.columns]
     context = {
         "project": project,
@@ -44,23 +39,12 @@ def runs(request: SignedInRequest, slug: str) -> HttpResponse:
         "states": [("", "All"), ("live", "Live"), ("done", "Done"), ("failed", "Failed or cancelled")],
         "live": live,
         "no_worker": no_worker_message("gpu") if live else "",
-        "any": bool(page.object_list) or all_runs.exists(),
+        "any": bool(page.object_list) or project.training_runs.exists(),
         "has_dataset": bool(page.object_list) or newest_dataset(project) is not None,
     }
     if is_htmx(request):
         return render(request, "training/run_table/list.html#table", context)
-    return render(request, "training/run_table/list.html", {**context, **_choices(project, query)})
-
-
-def _choices(project: Project, query: TableQuery) -> dict[str, Any]:
-    """The choices of the filters and the columns."""
-    return {
-        "all_columns": grouped(),
-        "tags": services.tags_in_use(project),
-        "methods": [("lora", "LoRA"), ("qlora", "QLoRA"), ("full", "Full fine-tuning")],
-        "models": BaseModel.objects.filter(training_runs__project=project).distinct().order_by("name"),
-        "archived_count": TrainingRun.objects.filter(project=project, archived_at__isnull=False).count(),
-    }
+    return render(request, "training/run_table/list.html", {**context, **choices(project), "all_columns": grouped()})
 
 
 @require_POST

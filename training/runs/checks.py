@@ -44,7 +44,7 @@ def check_prepared(base_model: BaseModel) -> None:
         )
     if not Path(base_model.folder).is_dir():
         raise Refused(
-            f"The folder of {base_model} is missing. Prepare it again: manage.py models pull {base_model.slug}.",
+            f"The folder of {base_model} is missing. Prepare it again: manage.py models download {base_model.slug}.",
             field="base_model",
             code="folder_missing",
         )

@@ -1,7 +1,6 @@
 """Curves of training runs, and their final metrics. Reads only."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePath
 from typing import Any
@@ -75,63 +74,43 @@ def curve_points(run: TrainingRun, after: int = 0) -> dict[str, Any]:
     return points
 
 
-@dataclass(frozen=True)
-class FinalMetrics:
-    """Current or final metrics of a run; None where there is no such point. Seconds and bytes."""
+def final_metrics(runs: Sequence[TrainingRun]) -> list[dict[str, Any]]:
+    """Current or final metrics of some runs, in their order, in three queries; None where there is no such point.
 
-    run: TrainingRun
-    best_validation: float | None = None
-    best_step: int | None = None
-    field_exact: float | None = None
-    schema_valid: float | None = None
-    loss: float | None = None
-    seconds: float | None = None
-    memory_bytes: int | None = None
-    tokens_per_second: float | None = None
-
-
-def final_metrics(runs: Sequence[TrainingRun]) -> list[FinalMetrics]:
-    """The metrics of some runs, in their order, in three queries."""
+    Each: ``best_validation`` with ``best_step``, ``field_exact`` and ``loss`` at the last point, ``seconds``,
+    ``memory_bytes``, ``tokens_per_second``.
+    """
     events = TrainingEvent.objects.filter(run__in=runs)
-    evaluations = events.filter(kind__in=("validation", "samples")).order_by("step")
-    rows: Any = list(evaluations.values("run", "kind", "step", "data__loss", "data__field_exact", "data__schema_valid"))
-    memory = dict(
-        events.filter(kind="metrics")
-        .values_list("run")
-        .annotate(peak=Max(Cast(KT("data__memory_bytes"), FloatField())))
-        .order_by()
-    )
+    evaluations: dict[Any, list[Any]] = {run.pk: [] for run in runs}
+    rows = events.filter(kind__in=("validation", "samples")).order_by("step")
+    for row in rows.values("run", "kind", "step", "data__loss", "data__field_exact"):
+        evaluations[row["run"]].append(row)
+    metrics = events.filter(kind="metrics")
+    peak = Max(Cast(KT("data__memory_bytes"), FloatField()))
+    memory = dict(metrics.values_list("run").annotate(peak=peak).order_by())
+    newest = metrics.order_by("run", "-step").distinct("run")
     last: dict[Any, Any] = {
-        event["run"]: event
-        for event in events.filter(kind="metrics")
-        .order_by("run", "-step")
-        .distinct("run")
-        .values("run", "data__loss", "data__tokens_per_second")
+        event["run"]: event for event in newest.values("run", "data__loss", "data__tokens_per_second")
     }
-    return [
-        _final_metrics(run, [row for row in rows if row["run"] == run.pk], last.get(run.pk, {}), memory) for run in runs
-    ]
+    return [_final_metrics(run, evaluations[run.pk], last.get(run.pk, {}), memory.get(run.pk)) for run in runs]
 
 
 def _final_metrics(
-    run: TrainingRun, evaluations: list[dict[str, Any]], last: dict[str, Any], memory: dict[Any, Any]
-) -> FinalMetrics:
-    facts = run.facts or {}
+    run: TrainingRun, evaluations: list[dict[str, Any]], last: dict[str, Any], memory: float | None
+) -> dict[str, Any]:
     validations = [(row["data__loss"], row["step"]) for row in evaluations if row["kind"] == "validation"]
     best = min((pair for pair in validations if pair[0] is not None), default=(None, None))
     samples: Any = next((row for row in reversed(evaluations) if row["kind"] == "samples"), {})
-    seconds, tokens = facts.get("seconds"), facts.get("tokens")
-    return FinalMetrics(
-        run=run,
-        best_validation=best[0],
-        best_step=best[1],
-        field_exact=samples.get("data__field_exact"),
-        schema_valid=samples.get("data__schema_valid"),
-        loss=last.get("data__loss"),
-        seconds=seconds or run.seconds,
-        memory_bytes=facts.get("peak_memory_bytes") or memory.get(run.pk),
-        tokens_per_second=tokens / seconds if seconds and tokens else last.get("data__tokens_per_second"),
-    )
+    seconds, tokens = run.facts.get("seconds"), run.facts.get("tokens")
+    return {
+        "best_validation": best[0],
+        "best_step": best[1],
+        "field_exact": samples.get("data__field_exact"),
+        "loss": last.get("data__loss"),
+        "seconds": seconds or run.seconds,
+        "memory_bytes": run.facts.get("peak_memory_bytes") or memory,
+        "tokens_per_second": tokens / seconds if seconds and tokens else last.get("data__tokens_per_second"),
+    }
 
 
 def checkpoints(run: TrainingRun) -> tuple[list[dict[str, Any]], int]:
@@ -140,7 +119,8 @@ def checkpoints(run: TrainingRun) -> tuple[list[dict[str, Any]], int]:
     Each: step, path, bytes, sha256 as the trainer reported them; ``best``: whether it has the best weights.
     """
     events: Iterable[TrainingEvent] = run.events.filter(kind=TrainingEvent.Kind.CHECKPOINT).order_by("-step")
-    written = [{"step": one.step, **one.data, "best": one.step == run.facts.get("best_step")} for one in events]
+    best = run.facts.get("best_step")
+    written = [{"step": event.step, **event.data, "best": event.step == best} for event in events]
     folder = local_path(f"{run.folder_key}/state")
-    stored = [one for one in written if (folder / (PurePath(str(one.get("path") or "")).name or "-")).is_dir()]
+    stored = [saved for saved in written if (folder / (PurePath(str(saved.get("path") or "")).name or "-")).is_dir()]
     return stored, len(written)

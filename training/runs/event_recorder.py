@@ -17,8 +17,7 @@ from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_manifest, manifest_hash
 from slmstudio.workers.system_usage import SystemUsage
 from training.child_processes import ChildFailed
-from training.model_cards.card import FILES as CARD
-from training.model_cards.facts import describe, lineage_of
+from training.model_cards import card
 from training.models import ModelVersion, TrainingEvent, TrainingRun
 from training.spec import RunSpec
 
@@ -225,7 +224,7 @@ def _files(run: TrainingRun, artifacts: dict[str, Event], prefix: str = "") -> d
         "adapter_sha256": adapter_hash,
         "files": merged,
         "adapter_files": adapter,
-        "lineage": lineage_of(run, RunSpec.from_yaml(run.spec)),
+        "lineage": card.lineage_of(run, RunSpec.from_yaml(run.spec)),
     }
 
 
@@ -260,11 +259,11 @@ def _folder(run: TrainingRun, artifacts: dict[str, Event], kind: str) -> tuple[s
     if not path.is_relative_to(root) or not path.is_dir():
         raise ChildFailed(f"The trainer's {kind} model is outside the run's folder: {path}.")
     # Without the model card, which exists already if this is repeated.
-    written = [entry for entry in folder_manifest(path) if entry["path"] not in CARD]
+    written = [entry for entry in folder_manifest(path) if entry["path"] not in card.FILES]
     if not written or manifest_hash(written) != artifact["sha256"]:
         raise ChildFailed(f"The files of the {kind} model differ from what the trainer reported; the disk may be full.")
     if kind == "merged":  # the card is of the chosen weights
-        describe(run, path)
+        card.write(run, path)
     manifest = folder_manifest(path)
     key = f"{run.folder_key}/{path.relative_to(root).as_posix()}"
     return key, [dict(entry) for entry in manifest], manifest_hash(manifest)

@@ -8,7 +8,7 @@ from django import forms
 
 from labeling.models import DatasetVersion, Project
 from slmstudio.web.requests import positive_int
-from training.estimates.machines import capabilities
+from training.estimates.services import capabilities
 from training.hyperparameters.display import VALUE_LABELS, exact_text
 from training.hyperparameters.presets import DEVICE_BATCH, with_effective_batch
 from training.hyperparameters.validation import missing_package_message, problems
@@ -33,27 +33,20 @@ def base_model_label(model: BaseModel) -> str:
     return f"{model.name}{size}{'' if model.is_prepared else ' · not prepared'}"
 
 
-class DatasetChoice(forms.ModelChoiceField):
-    """Dataset versions of a project by their number, with the sizes of their splits."""
+class LabeledChoice(forms.ModelChoiceField):
+    """A dataset version with the sizes of its splits, or a base model with its size."""
 
-    def label_from_instance(self, obj: DatasetVersion) -> str:
-        return dataset_label(obj)
-
-
-class BaseModelChoice(forms.ModelChoiceField):
-    """Base models by their slug."""
-
-    def label_from_instance(self, obj: BaseModel) -> str:
-        return base_model_label(obj)
+    def label_from_instance(self, obj: Any) -> str:
+        return dataset_label(obj) if isinstance(obj, DatasetVersion) else base_model_label(obj)
 
 
 class ChoiceForm(forms.Form):
     """Dataset and base model: the choices that the presets and the estimate depend on."""
 
-    dataset = DatasetChoice(
+    dataset = LabeledChoice(
         queryset=DatasetVersion.objects.none(), to_field_name="number", empty_label=None, label="Dataset version"
     )
-    base_model = BaseModelChoice(
+    base_model = LabeledChoice(
         queryset=BaseModel.objects.none(), to_field_name="slug", empty_label=None, label="Base model"
     )
 
@@ -75,16 +68,9 @@ class ChoiceForm(forms.Form):
         return dataset, BaseModel.objects.with_slug(self["base_model"].value())
 
 
-_NUMBER = {"class": "form-control num-input", "autocomplete": "off"}
-
-
 def number_input(**attrs: str) -> forms.NumberInput:
     """A field for a number."""
-    return forms.NumberInput(attrs={**_NUMBER, **attrs})
-
-
-def _select() -> forms.Select:
-    return forms.Select(attrs={"class": "form-select"})
+    return forms.NumberInput(attrs={"class": "form-control num-input", "autocomplete": "off", **attrs})
 
 
 class DisabledChoices:
@@ -126,7 +112,9 @@ def setting(
     choices = choices or [(value, label[:1].upper() + label[1:]) for value, label in labels.items()]
     if choices:
         required = required and not isinstance(default, bool)
-        return forms.ChoiceField(choices=choices, widget=widget or _select(), required=required, **options)
+        return forms.ChoiceField(
+            choices=choices, widget=widget or forms.Select(attrs={"class": "form-select"}), required=required, **options
+        )
     low, _ = range_of(name)
     is_whole = default is None or isinstance(default, int)
     attrs = {"min": f"{math.floor(low)}", "step": "1" if is_whole else "any"}
@@ -181,7 +169,7 @@ class NewRunForm(ChoiceForm):
     lora_dropout = setting("lora_dropout")
     scheduler = setting("scheduler")
     warmup_ratio = setting("warmup_ratio")
-    at_once = forms.IntegerField(
+    device_batch = forms.IntegerField(
         widget=number_input(min="1"),
         min_value=1,
         max_value=512,
@@ -215,7 +203,7 @@ class NewRunForm(ChoiceForm):
     #: settings that are always shown; the others are under Advanced
     PRIMARY = ("max_length", "effective_batch", "learning_rate", "precision")
     ADVANCED = (
-        *("lora_r", "lora_alpha", "lora_dropout", "scheduler", "warmup_ratio", "at_once", "seed", "too_long"),
+        *("lora_r", "lora_alpha", "lora_dropout", "scheduler", "warmup_ratio", "device_batch", "seed", "too_long"),
         *("early_stopping", "best_metric", "weight_averaging", "ema_decay", "augmentation", "keep_best_and_last"),
         *("eval_every", "save_every", "sample_documents", "sample_seconds", "train_share", "silver", "devices"),
     )
@@ -273,22 +261,16 @@ class NewRunForm(ChoiceForm):
 
     @property
     def hyperparameters(self) -> Hyperparameters:
-        """The hyperparameters for the service. Only for a valid form."""
-        values = {
-            name: self.cleaned_data[name] for name in Hyperparameters.__dataclass_fields__ if name in self.cleaned_data
-        }
-        values["devices"] = values.get("devices") or 1
-        for name in ("best_metric", "weight_averaging", "ema_decay", "augmentation"):
-            values[name] = values.get(name) or getattr(Hyperparameters, name)
-        if values.get("sample_documents") is None:
-            values["sample_documents"] = Hyperparameters.sample_documents
-        values["trackers"] = tuple(values.get("trackers") or ())
-        for name in ("silver", "keep_best_and_last"):
-            values[name] = bool(values.get(name))
-        values["train_share"] = 1.0 if values.get("train_share") is None else values["train_share"]
-        return with_effective_batch(
-            Hyperparameters(**values), self.cleaned_data["effective_batch"], self.cleaned_data["at_once"]
-        )
+        """The hyperparameters for the service; the default of an empty field. Only for a valid form."""
+        values: dict[str, Any] = {}
+        for name in Hyperparameters.__dataclass_fields__:
+            default, value = getattr(Hyperparameters, name), self.cleaned_data.get(name)
+            if isinstance(default, bool):
+                values[name] = bool(value)
+            elif value not in (None, ""):
+                values[name] = tuple(value) if isinstance(default, tuple) else value
+        batch, device_batch = self.cleaned_data["effective_batch"], self.cleaned_data["device_batch"]
+        return with_effective_batch(Hyperparameters(**values), batch, device_batch)
 
     def add_errors(self, errors: dict[str, str]) -> None:
         """Adds the messages of a service at their fields."""
@@ -298,30 +280,20 @@ class NewRunForm(ChoiceForm):
 
 
 #: hyperparameter -> form field, where the names differ
-FIELD_OF = {"batch_size": "at_once", "accumulation": "effective_batch"}
+FIELD_OF = {"batch_size": "device_batch", "accumulation": "effective_batch"}
 
 
 def initial_of(hyperparameters: Hyperparameters) -> dict[str, Any]:
     """Initial values of the form for these hyperparameters; reading them back gives the same ones."""
-    return {
-        **{
-            name: getattr(hyperparameters, name)
-            for name in Hyperparameters.__dataclass_fields__
-            if name in NewRunForm.base_fields
-        },
-        **{
-            name: exact_text(getattr(hyperparameters, name))
-            for name in ("learning_rate", "epochs", "lora_dropout", "warmup_ratio", "ema_decay", "train_share")
-        },
-        **{
-            name: getattr(hyperparameters, name) or ""
-            for name in ("early_stopping", "eval_every", "save_every", "sample_seconds")
-        },
-        "trackers": list(hyperparameters.trackers),
-        **{name: "on" if getattr(hyperparameters, name) else "" for name in ("silver", "keep_best_and_last")},
-        "effective_batch": hyperparameters.effective_batch,
-        "at_once": max(
-            hyperparameters.batch_size,
-            DEVICE_BATCH if hyperparameters.accumulation == 1 else hyperparameters.batch_size,
-        ),
-    }
+    initial: dict[str, Any] = {}
+    for name in Hyperparameters.__dataclass_fields__.keys() & NewRunForm.base_fields.keys():
+        value = getattr(hyperparameters, name)
+        if name in ("silver", "keep_best_and_last"):
+            value = "on" if value else ""
+        elif isinstance(value, float):
+            value = exact_text(value)
+        initial[name] = list(value) if isinstance(value, tuple) else "" if value is None else value
+    size = hyperparameters.batch_size
+    initial["effective_batch"] = hyperparameters.effective_batch
+    initial["device_batch"] = max(size, DEVICE_BATCH) if hyperparameters.accumulation == 1 else size
+    return initial

@@ -22,7 +22,7 @@ from slmstudio.storage.hashing import folder_hash, sha256_file
 from slmstudio.workers.devices import NotEnoughGpus, ReservationCancelled, ReservedGpus, own_machine, reserve_for_run
 from training.base_models.preparation import prepare
 from training.child_processes import ChildCancelled, ChildFailed, run_child, spec_file
-from training.estimates.machine_fit import any_worker_fits, capability_problem
+from training.estimates.services import any_worker_fits, capability_problem
 from training.hyperparameters.values import Hyperparameters
 from training.job_failures import FailureHandler
 from training.models import LengthReport, TrainingRun
@@ -247,7 +247,7 @@ def _measure_lengths(report: LengthReport) -> None:
                 schema_sha256=schema.sha256,
             ),
             output=str(output),
-            prompt="chat" if base_model.instruction_tuned else "plain",
+            prompt=base_model.prompt,
         ).to_yaml()
     )
     try:

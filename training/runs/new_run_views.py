@@ -24,12 +24,11 @@ from slmstudio.web.requests import SignedInRequest, is_htmx, positive_int
 from slmstudio.workers.live_workers import no_worker_message
 from training.base_models.downloads import cancel_download, download_of, request_download
 from training.base_models.services import fill_catalog
-from training.estimates.advice import recommendation
-from training.estimates.services import estimate_for
-from training.hyperparameters.defaults import default_hyperparameters, train_rows
+from training.estimates.services import estimate_for, recommended_method
+from training.hyperparameters.defaults import default_hyperparameters, needed_length, train_rows
 from training.hyperparameters.presets import TASKS, preset, task_of
 from training.hyperparameters.values import METHODS, Hyperparameters
-from training.models import BaseModel, LengthReport, TrainingRun
+from training.models import BaseModel, TrainingRun
 from training.runs import queries, spec_import
 from training.runs.checks import early_stopping_problem
 from training.runs.curves import spec_of
@@ -71,15 +70,15 @@ def _initial_form(request: SignedInRequest, project: Project) -> NewRunForm:
     fill_catalog()
     query = request.GET
     source = queries.run_by_number(project, positive_int(query.get("from")))
-    dataset = queries.dataset_by_number(project, positive_int(query.get("dataset")))
-    base_model = BaseModel.objects.with_slug(query.get("base_model"))
-    if source is not None:
-        dataset, base_model = dataset or source.dataset, base_model or source.base_model
-    dataset = dataset or queries.newest_dataset(project)
-    base_model = base_model or BaseModel.objects.default()
+    dataset, base_model = queries.inputs_of(
+        project, positive_int(query.get("dataset")), query.get("base_model"), source
+    )
     method, proposed = query.get("method", ""), ""
     if method not in METHODS or method == query.get("proposed"):
-        method = proposed = _recommended_method(dataset, base_model)
+        method = proposed = "lora"
+        if dataset is not None and base_model is not None:
+            method, _ = recommended_method(dataset=dataset, base_model=base_model)
+            proposed = method
     defaults = (
         default_hyperparameters(dataset=dataset, base_model=base_model, method=method) if dataset else Hyperparameters()
     )
@@ -92,12 +91,6 @@ def _initial_form(request: SignedInRequest, project: Project) -> NewRunForm:
     initial |= _overridden(request, initial)
     choice = {"dataset": dataset.number if dataset else None, "base_model": base_model.slug if base_model else None}
     return NewRunForm(project=project, initial={**initial, **choice, "proposed": proposed})
-
-
-def _recommended_method(dataset: DatasetVersion | None, base_model: BaseModel | None) -> str:
-    if dataset is None or base_model is None:
-        return "lora"
-    return recommendation(dataset=dataset, base_model=base_model).method
 
 
 def _hyperparameters_of(run: TrainingRun) -> Hyperparameters:
@@ -156,10 +149,11 @@ def _render_form(
     method = form["method"].value()
     if dataset is not None and base_model is not None:
         lengths_context = _lengths_context(dataset, base_model)
-        known = method if method in METHODS else lengths_context["recommended"].method
+        known = method if method in METHODS else lengths_context["recommended"]
         defaults = default_hyperparameters(dataset=dataset, base_model=base_model, method=known)
         context |= {
             "was": _preset_key(dataset, defaults),
+            "train_rows": train_rows(dataset),
             "task": task_of(dataset.schema_version.compiled.fields),
             **lengths_context,
         }
@@ -173,22 +167,27 @@ def _render_form(
 
 
 def _lengths_context(dataset: DatasetVersion, base_model: BaseModel) -> dict[str, Any]:
-    report = LengthReport.objects.of(dataset, base_model)
+    report = queries.length_report(dataset, base_model)
     known = report is not None and report.is_current
     measurable = report is None or (not known and report.status in (Status.DONE, Status.CANCELLED))
     download_needed = train_rows(dataset) > 0 and not base_model.is_local
-    pull = download_of(base_model) if download_needed else None
+    download = download_of(base_model) if download_needed else None
+    recommended, reason = recommended_method(dataset=dataset, base_model=base_model)
     return {
         "download_needed": download_needed,
         "download_size": base_model.size_bytes or 2 * base_model.parameters,
-        "pull": pull,
-        "pull_no_worker": no_worker_message(pull.queue_name) if pull is not None and pull.is_live else "",
+        "download": download,
+        "download_no_worker": no_worker_message(download.queue_name)
+        if download is not None and download.is_live
+        else "",
         "report": report,
-        "lengths": queries.lengths_of(report) if report is not None and known else None,
+        "totals": sorted(tokens for _, tokens in report.totals()) if report is not None and known else [],
+        "needed": needed_length(report) if report is not None else 0,
         "lengths_requested": measurable and train_rows(dataset) > 0 and not download_needed,
         "lengths_no_worker": no_worker_message("default") if report is not None and report.is_live else "",
         "can_start": known and not download_needed,
-        "recommended": recommendation(dataset=dataset, base_model=base_model),
+        "recommended": recommended,
+        "recommended_reason": reason,
     }
 
 

@@ -12,8 +12,9 @@ from django.views.decorators.http import require_safe
 from slmstudio.access import Action, project_for
 from slmstudio.web.requests import SignedInRequest, is_htmx, positive_int
 from training.models import TrainingRun
+from training.runs import queries
 from training.runs.curves import final_metrics
-from training.runs.difference_queries import differences_of
+from training.runs.differences import differences_of
 
 MAX_RUNS = 5
 
@@ -27,10 +28,9 @@ def overlay(request: SignedInRequest, slug: str) -> HttpResponse:
         query = urlencode({"runs": ",".join(filter(None, values))}, safe=",")
         return redirect(f"{reverse('training_overlay', args=[slug])}?{query}")
     numbers, problems = _parse_numbers((values or [""])[0].split(","))
-    by_number = {run.number: run for run in TrainingRun.objects.for_comparison(project, numbers)}
-    if missing := [number for number in numbers if number not in by_number]:
+    runs = queries.runs_to_compare(project, numbers)
+    if missing := sorted({*numbers} - {run.number for run in runs}):
         problems.append(f"Not found in this project: run {_number_list(missing)}.")
-    runs = [by_number[number] for number in numbers if number in by_number]
     if ignored := runs[MAX_RUNS:]:
         problems.append(
             f"At most {MAX_RUNS} runs can be compared; ignored: {_number_list(run.number for run in ignored)}."
@@ -52,7 +52,7 @@ def overlay(request: SignedInRequest, slug: str) -> HttpResponse:
     shown = [run.number for run in runs]
     context |= {
         "differences": differences_of(runs) if len(runs) > 1 else [],
-        "others": TrainingRun.objects.others(project, shown) if len(runs) < MAX_RUNS else [],
+        "others": queries.other_runs(project, shown) if len(runs) < MAX_RUNS else [],
     }
     return render(request, "training/runs/overlay.html", context)
 

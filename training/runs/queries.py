@@ -1,7 +1,7 @@
 """Reads of training runs for pages and panels."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 import django_rq
@@ -14,54 +14,35 @@ from slmstudio.runs.models import Status
 from slmstudio.runs.path_redaction import redact_paths
 from slmstudio.storage.artifacts import local_path
 from slmstudio.workers.system_usage import slow_warning
-from training.estimates.accuracy import estimate_accuracy
-from training.estimates.estimate import Estimate
+from training.estimates.estimate import Estimate, accuracy_lines
 from training.estimates.throughput import STARTUP_SECONDS
-from training.hyperparameters.defaults import needed_length
-from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingRun
-from training.runs.charts import (
-    FieldRow,
-    Histogram,
-    Sample,
-    fields_over_time,
-    histogram,
-    samples_of,
-)
+from training.models import BaseModel, LengthReport, ModelVersion, TrainingEvent, TrainingRun, TrainingRunQuerySet
+from training.runs.charts import fields_over_time, marks_of
 
 LOG_TAIL_BYTES = 20_000
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """The samples of one evaluation, and the field accuracy of all evaluations. ``last``: id of the newest event."""
-
-    step: int
-    steps: list[int]
-    newest: int
-    samples: list[Sample]
-    field_exact: float | None
-    schema_valid: float | None
-    fields: list[FieldRow]
-    last: int
-
-
-def sampling(run: TrainingRun, step: int | None = None) -> Sampling | None:
-    """The samples at ``step``, or at the last evaluation; None before the first."""
-    events = list(TrainingEvent.objects.filter(run=run, kind=TrainingEvent.Kind.SAMPLES).order_by("step"))
+def sampling(run: TrainingRun, step: int | None = None) -> dict[str, Any] | None:
+    """The samples at ``step``, or at the last evaluation, and the field accuracy of all evaluations; None before the
+    first. ``last``: id of the newest event.
+    """
+    events = list(run.events.filter(kind=TrainingEvent.Kind.SAMPLES).order_by("step"))
     if not events:
         return None
     order = [field.pattern for field in run.dataset.schema_version.compiled.fields]
     selected = next((event for event in events if event.step == step), events[-1])
-    return Sampling(
-        step=selected.step,
-        steps=[event.step for event in events],
-        newest=events[-1].step,
-        samples=samples_of(selected.data, order),
-        field_exact=selected.data.get("field_exact"),
-        schema_valid=selected.data.get("schema_valid"),
-        fields=fields_over_time([event.data for event in events], order),
-        last=events[-1].pk,
-    )
+    return {
+        "step": selected.step,
+        "steps": [event.step for event in events],
+        "newest": events[-1].step,
+        "samples": [
+            {**row, "marks": marks_of(row.get("outcomes") or {}, order)} for row in selected.data.get("rows", [])
+        ],
+        "field_exact": selected.data.get("field_exact"),
+        "schema_valid": selected.data.get("schema_valid"),
+        "fields": fields_over_time([event.data for event in events], order),
+        "last": events[-1].pk,
+    }
 
 
 def gold_labels(dataset: DatasetVersion, ids: set[str]) -> dict[str, Any]:
@@ -87,32 +68,6 @@ def log_tail(run: TrainingRun) -> tuple[str, int]:
     if size > LOG_TAIL_BYTES:
         lines = lines[1:]
     return redact_paths("\n".join(lines).strip()), size
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """A length report as the new-run page shows it. ``needed``: the sequence length that fits every document."""
-
-    report: LengthReport
-    histogram: Histogram | None
-    totals: list[int]
-    train_rows: int
-    validation_rows: int
-    needed: int
-
-
-def lengths_of(report: LengthReport) -> Lengths:
-    """The report with its histogram."""
-    totals = sorted(tokens for _, tokens in report.totals())
-    train = [tokens for _, tokens in report.totals(Split.TRAIN)]
-    return Lengths(
-        report=report,
-        histogram=histogram(totals),
-        totals=totals,
-        train_rows=len(train),
-        validation_rows=len(totals) - len(train),
-        needed=needed_length(report),
-    )
 
 
 def queue_position(run: TrainingRun) -> int:
@@ -151,57 +106,34 @@ def attempt_description(run: TrainingRun) -> str:
     return f"Attempt {run.attempts}: resumed from step {step:,} {cause}."
 
 
-@dataclass(frozen=True)
-class ValidationPoint:
-    """The evaluation with the lowest validation loss. ``is_saved``: the model has its weights."""
-
-    step: int
-    loss: float
-    is_saved: bool
-
-
-def best_validation(run: TrainingRun, validations: list[TrainingEvent]) -> ValidationPoint | None:
-    """The best of the evaluations; None before there are two."""
-    points = [(event.data["loss"], event.step) for event in validations if event.data.get("loss") is not None]
-    if len(points) < 2:
+def best_evaluation(run: TrainingRun, metric: str) -> dict[str, Any] | None:
+    """The best evaluation by a metric of ``best_metric``, the first of several: step, value, and whether the model has
+    its weights. None before there is one, by validation loss before there are two.
+    """
+    by_loss, saved = metric == "validation_loss", run.facts.get("best_step")
+    kind, key = ("validation", "data__loss") if by_loss else ("samples", "data__field_exact")
+    rows = run.events.filter(kind=kind).order_by("step").values_list("step", key)
+    points = [(value, step) for step, value in rows if value is not None]
+    if len(points) < (2 if by_loss else 1):
         return None
-    loss, step = min(points)
-    saved = run.facts.get("best_step")
-    if saved is not None:
-        loss, step = next((point for point in points if point[1] == saved), (loss, step))
-    return ValidationPoint(step=step, loss=loss, is_saved=step == saved)
+    value, step = min(points, key=lambda point: point[0] if by_loss else -point[0])
+    if by_loss:
+        value, step = next((point for point in points if point[1] == saved), (value, step))
+    return {"step": step, "value": value, "is_saved": step == saved}
 
 
-def best_field_accuracy(run: TrainingRun) -> ValidationPoint | None:
-    """The evaluation with the highest field accuracy, the first of several, with that accuracy as ``loss``."""
-    rows = TrainingEvent.objects.filter(run=run, kind=TrainingEvent.Kind.SAMPLES).order_by("step")
-    points = [(value, step) for step, value in rows.values_list("step", "data__field_exact") if value is not None]
-    if not points:
-        return None
-    value, step = max(points, key=lambda point: point[0])
-    return ValidationPoint(step=step, loss=value, is_saved=step == run.facts.get("best_step"))
-
-
-@dataclass(frozen=True)
-class KeptWeights:
-    """A model version of a run, with the evaluation at its step; None where that was not measured."""
-
-    version: ModelVersion
-    epoch: float | None = None
-    loss: float | None = None
-    field_exact: float | None = None
-
-
-def kept_weights(run: TrainingRun) -> list[KeptWeights]:
-    """The model versions of a run, the chosen one first."""
+def kept_weights(run: TrainingRun) -> list[tuple[ModelVersion, dict[str, float]]]:
+    """The model versions of a run, the chosen one first, each with what was measured at its step: epoch, loss and
+    field_exact.
+    """
     versions = list(run.model_versions.order_by("is_alternative"))
     kinds = (TrainingEvent.Kind.VALIDATION, TrainingEvent.Kind.SAMPLES)
-    events = run.events.filter(kind__in=kinds, step__in=[one.step for one in versions if one.step is not None])
-    found: dict[int, dict[str, float]] = {}
-    for step, epoch, loss, field_exact in events.values_list("step", "data__epoch", "data__loss", "data__field_exact"):
-        values = {"epoch": epoch, "loss": loss, "field_exact": field_exact}
-        found.setdefault(step, {}).update({name: value for name, value in values.items() if value is not None})
-    return [KeptWeights(one, **found.get(one.step or 0, {})) for one in versions]
+    events = run.events.filter(kind__in=kinds, step__in=[version.step for version in versions if version.step])
+    measured: dict[int, dict[str, float]] = {}
+    for step, *values in events.values_list("step", "data__epoch", "data__loss", "data__field_exact"):
+        named = zip(("epoch", "loss", "field_exact"), values, strict=True)
+        measured.setdefault(step, {}).update({name: value for name, value in named if value is not None})
+    return [(version, measured.get(version.step or 0, {})) for version in versions]
 
 
 def slow_message(run: TrainingRun, tokens_per_second: float | None) -> str:
@@ -212,11 +144,28 @@ def slow_message(run: TrainingRun, tokens_per_second: float | None) -> str:
     return slow_warning(tokens_per_second, expected, run.facts.get("load"), estimate="estimated")
 
 
-def estimate_accuracy_lines(run: TrainingRun) -> list[str]:
+def estimate_lines(run: TrainingRun) -> list[str]:
     """The estimate of a run that is done next to what was measured; empty where either is missing."""
-    if run.status != Status.DONE:
-        return []
-    return estimate_accuracy(Estimate.from_dict(run.estimate or {}), run.facts).lines
+    estimate = Estimate.from_dict(run.estimate or {})
+    return accuracy_lines(estimate, run.facts) if run.status == Status.DONE and estimate is not None else []
+
+
+def runs_for_page() -> TrainingRunQuerySet:
+    """All runs, with all that the page of one shows."""
+    return TrainingRun.objects.select_related("dataset__schema_version", "base_model", "created_by")
+
+
+def runs_to_compare(project: Project, numbers: Iterable[int]) -> list[TrainingRun]:
+    """The runs with these numbers in this order, with all that a comparison shows."""
+    rows = TrainingRun.objects.filter(project=project, number__in=list(numbers))
+    by_number = {run.number: run for run in rows.select_related("dataset__schema_version", "base_model", "project")}
+    return [by_number[number] for number in numbers if number in by_number]
+
+
+def other_runs(project: Project, numbers: Iterable[int]) -> list[TrainingRun]:
+    """The newest fifty runs of a project without those with these numbers, for a choice."""
+    shown = TrainingRun.objects.of_project(project).filter(archived_at__isnull=True)
+    return list(shown.exclude(number__in=list(numbers)).only("number", "name")[:50])
 
 
 def run_by_number(project: Project, number: int) -> TrainingRun | None:
@@ -242,3 +191,28 @@ def newest_dataset_without_run(project: Project) -> DatasetVersion | None:
     if dataset is None or not dataset.counts.get("splits", {}).get(Split.TRAIN):
         return None
     return None if dataset.training_runs.exists() else dataset
+
+
+def inputs_of(
+    project: Project, number: int, slug: object, source: TrainingRun | None = None
+) -> tuple[DatasetVersion | None, BaseModel | None]:
+    """The dataset version and the base model of a new run: those named, else those of ``source``, else the newest
+    version and the default model.
+    """
+    dataset, base_model = dataset_by_number(project, number), BaseModel.objects.with_slug(slug)
+    if source is not None:
+        dataset, base_model = dataset or source.dataset, base_model or source.base_model
+    return dataset or newest_dataset(project), base_model or BaseModel.objects.default()
+
+
+def length_reports(dataset: DatasetVersion) -> tuple[list[LengthReport], list[BaseModel]]:
+    """The length reports of a dataset version, and the base models without a current or live one, smallest first."""
+    rows = LengthReport.objects.filter(dataset=dataset).select_related("base_model")
+    reports = list(rows.order_by("base_model__parameters"))
+    known = {report.base_model_id for report in reports if report.is_current or report.is_live}
+    return reports, [model for model in BaseModel.objects.by_size() if model.pk not in known]
+
+
+def length_report(dataset: DatasetVersion, base_model: BaseModel) -> LengthReport | None:
+    """The length report of a dataset version under a base model, with the base model."""
+    return LengthReport.objects.of(dataset, base_model)

@@ -13,8 +13,7 @@ from slmstudio.database.fields import validate_fields
 from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE, Status, requeued_columns, resumed_by
 from training.base_models.downloads import download_required
-from training.estimates.machines import capabilities
-from training.estimates.services import estimate_for
+from training.estimates.services import capabilities, estimate_for
 from training.hyperparameters.validation import problems
 from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel, LengthReport, ModelVersion, TrainingRun

@@ -1,7 +1,6 @@
 """Token lengths of a dataset version on its page: one report per base model, and the documents over the limit."""
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
@@ -16,37 +15,21 @@ from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path
 from slmstudio.web.requests import SignedInRequest
 from slmstudio.workers.live_workers import no_worker_message
+from training.base_models.services import find_base_model
 from training.hyperparameters.values import Hyperparameters
-from training.models import BaseModel, LengthReport
-from training.runs.charts import Histogram, histogram
+from training.models import LengthReport
+from training.runs import queries
+from training.runs.charts import histogram
 from training.runs.services import measure_lengths
 
 #: listed ids of documents that are too long
 MAX_LISTED = 5
 
 
-@dataclass(frozen=True)
-class LengthSummary:
-    """A current report: its histogram, and the documents longer than ``limit`` tokens.
-
-    ``limit`` is the sequence length in question, within the model's context; ``limit_x`` is where it is drawn.
-    ``sample`` is the first training document as the model reads it: {id, prompt, completion}, where it is stored.
-    """
-
-    report: LengthReport
-    histogram: Histogram | None
-    limit: int
-    limit_x: float
-    over: int
-    listed: list[str]
-    sample: dict[str, str] | None
-
-
 def lengths_context(dataset: DatasetVersion, limit: int | None = None) -> dict[str, Any]:
     """The context of the panel. ``limit`` in tokens; the default sequence length where none is given."""
     limit = limit or Hyperparameters().max_length
-    reports = LengthReport.objects.of_dataset(dataset)
-    known = {report.base_model_id for report in reports if report.is_current or report.is_live}
+    reports, models = queries.length_reports(dataset)
     live = [report for report in reports if report.is_live]
     return {
         "dataset": dataset,
@@ -54,19 +37,28 @@ def lengths_context(dataset: DatasetVersion, limit: int | None = None) -> dict[s
         "reports": [_summary(report, limit) for report in reports if report.is_current],
         "live": live,
         "failed": [report for report in reports if report.status == Status.FAILED],
-        "models": [model for model in BaseModel.objects.by_size() if model.pk not in known],
+        "models": models,
         "no_worker": no_worker_message("default") if live else "",
         "empty": not dataset.counts["splits"].get("train"),
     }
 
 
-def _summary(report: LengthReport, limit: int) -> LengthSummary:
-    context = report.base_model.context
-    limit = min(limit, context) if context else limit
+def _summary(report: LengthReport, limit: int) -> dict[str, Any]:
+    """A current report: its histogram, and the documents over the limit, within the model's context. ``limit_x`` is
+    where that is drawn; ``sample``: the first training document as the model reads it: {id, prompt, completion}.
+    """
+    limit = min(limit, report.base_model.context or limit)
     over = report.too_long(limit)
     drawn = histogram(tokens for _, tokens in report.totals())
-    limit_x = min(limit / drawn.scale, 1) * drawn.width if drawn else 0
-    return LengthSummary(report, drawn, limit, round(limit_x, 2), len(over), over[:MAX_LISTED], _sample_row(report))
+    return {
+        "report": report,
+        "histogram": drawn,
+        "limit": limit,
+        "limit_x": round(min(limit / drawn["scale"], 1) * drawn["width"], 2) if drawn else 0,
+        "over": len(over),
+        "listed": over[:MAX_LISTED],
+        "sample": _sample_row(report),
+    }
 
 
 def _sample_row(report: LengthReport) -> dict[str, str] | None:
@@ -84,12 +76,9 @@ def dataset_lengths(request: SignedInRequest, slug: str, number: int) -> HttpRes
     project, dataset = object_for(request.user, slug, action, DatasetVersion, number=number)
     problem = ""
     if request.method == "POST":
-        model = BaseModel.objects.with_slug(request.POST.get("base_model"))
         try:
-            if model is None:
-                problem = "Choose a base model."
-            else:
-                measure_lengths(dataset=dataset, base_model=model, user=request.user)
+            base_model = find_base_model(request.POST.get("base_model", ""))
+            measure_lengths(dataset=dataset, base_model=base_model, user=request.user)
         except Refused as refusal:
             problem = refusal.message
     if not request.htmx:  # type: ignore[attr-defined]

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.http import FileResponse, Http404, HttpResponse, JsonResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST, require_safe
 from django_htmx.http import HttpResponseClientRefresh
@@ -24,14 +24,14 @@ from training.hyperparameters.display import describe
 from training.models import TrainingEvent, TrainingRun
 from training.runs import queries, retention
 from training.runs.curves import checkpoints, curve_points, spec_of
-from training.runs.difference_queries import differences_of
+from training.runs.differences import differences_of
 from training.runs.run_spec import hyperparameters_of, reproducible_spec_text
 from training.runs.trackers import trackers_of, zip_tracker_files
 
 #: a run -> the context of a section of its page that another feature owns, such as its exports
 run_sections: Hook[[TrainingRun], dict[str, Any]] = Hook()
 
-_RUNS = TrainingRun.objects.for_page()
+_RUNS = queries.runs_for_page()
 
 
 # -- one run --------------------------------------------------------------------------------------------------------
@@ -72,17 +72,17 @@ def _head(run: TrainingRun, request: SignedInRequest) -> dict[str, Any]:
 
 def _sidebar(run: TrainingRun, request: SignedInRequest) -> dict[str, Any]:
     spec = spec_of(run)
-    by_accuracy = spec is not None and spec.best_metric == "field_accuracy"
-    validations = list(run.events.filter(kind=TrainingEvent.Kind.VALIDATION).order_by("step"))
+    metric = spec.best_metric if spec is not None else "validation_loss"
+    validation = run.events.filter(kind=TrainingEvent.Kind.VALIDATION).order_by("-step").first()
     head = _head(run, request)
     return {
         **head,
         "slow": queries.slow_message(run, head["last"].get("tokens_per_second")),
-        "validation": validations[-1].data if validations else {},
-        "best": None if by_accuracy else queries.best_validation(run, validations),
-        "best_accuracy": queries.best_field_accuracy(run) if by_accuracy else None,
+        "validation": validation.data if validation else {},
+        "best": queries.best_evaluation(run, metric),
+        "best_metric": metric,
         "warnings": list(run.events.filter(kind=TrainingEvent.Kind.WARNING).order_by("step")),
-        "estimate_lines": queries.estimate_accuracy_lines(run) if not run.is_live else [],
+        "estimate_lines": queries.estimate_lines(run),
     }
 
 
@@ -99,9 +99,9 @@ def _checkpoints_and_trackers(run: TrainingRun, request: SignedInRequest) -> dic
 
 def _comparison(run: TrainingRun, request: SignedInRequest) -> dict[str, Any]:
     number = positive_int(request.GET.get("against"))
-    other = TrainingRun.objects.for_comparison(run.project, {number} - {run.number}).first()
+    other = next(iter(queries.runs_to_compare(run.project, {number} - {run.number})), None)
     return {
-        "others": list(TrainingRun.objects.others(run.project, [run.number])),
+        "others": queries.other_runs(run.project, [run.number]),
         "other": other,
         "differences": differences_of([run, other]) if other is not None else [],
     }
@@ -110,11 +110,11 @@ def _comparison(run: TrainingRun, request: SignedInRequest) -> dict[str, Any]:
 def _samples(run: TrainingRun, request: SignedInRequest) -> dict[str, Any]:
     step = request.GET.get("step")
     sampling = queries.sampling(run, positive_int(step) if step else None)
-    ids = {sample.id for sample in sampling.samples} if sampling else set()
+    ids = {sample["id"] for sample in sampling["samples"]} if sampling else set()
     return {
         "sampling": sampling,
         "golds": queries.gold_labels(run.dataset, ids) if ids else {},
-        "seen": sampling.last if sampling else 0,
+        "seen": sampling["last"] if sampling else 0,
     }
 
 
@@ -144,7 +144,7 @@ def _spec_context(run: TrainingRun) -> dict[str, Any]:
             hyperparameters and hyperparameters.early_stopping and hyperparameters.best_metric == "validation_loss"
         ),
         "spec_text": reproducible_spec_text(run),
-        "model": kept[0].version if kept else None,
+        "model": kept[0][0] if kept else None,
         "kept_weights": kept,
         "lineage": {
             "base_model": spec.base_model.sha256 if spec else "",
@@ -173,15 +173,13 @@ def curves(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
 def delete_weights(request: SignedInRequest, slug: str, number: int, version: int) -> HttpResponse:
     """Deletes the weights of a model version of a run, unless something needs them."""
     _, run = object_for(request.user, slug, Action.RUN, _RUNS, number=number)
-    found = next((one for one in run.model_versions.all() if one.number == version), None)
-    if found is None:
-        raise Http404("Model version not found in this run.")
+    model = get_object_or_404(run.model_versions, number=version)
     try:
-        size = retention.delete_weights(version=found, user=request.user)
+        size = retention.delete_weights(version=model, user=request.user)
     except Refused as refusal:
         messages.error(request, refusal.message)
     else:
-        messages.success(request, f"The weights of {found} were deleted ({format_bytes(size)}).")
+        messages.success(request, f"The weights of {model} were deleted ({format_bytes(size)}).")
     return HttpResponseClientRefresh() if is_htmx(request) else redirect(run.get_absolute_url())
 
 

@@ -2,76 +2,25 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from slmstudio.text.formatting import percent
 from training.hyperparameters.display import TITLES, exact_text
 
 if TYPE_CHECKING:
-    from training.search.study import SearchSpace
+    from training.search.study import SearchSpec, Trial
 
 WIDTH, HEIGHT, TOP, BOTTOM, SIDE = 720.0, 260.0, 34.0, 26.0, 60.0
 #: shades of the lines, by field accuracy; the last is the best
 SHADES = 5
 
 
-@dataclass(frozen=True)
-class Tick:
-    """A value on an axis."""
-
-    y: float
-    text: str
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A vertical axis: its place, title and ticks."""
-
-    x: float
-    title: str
-    ticks: list[Tick]
-
-
-@dataclass(frozen=True)
-class TrialLine:
-    """One trial: the points of its line, its shade (1 to ``SHADES``), and whether it was pruned."""
-
-    number: int
-    points: str
-    shade: int
-    is_pruned: bool
-    is_best: bool
-    label: str
-
-
-@dataclass(frozen=True)
-class Chart:
-    """Axes and lines in a box of ``width`` by ``height``."""
-
-    axes: list[Axis]
-    lines: list[TrialLine]
-    width: float = WIDTH
-    height: float = HEIGHT
-    top: float = TOP
-    bottom: float = HEIGHT - BOTTOM
-
-
-class ChartTrial(Protocol):
-    """A trial. ``score``: field accuracy, the final one, or the newest where it was pruned."""
-
-    number: int
-    parameters: dict[str, Any]
-    state: str
-
-    @property
-    def score(self) -> float | None: ...
-
-
 Scale = Callable[[Any], float | None]
 
 
-def parallel_coordinates(space: "SearchSpace", trials: Sequence[ChartTrial], best: int | None = None) -> Chart | None:
+def parallel_coordinates(
+    space: "SearchSpec", trials: "Sequence[Trial]", best: int | None = None
+) -> dict[str, Any] | None:
     """A line for each complete or pruned trial over one axis for each parameter that varies, and field accuracy. None
     without such trials.
     """
@@ -96,7 +45,7 @@ def parallel_coordinates(space: "SearchSpace", trials: Sequence[ChartTrial], bes
     gap = (WIDTH - 2 * SIDE) / max(1, len(scales) - 1)
     places = {name: round(SIDE + index * gap, 1) for index, (name, *_) in enumerate(scales)}
     axes = [
-        Axis(places[name], title, [Tick(_y(scale(value)), text) for value, text in ticks])
+        {"x": places[name], "title": title, "ticks": [(_y(scale(value)), text) for value, text in ticks]}
         for name, title, scale, ticks in scales
     ]
     lines = []
@@ -106,16 +55,22 @@ def parallel_coordinates(space: "SearchSpace", trials: Sequence[ChartTrial], bes
         points = [(places[name], scale(values.get(name))) for name, _, scale, _ in scales]
         share = (score - low) / (high - low) if high > low else 1.0
         lines.append(
-            TrialLine(
-                number=trial.number,
-                points=" ".join(f"{x:g},{_y(at):g}" for x, at in points if at is not None),
-                shade=1 + min(SHADES - 1, int(share * SHADES)),
-                is_pruned=is_pruned,
-                is_best=trial.number == best,
-                label=f"Trial {trial.number}: {percent(score)}{', pruned' if is_pruned else ''}",
-            )
+            {
+                "points": " ".join(f"{x:g},{_y(at):g}" for x, at in points if at is not None),
+                "shade": 1 + min(SHADES - 1, int(share * SHADES)),
+                "is_pruned": is_pruned,
+                "is_best": trial.number == best,
+                "label": f"Trial {trial.number}: {percent(score)}{', pruned' if is_pruned else ''}",
+            }
         )
-    return Chart(axes, lines)
+    return {
+        "axes": axes,
+        "lines": lines,
+        "width": WIDTH,
+        "height": HEIGHT,
+        "top": TOP,
+        "bottom": HEIGHT - BOTTOM,
+    }
 
 
 def _y(share: float | None) -> float:
@@ -123,7 +78,7 @@ def _y(share: float | None) -> float:
     return round(HEIGHT - BOTTOM - (share if share is not None else 0.5) * (HEIGHT - TOP - BOTTOM), 1)
 
 
-def _scale(name: str, space: "SearchSpace") -> tuple[Scale, list[tuple[Any, str]]]:
+def _scale(name: str, space: "SearchSpec") -> tuple[Scale, list[tuple[Any, str]]]:
     """Where a value of a parameter is on its axis, 0 to 1, and the ticks."""
     values = list(getattr(space, name))
     if name == "learning_rate":

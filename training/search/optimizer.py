@@ -11,7 +11,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from training.search.study import EVALUATIONS, PastTrial, SearchSpace
+from training.search.study import EVALUATIONS, SearchSpec, Trial
 
 #: of the trials that reach an evaluation, one in so many goes on
 REDUCTION = 2
@@ -24,60 +24,58 @@ _STATES = {
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def propose(space: SearchSpace, past: Sequence[PastTrial], *, seed: int, trials: int) -> dict[str, Any]:
+def propose(spec: SearchSpec, past: Sequence[Trial]) -> dict[str, Any]:
     """The parameters of the next trial, by the tree-structured Parzen estimator (Bergstra et al. 2011).
 
-    ``trials``: how many the search has in total; a third of them, at most ten, are drawn at random first.
+    A third of all trials, at most ten, are drawn at random first.
     """
-    startup = min(10, max(2, trials // 3))
-    sampler = optuna.samplers.TPESampler(seed=seed + len(past), n_startup_trials=startup)
+    startup = min(10, max(2, spec.trials // 3))
+    sampler = optuna.samplers.TPESampler(seed=spec.seed + len(past), n_startup_trials=startup)
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    study.add_trials([_frozen(space, trial) for trial in past if trial.state in _STATES])
+    study.add_trials([_frozen(spec, trial) for trial in past if trial.state in _STATES])
     trial = study.ask()
-    method = trial.suggest_categorical("method", list(space.method))
-    (slow, fast), (few, many) = space.learning_rate, space.epochs
+    method = trial.suggest_categorical("method", list(spec.method))
+    (slow, fast), (few, many) = spec.learning_rate, spec.epochs
     trial.suggest_float("learning_rate", slow, fast, log=True)
     trial.suggest_int("epochs", few, many)
-    trial.suggest_categorical("batch", list(space.batch))
+    trial.suggest_categorical("batch", list(spec.batch))
     if method != "full":
-        trial.suggest_categorical("lora_r", list(space.lora_r))
+        trial.suggest_categorical("lora_r", list(spec.lora_r))
     rounded = float(f"{trial.params['learning_rate']:.3g}")  # three digits are enough, and can be read
     return {**trial.params, "learning_rate": min(max(rounded, slow), fast)}
 
 
-def prunes(space: SearchSpace, past: Sequence[PastTrial], current: PastTrial) -> bool:
+def prunes(spec: SearchSpec, others: Sequence[Trial], current: Trial) -> bool:
     """Whether the current trial is to end at its newest evaluation.
 
     Asynchronous successive halving (Li et al. 2020): at evaluation 1, 2, 4, ... a trial goes on where it is among the
-    best half of those that got there. ``past``: the other trials.
+    best half of those that got there.
     """
     if not current.values or len(current.values) >= EVALUATIONS:
         return False
     pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION)
     study = optuna.create_study(direction="maximize", pruner=pruner)
-    study.add_trials([_frozen(space, trial) for trial in past if trial.state in _STATES])
-    study.add_trial(_frozen(space, current, judged=len(current.values) - 1))
+    study.add_trials([_frozen(spec, trial) for trial in others if trial.state in _STATES])
+    study.add_trial(_frozen(spec, current, judged=len(current.values) - 1))
     return bool(pruner.prune(study, study.get_trials(deepcopy=False)[-1]))
 
 
-def _distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
-    (slow, fast), (few, many) = space.learning_rate, space.epochs
-    return {
-        "method": CategoricalDistribution(list(space.method)),
-        "learning_rate": FloatDistribution(slow, fast, log=True),
-        "epochs": IntDistribution(few, many),
-        "batch": CategoricalDistribution(list(space.batch)),
-        "lora_r": CategoricalDistribution(list(space.lora_r)),
-    }
-
-
-def _frozen(space: SearchSpace, trial: PastTrial, judged: int | None = None) -> FrozenTrial:
+def _frozen(spec: SearchSpec, trial: Trial, judged: int | None = None) -> FrozenTrial:
     """As Optuna stores it. Its pruner notes in the trial what it had at evaluations 1, 2, 4, ...; ``judged``: up to
     which evaluation it has, by default all.
     """
-    known = _distributions(space)
-    seen = trial.values[:judged]
-    rungs = {f"completed_rung_{rung}": seen[REDUCTION**rung - 1] for rung in range(8) if len(seen) >= REDUCTION**rung}
+    (slow, fast), (few, many) = spec.learning_rate, spec.epochs
+    known: dict[str, BaseDistribution] = {
+        "method": CategoricalDistribution(list(spec.method)),
+        "learning_rate": FloatDistribution(slow, fast, log=True),
+        "epochs": IntDistribution(few, many),
+        "batch": CategoricalDistribution(list(spec.batch)),
+        "lora_r": CategoricalDistribution(list(spec.lora_r)),
+    }
+    values = trial.values[:judged]
+    rungs = {
+        f"completed_rung_{rung}": values[REDUCTION**rung - 1] for rung in range(8) if len(values) >= REDUCTION**rung
+    }
     return create_trial(
         state=_STATES[trial.state],
         value=trial.value if trial.state == "complete" else None,

@@ -6,7 +6,7 @@ All state is in the rows of the study and its runs, so it survives the end of an
 import logging
 import math
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Self
 
@@ -26,8 +26,7 @@ from slmstudio.storage.artifacts import local_path
 from slmstudio.text.formatting import percent
 from slmstudio.web.requests import positive_int
 from training.base_models.services import fill_catalog
-from training.estimates.advice import recommendation, recommended_method
-from training.estimates.machines import capabilities
+from training.estimates.services import capabilities, recommended_method
 from training.hyperparameters.defaults import default_hyperparameters, train_rows
 from training.hyperparameters.presets import with_effective_batch
 from training.hyperparameters.values import CUDA_ONLY, PACKAGES, Hyperparameters
@@ -49,27 +48,6 @@ MAX_REJECTED = 5
 MAX_TRIALS = 500
 #: evaluations of a trial; the pruner compares trials after the first and the second of them
 EVALUATIONS = 4
-
-
-@dataclass(frozen=True)
-class SearchSpace:
-    """The values that are tried. Ranges are (low, high), both included; the rest are choices."""
-
-    learning_rate: tuple[float, float]
-    epochs: tuple[int, int]
-    lora_r: tuple[int, ...]
-    method: tuple[str, ...]
-    batch: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class PastTrial:
-    """A trial as the optimizer sees it. ``values``: field accuracy at each evaluation."""
-
-    state: str
-    parameters: Mapping[str, Any]
-    value: float | None = None
-    values: Sequence[float] = ()
 
 
 class SearchSpec(StudySpec):
@@ -134,7 +112,7 @@ class SearchSpec(StudySpec):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for name, low, high in (("learning rate", *self.learning_rates), ("number of epochs", *self.epochs)):
+        for name, low, high in (("learning rate", *self.learning_rate), ("number of epochs", *self.epochs)):
             if low > high:
                 raise ValueError(f"The lowest {name} is above the highest.")
         for title, values, limit in (("LoRA rank", self.lora_r, 512), ("batch size", self.batch, 4096)):
@@ -145,7 +123,7 @@ class SearchSpec(StudySpec):
         return self
 
     @property
-    def learning_rates(self) -> tuple[float, float]:
+    def learning_rate(self) -> tuple[float, float]:
         """Lowest and highest."""
         return self.learning_rate_low, self.learning_rate_high
 
@@ -153,11 +131,6 @@ class SearchSpec(StudySpec):
     def epochs(self) -> tuple[int, int]:
         """Fewest and most."""
         return self.epochs_low, self.epochs_high
-
-    @property
-    def space(self) -> SearchSpace:
-        """The values to try, for the optimizer."""
-        return SearchSpace(self.learning_rates, self.epochs, self.lora_r, self.method, self.batch)
 
 
 @dataclass
@@ -183,11 +156,6 @@ class Trial:
     def score(self) -> float | None:
         """Field accuracy: the final one, else the newest."""
         return self.value if self.value is not None else self.values[-1] if self.values else None
-
-    @property
-    def past(self) -> PastTrial:
-        """As the optimizer sees it."""
-        return PastTrial(self.state, self.parameters, self.value, self.values)
 
 
 Runs = dict[int, TrainingRun]
@@ -255,9 +223,11 @@ class Search(StudyKind[SearchSpec]):
         if dataset is None:
             return {} if newest_dataset(project) else no_dataset(project)
         base_model = BaseModel.objects.with_slug(str(values["base_model"] or ""))
-        advice = recommendation(dataset=dataset, base_model=base_model) if base_model is not None else None
-        reason = advice.reason if advice is not None and values["method"] == [advice.method] else ""
-        return {"dataset_warnings": dataset_warnings(dataset, OF_SEARCH), "notes": {"method": reason}}
+        notes = {}
+        if base_model is not None:
+            method, reason = recommended_method(dataset=dataset, base_model=base_model)
+            notes = {"method": reason} if values["method"] == [method] else {}
+        return {"dataset_warnings": dataset_warnings(dataset, OF_SEARCH), "notes": notes}
 
     def after_refusal(self, project: Project, user: User, spec: SearchSpec, refusal: Refused) -> Mapping[str, str]:
         """Where only token lengths are missing, they are requested."""
@@ -344,7 +314,7 @@ class Search(StudyKind[SearchSpec]):
             "hours": hours,
             "hours_percent": min(100, round(100 * hours / spec.hours)),
             "counts": {state: sum(trial.state == state for trial in trials) for state in states},
-            "chart": parallel_coordinates(spec.space, trials, best.number if best else None),
+            "chart": parallel_coordinates(spec, trials, best.number if best else None),
             "kept": sum(version.weights_deleted_at is None for version in versions),
             "deleted": sum(version.weights_deleted_at is not None for version in versions),
         }
@@ -372,7 +342,7 @@ def _inputs(project: Project, spec: SearchSpec) -> tuple[DatasetVersion, BaseMod
 
 def default_space(dataset: DatasetVersion, base_model: BaseModel) -> dict[str, Any]:
     """The values to try where none are chosen: the recommended method and ranges around its preset."""
-    method = recommended_method(dataset=dataset, base_model=base_model)
+    method, _ = recommended_method(dataset=dataset, base_model=base_model)
     if method != "full":
         return {}
     preset = default_hyperparameters(dataset=dataset, base_model=base_model, method=method)
@@ -477,8 +447,7 @@ def _prune(spec: SearchSpec, trials: list[Trial], runs: Runs) -> None:
             continue
         trial.judged = len(trial.values)
         if run.progress_done < run.progress_total:  # at the last evaluation there is nothing left to save
-            others = [other.past for other in trials if other is not trial]
-            trial.prune_requested = prunes(spec.space, others, trial.past)
+            trial.prune_requested = prunes(spec, [other for other in trials if other is not trial], trial)
         if trial.prune_requested:
             _cancel(trial, runs)
 
@@ -490,8 +459,7 @@ def _start_more(study: Study, spec: SearchSpec, trials: list[Trial], runs: Runs)
     while not (reason := _end_reason(study, spec, trials, runs)):
         if sum(trial.state == "running" for trial in trials) >= spec.parallel:
             return ""
-        past = [trial.past for trial in trials]
-        _start_trial(study, spec, trials, runs, propose(spec.space, past, seed=spec.seed, trials=spec.trials))
+        _start_trial(study, spec, trials, runs, propose(spec, trials))
     return reason
 
 

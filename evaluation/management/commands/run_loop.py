@@ -48,7 +48,7 @@ from slmstudio.text.formatting import milliseconds, percent
 from slmstudio.workers.live_workers import StartedWorkers, WorkerGone, ensure_workers
 from training.base_models.preparation import prepare
 from training.base_models.services import find_base_model, sync_catalog
-from training.estimates.advice import recommended_method
+from training.estimates.services import recommended_method
 from training.hyperparameters.defaults import default_hyperparameters
 from training.hyperparameters.values import METHODS
 from training.models import BaseModel
@@ -236,7 +236,7 @@ class Command(BaseCommand):
     ) -> Any:
         lengths = measure_lengths(dataset=dataset, base_model=base_model, user=owner)
         self._wait(lengths, "token lengths")
-        method = options["method"] or recommended_method(dataset=dataset, base_model=base_model)
+        method = options["method"] or recommended_method(dataset=dataset, base_model=base_model)[0]
         hyperparameters = default_hyperparameters(dataset=dataset, base_model=base_model, method=method)
         changes = {key: options[key] for key in ("epochs", "learning_rate") if options[key] is not None}
         has_silver = bool((dataset.counts.get("silver") or {}).get("documents"))

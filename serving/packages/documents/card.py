@@ -5,7 +5,6 @@ from typing import Any
 from serving.packages.documents.facts import PackageFacts
 from slmstudio.text.formatting import percent, points
 from training.model_cards.card import body, escaped_line, fenced, front_matter, table
-from training.model_cards.facts import facts_of
 
 
 def text(facts: PackageFacts) -> str:
@@ -16,7 +15,7 @@ def text(facts: PackageFacts) -> str:
     parts = [front_matter(_metadata(facts)), title, lead, _usage(facts), _evaluation(facts), _parity(facts)]
     parts.append(_files(facts))
     if training is not None:
-        parts.append("## Training card\n\n" + _lower_headings(body(facts_of(training))))
+        parts.append("## Training card\n\n" + _lower_headings(body(training)))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -102,7 +102,7 @@ def test_runs_of_points_have_the_recommended_method(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("training.runs.services.check_lengths", lambda *_: None)
-    monkeypatch.setattr(curves, "recommended_method", lambda **_: "full")
+    monkeypatch.setattr(curves, "recommended_method", lambda **_: ("full", ""))
     started(project, model=make_base_model(tmp_path / "base").slug, seeds=1)
     assert {RunSpec.from_yaml(run.spec).method for run in TrainingRun.objects.all()} == {"full"}
 

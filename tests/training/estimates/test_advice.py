@@ -12,7 +12,7 @@ from labeling.models import Project
 from slmstudio.workers.hardware import Hardware
 from tests.labeling.api_client import api_of
 from tests.training.estimates.machines import SMOLLM, machine
-from training.estimates.advice import SMALL_MODEL, recommendation
+from training.estimates.services import SMALL_MODEL, recommended_method
 from training.hyperparameters.presets import preset
 from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel, LengthReport, TrainingRun
@@ -59,9 +59,10 @@ def test_full_is_recommended_for_an_extraction_with_a_small_model_where_it_fits(
     reasons = []
 
     def method() -> str:
-        found = recommendation(dataset=lengths.dataset, base_model=BaseModel.objects.get(pk=small_model.pk))
-        reasons.append(found.reason)
-        return found.method
+        base_model = BaseModel.objects.get(pk=small_model.pk)
+        recommended, reason = recommended_method(dataset=lengths.dataset, base_model=base_model)
+        reasons.append(reason)
+        return recommended
 
     assert method() == "full"
     hardware(None)
@@ -73,7 +74,7 @@ def test_full_is_recommended_for_an_extraction_with_a_small_model_where_it_fits(
     assert method() == "lora"
     BaseModel.objects.filter(pk=small_model.pk).update(parameters=SMALL_MODEL)
     with monkeypatch.context() as patch:
-        patch.setattr("training.estimates.advice.task_of", lambda fields: "classification")
+        patch.setattr("training.estimates.services.task_of", lambda fields: "classification")
         assert method() == "lora"
     assert method() == "full"
     lengths.delete()

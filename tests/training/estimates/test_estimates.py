@@ -9,8 +9,7 @@ import pytest
 
 from slmstudio.workers.hardware import Gpu, Hardware
 from training.base_models.catalog import CATALOG
-from training.estimates.accuracy import estimate_accuracy
-from training.estimates.estimate import Estimate, estimate, fit, trained_lengths
+from training.estimates.estimate import Estimate, accuracy_lines, estimate, fit, trained_lengths
 from training.estimates.memory import training_memory
 from training.estimates.throughput import STARTUP_SECONDS
 from training.hyperparameters.values import Hyperparameters
@@ -230,33 +229,12 @@ def test_estimate_survives_storage() -> None:
     assert Estimate.from_dict({}) is None
 
 
-def test_estimate_accuracy() -> None:
-    found = replace(estimated(machine(500)), memory_bytes=4 * GB, seconds=100.0 + STARTUP_SECONDS)
-    outcome = estimate_accuracy(found, {"peak_memory_bytes": 5 * GB, "seconds": 80.0})
-    assert outcome.memory_error == pytest.approx(0.25)
-    assert outcome.seconds_error == pytest.approx(-0.2)
-    assert [line.partition(":")[0] for line in outcome.lines] == ["memory", "time"]
-    assert "4.0 GB" in outcome.lines[0]
-    assert "5.0 GB" in outcome.lines[0]
-    assert "20% too low" in outcome.lines[0]
-    assert "25% too high" in outcome.lines[1]
-    assert estimate_accuracy(None, {}).lines == []
-    assert estimate_accuracy(found, {}).memory_error is None
-
-
-def test_estimate_with_former_keys_is_read() -> None:
-    stored = {
-        "memory_bytes": 5,
-        "binding": "the weights",
-        "refusals": {"method": "Too large."},
-        "turn": {"method": "lora"},
-    }
-    found = Estimate.from_dict(stored)
-    assert found is not None
-    assert (found.largest_part, found.problems, found.suggestions) == (
-        stored["binding"], stored["refusals"], stored["turn"],
-    )  # fmt: skip
-    assert stored.items() <= found.as_dict().items()
+def test_estimate_is_compared_with_what_a_run_measured() -> None:
+    estimate = replace(estimated(machine(500)), memory_bytes=4 * GB, seconds=100.0 + STARTUP_SECONDS)
+    memory, seconds = accuracy_lines(estimate, {"peak_memory_bytes": 5 * GB, "seconds": 80.0})
+    assert all(text in memory for text in ("4.0 GB", "5.0 GB", "20% too low"))
+    assert "25% too high" in seconds
+    assert accuracy_lines(estimate, {}) == []
 
 
 def test_fit_on_production_hardware() -> None:

@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from training.base_models.catalog import CATALOG
-from training.estimates.memory import training_memory
-from training.estimates.memory_margin import USABLE_SHARE
+from training.estimates.memory import USABLE_SHARE, training_memory
 from training.hyperparameters.values import Hyperparameters
 from training.model_shape import ModelShape
 

@@ -56,7 +56,7 @@ def test_page_shows_whether_it_fits(engineer: Client, hardware: Any) -> None:
 
 def test_unfit_run_names_a_setting_and_a_fitting_value(engineer: Client, hardware: Any) -> None:
     hardware(machine(2.5))
-    asked = filled(engineer, effective_batch=64, at_once=64)
+    asked = filled(engineer, effective_batch=64, device_batch=64)
     answer = engineer.get(URL, asked)
     html = answer.content.decode()
     refused = answer.context["field_messages"]

@@ -7,17 +7,20 @@ import json
 import os
 import subprocess
 import time
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from slmstudio.storage.hashing import sha256_text
 from tests.training.ml_data import EventCollector, receipts, smollm2, tiny, train_spec, write_dataset
 from training.exports.child_specs import TrainerSpec
 from training.exports.trainers import axolotl, axolotl_check
+from training.exports.trainers.base import RowCounts
 from training.ml import export_spec
-from training.spec import RunSpec
+from training.spec import ContractRef, DatasetRef, Lora, ModelRef, RunSpec
 from training.strict_yaml import build
 
 PYTHON = os.environ.get("AXOLOTL_TEST_PYTHON", "")
@@ -43,6 +46,40 @@ os.write(out, json.dumps({"version": version("axolotl"), "answers": answers}).en
 """
 
 
+COUNTS = RowCounts(train=400, validation=40, steps=150, eval_steps=38, longest=900)
+RUN = RunSpec(
+    base_model=ModelRef(path="base", sha256="0" * 64, slug="base"),
+    dataset=DatasetRef(path="dataset.jsonl", sha256="1" * 64),
+    contract=ContractRef(instruction="Extract.", schema={"type": "object"}, schema_sha256="2" * 64),
+    output_dir="out",
+)
+FEW = Lora(r=8, alpha=16, dropout=0.1, targets=("q_proj", "v_proj"))
+#: one configuration for each difference between configurations
+CHANGES: list[dict[str, Any]] = [
+    {},
+    {"method": "qlora", "precision": "bf16", "lora": FEW},
+    {"method": "full", "precision": "fp32", "learning_rate": 1e-5, "scheduler": "linear"},
+    {"precision": "fp16", "scheduler": "constant", "warmup_ratio": 0.0, "activation_checkpointing": True},
+    {"early_stopping": 3, "save_every": 10, "accumulation": 4, "batch_size": 2},
+    {"max_steps": 12, "trackers": ("tensorboard", "wandb"), "eval_every": 5},
+]
+
+
+def case(run: RunSpec, counts: RowCounts = COUNTS, revision: str = "") -> str:
+    model = "someone/a-model" if revision else "base"
+    title = "A reference case"
+    spec = TrainerSpec(run=run, trainer="axolotl", output_dir="out", base_model=model, revision=revision, title=title)
+    return axolotl.config(spec, counts)
+
+
+def reference_texts() -> list[str]:
+    return [
+        *(case(replace(RUN, **change)) for change in CHANGES),
+        case(RUN, replace(COUNTS, validation=0)),
+        case(replace(RUN, early_stopping=2), revision="a" * 40),
+    ]
+
+
 def ask_axolotl(texts: list[str]) -> dict[str, Any]:
     """Its version, and for each configuration the names it dropped or its error."""
     environment = {**os.environ, "AXOLOTL_DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
@@ -50,31 +87,32 @@ def ask_axolotl(texts: list[str]) -> dict[str, Any]:
         [PYTHON, "-c", _VALIDATE], input=json.dumps(texts), capture_output=True, text=True, timeout=300, env=environment
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    answers: dict[str, Any] = json.loads(done.stdout)
+    return answers
 
 
 @needs_axolotl
 @pytest.mark.axolotl
 def test_axolotl_accepts_every_configuration() -> None:
-    texts = [axolotl.config(spec, counts) for spec, counts in axolotl.reference_cases()]
+    texts = reference_texts()
     broken = texts[0].replace("excess_length_strategy: raise", "excess_length_strategy: shrug")
-    found = ask_axolotl([*texts, broken, texts[0] + "no_such_setting: 1\n"])
-    assert found["version"] == axolotl.VERSION
-    *ours, refused, dropped = found["answers"]
+    answers = ask_axolotl([*texts, broken, texts[0] + "no_such_setting: 1\n"])
+    assert answers["version"] == axolotl.VERSION
+    *ours, refused, dropped = answers["answers"]
     assert ours == [[]] * len(texts)
     assert "excess_length_strategy" in refused  # Axolotl does validate
     assert dropped == ["no_such_setting"]
-    noted = {"version": found["version"], "cases": len(texts), "form": axolotl.configuration_hash()}
+    noted = {"version": answers["version"], "cases": len(texts), "form": sha256_text("\n".join(texts))}
     if os.environ.get("AXOLOTL_NOTE"):
         note = {**noted, "on": time.strftime("%Y-%m-%d", time.gmtime())}
-        axolotl.NOTE.write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
+        axolotl.RECORD.write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
 
 
 def test_validation_record_matches_the_configurations() -> None:
-    fact = axolotl.last_validation()
-    assert fact is not None, "what is written for Axolotl has changed: AXOLOTL_NOTE=1 make test-axolotl, if it passes"
-    assert (fact.version, fact.cases) == (axolotl.VERSION, len(axolotl.reference_cases()))
+    record, texts = axolotl.TRAINER.last_validation, reference_texts()
+    assert record is not None
+    assert record["form"] == sha256_text("\n".join(texts)), "AXOLOTL_NOTE=1 make test-axolotl, if it passes"
+    assert (record["version"], record["cases"]) == (axolotl.VERSION, len(texts))
 
 
 def export(folder: Path, model: Path, rows: list[dict[str, Any]]) -> Path:

@@ -122,11 +122,11 @@ def test_length_over_the_context_is_rejected() -> None:
 
 
 @pytest.mark.parametrize(
-    ("effective", "at_once", "batch", "accumulation"),
+    ("effective", "device_batch", "batch", "accumulation"),
     [(4, 8, 4, 1), (16, 8, 8, 2), (12, 8, 6, 2), (7, 4, 1, 7), (1, 8, 1, 1), (64, 1, 1, 64)],
 )
-def test_effective_batch_is_exact(effective: int, at_once: int, batch: int, accumulation: int) -> None:
-    hyperparameters = with_effective_batch(Hyperparameters(), effective, at_once)
+def test_effective_batch_is_exact(effective: int, device_batch: int, batch: int, accumulation: int) -> None:
+    hyperparameters = with_effective_batch(Hyperparameters(), effective, device_batch)
     assert (hyperparameters.batch_size, hyperparameters.accumulation) == (batch, accumulation)
     assert hyperparameters.effective_batch == effective
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ from slmstudio.storage.hashing import folder_manifest, manifest_hash
 from tests.shared_rows import shared_fixture
 from training.hyperparameters.values import Hyperparameters
 from training.model_cards import card
-from training.model_cards.facts import facts_of
 from training.models import BaseModel, LengthReport, TrainingEvent, TrainingRun
 from training.runs.event_recorder import record_artifacts
 from training.runs.services import start_training
+from training.spec import RunSpec
 
 pytestmark = pytest.mark.usefixtures("queues")
 ENVIRONMENT = {"python": "3.11", "processor": "A processor", "packages": {"torch": "2.13.0"}}
@@ -79,14 +80,14 @@ def test_model_version_has_card_lineage_and_environment(run: TrainingRun) -> Non
 
 def test_repeated_recording_is_idempotent(run: TrainingRun) -> None:
     reported = artifact(run)
-    text = card.text(facts_of(run))
-    card.write(local_path(f"{run.folder_key}/merged"), facts_of(run))
+    text = card.text(run)
+    card.write(run, local_path(f"{run.folder_key}/merged"))
     model = record_artifacts(run, {"merged": reported})
     assert (local_path(model.folder_key) / "README.md").read_text() == text
 
 
 def test_card_describes_model_usage_and_training(run: TrainingRun) -> None:
-    text = card.text(facts_of(run))
+    text = card.text(run)
     front = yaml.safe_load(text.split("---")[1])
     assert (front["license"], front["base_model"]) == ("apache-2.0", "some/model")
     assert f"\n{run.dataset.instruction}\n" in text
@@ -114,9 +115,9 @@ def test_card_contains_no_path_and_no_document(run: TrainingRun) -> None:
 
 def test_user_text_is_escaped(run: TrainingRun) -> None:
     run.project.name = "# <img src=x onerror=alert(1)>\n---\nlicense: mit | `x`"
-    facts = facts_of(run)
-    instruction = "Extract.\n```\n# not a title\n````\n<b>bold</b>"
-    text = card.text(card.ModelCardFacts(**{**vars(facts), "instruction": instruction}))
+    spec, instruction = RunSpec.from_yaml(run.spec), "Extract.\n```\n# not a title\n````\n<b>bold</b>"
+    run.spec = replace(spec, contract=replace(spec.contract, instruction=instruction)).to_yaml()
+    text = card.text(run)
     assert yaml.safe_load(text.split("---\n")[1])["license"] == "apache-2.0"
     titles = [line for line in _outside_fences(text) if line.startswith("# ")]
     assert len(titles) == 1
@@ -127,7 +128,7 @@ def test_user_text_is_escaped(run: TrainingRun) -> None:
 
 def _outside_fences(text: str) -> list[str]:
     """The lines of a Markdown text outside of code blocks."""
-    found, fence = [], ""
+    outside, fence = [], ""
     for line in text.splitlines():
         ticks = re.match(r"`{3,}", line)
         if fence:
@@ -135,14 +136,13 @@ def _outside_fences(text: str) -> list[str]:
         elif ticks:
             fence = ticks[0]
         else:
-            found.append(line)
-    return found
+            outside.append(line)
+    return outside
 
 
 def test_card_without_measured_lengths_has_no_prompt(run: TrainingRun) -> None:
     LengthReport.objects.all().delete()
-    assert facts_of(run).prompt == ""
-    assert "{document}" not in card.text(facts_of(run))
+    assert "{document}" not in card.text(run)
 
 
 def test_many_points_are_spread_over_the_run() -> None:

@@ -295,11 +295,11 @@ def test_end_facts_are_removed_on_resume(run: TrainingRun) -> None:
     recorder = EventRecorder(run)
     recorder({"event": "start", "total_steps": 9, "train_rows": 14})
     recorder({"event": "done", "seconds": 9.0, "tokens": 900, "steps": 4, "stopped": True, "peak_memory_bytes": 5})
-    assert final_metrics([run])[0].seconds == 9.0
+    assert final_metrics([run])[0]["seconds"] == 9.0
     EventRecorder(run)({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 4})
     run.refresh_from_db()
     assert not {"seconds", "tokens", "steps", "stopped", "peak_memory_bytes"} & set(run.facts)
-    assert final_metrics([run])[0].seconds != 9.0
+    assert final_metrics([run])[0]["seconds"] != 9.0
 
 
 def test_idle_recorder_writes_pending_points(run: TrainingRun) -> None:

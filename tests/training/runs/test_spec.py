@@ -179,8 +179,6 @@ def test_expanding_values_are_rejected(text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("value", "field"),
     [
-        ('seed: "\\ud800"', "seed"),
-        ('output_dir: "\\ud800"', "output_dir"),
         ('output_dir: "a\\0"', "output_dir"),
         ("learning_rate: 1" + "0" * 400, "learning_rate"),
         ("prompt: 2026-99-99", "prompt"),

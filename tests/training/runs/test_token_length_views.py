@@ -29,9 +29,9 @@ def test_page_shows_that_nothing_is_measured(
 
 def test_dropped_documents_follow_the_limit(lengths: LengthReport, login: Callable[[str], Client]) -> None:
     (fit,) = lengths_context(lengths.dataset)["reports"]
-    assert (fit.limit, fit.over) == (1024, 0)
+    assert (fit["limit"], fit["over"]) == (1024, 0)
     (fit,) = lengths_context(lengths.dataset, 299)["reports"]
-    assert (fit.limit, fit.over, len(fit.listed)) == (299, 1, 1)
+    assert (fit["limit"], fit["over"], len(fit["listed"])) == (299, 1, 1)
     page = login("manager").get(f"{PANEL}?limit=99", headers=HTMX).content.decode()
     rows = lengths.dataset.counts["splits"]["train"] + lengths.dataset.counts["splits"]["validation"]
     assert f"{rows} of {rows}: split into windows" in page
@@ -41,7 +41,7 @@ def test_dropped_documents_follow_the_limit(lengths: LengthReport, login: Callab
 def test_limit_is_within_the_model_context(lengths: LengthReport) -> None:
     BaseModel.objects.filter(pk=lengths.base_model.pk).update(context=256)
     (fit,) = lengths_context(lengths.dataset, 4096)["reports"]
-    assert (fit.limit, fit.over) == (256, 1)
+    assert (fit["limit"], fit["over"]) == (256, 1)
 
 
 @pytest.mark.parametrize("limit", ["", "x", "-1", "9" * 30, "0"])
@@ -64,9 +64,7 @@ def test_measurement_needs_the_run_permission(
 
 @pytest.mark.parametrize("slug", ["", "nobody", "a\0b"])
 def test_unknown_model_is_rejected(dataset: DatasetVersion, login: Callable[[str], Client], slug: str) -> None:
-    answer = login("engineer").post(PANEL, {"base_model": slug}, headers=HTMX)
-    assert answer.status_code == 422
-    assert "Choose a base model" in answer.content.decode()
+    assert login("engineer").post(PANEL, {"base_model": slug}, headers=HTMX).status_code == 422
 
 
 @pytest.mark.slow
@@ -77,10 +75,10 @@ def test_job_stores_a_document_as_the_model_reads_it(
     report = LengthReport.objects.create(dataset=dataset, base_model=tiny_base_model)
     job(report.pk)
     (fit,) = lengths_context(dataset)["reports"]
-    assert fit.sample is not None
-    assert dataset.instruction in fit.sample["prompt"]
-    assert fit.sample["prompt"] != dataset.instruction
-    assert fit.sample["completion"].startswith('{"')
+    assert fit["sample"] is not None
+    assert dataset.instruction in fit["sample"]["prompt"]
+    assert fit["sample"]["prompt"] != dataset.instruction
+    assert fit["sample"]["completion"].startswith('{"')
 
 
 def test_document_text_is_escaped(lengths: LengthReport, login: Callable[[str], Client]) -> None:

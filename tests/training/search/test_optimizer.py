@@ -4,9 +4,9 @@ import math
 from typing import Any
 
 from training.search.optimizer import propose, prunes
-from training.search.study import PastTrial, SearchSpace
+from training.search.study import SearchSpec, Trial
 
-SPACE = SearchSpace((1e-4, 3e-3), (1, 6), (8, 16, 32), ("lora", "full"), (4, 8, 16))
+SPEC = SearchSpec(dataset=1, base_model="m", method=("lora", "full"))
 
 
 def objective(parameters: dict[str, Any]) -> float:
@@ -14,18 +14,28 @@ def objective(parameters: dict[str, Any]) -> float:
     return 0.9 - 0.2 * abs(math.log10(parameters["learning_rate"]) + 3) - 0.02 * abs(parameters["epochs"] - 4)
 
 
-def search(trials: int, seed: int = 1) -> list[PastTrial]:
+def running(parameters: dict[str, Any], *values: float) -> Trial:
+    return Trial(0, parameters, values=list(values))
+
+
+def complete(parameters: dict[str, Any], *values: float) -> Trial:
+    return Trial(0, parameters, state="complete", values=list(values), value=values[-1])
+
+
+def search(trials: int, seed: int = 1) -> list[Trial]:
     """A whole search, one trial after the other; each nears its final value over four evaluations."""
-    past: list[PastTrial] = []
+    spec = SPEC.model_copy(update={"seed": seed, "trials": trials})
+    past: list[Trial] = []
     for _ in range(trials):
-        parameters = propose(SPACE, past, seed=seed, trials=trials)
-        values: list[float] = []
-        ends = False
+        trial = running(propose(spec, past))
         for share in (0.5, 0.7, 0.9, 1.0):
-            values.append(share * objective(parameters))
-            if ends := prunes(SPACE, past, PastTrial("running", parameters, None, values)):
+            trial.values.append(share * objective(trial.parameters))
+            if prunes(spec, past, trial):
+                trial.state = "pruned"
                 break
-        past.append(PastTrial("pruned" if ends else "complete", parameters, None if ends else values[-1], values))
+        else:
+            trial.state, trial.value = "complete", trial.values[-1]
+        past.append(trial)
     return past
 
 
@@ -33,12 +43,12 @@ def test_proposals_are_in_the_space_and_the_same_for_the_same_trials() -> None:
     past = search(12)
     for trial in past:
         parameters = trial.parameters
-        assert SPACE.learning_rate[0] <= parameters["learning_rate"] <= SPACE.learning_rate[1]
-        assert SPACE.epochs[0] <= parameters["epochs"] <= SPACE.epochs[1]
-        assert parameters["batch"] in SPACE.batch
+        assert SPEC.learning_rate[0] <= parameters["learning_rate"] <= SPEC.learning_rate[1]
+        assert SPEC.epochs[0] <= parameters["epochs"] <= SPEC.epochs[1]
+        assert parameters["batch"] in SPEC.batch
         assert ("lora_r" in parameters) == (parameters["method"] == "lora")
-    assert propose(SPACE, past, seed=1, trials=12) == propose(SPACE, past, seed=1, trials=12)
-    assert propose(SPACE, past, seed=1, trials=12) != propose(SPACE, past, seed=2, trials=12)
+    assert propose(SPEC, past) == propose(SPEC, past)
+    assert propose(SPEC, past) != propose(SPEC.model_copy(update={"seed": 2}), past)
 
 
 def test_later_trials_are_better_than_the_first_ones() -> None:
@@ -60,15 +70,15 @@ def test_pruning_saves_evaluations_and_keeps_the_best() -> None:
 
 def test_the_worse_of_two_ends_at_the_first_evaluation() -> None:
     parameters = {"method": "lora", "learning_rate": 1e-3, "epochs": 2, "batch": 8, "lora_r": 16}
-    good = PastTrial("complete", parameters, 0.9, (0.6, 0.7, 0.8, 0.9))
-    assert prunes(SPACE, [good], PastTrial("running", parameters, None, (0.5,)))
-    assert not prunes(SPACE, [good], PastTrial("running", parameters, None, (0.61,)))
-    assert prunes(SPACE, [good], PastTrial("running", parameters, None, (0.61, 0.65)))
-    assert not prunes(SPACE, [good], PastTrial("running", parameters, None, (0.61, 0.75, 0.1)))
+    good = complete(parameters, 0.6, 0.7, 0.8, 0.9)
+    assert prunes(SPEC, [good], running(parameters, 0.5))
+    assert not prunes(SPEC, [good], running(parameters, 0.61))
+    assert prunes(SPEC, [good], running(parameters, 0.61, 0.65))
+    assert not prunes(SPEC, [good], running(parameters, 0.61, 0.75, 0.1))
 
 
 def test_the_last_evaluation_never_prunes() -> None:
     parameters = {"method": "full", "learning_rate": 1e-3, "epochs": 2, "batch": 8}
-    good = PastTrial("complete", parameters, 0.9, (0.9,) * 4)
-    assert not prunes(SPACE, [good], PastTrial("running", parameters, None, (0.1,) * 4))
-    assert not prunes(SPACE, [good], PastTrial("running", parameters))
+    good = complete(parameters, *[0.9] * 4)
+    assert not prunes(SPEC, [good], running(parameters, *[0.1] * 4))
+    assert not prunes(SPEC, [good], running(parameters))

@@ -60,15 +60,6 @@ def precision(spec: TrainerSpec, auto: Any) -> dict[str, Any]:
     return {"bf16": auto if wanted == "auto" else wanted == "bf16", "fp16": wanted == "fp16"}
 
 
-@dataclass(frozen=True)
-class ValidationRecord:
-    """The trainer ``version`` loaded ``cases`` reference configurations on the date ``on`` (ISO)."""
-
-    version: str
-    on: str
-    cases: int
-
-
 @dataclass(frozen=True, kw_only=True)
 class Trainer:
     """Another trainer.
@@ -87,5 +78,5 @@ class Trainer:
     check: Path | None = None
     #: the setting that names the Python of an environment with the trainer, which runs the check
     python_setting: str = ""
-    #: the last validation of reference configurations
-    last_validation: Callable[[], ValidationRecord | None] = lambda: None
+    #: the last validation of reference configurations: version, cases, and the date ``on``
+    last_validation: dict[str, Any] | None = None

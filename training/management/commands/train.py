@@ -15,9 +15,7 @@ from slmstudio.runs.models import BackgroundRun, Status
 from slmstudio.text.formatting import duration, format_bytes
 from slmstudio.workers.live_workers import StartedWorkers, WorkerGone, ensure_workers, no_worker_message
 from training.base_models.services import find_base_model
-from training.estimates.advice import recommended_method
-from training.estimates.machines import capabilities
-from training.estimates.services import estimate_for
+from training.estimates.services import capabilities, estimate_for, recommended_method
 from training.hyperparameters.defaults import default_hyperparameters
 from training.hyperparameters.presets import with_effective_batch
 from training.hyperparameters.validation import problems
@@ -209,7 +207,7 @@ def _preset(dataset: DatasetVersion, base_model: BaseModel, options: dict[str, A
     method = options["method"]
     if method is None:
         is_set = any(one.startswith(("method", "lora_", "lora-")) for one in options["set"])
-        method = "lora" if is_set else recommended_method(dataset=dataset, base_model=base_model)
+        method = "lora" if is_set else recommended_method(dataset=dataset, base_model=base_model)[0]
     usual = default_hyperparameters(dataset=dataset, base_model=base_model, method=method)
     return with_settings(usual, options["set"])
 
