@@ -19,6 +19,6 @@ def rename(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("evaluation", "0004_column_names")]
+    dependencies = [("evaluation", "0005_concurrency")]
 
     operations = [migrations.RunPython(rename, migrations.RunPython.noop)]
