@@ -42,14 +42,6 @@ def own(folders: Path, tiny_folder: Path) -> Path:
     return Path(shutil.copytree(tiny_folder, folders / "own"))
 
 
-def test_catalog_describes_the_packaged_model() -> None:
-    sync_catalog()
-    model = find_base_model("smollm2-135m-instruct")
-    assert (model.parameters, model.context, model.licence) == (134_515_008, 8192, "Apache-2.0")
-    assert model.instruction_tuned
-    assert not model.is_prepared
-
-
 def test_sync_keeps_prepared_models() -> None:
     sync_catalog()
     own = {**find_base_model("gemma-3-270m").shape, "context": 4096}

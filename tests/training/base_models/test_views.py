@@ -132,15 +132,6 @@ def test_failed_pull_shows_its_error_and_can_be_repeated(
     assert (download.status, download.error) == (Status.QUEUED, "")
 
 
-def test_missing_package_is_shown_with_size_and_license(
-    project: Project, login: Login, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("training.base_models.table.find_spec", lambda name: "smol" in name or None)
-    page = login("engineer").get(URL).content.decode()
-    assert "Not installed: make gemma (238 MB, under Google&#x27;s terms of use" in page
-    assert "make setup" not in page
-
-
 def test_prepared_model_finishes_immediately(project: Project, tiny_base_model: BaseModel, login: Login) -> None:
     login("engineer").post(f"{URL}tiny-random/prepare/")
     download = ModelDownload.objects.get()
@@ -195,13 +186,3 @@ def test_wrong_method_and_unknown_model_are_not_found(project: Project, login: L
     assert client.get(f"{URL}add/").status_code == 405
     assert client.post(f"{URL}nothing/prepare/").status_code == 404
     assert client.post(f"{URL}nothing/stop/").status_code == 404
-
-
-def test_memory_is_shown_of_prepared_models_only(project: Project, tiny_base_model: BaseModel, login: Login) -> None:
-    answer = login("engineer").get(URL)
-    groups = {is_prepared: rows for _, is_prepared, rows in answer.context["groups"]}
-    assert [row["model"] for row in groups[True]] == [tiny_base_model]
-    assert not any(row["model"].is_prepared for row in groups[False])
-    page = answer.content.decode()
-    assert page.count('data-label="Memory to serve"') == 1
-    assert "ForCausalLM" not in page

@@ -88,16 +88,6 @@ def test_early_stopping_without_validation_is_shown_at_its_field(engineer: Clien
     assert "all of them are longer than 256 tokens" in field_message(html, "early_stopping")
 
 
-def test_empty_field_has_no_error(engineer: Client) -> None:
-    assert "field-error" not in engineer.get(URL, filled(engineer, epochs="")).content.decode()
-
-
-def test_estimate_waits_for_token_lengths(engineer: Client, lengths: LengthReport) -> None:
-    sent = filled(engineer)
-    lengths.delete()
-    assert "once the token lengths are known" in engineer.get(URL, sent).content.decode()
-
-
 @pytest.mark.parametrize("role", ["annotator", "reviewer", "manager"])
 def test_estimate_needs_the_run_permission(engineer: Client, login: Login, role: str) -> None:
     assert login(role).get(URL).status_code == 403

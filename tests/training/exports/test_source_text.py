@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 from training.exports.child_specs import TrainerSpec
 from training.exports.trainers import axolotl, unsloth
 from training.exports.trainers.base import RowCounts
-from training.exports.trainers.registry import TRAINERS
-from training.models import SpecExport
 from training.spec import ContractRef, DatasetRef, Lora, ModelRef, RunSpec
 
 COUNTS = RowCounts(train=400, validation=40, steps=150, eval_steps=38, longest=900)
@@ -142,14 +140,6 @@ def test_user_text_stays_a_comment_or_a_value(hostile: str) -> None:
     assert ast.dump(ast.parse(script)) == ast.dump(ast.parse(unsloth.script(harmless, COUNTS)))
 
 
-@patient
-@given(st.text(), st.text())
-def test_rows_contain_prompt_and_completion_verbatim(prompt: str, answer: str) -> None:
-    segments = json.loads(json.dumps(axolotl.row(prompt, answer)))["segments"]
-    assert segments == [{"label": False, "text": prompt}, {"label": True, "text": answer}]
-    assert unsloth.row(prompt, answer) == {"prompt": prompt, "completion": answer}
-
-
 def test_early_stopping_sets_evaluation_and_save_steps() -> None:
     found = axolotl.settings(spec(early_stopping=3, save_every=5), COUNTS)
     assert (found["eval_strategy"], found["save_strategy"]) == ("steps", "steps")
@@ -166,10 +156,6 @@ def test_no_validation_rows_disable_evaluation_and_early_stopping() -> None:
     assert values(unsloth.script(spec(early_stopping=3), blind))["PATIENCE"] is None
 
 
-def test_unsloth_script_is_marked_as_not_validated() -> None:
-    assert "NOT VALIDATED" in unsloth.script(spec(), COUNTS)[:300]
-
-
 def test_effective_batch_is_kept_on_one_gpu() -> None:
     of_two = spec(batch_size=4, accumulation=3, devices=2)
     written = axolotl.settings(of_two, COUNTS)
@@ -180,7 +166,3 @@ def test_effective_batch_is_kept_on_one_gpu() -> None:
     assert "--num_processes N" in axolotl.config(of_two, COUNTS)
     assert "over 2 GPUs" in unsloth.script(of_two, COUNTS)
     assert "GPUs" not in axolotl.config(spec(), COUNTS)
-
-
-def test_every_trainer_is_a_choice_of_the_model() -> None:
-    assert [(trainer.name, trainer.title) for trainer in TRAINERS.values()] == SpecExport.Trainer.choices

@@ -16,7 +16,7 @@ from slmstudio.storage.hashing import folder_manifest, manifest_hash
 from tests.shared_rows import shared_fixture
 from training.exports import downloads
 from training.hyperparameters.values import Hyperparameters
-from training.models import LengthReport, ModelExport, ModelVersion, SpecExport, TrainingRun
+from training.models import LengthReport, ModelExport, ModelVersion, TrainingRun
 from training.runs.services import start_training
 
 pytestmark = pytest.mark.usefixtures("queues")
@@ -80,19 +80,6 @@ def text(answer: Any) -> str:
     return " ".join(answer.content.decode().split())
 
 
-def test_parity_check_shows_differing_outputs(gguf: ModelExport, login: Login) -> None:
-    page = text(login("manager").get(URL))
-    assert "<h2>Export</h2>" in page
-    assert "Identical (9,100 tokens)" in page
-    assert ">19 of 20<" in page
-    assert "78%" in page
-    assert "77%" in page
-    assert "<script>alert" not in page
-    assert "&lt;script&gt;alert" in page
-    assert "llama-server -m receipts-v1-f16.gguf" in page
-    assert f"{URL}files/f16.zip" in page
-
-
 def test_previous_export_can_be_downloaded_during_a_repetition(gguf: ModelExport, login: Login) -> None:
     client = login("engineer")
     client.post(f"{URL}exports/f16/", headers=HTMX)
@@ -112,52 +99,6 @@ def test_previous_export_can_be_downloaded_during_a_repetition(gguf: ModelExport
     for shown in ("31%", ">1 of 20<", "77%", ">19 of 20<", 'id="download-f16"', "Export again"):
         assert shown in page, shown
     assert client.get(f"{URL}files/f16.zip").status_code == 200
-
-
-def test_cancelled_export_is_offered_again(gguf: ModelExport, login: Login) -> None:
-    client = login("engineer")
-    client.post(f"{URL}exports/f16/", headers=HTMX)
-    page = text(client.post(f"{URL}exports/f16/cancel/", headers=HTMX))
-    gguf.refresh_from_db()
-    assert (gguf.status, gguf.error) == (Status.DONE, "")
-    assert 'id="download-f16"' in page
-    assert "The new export failed" not in page
-
-
-def test_rejected_file_shows_its_measurements(model: ModelVersion, login: Login) -> None:
-    worse = {**PARITY, "llama_cpp": {"field_exact": 0.0, "schema_valid": 0.05, "median_ms": 300.0}}
-    export = ModelExport.objects.create(
-        model_version=model, kind="q8_0", status=Status.FAILED, error="It answers worse.", parity=worse
-    )
-    page = text(login("manager").get(URL))
-    assert "It answers worse." in page
-    assert "Rejected by the parity check: 20 validation documents" in page
-    assert "78%" in page
-    assert "5%" in page
-    assert "download-q8_0" not in page
-    difference = {"training": "<b>12", "llama_cpp": "1"}
-    export.parity = {"documents": 20, "tokens_equal": False, "difference": difference}
-    export.save(update_fields=["parity"])
-    page = text(login("manager").get(URL))
-    assert "This model: <code>&lt;b&gt;12</code>; llama.cpp: <code>1</code>." in page
-    assert "Rejected by the parity check" not in page
-
-
-def test_unvalidated_export_is_marked(run: TrainingRun, login: Login) -> None:
-    page = text(login("engineer").get(URL))
-    assert page.count("Not validated") == 2
-    assert "it has not been run on a GPU" in page
-    assert "Axolotl has not loaded this export." in page
-    assert "reference configurations on 2026-" in page
-    SpecExport.objects.create(
-        training_run=run,
-        kind="axolotl",
-        status=Status.DONE,
-        validation={"ok": True, "version": "0.19.0", "on": "2026-11-26", "rows": {"train": 14, "validation": 2}},
-    )
-    page = text(login("engineer").get(URL))
-    assert page.count("Not validated") == 1
-    assert "Axolotl 0.19.0 loaded this export on 2026-11-26" in page
 
 
 def test_export_button_queues_and_section_refreshes(model: ModelVersion, login: Login) -> None:

@@ -15,7 +15,6 @@ from tests.training.ml_data import (
     EventCollector,
     named,
     rows,
-    run_child,
     tiny,
     train_spec,
     write_dataset,
@@ -106,18 +105,6 @@ def test_hold_out_is_not_exported(tmp_path: Path) -> None:
             row["text"] += " SECRET"
     export_spec.main(spec(tmp_path, made), EventCollector().emitter)
     assert not any("SECRET" in path.read_text() for path in (tmp_path / "out").iterdir())
-
-
-@pytest.mark.slow
-def test_child_reports_what_it_wrote(tmp_path: Path) -> None:
-    code, events, words = run_child("training.ml.export_spec", spec(tmp_path, trainer="unsloth").to_yaml(), tmp_path)
-    assert code == 0, words
-    done = named(events, "done")[0]
-    assert (done["train"], done["validation"], done["left_out"]) == (12, 4, 0)
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "train.jsonl", "validation.jsonl", "tokens.json", "unsloth_train.py",
-    }  # fmt: skip
-    assert jsonl(tmp_path / "out" / "train.jsonl")[0]["completion"].endswith("}<|im_end|>")
 
 
 def test_rows_over_the_limit_are_rejected_or_dropped(tmp_path: Path) -> None:

@@ -85,9 +85,15 @@ def test_run_killed_twice_matches_an_uninterrupted_run(unkilled: list[Event], tm
     assert {one["step"] for one in named(last, "checkpoint")} == set(range(1, 13))
 
 
-def test_stopped_run_saves_a_checkpoint_and_no_model(unkilled: list[Event], tmp_path: Path) -> None:
+def test_stopped_run_saves_a_checkpoint_and_no_model_and_repeats_its_evaluation(
+    unkilled: list[Event], tmp_path: Path
+) -> None:
     spec = spec_file(tmp_path)
-    first_events = nursery().signal_at(signal.SIGTERM, spec, 2)
+    first_events: list[Event] = []
+    for event in nursery().run(spec):
+        first_events.append(event)
+        if event["event"] == "validation":
+            nursery().send(signal.SIGTERM)
     assert nursery().code == 0
     [done] = named(first_events, "done")
     assert done["stopped"] is True
@@ -98,19 +104,6 @@ def test_stopped_run_saves_a_checkpoint_and_no_model(unkilled: list[Event], tmp_
     assert not named(first_events, "artifact")
     last = list(nursery().run(spec, "--resume"))
     assert named(last, "start")[0]["resumed_from"] == kept["step"]
-    assert curve([*first_events, *last]) == curve(unkilled)
-    assert outcome(last) == outcome(unkilled)
-
-
-def test_evaluation_interrupted_by_a_stop_is_repeated(unkilled: list[Event], tmp_path: Path) -> None:
-    spec = spec_file(tmp_path)
-    first_events: list[Event] = []
-    for event in nursery().run(spec):
-        first_events.append(event)
-        if event["event"] == "validation":
-            nursery().send(signal.SIGTERM)
-    assert named(first_events, "done")[0]["stopped"] is True
-    last = list(nursery().run(spec, "--resume"))
     assert curve([*first_events, *last]) == curve(unkilled)
     assert outcome(last) == outcome(unkilled)
 
@@ -160,15 +153,10 @@ def test_checkpoint_from_before_a_new_field_is_resumed(tmp_path: Path) -> None:
         check_fingerprint({**wanted, "setting": 1, "base_model": "other"}, wanted)
 
 
-def test_resume_without_a_checkpoint_starts_over(tmp_path: Path) -> None:
-    events = list(nursery().run(spec_file(tmp_path, max_steps=1), "--resume"))
-    assert named(events, "start")[0]["resumed_from"] == 0
-    assert named(events, "done")[0]["steps"] == 1
-
-
 def test_run_lost_before_saving_only_saves_its_model(tmp_path: Path) -> None:
     spec = spec_file(tmp_path, max_steps=2)
-    whole = list(nursery().run(spec))
+    whole = list(nursery().run(spec, "--resume"))
+    assert named(whole, "start")[0]["resumed_from"] == 0  # without a checkpoint it starts over
     again = list(nursery().run(spec, "--resume"))
     assert named(again, "start")[0]["resumed_from"] == 2
     assert named(again, "metrics") == named(whole, "metrics")  # reported again with the same clock: not trained again
@@ -177,10 +165,11 @@ def test_run_lost_before_saving_only_saves_its_model(tmp_path: Path) -> None:
 
 @pytest.mark.real_model
 def test_packaged_model_resumes_identically(tmp_path: Path) -> None:
-    changes = {"model": smollm2_layers(4), "precision": "auto", "max_steps": 3, "sample_documents": 0, "save_every": 1}
+    changes = {"model": smollm2_layers(2), "precision": "auto", "max_steps": 2, "sample_documents": 0, "save_every": 1}
+    changes |= {"accumulation": 1, "eval_every": 2}
     whole = list(nursery().run(spec_file(tmp_path / "whole", **changes)))
     spec = spec_file(tmp_path / "killed", **changes)
-    nursery().signal_at(signal.SIGKILL, spec, 2)
+    nursery().signal_at(signal.SIGKILL, spec, 1)
     last = list(nursery().run(spec, "--resume"))
-    assert named(last, "start")[0]["resumed_from"] in (1, 2)
+    assert named(last, "start")[0]["resumed_from"] in (0, 1, 2)
     assert outcome(last) == outcome(whole)

@@ -58,11 +58,6 @@ def test_page_without_a_dataset_shows_the_first_step(project: Project, login: Lo
     assert 'href="/p/receipts/datasets/"' in page
 
 
-def test_page_with_a_dataset_offers_the_first_run(dataset: DatasetVersion, login: Login) -> None:
-    assert 'href="/p/receipts/training/new/"' in login("engineer").get(URL).content.decode()
-    assert 'href="/p/receipts/training/new/"' not in login("annotator").get(URL).content.decode()
-
-
 def test_rows_show_state_progress_metrics_and_error(start: Any, login: Login) -> None:
     running = start("live one", status=Status.RUNNING, progress_done=30, progress_total=120)
     for step, loss in ((1, 2.5), (30, 0.4321)):
@@ -74,21 +69,6 @@ def test_rows_show_state_progress_metrics_and_error(start: Any, login: Login) ->
         assert words in page, words
 
 
-def test_only_a_live_list_refreshes(start: Any, login: Login) -> None:
-    run = start()
-    client = login("engineer")
-    assert "every 2s" in client.get(URL).content.decode()
-    TrainingRun.objects.filter(pk=run.pk).update(status=Status.DONE)
-    assert "every 2s" not in client.get(URL).content.decode()
-
-
-def test_fragment_is_the_table(start: Any, login: Login) -> None:
-    start("only me")
-    fragment = login("engineer").get(URL, headers={"HX-Request": "true"}).content.decode()
-    assert "only me" in fragment
-    assert "<html" not in fragment
-
-
 def test_filter_is_in_the_url_and_invalid_shows_all(start: Any, login: Login) -> None:
     start("good", status=Status.DONE)
     start("bad", status=Status.FAILED)
@@ -98,11 +78,6 @@ def test_filter_is_in_the_url_and_invalid_shows_all(start: Any, login: Login) ->
     assert ">good<" not in failed
     assert ">good<" in client.get(URL, {"state": "nonsense", "page": "x"}).content.decode()
     assert [*numbers(client, {"state": "live"})] == []
-
-
-def test_queue_without_a_worker_is_shown(start: Any, login: Login) -> None:
-    start()
-    assert "No GPU worker is running" in login("engineer").get(URL).content.decode()
 
 
 ALL_COLUMNS = ",".join(COLUMNS)
@@ -160,12 +135,6 @@ def test_missing_values_come_last(start: Any, login: Login) -> None:
             TrainingEvent.objects.create(run=run, kind="samples", step=1, data={"field_exact": value})
     assert numbers(login("engineer"), {"sort": "field_exact"}) == [1, 3, 2]
     assert numbers(login("engineer"), {"sort": "-field_exact"}) == [3, 1, 2]
-
-
-def test_start_stores_the_hyperparameters(start: Any) -> None:
-    run = start()
-    assert run.hyperparameters["learning_rate"] == Hyperparameters().learning_rate
-    assert run.hyperparameters["effective_batch"] == Hyperparameters().effective_batch
 
 
 def test_columns_are_kept_for_the_person(start: Any, login: Login) -> None:

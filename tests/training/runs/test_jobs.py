@@ -30,7 +30,6 @@ from training.runs.services import start_training
 
 pytestmark = pytest.mark.django_db(transaction=True)
 QUICK = Hyperparameters(max_length=1024, epochs=3, batch_size=4)
-ENDLESS = Hyperparameters(max_length=1024, epochs=100, batch_size=1)
 
 
 @pytest.fixture
@@ -126,26 +125,6 @@ def test_run_with_a_killed_trainer_gives_a_model_version_and_every_point_once(
     run_training(run.pk)  # delivered a second time
     assert events.filter(kind="metrics").count() == run.progress_total
     assert ModelVersion.objects.chosen().count() == 1
-
-
-def test_killed_child_is_an_error_message_and_the_worker_survives(
-    queued: Callable[[Hyperparameters], TrainingRun],
-) -> None:
-    run = queued(ENDLESS)
-
-    def kill() -> bool:
-        for child in children():
-            child.send_signal(signal.SIGKILL)
-            return True
-        return False
-
-    with concurrently(kill):
-        run_training(run.pk)
-    run.refresh_from_db()
-    assert run.status == Status.FAILED
-    assert "was killed" in run.error
-    assert "batch size" in run.error
-    assert not ModelVersion.objects.exists()
 
 
 MORE_MEMORY = ". The run can be resumed when more memory is free. To use smaller settings, duplicate the run."

@@ -51,11 +51,6 @@ def test_unchanged_form_starts_the_preset(engineer: Client, lengths: LengthRepor
     assert run.created_by.get_username() == "engineer"
 
 
-def test_htmx_redirects_to_the_run(engineer: Client, lengths: LengthReport) -> None:
-    answer = engineer.post(URL, filled(engineer), headers=HTMX)
-    assert answer["HX-Redirect"] == TrainingRun.objects.get().get_absolute_url()
-
-
 def test_nul_in_the_base_model_is_rejected(engineer: Client, lengths: LengthReport) -> None:
     assert engineer.get(f"{URL}?base_model=%00").context["base_model"] == lengths.base_model
     sent = filled(engineer, base_model="tiny\0")
@@ -99,17 +94,6 @@ def test_invalid_value_is_reported_at_its_field(
     field_html = html[html.index(f'id="{field}-hint"') :]
     assert words in field_html[: field_html.index("</div>")]
     assert not TrainingRun.objects.exists()
-
-
-def test_error_in_an_advanced_setting_opens_them(engineer: Client, lengths: LengthReport) -> None:
-    assert '<details class="folded" open>' in engineer.post(URL, filled(engineer, seed="-1")).content.decode()
-    assert '<details class="folded" open>' not in engineer.get(URL).content.decode()
-
-
-def test_input_is_kept_after_an_error(engineer: Client, lengths: LengthReport) -> None:
-    answer = engineer.post(URL, filled(engineer, learning_rate="7", name="mine"))
-    assert 'value="mine"' in answer.content.decode()
-    assert 'value="7"' in answer.content.decode()
 
 
 def test_full_fine_tuning_needs_no_lora_fields(engineer: Client, lengths: LengthReport) -> None:
@@ -230,14 +214,6 @@ def test_duplicate_names_the_resolved_precision(engineer: Client, lengths: Lengt
     assert shown() == "auto"
     TrainingRun.objects.update(status=Status.DONE, facts={"precision": "bf16"})
     assert shown() == "bf16"
-
-
-def test_page_without_training_documents_shows_a_message(
-    project: Project, tiny_base_model: BaseModel, login: Login
-) -> None:
-    page = login("engineer").get(URL).content.decode()
-    assert "No dataset version" in page
-    assert "<form id" not in page
 
 
 def test_a_studio_without_base_models_registers_the_catalog(dataset: DatasetVersion, login: Login) -> None:

@@ -89,13 +89,6 @@ def test_unavailable_runs_are_reported_and_the_rest_is_shown(
     assert words in page.content.decode()
 
 
-@pytest.mark.parametrize("runs", ["", "x", ",", "7"])
-def test_page_without_runs_shows_how_to_choose(start: Any, login: Login, runs: str) -> None:
-    page = login("engineer").get(URL, {"runs": runs})
-    assert page.status_code == 200
-    assert "Select two to five runs" in page.content.decode()
-
-
 def test_runs_of_another_project_are_not_shown(start: Any, login: Login, people: dict[str, Any]) -> None:
     from labeling.projects.services import create_project
 
@@ -126,16 +119,6 @@ def test_table_has_best_evaluation_fields_time_and_memory(start: Any, login: Log
     final = line["final"]
     assert (final["best_validation"], final["best_step"], final["field_exact"], final["loss"]) == (1.25, 2, 0.75, 1.5)
     assert (final["seconds"], final["memory_bytes"], final["tokens_per_second"]) == (90, 3 * 2**30, 200)
-
-
-def test_table_refreshes_only_while_a_run_is_live(start: Any, login: Login) -> None:
-    first, second = start(), start()
-    TrainingRun.objects.filter(pk=first.pk).update(status=Status.DONE)
-    fragment = login("engineer").get(URL, {"runs": "1,2"}, headers=HTMX).content.decode()
-    assert 'hx-trigger="every 4s"' in fragment
-    assert "<html" not in fragment
-    TrainingRun.objects.filter(pk=second.pk).update(status=Status.DONE)
-    assert "hx-trigger" not in login("engineer").get(URL, {"runs": "1,2"}).content.decode()
 
 
 def test_query_count_is_constant(start: Any, login: Login, django_assert_max_num_queries: Any) -> None:

@@ -85,30 +85,28 @@ def waiting() -> list[str]:
 
 
 def test_killed_child_resumes_from_its_checkpoint(run: TrainingRun) -> None:
-    plan(run, die_at=13)
+    plan(run, die_at=13, pace=0.03)
     django_rq.get_queue("gpu").empty()
     work(run)
     assert (run.status, run.checkpoint_step, run.attempts) == (Status.QUEUED, 10, 1)
     assert waiting() == [str(run.job_id)]
     assert "step 10" in run.stage
+    kept = json.loads(local_path(f"{run.folder_key}/state.json").read_text())
+    run.claim()  # by a worker that starts again
+    requeue_interrupted()
+    run.refresh_from_db()
+    assert (run.status, run.checkpoint_step, run.progress_done) == (Status.QUEUED, 10, 13)
+    assert len(curve(run)) == 13
     work(run)
+    assert (run.facts["tokens"], run.facts["resumed_from"]) == (2000, 10)
+    assert run.facts["seconds"] >= kept["seconds"] + 10 * 0.03
+    cost = run.facts["supervision"]
+    assert cost["events"] >= 20
+    assert 0 < cost["cpu_seconds"] < cost["seconds"]
     assert (run.status, run.error, run.progress_done) == (Status.DONE, "", 20)
     assert [attempt["from"] for attempt in attempts(run)] == [0, 10]
     assert curve(run) == WHOLE
     assert ModelVersion.objects.filter(training_run=run).count() == 1
-
-
-def test_seconds_and_tokens_count_kept_work(run: TrainingRun) -> None:
-    plan(run, die_at=13, pace=0.03)
-    work(run)
-    kept = json.loads(local_path(f"{run.folder_key}/state.json").read_text())
-    work(run)
-    assert run.facts["tokens"] == 2000
-    assert run.facts["seconds"] >= kept["seconds"] + 10 * 0.03
-    assert run.facts["resumed_from"] == 10
-    cost = run.facts["supervision"]
-    assert cost["events"] >= 20
-    assert 0 < cost["cpu_seconds"] < cost["seconds"]
 
 
 def test_child_without_progress_is_not_restarted(run: TrainingRun) -> None:
@@ -198,19 +196,6 @@ def test_child_that_received_a_signal_is_cancelled(run: TrainingRun, once_at_ste
     assert run.facts["stopped"] is True
     assert not ModelVersion.objects.exists()
     assert not psutil.pid_exists(attempts(run)[0]["pid"])
-
-
-def test_startup_keeps_checkpoint_and_points(run: TrainingRun) -> None:
-    plan(run, die_at=13)
-    work(run)
-    run.claim()
-    requeue_interrupted()
-    run.refresh_from_db()
-    assert (run.status, run.checkpoint_step, run.progress_done) == (Status.QUEUED, 10, 13)
-    assert len(curve(run)) == 13
-    work(run)
-    assert run.status == Status.DONE
-    assert curve(run) == WHOLE
 
 
 def test_damaged_checkpoint_resumes_from_an_older_one(run: TrainingRun) -> None:

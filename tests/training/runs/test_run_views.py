@@ -1,7 +1,6 @@
 """The page of a run: states, live parts, files, permissions."""
 
 import io
-import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +18,7 @@ from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path, write_text
 from tests.shared_rows import shared_fixture
 from training.hyperparameters.values import Hyperparameters
-from training.models import LengthReport, ModelVersion, SpecExport, TrainingEvent, TrainingRun
+from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingRun
 from training.runs.services import start_training
 from training.spec import RunSpec
 
@@ -101,10 +100,6 @@ def test_stranger_and_wrong_number_get_404(run: TrainingRun, login: Login) -> No
         assert login("engineer").get(f"/p/receipts/training/2/{path}").status_code == 404
 
 
-def test_queued_run_shows_a_missing_worker(run: TrainingRun, login: Login) -> None:
-    assert "No GPU worker is running" in login("manager").get(URL).content.decode()
-
-
 def test_running_run_shows_step_epoch_and_time_left(
     run: TrainingRun, points: list[TrainingEvent], login: Login
 ) -> None:
@@ -116,13 +111,6 @@ def test_running_run_shows_step_epoch_and_time_left(
         assert words in html, words
 
 
-def test_spec_marks_differences_from_the_preset(run: TrainingRun, login: Login) -> None:
-    html = " ".join(login("manager").get(URL).content.decode().split())
-    assert '<dd class="changed">0.0003 <span class="preset"' in html
-    assert ">preset 0.001</span>" in html
-    assert '<dd class="changed">2 documents' not in html  # as the preset
-
-
 def test_failed_run_shows_its_error_and_what_is_kept(
     run: TrainingRun, points: list[TrainingEvent], login: Login
 ) -> None:
@@ -132,11 +120,6 @@ def test_failed_run_shows_its_error_and_what_is_kept(
     assert "at step 2 of 24" in html
     assert 'id="cancel-run"' not in html
     assert "hx-trigger" not in html  # nothing asks again
-
-
-def test_cancelled_run_is_shown_as_cancelled(run: TrainingRun, login: Login) -> None:
-    set_to(run, Status.CANCELLED)
-    assert "It never started" in login("manager").get(URL).content.decode()
 
 
 def test_run_with_a_checkpoint_can_be_resumed(run: TrainingRun, points: list[TrainingEvent], login: Login) -> None:
@@ -166,20 +149,6 @@ def test_run_without_a_checkpoint_cannot_be_resumed(run: TrainingRun, login: Log
     assert client.post(f"{URL}resume/", headers=HTMX)["HX-Refresh"] == "true"
 
 
-def test_resumed_run_shows_its_step_and_cause(run: TrainingRun, login: Login) -> None:
-    set_to(run, Status.RUNNING, attempts=2, facts={"resumed_from": 40}, started_at=run.created_at)
-    html = login("manager").get(URL).content.decode()
-    assert "Attempt 2: resumed from step 40 after its worker or process ended." in html
-    set_to(run, Status.RUNNING, facts={"resumed_from": 40, "resumed_by": [{"who": "erik", "step": 40}]})
-    assert "Attempt 2: resumed from step 40 by erik." in login("manager").get(URL).content.decode()
-
-
-def test_time_left_decreases_between_points(run: TrainingRun, points: list[TrainingEvent], login: Login) -> None:
-    set_to(run, Status.RUNNING, started_at=run.created_at)
-    TrainingEvent.objects.filter(pk=points[1].pk).update(created_at=timezone.now() - timedelta(seconds=31))
-    assert "45 s</strong> left" in login("manager").get(URL).content.decode()  # 75 less 31, up to the next five
-
-
 def test_checkpoints_best_evaluation_and_estimate_are_shown(
     run: TrainingRun, points: list[TrainingEvent], login: Login
 ) -> None:
@@ -196,19 +165,6 @@ def test_checkpoints_best_evaluation_and_estimate_are_shown(
     assert "Best validation loss 2.1250 at step 4; the weights of the last step were chosen." in html
 
 
-def test_slow_run_shows_a_warning(run: TrainingRun, login: Login) -> None:
-    point = {"loss": 2.5, "tokens_per_second": 8.0}
-    TrainingEvent.objects.create(run=run, kind="metrics", step=1, data={"step": 1, **point})
-    estimate = {**(run.estimate or {}), "memory_bytes": 1, "tokens": 6000, "seconds": 120.0}
-    set_to(run, Status.RUNNING, estimate=estimate, facts={"load": {"others": 1.7, "cores": 2}})
-    page = login("annotator").get(URL)
-    assert page.context["slow"] == "8.0 tokens a second, estimated 60; other programs are using 1.7 of 2 cores."
-    assert page.context["slow"] in page.content.decode()
-    assert "No warnings" not in page.content.decode()
-    set_to(run, Status.RUNNING, estimate={**estimate, "seconds": 620.0})
-    assert login("annotator").get(URL).context["slow"] == ""
-
-
 def test_only_existing_checkpoints_are_listed(run: TrainingRun, points: list[TrainingEvent], login: Login) -> None:
     for step in (4, 6):
         data = {"path": f"/srv/state/checkpoint-{step:08}", "bytes": 5_000_000, "sha256": f"{step}" * 64}
@@ -222,18 +178,6 @@ def test_only_existing_checkpoints_are_listed(run: TrainingRun, points: list[Tra
     assert "e" * 12 not in html  # the one of step 2 has made room
     assert "Resume it from its last checkpoint" in html
     assert "may lie in" not in html
-
-
-def test_artifacts_link_to_exports(run: TrainingRun, login: Login) -> None:
-    files = [{"path": "axolotl.yaml", "size": 2_000, "sha256": "a" * 64}]
-    made = {"training_run": run, "status": Status.DONE, "files": files, "folder_key": "x", "sha256": "b" * 64}
-    SpecExport.objects.create(kind="axolotl", **made)
-    SpecExport.objects.create(kind="unsloth", **{**made, "status": Status.FAILED})
-    html = login("manager").get(URL).content.decode()
-    artifacts = html[html.index("<h2>Artifacts</h2>") : html.index("<h2>Lineage</h2>")]
-    assert re.search(r'<a href="[^"]*axolotl[^"]*" download>Axolotl</a>', artifacts)
-    assert re.search(r'<a href="[^"]*axolotl\.yaml" download>axolotl.yaml</a>', artifacts)
-    assert "unsloth" not in artifacts.lower()
 
 
 def test_tracker_files_are_downloaded_as_a_zip(run: TrainingRun, login: Login) -> None:
@@ -352,12 +296,6 @@ def test_unchanged_parts_are_not_sent_again(run: TrainingRun, points: list[Train
     client = login("manager")
     for part, seen, status in (("samples", points[3].pk, 204), ("log", len("loading\n"), 204), ("log", 3, 200)):
         assert client.get(f"{URL}?part={part}&seen={seen}", headers=HTMX).status_code == status, part
-
-
-def test_page_reloads_when_the_run_ends(run: TrainingRun, login: Login) -> None:
-    set_to(run, Status.DONE)
-    answer = login("manager").get(URL, {"part": "head"}, headers=HTMX)
-    assert answer["HX-Refresh"] == "true"
 
 
 def test_spec_file_reproduces_the_run(run: TrainingRun, login: Login) -> None:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from django.test import Client
@@ -10,21 +9,11 @@ from django.test import Client
 from labeling.models import DatasetVersion
 from slmstudio.storage.artifacts import write_text
 from training.models import BaseModel, LengthReport
-from training.runs.jobs import measure_lengths as job
 from training.runs.token_length_views import lengths_context
 
 PAGE = "/p/receipts/datasets/1/"
 PANEL = "/p/receipts/training/lengths/1/"
 HTMX = {"HX-Request": "true"}
-
-
-def test_page_shows_that_nothing_is_measured(
-    dataset: DatasetVersion, tiny_base_model: BaseModel, login: Callable[[str], Client]
-) -> None:
-    page = login("engineer").get(PAGE).content.decode()
-    assert "length-report" not in page
-    assert "Measure</button>" in page
-    assert "Measure</button>" not in login("manager").get(PAGE).content.decode()
 
 
 def test_dropped_documents_follow_the_limit(lengths: LengthReport, login: Callable[[str], Client]) -> None:
@@ -65,20 +54,6 @@ def test_measurement_needs_the_run_permission(
 @pytest.mark.parametrize("slug", ["", "nobody", "a\0b"])
 def test_unknown_model_is_rejected(dataset: DatasetVersion, login: Callable[[str], Client], slug: str) -> None:
     assert login("engineer").post(PANEL, {"base_model": slug}, headers=HTMX).status_code == 422
-
-
-@pytest.mark.slow
-@pytest.mark.django_db(transaction=True)
-def test_job_stores_a_document_as_the_model_reads_it(
-    dataset: DatasetVersion, tiny_base_model: BaseModel, people: dict[str, Any], queues: None
-) -> None:
-    report = LengthReport.objects.create(dataset=dataset, base_model=tiny_base_model)
-    job(report.pk)
-    (fit,) = lengths_context(dataset)["reports"]
-    assert fit["sample"] is not None
-    assert dataset.instruction in fit["sample"]["prompt"]
-    assert fit["sample"]["prompt"] != dataset.instruction
-    assert fit["sample"]["completion"].startswith('{"')
 
 
 def test_document_text_is_escaped(lengths: LengthReport, login: Callable[[str], Client]) -> None:

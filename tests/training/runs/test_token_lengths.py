@@ -11,6 +11,7 @@ from slmstudio.runs.models import Status
 from training.models import BaseModel, LengthReport
 from training.runs.jobs import measure_lengths as job
 from training.runs.services import measure_lengths
+from training.runs.token_length_views import lengths_context
 
 
 def test_repeated_request_is_one_report_and_one_job(
@@ -65,6 +66,9 @@ def test_job_counts_every_row_with_the_model_tokenizer(
     assert len(report.totals(Split.TRAIN)) == dataset.counts["splits"]["train"]
     assert report.longest == max(tokens for _, tokens in report.totals())
     assert all(prompt > completion > 0 for _, _, prompt, completion in report.lengths)
+    [summary] = lengths_context(dataset)["reports"]
+    assert dataset.instruction in summary["sample"]["prompt"] != dataset.instruction
+    assert summary["sample"]["completion"].startswith('{"')
     measured = report.finished_at
     job(report.pk)  # delivered twice
     report.refresh_from_db()

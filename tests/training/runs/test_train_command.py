@@ -11,7 +11,6 @@ from django.core.management.base import CommandError
 from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
 from tests.shared_rows import shared_fixture
-from training.hyperparameters.values import Hyperparameters
 from training.management.commands import train
 from training.models import LengthReport, TrainingRun
 from training.runs.run_spec import hyperparameters_of
@@ -78,11 +77,6 @@ def test_spec_file_of_a_run_starts_another(ready: LengthReport, tmp_path: Path) 
     assert first.max_length == second.max_length
 
 
-def test_estimate_starts_nothing(ready: LengthReport) -> None:
-    run("receipts", "--estimate-only")
-    assert not TrainingRun.objects.exists()
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -141,8 +135,3 @@ def test_waiting_ends_with_the_run(
     output, returned = refused("receipts", "--wait")
     assert words in output
     assert returned == code
-
-
-def test_overrides_are_pure() -> None:
-    hyperparameters = train.with_settings(Hyperparameters(), ["early_stopping=off", "trackers=none", "lora_r=4"])
-    assert (hyperparameters.early_stopping, hyperparameters.trackers, hyperparameters.lora_r) == (None, (), 4)
