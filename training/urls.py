@@ -34,7 +34,7 @@ urlpatterns = [
     path(
         "training/<int:number>/weights/<int:version>/delete/", run_views.delete_weights, name="training_weights_delete"
     ),
-    path("training/<int:number>/<slug:name>.zip", run_views.tracker_files, name="training_tracker"),
+    path("training/<int:number>/<slug:name>.zip", run_views.tracker_zip, name="training_tracker"),
     path("training/<int:number>/spec.yaml", run_views.spec_file, name="training_spec"),
     path("training/<int:number>/log.txt", run_views.log_file, name="training_log"),
     path("training/<int:number>/exports/", export_views.exports, name="training_exports"),

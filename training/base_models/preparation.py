@@ -75,21 +75,15 @@ def _build_folder(
     draft: Path, target: Path, base_model: BaseModel, run: BackgroundRun | None
 ) -> tuple[dict[str, Any], str]:
     """Builds the folder under a temporary name, then moves it; returns the child's ``done`` event and the hash."""
-    _remove_draft(draft)
+    shutil.rmtree(draft, ignore_errors=True)  # of a killed child
     try:
         done = _prepare_into(draft, base_model, run)
         sha256 = folder_hash(draft)
         shutil.rmtree(target, ignore_errors=True)
         draft.rename(target)
     finally:
-        _remove_draft(draft)
+        shutil.rmtree(draft, ignore_errors=True)
     return done, sha256
-
-
-def _remove_draft(draft: Path) -> None:
-    """Removes a draft and the leftovers of a killed child, for example a download."""
-    for folder in (draft, *draft.parent.glob(f".{draft.name}.*")):
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_already_prepared(target: Path, base_model: BaseModel) -> bool:

@@ -1,7 +1,5 @@
 """Titles and texts of hyperparameters for pages, forms and model cards. Pure."""
 
-from dataclasses import dataclass
-
 from slmstudio.text.formatting import exact_percent
 from training.hyperparameters.values import FIELDS, Hyperparameters
 
@@ -34,21 +32,10 @@ VALUE_LABELS = {
 }
 
 
-@dataclass(frozen=True)
-class HyperparameterRow:
-    """One hyperparameter as text; ``preset`` is the preset's value where the run differs from it.
-
-    ``is_primary`` marks the most important ones.
+def describe(hyperparameters: Hyperparameters, defaults: Hyperparameters) -> list[tuple[str, str, str, bool]]:
+    """Title, text, the preset's text where it differs, and whether it is one of the most important, for each
+    hyperparameter.
     """
-
-    title: str
-    text: str
-    preset: str
-    is_primary: bool
-
-
-def describe(hyperparameters: Hyperparameters, defaults: Hyperparameters) -> list[HyperparameterRow]:
-    """The hyperparameters as text, with the preset where they differ."""
     lines = []
     for name, title in TITLES.items():
         if name.startswith("lora_") and hyperparameters.method == "full":
@@ -56,7 +43,7 @@ def describe(hyperparameters: Hyperparameters, defaults: Hyperparameters) -> lis
         if name == "ema_decay" and hyperparameters.weight_averaging == "none":
             continue
         text, preset_text = describe_value(name, hyperparameters), describe_value(name, defaults)
-        lines.append(HyperparameterRow(title, text, "" if text == preset_text else preset_text, name in PRIMARY))
+        lines.append((title, text, "" if text == preset_text else preset_text, name in PRIMARY))
     return lines
 
 

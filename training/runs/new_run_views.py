@@ -263,19 +263,17 @@ def from_spec(request: SignedInRequest, slug: str) -> HttpResponse:
     project = project_for(request.user, slug, Action.RUN)
     file = request.FILES.get("spec")
     try:
-        imported = spec_import.import_spec(project=project, text=_uploaded_text(file))
+        dataset, base_model, hyperparameters = spec_import.import_spec(project=project, text=_uploaded_text(file))
     except Refused as refusal:
         problems = list(refusal.errors.values())
         return _render_form(request, project, _initial_form(request, project), status=422, spec_problems=problems)
-    values = initial_of(imported.hyperparameters)
+    values = initial_of(hyperparameters)
     trackers, checkpointing = values.pop("trackers"), values.pop("activation_checkpointing")
-    values |= {"dataset": imported.dataset.number, "base_model": imported.base_model.slug, "name": ""}
+    values |= {"dataset": dataset.number, "base_model": base_model.slug, "name": ""}
     if checkpointing:
         values["activation_checkpointing"] = "on"
-    defaults = default_hyperparameters(
-        dataset=imported.dataset, base_model=imported.base_model, method=imported.hyperparameters.method
-    )
-    values["was"] = _preset_key(imported.dataset, defaults)
+    defaults = default_hyperparameters(dataset=dataset, base_model=base_model, method=hyperparameters.method)
+    values["was"] = _preset_key(dataset, defaults)
     query = urlencode([*values.items(), *(("trackers", tracker) for tracker in trackers)])
     messages.info(request, "Form filled in from the file. Check the values, then start the run.")
     return redirect(f"{reverse('training_new', args=[project.slug])}?{query}")

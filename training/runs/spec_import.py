@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, TypeVar
 
 from django.db.models import QuerySet
@@ -26,16 +26,7 @@ UNSUPPORTED_SETTINGS = {
 }
 
 
-@dataclass(frozen=True)
-class ImportedSpec:
-    """The inputs of a run from a file; nothing is started."""
-
-    dataset: DatasetVersion
-    base_model: BaseModel
-    hyperparameters: Hyperparameters
-
-
-def import_spec(*, project: Project, text: str) -> ImportedSpec:
+def import_spec(*, project: Project, text: str) -> tuple[DatasetVersion, BaseModel, Hyperparameters]:
     """The dataset, base model and hyperparameters of a RunSpec in YAML.
 
     ``output_dir`` and paths are ignored: dataset and model are found by hash, and the studio sets the output folder.
@@ -68,7 +59,7 @@ def import_spec(*, project: Project, text: str) -> ImportedSpec:
         messages = {field: f"{field}: {message}." for field, message in errors.items()}
         first, *_ = messages
         raise Refused(messages[first], field=first, errors=messages)
-    return ImportedSpec(dataset, base_model, hyperparameters_of(spec))
+    return dataset, base_model, hyperparameters_of(spec)
 
 
 def _by_hash(rows: QuerySet[Row], sha256: str) -> Row | None:

@@ -1,67 +1,40 @@
-"""Files of a run for TensorBoard and Weights & Biases, and their download as one zip."""
+"""Files of a run for TensorBoard and Weights & Biases."""
 
-import tempfile
-import zipfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 from slmstudio.storage.artifacts import local_path
 from training.models import TrainingRun
 
-#: name -> title, folder below the run's, command that opens it
+#: name, which is that of the folder below the run's -> title, command that opens it
 TRACKERS = {
-    "tensorboard": ("TensorBoard", "tensorboard", "tensorboard --logdir {folder}"),
-    "wandb": ("Weights & Biases", "wandb", "wandb sync {folder}/offline-run-*"),
+    "tensorboard": ("TensorBoard", "tensorboard --logdir {folder}"),
+    "wandb": ("Weights & Biases", "wandb sync {folder}/offline-run-*"),
 }
 
 
-@dataclass(frozen=True)
-class TrackerFiles:
-    """The files of one tracker. ``bytes`` is 0 as long as there are none; ``command`` is what to type on the machine.
-
-    ``url``: the run's page at the tracker, where it reports online; else empty.
+def trackers_of(run: TrainingRun, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The trackers of a run: name, title, ``bytes`` of their files, the ``command`` to type on the machine, and
+    ``url``, the run's page at the tracker where it reports online.
     """
-
-    name: str
-    title: str
-    folder: Path
-    bytes: int
-    command: str
-    url: str = ""
-
-
-def trackers_of(run: TrainingRun, names: tuple[str, ...]) -> list[TrackerFiles]:
-    """The trackers of a run with their files."""
-    found = []
-    urls = (run.facts or {}).get("tracker_urls", {})
+    trackers = []
     for name in names:
-        if name not in TRACKERS:
-            continue
-        title, below, line = TRACKERS[name]
-        folder = local_path(f"{run.folder_key}/{below}")
-        size = sum(file.stat().st_size for file in _files(folder))
-        found.append(TrackerFiles(name, title, folder, size, line.format(folder=_quoted(folder)), urls.get(name, "")))
-    return found
+        title, command = TRACKERS[name]
+        folder = tracker_folder(run, name)
+        size = sum((folder / file).stat().st_size for file in tracker_files(folder))
+        quoted = f"'{folder}'" if " " in str(folder) else str(folder)
+        url = (run.facts or {}).get("tracker_urls", {}).get(name, "")
+        command = command.format(folder=quoted)
+        trackers.append({"name": name, "title": title, "bytes": size, "command": command, "url": url})
+    return trackers
 
 
-def zip_tracker_files(tracker: TrackerFiles) -> IO[bytes]:
-    """All files of a tracker as a zip, in a temporary file that is deleted when closed."""
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for path in _files(tracker.folder):
-            archive.write(path, f"{tracker.name}/{path.relative_to(tracker.folder).as_posix()}")
-    file.seek(0)
-    return file
+def tracker_folder(run: TrainingRun, name: str) -> Path:
+    """The folder of a tracker below that of a run."""
+    return local_path(f"{run.folder_key}/{name}")
 
 
-def _files(folder: Path) -> list[Path]:
+def tracker_files(folder: Path) -> list[str]:
     """The plain files below a folder, without links."""
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-
-
-def _quoted(path: Path) -> str:
-    text = str(path)
-    return f"'{text}'" if " " in text else text
+    paths = sorted(folder.rglob("*")) if folder.is_dir() else []
+    return [path.relative_to(folder).as_posix() for path in paths if path.is_file() and not path.is_symlink()]

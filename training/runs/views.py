@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib import messages
-from django.http import FileResponse, Http404, HttpResponse, JsonResponse
+from django.http import Http404, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST, require_safe
@@ -19,6 +19,7 @@ from slmstudio.storage.hashing import sha256_text
 from slmstudio.text.formatting import format_bytes
 from slmstudio.web.requests import SignedInRequest, is_htmx, positive_int
 from slmstudio.workers.live_workers import no_worker_message
+from training.exports.downloads import Folder, zip_folder
 from training.hyperparameters.defaults import default_hyperparameters
 from training.hyperparameters.display import describe
 from training.models import TrainingEvent, TrainingRun
@@ -26,7 +27,7 @@ from training.runs import queries, retention
 from training.runs.curves import checkpoints, curve_points, spec_of
 from training.runs.differences import differences_of
 from training.runs.run_spec import hyperparameters_of, reproducible_spec_text
-from training.runs.trackers import trackers_of, zip_tracker_files
+from training.runs.trackers import TRACKERS, tracker_files, tracker_folder, trackers_of
 
 #: a run -> the context of a section of its page that another feature owns, such as its exports
 run_sections: Hook[[TrainingRun], dict[str, Any]] = Hook()
@@ -184,15 +185,16 @@ def delete_weights(request: SignedInRequest, slug: str, number: int, version: in
 
 
 @require_safe
-def tracker_files(request: SignedInRequest, slug: str, number: int, name: str) -> FileResponse:
-    """The files of a tracker as a zip."""
+def tracker_zip(request: SignedInRequest, slug: str, number: int, name: str) -> HttpResponseBase:
+    """The files of a tracker as a streamed zip."""
     project, run = object_for(request.user, slug, Action.READ, TrainingRun, number=number)
-    tracker = next((tracker for tracker in trackers_of(run, (name,)) if tracker.bytes), None)
-    if tracker is None:
+    folder = tracker_folder(run, name)
+    names = tracker_files(folder) if name in TRACKERS else []
+    if not names:
         raise Http404("This run has no files from that tracker.")
-    return FileResponse(
-        zip_tracker_files(tracker), as_attachment=True, filename=f"{project.slug}-run-{run.number}-{name}.zip"
-    )
+    response = StreamingHttpResponse(zip_folder(Folder(folder, tuple(names)), name), content_type="application/zip")
+    response["Content-Disposition"] = f'attachment; filename="{project.slug}-run-{run.number}-{name}.zip"'
+    return response
 
 
 @require_safe

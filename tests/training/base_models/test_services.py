@@ -73,7 +73,7 @@ def test_sync_adopts_a_hub_model_added_earlier(own: Path) -> None:
 
 @pytest.mark.slow
 def test_leftovers_of_a_killed_child_are_removed(own: Path) -> None:
-    left = Path(settings.HOME) / "models" / "..mine.new.half"
+    left = Path(settings.HOME) / "models" / ".mine.new"
     left.mkdir(parents=True)
     (left / "model.safetensors").write_bytes(b"x")
     model = prepare(base_model=register_folder(slug="mine", name="Mine", folder=own))

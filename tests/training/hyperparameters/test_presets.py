@@ -139,16 +139,17 @@ def test_steps_count_the_last_batch_and_partial_epochs() -> None:
 
 def test_description_shows_presets_of_changed_values_only() -> None:
     usual = preset(100)
-    changed = {line.title: line for line in describe(replace(usual, learning_rate=2e-4, seed=4), usual) if line.preset}
-    assert set(changed) == {"Learning rate", "Seed"}
-    assert (changed["Learning rate"].text, changed["Learning rate"].preset) == ("0.0002", "0.001")
-    assert not any(line.title.startswith("LoRA") for line in describe(preset(100, "full"), preset(100, "full")))
+    lines = describe(replace(usual, learning_rate=2e-4, seed=4), usual)
+    changed = {title: (text, preset_text) for title, text, preset_text, _ in lines if preset_text}
+    assert changed.keys() == {"Learning rate", "Seed"}
+    assert changed["Learning rate"] == ("0.0002", "0.001")
+    assert not any(title.startswith("LoRA") for title, *_ in describe(preset(100, "full"), preset(100, "full")))
 
 
 def test_numbers_are_shown_exactly() -> None:
     usual = replace(preset(100), learning_rate=2.12e-05)
-    [line] = [line for line in describe(replace(usual, learning_rate=2.125e-05), usual) if line.preset]
-    assert (line.text, line.preset) == ("2.125e-05", "2.12e-05")
+    [line] = [line for line in describe(replace(usual, learning_rate=2.125e-05), usual) if line[2]]
+    assert line[1:3] == ("2.125e-05", "2.12e-05")
     assert [exact_text(value) for value in (0.001, 3.0, 0.0, 0.1234567)] == ["0.001", "3", "0", "0.1234567"]
 
 

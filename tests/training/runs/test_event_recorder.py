@@ -344,4 +344,4 @@ def test_address_at_a_tracker_is_kept_if_it_is_https(run: TrainingRun) -> None:
     recorder({"event": "tracker", "name": "tensorboard", "url": "javascript:alert(1)"})
     assert run.facts["tracker_urls"] == {"wandb": "https://wandb.ai/team/slm-studio/runs/1"}
     [tracker] = trackers_of(run, ("wandb",))
-    assert tracker.url == "https://wandb.ai/team/slm-studio/runs/1"
+    assert tracker["url"] == "https://wandb.ai/team/slm-studio/runs/1"

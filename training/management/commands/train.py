@@ -96,16 +96,18 @@ class Command(BaseCommand):
             self._print(message)
 
     def _estimate(self, dataset: DatasetVersion, base_model: BaseModel, hyperparameters: Hyperparameters) -> None:
-        found = estimate_for(dataset=dataset, base_model=base_model, hyperparameters=hyperparameters)
-        if found is None:
+        estimate = estimate_for(dataset=dataset, base_model=base_model, hyperparameters=hyperparameters)
+        if estimate is None:
             return
-        limit = f" of {format_bytes(found.memory_limit)} ({found.limit_name})" if found.memory_limit else ""
-        took = duration(found.seconds) if found.seconds is not None else "unknown before the first run"
-        self._print(f"estimate: memory {format_bytes(found.memory_bytes)}{limit}, time {took}")
-        self._print(f"estimate: {found.steps:,} steps, {found.tokens:,} tokens; largest part: {found.largest_part}")
-        if found.problems:
-            first, *_ = found.problems
-            raise Refused(found.problems[first], field=first, errors=found.problems)
+        limit = f" of {format_bytes(estimate.memory_limit)} ({estimate.limit_name})" if estimate.memory_limit else ""
+        took = duration(estimate.seconds) if estimate.seconds is not None else "unknown before the first run"
+        self._print(f"estimate: memory {format_bytes(estimate.memory_bytes)}{limit}, time {took}")
+        self._print(
+            f"estimate: {estimate.steps:,} steps, {estimate.tokens:,} tokens; largest part: {estimate.largest_part}"
+        )
+        if estimate.problems:
+            first, *_ = estimate.problems
+            raise Refused(estimate.problems[first], field=first, errors=estimate.problems)
 
     def _follow(self, run: TrainingRun, workers: StartedWorkers) -> None:
         wait_for(run, workers, say=self._print)
@@ -165,10 +167,10 @@ def project_user(project: Project, name: str | None) -> Any:
     """The member with this name, who must be allowed to train; by default the owner."""
     if name is None:
         return project.memberships.filter(role="owner").order_by("pk").select_related("user")[0].user
-    found = project.memberships.filter(user__username=name).select_related("user").first()
-    if found is None or not may(found.role, Action.RUN):
+    member = project.memberships.filter(user__username=name).select_related("user").first()
+    if member is None or not may(member.role, Action.RUN):
         raise Refused(f"User {name!r} cannot train in this project.", field="user")
-    return found.user
+    return member.user
 
 
 def _run_inputs(project: Project, options: dict[str, Any]) -> tuple[DatasetVersion, BaseModel, Hyperparameters]:
@@ -181,32 +183,32 @@ def _run_inputs(project: Project, options: dict[str, Any]) -> tuple[DatasetVersi
             text = options["spec"].read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise Refused(f"{options['spec']} cannot be read: {error}", field="spec") from error
-        proposal = import_spec(project=project, text=text)
-        return proposal.dataset, proposal.base_model, with_settings(proposal.hyperparameters, options["set"])
+        dataset, base_model, hyperparameters = import_spec(project=project, text=text)
+        return dataset, base_model, with_settings(hyperparameters, options["set"])
     versions = DatasetVersion.objects.filter(project=project).order_by("-number")
     if options["dataset"] is not None:
         versions = versions.filter(number=options["dataset"])
-    dataset = versions.first()
-    if dataset is None:
+    newest = versions.first()
+    if newest is None:
         if options["dataset"] is None:
             raise Refused("This project has no dataset version. Freeze one first.", field="dataset")
         raise Refused(f"Dataset version v{options['dataset']} not found in this project.", field="dataset")
     if options["base_model"] is not None:
-        base_model: BaseModel | None = find_base_model(options["base_model"])
+        model: BaseModel | None = find_base_model(options["base_model"])
     else:
-        base_model = BaseModel.objects.exclude(sha256="").order_by("-parameters").first()
-    if base_model is None:
+        model = BaseModel.objects.exclude(sha256="").order_by("-parameters").first()
+    if model is None:
         raise Refused("No base model is prepared. Set one with --base-model.", field="base_model")
     if options["method"] not in (None, *METHODS):
         raise Refused(f"{options['method']!r} is not one of {', '.join(METHODS)}.", field="method")
-    return dataset, base_model, _preset(dataset, base_model, options)
+    return newest, model, _preset(newest, model, options)
 
 
 def _preset(dataset: DatasetVersion, base_model: BaseModel, options: dict[str, Any]) -> Hyperparameters:
     """The preset of the chosen method with the settings; of the recommended one where none is about a method."""
     method = options["method"]
     if method is None:
-        is_set = any(one.startswith(("method", "lora_", "lora-")) for one in options["set"])
+        is_set = any(setting.startswith(("method", "lora_", "lora-")) for setting in options["set"])
         method = "lora" if is_set else recommended_method(dataset=dataset, base_model=base_model)[0]
     usual = default_hyperparameters(dataset=dataset, base_model=base_model, method=method)
     return with_settings(usual, options["set"])
