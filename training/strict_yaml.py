@@ -86,9 +86,9 @@ def _load(text: str) -> Any:
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if isinstance(event, yaml.AliasEvent):
-            raise SpecError("", f"line {event.start_mark.line + 1}: aliases (*name) are not supported")
+            raise SpecError("", "aliases (*name) are not supported")
         if getattr(event, "tag", None) is not None:
-            raise SpecError("", f"line {event.start_mark.line + 1}: tags (!name) are not supported")
+            raise SpecError("", "tags (!name) are not supported")
         if depth > _MAX_DEPTH:
             raise SpecError("", "nested too deeply")
     return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader

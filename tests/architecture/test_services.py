@@ -80,12 +80,6 @@ QUERYING_VIEWS = """
     evaluation.runs.views
     serving.batches.views
     serving.packages.views
-    training.base_models.views
-    training.run_table.views
-    training.runs.new_run_views
-    training.runs.overlay_views
-    training.runs.token_length_views
-    training.runs.views
 """
 
 

@@ -1,7 +1,7 @@
 """Base models, their downloads, and the token lengths of datasets under their tokenizers."""
 
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 from django.db import models
 
@@ -80,7 +80,7 @@ class BaseModel(models.Model):
         return license_record(self.licence)
 
     @property
-    def prompt(self) -> str:
+    def prompt(self) -> Literal["chat", "plain"]:
         """``chat``: its own chat template; ``plain``: the studio's prompt, for models without instruction tuning."""
         return "chat" if self.instruction_tuned else "plain"
 
