@@ -2,22 +2,29 @@
 
 from django.contrib import messages
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_safe
 
 from evaluation.bundles.archive import bundle_name, checked_files, zipped
 from evaluation.bundles.contents import bundle_hash
 from evaluation.bundles.verification import LIST
 from evaluation.models import GateReport
-from slmstudio.access import Action, object_for
+from slmstudio.access import Action, project_for
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest
+
+
+def _report_of(request: SignedInRequest, slug: str, number: int) -> GateReport:
+    project = project_for(request.user, slug, Action.READ)
+    report: GateReport = get_object_or_404(project.gate_reports.with_content(), number=number)
+    report.project = project
+    return report
 
 
 @require_safe
 def bundle(request: SignedInRequest, slug: str, number: int) -> HttpResponseBase:
     """The bundle of a report as a zip file; back to the report where it cannot be made."""
-    _, report = object_for(request.user, slug, Action.READ, GateReport.objects.with_content(), number=number)
+    report = _report_of(request, slug, number)
     try:
         return bundle_response(report)
     except Refused as refused:
@@ -28,7 +35,7 @@ def bundle(request: SignedInRequest, slug: str, number: int) -> HttpResponseBase
 @require_safe
 def bundle_sha256(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """The hash of the bundle, which the page of a report asks for where it is not known yet."""
-    _, report = object_for(request.user, slug, Action.READ, GateReport.objects.with_content(), number=number)
+    report = _report_of(request, slug, number)
     return render(request, "evaluation/bundles/sha256.html", {"sha256": bundle_hash(report)})
 
 

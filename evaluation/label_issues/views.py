@@ -20,12 +20,12 @@ from evaluation.label_issues import challenges, corrections, label_checks, looka
 from evaluation.label_issues.challenges import MAX_REASON_LENGTH, challengeable_fields
 from evaluation.label_issues.label_checks import LABEL_CHECK
 from evaluation.label_issues.lookalikes import DEFAULT_COUNT, MAX_COUNT, OutputFilter
-from evaluation.models import AuditEntry, EvalOutput, EvalRun, LabelChallenge
+from evaluation.models import EvalOutput, EvalRun, LabelChallenge
 from evaluation.runs import rescoring
 from evaluation.scores.display import score_rows, text_of
 from evaluation.widgets import narrow_number_input, select, textarea
-from labeling.models import DatasetVersion, FreezeRun, Membership, Project, Study
-from slmstudio.access import Action, object_for, project_for
+from labeling.models import FreezeRun, Project
+from slmstudio.access import Action, project_for
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest, positive_int, query_param
 
@@ -80,7 +80,7 @@ class LookalikeForm(forms.Form):
     )
 
     def __init__(self, data: Any = None, *, project: Project, user: User) -> None:
-        members = Membership.objects.filter(project=project).select_related("user").order_by("user__username")
+        members = project.memberships.select_related("user").order_by("user__username")
         self.members = {str(row.user_id): row.user for row in members}
         annotators = [str(row.user_id) for row in members if row.role == "annotator"]
         super().__init__(data, initial={"people": annotators or [str(user.pk)]})
@@ -106,21 +106,26 @@ def parse_output_filter(values: Mapping[str, str]) -> OutputFilter:
     return OutputFilter(**{name: value(name) for name in FILTERS})
 
 
+def _run_of(request: SignedInRequest, slug: str, number: int, action: Action) -> tuple[Any, EvalRun]:
+    project = project_for(request.user, slug, action)
+    run = get_object_or_404(project.eval_runs.with_model(), number=number)
+    set_project(project, run)
+    return project, run
+
+
 # -- label challenges ------------------------------------------------------------------------------------------
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def challenge(request: SignedInRequest, slug: str, number: int, document: int) -> HttpResponse:
     """Challenges the gold label of an output. ``?field=`` preselects a field."""
-    runs = EvalRun.objects.with_model()
-    project, run = object_for(request.user, slug, Action.LABEL, runs, number=number)
+    project, run = _run_of(request, slug, number, Action.LABEL)
     if not run.outputs_visible:
         raise Http404("The outputs of this hold-out evaluation are not open.")
-    rows = EvalOutput.objects.select_related("document")
-    output = get_object_or_404(rows, eval_run=run, document_id=document)
+    output = get_object_or_404(run.outputs.select_related("document"), document_id=document)
     output.eval_run, output.document.project = run, project
     challenges.resolve_project(project)
-    existing = LabelChallenge.objects.open_for(document)
+    existing = project.label_challenges.open_for(document)
     field = query_param(request, "field")
     form = ChallengeForm(
         request.POST if request.method == "POST" else None, output=output, initial={"field": field} if field else {}
@@ -162,12 +167,12 @@ def challenge_list(request: SignedInRequest, slug: str) -> HttpResponse:
     challenges.resolve_project(project)
     status = corrections.correction_status(project)
     set_project(project, status.newest, *status.behind)
-    page = Paginator(LabelChallenge.objects.for_list(project), PAGE_SIZE).get_page(request.GET.get("page"))
+    page = Paginator(project.label_challenges.for_list(project), PAGE_SIZE).get_page(request.GET.get("page"))
     context = {
         "project": project,
         "page": page,
         "status": status,
-        "counts": LabelChallenge.objects.counts(project),
+        "counts": project.label_challenges.counts(project),
     }
     return render(request, "evaluation/label_issues/challenges.html", context)
 
@@ -216,9 +221,9 @@ def rescore_all(request: SignedInRequest, slug: str) -> HttpResponse:
 @require_POST
 def rescore(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Re-scores one evaluation on a dataset version: ``dataset`` is its number."""
-    project, run = object_for(request.user, slug, Action.RUN, EvalRun, number=number)
+    project, run = _run_of(request, slug, number, Action.RUN)
     chosen = positive_int(request.POST.get("dataset"))
-    dataset = DatasetVersion.objects.filter(project=project, number=chosen).first()
+    dataset = project.datasets.filter(number=chosen).first()
     if dataset is None:
         messages.error(request, "Select a dataset version.")
         return redirect("eval_run", slug, number)
@@ -243,8 +248,9 @@ def _is_confirmed(request: SignedInRequest) -> bool:
 @require_POST
 def challenge_first(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Sends the labels of the first suspects of a label check to adjudication."""
-    checks = Study.objects.filter(kind=LABEL_CHECK.key)
-    project, study = object_for(request.user, slug, Action.CURATE, checks, number=number)
+    project = project_for(request.user, slug, Action.CURATE)
+    study = get_object_or_404(project.studies.filter(kind=LABEL_CHECK.key), number=number)
+    set_project(project, study)
     count = positive_int(request.POST.get("count"))
     if not count:
         messages.error(request, "Enter how many of the suspect labels to challenge.")
@@ -268,8 +274,7 @@ def challenge_first(request: SignedInRequest, slug: str, number: int) -> HttpRes
 def queue_lookalikes(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Queues lookalikes of the failing documents of a filter, with the query parameters of the evaluation page. Of a
     hold-out evaluation only earlier requests are shown."""
-    runs = EvalRun.objects.with_model()
-    project, run = object_for(request.user, slug, Action.CURATE, runs, number=number)
+    project, run = _run_of(request, slug, number, Action.CURATE)
     part = parse_output_filter(request.GET)
     form = LookalikeForm(request.POST if request.method == "POST" else None, project=project, user=request.user)
     if request.method == "POST" and form.is_valid():
@@ -295,8 +300,10 @@ def queue_lookalikes(request: SignedInRequest, slug: str, number: int) -> HttpRe
 @require_safe
 def lookalikes_queued(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """The queued lookalikes and their state."""
-    entries = AuditEntry.objects.filter(action=lookalikes.QUEUED_ACTION).select_related("user")
-    project, entry = object_for(request.user, slug, Action.READ, entries, pk=pk)
+    project = project_for(request.user, slug, Action.READ)
+    entries = project.audit_entries.filter(action=lookalikes.QUEUED_ACTION).select_related("user")
+    entry = get_object_or_404(entries, pk=pk)
+    set_project(project, entry)
     rows = lookalikes.queued_documents(entry)
     context: dict[str, Any] = {"project": project, "entry": entry, "rows": rows}
     context["labeled"] = sum(row.document.state in ("submitted", "approved") for row in rows)

@@ -345,8 +345,8 @@ def new(request: SignedInRequest, slug: str) -> HttpResponse:
 def by_decoding_mode(run: EvalRun) -> list[EvalRun]:
     """The newest finished evaluation of each combination, with ``run`` for its own; empty if there is no other."""
     backend = run.backend
-    rows = EvalRun.objects.of_model(backend.key, any_export=True).filter(
-        project=run.project_id, dataset=run.dataset_id, split=run.split, benchmark=run.benchmark, rescored_from=None
+    rows: Any = run.project.eval_runs.of_model(backend.key, any_export=True).filter(
+        dataset=run.dataset_id, split=run.split, benchmark=run.benchmark, rescored_from=None
     )
     newest: dict[tuple[Any, ...], EvalRun] = {}
     for other in [run, *rows.done().with_model().exclude(pk=run.pk).order_by("-number")[:60]]:
