@@ -86,6 +86,7 @@ class DocumentScore:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready (numbers stay Decimal; write it with ``dumps``)."""
+        parts: dict[str, tuple[FieldOutcome | ValueProblem | FreeText, ...]]
         parts = {"fields": self.fields, "problems": self.problems, **({"free": self.free} if self.free else {})}
         plain = {column.name: getattr(self, column.name) for column in fields(self) if column.name != "free"}
         return {**plain, **{name: [asdict(part) for part in rows] for name, rows in parts.items()}}
