@@ -63,7 +63,7 @@ def sees_own_only(project: Any, document: Document) -> bool:
         return False
     if project.role == Role.MANAGER and document.state not in QUEUE:
         return False  # the labels of others can no longer be copied
-    decision = with_decision().filter(pk=document.pk).values_list("decision", flat=True).first()
+    decision = Document.objects.filter(pk=document.pk).values_list(newest_decision(document), flat=True).first()
     return is_blind_overlap(document, decision)
 
 

@@ -149,5 +149,5 @@ def test_dataset_counts_unanswered_fields(desk: Desk, client: Client) -> None:
     dataset = freeze.freeze(project=desk.project, user=desk.owner, holdout_share=0)
     assert dataset.counts["unanswered"] == {"due_date": 1, "purchase_order": 2}
     page = client.get(dataset.get_absolute_url())
-    shown = [(field.title, field.count, len(field.documents)) for field in page.context["unanswered"]]
+    shown = [(field["title"], field["count"], len(field["documents"])) for field in page.context["unanswered"]]
     assert shown == [("Purchase order", 2, 2), ("Due date", 1, 1)]
