@@ -142,9 +142,9 @@ def _about(document: Document) -> str:
 
 def open_challenges(documents: Sequence[int]) -> dict[int, ChallengedLabel]:
     """The open challenges of some documents, for the labeling pages; one query where there are none."""
-    found = LabelChallenge.objects.open().filter(document__in=documents)
+    rows = LabelChallenge.objects.open().filter(document__in=documents)
     pending = list(
-        found.select_related(
+        rows.select_related(
             "revision", "created_by", *(f"eval_run__{name}" for name in ("base_model", "endpoint", "training_run")),
             "eval_run__model_version",
         )
@@ -152,11 +152,15 @@ def open_challenges(documents: Sequence[int]) -> dict[int, ChallengedLabel]:
     if not pending:
         return {}
     answers = EvalOutput.objects.filter(
-        eval_run__in=[one.eval_run_id for one in pending], document__in=[one.document_id for one in pending]
+        eval_run__in=[challenge.eval_run_id for challenge in pending],
+        document__in=[challenge.document_id for challenge in pending],
     )
     scores = answers.values_list("eval_run_id", "document_id", "score")
     outputs: dict[Any, Any] = {(run, key): score for run, key, score in scores}
-    return {one.document_id: _for_review(one, outputs.get((one.eval_run_id, one.document_id))) for one in pending}
+    return {
+        challenge.document_id: _for_review(challenge, outputs.get((challenge.eval_run_id, challenge.document_id)))
+        for challenge in pending
+    }
 
 
 def _for_review(challenge: LabelChallenge, score: Any) -> ChallengedLabel:
@@ -195,8 +199,10 @@ def resolve_challenges(rows: Any) -> int:
     decided = list(rows.order_by("pk")[:_BATCH_SIZE])
     if not decided:
         return 0
-    golds = Gold.objects.select_related("revision__user", "approved_by").in_bulk([one.counting for one in decided])
-    return sum(_resolve(one, golds[one.counting]) for one in decided if one.counting in golds)
+    golds = Gold.objects.select_related("revision__user", "approved_by").in_bulk(
+        [challenge.counting for challenge in decided]
+    )
+    return sum(_resolve(challenge, golds[challenge.counting]) for challenge in decided if challenge.counting in golds)
 
 
 @transaction.atomic

@@ -38,11 +38,11 @@ class FamilyCount(NamedTuple):
 
 def by_family(rows: Iterable[tuple[Hashable, float, float]]) -> tuple[FamilyCount, ...]:
     """The counts of families, from (family, part, whole) of each document, in their order."""
-    found: dict[Hashable, FamilyCount] = {}
+    counts: dict[Hashable, FamilyCount] = {}
     for family, part, whole in rows:
-        old = found.get(family, FamilyCount(0.0, 0.0, 0))
-        found[family] = FamilyCount(old.part + part, old.whole + whole, old.documents + 1)
-    return tuple(found.values())
+        old = counts.get(family, FamilyCount(0.0, 0.0, 0))
+        counts[family] = FamilyCount(old.part + part, old.whole + whole, old.documents + 1)
+    return tuple(counts.values())
 
 
 def family_upper(counts: Sequence[tuple[float, ...]], confidence: float = 0.95, times: float = 1.0) -> float:
@@ -68,11 +68,11 @@ def weighted_mean_upper(values: Sequence[float], confidence: float = 0.95) -> fl
     """The quantile of the mean of values with exponential weights, the largest one counted twice."""
     import numpy as np
 
-    found, numbers = np.unique(np.asarray(values, dtype=float), return_counts=True)
+    distinct, numbers = np.unique(np.asarray(values, dtype=float), return_counts=True)
     weights = numbers.astype(float)
     weights[-1] += 1
-    low, high = math.fsum(values) / len(values), float(found[-1])
-    return high if low >= high else _solve(lambda t: _positive(found - t, weights), low, high, 1 - confidence)
+    low, high = math.fsum(values) / len(values), float(distinct[-1])
+    return high if low >= high else _solve(lambda t: _positive(distinct - t, weights), low, high, 1 - confidence)
 
 
 def family_lower(counts: Sequence[tuple[float, ...]], confidence: float = 0.95) -> float:

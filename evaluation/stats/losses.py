@@ -45,7 +45,7 @@ class LossBound:
     @cached_property
     def value(self) -> float:
         """The bound; 1.0 without documents."""
-        return max((family_upper(one, self.confidence) for one in (self.counts, self.families) if one), default=1.0)
+        return max((family_upper(part, self.confidence) for part in (self.counts, self.families) if part), default=1.0)
 
     @cached_property
     def effective_documents(self) -> float | None:
@@ -88,8 +88,8 @@ class LossBound:
             return None
 
         def clears(documents: int) -> bool:
-            parts = (one for one in (self.counts, self.families) if one)
-            return all(family_p_value(one, limit, documents / self.n) <= 1 - self.confidence for one in parts)
+            parts = (part for part in (self.counts, self.families) if part)
+            return all(family_p_value(part, limit, documents / self.n) <= 1 - self.confidence for part in parts)
 
         return smallest_clearing(clears, self.n)
 
@@ -144,8 +144,8 @@ def share_interval(
 
     Each end is a bound of ``share_loss`` at half the error. ``(0.0, 1.0)`` where nothing counts.
     """
-    found = share_loss(part, whole, families=families, confidence=(1 + confidence) / 2)
-    return 1.0 - found.rest().value, found.value
+    loss = share_loss(part, whole, families=families, confidence=(1 + confidence) / 2)
+    return 1.0 - loss.rest().value, loss.value
 
 
 def mean_bound(values: Sequence[float], side: Tail = "less", *, confidence: float = 0.95) -> float | None:
@@ -162,5 +162,5 @@ def mean_bound(values: Sequence[float], side: Tail = "less", *, confidence: floa
 
 def _grouped(families: Sequence[Hashable], counts: Sequence[Count]) -> tuple[FamilyCount, ...]:
     """The sums by family; empty where each document is its own."""
-    found = by_family((family, *count) for family, count in zip(families, counts, strict=True))
-    return found if len(found) < len(counts) else ()
+    grouped = by_family((family, *count) for family, count in zip(families, counts, strict=True))
+    return grouped if len(grouped) < len(counts) else ()

@@ -75,9 +75,9 @@ def documents_with_power(
     for first in range(failed, failed + _MAX_FAILURES, 256):
         failures = range(first, first + 256)
         sizes = minimum_sizes(failures, threshold, alpha)
-        found = _first_with(power, sizes - n, [number - failed for number in failures], rate)
-        if found is not None:
-            return found if found + n <= MAX_DOCUMENTS else None
+        enough = _first_with(power, sizes - n, [number - failed for number in failures], rate)
+        if enough is not None:
+            return enough if enough + n <= MAX_DOCUMENTS else None
         if sizes[-1] > MAX_DOCUMENTS:
             return None
     return None

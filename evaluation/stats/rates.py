@@ -87,8 +87,8 @@ def canary(k_a: int, n_a: int, k_b: int, n_b: int, margin: float) -> Canary:
     from statsmodels.stats.proportion import tost_proportions_2indep
 
     with _quiet():
-        found = tost_proportions_2indep(k_b, n_b, k_a, n_a, low=-margin, upp=margin, method="score")
-    return Canary(float(found.results_larger.pvalue), float(found.pvalue))
+        tests = tost_proportions_2indep(k_b, n_b, k_a, n_a, low=-margin, upp=margin, method="score")
+    return Canary(float(tests.results_larger.pvalue), float(tests.pvalue))
 
 
 @contextmanager
