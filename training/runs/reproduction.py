@@ -63,6 +63,6 @@ def train_again(*, version: ModelVersion, folder: Path, on_event: Callable[[Even
 
 def changed_files(version: ModelVersion, folder: Path) -> list[str]:
     """The files of a model version that differ in a folder, or that only one of them has; its card does not count."""
-    before = {str(one["path"]): str(one["sha256"]) for one in version.files if one["path"] not in CARD}
-    now = {one["path"]: one["sha256"] for one in folder_manifest(folder) if one["path"] not in CARD}
+    before = {str(entry["path"]): str(entry["sha256"]) for entry in version.files if entry["path"] not in CARD}
+    now = {entry["path"]: entry["sha256"] for entry in folder_manifest(folder) if entry["path"] not in CARD}
     return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
