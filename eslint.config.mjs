@@ -59,4 +59,5 @@ export default [
       "yoda": "error",
     },
   },
+  { files: ["tests/js/**/*.js"], languageOptions: { globals: globals.node } },
 ];

@@ -53,10 +53,10 @@ urlpatterns = [
         name="eval_cancel",
     ),
     path(
-        "evaluation/<int:number>/go-on/",
+        "evaluation/<int:number>/resume/",
         controls.resume_run,
         {"kind": EvalRun, "service": run_services.resume},
-        name="eval_go_on",
+        name="eval_resume",
     ),
     path("evaluation/<int:number>/outputs.jsonl", run_views.download, name="eval_outputs"),
     path("evaluation/<int:number>/outputs/<int:document>/", run_views.output, name="eval_output"),

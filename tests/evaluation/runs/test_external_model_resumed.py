@@ -117,7 +117,7 @@ def test_resumed_run_keeps_its_outputs(world: World, fake: Fake, client: Client)
     assert (run.status, len(fake.asked)) == (Status.FAILED, 7)
     fake.replies = [good]
     client.force_login(world.engineer)
-    address = reverse("eval_go_on", args=[world.project.slug, run.number])
+    address = reverse("eval_resume", args=[world.project.slug, run.number])
     assert address in client.get(run.get_absolute_url()).content.decode()
     client.force_login(world.annotator)
     assert client.post(address).status_code == 403
@@ -204,7 +204,7 @@ def test_an_endpoint_that_is_another_by_now_is_refused_before_an_answer_is_lost(
     with pytest.raises(Refused, match=words):
         run_services.resume(run=run, user=world.engineer)
     client.force_login(world.engineer)
-    page = client.post(reverse("eval_go_on", args=[world.project.slug, run.number]), follow=True)
+    page = client.post(reverse("eval_resume", args=[world.project.slug, run.number]), follow=True)
     assert words in page.text
     run.refresh_from_db()
     assert (run.status, len(fake.asked)) == (Status.FAILED, asked)
