@@ -115,6 +115,33 @@ def test_equal_label_can_be_submitted_twice(desk: Desk) -> None:
         assert saved.submitted
 
 
+def test_concurrent_submits_are_merged(desk: Desk) -> None:
+    document, start = desk.document(), threading.Barrier(2)
+    results: dict[str, annotation_services.SaveResult] = {}
+
+    def work(user: User, vendor: str) -> None:
+        try:
+            start.wait(10)
+            value = {**gold(), "vendor": vendor}
+            results[vendor] = annotation_services.submit(
+                document=document, user=user, value=value, evidence={}, base_version=0
+            )
+        finally:
+            connection.close()
+
+    people = ((desk.ana, "Acme"), (desk.ben, "Acme Supplies"))
+    threads = [threading.Thread(target=work, args=person) for person in people]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted((saved.submitted, saved.version) for saved in results.values()) == [(False, 2), (True, 1)]
+    winner = next(vendor for vendor, saved in results.items() if saved.submitted)
+    assert Gold.objects.get().revision.value["vendor"] == winner
+    values = AnnotationRevision.objects.values_list("value__vendor", flat=True)
+    assert sorted(values) == ["Acme", "Acme Supplies"]
+
+
 def test_concurrent_drafts_lose_nothing(desk: Desk) -> None:
     document = desk.document()
     failures: list[BaseException] = []

@@ -61,7 +61,13 @@ def test_comment_is_added_read_and_resolved(desk: Desk) -> None:
     assert "resolved by ben-desk" in collapse(settled["html"])
 
 
-@pytest.mark.parametrize("body", [{"text": ""}, {"text": 3}, {"text": "x", "path": ["vendor"]}, "not json", []])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"text": ""}, {"text": "x" * 5000}, {"text": 3}, {"text": "half \ud800"}, {"text": "x", "path": ["vendor"]},
+        {"text": "x", "path": "a[" * 400}, "not json", [],
+    ],
+)  # fmt: skip
 def test_invalid_comment_is_refused(desk: Desk, body: Any) -> None:
     answer = post(client_of(desk.ana), "label_comments", desk.document(), body)
     assert answer.status_code == 422

@@ -39,6 +39,24 @@ def sides(dataset: DatasetVersion) -> dict[str, str]:
     return dict(dataset.items.values_list("document__external_id", "split"))
 
 
+def test_groups_share_a_split(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(number, company=f"c{number % 9}") for number in range(60)])
+    dataset = frozen(desk, rules=Rules(group_by="metadata.company"), validation_share=0.2)
+    splits = [set[str]() for _ in range(9)]
+    for name, split in sides(dataset).items():
+        splits[int(name[-4:]) % 9].add(split)
+    assert [len(group) for group in splits] == [1] * 9
+    assert set.union(*splits) == {"train", "validation", "holdout"}
+
+
+def test_a_rare_tag_is_in_every_split(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(number, tags=["rare_layout"] if number < 6 else []) for number in range(60)])
+    counts = frozen(desk, rules=Rules(stratify="tags")).counts
+    assert counts["tags"]["rare_layout"] == 6
+    assert counts["holdout_tags"]["rare_layout"] >= 1
+    assert counts["validation_tags"]["rare_layout"] >= 1
+
+
 def test_group_members_of_holdout_are_excluded(desk: Desk) -> None:
     bring_in(desk.project, [invoice(1, company="acme")], as_holdout=True)
     bring_in(desk.project, [invoice(2, company="acme"), invoice(3, company="globex"), invoice(4)])

@@ -211,6 +211,16 @@ def test_pairs_of_near_duplicates_are_listed(desk: Desk) -> None:
     assert desk.as_("manager").get(desk.url("datasets/1/near-duplicates/?page=x")).status_code == 200
 
 
+def test_script_in_a_document_is_escaped(desk: Desk) -> None:
+    text = "<script>alert(1)</script> Invoice F-1 Total 1.50"
+    bring_in(desk.project, [{**invoice(1), "text": text}, {**invoice(2), "text": text + " "}, invoice(5), invoice(6)])
+    freeze(project=desk.project, user=desk.people["engineer"], validation_share=0, holdout_share=0)
+    for path in ("datasets/1/", "datasets/1/near-duplicates/"):
+        page = desk.as_("manager").get(desk.url(path)).content.decode()
+        assert "&lt;script&gt;alert(1)" in page
+        assert "<script>alert(1)" not in page
+
+
 def test_two_versions_side_by_side(desk: Desk, frozen: DatasetVersion) -> None:
     client = desk.as_("manager")
     assert "A comparison needs two versions" in client.get(desk.url("datasets/diff/")).content.decode()

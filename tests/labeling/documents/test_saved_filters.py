@@ -42,12 +42,13 @@ def test_a_view_of_the_same_name_is_replaced(desk: Desk) -> None:
 
 def test_shared_view_permissions(desk: Desk) -> None:
     view = saved_filters.save_view(
-        project=desk.project, user=desk.people["reviewer"], name="For all", query="state=new", shared=True
+        project=desk.project, user=desk.people["reviewer"], name="<i>For all", query="state=new", shared=True
     )
     url = desk.url(f"documents/views/{view.pk}/remove/")
     client = desk.as_("annotator")
     page = client.get(desk.url("documents/?state=new")).content.decode()
-    assert "For all" in page
+    assert "&lt;i&gt;For all" in page
+    assert "<i>For" not in page
     assert "Delete view" not in page
     assert "can delete this view" in client.post(url, follow=True).content.decode()
     assert SavedView.objects.exists()

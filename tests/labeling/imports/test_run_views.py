@@ -120,6 +120,13 @@ def test_no_rejects_file_without_rejects(desk: Desk) -> None:
         assert desk.as_("engineer").get(desk.url(f"{PAGE}{run.pk}/{name}")).status_code == 404
 
 
+def test_hostile_names_and_reasons_are_escaped(desk: Desk) -> None:
+    hostile = "<script>alert(1)</script>"
+    run = imported(desk, {"file": file(f"{hostile}.jsonl", json.dumps({"id": hostile, "text": 7}).encode())})
+    for path in (PAGE, f"{PAGE}{run.pk}/"):
+        assert hostile not in desk.as_("engineer").get(desk.url(path)).content.decode()
+
+
 def test_unreadable_file_fails_the_import(desk: Desk) -> None:
     upload = uploads.store_upload(files=[file("t.csv", b"a,b\n1,2\n")])
     from labeling.imports.services import start_upload

@@ -138,6 +138,7 @@ def test_workflow_settings_are_saved(desk: Desk) -> None:
         ("overlap_people", "400", "less than or equal to 10"),
         ("extra_tags", "x" * 41, "up to 40 printable characters"),
         ("extra_tags", ",".join(f"t{n}" for n in range(51)), "at most 50"),
+        ("extra_tags", "a\u202eb", "printable"),
     ],
 )
 def test_invalid_setting_changes_nothing(desk: Desk, name: str, value: str, message: str) -> None:

@@ -278,3 +278,16 @@ def test_preview_shows_impact_and_decoder_limits(desk: Desk) -> None:
     assert "1 of 1 labeled document is no longer valid" in page
     assert "due_date" in page
     assert "checked after decoding" in page
+
+
+def test_hostile_names_are_escaped(desk: Desk) -> None:
+    hostile = "<script>alert(1)</script>"
+    Project.objects.update(name=hostile)
+    schema = loads(desk.project.schema_version.schema_text)
+    schema["properties"]["a"] = {"type": "string", "title": hostile, "description": '"><img src=x>', "maxLength": 9}
+    client = desk.as_("engineer")
+    client.post(desk.url("contract/"), contract_form(desk, schema=dumps(schema), instruction=hostile))
+    for path in ("", "contract/", "documents/", "datasets/"):
+        page = client.get(desk.url(path)).content.decode()
+        assert hostile not in page
+        assert "<img src=x>" not in page

@@ -18,6 +18,7 @@ from serving.gateway.tokens import Pass, verify_pass
 from serving.models import BatchRun, Deployment
 from serving.retention import services as retention
 from slmstudio.errors import Refused
+from slmstudio.runs import supervisor
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path
 from tests.evaluation.factories import World
@@ -110,6 +111,15 @@ def test_a_batch_goes_on_where_a_killed_worker_stopped(world: World, deployed: D
     assert (batch.status, batch.answered, batch.failed) == (Status.DONE, 6, 0)
     assert [row["line"] for row in result(batch)] == [1, 2, 3, 4, 5, 6]
     assert sorted(stand_in.asked) == ["1", "3", "4", "5", "6"]
+
+
+def test_a_stopping_worker_puts_it_back(
+    world: World, deployed: Deployment, stand_in: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = start(world, *documents(3))
+    monkeypatch.setattr(supervisor, "stop_requested", lambda: True)
+    batch = run(batch)
+    assert (batch.status, batch.progress_done, batch.attempts_since_restart) == (Status.QUEUED, 0, 0)
 
 
 def test_other_jobs_have_their_turn(

@@ -29,6 +29,7 @@ def test_a_key_is_registered_and_removed_on_the_page(world: World, deployed: Dep
     row = CaptureKey.objects.get()
     assert KEY not in (row.sha256, row.prefix)
     assert _routes()["invoices"].caller_keys == {services.key_sha256(world.project.pk, KEY)}
+    assert row.sha256 != services.key_sha256(world.project.pk + 1, KEY)  # no project sees who else has its keys
     page = client.get("/p/invoices/deploy/captured/").content.decode()
     assert row.prefix in page
     assert KEY not in page

@@ -215,6 +215,17 @@ def test_it_yields_to_callers(tmp_path: Path) -> None:
     event_loop.run(work())
 
 
+async def test_what_the_gateway_rejects(tmp_path: Path) -> None:
+    async with backend(tmp_path / "b", reply()) as small:
+        deployed = route(release(1), release(2, small.address), stage="shadow")
+        async with rig(tmp_path, deployed) as gateway:
+            for secret in ("good", issue_pass("invoices"), issue_pass("receipts replay")):
+                assert (await ask(gateway, secret=secret)).status_code == 401
+            for changes, status in (({"version": 1}, 409), ({"text": ""}, 422), ({"more": 1}, 422)):
+                assert (await ask(gateway, **changes)).status_code == status
+            assert (small.asked, gateway.log.rows()) == ([], [])
+
+
 async def test_a_candidate_that_left_shadow_answers_no_replay(tmp_path: Path) -> None:
     async with backend(tmp_path / "b", reply()) as small:
         deployed = route(release(1), release(2, small.address), stage="canary", share=0.5)

@@ -1,6 +1,7 @@
 """Connections that are idle or slow are closed, and never keep others out."""
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import Iterator
@@ -102,15 +103,34 @@ def test_a_connection_that_was_answered_may_wait_for_its_next_request(
         assert status(connection) == 401
 
 
-def test_a_header_has_a_maximum_size(gateway: Listening) -> None:
-    with connected(gateway.port, b"GET /v1/models HTTP/1.1\r\nHost: gateway\r\nX-A: ") as connection:
-        try:
-            for _ in range(64):
-                connection.sendall(b"a" * 2**14)
-        except ConnectionError:
-            pass
-        assert status(connection) in (431, 0)
+def test_a_header_byte_by_byte_does_not_extend_it(gateway: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "HEADER_SECONDS", 0.3)
+    began = time.monotonic()
+    with connected(gateway.port) as connection:
+        with contextlib.suppress(ConnectionError):
+            for byte in b"GET /" + b"a" * 400:
+                connection.sendall(bytes([byte]))
+                time.sleep(0.05)
         assert is_closed(connection)
+    assert time.monotonic() - began < 15
+
+
+@pytest.mark.parametrize(
+    ("head", "statuses"),
+    [
+        (b"GET /v1/models HTTP/1.1\r\nHost: gateway\r\nX-A: ", (431, 0)),
+        (POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX-A: ", (401, 0)),
+    ],
+    ids=["header", "trailer"],
+)
+def test_a_header_or_trailer_has_a_maximum_size(gateway: Listening, head: bytes, statuses: tuple[int, ...]) -> None:
+    with connected(gateway.port, head) as connection:
+        with contextlib.suppress(ConnectionError):
+            for _ in range(640):
+                connection.sendall(b"a" * 2**14)
+        assert status(connection) in statuses
+        assert is_closed(connection)
+    assert ask(gateway.port, HEALTH) == 200
 
 
 def test_a_rejected_body_is_discarded_so_that_its_client_sees_why(gateway: Listening) -> None:
@@ -131,11 +151,14 @@ def test_discarding_large_bodies_takes_turns(gateway: Listening, monkeypatch: py
         assert status(connection) == 401
 
 
-def test_a_slow_body_with_a_token_is_given_up(gateway: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("token", "answer"), [(b"Authorization: Bearer good\r\n", 408), (b"", 401)])
+def test_a_slow_body_is_given_up(
+    gateway: Listening, monkeypatch: pytest.MonkeyPatch, token: bytes, answer: int
+) -> None:
     monkeypatch.setattr(bodies, "BODY_SECONDS", 0.2)
     monkeypatch.setattr(listener, "LINGER_SECONDS", 0.2)
-    with connected(gateway.port, POST + b"Authorization: Bearer good\r\nContent-Length: 1000\r\n\r\na") as connection:
-        assert status(connection) == 408
+    with connected(gateway.port, POST + token + b"Content-Length: 1000\r\n\r\na") as connection:
+        assert status(connection) == answer
         assert is_closed(connection)
 
 

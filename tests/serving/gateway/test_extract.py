@@ -269,6 +269,15 @@ async def test_shadow_repeats_failed_requests_too(tmp_path: Path) -> None:
             assert shadow["shadow_of"] == answered["id"]
 
 
+async def test_a_broken_shadow_harms_no_caller(tmp_path: Path) -> None:
+    async with backend(tmp_path / "a", reply()) as stable:
+        deployed = route(release(1, stable.address), release(2, "unix:/none"), stage="shadow")
+        async with rig(tmp_path, deployed) as gateway:
+            assert (await gateway.extract()).status_code == 200
+            await asyncio.gather(*gateway.gateway.responder.shadows)
+            assert [row["status"] for row in gateway.log.rows()] == [200, 503]
+
+
 @pytest.mark.parametrize(("share", "absent"), [(1.0, "candidate"), (0.0, "stable")])
 def test_the_other_release_answers_for_one_whose_replicas_are_gone(tmp_path: Path, share: float, absent: str) -> None:
     """Their heartbeat is still valid. The row says who answered, so it is no part of the split."""

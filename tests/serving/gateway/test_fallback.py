@@ -233,6 +233,7 @@ BUDGET = Policy(has_budget=True, min_confidence=0.6)
 
 @pytest.mark.parametrize(("policy", "more", "reason"), [
     (BUDGET, {}, ""),
+    (replace(BUDGET, has_fallback=True), {}, ""),  # the small model is sure: the other one is not asked
     (replace(BUDGET, min_confidence=0.7), {}, "confidence"),
     (BUDGET, {"calibration": None}, "confidence"),
     (replace(BUDGET, is_broken=True), {}, "broken"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 from aiohttp import web
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
@@ -234,6 +236,13 @@ def test_metrics_need_a_token(tmp_path: Path, token: str, status: int) -> None:
     run(work())
 
 
+async def test_without_an_operator_token_none_is_accepted(tmp_path: Path, settings: Any) -> None:
+    settings.METRICS_TOKEN = ""
+    async with rig(tmp_path, route(release(1))) as gateway:
+        for header in ("Bearer ", "Bearer", ""):
+            assert (await gateway.client.get("/metrics", headers={"Authorization": header})).status_code == 401
+
+
 def test_a_project_reads_only_its_own_metrics(tmp_path: Path) -> None:
     async def work() -> None:
         async with backend(tmp_path / "a", reply()) as one:
@@ -249,6 +258,23 @@ def test_a_project_reads_only_its_own_metrics(tmp_path: Path) -> None:
                 assert {dict(labels)["project"] for _, labels in own} == {"invoices"}
 
     run(work())
+
+
+async def test_the_rules_for_prometheus_name_what_is_exported(tmp_path: Path) -> None:
+    groups = yaml.safe_load((ROOT / "docs/prometheus-rules.yml").read_text())["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    async with backend(tmp_path / "a", reply()) as model, rig(tmp_path, route(release(1, model.address))) as gateway:
+        await gateway.extract()
+        gateway.gateway.metrics.note_breakers({model.address})
+        exported = samples((await metrics(gateway, "operator")).text)
+    labels = {name: {label for label, _ in found} for name, found in exported}
+    labels |= {rule["record"]: set() for rule in rules if "record" in rule}
+    assert all(("record" in rule) != ("alert" in rule and "for" in rule) for rule in rules)
+    for rule in rules:
+        named = re.findall(r"\b(slm[\w:]+)(?:\{([^}]*)\})?", rule["expr"])
+        assert named
+        for name, selector in named:
+            assert set(re.findall(r"(\w+)(?:=~|!=|=)", selector)) <= labels[name], name
 
 
 @pytest.fixture

@@ -110,6 +110,16 @@ def test_the_files_of_a_killed_pass_are_deleted_by_the_next_one(world: World) ->
     assert not folder(package).exists()
 
 
+def test_the_copy_in_the_package_store_is_deleted(world: World, settings: Any, tmp_path: Path) -> None:
+    settings.PACKAGE_STORE = str(tmp_path)
+    unapproved(world)
+    copy = tmp_path / world.project.slug / "1" / "model.gguf"
+    copy.parent.mkdir(parents=True)
+    copy.touch()
+    delete_old(world.project, keep=0)
+    assert not copy.parent.exists()
+
+
 def test_the_command(world: World, settings: Any) -> None:
     settings.PACKAGES_KEPT = 1
     for _ in range(2):

@@ -58,8 +58,9 @@ def deployment(world: World) -> Deployment:
 
 
 def test_contents_are_erased_after_the_days_of_their_project(
-    deployment: Deployment, django_assert_num_queries: Any
+    deployment: Deployment, django_assert_num_queries: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(services, "_BATCH", 1)
     project = deployment.project_id
     old, detail = request(project, days=30.01), request(project, days=40, text="", output="", detail="'Ana' is short")
     new, other = request(project, days=29.9), request(project + 1, days=50)
@@ -69,6 +70,9 @@ def test_contents_are_erased_after_the_days_of_their_project(
     assert (row.status, row.caller, row.total_ms) == (200, "ana", 5)  # figures stay
     with django_assert_num_queries(4):
         assert services.erase_expired() == 0
+    Deployment.objects.update(retention_days=29)  # a shorter time counts for what is there
+    assert services.erase_expired() == 1
+    assert [stored(one) for one in (new, other)] == [False, True]
 
 
 def test_days_are_dropped_after_ninety_or_the_longest_retention(deployment: Deployment) -> None:

@@ -67,6 +67,15 @@ def test_the_queue_shows_texts_with_outputs_and_confidence(world: World, deploym
     assert marked["vendor"] == values["vendor"].value
 
 
+def test_texts_of_the_queue_are_redacted(world: World, deployment: Deployment) -> None:
+    SamplePlan.objects.create(deployment=deployment, share=1.0, redact=["email"])
+    logged(deployment, days=HOUR, text="Ask ana@mail.example", output='{"vendor":"ana@mail.example"}')
+    draw(deployment.pk, timezone.now())
+    page = client(world.engineer).get(QUEUE).content.decode()
+    assert "mail.example" not in page
+    assert page.count("[email]") >= 2
+
+
 def test_the_queue_is_paged_by_severity_and_by_age(world: World, deployment: Deployment) -> None:
     fill(deployment, 25, confidence={"total": [0.9, 0.9]})
     failed = fill(deployment, 1, status=502, code="invalid_output")[-1]
@@ -122,6 +131,16 @@ def test_all_of_a_reason_are_decided_at_once(world: World, deployment: Deploymen
     answer = client(world.engineer).post(DECIDE, {"action": "dismiss", "everything": "on", "reason": "failure"})
     assert answer["Location"].endswith("?reason=failure")
     assert queue.counts(world.project) == {"": 3, "uniform": 3}
+
+
+def test_an_invalid_decision_changes_nothing(world: World, deployment: Deployment) -> None:
+    [item] = fill(deployment, 1)
+    for values in (
+        {"action": "right"}, {"action": "none", "items": item.pk}, {"action": "right", "items": "x"},
+        {"action": "label", "items": item.pk, "tag": "none"}, {"action": "right", "items": 2**70},
+    ):  # fmt: skip
+        assert client(world.engineer).post(DECIDE, values).status_code == 302
+    assert ReviewItem.objects.get().status == Status.OPEN
 
 
 def test_items_of_another_project_are_not_decided(world: World, deployment: Deployment) -> None:

@@ -1,6 +1,6 @@
 """The use of tokens on its page, and who may set budgets."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -76,3 +76,8 @@ def test_limits_are_positive_numbers(world: World, values: dict[str, Any]) -> No
     with pytest.raises(Refused) as refused:
         services.set_limits(project=world.project, user=world.owner, **values)
     assert (refused.value.code, refused.value.field) == ("limit", next(iter(values)))
+
+
+def test_budgets_reset_on_the_first_day_of_the_next_month() -> None:
+    days = (date(2026, 12, 31), date(2028, 1, 31), date(2028, 2, 29))
+    assert [usage.resets_on(day) for day in days] == [date(2027, 1, 1), date(2028, 2, 1), date(2028, 3, 1)]

@@ -102,6 +102,13 @@ def test_the_callers_trace_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert {span.trace_id for span in found.spans} == {root.trace_id}
 
 
+@pytest.mark.parametrize("header", ["00-0-0-01", "junk", f"00-{'0' * 32}-b7ad6b7169203331-01"])
+def test_a_wrong_header_begins_a_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, header: str) -> None:
+    spans, response = traced(tmp_path, monkeypatch, header=header)
+    root = spans.named("POST")
+    assert (root.trace_id.hex(), root.parent_span_id) == (uuid.UUID(response.json()["request_id"]).hex, b"")
+
+
 def test_what_the_caller_does_not_sample_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert traced(tmp_path / "a", monkeypatch, header=f"{PARENT[:-2]}00")[0].spans == []
     none = {"OTEL_TRACES_SAMPLER_ARG": "0"}
