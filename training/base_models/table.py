@@ -36,10 +36,11 @@ def model_rows(
     rows = []
     for model in BaseModel.objects.by_size().select_related("download"):
         shape = shape_of(model)
-        row = {"model": model, "download": getattr(model, "download", None), "install": _install_command(model)}
-        row["fit"] = fit(shape, limit_bytes=limit_bytes, tokens=tokens)
+        model_fit = fit(shape, limit_bytes=limit_bytes, tokens=tokens)
+        row: dict[str, Any] = {"model": model, "fit": model_fit, "install": _install_command(model)}
+        row["download"] = getattr(model, "download", None)
         if shape is not None:
-            row |= {"serve": row["fit"].memory_bytes, **_memory(shape, tokens, hardware)}
+            row |= {"serve": model_fit.memory_bytes, **_memory(shape, tokens, hardware)}
         if shape is not None and hardware is not None:
             answer = tokens // 5
             seconds = request_seconds(shape, hardware, prompt=tokens - answer, answer=answer)

@@ -3,7 +3,8 @@
 from training.search.chart import parallel_coordinates
 from training.search.study import SearchSpec, Trial
 
-SPEC = SearchSpec(dataset=1, base_model="m", method=("lora", "full"), batch=(8,))
+SEARCH = {"dataset": 1, "base_model": "m", "batch": (8,)}
+SPEC = SearchSpec.model_validate({**SEARCH, "method": ("lora", "full")})
 LORA = {"method": "lora", "learning_rate": 1e-3, "epochs": 3, "batch": 8, "lora_r": 8}
 FULL = {"method": "full", "learning_rate": 1e-4, "epochs": 1, "batch": 8}
 
@@ -32,7 +33,7 @@ def test_chart_has_an_axis_for_what_varies_and_a_line_for_each_trial() -> None:
 
 def test_chart_of_equal_values() -> None:
     values = {"learning_rate_low": 1e-3, "learning_rate_high": 1e-3, "epochs_low": 3, "epochs_high": 3}
-    spec = SearchSpec(dataset=1, base_model="m", lora_r=(8,), batch=(8,), **values)
+    spec = SearchSpec.model_validate({**SEARCH, "lora_r": (8,), **values})
     chart = parallel_coordinates(spec, [Trial(1, LORA, 1, "complete", value=0.5)])
     assert chart is not None
     assert len(chart["axes"]) == 1

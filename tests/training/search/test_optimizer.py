@@ -6,7 +6,7 @@ from typing import Any
 from training.search.optimizer import propose, prunes
 from training.search.study import SearchSpec, Trial
 
-SPEC = SearchSpec(dataset=1, base_model="m", method=("lora", "full"))
+SPEC = SearchSpec.model_validate({"dataset": 1, "base_model": "m", "method": ("lora", "full")})
 
 
 def objective(parameters: dict[str, Any]) -> float:
