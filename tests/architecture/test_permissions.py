@@ -75,7 +75,7 @@ NEEDS: dict[str | tuple[str, str], Action] = {
     **dict.fromkeys(("training_resume", "training_estimate", "training_from_spec"), Action.RUN),
     "training_weights_delete": Action.RUN,
     **dict.fromkeys(
-        ("training_new", "training_lengths", "training_cancel", "eval_new", "eval_cancel", "eval_go_on"), Action.RUN
+        ("training_new", "training_lengths", "training_cancel", "eval_new", "eval_cancel", "eval_resume"), Action.RUN
     ),
     **dict.fromkeys(("tokens", "token_revoke"), Action.READ),  # one's own; others' are not found
     **dict.fromkeys(("settings", "member_add", "member_change", "member_remove"), Action.ADMINISTER),
