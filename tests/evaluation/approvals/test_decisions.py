@@ -12,6 +12,8 @@ from django.utils import timezone
 
 from evaluation.approvals.decisions import decide, decision_status, void_reasons
 from evaluation.approvals.waivers import Waiver, open_gates
+from evaluation.audit import services as audit_services
+from evaluation.gates import manifest
 from evaluation.gates.policy.services import current_policy, gates_of, set_policy
 from evaluation.gates.services import create_report
 from evaluation.models import Approval, AuditEntry, EvalOutput, EvalRun, GatePolicy, GateReport
@@ -161,6 +163,19 @@ def test_a_decision_that_was_rewritten_is_not_what_the_log_has(
     assert reasons[0] == "The decision differs from its entry in the audit log."
 
 
+def test_an_approval_missing_in_the_log_is_void(world: World, report: GateReport) -> None:
+    approval = Approval.objects.create(
+        report=report,
+        decision="approved",
+        reason="by hand",
+        manifest_sha256=manifest.report_manifest_hash(report.manifest),
+        decided_by=world.manager,
+    )
+    assert "The decision differs from its entry in the audit log." in void_reasons(approval)
+    audit_services.record(project=world.project, user=world.manager, action="rejected", about=str(report))
+    assert decision_status(report) == ("failed", "approval void")
+
+
 # -- what voids it ----------------------------------------------------------------------------------------------------
 
 
@@ -306,9 +321,7 @@ def test_a_changed_input_voids_an_approval(
     assert decision_status(fresh.report) == ("failed", "approval void")
 
 
-@pytest.mark.parametrize(
-    "change", [correct_the_holdout, change_the_weights, change_the_policy], ids=lambda change: change.__name__
-)
+@pytest.mark.parametrize("change", VOIDS, ids=lambda change: change.__name__)
 def test_what_changed_before_the_decision_cannot_be_approved(
     world: World, report: GateReport, change: Callable[[World, GateReport], str]
 ) -> None:

@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from evaluation.approvals.decisions import decide
+from evaluation.approvals.decisions import decide, recent_role
 from evaluation.approvals.report import report_content, report_markdown
 from evaluation.approvals.waivers import Waiver
 from evaluation.gates.services import create_report
@@ -76,6 +76,17 @@ def test_a_role_younger_than_the_evaluation_is_noted(world: World, report: GateR
     assert said in report_markdown(content, address=address, by=world.annotator, at=timezone.now())
 
 
+def test_a_role_is_noted_for_seven_days_and_never_since_the_creation(world: World, report: GateReport) -> None:
+    assert recent_role(report, world.manager) == ""
+    EvalRun.objects.update(created_at=timezone.now())
+    type(world.project).objects.update(created_at=timezone.now() - timedelta(days=90))
+    row = Membership.objects.filter(user=world.manager)
+    row.update(role_since=timezone.now() - timedelta(days=3))
+    assert "for less than 7 days" in recent_role(fresh(report), world.manager)
+    row.update(role_since=timezone.now() - timedelta(days=30))
+    assert recent_role(fresh(report), world.manager) == ""
+
+
 @pytest.mark.parametrize("table", [EvalRun, TrainingRun])
 def test_who_resumed_a_run_counts_as_one_who_started_it(world: World, report: GateReport, table: Any) -> None:
     table.objects.update(facts={"resumed_by": [{"who": "mona", "user": world.manager.pk, "when": "now"}]})
@@ -119,3 +130,13 @@ def test_every_decision_records_four_eyes(world: World, report: GateReport, clie
     assert "Four-eyes review" in copy
     client.force_login(world.manager)
     assert "Four-eyes review was on" in client.get(report.get_absolute_url()).content.decode()
+
+
+def test_a_decision_on_own_work_is_disclosed(world: World, report: GateReport, client: Client) -> None:
+    EvalRun.objects.filter(pk=report.eval_run_id).update(created_by=world.manager)
+    type(world.project).objects.update(four_eyes=False)
+    approve(fresh(report), world.manager)
+    client.force_login(world.manager)
+    address = report.get_absolute_url()
+    assert "four-eyes review was off" in client.get(address).content.decode()
+    assert f"mona started evaluation {report.eval_run.number}" in client.get(f"{address}report.md").content.decode()

@@ -1,11 +1,13 @@
 """What a packet freezes of each kind of model, and of outputs that were scored again."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from django.core.cache import cache
 
 from evaluation.gates import manifest as manifest_module
 from evaluation.gates.policy.services import current_policy, set_policy
@@ -38,6 +40,27 @@ def remade(report: GateReport, run: Any) -> GateReport:
     fresh.eval_run = EvalRun.objects.get(pk=run.pk)
     fresh.manifest = manifest_module.build_manifest(fresh)
     return fresh
+
+
+def test_the_hash_of_a_modified_file_is_cached_until_it_changes_again(
+    report: GateReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.clear()
+    path = artifacts.local_path(report.eval_run.outputs_key)
+    later = report.created_at.timestamp() + 1  # the clock of files can be some milliseconds late
+    os.utime(path, (later, later))
+    read: list[Path] = []
+
+    def counted(file: Path) -> str:
+        read.append(file)
+        return sha256_file(file)
+
+    monkeypatch.setattr(manifest_module, "sha256_file", counted)
+    for _ in range(3):
+        assert all(check.equal for check in manifest_module.verify(report, files=False))
+    assert read.count(path) == 1
+    path.write_text(path.read_text().replace("stop", "step"))
+    assert [check.name for check in manifest_module.verify(report, files=False) if not check.equal] == ["outputs"]
 
 
 def test_a_model_in_one_file_is_its_file(world: World, report: GateReport) -> None:

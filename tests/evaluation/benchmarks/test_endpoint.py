@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from evaluation.benchmarks import results
+from evaluation.benchmarks.services import cancel
 from evaluation.endpoints.services import save_endpoint
 from evaluation.inference.clients import openai_client
 from evaluation.models import Endpoint, EvalOutput
@@ -13,6 +14,7 @@ from evaluation.runs import outputs, run_documents
 from evaluation.runs.jobs import run_evaluation
 from labeling.datasets import queries as dataset_queries
 from slmstudio.contract.json_text import dumps
+from slmstudio.runs.heartbeat import Heartbeat
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from tests.evaluation import fake_openai as fakes
@@ -77,6 +79,19 @@ def test_a_server_that_knows_no_schema_ends_its_run_with_a_sentence(wide: World,
     assert run.status == Status.FAILED
     assert "failed 5 times in a row" in run.error
     assert EvalOutput.objects.filter(eval_run=run, finish_reason="error").count() == 5
+
+
+def test_it_stops_where_the_benchmark_is_cancelled(wide: World, fake: Fake) -> None:
+    made = started(wide, endpoint(wide, fake.url))
+    run = made.runs.get()
+    made.cancel()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Heartbeat, "__call__", lambda self: len(fake.asked) < 2)
+        run_evaluation(run.pk)
+    run.refresh_from_db()
+    made.refresh_from_db()
+    assert (run.status, made.status, len(fake.asked)) == (Status.CANCELLED, Status.CANCELLED, 2)
+    assert not cancel(run=made, user=wide.engineer)
 
 
 def test_document_moved_to_holdout_is_not_sent(wide: World, fake: Fake) -> None:

@@ -38,6 +38,14 @@ def test_a_difference_that_is_not_significant_is_called_that_and_something_else_
     assert "Small is the fastest (90 ms at p50)" in found.notes[0]
 
 
+def test_more_candidates_ask_for_more_proof() -> None:
+    """Six documents better and none worse is p = 0.031 for one pair, and not enough for three."""
+    weak, strong = [1] * N, [2] * 6 + [1] * 14
+    alone = recommend([candidate(1, "A", weak), candidate(2, "B", strong)], LIMITS)
+    among = recommend([candidate(1, "A", weak), candidate(3, "C", weak), candidate(2, "B", strong)], LIMITS)
+    assert (alone.separable, among.separable) == (True, False)
+
+
 def test_what_breaks_the_contract_is_not_recommended_and_the_page_says_why() -> None:
     slow = candidate(2, "Slow", [4] * N, p95_ms=1250.0, p95_low=900.0)
     big = candidate(3, "Big", [4] * N, memory_bytes=17_100_000_000)
@@ -46,6 +54,8 @@ def test_what_breaks_the_contract_is_not_recommended_and_the_page_says_why() -> 
     assert found.sentence.startswith("Small, constrained: the only model within 16 GB and 800 ms")
     assert [slow.over_limits(LIMITS), big.over_limits(LIMITS)] == [["p95 1.25 s"], ["needs 17.1 GB"]]
     assert {note.split()[0] for note in found.notes} == {"Slow", "Big"}
+    dear = candidate(2, "Dear", [4] * N, cost=0.02)
+    assert dear.over_limits(Limits(memory_gb=16, cost_per_request=0.01, currency="EUR")) == ["€0.02 per request"]
 
 
 def test_a_p95_rules_a_model_out_only_significantly() -> None:

@@ -8,18 +8,22 @@ import pytest
 from evaluation.benchmarks import services as benchmark_services
 from evaluation.benchmarks.services import cancel
 from evaluation.gates.services import create_report
+from evaluation.inference.spec import EvalSpec
 from evaluation.models import AuditEntry, EvalOutput, EvalRun
 from evaluation.runs import services as run_services
+from evaluation.runs import summary
 from evaluation.runs.jobs import run_evaluation
 from labeling.datasets.freeze import freeze
 from labeling.imports.bulk_copy import import_rows
 from labeling.imports.rows import ParsedRow
-from labeling.models import Document
+from labeling.models import Document, DocumentScore
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from tests.evaluation.benchmark_desk import MODES, another_model, answered, finished, started
 from tests.evaluation.factories import World, pretend, right
 from training.base_models import preparation
+from training.base_models.preparation import prepare
+from training.base_models.services import register_tiny
 from training.models import BaseModel
 
 
@@ -35,6 +39,21 @@ def test_every_model_is_asked_in_every_mode_about_the_same_documents(wide: World
     assert made.status == Status.DONE
     assert made.progress_done == made.progress_total == 80
     assert AuditEntry.objects.filter(about="benchmark 1", action="started").exists()
+
+
+@pytest.mark.slow
+def test_a_real_model_is_measured_on_the_documents_of_a_benchmark(wide: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark_services, "MIN_DOCUMENTS", 3)
+    made = started(wide, prepare(base_model=register_tiny()), documents=3)
+    run = made.runs.get()
+    run_evaluation(run.pk)
+    run.refresh_from_db()
+    made.refresh_from_db()
+    assert (run.status, run.error, made.status) == (Status.DONE, "", Status.DONE)
+    spec = EvalSpec.from_yaml(run.spec)
+    assert (len(spec.documents.ids), spec.documents.split, len(spec.examples)) == (3, "benchmark", 2)
+    assert set(EvalOutput.objects.filter(eval_run=run).values_list("document_id", flat=True)) == set(made.documents)
+    assert summary.recompute_summary(run) == run.scores
 
 
 def test_it_recommends_with_its_reason_once_all_have_ended(wide: World, tmp_path: Path) -> None:
@@ -73,6 +92,7 @@ def test_benchmark_is_no_holdout_evaluation_and_has_no_gate_report(wide: World) 
     run = answered(made.runs.get(), right)
     assert run.split == "benchmark"
     assert not EvalRun.objects.on_holdout().exists()
+    assert not DocumentScore.objects.exists()
     with pytest.raises(Refused, match="not on the hold-out"):
         create_report(eval_run=run, baseline=None, user=wide.engineer)
 

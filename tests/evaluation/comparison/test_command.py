@@ -70,6 +70,9 @@ def test_where_every_document_has_two_golds_nothing_is_judged_and_that_is_no_pas
         assert code == EXIT_NOT_JUDGED == 1
         assert err.startswith("Note: 12 documents have different gold")
         assert f"Evaluation 2 against 1: {NOTHING}" in err
+    evaluated(world, right)
+    assert compare("1", "3", fail_on_regression=True)[2] == 0
+    assert compare("1", "2", "3", fail_on_regression=True)[2] == EXIT_NOT_JUDGED, "nor of several"
     out, err, code = compare("1", "2")
     assert (code, NOTHING in err) == (0, True)
     assert "**No verdict: no document has the same gold in both runs.**" in out

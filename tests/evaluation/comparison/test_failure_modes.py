@@ -11,6 +11,7 @@ from evaluation.comparison.document_filter import DocumentColumns
 from evaluation.comparison.failure_modes import failure_modes
 from evaluation.scores.rates import field_accuracy, sign_test
 from evaluation.scores.score_view import FieldCount
+from evaluation.stats import benjamini_hochberg
 from slmstudio.contract.scoring.summary import wilson
 
 ALL, HALF, NONE = FieldCount(10, 10), FieldCount(5, 10), FieldCount(0, 10)
@@ -53,6 +54,8 @@ def test_a_slice_that_is_worse_by_more_than_luck_is_found() -> None:
     assert [row["value"] for row in rows if row["p_adjusted"] < 0.05] == ["bad"]
     assert (rows[0]["worse"], rows[0]["better"], rows[0]["mixed"]) == (30, 0, False)
     assert rows[0]["p_value"] == pytest.approx(2 * 0.5**30)
+    assert [row["p_adjusted"] for row in rows] == benjamini_hochberg([row["p_value"] for row in rows])
+    assert rows[0]["p_adjusted"] == 2 * rows[0]["p_value"]
 
 
 def test_a_rate_that_rises_while_most_documents_get_worse_is_mixed() -> None:

@@ -27,6 +27,22 @@ def test_what_could_be_luck_is_none_unless_every_document_counts() -> None:
     assert regressions(few, any_document=True) == ["3 documents regressed: d0, d1, d2."]
 
 
+def test_the_four_figures_are_one_family() -> None:
+    """One figure at p = 0.03 among four is no proof."""
+    few = result(20, 14, 6)
+    assert {measure["name"]: measure["p_value"] for measure in few["measures"]}["document_exact"] == 0.03125
+    assert regressions(few) == []
+
+
+def test_more_invented_values_are_a_regression() -> None:
+    def documents(outcome: str) -> list[Any]:
+        row = {"exact": outcome == "correct", "schema_valid": True, "fields": [{"field": "total", "outcome": outcome}]}
+        return [(str(number), row) for number in range(9)]
+
+    sentences = regressions(compare(documents("correct"), documents("hallucinated"))[0])
+    assert any("hallucinated values" in sentence for sentence in sentences)
+
+
 def test_documents_and_fields_that_are_worse_by_more_than_luck_are_named() -> None:
     found = regressions(result(30, 0, 30))
 

@@ -12,9 +12,10 @@ from evaluation.gates.services import create_report
 from evaluation.models import AuditEntry, EvalRun, GateReport
 from evaluation.regression_suite import services as regression_suite_services
 from evaluation.runs import rescoring
-from labeling.models import DocumentScore
+from evaluation.runs.summary import MIN_HOLDOUT_DOCUMENTS, is_shown
+from labeling.models import Document, DocumentScore
 from slmstudio.errors import Refused
-from tests.evaluation.factories import World, evaluated, make_version, pretend, right
+from tests.evaluation.factories import World, evaluated, make_version, pretend, rewrite, right
 from tests.evaluation.runs.test_rescoring import corrected
 from tests.shared_rows import shared_fixture
 
@@ -126,6 +127,24 @@ def test_known_documents_count_for_no_model_that_is_made_afterward(world: World,
     assert latency["n"] == 12
     assert any(f"evaluation {closed.number}" in warning for warning in warnings(after))
     assert not any("opened" in warning for warning in warnings(before))
+
+
+def test_documents_that_nobody_knows_count(world: World, closed: EvalRun) -> None:
+    """Those that entered the hold-out after the evaluation whose outputs were opened."""
+    opened(closed, world)
+    rewrite(closed.outputs.earliest("pk"), document=Document.objects.filter(holdout=False).earliest("pk"))
+    world.training_run, world.version = make_version(world.project, world.engineer, world.dataset, world.base_model)
+    report = report_on(evaluated(world, right, is_open=False), world.engineer)
+    assert {row["n"] for row in answers_of(report)} == {1}
+
+
+def test_small_slices_are_shown_outside_the_hold_out_or_where_it_is_open(world: World, closed: EvalRun) -> None:
+    validation, few = evaluated(world, right, split="validation"), MIN_HOLDOUT_DOCUMENTS - 1
+    assert [is_shown(few, validation), is_shown(few, validation, closed), is_shown(few + 1, closed)] == [
+        True, False, True
+    ]  # fmt: skip
+    opened(closed, world)
+    assert is_shown(few, closed)
 
 
 def test_earlier_lookalikes_of_the_hold_out_count_as_opened(world: World, closed: EvalRun) -> None:

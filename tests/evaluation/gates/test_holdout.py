@@ -21,7 +21,7 @@ from labeling.imports.rows import ParsedRow
 from labeling.models import DatasetVersion, Document
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
-from tests.evaluation.factories import World, broken, evaluated, make_base_model, rewrite, right
+from tests.evaluation.factories import World, broken, evaluated, make_base_model, make_version, rewrite, right
 from tests.evaluation.gold_desk import scored_again
 from training.models import ModelExport
 
@@ -56,15 +56,16 @@ def grown(world: World) -> DatasetVersion:
 
 
 def test_incomplete_evaluations_with_outputs_count(world: World) -> None:
-    cancelled, failed, unasked = (evaluated(world, right) for _ in range(3))
+    cancelled, failed, running, unasked = (evaluated(world, right) for _ in range(4))
     rewrite(cancelled, status=Status.CANCELLED)
+    rewrite(running, status=Status.RUNNING, finished_at=None)
     rewrite(failed, status=Status.FAILED)
     rewrite(unasked, status=Status.FAILED)
     EvalOutput.objects.filter(eval_run=unasked).delete()
     last = evaluated(world, right)
-    assert next_evaluation_number(last) == 3
+    assert next_evaluation_number(last) == 4
     report = create_report(eval_run=last, baseline=None, user=world.engineer)
-    assert verdict_of(report, "schema-valid").confidence == pytest.approx(1 - 0.05 / 8)
+    assert verdict_of(report, "schema-valid").confidence == pytest.approx(1 - 0.05 / 16)
 
 
 # -- what left it -----------------------------------------------------------------------------------------------------
@@ -100,6 +101,13 @@ def test_what_left_the_holdout_after_it_was_answered_counts_as_wrong(world: Worl
     )
     assertContains(client.get(report.get_absolute_url()), said)
     assertContains(client.get(f"{report.get_absolute_url()}report.md"), "left the hold-out of")
+
+
+def test_documents_without_outputs_can_leave(world: World) -> None:
+    policy(world, WRONG)
+    rewrite(held_out(world)[0], state="skipped")
+    run = evaluated(world, right, dataset=frozen(world))
+    assert verdict_of(create_report(eval_run=run, baseline=None, user=world.engineer), "wrong").n == 11
 
 
 # -- what came into it ------------------------------------------------------------------------------------------------
@@ -192,6 +200,10 @@ def test_a_gate_on_the_base_model_requires_its_own(world: World, tmp_path: Any) 
     world.base_model = own
     report = create_report(eval_run=run, baseline=other, user=world.engineer)
     assert "is not the base model of" in verdict_of(report, "base").sentence
+    world.training_run, world.version = make_version(world.project, world.engineer, world.dataset, own)
+    again = create_report(eval_run=evaluated(world, right), baseline=run, user=world.engineer)
+    assert "is not a base model" in verdict_of(again, "base").sentence
+    assert verdict_of(again, "base").status == verdict_of(report, "base").status == "NOT PROVEN"
 
 
 # -- one look, and thresholds -----------------------------------------------------------------------------------------
@@ -205,6 +217,15 @@ def test_a_single_evaluation_uses_the_budget_for_later_policies(world: World) ->
     assert len(earlier_reports(report.eval_run)) == 2
     assert "earlier single-evaluation policy" in verdict_of(report, "wrong").sentence
     assert not report.passed
+
+
+def test_a_single_evaluation_is_not_chosen_among_several(world: World) -> None:
+    policy(world, WRONG)
+    first, second = evaluated(world, right), evaluated(world, right)
+    create_report(eval_run=second, baseline=None, user=world.engineer)
+    policy(world, WRONG, only_look=True)
+    report = create_report(eval_run=first, baseline=None, user=world.engineer)
+    assert (report.holdout_number, verdict_of(report, "wrong").status) == (1, "NOT PROVEN")
 
 
 def test_thresholds_set_after_results_have_a_warning(world: World, client: Client) -> None:

@@ -42,6 +42,26 @@ def test_before_the_first_use_the_policy_follows_the_contract(world: World) -> N
     change(world, 900)
     assert latency(current_policy(project=world.project)) == 900
     assert not PolicyProposal.objects.exists()
+    entry = AuditEntry.objects.filter(about="gate policy").latest("pk")
+    assert (entry.user, entry.details["after"]) == (None, current_policy(project=world.project).gates)
+
+
+def test_a_policy_used_before_authors_were_stored_is_frozen(world: World, report: GateReport) -> None:
+    GatePolicy.objects.update(created_by=None)
+    change(world, 60_000)
+    assert latency(current_policy(project=world.project)) == 1000
+
+
+def test_a_change_of_the_contract_keeps_what_its_author_proposed(world: World, report: GateReport) -> None:
+    gates = gates_of(report.policy).to_json()
+    for gate in gates["gates"]:
+        if gate["key"] == "schema-valid":
+            gate.update(threshold=0.9, title="")
+    proposals.propose(project=world.project, user=world.engineer, gates=gates, reason="Poor scans.")
+    change(world, 60_000)
+    [proposal] = proposals.open_proposals(project=world.project, policy=current_policy(project=world.project))
+    thresholds = {gate.key: gate.threshold for gate in proposal.wanted}
+    assert (thresholds["schema-valid"], thresholds["latency"]) == (0.9, 60_000)
 
 
 def test_the_first_use_fixes_the_policy_and_names_an_author(world: World, report: GateReport) -> None:

@@ -159,6 +159,20 @@ def test_a_form_that_was_opened_before_another_policy_was_set_saves_nothing(worl
     assert GatePolicy.objects.count() == 2
 
 
+def test_a_policy_that_was_set_meanwhile_is_kept(world: World, client: Client) -> None:
+    proposed(world, client)
+    client.force_login(world.manager)
+    seen = client.get(GATES).context["policy"].number
+    gates = gates_of(current_policy(project=world.project)).to_json()
+    gates["gates"].append(Gate("small", "peak_memory_gb", "<=", 2).to_json())
+    set_policy(project=world.project, user=world.owner, gates=gates)
+    for number, status in ((seen, 422), (seen + 1, 204)):
+        answer = client.post(f"{POLICY}proposals/1/", {"do": "take", "seen": number}, headers=HTMX)
+        assert answer.status_code == status
+    thresholds = {gate.key: gate.threshold for gate in gates_of(current_policy(project=world.project))}
+    assert (thresholds["small"], thresholds["schema-valid"]) == (2, 0.97)
+
+
 def test_only_the_author_withdraws_a_proposal(world: World, client: Client) -> None:
     made = proposed(world, client)
     address = f"{POLICY}proposals/{made.number}/"

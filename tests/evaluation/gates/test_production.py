@@ -11,7 +11,7 @@ from evaluation.approvals import decisions
 from evaluation.approvals.waivers import open_gates
 from evaluation.approvals.warnings import warnings
 from evaluation.gates import manifest
-from evaluation.gates.checks import junit_xml, outcome_of
+from evaluation.gates.checks import junit_xml, outcome_of, run_gates
 from evaluation.gates.policy.definition import Gate, GateSet
 from evaluation.gates.policy.services import set_policy
 from evaluation.gates.production import ProductionModel, current_model, stable_model
@@ -70,6 +70,16 @@ def test_without_a_production_model_it_is_inapplicable_and_holds_nothing_up(worl
     assert (verdict(report)["status"], verdict(report)["measured"], report.passed) == ("INAPPLICABLE", None, True)
     assert (report.production_run, report.production, open_gates(report)) == (None, {}, [])
     assert "production" not in report.manifest
+    set_policy(project=world.project, user=world.manager, gates=GateSet((MARGIN,)))
+    assert not report_on(closed(world, right), world).passed, "inapplicable gates alone pass nothing"
+
+
+def test_a_check_on_validation_compares_on_validation(world: World, policy: GateSet) -> None:
+    base = closed(world, right, tuned=False, split="validation")
+    candidate = closed(world, right, split="validation")
+    with in_production(base):
+        [_, margin] = run_gates(eval_run=candidate, baseline=None, user=world.engineer).verdicts
+    assert (margin["gate"]["key"], margin["n"]) == ("margin", candidate.outputs.count())
 
 
 def test_it_compares_with_the_model_that_was_approved_last(world: World, policy: GateSet) -> None:

@@ -77,6 +77,12 @@ def test_a_report_from_before_is_readable(world: World) -> None:
     assert decisions.changed_since(old) == []
 
 
+def test_a_newer_application_voids_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = report_of(world)
+    monkeypatch.setattr(provenance, "application", lambda: {"version": "10", "commit": "", "requirements": ""})
+    assert decisions.changed_since(GateReport.objects.get(pk=report.pk)) == []
+
+
 def test_a_decision_records_the_application(world: World) -> None:
     report = report_of(world)
     decisions.decide(report=report, user=world.manager, decision=Approval.Decision.REJECTED, reason="No.")

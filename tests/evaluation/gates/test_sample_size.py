@@ -175,6 +175,8 @@ def test_an_engineer_presses_the_button(world: World, client: Client) -> None:
 @pytest.mark.parametrize("who", ["manager", "annotator"])
 def test_others_may_not(world: World, client: Client, who: str) -> None:
     report = report_of(world)
+    with pytest.raises(Refused, match="paul is not a member"):
+        queue_labels(report=report, key="valid", user=world.engineer, who="paul")
     client.force_login(getattr(world, who))
     assert client.post(address(report)).status_code == 403
     client.force_login(world.stranger)

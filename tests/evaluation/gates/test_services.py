@@ -81,6 +81,15 @@ def test_the_same_outputs_under_the_same_policy_are_the_same_report(world: World
     assert AuditEntry.objects.filter(action="created").count() == 1
 
 
+def test_a_report_under_another_policy_counts_again(world: World) -> None:
+    run = evaluated(world, right)
+    assert create_report(eval_run=run, baseline=None, user=world.engineer).holdout_number == 1
+    gates = changed(current_policy(project=world.project), "field-errors", 0.2)
+    set_policy(project=world.project, user=world.manager, gates=gates)
+    for _ in range(2):
+        assert create_report(eval_run=run, baseline=None, user=world.engineer).holdout_number == 2
+
+
 def test_each_hold_out_evaluation_has_a_higher_confidence(world: World) -> None:
     reports = [create_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer) for _ in range(3)]
     assert [report.holdout_number for report in reports] == [1, 2, 3]
@@ -169,7 +178,8 @@ def test_changed_pins_give_a_new_report_with_the_same_number(world: World, only_
     assert (second.number, second.holdout_number) == (first.number + 1, first.holdout_number)
     assert verdict_of(second, "pinned").status == "PASS"
     assert create_report(eval_run=run, baseline=None, user=world.engineer) == second
-    assert create_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer).holdout_number == 2
+    broke = create_report(eval_run=evaluated(world, broken), baseline=None, user=world.engineer)
+    assert (broke.holdout_number, verdict_of(broke, "pinned").status) == (2, "NOT PROVEN" if only_look else "FAIL")
 
 
 def test_pinned_training_documents_are_checked_in_other_evaluations(world: World) -> None:

@@ -101,6 +101,22 @@ def test_no_measurement_is_not_proven(gate: Gate) -> None:
         assert nothing.reason in verdict.sentence
 
 
+@pytest.mark.parametrize(
+    ("gate", "empty"),
+    [
+        (SCHEMA, Measurement.rate(0, 0)),
+        (DOCUMENTS, Measurement.rate(0, 0)),
+        (FIELDS, Measurement.fields([(0, 0)])),
+        (REGRESSION, Measurement.paired([], [], "base")),
+        (LATENCY, Measurement.sample([])),
+        (MEMORY, Measurement.sample([])),
+    ],
+    ids=lambda case: str(getattr(case, "key", "")),
+)
+def test_an_empty_measurement_is_not_proven(gate: Gate, empty: Measurement) -> None:
+    assert verdict_for(gate, empty).status is VerdictStatus.NOT_PROVEN
+
+
 @pytest.mark.parametrize("gate", [LATENCY, COST, THROUGHPUT, MEMORY], ids=lambda gate: gate.key)
 def test_resources_that_are_not_fresh_are_not_proven(gate: Gate) -> None:
     verdict = verdict_for(gate, Measurement.sample([0.0001] * 100, is_fresh=False))
@@ -177,6 +193,8 @@ def test_a_hold_out_evaluation_has_its_confidence_and_requires_a_sample_at_the_n
     assert verdict.confidence == 0.975
     assert verdict.low == pytest.approx(0.025 ** (1 / 40))
     assert verdict.needed == 397  # 437 documents at 98.75%
+    assert verdict_for(SCHEMA, Measurement.rate(437, 437), 2).status is VerdictStatus.PASS
+    assert verdict_for(SCHEMA, Measurement.rate(437, 437), 3).status is VerdictStatus.NOT_PROVEN
 
 
 @pytest.mark.parametrize("number", [1, 2, 7])

@@ -10,7 +10,7 @@ from evaluation.inference.clients.openai_options import EndpointConfig
 from evaluation.inference.completion import Completion, ResponseStatus
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.contract.schema.compiled import compile_schema
-from slmstudio.contract.windows.windows import Window
+from slmstudio.contract.windows.windows import MAX_WINDOWS, Window
 from tests.contract.windows.statements import SCHEMA, Statement, statement
 from tests.evaluation.fake_openai import Fake, Handler, Reply, error, pieces, says
 
@@ -47,6 +47,11 @@ def test_a_long_document_is_read_in_windows_and_merged(fake: Fake) -> None:
     sent = [body["messages"][-1]["content"] for body in fake.asked]
     assert all(estimated_tokens(one) <= 500 for one in sent)
     assert (found.tokens, found.output_tokens, found.attempts) == (120 * len(sent), 20 * len(sent), 1)
+
+
+def test_a_document_with_too_many_windows_is_not_sent(fake: Fake) -> None:
+    answer = read(fake, "short\n\n" * 100 * MAX_WINDOWS, window_tokens=128)
+    assert (answer.status, fake.asked) == (ResponseStatus.TOO_LONG, [])
 
 
 def test_a_window_has_null_for_required_values_that_it_lacks(fake: Fake) -> None:

@@ -276,6 +276,13 @@ def test_a_server_that_stays_busy_is_given_up(fake: Fake) -> None:
     assert completion.detail == "HTTP 429: You exceeded your current quota"
 
 
+def test_it_waits_as_long_as_the_server_asks(fake: Fake) -> None:
+    fake.replies = [error(429, "later", Retry_After="1"), says(GOOD)]
+    started = time.monotonic()
+    assert ask(fake).status == ResponseStatus.VALID
+    assert time.monotonic() - started >= 1
+
+
 @pytest.mark.parametrize("value", ["-5", "soon", "Wed, 21 Oct 2099 07:28:00 GMT", "1e999"])
 def test_nonsense_about_waiting_is_bounded(value: str) -> None:
     assert 0 <= module._retry_after(value) <= module.MAX_BACKOFF_SECONDS

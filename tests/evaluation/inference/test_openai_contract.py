@@ -1,11 +1,13 @@
 """The fake server takes and gives what OpenAI documents: held to the types of their own client, and driven by it."""
 
+import json
 import threading
 from collections.abc import Iterator
 from typing import Any, get_type_hints
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletion
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
 from pydantic import ConfigDict, TypeAdapter, with_config
 
@@ -13,7 +15,7 @@ from evaluation.inference.clients.openai_client import OpenAIClient
 from evaluation.inference.clients.openai_options import EndpointConfig
 from evaluation.inference.completion import ResponseStatus
 from tests.evaluation import fake_openai as fakes
-from tests.evaluation.fake_openai import GOOD, Fake, pieces, reasons, says
+from tests.evaluation.fake_openai import GOOD, Fake, completion, error, pieces, reasons, says
 from tests.evaluation.openai_calls import COMPILED, TURNS
 
 
@@ -30,13 +32,53 @@ def client(fake: Fake) -> openai.OpenAI:
     return openai.OpenAI(base_url=fake.url, api_key="sk-test", max_retries=0)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        completion(GOOD),
+        completion(GOOD, logprobs=pieces(("a", 0.5), ("é", 0.25))),
+        completion(None, finish="length"),  # a message may have no text
+    ],
+)
+def test_the_answers_of_the_fake_are_completions_as_documented(body: dict[str, Any]) -> None:
+    parsed = ChatCompletion.model_validate(body, strict=True, extra="forbid")
+    assert json.loads(parsed.model_dump_json(exclude_unset=True)) == json.loads(json.dumps(body))
+
+
+def asked(client: openai.OpenAI, **more: Any) -> ChatCompletion:
+    return client.chat.completions.create(model="fake-1", messages=[{"role": "user", "content": "x"}], **more)
+
+
+def test_their_client_understands_the_fake(client: openai.OpenAI) -> None:
+    answer = asked(client, logprobs=True, max_tokens=10)
+    assert (answer.choices[0].message.content, answer.choices[0].logprobs is None) == (GOOD, False)
+    assert answer.usage is not None
+    assert answer.usage.total_tokens == 120
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(400, openai.BadRequestError), (401, openai.AuthenticationError), (404, openai.NotFoundError),
+     (429, openai.RateLimitError), (500, openai.InternalServerError)],
+)  # fmt: skip
+def test_their_client_understands_the_errors_of_the_fake(
+    fake: Fake, client: openai.OpenAI, status: int, kind: type[openai.APIStatusError]
+) -> None:
+    fake.replies = [error(status, "the reason", code="a_code")]
+    with pytest.raises(kind) as caught:
+        asked(client)
+    assert caught.value.body == {
+        "message": "the reason", "type": "invalid_request_error", "param": None, "code": "a_code"
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("structured", ["json_schema", "json_object", "free"])
 def test_what_the_studio_sends_is_a_request_as_documented(fake: Fake, structured: str) -> None:
     client = OpenAIClient(EndpointConfig(fake.url, "fake-1", structured=structured), threading.Event())
-    completion = client.complete(TURNS, COMPILED)
+    answer = client.complete(TURNS, COMPILED)
     client.close()
-    assert completion.status == ResponseStatus.VALID
-    assert completion.confidence == pytest.approx({"id": 0.5, "total": 0.5})
+    assert answer.status == ResponseStatus.VALID
+    assert answer.confidence == pytest.approx({"id": 0.5, "total": 0.5})
     [body] = fake.asked
     assert set(body) <= set(get_type_hints(CompletionCreateParamsNonStreaming)), "no parameter of our own"
     strict = with_config(ConfigDict(extra="forbid"))(CompletionCreateParamsNonStreaming)
@@ -50,7 +92,7 @@ def reasoner(fake: Fake) -> Fake:
 
 
 @pytest.mark.parametrize(
-    ("asked", "param", "code"),
+    ("sent", "param", "code"),
     [
         ({"max_tokens": 10}, "max_tokens", "unsupported_parameter"),
         ({"temperature": 0}, "temperature", "unsupported_value"),
@@ -58,11 +100,20 @@ def reasoner(fake: Fake) -> Fake:
     ],
 )
 def test_a_reasoning_model_refuses_by_name(
-    reasoner: Fake, client: openai.OpenAI, asked: dict[str, Any], param: str, code: str
+    reasoner: Fake, client: openai.OpenAI, sent: dict[str, Any], param: str, code: str
 ) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
-        client.chat.completions.create(model="fake-1", messages=[{"role": "user", "content": "x"}], **asked)
+        asked(client, **sent)
     assert (caught.value.param, caught.value.code) == (param, code)
+
+
+def test_their_client_understands_a_thought(reasoner: Fake, client: openai.OpenAI) -> None:
+    for limit, finish, content, tokens in ((200, "stop", GOOD, 84), (64, "length", "", 64)):
+        answer = asked(client, max_completion_tokens=limit, reasoning_effort="low")
+        assert (answer.choices[0].finish_reason, answer.choices[0].message.content) == (finish, content)
+        assert answer.usage is not None
+        assert answer.usage.completion_tokens_details is not None
+        assert (answer.usage.completion_tokens, answer.usage.completion_tokens_details.reasoning_tokens) == (tokens, 64)
 
 
 @pytest.mark.parametrize("structured", ["auto", "json_schema", "free"])

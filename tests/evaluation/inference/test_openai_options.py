@@ -14,6 +14,7 @@ from tests.evaluation import fake_openai as fakes
 from tests.evaluation.fake_openai import (
     GOOD,
     Fake,
+    error,
     hangs,
     reasons,
     refuses,
@@ -50,6 +51,15 @@ def test_a_server_that_passes_over_the_limit_is_asked_by_its_other_name(fake: Fa
     client, _ = asked_twice(fake, max_tokens=100)
     assert client.options["limit_name"] == "max_tokens"
     assert "max_tokens" in fake.asked[-1]
+
+
+def test_nothing_is_asked_twice_for_a_limit_whose_name_is_known_or_that_is_too_high(fake: Fake) -> None:
+    fake.replies = [hangs, says(GOOD)]
+    client, _ = asked_twice(fake, timeout_seconds=0.5, limit_known=True)
+    assert (client.options["limit_name"], len(fake.asked)) == ("max_completion_tokens", 2)
+    fake.asked.clear()
+    fake.replies = [error(400, "max_tokens is too large: 131072. At most 16384.", param="max_completion_tokens")]
+    assert (ask(fake).status, len(fake.asked)) == (ResponseStatus.REFUSED, 1)
 
 
 def test_a_slow_first_answer_does_not_lose_the_name_of_the_limit(fake: Fake) -> None:

@@ -78,6 +78,14 @@ def test_corrected_gold_answers_the_question(world: World, run: EvalRun) -> None
     assert challenges_module.resolve_project(world.project) == 0, "once is enough"
 
 
+def test_gold_that_stays_answers_the_question_too(world: World, run: EvalRun) -> None:
+    doubted(run, first_id(world), world.engineer)
+    before = gold_of(fresh(world))
+    decide(fresh(world), reviewer(world), total_amount=before[TOTAL])
+    challenges_module.resolve_all()
+    assert (LabelChallenge.objects.get().answer, gold_of(fresh(world))) == ("confirmed", before)
+
+
 def test_the_next_label_after_a_rejection_resolves_the_challenge(world: World, run: EvalRun) -> None:
     doubted(run, first_id(world), world.engineer)
     found = adjudication.open_adjudication(document=fresh(world), user=reviewer(world))
@@ -116,6 +124,18 @@ def test_the_challenger_does_not_decide(world: World, run: EvalRun) -> None:
     Project.objects.filter(pk=world.project.pk).update(four_eyes=False)
     decide(fresh(world), rita, total_amount=Decimal("7.77"))
     assert challenges_module.resolve_project(world.project) == 1
+
+
+def test_the_author_of_a_label_does_not_decide_on_its_challenge(world: World, run: EvalRun) -> None:
+    rita = reviewer(world)
+    doubted(run, first_id(world), world.engineer)
+    decide(fresh(world), rita, total_amount=Decimal("7.77"))
+    challenges_module.resolve_project(world.project)
+    with pytest.raises(Refused, match="changed since this evaluation"):
+        doubted(run, first_id(world), world.engineer)
+    world.dataset = freeze.freeze(project=world.project, user=world.engineer)
+    doubted(evaluated(world, says_total(world, first_id(world), "8.88")), first_id(world), world.engineer)
+    assert adjudication.open_adjudication(document=fresh(world), user=rita).refusal == adjudication.OWN_LABEL
 
 
 def submitted(world: World, user: User, **changes: Any) -> None:

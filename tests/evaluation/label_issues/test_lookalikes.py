@@ -13,10 +13,11 @@ from labeling.annotation.queue import next_document
 from labeling.datasets import freeze
 from labeling.datasets.freeze_rules import Rules
 from labeling.documents import search_index
-from labeling.models import DatasetItem, Document, IndexRun
+from labeling.models import DatasetItem, Document, IndexRun, Project
 from slmstudio.contract.json_text import dumps, sha256
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
+from slmstudio.storage import artifacts
 from tests.evaluation.factories import World, broken, evaluated, right
 from tests.shared_rows import shared_fixture
 
@@ -115,8 +116,32 @@ def test_hold_out_documents_and_near_duplicates_are_never_queued(world: World, r
     assert (entry.details["near_held_out"], entry.details["asked_for"]) == (1, 10)
 
 
+def test_a_document_that_moved_to_the_hold_out_is_not_searched_for(world: World, run: EvalRun) -> None:
+    document(world, relative(failed(world).text, 1), "like")
+    Document.objects.filter(pk=failed(world).pk).update(holdout=True)
+    with pytest.raises(Refused, match="No wrong documents"):
+        queue(world, run)
+
+
+def test_signatures_of_the_hold_out_are_cached_by_text(world: World, run: EvalRun) -> None:
+    def signed() -> Any:
+        documents = Document.objects.filter(project=world.project, holdout=True).order_by("pk")
+        keys, signatures = lookalikes.signatures_of(world.project, [row.pk for row in documents])
+        assert keys == [row.pk for row in documents]
+        assert (signatures == similarity.signatures([row.text for row in documents])).all()
+
+    signed()
+    document(world, "Another one that is held out now.", "more", holdout=True)
+    Document.objects.filter(pk=held_out(world).pk).update(text="Another text", sha256=sha256("Another text"))
+    signed()
+    artifacts.local_path(f"lookalikes/{world.project.pk}/held-out-1.npz").write_bytes(b"PK\x03\x04 cut off")
+    signed()
+
+
 def test_only_unlabeled_unassigned_documents_are_queued(world: World, run: EvalRun) -> None:
     text = failed(world).text
+    other = Project.objects.create(slug="other", name="Other")
+    Document.objects.create(project=other, external_id="other", text=text, sha256=sha256(text))
     document(world, relative(text, 1), "begun", state="in_progress")
     document(world, relative(text, 2), "mine", assigned_to=world.owner)
     document(world, relative(text, 3), "done", state="submitted")

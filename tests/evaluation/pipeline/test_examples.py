@@ -7,7 +7,7 @@ import pytest
 
 from evaluation.gates.policy.definition import GateSet
 from examples.redaction.messages import messages
-from examples.rows import routing
+from examples.rows import held_out, routing
 from labeling.contract.schema_text import read_schema
 from labeling.demo.templates import template
 from slmstudio.contract.json_text import dumps
@@ -31,6 +31,15 @@ def test_messages_hold_their_spans_in_order_and_fit_the_contract() -> None:
         at = 0
         for span in row["gold"]["spans"]:
             at = row["text"].index(span["text"], at) + len(span["text"])
+
+
+def test_near_duplicates_stay_on_one_side() -> None:
+    text = "A long message about a card that was swallowed by the machine at the station, number {}"
+    rows = [{"id": str(number), "text": text.format(number)} for number in range(20)]
+    rows += [{"id": f"other-{number}", "text": f"{number} " * 40} for number in range(20)]
+    train, held = held_out(rows, 10)
+    assert len({row["id"].startswith("other") for row in held}) == 1
+    assert (len(held) <= 10, len(train) + len(held)) == (True, 40)
 
 
 def test_routing_takes_the_classes_of_its_contract(tmp_path: Path) -> None:

@@ -63,6 +63,12 @@ def test_ten_rounds_of_mending_pass_wrongly_at_most_one_time_in_twenty(words: st
     assert teams(dict(workflow.TEAMS)[words]).false <= 0.05
 
 
+def test_mending_what_fails_on_the_hold_out_would_always_pass() -> None:
+    """Why lookalikes of the hold-out and its small slices are not offered."""
+    for seen in ("holdout", "slices"):
+        assert teams(workflow.Correction(seen=seen)).false == 1.0
+
+
 # -- the simulation decides as the gates do --------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from evaluation.prelabels.services import PrelabelWriter, cancel, run_statistics
 from labeling.annotation import predictions
 from labeling.imports.bulk_copy import import_rows
 from labeling.imports.rows import ParsedRow
-from labeling.models import Annotation, Document, Gold, Prediction
+from labeling.models import Annotation, DatasetItem, Document, Gold, Prediction
 from labeling.projects.services import create_project
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
@@ -239,6 +239,14 @@ def test_a_refused_key_ends_the_run_and_keeps_what_there_is(world: World, fresh:
     assert again.progress_total == FRESH - 2, "a new run goes on with the others"
 
 
+def test_an_unreachable_endpoint_ends_the_run_early(world: World, fresh: list[Document], fake: Fake) -> None:
+    run = started(world, make_endpoint(world, fake, concurrency=1))
+    Endpoint.objects.update(url="http://127.0.0.1:9/v1")
+    ended(run)
+    assert run.status == Status.FAILED
+    assert outcomes(run) == {"unreachable": 5, "waiting": FRESH - 5}
+
+
 def test_the_budget_ends_the_asking(world: World, fresh: list[Document], fake: Fake) -> None:
     run = ended(started(world, make_endpoint(world, fake, concurrency=1), token_budget=300))
     assert run.status == Status.DONE
@@ -288,7 +296,10 @@ def test_no_solved_example_was_held_out_since(world: World, fresh: list[Document
     Document.objects.filter(project=world.project, text=shown).update(holdout=True)
     again = started(world, endpoint, examples=2)
     assert len(again.examples) == 2
-    assert shown not in {one["text"] for one in again.examples}
+    texts = {example["text"] for example in again.examples}
+    assert shown not in texts
+    train = DatasetItem.objects.filter(dataset=world.dataset, split="train", document__text__in=texts)
+    assert train.count() == 2, "validation is not shown either"
 
 
 def test_missing_key_fails_the_run(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from evaluation.benchmarks import results
 from evaluation.endpoints import permits
 from evaluation.endpoints.services import retire, save_endpoint
 from evaluation.inference.clients import openai_client
@@ -21,7 +22,7 @@ from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation.factories import World, copied
-from tests.evaluation.fake_openai import Fake, says, slowly
+from tests.evaluation.fake_openai import Fake, error, says, slowly
 
 
 @pytest.fixture(autouse=True)
@@ -200,6 +201,23 @@ def test_as_many_are_under_way_as_were_asked_for(world: World, fake: Fake, concu
     assert run.latency["p50"] >= 100
     assert run.facts["docs_per_second"] < 10 * concurrency
     assert outputs.rows_match_file(run)
+
+
+def test_what_a_document_cost_is_kept_with_the_run(world: World, fake: Fake) -> None:
+    run = ended(start(world, endpoint(world, fake.url)))
+    assert run.facts["cost_per_document"] == pytest.approx((100 * 2.5 + 20 * 10.0) / 1e6)
+    Endpoint.objects.update(price_in=99)
+    assert results.cost_of(run, {}).per_thousand == pytest.approx(1000 * run.facts["cost_per_document"])
+    free = ended(start(world, endpoint(world, fake.url, name="free", price_in=None, price_out=None)))
+    assert "cost_per_document" not in free.facts
+
+
+def test_a_request_that_failed_is_no_quicker_than_the_slowest_answer(world: World, fake: Fake) -> None:
+    fake.replies = [*[error(400, "no")] * 3, slowly(0.2, fake.replies[0])]
+    run = ended(start(world, endpoint(world, fake.url)))
+    assert (run.facts["failed"], run.latency["n"]) == (1, run.progress_total)
+    failed = EvalOutput.objects.get(eval_run=run, finish_reason="error")
+    assert failed.latency_ms < 200 <= min(summary.latencies(EvalOutput.objects.filter(eval_run=run)))
 
 
 def test_long_documents_are_sent_in_windows_and_scored_as_one(world: World, fake: Fake) -> None:

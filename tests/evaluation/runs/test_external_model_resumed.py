@@ -80,6 +80,24 @@ def test_a_row_whose_line_is_gone_is_the_one_that_is_asked_for_again(world: Worl
     assert EvalOutput.objects.filter(eval_run=run, raw="another answer").count() == run.progress_total - 2
 
 
+def test_other_line_ends_in_an_answer_do_not_end_its_line(world: World, fake: Fake) -> None:
+    fake.replies = [says("a\u2028b\x85c\u2029d")]
+    run = start(world, endpoint(world, fake.url), mode="free")
+    cut_off(run, 3, fake)
+    run = ended(run)
+    assert (run.status, len(fake.asked)) == (Status.DONE, run.progress_total), "nothing was paid for twice"
+    assert set(EvalOutput.objects.filter(eval_run=run).values_list("raw", flat=True)) == {"a\u2028b\x85c\u2029d"}
+    assert outputs.rows_match_file(run)
+
+
+def test_another_model_behind_the_name_is_asked_about_everything(world: World, fake: Fake) -> None:
+    run = start(world, endpoint(world, fake.url))
+    cut_off(run, 4, fake)
+    Endpoint.objects.update(model="fake-2")
+    run = ended(run)
+    assert (run.status, run.facts["model"], len(fake.asked)) == (Status.DONE, "fake-2", 4 + run.progress_total)
+
+
 def test_killed_while_it_takes_up_it_loses_no_answer(world: World, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     run = start(world, endpoint(world, fake.url))
     cut_off(run, 4, fake)

@@ -101,6 +101,15 @@ def test_a_base_model_is_shown_the_schema_and_two_training_examples(world: World
     assert tasks.describe_setup(run)["Prompt"] == "instruction and schema, 2 few-shot examples (chat template)"
 
 
+def test_a_tuned_model_is_shown_the_instruction_alone(world: World) -> None:
+    run = started(world, model=world.training_run)
+    run.claim()
+    tasks.resolve_model_version(run)
+    spec = yaml.safe_load(write_spec(run).read_text())
+    assert (spec["include_schema"], spec["examples"]) == (False, [])
+    assert spec["contract"]["instruction"] == world.dataset.instruction
+
+
 @pytest.mark.parametrize(("judged", "shown"), [("holdout", "train"), ("validation", "train"), ("train", "validation")])
 def test_no_document_that_is_judged_is_shown_with_its_answer(world: World, judged: str, shown: str) -> None:
     run = started(world, model=world.base_model, split=judged)

@@ -7,6 +7,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from evaluation.approvals import decisions
+from evaluation.approvals.warnings import warnings
 from evaluation.endpoints import permits
 from evaluation.gates import manifest
 from evaluation.gates.holdout.alpha_spending import earlier_reports, next_evaluation_number, trained_candidates
@@ -56,6 +57,27 @@ def test_gates_on_what_a_run_takes_use_the_newest_measurement_in_the_same_look(w
     assert verdict_of(second, "latency").status != "FAIL"
     assert create_report(eval_run=run, baseline=None, user=world.engineer).pk == second.pk
     assert [row["measured"] for row in second.verdicts if row["gate"]["key"] == "schema-valid"] == [1.0]
+
+
+def test_measuring_until_it_passes_is_disclosed(world: World) -> None:
+    Contract.objects.filter(project=world.project).update(constraints={"latency_p95_ms": 400})
+    run = evaluated(world, right)
+    measured(run, world, 900.0)
+    measured(run, world, 300.0)
+    report = create_report(eval_run=run, baseline=None, user=world.engineer)
+    assert "measurement 2 of this evaluation" in verdict_of(report, "latency").sentence
+    assert not any("measured again" in warning for warning in warnings(report))
+    measured(run, world, 950.0)
+    assert any("report uses measurement 2 of 3" in warning for warning in warnings(report))
+
+
+def test_changed_weights_are_not_measured(world: World) -> None:
+    run = evaluated(world, right)
+    (artifacts.local_path(world.version.folder_key) / "model.safetensors").write_bytes(b"others")
+    row = start_measurement(run=run, user=world.engineer)
+    run_measurement(row.pk)
+    row.refresh_from_db()
+    assert (row.status, "have changed" in row.error) == (Status.FAILED, True)
 
 
 def test_a_measurement_is_no_look_and_leaves_nothing_that_was_answered(world: World) -> None:

@@ -61,6 +61,11 @@ def test_what_cannot_be_evaluated_is_refused(world: World, field: str, changes: 
     assert not EvalRun.objects.exists()
 
 
+def test_the_default_split_is_validation(world: World) -> None:
+    run = start_evaluation(project=world.project, user=world.engineer, dataset=world.dataset, model=world.base_model)
+    assert (run.split, EvalRun().split) == ("validation", "validation")
+
+
 def test_an_empty_split_is_refused(world: World) -> None:
     world.dataset.items.filter(split="validation").delete()
     with pytest.raises(Refused, match="validation split of dataset v1 is empty") as refusal:

@@ -10,8 +10,9 @@ import pytest
 
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash
-from tests.training.ml_data import smollm2, tiny
+from tests.training.ml_data import receipts, smollm2, tiny
 from training.ml.llama_cpp import runtime
+from training.ml.llama_cpp.gguf import one_reading, read_header, tokenizer_from_gguf
 from training.ml.prepare import PACKAGED, packaged_file, prepare
 from training.model_shape import ModelShape
 from training.spec import PrepareSpec
@@ -85,6 +86,19 @@ def test_packaged_model_is_converted_with_its_tokenizer() -> None:
     assert tokenizer.tokenize("<repo_name><|im_end|>") == ["<repo_name>", "<|im_end|>"]
     assert tokenizer.chat_template
     assert tokenizer.model_max_length == 8192
+
+
+@pytest.mark.slow
+@pytest.mark.real_model
+@pytest.mark.parametrize("slug", list(PACKAGED))
+def test_packaged_tokenizer_matches_llama_cpp(slug: str, tmp_path: Path) -> None:
+    pytest.importorskip("xllamacpp")
+    packaged = PACKAGED[slug]
+    if importlib.util.find_spec(packaged.module) is None:
+        pytest.skip("the packaged model is not installed")
+    with packaged_file(packaged, tmp_path) as path, one_reading():
+        tokenizer = tokenizer_from_gguf(path, read_header(path))
+        runtime.compare(path, tokenizer, None, [*runtime.TEXTS, *(row["text"] for row in receipts(60))])
 
 
 @pytest.mark.slow
