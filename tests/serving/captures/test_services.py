@@ -140,6 +140,15 @@ def test_the_page_collects_and_shows_the_address(world: World, deployed: Deploym
     assert client.post("/p/invoices/deploy/captured/collect/", {"share": "0", "limit": "10"}).status_code == 422
 
 
+def test_the_options_are_changed_on_the_page(world: World, deployed: Deployment) -> None:
+    client = Client()
+    client.force_login(world.engineer)
+    answer = client.post("/p/invoices/deploy/captured/options/", {"capture": "own_key", "sticky": "on"})
+    assert answer.status_code == 302
+    changed = Deployment.objects.get()
+    assert (changed.capture, changed.sticky, changed.revision) == ("own_key", True, deployed.revision + 1)
+
+
 def test_the_command_starts_with_the_model_of_today(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     Endpoint.objects.create(project=world.project, name="Big", url="https://example.com/v1", model="big")
     call_command("deploy", project="invoices", endpoint="Big")

@@ -76,6 +76,18 @@ def test_an_approved_report_is_deployed(world: World, report: GateReport) -> Non
     assert candidate.report == report
 
 
+def test_deploying_is_offered_for_an_approved_report_to_who_may(world: World, report: GateReport) -> None:
+    def offered(user: Any, shown: GateReport) -> list[str]:
+        return [action.url for action in client(user).get(shown.get_absolute_url()).context["actions"]]
+
+    assert offered(world.engineer, report) == [f"/p/invoices/deploy/?report={report.number}#deploy"]
+    assert offered(world.annotator, report) == []
+    assert offered(world.engineer, approved_report(world, decision="")) == []
+    assert client(world.annotator).get("/p/invoices/deploy/").context["deploy_form"] is None
+    services.deploy(project=world.project, user=world.engineer, stage="full", report=report)
+    assert offered(world.engineer, report) == []
+
+
 def test_a_model_without_approval_is_deployed_to_shadow_only(world: World, deployed: Deployment) -> None:
     run = evaluated(world, right)
     engineer, key = client(world.engineer), f"evaluation-{run.number}"

@@ -96,6 +96,19 @@ def test_a_replica_that_was_started_again_is_asked_at_once(tmp_path: Path, clock
     with_pool(work)
 
 
+def test_a_replica_that_was_forgotten_is_not_asked(tmp_path: Path) -> None:
+    gone, there = f"unix:{tmp_path}/gone.sock", tmp_path / "there.sock"
+
+    async def work(pool: ReplicaPool) -> None:
+        async with backend(there, reply()) as replica:
+            # The request has its list of replicas; then the route of one of them ends.
+            pool._state(gone).client.close()
+            answer = await pool.answer(release(1, gone, replica.address), "a", max_queue=8)
+            assert (answer.finish_reason, len(replica.asked)) == ("stop", 1)
+
+    with_pool(work)
+
+
 def test_a_host_that_cannot_be_reached_is_no_time_out_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "CONNECT_SECONDS", 0.05)
 
