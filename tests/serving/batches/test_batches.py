@@ -103,6 +103,12 @@ def test_numbers_keep_their_digits(world: World, deployed: Deployment, stand_in:
     assert b'"total": 12.5,' in local_path(batch.result_key).read_bytes().replace(b'":12', b'": 12')
 
 
+def test_pages_are_sent_as_they_are(world: World, deployed: Deployment, stand_in: Gateway) -> None:
+    page = {"width": 10, "height": 20, "lines": [{"text": "1", "bbox": [0.5, 1, 2.25, 3]}]}
+    batch = run(start(world, {"text": "1", "page": page}, {"text": "2"}))
+    assert (batch.answered, stand_in.pages) == (2, {"1": page, "2": None})
+
+
 def test_a_batch_goes_on_where_a_killed_worker_stopped(world: World, deployed: Deployment, stand_in: Gateway) -> None:
     batch = start(world, *documents(6))
     kept = lines.result_line(lines.Line(2, "d2", "2"), {"output": {}}, None)

@@ -12,6 +12,7 @@ from django.test import Client
 from evaluation.models import AuditEntry
 from labeling.integrations import deliveries, webhooks
 from labeling.models import WebhookDelivery
+from serving.deployments import services
 from serving.models import AlertEvent, AlertRule, Deployment, DriftCheck, Package, Replica
 from serving.monitoring import alerts
 from serving.monitoring.alerts import METRICS, Measured, check_all, send_waiting
@@ -88,6 +89,26 @@ def test_few_requests_conclude_nothing(deployment: Deployment) -> None:
     pass_minutes(deployment, 0, 9, failed=1, good=0)
     rule = rule_of()
     assert (rule.state, rule.value) == ("ok", None)
+
+
+def test_no_traffic_fires_where_the_rule_says_so_until_serving_stops(world: World, deployment: Deployment) -> None:
+    rule_of(missing_fires=True)
+    pass_minutes(deployment, 0, 8, failed=0, good=0)
+    assert [kind for kind, _ in kinds()] == [Kind.FIRING]
+    services.stop(deployment=deployment, user=world.engineer, reason="Done.")
+    check_all(START + timedelta(minutes=8))
+    assert [kind for kind, _ in kinds()] == [Kind.FIRING, Kind.RESOLVED]
+
+
+def test_little_traffic_fires_below_a_limit(deployment: Deployment) -> None:
+    AlertRule.objects.update(enabled=False)
+    rule_of("traffic", limit=1.0, for_seconds=0, window_seconds=600)
+    logged(deployment.project_id, START, 30, release=deployment.stable)
+    count_marked(START)
+    check_all(START)
+    assert kinds() == []
+    check_all(START + timedelta(minutes=30))
+    assert [kind for kind, _ in kinds()] == [Kind.FIRING]
 
 
 def test_shadow_requests_do_not_count(deployment: Deployment) -> None:

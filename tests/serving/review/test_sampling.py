@@ -145,6 +145,14 @@ def test_near_duplicates_are_grouped_and_the_uniform_sample_is_not(deployment: D
     assert listed.all().count() == 3
 
 
+def test_without_stored_texts_requests_are_counted_and_not_drawn(world: World) -> None:
+    deployment = deployed(world, retention_days=0)
+    logged(deployment, days=HOUR, text="", output="", confidence={})
+    assert draw_now(deployment) == 0
+    assert not Draw.objects.exists()
+    assert SampleDay.objects.get().answered == 1
+
+
 def test_the_redacted_text_is_the_key(deployment: Deployment) -> None:
     plan(deployment, share=1.0, redact=["email"])
     for name in ("ana", "ben"):
