@@ -97,6 +97,12 @@ def test_every_pair_is_what_its_own_comparison_says(world: World, three: list[Ev
     assert [value["k"] for value in table.pairwise.right] == [run.scores["document_exact"]["k"] for run in table.runs]
 
 
+def test_only_documents_of_all_runs_count_with_a_note(world: World, three: list[EvalRun]) -> None:
+    three[1].outputs.filter(pk=three[1].outputs.earliest("document_id").pk).delete()
+    table = build_matrix(project=world.project, runs=three)
+    assert (table.pairwise.n, len(table.notes)) == (11, 1)
+
+
 def test_documents_with_several_golds_count_in_no_pair(world: World, three: list[EvalRun], client: Client) -> None:
     later = evaluated(world, right, dataset=DatasetVersion.objects.get(pk=freeze_again(world)))
     for row in later.outputs.all():

@@ -102,6 +102,12 @@ def test_a_server_that_knows_no_schema_is_asked_for_an_object_then_in_words(fake
     assert [body.get("response_format", {}).get("type") for body in fake.asked] == ["json_schema", "json_object", None]
 
 
+def test_a_fixed_way_of_asking_is_kept(fake: Fake) -> None:
+    fake.replies = [error(400, "response_format is not supported")]
+    assert ask(fake, structured="json_schema", logprobs=False).status == ResponseStatus.REFUSED
+    assert len(fake.asked) == 1
+
+
 def test_a_server_that_gives_no_log_probabilities_is_asked_without(fake: Fake) -> None:
     fake.replies = [error(400, "logprobs is not allowed for this model"), says(GOOD)]
     completion = ask(fake)

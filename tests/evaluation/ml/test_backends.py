@@ -11,6 +11,7 @@ import pytest
 from evaluation.inference.spec import EvalSpec
 from evaluation.ml import generate, generate_llama, windows
 from evaluation.ml.batches import BatchGenerator, BatchItem
+from evaluation.ml.prompts import PromptBuilder
 from slmstudio.contract.decoding.grammar import grammar
 from slmstudio.contract.decoding.grounding import collapse_spaces
 from slmstudio.contract.schema.compiled import compile_schema
@@ -171,6 +172,18 @@ def test_a_batch_that_breaks_is_answered_one_at_a_time(tmp_path: Path, monkeypat
     monkeypatch.setattr(BatchGenerator, "answer", breaks)
     together = by_id(run(tmp_path / "together", at_once=3))
     assert {name: one["raw"] for name, one in together.items()} == {name: one["raw"] for name, one in alone.items()}
+
+
+def test_the_latency_of_a_batch_has_the_prompts_of_all_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = PromptBuilder.prompt_within_context
+
+    def slow(self: PromptBuilder, text: str) -> list[int]:
+        time.sleep(0.1)
+        return original(self, text)
+
+    monkeypatch.setattr(PromptBuilder, "prompt_within_context", slow)
+    outputs = by_id(run(tmp_path, at_once=3, max_new_tokens=4))
+    assert min(output["latency_ms"] for output in outputs.values()) >= 300
 
 
 def test_how_sure_a_model_is_goes_with_one_document_at_a_time(tmp_path: Path) -> None:

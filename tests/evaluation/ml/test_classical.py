@@ -11,7 +11,7 @@ from evaluation.inference.classical_spec import EMBEDDINGS_MODULE, ClassicalTrai
 from evaluation.inference.completion import ResponseStatus
 from evaluation.ml.classical import answer as answering
 from evaluation.ml.classical import extractor, features
-from evaluation.ml.classical.candidates import CandidateRule
+from evaluation.ml.classical.candidates import CandidateRule, Extent
 from evaluation.ml.classical.model import ClassicalPredictors
 from evaluation.ml.classical.train import labels_sha256, training_rows
 from slmstudio.contract.json_text import loads
@@ -208,3 +208,9 @@ def test_a_document_above_the_limit_has_no_output(monkeypatch: pytest.MonkeyPatc
     longer = answering.answer(model, Row(row.id, row.split, row.text + "x", row.gold))
     assert longer.finish_reason == "error"
     assert Output(longer.as_dict()).completion(compiled).status == ResponseStatus.TOO_LONG
+
+
+def test_an_extractor_that_was_stored_without_a_limit_searches_what_it_did() -> None:
+    text = "x" * 30_000
+    assert len(Extent(words=3, lines=1, spaced_commas=False).searched(text)) == 20_000
+    assert Extent(characters=None).searched(text) == text

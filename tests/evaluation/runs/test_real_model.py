@@ -80,6 +80,14 @@ def test_a_run_behind_a_live_training_steps_back_in_the_queue(
     assert (job.id, job.func_name, job.args) == (str(again.job_id), "evaluation.runs.jobs.run_evaluation", [run.pk])
 
 
+def test_a_run_cancelled_while_it_waited_is_not_started(world: World) -> None:
+    run = started(world)
+    run.cancel()
+    run_evaluation(run.pk)
+    run.refresh_from_db()
+    assert (run.status, run.started_at) == (Status.CANCELLED, None)
+
+
 def test_a_job_delivered_again_or_for_nothing_changes_nothing(world: World) -> None:
     done = evaluated(world, right)
     before = EvalRun.objects.values().get(pk=done.pk)

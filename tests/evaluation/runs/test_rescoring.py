@@ -79,6 +79,8 @@ def test_nothing_is_generated_and_all_else_is_carried_over(world: World, run: Ev
         assert getattr(made, name) == getattr(run, name), name
     for name in ("docs_per_second", "peak_memory_bytes", "device", "prompt_tokens", "output_tokens"):
         assert made.facts[name] == run.facts[name], name
+    assert made.facts["bounds"] == {"field_exact": summary.field_accuracy_interval(made.outputs.all())}
+    assert made.facts["bounds"] != run.facts["bounds"]
     said = [
         list(EvalOutput.objects.filter(eval_run=one).order_by("document_id").values_list("raw", "latency_ms"))
         for one in (run, made)
