@@ -46,7 +46,10 @@ def test_the_answers_of_the_fake_are_completions_as_documented(body: dict[str, A
 
 
 def asked(client: openai.OpenAI, **more: Any) -> ChatCompletion:
-    return client.chat.completions.create(model="fake-1", messages=[{"role": "user", "content": "x"}], **more)
+    answer: ChatCompletion = client.chat.completions.create(
+        model="fake-1", messages=[{"role": "user", "content": "x"}], **more
+    )
+    return answer
 
 
 def test_their_client_understands_the_fake(client: openai.OpenAI) -> None:

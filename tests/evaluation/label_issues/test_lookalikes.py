@@ -124,18 +124,18 @@ def test_a_document_that_moved_to_the_hold_out_is_not_searched_for(world: World,
 
 
 def test_signatures_of_the_hold_out_are_cached_by_text(world: World, run: EvalRun) -> None:
-    def signed() -> Any:
+    def assert_signed() -> None:
         documents = Document.objects.filter(project=world.project, holdout=True).order_by("pk")
         keys, signatures = lookalikes.signatures_of(world.project, [row.pk for row in documents])
         assert keys == [row.pk for row in documents]
         assert (signatures == similarity.signatures([row.text for row in documents])).all()
 
-    signed()
+    assert_signed()
     document(world, "Another one that is held out now.", "more", holdout=True)
     Document.objects.filter(pk=held_out(world).pk).update(text="Another text", sha256=sha256("Another text"))
-    signed()
+    assert_signed()
     artifacts.local_path(f"lookalikes/{world.project.pk}/held-out-1.npz").write_bytes(b"PK\x03\x04 cut off")
-    signed()
+    assert_signed()
 
 
 def test_only_unlabeled_unassigned_documents_are_queued(world: World, run: EvalRun) -> None:
