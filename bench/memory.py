@@ -18,7 +18,7 @@ from typing import Any
 
 from slmstudio.runs.child_environment import cpu_settings
 from training.estimates.memory import training_memory
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.model_shape import ModelShape
 from training.spec import RunSpec
 from training.strict_yaml import build

@@ -37,7 +37,7 @@ def main() -> None:
         from django.db import connection
         from django.utils import timezone
 
-        from serving.gateway.request_log import ensure_partition
+        from serving.gateway.request_log.writer import ensure_partition
         from serving.models import Traffic
         from serving.monitoring.figures import WINDOWS, count_marked
 

@@ -27,7 +27,7 @@ class LabelingConfig(AppConfig):
         from slmstudio import hooks, panels
         from slmstudio.workers import job_names
 
-        for feature in ("datasets.panels", "documents.panels", "projects.panels", "review.next_steps"):
+        for feature in ("datasets.panels", "documents.panels", "projects.panels", "review.panels"):
             panels.include(f"labeling.{feature}")
         job_names.register(deliveries.JOB)
         post_save.connect(tokens.revoke_on_password_change, sender=settings.AUTH_USER_MODEL, dispatch_uid="tokens")

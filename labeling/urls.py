@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, URLResolver, include, path
 
-from labeling.annotation import preference_views
+from labeling.annotation import shortcut_views
 from labeling.api.app import addresses as api_addresses
 from labeling.imports import exchange_views
 from labeling.integrations import token_views, webhook_views
@@ -54,8 +54,8 @@ urlpatterns = [
     path("", project_views.projects, name="projects"),
     path("new/", exchange_views.new_project, name="project_from_file"),
     path("api/", include(api_addresses())),
-    path("me/keys/", preference_views.my_keys, name="my_keys"),
-    path("me/exceptions-only/", preference_views.exceptions_only, name="exceptions_only"),
+    path("me/keys/", shortcut_views.my_keys, name="my_keys"),
+    path("me/exceptions-only/", shortcut_views.exceptions_only, name="exceptions_only"),
     path("editor/", contract_views.json_editor, name="json_editor"),
     path("p/<slug:slug>/", include(below_project)),
 ]

@@ -16,13 +16,13 @@ class StudioConfig(AppConfig):
         from django.contrib.auth import signals
 
         from slmstudio.accounts import sessions, sign_in
-        from slmstudio.accounts.permissions import create_group
+        from slmstudio.accounts.global_permissions import create_group
         from slmstudio.database.roles import grant_to_application
         from slmstudio.workers.job_names import read_only_json
 
         read_only_json()
         post_migrate.connect(grant_to_application, dispatch_uid="slmstudio.database.roles")
-        post_migrate.connect(create_group, dispatch_uid="slmstudio.accounts.permissions")
+        post_migrate.connect(create_group, dispatch_uid="slmstudio.accounts.global_permissions")
         signals.user_logged_in.connect(sessions.on_signed_in, dispatch_uid="slmstudio.sessions")
         signals.user_logged_in.connect(sign_in.on_signed_in, dispatch_uid="slmstudio.signed_in")
         signals.user_logged_out.connect(sign_in.on_signed_out, dispatch_uid="slmstudio.signed_out")

@@ -18,7 +18,7 @@ from labeling.imports import services as import_services
 from labeling.models import ImportRun
 from labeling.projects.services import create_project
 from slmstudio import quotas
-from slmstudio.accounts import permissions
+from slmstudio.accounts import global_permissions
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import run_models
@@ -117,18 +117,18 @@ def test_the_settings_page_shows_usage(world: World, client: Client) -> None:
 
 
 def test_the_group_contains_project_owners(world: World) -> None:
-    Group.objects.filter(name=permissions.GROUP).delete()
-    permissions.create_group()
-    group = Group.objects.get(name=permissions.GROUP)
+    Group.objects.filter(name=global_permissions.GROUP).delete()
+    global_permissions.create_group()
+    group = Group.objects.get(name=global_permissions.GROUP)
     assert list(group.user_set.all()) == [world.owner]
     assert {f"{one.content_type.app_label}.{one.codename}" for one in group.permissions.all()} == {
-        permissions.CREATE_PROJECTS,
-        permissions.FETCH_MODELS,
+        global_permissions.CREATE_PROJECTS,
+        global_permissions.FETCH_MODELS,
     }
     owner = type(world.owner).objects.get(pk=world.owner.pk)
-    assert permissions.may_create_projects(owner)
-    assert permissions.may_download_models(owner)
-    assert not permissions.may_create_projects(world.engineer)
+    assert global_permissions.may_create_projects(owner)
+    assert global_permissions.may_download_models(owner)
+    assert not global_permissions.may_create_projects(world.engineer)
     group.user_set.clear()
-    permissions.create_group()
+    global_permissions.create_group()
     assert not group.user_set.exists(), "whom an administrator took out stays out"

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from training.hyperparameters.values import Alpha, Dropout, Rank, TrainingSettings
+from training.hyperparameters.definitions import Alpha, Dropout, Rank, TrainingSettings
 from training.strict_yaml import STRICT, Flag, Number, Spec, Text, Whole
 from training.strict_yaml import SpecError as SpecError
 

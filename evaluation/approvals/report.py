@@ -16,7 +16,7 @@ from evaluation.comparison.regressions import fields as adjusted_fields
 from evaluation.comparison.report import shown_modes
 from evaluation.comparison.services import get_or_create_comparison
 from evaluation.gates import manifest
-from evaluation.gates.holdout import alpha_spending
+from evaluation.gates.holdout import evaluation_numbers
 from evaluation.gates.holdout.membership import holdout_origins
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.metrics.metric import Source, VerdictStatus
@@ -67,7 +67,7 @@ def report_content(report: GateReport, *, with_bundle: bool = False) -> dict[str
         reasons = decisions.changed_since(report, files=False, current=current)
         state = decisions.decision_status(report, current=current)
     run = report.eval_run
-    earlier = [other for other in alpha_spending.earlier_reports(run) if other.number < report.number]
+    earlier = [other for other in evaluation_numbers.earlier_reports(run) if other.number < report.number]
     withdrawn = current.withdrawn.get(str(report)) if approval is not None else None
     circumstances = decisions.decision_circumstances(approval, current) if approval is not None else {}
     return {
@@ -83,7 +83,7 @@ def report_content(report: GateReport, *, with_bundle: bool = False) -> dict[str
         "revised": _revised(report, current.revised_gold(run.dataset)[: decisions.MAX_LISTED]),
         "origins": _origins(run),
         "earlier_reports": earlier,
-        "evaluations": alpha_spending.holdout_evaluations(run).count(),
+        "evaluations": evaluation_numbers.holdout_evaluations(run).count(),
         "regressions": regressions(report),
         "history": _history(report, withdrawn),
         "checks": manifest.verify(report, files=False),

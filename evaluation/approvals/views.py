@@ -15,7 +15,7 @@ from evaluation.approvals.report import report_content, report_markdown
 from evaluation.gates import manifest
 from evaluation.gates.facts import tests_source
 from evaluation.gates.forms import GateReportForm
-from evaluation.gates.holdout.alpha_spending import upcoming_number
+from evaluation.gates.holdout.evaluation_numbers import upcoming_number
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.metrics.metric import Source, VerdictStatus
 from evaluation.gates.policy.definition import GateSet

@@ -7,7 +7,7 @@ from django.utils.timezone import localtime
 from django.utils.translation import ngettext
 
 from evaluation.gates.holdout import disclosure, membership
-from evaluation.gates.holdout.alpha_spending import ended_at, overlapping_versions, trained_candidates
+from evaluation.gates.holdout.evaluation_numbers import ended_at, overlapping_versions, trained_candidates
 from evaluation.gates.policy.services import gates_of, thresholds_set_at
 from evaluation.gates.production import current_model, needs_production
 from evaluation.models import EvalRun, GateReport

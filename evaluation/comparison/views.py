@@ -8,7 +8,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from evaluation.comparison import documents as listing
+from evaluation.comparison import document_page as listing
 from evaluation.comparison.document_filter import STATES, DocumentColumns
 from evaluation.comparison.figures import differences, lines, production_baseline, production_baseline_note, rates
 from evaluation.comparison.matrix import MAX_RUNS, MIN_RUNS, build_matrix

@@ -14,7 +14,7 @@ from evaluation.gates import manifest
 from evaluation.gates.baselines import check_answered, check_baseline, check_required_baseline
 from evaluation.gates.display import event_rows, overall
 from evaluation.gates.facts import ExternalInputs, external_inputs, gather, measure, tests_source
-from evaluation.gates.holdout.alpha_spending import exhausted_reason, next_evaluation_number
+from evaluation.gates.holdout.evaluation_numbers import exhausted_reason, next_evaluation_number
 from evaluation.gates.holdout.membership import training_overlap
 from evaluation.gates.metrics.metric import COMPARED_WITH_DEPLOYED, Source
 from evaluation.gates.policy.services import current_policy, freeze_policy, gates_of

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from evaluation.gates.forms import GateReportForm
 from evaluation.gates.holdout import disclosure
-from evaluation.gates.holdout.alpha_spending import exhausted_reason, next_evaluation_number
+from evaluation.gates.holdout.evaluation_numbers import exhausted_reason, next_evaluation_number
 from evaluation.gates.holdout.sample_size import ANY_ANNOTATOR, ROUND_ROBIN, queue_labels, required_labels
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.policy.definition import GateSet

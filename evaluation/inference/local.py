@@ -25,7 +25,7 @@ from slmstudio.runs.models import Status
 from slmstudio.runs.supervisor import ChildExit, supervise
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import folder_hash, sha256_file, sha256_text
-from slmstudio.workers.devices import ReservationCancelled, reserve_for_run
+from slmstudio.workers.gpu_reservations import ReservationCancelled, reserve_for_run
 from training.base_models import preparation
 from training.models import BaseModel, ModelExport, ModelVersion, TrainingRun
 from training.spec import RunSpec

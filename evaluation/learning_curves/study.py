@@ -30,9 +30,9 @@ from slmstudio.text.classifier import TextClassifier, TextVectors
 from slmstudio.text.formatting import percent
 from slmstudio.web.requests import positive_int
 from training.estimates.services import estimate_for, recommended_method
-from training.hyperparameters.defaults import default_hyperparameters, train_rows
+from training.hyperparameters.dataset_defaults import default_hyperparameters, train_rows
+from training.hyperparameters.definitions import Hyperparameters
 from training.hyperparameters.presets import preset, task_of
-from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel
 from training.runs.queries import dataset_by_number
 from training.runs.services import start_training

@@ -27,7 +27,7 @@ from slmstudio.access import Action, Forbidden, require
 from slmstudio.contract.decoding.grounding import build_plan, candidates
 from slmstudio.errors import Refused
 from slmstudio.runs.models import BackgroundRun, Status
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.models import BaseModel, TrainingRun
 from training.runs.services import start_training
 

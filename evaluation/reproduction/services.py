@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.gates.facts import external_inputs, gather, measure
-from evaluation.gates.holdout.alpha_spending import exhausted_reason
+from evaluation.gates.holdout.evaluation_numbers import exhausted_reason
 from evaluation.gates.policy.services import gates_of
 from evaluation.gates.production import production_then
 from evaluation.gates.provenance import environment_of
@@ -26,7 +26,7 @@ from slmstudio.contract.json_text import dumps, loads
 from slmstudio.errors import Refused
 from slmstudio.runs.application import application
 from slmstudio.storage.hashing import folder_manifest
-from slmstudio.workers.devices import NotEnoughGpus
+from slmstudio.workers.gpu_reservations import NotEnoughGpus
 from training.child_processes import ChildFailed, Event, run_child, spec_file
 from training.exports.services import gguf_spec
 from training.runs.reproduction import changed_files, run_on_device, train_again

@@ -22,7 +22,7 @@ from slmstudio.database.transactions import with_retries
 from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.runs.supervisor import Event
 from slmstudio.storage import artifacts
-from slmstudio.workers.system_usage import SystemUsage
+from slmstudio.workers.run_usage import SystemUsage
 
 #: statuses that may be different an hour later: a resumed run sends these documents again
 _TRANSIENT = {

@@ -7,7 +7,7 @@ from django.db.models import Count, Q, Sum
 from evaluation.inference.local import LocalBackend
 from evaluation.models import EvalOutput, EvalRun
 from slmstudio.runs.models import Status
-from slmstudio.workers.system_usage import slow_warning
+from slmstudio.workers.run_usage import slow_warning
 
 #: earlier evaluations that are compared, and documents that a rate needs
 MAX_EARLIER, MIN_DOCUMENTS = 5, 3

@@ -7,7 +7,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from labeling.annotation import payloads, preferences, presence, services
+from labeling.annotation import payloads, presence, services, shortcuts
 from labeling.annotation.diffs import document_history
 from labeling.annotation.locked_document import is_blind_overlap, sees_own_only, with_decision
 from labeling.annotation.payloads import PayloadError, ValueSyntaxError
@@ -46,8 +46,8 @@ def label_document(request: SignedInRequest, slug: str, pk: int) -> HttpResponse
     project, document = object_for(request.user, slug, Action.LABEL, services.with_open_data(), pk=pk)
     opened = services.open_document(document=document, user=request.user)
     node = tree_of(opened.schema_version.compiled)
-    mine = preferences.for_user(request.user)
-    bound = preferences.bindings(mine.keys)
+    mine = shortcuts.for_user(request.user)
+    bound = shortcuts.bindings(mine.keys)
     reviewing = "review" in request.GET and "review" in project.can
     context = {
         "project": project,
@@ -62,7 +62,7 @@ def label_document(request: SignedInRequest, slug: str, pk: int) -> HttpResponse
         "skip_reasons": SKIP_REASONS,
         "exceptions_only": mine.exceptions_only,
         "bindings": bound,
-        "hints": {name: " ".join(preferences.parts(chords[0])) for name, chords in bound.items()},
+        "hints": {name: " ".join(shortcuts.parts(chords[0])) for name, chords in bound.items()},
     }
     return render(request, "labeling/annotation/screen.html", context)
 

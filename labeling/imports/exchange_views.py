@@ -26,7 +26,7 @@ from labeling.projects.services import (
     save_instruction,
 )
 from slmstudio.access import Action, project_for
-from slmstudio.accounts import permissions
+from slmstudio.accounts import global_permissions
 from slmstudio.errors import Refused
 from slmstudio.storage import artifacts
 from slmstudio.web.body_limits import AROUND_FILES, takes_files
@@ -124,7 +124,7 @@ def _remember(request: SignedInRequest, project: Project, signed: str) -> None:
 
 
 def _may_create(request: SignedInRequest) -> None:
-    if not permissions.may_create_projects(request.user):
+    if not global_permissions.may_create_projects(request.user):
         raise PermissionDenied("Your account cannot create projects.")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from django import forms
 
 from labeling.integrations.events import EVENTS, GROUPS
-from labeling.integrations.tokens import MAX_DAYS, scopes_for
+from labeling.integrations.tokens import DEFAULT_DAYS, MAX_DAYS, scopes_for
 from labeling.widgets import CONTROL
 
 
@@ -30,7 +30,7 @@ class TokenForm(forms.Form):
     )
 
     def __init__(self, *args: Any, role: str, **kwargs: Any) -> None:
-        kwargs.setdefault("initial", {"days": 90, "scopes": ["read"]})
+        kwargs.setdefault("initial", {"days": DEFAULT_DAYS, "scopes": ["read"]})
         super().__init__(*args, **kwargs)
         scopes = self.fields["scopes"]
         assert isinstance(scopes, forms.MultipleChoiceField)

@@ -19,7 +19,7 @@ def tokens(request: SignedInRequest, slug: str) -> HttpResponse:
     project = project_for(request.user, slug, Action.READ)
     created, secret = None, ""
     scope = query_param(request, "scope") or "read"
-    form = TokenForm(request.POST or None, role=project.role, initial={"days": 90, "scopes": [scope]})
+    form = TokenForm(request.POST or None, role=project.role, initial={"days": service.DEFAULT_DAYS, "scopes": [scope]})
     if request.method == "POST" and form.is_valid():
         try:
             created, secret = service.create(project=project, user=request.user, **form.cleaned_data)

@@ -44,6 +44,7 @@ PREFIX = "slm_"
 #: characters of anything that can be a token
 MAX_LENGTH = 100
 MAX_TOKENS = 20
+DEFAULT_DAYS = 90
 MAX_DAYS = 3_650
 _LAST_USED_INTERVAL = timedelta(minutes=1)
 

@@ -34,7 +34,7 @@ from labeling.schema_migration.mapping import check, in_words, mapper, reason, s
 from labeling.schema_migration.services import start_dry_run
 from slmstudio import quotas
 from slmstudio.access import Action, Role, require
-from slmstudio.accounts import permissions
+from slmstudio.accounts import global_permissions
 from slmstudio.contract.schema.compiled import (
     CompiledSchema,
     dumps,
@@ -109,9 +109,9 @@ def create_own_project(
     Raises:
         ProjectError: also if the user may not create projects or owns the maximum number (``form``).
     """
-    if not permissions.may_create_projects(owner):
+    if not global_permissions.may_create_projects(owner):
         raise ProjectError(
-            {"form": f"Your account cannot create projects; {permissions.permission_granter()} can allow it."}
+            {"form": f"Your account cannot create projects; {global_permissions.permission_granter()} can allow it."}
         )
     with transaction.atomic():
         get_user_model().objects.select_for_update(no_key=True).get(pk=owner.pk)  # serializes two requests

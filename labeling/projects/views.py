@@ -13,14 +13,14 @@ from labeling.projects.forms import ProjectForm
 from labeling.projects.services import ProjectError, create_own_project
 from slmstudio import panels
 from slmstudio.access import Action, project_for
-from slmstudio.accounts import permissions
+from slmstudio.accounts import global_permissions
 from slmstudio.web.requests import SignedInRequest, is_htmx
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def projects(request: SignedInRequest) -> HttpResponse:
     """The projects of a user, and the form for a new one if the user can create projects."""
-    may_create = permissions.may_create_projects(request.user)
+    may_create = global_permissions.may_create_projects(request.user)
     form = ProjectForm(request.POST) if request.method == "POST" else ProjectForm()
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data
@@ -38,7 +38,7 @@ def projects(request: SignedInRequest) -> HttpResponse:
         "form": form,
         "open_form": request.method == "POST" or (may_create and "new" in request.GET),
         "may_create": may_create,
-        "who_grants": "" if may_create else permissions.permission_granter(),
+        "who_grants": "" if may_create else global_permissions.permission_granter(),
     }
     return render(request, "labeling/projects/list.html", context, status=422 if form.errors else 200)
 

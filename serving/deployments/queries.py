@@ -16,8 +16,8 @@ from evaluation.inference.backend import ModelKey
 from evaluation.models import Approval, EvalRun, GateReport
 from labeling.models import Document, Project
 from serving.deployments.gate_certificates import GateCertificate, of_release
+from serving.engines import ENGINES
 from serving.models import Deployment, DeploymentEvent, Package, Release, Replica, RequestLog
-from serving.packages.engines import ENGINES
 from serving.packages.services import choices
 from slmstudio.access import Action
 from slmstudio.runs.models import ACTIVE, Status

@@ -16,7 +16,7 @@ import psutil
 import uvicorn
 import uvicorn._subprocess
 
-from serving.gateway.log_process import log_folder, log_store
+from serving.gateway.request_log.process import log_folder, log_store
 from slmstudio.accounts.secret_keys import require_strong_keys
 from slmstudio.env import EnvError
 from slmstudio.server.processes import raise_open_files_limit

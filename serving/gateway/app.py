@@ -22,13 +22,14 @@ from starlette.responses import PlainTextResponse, Response  # noqa: E402
 from starlette.routing import Route  # noqa: E402
 from starlette.types import ASGIApp, Receive, Scope, Send  # noqa: E402
 
-from serving.gateway import chat_completions, engine_metrics, extract, feedback, tracing  # noqa: E402
+from serving.gateway import chat_completions, engine_metrics, extract, feedback  # noqa: E402
 from serving.gateway.capture.requests import capture  # noqa: E402
 from serving.gateway.context import Gateway  # noqa: E402
 from serving.gateway.intake.bodies import HungUp  # noqa: E402
 from serving.gateway.metrics import CONTENT_TYPE  # noqa: E402
 from serving.gateway.problems import GatewayProblem  # noqa: E402
 from serving.gateway.replay import replay  # noqa: E402
+from serving.gateway.tracing import timeline  # noqa: E402
 from slmstudio.runs.parent_death import die_with_parent  # noqa: E402
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def _endpoint(handler: Handler, *, openai: bool = False) -> Callable[[Request], 
     async def endpoint(request: Request) -> Response:
         request_id = str(uuid.uuid4())
         if request.app.state.gateway.responder.tracer is not None:
-            tracing.begin(request.headers.get("traceparent", ""))
+            timeline.begin(request.headers.get("traceparent", ""))
         try:
             return await handler(request, request.app.state.gateway, request_id)
         except GatewayProblem as raised:

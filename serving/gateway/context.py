@@ -21,15 +21,15 @@ from serving.gateway.files import FileReader
 from serving.gateway.idempotency import IdempotencyKeys
 from serving.gateway.intake.bodies import BodyReader, unless_disconnected
 from serving.gateway.limits import RateLimiter, Reservation, Subject
-from serving.gateway.log_process import log_folder
 from serving.gateway.metrics import Metrics
 from serving.gateway.pipeline import ExtractionRequest, ExtractionResponse, Responder
 from serving.gateway.pool import ReplicaPool
 from serving.gateway.problems import GatewayProblem, queue_full
-from serving.gateway.request_log import RequestLogWriter
+from serving.gateway.request_log.process import log_folder
+from serving.gateway.request_log.writer import RequestLogWriter
 from serving.gateway.routes import Route, RouteTable
 from serving.gateway.tokens import Caller, TokenCache
-from serving.gateway.tracing import tracer_of_environment
+from serving.gateway.tracing.timeline import tracer_of_environment
 from serving.replicas.addresses import secret
 from slmstudio.web.addresses import network_of
 

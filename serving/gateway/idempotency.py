@@ -18,7 +18,7 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from serving.gateway.problems import GatewayProblem, unavailable
-from serving.gateway.request_log import RequestLogWriter
+from serving.gateway.request_log.writer import RequestLogWriter
 from serving.models import RequestLog
 
 logger = logging.getLogger(__name__)

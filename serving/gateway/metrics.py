@@ -17,7 +17,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
-from serving.gateway.request_log import Row
+from serving.gateway.request_log.writer import Row
 from serving.gateway.routes import ReplicaCounts, RouteTable
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -14,13 +14,13 @@ from evaluation.inference.completion import ResponseStatus, classify_output
 from serving.budgets.usage import NO_LIMITS
 from serving.confidence.calibration import ConfidenceCalibration
 from serving.confidence.policy import Assessment, Reason, asks_fallback, doubt, doubtful_fields
-from serving.gateway import tracing
 from serving.gateway.external import ExternalModels, ExternalRoute
 from serving.gateway.idempotency import MAX_RESPONSE
 from serving.gateway.pool import NO_REPLICA, ReplicaPool
 from serving.gateway.problems import GatewayProblem, unavailable
-from serving.gateway.request_log import DEFAULTS, RequestLogWriter, Row, now
+from serving.gateway.request_log.writer import DEFAULTS, RequestLogWriter, Row, now
 from serving.gateway.routes import ReleaseRoute, Route
+from serving.gateway.tracing import timeline
 from serving.models import Budget, RequestLog, Stage
 from serving.replicas.protocol import ModelOutput
 from slmstudio.contract.json_text import loads
@@ -29,7 +29,7 @@ from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.scoring.scorer import count_differences
 
 if TYPE_CHECKING:
-    from serving.gateway.spans import Tracer
+    from serving.gateway.tracing.spans import Tracer
 
 logger = logging.getLogger(__name__)
 Source = RequestLog.Source
@@ -280,7 +280,7 @@ class Responder:
                 429, "busy", "Live requests have priority. Try again later.", headers={"Retry-After": "1"}
             )
 
-    @tracing.timed(tracing.MODEL)
+    @timeline.timed(timeline.MODEL)
     async def _ask(self, release: ReleaseRoute, text: str, max_queue: int) -> ModelOutput:
         if release.external is not None:
             return await self.external.answer(release.external, text, max_queue=max_queue)
@@ -328,7 +328,7 @@ class Responder:
         began = time.perf_counter()
         left = extraction.started + self.external.timeout - began
         try:
-            with tracing.step(tracing.FALLBACK):
+            with timeline.step(timeline.FALLBACK):
                 async with asyncio.timeout(max(0.0, left)):
                     for attempt in range(_FALLBACK_ATTEMPTS):
                         await self._ask_once(fallback, schema, extraction.text, max_queue)
@@ -369,7 +369,7 @@ class Responder:
         """Repeats a request with another release; only the log sees its output. ``raw``: the valid output of the first
         one, "" without one."""
         started, created_at, keeps = time.perf_counter(), now(), bool(route.retention_days)
-        tracing.begin_shadow()
+        timeline.begin_shadow()
         response, ended = _begun(release, route, extraction), Row(status=200)
         result = await self._result(response, route, extraction)
         if isinstance(result, GatewayProblem):
@@ -389,7 +389,7 @@ class Responder:
     def _log(self, row: Row, started: float) -> bool:
         """Whether it could be written."""
         if self.tracer is not None:
-            self.tracer.record(row, tracing.current(), started=started)
+            self.tracer.record(row, timeline.current(), started=started)
         try:
             self.log.write(row)
         except OSError as error:
@@ -442,7 +442,7 @@ def _keeps_rules(schema: CompiledSchema, raw: str) -> bool:
 def check(response: ExtractionResponse) -> None:
     """Raises GatewayProblem where an answer is no output that matches the schema; notes that in ``response``."""
     output, schema = response.output, response.release.schema
-    with tracing.step(tracing.VALIDATION):
+    with timeline.step(timeline.VALIDATION):
         if output.finish_reason == "error":
             response.valid = False if output.code == "grammar" else None
             status, sentence = _CODES.get(output.code, _CODES["engine"])

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.ml.prompts import PromptBuilder, TokenLimit
+from serving.engines import ENGINES
 from serving.ml.engines.engine import DecodingEngine, Engine
-from serving.packages.engines import ENGINES
 from serving.packages.spec import FILE, FINGERPRINTS, ServeSpec
 from slmstudio.contract.decoding.grounding import GroundingPlan
 from slmstudio.contract.schema.compiled import CompiledSchema

@@ -19,10 +19,10 @@ from typing import Any
 
 from evaluation.ml.prompts import PromptBuilder
 from serving.confidence.calibration import AnsweredDocument, calibrate, judged_fields, summary
+from serving.engines import ENGINES, PROGRAM
 from serving.ml.engines.llama_cpp import LlamaCppEngine
 from serving.ml.loading import LoadedPackage, fingerprint, load_package
 from serving.ml.standalone import write_program
-from serving.packages.engines import ENGINES, PROGRAM
 from serving.packages.parity import ComparedDocument, compare
 from serving.packages.spec import (
     FILE,

@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from evaluation.models import EvalRun
 from labeling.models import Project
-from serving.packages.engines import ENGINES, PROGRAM
+from serving.engines import ENGINES, PROGRAM
 from slmstudio.runs.models import BackgroundRun, RunQuerySet, Status
 from training.models import ModelExport
 

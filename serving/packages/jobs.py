@@ -7,11 +7,11 @@ from typing import Any
 
 from django.conf import settings
 
+from serving.engines import VARIABLES
 from serving.models import Package
 from serving.packages import services
 from serving.packages.calibrations import calibration_documents, store
 from serving.packages.documents.services import write_documents
-from serving.packages.engines import VARIABLES
 from serving.packages.exchange import place_of, push
 from slmstudio.database.transactions import with_retries
 from slmstudio.runs.heartbeat import keep_alive

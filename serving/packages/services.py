@@ -11,9 +11,9 @@ from django.db import transaction
 from evaluation.models import Approval, EvalOutput, EvalRun
 from evaluation.runs import run_documents
 from labeling.models import Project
+from serving.engines import ENGINES
 from serving.models import Package, Replica, Variant
 from serving.packages.calibrations import calibration_documents
-from serving.packages.engines import ENGINES
 from serving.packages.parity import DOCUMENTS
 from serving.packages.spec import PackSpec, PackVariant
 from slmstudio import quotas

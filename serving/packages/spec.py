@@ -7,7 +7,7 @@ from pydantic import AfterValidator
 from pydantic.dataclasses import dataclass
 
 from evaluation.inference.spec import EvalSpec, ExampleRef
-from serving.packages.engines import ENGINES
+from serving.engines import ENGINES
 from slmstudio.errors import Refused
 from training.spec import ContractRef, ModelRef, Problems, PromptStyle, WindowPlan
 from training.strict_yaml import STRICT, Flag, Spec, Text, Whole

@@ -19,9 +19,9 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from serving.deployments.services import finish_promotion
+from serving.engines import VARIABLES
 from serving.models import Deployment, Package, Release, Replica, ReplicaCrash
 from serving.packages.documents.manifest import verify_signature
-from serving.packages.engines import VARIABLES
 from serving.packages.exchange import place_of, pull
 from serving.replicas.addresses import accepted_secrets, host_name, new_address
 from serving.replicas.changes import announce

@@ -24,8 +24,8 @@ from labeling.models import Document, Project
 from serving.batches.erasure import erase_documents
 from serving.captures.services import SOURCE as CAPTURED
 from serving.captures.services import caller_group
-from serving.gateway.log_process import log_folder
-from serving.gateway.log_store import erase_rejected
+from serving.gateway.request_log.process import log_folder
+from serving.gateway.request_log.store import erase_rejected
 from serving.models import ComparisonPair, Deployment, RequestLog, ReviewItem
 from serving.retention import packages
 from serving.review import judgments

@@ -8,8 +8,8 @@ from labeling.models import Project
 from serving.deployments import services
 from serving.models import Deployment, Rollout, RolloutPlan, Stage, TrafficComparison
 from serving.rollouts.counts import Counts, Step
+from serving.rollouts.forecast import Forecast, failure_rate, forecast
 from serving.rollouts.log_counts import requests_per_hour
-from serving.rollouts.planner import Forecast, failure_rate, forecast
 from serving.rollouts.verdicts import ALPHA, Action, Code, meaning
 
 _QUESTIONS = {

@@ -29,7 +29,7 @@ from rq.serializers import JSONSerializer
 
 from slmstudio.runs import supervisor
 from slmstudio.runs.child_environment import cpu_settings
-from slmstudio.workers.devices import own_machine
+from slmstudio.workers.gpu_reservations import own_machine
 from slmstudio.workers.hardware import resident_bytes
 from slmstudio.workers.job_names import StudioJob
 

@@ -49,7 +49,7 @@ EXCEPTIONS = {
         serving.review.judgments: store
     """,
     OWN: """
-        labeling.annotation.preferences: reset_keys set_exceptions_only set_key
+        labeling.annotation.shortcuts: reset_keys set_exceptions_only set_key
         labeling.annotation.presence: close_tab
         labeling.comments.services: mark_read
         labeling.imports.uploads: delete_upload store_upload

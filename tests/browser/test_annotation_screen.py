@@ -6,7 +6,7 @@ from typing import Any
 from django.urls import reverse
 from playwright.sync_api import expect
 
-from labeling.annotation import preferences
+from labeling.annotation import shortcuts
 from labeling.comments import services as comment_services
 from labeling.models import Gold
 from tests.browser.accessibility import check
@@ -250,7 +250,7 @@ def test_a_shortcut_can_be_changed(desk: Desk, open_label: Open, watch: Watch) -
     page.keyboard.press("Enter")
     page.keyboard.press("Control+Shift+k")
     expect(page.locator('[data-action="skip"] .tag')).to_have_text("Custom")
-    assert preferences.for_user(desk.ana).keys == {"skip": "Ctrl+Shift+KeyK"}
+    assert shortcuts.for_user(desk.ana).keys == {"skip": "Ctrl+Shift+KeyK"}
     page.locator("#change-next").click()
     page.keyboard.press("Control+c")
     expect(page.locator("#my-keys")).to_contain_text("Ctrl+C is reserved: it copies")
@@ -279,7 +279,7 @@ def test_a_shortcut_can_be_changed(desk: Desk, open_label: Open, watch: Watch) -
     expect(page.locator('[data-action="skip"] .tag')).to_have_count(0)
     page.get_by_role("button", name="Reset all").click()
     expect(page.locator("#my-keys .tag")).to_have_count(0)
-    assert preferences.for_user(desk.ana).keys == {}
+    assert shortcuts.for_user(desk.ana).keys == {}
 
 
 WIDTHS = ((390, 844), (768, 1024), (1280, 800), (1920, 1080))

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from labeling.annotation import preferences
+from labeling.annotation import shortcuts
 from labeling.models import Annotation, Document, Gold
 from tests.browser.conftest import Open, Watch, until
 from tests.browser.labeling import LINES, PREFETCHED, all_saved, control, fill_required, predict
@@ -178,7 +178,7 @@ def test_visiting_all_fields_is_remembered(desk: Desk, open_label: Open) -> None
     control(page, "Invoice number").focus()
     page.keyboard.press("Tab")
     expect(control(page, "Invoice date")).to_be_focused()
-    assert not preferences.for_user(desk.ana).exceptions_only
+    assert not shortcuts.for_user(desk.ana).exceptions_only
     page.reload()
     expect(page.locator("#prefill-toggle-words")).to_have_text("Visit only fields to review")
     page.locator("#prefill-toggle").click()

@@ -11,7 +11,7 @@ from django.test import Client
 from playwright.sync_api import Locator, Page, expect
 
 from labeling.models import SchemaVersion
-from slmstudio.accounts.permissions import GROUP
+from slmstudio.accounts.global_permissions import GROUP
 from slmstudio.contract.json_text import dumps, loads
 from tests.browser.accessibility import check
 from tests.browser.conftest import As, Watch

@@ -20,7 +20,7 @@ from slmstudio.workers.hardware import Hardware
 from tests.browser.accessibility import check
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 from tests.training.search.fake_runs import end, evaluate
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.models import BaseModel, LengthReport, TrainingEvent, TrainingRun
 from training.runs.services import start_training
 from training.search.study import SEARCH, best_trial, trials_of

@@ -37,7 +37,7 @@ def people(db: None) -> dict[str, Any]:
     from django.contrib.auth.models import Group
 
     from slmstudio.access import Role
-    from slmstudio.accounts.permissions import GROUP
+    from slmstudio.accounts.global_permissions import GROUP
 
     users = get_user_model().objects
     found = {name: users.create_user(name, password="x") for name in [*Role.values, "stranger"]}

@@ -4,7 +4,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from slmstudio.access import TABLE, Action
-from slmstudio.accounts.permissions import may_download_models, permission_granter
+from slmstudio.accounts.global_permissions import may_download_models, permission_granter
 from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE, Status
 from training.models import BaseModel, ModelDownload

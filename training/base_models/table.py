@@ -13,7 +13,7 @@ from training.estimates.estimate import fit
 from training.estimates.memory import training_memory
 from training.estimates.services import shape_of
 from training.estimates.throughput import request_seconds
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.model_shape import ModelShape
 from training.models import BaseModel
 

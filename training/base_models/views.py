@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from slmstudio.accounts.permissions import may_download_models, permission_granter
+from slmstudio.accounts.global_permissions import may_download_models, permission_granter
 from slmstudio.errors import Refused
 from slmstudio.web.requests import SignedInRequest, is_htmx
 from slmstudio.workers.live_workers import no_worker_message

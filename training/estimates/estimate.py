@@ -18,7 +18,7 @@ from training.estimates.memory import (
 )
 from training.estimates.reduction import Requirements, memory_problems
 from training.estimates.throughput import STARTUP_SECONDS, estimate_source, estimated_throughput
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.model_shape import ModelShape
 
 if TYPE_CHECKING:

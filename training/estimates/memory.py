@@ -6,7 +6,7 @@ The measured coefficients are in ``MemoryCosts``; `python -m bench.memory` measu
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.model_shape import ModelShape
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from slmstudio.text.formatting import format_bytes
 from training.estimates.memory import MemoryPart, training_memory
+from training.hyperparameters.definitions import PACKAGES, Hyperparameters
 from training.hyperparameters.presets import with_effective_batch
 from training.hyperparameters.validation import missing_package_message
-from training.hyperparameters.values import PACKAGES, Hyperparameters
 from training.model_shape import ModelShape
 
 if TYPE_CHECKING:

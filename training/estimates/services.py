@@ -15,10 +15,10 @@ from training.estimates.estimate import Estimate, estimate, trained_lengths
 from training.estimates.memory import DEFAULT_MEMORY_LIMIT
 from training.estimates.reduction import resolved_precision
 from training.estimates.throughput import scaled_throughput
-from training.hyperparameters.defaults import default_hyperparameters
+from training.hyperparameters.dataset_defaults import default_hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.hyperparameters.presets import task_of
 from training.hyperparameters.validation import problems
-from training.hyperparameters.values import Hyperparameters
 from training.model_shape import ModelShape, UnknownModelShape
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.spec import RunSpec

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.model_shape import ModelShape
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Titles and texts of hyperparameters for pages, forms and model cards. Pure."""
 
 from slmstudio.text.formatting import exact_percent
-from training.hyperparameters.values import FIELDS, Hyperparameters
+from training.hyperparameters.definitions import FIELDS, Hyperparameters
 
 #: titles of the hyperparameters, in the order of the page
 TITLES = {

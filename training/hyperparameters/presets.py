@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from slmstudio.contract.schema.structure import Field
 from slmstudio.contract.values.kinds.registry import KINDS
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 
 Task = Literal["extraction", "classification", "redaction"]
 TASKS: tuple[Task, ...] = get_args(Task)

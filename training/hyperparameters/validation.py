@@ -5,8 +5,8 @@ from dataclasses import asdict
 
 from pydantic import TypeAdapter, ValidationError
 
+from training.hyperparameters.definitions import CUDA_ONLY, FIELDS, PACKAGES, Hyperparameters, range_of
 from training.hyperparameters.display import VALUE_LABELS
-from training.hyperparameters.values import CUDA_ONLY, FIELDS, PACKAGES, Hyperparameters, range_of
 
 _ADAPTER = TypeAdapter(Hyperparameters)
 

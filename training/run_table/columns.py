@@ -12,8 +12,8 @@ from django.utils.formats import localize
 
 from slmstudio.templatetags.studio import relative_time
 from slmstudio.text.formatting import duration, format_bytes, percent
+from training.hyperparameters.definitions import FIELDS, Hyperparameters, values_of
 from training.hyperparameters.display import TITLES, VALUE_LABELS, exact_text
-from training.hyperparameters.values import FIELDS, Hyperparameters, values_of
 from training.models.runs import RUN_METRICS, TrainingRun
 
 METRICS, HYPERPARAMETERS, FACTS = "Metrics", "Hyperparameters", "Run"

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from labeling.models import Project
 from slmstudio.runs.models import ACTIVE, Status
 from slmstudio.web.requests import query_param
-from training.hyperparameters.values import METHODS
+from training.hyperparameters.definitions import METHODS
 from training.models import BaseModel, TrainingRun
 from training.run_table.columns import DEFAULT_COLUMNS, known_columns, metrics_of, order_of
 

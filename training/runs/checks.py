@@ -8,8 +8,8 @@ from django.utils.translation import ngettext
 from labeling.models import DatasetVersion, Split
 from slmstudio.errors import Refused
 from training.base_models.downloads import download_required
-from training.hyperparameters.defaults import needed_length, train_rows
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.dataset_defaults import needed_length, train_rows
+from training.hyperparameters.definitions import Hyperparameters
 from training.models import BaseModel, LengthReport
 
 

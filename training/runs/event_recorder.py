@@ -15,7 +15,7 @@ from slmstudio.hooks import Hook
 from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_manifest, manifest_hash
-from slmstudio.workers.system_usage import SystemUsage
+from slmstudio.workers.run_usage import SystemUsage
 from training.child_processes import ChildFailed
 from training.model_cards import card
 from training.models import ModelVersion, TrainingEvent, TrainingRun

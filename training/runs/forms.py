@@ -9,10 +9,10 @@ from django import forms
 from labeling.models import DatasetVersion, Project
 from slmstudio.web.requests import positive_int
 from training.estimates.services import capabilities
+from training.hyperparameters.definitions import CUDA_ONLY, FIELDS, PACKAGES, Hyperparameters, range_of, values_of
 from training.hyperparameters.display import VALUE_LABELS, exact_text
 from training.hyperparameters.presets import DEVICE_BATCH, with_effective_batch
 from training.hyperparameters.validation import missing_package_message, problems
-from training.hyperparameters.values import CUDA_ONLY, FIELDS, PACKAGES, Hyperparameters, range_of, values_of
 from training.models import BaseModel
 from training.runs.queries import dataset_by_number
 

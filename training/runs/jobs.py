@@ -19,11 +19,17 @@ from slmstudio.runs.supervisor import CHECKPOINT_GRACE_SECONDS, ChildExit, cost_
 from slmstudio.stack.programs import EXIT_WITH_PARENT
 from slmstudio.storage.artifacts import local_path, write_text
 from slmstudio.storage.hashing import folder_hash, sha256_file
-from slmstudio.workers.devices import NotEnoughGpus, ReservationCancelled, ReservedGpus, own_machine, reserve_for_run
+from slmstudio.workers.gpu_reservations import (
+    NotEnoughGpus,
+    ReservationCancelled,
+    ReservedGpus,
+    own_machine,
+    reserve_for_run,
+)
 from training.base_models.preparation import prepare
 from training.child_processes import ChildCancelled, ChildFailed, run_child, spec_file
 from training.estimates.services import any_worker_fits, capability_problem
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.job_failures import FailureHandler
 from training.models import LengthReport, TrainingRun
 from training.runs.event_recorder import EventRecorder, record_artifacts

@@ -25,9 +25,9 @@ from slmstudio.workers.live_workers import no_worker_message
 from training.base_models.downloads import cancel_download, download_of, request_download
 from training.base_models.services import fill_catalog
 from training.estimates.services import estimate_for, recommended_method
-from training.hyperparameters.defaults import default_hyperparameters, needed_length, train_rows
+from training.hyperparameters.dataset_defaults import default_hyperparameters, needed_length, train_rows
+from training.hyperparameters.definitions import METHODS, Hyperparameters
 from training.hyperparameters.presets import TASKS, preset, task_of
-from training.hyperparameters.values import METHODS, Hyperparameters
 from training.models import BaseModel, TrainingRun
 from training.runs import queries, spec_import
 from training.runs.checks import early_stopping_problem

@@ -13,7 +13,7 @@ from labeling.models import DatasetVersion, Project, Split
 from slmstudio.runs.models import Status
 from slmstudio.runs.path_redaction import redact_paths
 from slmstudio.storage.artifacts import local_path
-from slmstudio.workers.system_usage import slow_warning
+from slmstudio.workers.run_usage import slow_warning
 from training.estimates.estimate import Estimate, accuracy_lines
 from training.estimates.throughput import STARTUP_SECONDS
 from training.models import BaseModel, LengthReport, ModelVersion, TrainingEvent, TrainingRun, TrainingRunQuerySet

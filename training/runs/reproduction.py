@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from slmstudio.storage.hashing import folder_manifest
-from slmstudio.workers.devices import reserve_gpus
+from slmstudio.workers.gpu_reservations import reserve_gpus
 from training.child_processes import Event, run_in_foreground, spec_file
 from training.model_cards.card import FILES as CARD
 from training.models import ModelVersion

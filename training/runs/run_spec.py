@@ -8,7 +8,7 @@ from labeling.models import DatasetVersion
 from slmstudio.contract.schema.compiled import loads
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path
-from training.hyperparameters.values import Hyperparameters, TrainingSettings
+from training.hyperparameters.definitions import Hyperparameters, TrainingSettings
 from training.models import TrainingRun
 from training.spec import RunSpec
 from training.strict_yaml import SpecError, build

@@ -14,8 +14,8 @@ from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE, Status, requeued_columns, resumed_by
 from training.base_models.downloads import download_required
 from training.estimates.services import capabilities, estimate_for
+from training.hyperparameters.definitions import Hyperparameters
 from training.hyperparameters.validation import problems
-from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel, LengthReport, ModelVersion, TrainingRun
 from training.runs.checks import (
     check_lengths,

@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 
 from labeling.models import DatasetVersion, Project
 from slmstudio.errors import Refused
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.models import BaseModel
 from training.runs.run_spec import hyperparameters_of
 from training.spec import Lora, RunSpec

@@ -16,7 +16,7 @@ from slmstudio.storage.artifacts import local_path
 from slmstudio.web.requests import SignedInRequest
 from slmstudio.workers.live_workers import no_worker_message
 from training.base_models.services import find_base_model
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.models import LengthReport
 from training.runs import queries
 from training.runs.charts import histogram

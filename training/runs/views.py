@@ -20,7 +20,7 @@ from slmstudio.text.formatting import format_bytes
 from slmstudio.web.requests import SignedInRequest, is_htmx, positive_int
 from slmstudio.workers.live_workers import no_worker_message
 from training.exports.downloads import Folder, zip_folder
-from training.hyperparameters.defaults import default_hyperparameters
+from training.hyperparameters.dataset_defaults import default_hyperparameters
 from training.hyperparameters.display import describe
 from training.models import TrainingEvent, TrainingRun
 from training.runs import queries, retention

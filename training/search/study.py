@@ -27,9 +27,9 @@ from slmstudio.text.formatting import percent
 from slmstudio.web.requests import positive_int
 from training.base_models.services import fill_catalog
 from training.estimates.services import capabilities, recommended_method
-from training.hyperparameters.defaults import default_hyperparameters, train_rows
+from training.hyperparameters.dataset_defaults import default_hyperparameters, train_rows
+from training.hyperparameters.definitions import CUDA_ONLY, PACKAGES, Hyperparameters
 from training.hyperparameters.presets import with_effective_batch
-from training.hyperparameters.values import CUDA_ONLY, PACKAGES, Hyperparameters
 from training.models import BaseModel, TrainingEvent, TrainingRun
 from training.runs.checks import check_lengths, check_not_empty, check_prepared
 from training.runs.forms import base_model_label, dataset_label

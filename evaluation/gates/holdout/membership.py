@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from evaluation.gates.holdout.alpha_spending import overlapping_versions
+from evaluation.gates.holdout.evaluation_numbers import overlapping_versions
 from evaluation.models import AuditEntry, EvalOutput, EvalRun
 from labeling.models import DatasetItem, Document, Split
 

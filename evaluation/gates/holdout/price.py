@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from evaluation.gates.holdout.alpha_spending import number_of_next
+from evaluation.gates.holdout.evaluation_numbers import number_of_next
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.metrics.verdict_texts import documents
 from evaluation.gates.policy.definition import Gate, GateSet

@@ -20,8 +20,8 @@ from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.utils.text import slugify
 
-from evaluation.gates.holdout.alpha_spending import upcoming_number
 from evaluation.gates.holdout.disclosure import open_outputs
+from evaluation.gates.holdout.evaluation_numbers import upcoming_number
 from evaluation.gates.holdout.price import price_sentence
 from evaluation.gates.policy.definition import GateError
 from evaluation.gates.policy.services import current_policy, gates_of, set_policy
@@ -49,8 +49,8 @@ from slmstudio.workers.live_workers import StartedWorkers, WorkerGone, ensure_wo
 from training.base_models.preparation import prepare
 from training.base_models.services import find_base_model, sync_catalog
 from training.estimates.services import recommended_method
-from training.hyperparameters.defaults import default_hyperparameters
-from training.hyperparameters.values import METHODS
+from training.hyperparameters.dataset_defaults import default_hyperparameters
+from training.hyperparameters.definitions import METHODS
 from training.models import BaseModel
 from training.runs.services import measure_lengths
 

@@ -25,13 +25,13 @@ from labeling.imports.rows import ParsedRow
 from labeling.models import DatasetVersion, Project
 from labeling.projects.services import create_project
 from slmstudio.access import Role
-from slmstudio.accounts.permissions import GROUP
+from slmstudio.accounts.global_permissions import GROUP
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import requeue_interrupted
 from slmstudio.workers.live_workers import active_queues
 from training.base_models.preparation import prepare
 from training.base_models.services import find_base_model, sync_catalog
-from training.hyperparameters.defaults import default_hyperparameters
+from training.hyperparameters.dataset_defaults import default_hyperparameters
 from training.models import BaseModel
 from training.runs.jobs import measure_lengths as measure_lengths_job
 from training.runs.services import measure_lengths

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from labeling.datasets.formats import arrow, jsonl, label_studio, table
+from labeling.datasets.formats import hugging_face, jsonl, label_studio, table
 from labeling.datasets.formats.base import Format
 
 #: in the order in which they are listed
@@ -15,6 +15,6 @@ FORMATS: Final[dict[str, Format]] = {
         jsonl.ROWS,
         table.FORMAT,
         label_studio.FORMAT,
-        arrow.FORMAT,
+        hugging_face.FORMAT,
     )
 }

@@ -22,9 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.ml.prompts import PromptBuilder
-from serving.ml.engines.engine import Slots, Turn, compact_grammar, field_confidence, prepare, violates
-from serving.ml.engines.http import ModelServer, ServerError
-from serving.packages.engines import (
+from serving.engines import (
     MIN_VLLM,
     SEQUENCES,
     VLLM_API_KEY,
@@ -34,6 +32,8 @@ from serving.packages.engines import (
     vllm_options,
     vllm_serve,
 )
+from serving.ml.engines.engine import Slots, Turn, compact_grammar, field_confidence, prepare, violates
+from serving.ml.engines.http import ModelServer, ServerError
 from serving.packages.spec import ServeSpec
 from serving.replicas.protocol import Confidence, ModelOutput
 from slmstudio.errors import Refused

@@ -13,8 +13,8 @@ from django.utils import timezone
 from evaluation.inference.classical_spec import EMBEDDINGS_PACKAGE
 from evaluation.inference.model_columns import ClassicalKind
 from evaluation.models import EvalRun
+from serving.engines import ENGINES, PROGRAM
 from serving.models import Package
-from serving.packages.engines import ENGINES, PROGRAM
 from serving.packages.spec import FILE, PROMPT, ServeSpec
 from slmstudio.storage.hashing import FileEntry, folder_manifest
 from training.models import BaseModel

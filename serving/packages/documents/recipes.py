@@ -4,8 +4,8 @@ import shlex
 
 import yaml
 
+from serving.engines import MIN_VLLM, REQUIREMENTS, vllm_options
 from serving.packages.documents.facts import PackageFacts
-from serving.packages.engines import MIN_VLLM, REQUIREMENTS, vllm_options
 
 #: the port of the container
 PORT = 8080

@@ -1,5 +1,5 @@
 // Chords: a key by its place (event.code), with modifiers, so that chords are the same on every layout. AltGr types letters
-// and is left alone. On a Mac, Alt is Ctrl+Option and Ctrl is Cmd (Ctrl works too). Names: labeling/annotation/preferences.py.
+// and is left alone. On a Mac, Alt is Ctrl+Option and Ctrl is Cmd (Ctrl works too). Names: labeling/annotation/shortcuts.py.
 
 import { make } from "../site/dom.js";
 

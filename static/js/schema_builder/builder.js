@@ -11,8 +11,8 @@ import { watchDrag } from "./drag.js";
 import { guessType, hasAcronym, nameFrom, propertiesOf, set, setRequired, setType } from "./fields.js";
 import { isObject, parse, print } from "./json_tree.js";
 import { watchKeys } from "./keys.js";
-import { jsonStepsIn, keyIn, Row } from "./row.js";
-import { fieldRow } from "./rows.js";
+import { jsonStepsIn, keyIn, Row } from "./row_model.js";
+import { fieldRow } from "./field_row.js";
 import { ruleBox } from "./rules.js";
 
 /** @typedef {{ key: string, part: string }} Spot a control: the key of its row and its part */

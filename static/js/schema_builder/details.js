@@ -2,7 +2,7 @@
 
 /** @import { Json, Members } from "./json_tree.js" */
 /** @import { Builder } from "./builder.js" */
-/** @import { Row } from "./row.js" */
+/** @import { Row } from "./row_model.js" */
 
 import { make } from "../site/dom.js";
 import { area, button, check, input, labeled, select } from "./controls.js";

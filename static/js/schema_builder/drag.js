@@ -1,7 +1,7 @@
 // Drag and drop of fields: before, behind or into the field under the pointer.
 
 /** @import { Builder } from "./builder.js" */
-/** @import { Row } from "./row.js" */
+/** @import { Row } from "./row_model.js" */
 
 import { indexOf } from "./changes.js";
 import { propertiesOf } from "./fields.js";

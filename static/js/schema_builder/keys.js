@@ -1,7 +1,7 @@
 // The keys of the builder. All of it works without a pointer.
 
 /** @import { Builder } from "./builder.js" */
-/** @import { Row } from "./row.js" */
+/** @import { Row } from "./row_model.js" */
 
 const ROW_PARTS = ["name", "type", "required"];
 

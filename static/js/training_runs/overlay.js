@@ -5,7 +5,7 @@
 import { $, find } from "../site/dom.js";
 import { formatBytes, formatPercent } from "../site/format.js";
 import { hasModifier } from "../site/keyboard.js";
-import { ACROSS, Chart, METRIC, SAMPLE, VALIDATION_LOSS, dash, fetchCurves, fieldShare, fixed, newCurves, redrawOnChange, short, synced, tokensAt, tone } from "./charts.js";
+import { ACROSS, Chart, METRIC, SAMPLE, VALIDATION_LOSS, dash, fetchCurves, fieldShare, fixed, newCurves, redrawOnChange, short, synced, tokensAt, tone } from "./chart.js";
 
 /**
  * @typedef {object} ChartSpec

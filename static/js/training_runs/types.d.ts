@@ -2,7 +2,7 @@
 
 import type uPlot from "uplot";
 
-/** A point: step, epoch and seconds, then the columns that METRIC, SAMPLE and VALIDATION_LOSS of charts.js name. */
+/** A point: step, epoch and seconds, then the columns that METRIC, SAMPLE and VALIDATION_LOSS of chart.js name. */
 export type Row = [step: number, epoch: number, seconds: number, ...values: (number | null)[]];
 
 export interface Points {

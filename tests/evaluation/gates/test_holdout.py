@@ -8,7 +8,7 @@ from pytest_django.asserts import assertContains
 
 from evaluation.approvals.evidence import money
 from evaluation.gates.baselines import default_baseline, model_key
-from evaluation.gates.holdout.alpha_spending import earlier_reports, next_evaluation_number
+from evaluation.gates.holdout.evaluation_numbers import earlier_reports, next_evaluation_number
 from evaluation.gates.holdout.sample_size import queue_labels, required_labels
 from evaluation.gates.policy.services import current_policy, set_policy
 from evaluation.gates.services import create_report

@@ -11,7 +11,7 @@ from django.utils import timezone
 from evaluation.approvals.decisions import decide, withdraw
 from evaluation.approvals.waivers import Waiver
 from evaluation.gates.baselines import default_baseline
-from evaluation.gates.holdout.alpha_spending import earlier_reports, next_evaluation_number
+from evaluation.gates.holdout.evaluation_numbers import earlier_reports, next_evaluation_number
 from evaluation.gates.policy.definition import GateError
 from evaluation.gates.policy.services import current_policy, gates_of, set_policy
 from evaluation.gates.services import create_report

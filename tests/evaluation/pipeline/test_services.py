@@ -19,7 +19,7 @@ from labeling.datasets.queries import rows
 from slmstudio.runs.models import Status
 from tests.evaluation.factories import World, evaluated, right
 from tests.shared_rows import shared_fixture
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.models import LengthReport
 
 

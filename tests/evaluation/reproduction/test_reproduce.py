@@ -18,7 +18,7 @@ from labeling.models import Split
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from tests.evaluation.factories import World, evaluated, pretend, rewrite
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.models import BaseModel, TrainingRun
 from training.runs.jobs import run_training
 from training.runs.run_spec import build_spec

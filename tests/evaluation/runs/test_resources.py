@@ -10,7 +10,7 @@ from evaluation.approvals import decisions
 from evaluation.approvals.warnings import warnings
 from evaluation.endpoints import permits
 from evaluation.gates import manifest
-from evaluation.gates.holdout.alpha_spending import earlier_reports, next_evaluation_number, trained_candidates
+from evaluation.gates.holdout.evaluation_numbers import earlier_reports, next_evaluation_number, trained_candidates
 from evaluation.gates.services import create_report
 from evaluation.models import Endpoint, EvalOutput, EvalRun, GateReport, ResourceMeasurement
 from evaluation.runs import resources

@@ -7,18 +7,18 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from labeling.annotation import preferences
+from labeling.annotation import shortcuts
 from tests.labeling.label_desk import Desk, make_desk
 from tests.shared_rows import shared_fixture
 
 
 def test_default_chords_are_unique_and_valid() -> None:
-    chords = [chord for action in preferences.ACTIONS for chord in action.defaults]
+    chords = [chord for action in shortcuts.ACTIONS for chord in action.defaults]
     assert len(chords) == len(set(chords))
-    for action in preferences.ACTIONS:
+    for action in shortcuts.ACTIONS:
         for chord in action.defaults:
             # What is a default can be taken back by hand as well.
-            assert preferences.with_shortcut({}, action.name, chord).get(action.name, chord) == chord
+            assert shortcuts.with_shortcut({}, action.name, chord).get(action.name, chord) == chord
 
 
 @pytest.mark.parametrize(
@@ -37,27 +37,27 @@ def test_default_chords_are_unique_and_valid() -> None:
     ],
 )
 def test_invalid_chord_is_refused(chord: str, why: str) -> None:
-    with pytest.raises(preferences.InvalidShortcut, match=re.escape(why)) as refusal:
-        preferences.with_shortcut({}, "skip", chord)
+    with pytest.raises(shortcuts.InvalidShortcut, match=re.escape(why)) as refusal:
+        shortcuts.with_shortcut({}, "skip", chord)
     assert len(str(refusal.value)) < 200
 
 
 def test_unknown_action_is_refused() -> None:
-    with pytest.raises(preferences.InvalidShortcut, match="Unknown action"):
-        preferences.with_shortcut({}, "explode", "Alt+KeyU")
+    with pytest.raises(shortcuts.InvalidShortcut, match="Unknown action"):
+        shortcuts.with_shortcut({}, "explode", "Alt+KeyU")
 
 
 def test_reset_is_refused_while_another_action_uses_the_chord() -> None:
-    own = preferences.with_shortcut({}, "skip", "Alt+KeyU")
-    own = preferences.with_shortcut(own, "flag", "Alt+KeyX")
-    with pytest.raises(preferences.InvalidShortcut, match="is in use"):
-        preferences.without_shortcut(own, "skip")
-    assert preferences.without_shortcut(preferences.without_shortcut(own, "flag"), "skip") == {}
+    own = shortcuts.with_shortcut({}, "skip", "Alt+KeyU")
+    own = shortcuts.with_shortcut(own, "flag", "Alt+KeyX")
+    with pytest.raises(shortcuts.InvalidShortcut, match="is in use"):
+        shortcuts.without_shortcut(own, "skip")
+    assert shortcuts.without_shortcut(shortcuts.without_shortcut(own, "flag"), "skip") == {}
 
 
 @pytest.mark.parametrize("stored", [None, [], "x", {"skip": 3}, {"skip": ["Alt+KeyU"]}, {"skip": "nonsense"}])
 def test_invalid_stored_shortcuts_are_ignored(stored: object) -> None:
-    assert preferences.bindings(stored)["skip"] == ("Alt+KeyX",)
+    assert shortcuts.bindings(stored)["skip"] == ("Alt+KeyX",)
 
 
 @shared_fixture
@@ -73,21 +73,21 @@ def test_page_sets_refuses_and_resets_shortcuts(desk: Desk) -> None:
     answer = client.post(page, {"action": "skip", "chord": "Alt+KeyU"})
     assert answer.status_code == 200
     assert "Shortcut changed." in answer.text
-    assert preferences.for_user(desk.ana).keys == {"skip": "Alt+KeyU"}
+    assert shortcuts.for_user(desk.ana).keys == {"skip": "Alt+KeyU"}
     answer = client.post(page, {"action": "flag", "chord": "Alt+KeyU"})
     assert answer.status_code == 422
     assert "Alt+U is in use: skip with a reason." in answer.text
-    assert preferences.for_user(desk.ana).keys == {"skip": "Alt+KeyU"}
-    assert preferences.for_user(desk.ben).keys == {}
+    assert shortcuts.for_user(desk.ana).keys == {"skip": "Alt+KeyU"}
+    assert shortcuts.for_user(desk.ben).keys == {}
     client.post(page, {"action": "skip", "reset": "1"})
-    assert preferences.for_user(desk.ana).keys == {}
+    assert shortcuts.for_user(desk.ana).keys == {}
     client.post(page, {"action": "skip", "chord": "Alt+KeyU"})
     client.post(page, {"reset": "1"})
-    assert preferences.for_user(desk.ana).keys == {}
+    assert shortcuts.for_user(desk.ana).keys == {}
 
 
 def test_screen_has_the_shortcuts_of_the_user(desk: Desk) -> None:
-    preferences.set_key(user=desk.ana, action="submit", chord="Ctrl+Shift+Enter")
+    shortcuts.set_key(user=desk.ana, action="submit", chord="Ctrl+Shift+Enter")
     client = Client()
     client.force_login(desk.ana)
     text = client.get(reverse("label_document", args=["desk", desk.document().pk])).text
@@ -95,4 +95,4 @@ def test_screen_has_the_shortcuts_of_the_user(desk: Desk) -> None:
     assert bound["submit"] == ["Ctrl+Shift+Enter"]
     assert '<kbd data-keys="submit">Ctrl Shift ↵</kbd>' in text
     dialog = text[text.index('id="keys"') :]
-    assert set(re.findall(r'<kbd data-keys="(\w+)">', dialog)) == set(preferences.BY_NAME)  # each action is in the help
+    assert set(re.findall(r'<kbd data-keys="(\w+)">', dialog)) == set(shortcuts.BY_NAME)  # each action is in the help

@@ -10,7 +10,7 @@ from labeling.imports import uploads
 from labeling.jobs import run_import
 from labeling.models import Contract, Document, Gold, ImportRun, Prediction, Project
 from labeling.projects.services import MAX_INSTRUCTION
-from slmstudio.accounts import permissions
+from slmstudio.accounts import global_permissions
 from slmstudio.storage import artifacts
 from tests.labeling.conversation_files import ANSWERS, DOCUMENTS, FILES, PREFIX, SYSTEM, batch_input, batch_output
 from tests.labeling.desk import Desk, make_desk
@@ -156,6 +156,6 @@ def test_a_file_without_a_contract_creates_no_project(desk: Desk, content: bytes
 
 
 def test_only_who_may_create_projects_uploads_a_file(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(permissions, "may_create_projects", lambda user: False)
+    monkeypatch.setattr(global_permissions, "may_create_projects", lambda user: False)
     assert desk.as_("annotator").get("/new/").status_code == 403
     assert desk.as_("annotator").post("/new/", {"name": "x", "file": file("a.jsonl", CHAT)}).status_code == 403

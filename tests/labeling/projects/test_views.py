@@ -15,7 +15,7 @@ from labeling.datasets.freeze import freeze
 from labeling.models import Membership, Project, SchemaVersion
 from labeling.projects import contract_views
 from labeling.projects.services import contract_etag
-from slmstudio.accounts.permissions import GROUP
+from slmstudio.accounts.global_permissions import GROUP
 from slmstudio.contract.schema.compiled import dumps, loads
 from slmstudio.contract.sources.detection import draft_schema
 from tests.labeling.desk import Desk, bring_in, browser, invoice, make_desk, person

@@ -23,11 +23,11 @@ from serving.gateway.external import ExternalModels
 from serving.gateway.files import FileReader
 from serving.gateway.idempotency import IdempotencyKeys
 from serving.gateway.limits import RateLimiter, Used, used_of
-from serving.gateway.log_store import LogStore
 from serving.gateway.metrics import Metrics
 from serving.gateway.pipeline import Responder
 from serving.gateway.pool import ReplicaPool
-from serving.gateway.request_log import RequestLogWriter
+from serving.gateway.request_log.store import LogStore
+from serving.gateway.request_log.writer import RequestLogWriter
 from serving.gateway.routes import ReleaseRoute, ReplicaCounts, Route, RouteTable
 from serving.gateway.tokens import Caller, TokenCache
 from serving.models import RequestLog

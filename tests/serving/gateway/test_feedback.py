@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from serving.gateway import request_log
+from serving.gateway.request_log import writer
 from serving.models import Judgment
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
@@ -44,8 +44,8 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             raise answer
         return answer
 
-    monkeypatch.setattr(request_log, "in_database", in_database)
-    monkeypatch.setattr(request_log, "WAITS", (0.001, 0.001))
+    monkeypatch.setattr(writer, "in_database", in_database)
+    monkeypatch.setattr(writer, "WAITS", (0.001, 0.001))
     return found
 
 

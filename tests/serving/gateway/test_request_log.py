@@ -13,9 +13,9 @@ import psutil
 import pytest
 from django.db import connection
 
-from serving.gateway.log_process import NICE, log_store
-from serving.gateway.log_store import LogStore, erase_rejected
-from serving.gateway.request_log import DEFAULTS, RequestLogWriter, Row, ensure_partition, now
+from serving.gateway.request_log.process import NICE, log_store
+from serving.gateway.request_log.store import LogStore, erase_rejected
+from serving.gateway.request_log.writer import DEFAULTS, RequestLogWriter, Row, ensure_partition, now
 from serving.models import RequestLog, TokenUsage
 from slmstudio.stack.processes import command
 from tests.conftest import worker_environment

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from serving.engines import vllm_options, vllm_serve
 from serving.ml.engines.http import ModelServer
 from serving.ml.engines.vllm import VllmEngine, VllmServer
 from serving.ml.loading import LoadedPackage, check_enforcement, check_fingerprint, fingerprint
-from serving.packages.engines import vllm_options, vllm_serve
 from serving.packages.spec import FINGERPRINTS
 from serving.replicas.protocol import ModelOutput
 from slmstudio.errors import Refused

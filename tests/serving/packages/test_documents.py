@@ -14,12 +14,12 @@ from referencing import Registry, Resource
 
 from evaluation.models import GateReport
 from serving.deployments import services
+from serving.engines import PROGRAM, REQUIREMENTS
 from serving.models import Package, Replica
 from serving.packages import jobs
 from serving.packages.documents import recipes
 from serving.packages.documents.manifest import verify_signature
 from serving.packages.documents.services import write_documents
-from serving.packages.engines import PROGRAM, REQUIREMENTS
 from serving.packages.services import request_package
 from serving.packages.spec import FILE, PackSpec
 from serving.replicas.supervisor import HostSupervisor

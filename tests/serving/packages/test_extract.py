@@ -13,7 +13,7 @@ import httpx
 import pytest
 from packaging.requirements import Requirement
 
-from serving.packages.engines import PROGRAM, REQUIREMENTS
+from serving.engines import PROGRAM, REQUIREMENTS
 from serving.replicas.protocol import ModelOutput
 from tests.evaluation.ml.test_backends import COPIED
 from tests.serving.ml.test_replica import client, packed, replica

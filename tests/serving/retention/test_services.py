@@ -13,7 +13,7 @@ from django.utils import timezone
 from evaluation.models import AuditEntry
 from labeling.models import Comment, Document, Gold
 from serving.captures.services import caller_group
-from serving.gateway.request_log import ensure_partition
+from serving.gateway.request_log.writer import ensure_partition
 from serving.models import Deployment, Draw, Judgment, RequestLog, ReviewItem
 from serving.retention import services
 from serving.review import judgments

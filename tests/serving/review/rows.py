@@ -7,7 +7,7 @@ from typing import Any
 from django.utils import timezone
 
 from evaluation.models import Endpoint
-from serving.gateway.request_log import ensure_partition
+from serving.gateway.request_log.writer import ensure_partition
 from serving.models import Deployment, Release, RequestLog
 from slmstudio.contract.json_text import dumps
 from tests.evaluation.factories import World, drawn

@@ -10,7 +10,7 @@ from django.contrib.auth.models import Group
 from django.test import Client
 
 from labeling.models import DatasetVersion
-from slmstudio.accounts.permissions import GROUP
+from slmstudio.accounts.global_permissions import GROUP
 from slmstudio.runs.models import Status
 from training.base_models.services import find_base_model, sync_catalog
 from training.models import BaseModel, LengthReport, ModelDownload

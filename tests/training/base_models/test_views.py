@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from labeling.models import Project
 from slmstudio.access import Role
-from slmstudio.accounts.permissions import GROUP
+from slmstudio.accounts.global_permissions import GROUP
 from slmstudio.runs.models import Status
 from training.base_models.preparation import download_model
 from training.base_models.services import sync_catalog

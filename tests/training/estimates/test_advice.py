@@ -13,8 +13,8 @@ from slmstudio.workers.hardware import Hardware
 from tests.labeling.api_client import api_of
 from tests.training.estimates.machines import SMOLLM, machine
 from training.estimates.services import SMALL_MODEL, recommended_method
+from training.hyperparameters.definitions import Hyperparameters
 from training.hyperparameters.presets import preset
-from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.runs.run_spec import hyperparameters_of
 from training.runs.services import start_training

@@ -12,7 +12,7 @@ from training.base_models.catalog import CATALOG
 from training.estimates.estimate import Estimate, accuracy_lines, estimate, fit, trained_lengths
 from training.estimates.memory import training_memory
 from training.estimates.throughput import STARTUP_SECONDS
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.model_shape import ModelShape, UnknownModelShape
 
 SMOL = next(known.shape for known in CATALOG if known.shape and known.slug == "smollm2-135m-instruct")

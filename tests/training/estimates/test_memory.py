@@ -6,7 +6,7 @@ import pytest
 
 from training.base_models.catalog import CATALOG
 from training.estimates.memory import USABLE_SHARE, training_memory
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.model_shape import ModelShape
 
 SHAPES = {known.slug: known.shape for known in CATALOG if known.shape is not None}

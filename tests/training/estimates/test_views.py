@@ -14,7 +14,7 @@ from labeling.projects.services import create_project
 from slmstudio.runs.models import Status
 from tests.training.estimates.machines import SMOLLM, machine
 from training.estimates.services import estimate_for
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.runs.services import start_training
 

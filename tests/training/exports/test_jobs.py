@@ -24,7 +24,7 @@ from tests.training.fakes import WaitFor, wait_for_heartbeats
 from training.exports import downloads
 from training.exports import jobs as export_jobs
 from training.exports import services as export_services
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.models import BaseModel, LengthReport, ModelExport, ModelVersion, SpecExport, TrainingRun
 from training.runs.services import start_training
 from training.spec import RunSpec

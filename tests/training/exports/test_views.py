@@ -15,7 +15,7 @@ from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_manifest, manifest_hash
 from tests.shared_rows import shared_fixture
 from training.exports import downloads
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.models import LengthReport, ModelExport, ModelVersion, TrainingRun
 from training.runs.services import start_training
 

@@ -6,10 +6,10 @@ import pytest
 
 from labeling.demo.templates import template
 from slmstudio.contract.schema.compiled import compile_schema
+from training.hyperparameters.definitions import Hyperparameters
 from training.hyperparameters.display import describe, exact_text
 from training.hyperparameters.presets import TASKS, Task, preset, task_of, with_effective_batch
 from training.hyperparameters.validation import problems
-from training.hyperparameters.values import Hyperparameters
 
 
 @pytest.mark.parametrize("rows", [1, 60, 61, 400, 401, 2000, 2001, 100_000])

@@ -15,7 +15,7 @@ from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path, write_text
 from slmstudio.storage.hashing import folder_manifest, manifest_hash
 from tests.shared_rows import shared_fixture
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.model_cards import card
 from training.models import BaseModel, LengthReport, TrainingEvent, TrainingRun
 from training.runs.event_recorder import record_artifacts

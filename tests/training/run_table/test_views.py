@@ -10,7 +10,7 @@ from django.test import Client
 from labeling.models import DatasetVersion, Project
 from slmstudio.access import Role
 from slmstudio.runs.models import Status
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.models import LengthReport, TrainingEvent, TrainingRun
 from training.run_table.columns import COLUMNS, DEFAULT_COLUMNS
 from training.runs.services import start_training

@@ -15,7 +15,7 @@ from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_hash
 from tests.shared_rows import shared_fixture
 from training.child_processes import ChildFailed
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingRun
 from training.runs.curves import curve_points, final_metrics
 from training.runs.event_recorder import EventRecorder, record_artifacts

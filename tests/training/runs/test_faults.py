@@ -29,7 +29,7 @@ from slmstudio.stack.valkey import Valkey
 from slmstudio.storage.artifacts import local_path
 from tests.training.fake_trainer import loss
 from tests.training.fakes import WORKER, attempts, curve, plan
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.models import LengthReport, ModelVersion, TrainingRun
 from training.runs.services import start_training
 

@@ -13,7 +13,7 @@ from slmstudio.runs.models import Status
 from slmstudio.storage.hashing import folder_hash, folder_manifest
 from tests.training.fakes import WaitFor, plan, wait_for_heartbeats
 from training.child_processes import ChildFailed
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.job_failures import FailureHandler
 from training.models import LengthReport, ModelVersion, TrainingRun
 from training.runs import event_recorder

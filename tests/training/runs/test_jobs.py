@@ -21,7 +21,7 @@ from slmstudio.stack.processes import command
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_hash, sha256_text
 from training.child_processes import ChildFailed
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingRun
 from training.runs import jobs as run_jobs
 from training.runs.event_recorder import EventRecorder

@@ -12,8 +12,8 @@ from django.test import Client
 from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
 from training.base_models.catalog import CATALOG
+from training.hyperparameters.definitions import Hyperparameters
 from training.hyperparameters.presets import preset
-from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.runs.forms import NewRunForm
 from training.runs.run_spec import hyperparameters_of

@@ -9,7 +9,7 @@ from labeling.models import DatasetVersion, Project
 from slmstudio.access import Action, project_for
 from slmstudio.runs.models import Status
 from tests.shared_rows import shared_fixture
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.models import LengthReport, TrainingRun
 from training.panels import last_run, training_step
 from training.runs.services import start_training

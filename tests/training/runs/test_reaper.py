@@ -15,7 +15,7 @@ from slmstudio import hooks
 from slmstudio.runs import heartbeat, reaper
 from slmstudio.runs.models import Status
 from tests.shared_rows import shared_fixture
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.models import LengthReport, TrainingRun
 from training.runs.jobs import run_training
 from training.runs.services import start_training

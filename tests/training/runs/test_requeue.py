@@ -12,7 +12,7 @@ from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import requeue_interrupted, requeue_missing_jobs
 from tests.shared_rows import shared_fixture
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.models import LengthReport, TrainingRun
 from training.runs.queries import queue_position
 from training.runs.services import resume, start_training

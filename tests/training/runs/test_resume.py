@@ -22,7 +22,7 @@ from slmstudio.runs.reaper import requeue_interrupted
 from slmstudio.storage.artifacts import local_path
 from tests.training.fake_trainer import loss
 from tests.training.fakes import attempts, curve, plan
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.models import LengthReport, ModelVersion, TrainingRun
 from training.runs import jobs as run_jobs
 from training.runs.services import resume, start_training

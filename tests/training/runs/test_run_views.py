@@ -17,7 +17,7 @@ from slmstudio.access import Role
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path, write_text
 from tests.shared_rows import shared_fixture
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingRun
 from training.runs.services import start_training
 from training.spec import RunSpec

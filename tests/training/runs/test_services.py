@@ -15,8 +15,8 @@ from slmstudio.runs.controls import cancel
 from slmstudio.runs.models import Status
 from training.base_models.services import find_base_model
 from training.estimates.estimate import Estimate
-from training.hyperparameters.defaults import default_hyperparameters
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.dataset_defaults import default_hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.runs.services import start_training
 from training.spec import RunSpec

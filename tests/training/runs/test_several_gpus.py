@@ -12,12 +12,12 @@ from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
 from slmstudio.runs.supervisor import ChildExit
 from slmstudio.stack.programs import EXIT_WITH_PARENT
-from slmstudio.workers import devices, live_workers
+from slmstudio.workers import gpu_reservations, live_workers
 from slmstudio.workers.hardware import Gpu, Hardware, this_machine
 from tests.shared_rows import shared_fixture
 from tests.training.fakes import attempts
 from training.base_models.catalog import CATALOG
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.runs import jobs as run_jobs
 from training.runs.event_recorder import EventRecorder
@@ -49,8 +49,8 @@ def on_cards(run: TrainingRun, count: int) -> None:
 def test_child_sees_its_reserved_gpus(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(run_jobs, "TRAINER", "tests.training.fake_trainer")
-    monkeypatch.setattr(devices, "this_machine", lambda: replace(this_machine(), gpus=CARDS))
-    with devices.reserve_gpus(wait=lambda: False) as other:
+    monkeypatch.setattr(gpu_reservations, "this_machine", lambda: replace(this_machine(), gpus=CARDS))
+    with gpu_reservations.reserve_gpus(wait=lambda: False) as other:
         run_jobs.run_training(run.pk)
     run.refresh_from_db()
     assert run.status == Status.DONE
@@ -181,6 +181,6 @@ def test_machine_without_a_package_names_what_to_install(run: TrainingRun, monke
 
 
 def test_worker_counts_its_visible_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "this_machine", lambda: replace(this_machine(), gpus=CARDS))
+    monkeypatch.setattr(gpu_reservations, "this_machine", lambda: replace(this_machine(), gpus=CARDS))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert devices.own_machine().gpus == CARDS[1:]
+    assert gpu_reservations.own_machine().gpus == CARDS[1:]

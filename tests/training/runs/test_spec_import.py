@@ -10,7 +10,7 @@ from django.test import Client
 
 from labeling.models import DatasetVersion, Project
 from tests.shared_rows import shared_fixture
-from training.hyperparameters.values import Hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.models import LengthReport, TrainingRun
 from training.runs.run_spec import hyperparameters_of
 from training.runs.services import start_training

@@ -16,10 +16,10 @@ from slmstudio.text.formatting import duration, format_bytes
 from slmstudio.workers.live_workers import StartedWorkers, WorkerGone, ensure_workers, no_worker_message
 from training.base_models.services import find_base_model
 from training.estimates.services import capabilities, estimate_for, recommended_method
-from training.hyperparameters.defaults import default_hyperparameters
+from training.hyperparameters.dataset_defaults import default_hyperparameters
+from training.hyperparameters.definitions import METHODS, Hyperparameters
 from training.hyperparameters.presets import with_effective_batch
 from training.hyperparameters.validation import problems
-from training.hyperparameters.values import METHODS, Hyperparameters
 from training.models import BaseModel, TrainingRun
 from training.runs.services import measure_lengths, start_training
 from training.runs.spec_import import import_spec

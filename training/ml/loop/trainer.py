@@ -27,10 +27,10 @@ from trl import SFTTrainer
 from slmstudio.errors import Refused
 from training.estimates.memory import micro_batch_rows
 from training.ml.loop.weight_averaging import WeightAverage
-from training.ml.modeling.adapters import fuse_lora
 from training.ml.modeling.attention import blockwise_attention
 from training.ml.modeling.compilation import CompiledLayers
 from training.ml.modeling.compute_weights import ComputeWeights
+from training.ml.modeling.fused_lora import fuse_lora
 
 WEIGHTS = "weights.safetensors"
 AVERAGE = "average.safetensors"

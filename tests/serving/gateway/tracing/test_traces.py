@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from serving.gateway import spans as traces
 from serving.gateway.routes import RouteTable
-from serving.gateway.tracing import tracer_of_environment
+from serving.gateway.tracing import spans as traces
+from serving.gateway.tracing.timeline import tracer_of_environment
 from tests.serving.event_loop import run
 from tests.serving.gateway.rig import TEXT, backend, release, reply, rig, route
 from tests.serving.gateway.tracing.collector import Collector, collector, values

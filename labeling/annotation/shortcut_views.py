@@ -4,7 +4,7 @@ from django.http import HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods, require_POST
 
-from labeling.annotation import preferences
+from labeling.annotation import shortcuts
 from slmstudio.web.requests import SignedInRequest
 
 
@@ -16,14 +16,14 @@ def my_keys(request: SignedInRequest) -> HttpResponse:
         action = request.POST.get("action", "")
         try:
             if "reset" in request.POST:
-                preferences.reset_keys(user=request.user, action=action)
+                shortcuts.reset_keys(user=request.user, action=action)
                 message = "Shortcut reset." if action else "All shortcuts reset."
             else:
-                preferences.set_key(user=request.user, action=action, chord=request.POST.get("chord", ""))
+                shortcuts.set_key(user=request.user, action=action, chord=request.POST.get("chord", ""))
                 message = "Shortcut changed. It applies to the next document that you open."
-        except preferences.InvalidShortcut as refusal:
+        except shortcuts.InvalidShortcut as refusal:
             error, status = str(refusal), 422
-    rows = preferences.rows(preferences.bindings(preferences.for_user(request.user).keys))
+    rows = shortcuts.rows(shortcuts.bindings(shortcuts.for_user(request.user).keys))
     context = {"rows": rows, "error": error, "message": message, "any_own": any(row.own for row in rows)}
     fragment = request.htmx and not request.htmx.history_restore_request  # type: ignore[attr-defined]
     return render(request, f"labeling/annotation/keyboard.html{'#table' if fragment else ''}", context, status=status)
@@ -35,5 +35,5 @@ def exceptions_only(request: SignedInRequest) -> HttpResponse:
     on = request.POST.get("on")
     if on not in ("0", "1"):
         return JsonResponse({"message": "on must be 0 or 1."}, status=400)
-    preferences.set_exceptions_only(user=request.user, on=on == "1")
+    shortcuts.set_exceptions_only(user=request.user, on=on == "1")
     return HttpResponse(status=204)

@@ -16,7 +16,7 @@ from pathlib import Path
 import orjson
 from django.db import DataError, Error, IntegrityError, connection
 
-from serving.gateway.request_log import DEFAULTS, ensure_partition
+from serving.gateway.request_log.writer import DEFAULTS, ensure_partition
 from slmstudio.database.transactions import first_line
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import pytest
 from serving.deployments.services import STEPS
 from serving.models import RolloutPlan
 from serving.rollouts.counts import Counts, Step
-from serving.rollouts.planner import forecast
+from serving.rollouts.forecast import forecast
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 

@@ -21,9 +21,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from serving.gateway.request_log import Row
+from serving.gateway.request_log.writer import Row
 from serving.gateway.routes import RouteTable
-from serving.gateway.tracing import FALLBACK, MODEL, Step, Timeline
+from serving.gateway.tracing.timeline import FALLBACK, MODEL, Step, Timeline
 
 logger = logging.getLogger(__name__)
 #: requests that wait to be sent, and those of one message

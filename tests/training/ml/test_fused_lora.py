@@ -8,7 +8,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from training.ml.modeling.adapters import fuse_lora
+from training.ml.modeling.fused_lora import fuse_lora
 from training.ml.modeling.tiny_model import build_tiny
 
 IDS = torch.randint(5, 100, (2, 40), generator=torch.Generator().manual_seed(3))

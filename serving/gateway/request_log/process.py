@@ -80,6 +80,6 @@ def _run(folder: Path) -> None:
     import django
 
     django.setup()
-    from serving.gateway.log_store import store_until
+    from serving.gateway.request_log.store import store_until
 
     store_until(stopped, folder)

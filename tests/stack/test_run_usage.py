@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from slmstudio.workers.hardware import Gpu
-from slmstudio.workers.system_usage import Reading, SystemUsage, read_processes, slow_warning
+from slmstudio.workers.run_usage import Reading, SystemUsage, read_processes, slow_warning
 
 
 class Machine:

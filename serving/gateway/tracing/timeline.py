@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from serving.gateway.routes import RouteTable
-    from serving.gateway.spans import Tracer
+    from serving.gateway.tracing.spans import Tracer
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def tracer_of_environment(table: "RouteTable") -> "Tracer | None":
     # Loaded only here: without traces the gateway needs none of it.
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    from serving.gateway.spans import Tracer
+    from serving.gateway.tracing.spans import Tracer
 
     # The thread that sends traces must not keep the interpreter for the usual 5 ms while requests wait for it.
     sys.setswitchinterval(min(sys.getswitchinterval(), 0.0005))

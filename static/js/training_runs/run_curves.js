@@ -5,7 +5,7 @@
 import { $, around, find } from "../site/dom.js";
 import { formatBytes, formatPercent } from "../site/format.js";
 import { hasModifier } from "../site/keyboard.js";
-import { ACROSS, Chart, METRIC, SAMPLE, SYSTEM, VALIDATION_LOSS, fetchCurves, fieldShare, fieldsOf, fixed, newCurves, redrawOnChange, short, synced, tone } from "./charts.js";
+import { ACROSS, Chart, METRIC, SAMPLE, SYSTEM, VALIDATION_LOSS, fetchCurves, fieldShare, fieldsOf, fixed, newCurves, redrawOnChange, short, synced, tone } from "./chart.js";
 
 const POLL_MS = 2000;
 const root = find(document, "[data-curves]");

@@ -4,8 +4,8 @@ import math
 from dataclasses import replace
 
 from labeling.models import DatasetVersion, Split
+from training.hyperparameters.definitions import Hyperparameters
 from training.hyperparameters.presets import preset, task_of
-from training.hyperparameters.values import Hyperparameters
 from training.models import BaseModel, LengthReport
 
 

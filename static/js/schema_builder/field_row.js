@@ -1,7 +1,7 @@
 // The row of a field: name, type, required, details.
 
 /** @import { Builder } from "./builder.js" */
-/** @import { Row } from "./row.js" */
+/** @import { Row } from "./row_model.js" */
 
 import { find, make } from "../site/dom.js";
 import { pathText } from "./changes.js";

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from slmstudio.workers import devices
-from slmstudio.workers.devices import NotEnoughGpus, ReservationCancelled, reserve_gpus
+from slmstudio.workers import gpu_reservations
+from slmstudio.workers.gpu_reservations import NotEnoughGpus, ReservationCancelled, reserve_gpus
 from slmstudio.workers.hardware import Gpu, Hardware, this_machine
 
 GIB = 1 << 30
@@ -85,7 +85,7 @@ def test_mig_instances_are_independent(tmp_path: Path, monkeypatch: pytest.Monke
     def part(uuid: str, index: int) -> Gpu:
         return Gpu(index, uuid, "NVIDIA H100 MIG 1g.10gb", 10 * GIB, 0)
 
-    monkeypatch.setattr(devices, "mig_device", part)
+    monkeypatch.setattr(gpu_reservations, "mig_device", part)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-a")
     with reserve_gpus(machine=machine(1), folder=tmp_path, wait=never) as one:
         assert one.env["CUDA_VISIBLE_DEVICES"] == "MIG-a"
@@ -97,9 +97,9 @@ def test_mig_instances_are_independent(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_worker_publishes_its_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "this_machine", lambda: machine(3))
+    monkeypatch.setattr(gpu_reservations, "this_machine", lambda: machine(3))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert [card.uuid for card in devices.own_machine().gpus] == ["GPU-1-11"]
+    assert [card.uuid for card in gpu_reservations.own_machine().gpus] == ["GPU-1-11"]
 
 
 def test_without_gpus_one_job_at_a_time(tmp_path: Path) -> None:
@@ -129,8 +129,8 @@ import os, subprocess, sys
 from pathlib import Path
 import django
 django.setup()
-from slmstudio.workers.devices import reserve_gpus
-from tests.stack.test_devices import machine, never
+from slmstudio.workers.gpu_reservations import reserve_gpus
+from tests.stack.test_gpu_reservations import machine, never
 with reserve_gpus(machine=machine(1), folder=Path({str(tmp_path)!r}), wait=never) as found:
     subprocess.run([sys.executable, "-c", {child!r}], env={{**os.environ, **found.env}}, pass_fds=found.locks)
 """

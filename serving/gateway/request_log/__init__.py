@@ -1,0 +1,1 @@
+"""The log of requests: lines in files first, rows of the database soon after."""
