@@ -10,8 +10,8 @@ ROOT = Path(settings.BASE_DIR)
 VENDORED = ("bootstrap/dist/css/bootstrap.min.css", "uplot/dist/uPlot.min.css", "swagger-ui-dist/swagger-ui.css")
 _ATTRIBUTE = re.compile(r'\bclass="((?:\{%.*?%\}|\{\{.*?\}\}|[^"])*)"', re.DOTALL)
 _TAG = re.compile(r"\{%.*?%\}", re.DOTALL)
-#: "badge-{% if done %}good{% else %}bad{% endif %}"
-_COMPOSED = re.compile(r"[\w-]*-\{%.*?\{% endif %\}", re.DOTALL)
+#: "badge-{% if done %}good{% else %}bad{% endif %}", "bi-{{ icon }}"
+_COMPOSED = re.compile(r"[\w-]*-\{%.*?\{% endif %\}|[\w-]*\{\{.*?\}\}", re.DOTALL)
 _NAME = re.compile(r"\.(-?[A-Za-z_][\w-]*)")
 
 

@@ -6,6 +6,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 from django.utils import timezone
 
 from evaluation.models import Endpoint, GateReport
@@ -75,8 +76,9 @@ def test_every_version_has_its_period_figures_and_links(world: World, deployed: 
         world.training_run.get_absolute_url(), world.dataset.get_absolute_url(),
     ):  # fmt: skip
         assert f'"{address}"' in text
-    assert f'"{big.endpoint_url}"' not in text  # an annotator may not open it
-    assert f'"{big.endpoint_url}"' in page(world.engineer).content.decode()
+    endpoint = reverse("endpoint", args=[world.project.slug, big["release"].endpoint_id])
+    assert f'"{endpoint}"' not in text  # an annotator may not open it
+    assert f'"{endpoint}"' in page(world.engineer).content.decode()
 
 
 def test_an_aborted_candidate_was_served_until_then(world: World, report: GateReport, deployed: Deployment) -> None:
