@@ -14,6 +14,7 @@ from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.operations import operation
 from labeling.api.problems import Problem, field_problem
 from labeling.api.schemas import (
+    DocumentText,
     In,
     Items,
     Json,
@@ -69,13 +70,9 @@ class RejectionOut(Out):
         return review.reviewer.get_username() if review.reviewer else "a reviewer"
 
 
-class OpenedOut(Out):
+class OpenedOut(DocumentText):
     """An open document. Send its ``version`` and ``schema_number`` with each save."""
 
-    id: int = Field(validation_alias="document.pk")
-    external_id: str = Field(validation_alias="document.external_id")
-    state: State = Field(validation_alias="document.state")
-    text: str = Field(validation_alias="document.text")
     source: str = Field(validation_alias="document.source")
     tags: list[str] = Field(validation_alias="document.tags")
     holdout: bool = Field(validation_alias="document.holdout")

@@ -14,6 +14,7 @@ from labeling.api.operations import operation
 from labeling.api.problems import Problem
 from labeling.api.schemas import (
     PER_PAGE,
+    DocumentText,
     Flag,
     In,
     Json,
@@ -59,13 +60,9 @@ class AdjudicateIn(In):
     evidence: dict[str, Any] = Field({}, max_length=5_000)
 
 
-class UnderReviewOut(Out):
+class UnderReviewOut(DocumentText):
     """A label under review."""
 
-    id: int = Field(validation_alias="document.pk")
-    external_id: str = Field(validation_alias="document.external_id")
-    state: State = Field(validation_alias="document.state")
-    text: str = Field(validation_alias="document.text")
     schema_number: int = Field(validation_alias="schema_version.number")
     version: int = Field(description="send it as base_version of the decision")
     value: Json

@@ -88,6 +88,15 @@ class Out(Schema):
     """A response."""
 
 
+class DocumentText(Out):
+    """What a response says of its document; it is read from an object with ``document``."""
+
+    id: int = Field(validation_alias="document.pk")
+    external_id: str = Field(validation_alias="document.external_id")
+    state: State = Field(validation_alias="document.state")
+    text: str = Field(validation_alias="document.text")
+
+
 class RowOrField(Out):
     """An error of a row of an import, or of a field of a body or value."""
 

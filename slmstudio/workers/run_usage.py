@@ -1,4 +1,4 @@
-"""CPU, memory and GPU usage of this process and those that it started, and of other programs beside them, over time."""
+"""CPU, memory and GPU usage of this process and those that it started, and of other programs, over time."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The gateway beside attackers in processes of their own; ``bench.gateway_attack`` has them, and measures more."""
+"""The gateway with attackers in separate processes; ``bench.gateway_attack`` has them, and measures more."""
 
 import subprocess
 import sys

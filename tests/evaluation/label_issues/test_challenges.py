@@ -270,7 +270,7 @@ def test_label_noise_separates_errors_of_labels_and_models() -> None:
     noise = LabelNoise()
     noise.add(1, score(a="wrong", b="correct"), score(a="correct", b="wrong"), corrected=True)
     noise.add(2, score(a="wrong", b="missing"), score(a="wrong", b="missing"), corrected=False)
-    told = noise.as_dict()
-    assert (told["documents"], told["corrected"], told["keys"]) == (2, 1, [1])
-    assert (told["before"], told["after"], told["resolved"], told["introduced"]) == (3, 3, 1, 1)
-    assert told["fields"][0] == {"field": "a", "before": 2, "after": 1, "resolved": 1, "introduced": 0}
+    counts = noise.as_dict()
+    assert (counts["documents"], counts["corrected"], counts["keys"]) == (2, 1, [1])
+    assert (counts["before"], counts["after"], counts["resolved"], counts["introduced"]) == (3, 3, 1, 1)
+    assert counts["fields"][0] == {"field": "a", "before": 2, "after": 1, "resolved": 1, "introduced": 0}

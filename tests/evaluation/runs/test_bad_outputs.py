@@ -60,11 +60,11 @@ def world(db: None, queues: None, tmp_path: Path) -> World:
 
 def test_anything_a_model_writes_is_scored_and_shown(world: World, client: Client) -> None:
     ids = [row["id"] for row in dataset_queries.rows(world.dataset, "train")]
-    said = dict(zip(ids, RAW, strict=False))
-    assert len(said) == len(RAW) < len(ids)
+    raw_of = dict(zip(ids, RAW, strict=False))
+    assert len(raw_of) == len(RAW) < len(ids)
 
     def say(row: dict[str, Any]) -> dict[str, Any]:
-        return {"raw": RAW[said[row["id"]]] if row["id"] in said else dumps(row["gold"])}
+        return {"raw": RAW[raw_of[row["id"]]] if row["id"] in raw_of else dumps(row["gold"])}
 
     run = evaluated(world, say, split="train")
     assert (run.status, run.error) == (Status.DONE, "")
@@ -75,7 +75,7 @@ def test_anything_a_model_writes_is_scored_and_shown(world: World, client: Clien
     assert outputs.rows_match_file(run)
     assert summary.recompute_summary(run) == run.scores
     client.force_login(world.engineer)
-    for row in run.outputs.filter(document__external_id__in=said):
+    for row in run.outputs.filter(document__external_id__in=raw_of):
         assert (row.exact, row.state in ("invalid", "valid")) == (False, True)
         page = client.get(reverse("eval_output", args=[world.project.slug, run.number, row.document_id]))
         assert page.status_code == 200
