@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pytest
-
 from evaluation.models import Benchmark
 from tests.evaluation.benchmark_desk import answered
 from tests.evaluation.benchmarks.conftest import wide  # noqa: F401
@@ -21,8 +19,8 @@ def start(api: Api, *models: str, **body: Any) -> Any:
     return api.post("benchmarks", {"models": list(models), "documents": 20, "modes": ["constrained"], **body})
 
 
-def test_benchmark_is_started_and_read(wide: World, api: Api) -> None:  # noqa: F811
-    keys = [one["key"] for one in api.get("benchmarks/models").json["items"]]
+def test_a_benchmark_is_started_read_and_cancelled(wide: World, api: Api) -> None:  # noqa: F811
+    keys = [model["key"] for model in api.get("benchmarks/models").json["items"]]
     assert {"classical-rules", "small-base", "version-1"} <= set(keys)
     made = start(api, "small-base")
     assert (made.status, made.json["status"], made.json["documents"], made.json["recommendation"]) == (
@@ -35,29 +33,13 @@ def test_benchmark_is_started_and_read(wide: World, api: Api) -> None:  # noqa: 
     assert done["recommendation"]["fine_tuning"]
     assert done["runs"][0]["gates"]["status"] in ("PASS", "NOT PROVEN")
     assert [row["number"] for row in api.get("benchmarks").json["items"]] == [1]
-
-
-@pytest.mark.parametrize(
-    ("models", "body", "field"),
-    [
-        (["nothing"], {}, "models"),
-        ([""], {}, "models"),
-        (["small-base"], {"documents": 5}, "documents"),
-        (["small-base"], {"modes": ["guessing"]}, "modes"),
-        ([], {}, "models"),
-    ],
-)
-def test_impossible_benchmarks_are_rejected(api: Api, models: list[str], body: dict[str, Any], field: str) -> None:
-    answer = start(api, *models, **body)
-    assert answer.status in (400, 422)
-    assert field in str(answer.json["errors"])
-    assert not Benchmark.objects.exists()
-
-
-def test_benchmark_is_cancelled(api: Api) -> None:
     number = start(api, "small-base").json["number"]
     assert api.post(f"benchmarks/{number}/cancel", {}).json["status"] == "cancelled"
 
 
-def test_annotators_start_no_benchmark(wide: World) -> None:  # noqa: F811
-    assert start(api_of(wide.project, wide.annotator), "small-base").status == 403
+def test_impossible_benchmarks_are_rejected(api: Api) -> None:
+    for models, body, field in ((["nothing"], {}, "models"), (["small-base"], {"documents": 5}, "documents")):
+        answer = start(api, *models, **body)
+        assert answer.status in (400, 422)
+        assert field in str(answer.json["errors"])
+    assert not Benchmark.objects.exists()

@@ -120,8 +120,3 @@ def test_the_jobs_run_the_script_with_its_variables() -> None:
         assert set(gitlab[name]["variables"]) <= known
     documented = set(re.findall(r"`(SLM_[A-Z_]+)`", TEXT))
     assert known == documented
-
-
-def test_documented_exit_codes() -> None:
-    for code in ExitCode:
-        assert f"| {int(code)} | {code.name.replace('_', ' ') if code < 3 else ''}" in TEXT

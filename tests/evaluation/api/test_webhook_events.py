@@ -35,9 +35,9 @@ def receiver(settings: Any) -> Iterator[Receiver]:
 @pytest.fixture
 def hook(world: World, receiver: Receiver) -> Webhook:
     names = [name for name in events.EVENTS if name.split(".")[0] in KINDS]
-    found = webhooks.create(project=world.project, user=world.owner, url=receiver.url, events=names)
+    created = webhooks.create(project=world.project, user=world.owner, url=receiver.url, events=names)
     world.project.refresh_from_db()
-    return found
+    return created
 
 
 def sent() -> list[tuple[str, dict[str, Any]]]:
@@ -74,34 +74,34 @@ def test_a_model_from_training_to_the_decision(world: World, hook: Webhook, rece
         assert deliveries.deliver(pk)
     names: dict[str, Any] = {}
     exec(example("python", "is_authentic"), names)
-    secret, found = deliveries.secret_of(hook), {}
+    secret, payloads = deliveries.secret_of(hook), {}
     for message in receiver.messages:
         assert names["is_authentic"](secret, message.headers["slm-signature"], message.body)
         body = json.loads(message.body)
         assert (body["version"], body["project"]) == (1, world.project.slug)
         assert body["event"] == message.headers["slm-event"]
-        found[body["event"]] = body["data"]
-    assert list(found) == [
+        payloads[body["event"]] = body["data"]
+    assert list(payloads) == [
         "training.completed", "evaluation.completed", "gate_report.created", "gate_report.approved",
         "gate_report.withdrawn",
     ]  # fmt: skip
-    assert found["training.completed"] == {
+    assert payloads["training.completed"] == {
         "training": 1, "base_model": "small-base", "dataset": 1, "model_version": 1,
         "model_sha256": world.version.sha256, "url": training.get_absolute_url(), "status": "done", "error": "",
     }  # fmt: skip
-    completed = found["evaluation.completed"]
+    completed = payloads["evaluation.completed"]
     assert (completed["evaluation"], completed["split"], completed["status"]) == (1, "holdout", "done")
     assert completed["documents"] == 12
     assert completed["field_exact"] == pytest.approx(run.scores["field_exact"]["rate"])
     assert completed["outputs_sha256"] == run.outputs_sha256
-    created = found["gate_report.created"]
+    created = payloads["gate_report.created"]
     assert (created["report"], created["evaluation"], created["holdout_evaluation"]) == (1, 1, 1)
     assert created["verdict"] in ("FAIL", "NOT PROVEN")
     assert [gate["verdict"] for gate in created["gates"]] == [row["status"] for row in report.verdicts]
-    approved = found["gate_report.approved"]
+    approved = payloads["gate_report.approved"]
     assert (approved["by"], approved["verdict"]) == ("mona", created["verdict"])
     assert approved["waived"] == [gate["key"] for gate in created["gates"] if gate["verdict"] != "PASS"]
-    assert "For a trial." not in json.dumps(found)
+    assert "For a trial." not in json.dumps(payloads)
 
 
 def test_a_rejection(world: World, hook: Webhook) -> None:
@@ -142,15 +142,16 @@ def is_cancelled_and_lost(run: Any) -> None:
     requeue_interrupted()
 
 
-@pytest.mark.parametrize("queued", [queued_training, queued_evaluation])
 @pytest.mark.parametrize(
-    ("end", "status"),
+    ("queued", "end", "status"),
     [
-        (fails, "failed"),
-        (is_lost, "failed"),
-        (is_cancelled_in_the_queue, "cancelled"),
-        (is_cancelled_at_work, "cancelled"),
-        (is_cancelled_and_lost, "cancelled"),
+        (queued_evaluation, fails, "failed"),
+        (queued_evaluation, is_lost, "failed"),
+        (queued_evaluation, is_cancelled_in_the_queue, "cancelled"),
+        (queued_evaluation, is_cancelled_at_work, "cancelled"),
+        (queued_evaluation, is_cancelled_and_lost, "cancelled"),
+        (queued_training, fails, "failed"),
+        (queued_training, is_lost, "failed"),
     ],
 )
 def test_each_end_of_a_run_is_one_event(

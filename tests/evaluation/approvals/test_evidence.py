@@ -65,13 +65,13 @@ def test_what_the_surest_share_leaves_for_people(world: World) -> None:
         gates=[{"key": "documents", "metric": "document_error_rate", "operator": "<=", "threshold": 0.5}],
     )
     report = judged(world, sure, expected_volume=100, review_cost=0.5)
-    found = evidence(report)
-    through = found["automation"]
+    shown = evidence(report)
+    through = shown["automation"]
     assert (bool(through.documents), through.limit, through.from_policy) == (True, 0.5, True)
     assert through.best is not None
     assert (through.best.documents, through.best.share) == (12, 1.0)
     assert through.confidence == pytest.approx(0.975), "the first look's own"
-    words = [line["words"] for line in found["money"]["lines"]]
+    words = [line["words"] for line in shown["money"]["lines"]]
     assert "automation of the most confident 100%, review of the rest" in words
 
 

@@ -38,25 +38,19 @@ def approve(report: GateReport, user: User, days: int = 1) -> Any:
 
 
 def membership(world: World, user: User) -> Membership:
-    found: Membership = Membership.objects.get(project=world.project, user=user)
-    return found
+    row: Membership = Membership.objects.get(project=world.project, user=user)
+    return row
 
 
-@pytest.mark.parametrize("role", [Role.MANAGER])
-def test_an_owner_does_not_become_manager_by_their_own_hand(world: World, role: str) -> None:
+def test_an_owner_may_step_down_but_not_become_manager_by_their_own_hand(world: World) -> None:
     row = membership(world, world.owner)
     members.change_role(membership=membership(world, world.engineer), by=world.owner, role=Role.OWNER)
     with pytest.raises(Refused) as refusal:
-        members.change_role(membership=row, by=world.owner, role=role)
+        members.change_role(membership=row, by=world.owner, role=Role.MANAGER)
     assert refusal.value.field == "role"
     assert membership(world, world.owner).role == Role.OWNER
-
-
-@pytest.mark.parametrize("role", [Role.ENGINEER, Role.REVIEWER, Role.ANNOTATOR])
-def test_an_owner_may_step_down(world: World, role: str) -> None:
-    members.change_role(membership=membership(world, world.engineer), by=world.owner, role=Role.OWNER)
-    members.change_role(membership=membership(world, world.owner), by=world.owner, role=role)
-    assert membership(world, world.owner).role == role
+    members.change_role(membership=membership(world, world.owner), by=world.owner, role=Role.REVIEWER)
+    assert membership(world, world.owner).role == Role.REVIEWER
 
 
 def test_a_role_younger_than_the_evaluation_is_noted(world: World, report: GateReport, client: Client) -> None:
@@ -87,11 +81,14 @@ def test_a_role_is_noted_for_seven_days_and_never_since_the_creation(world: Worl
     assert recent_role(fresh(report), world.manager) == ""
 
 
-@pytest.mark.parametrize("table", [EvalRun, TrainingRun])
-def test_who_resumed_a_run_counts_as_one_who_started_it(world: World, report: GateReport, table: Any) -> None:
-    table.objects.update(facts={"resumed_by": [{"who": "mona", "user": world.manager.pk, "when": "now"}]})
-    with pytest.raises(Refused, match="You started or resumed"):
-        approve(fresh(report), world.manager)
+def test_who_resumed_a_run_counts_as_one_who_started_it(world: World, report: GateReport) -> None:
+    for table in (EvalRun, TrainingRun):
+        before = dict(table.objects.values_list("pk", "facts"))
+        table.objects.update(facts={"resumed_by": [{"who": "mona", "user": world.manager.pk, "when": "now"}]})
+        with pytest.raises(Refused, match="You started or resumed"):
+            approve(fresh(report), world.manager)
+        for pk, facts in before.items():
+            table.objects.filter(pk=pk).update(facts=facts)
 
 
 def test_the_author_of_a_measurement_is_involved(world: World, report: GateReport) -> None:
@@ -102,40 +99,20 @@ def test_the_author_of_a_measurement_is_involved(world: World, report: GateRepor
         approve(again, world.manager)
 
 
-def test_a_waiver_has_a_longest_duration(world: World, report: GateReport, client: Client, settings: Any) -> None:
+def test_a_waiver_has_a_longest_duration(world: World, report: GateReport, settings: Any) -> None:
     settings.WAIVER_MAX_DAYS = 30
     with pytest.raises(Refused, match="30 days") as refusal:
         approve(report, world.manager, days=31)
     assert refusal.value.field == "waiver_expires"
-    client.force_login(world.manager)
-    until = (timezone.localdate() + timedelta(days=31)).isoformat()
-    sent = {
-        "decision": "approved",
-        "reason": "x",
-        "waiver_reason": "y",
-        "waiver_owner": "mona",
-        "waiver_expires": until,
-    }
-    answer = client.post(f"{report.get_absolute_url()}decide/", sent)
-    assert answer.status_code == 422
-    page = answer.content.decode()
-    assert f'max="{(timezone.localdate() + timedelta(days=30)).isoformat()}"' in page
     approve(report, world.manager, days=30)
-
-
-def test_every_decision_records_four_eyes(world: World, report: GateReport, client: Client) -> None:
-    approve(report, world.manager)
-    content = report_content(GateReport.objects.with_content().get(pk=report.pk))
-    copy = report_markdown(content, address="x", by=world.manager, at=timezone.now())
-    assert "Four-eyes review" in copy
-    client.force_login(world.manager)
-    assert "Four-eyes review was on" in client.get(report.get_absolute_url()).content.decode()
 
 
 def test_a_decision_on_own_work_is_disclosed(world: World, report: GateReport, client: Client) -> None:
     EvalRun.objects.filter(pk=report.eval_run_id).update(created_by=world.manager)
     type(world.project).objects.update(four_eyes=False)
     approve(fresh(report), world.manager)
+    details = AuditEntry.objects.get(action="approved").details
+    assert (details["four_eyes"], details["own_part"]) == (False, f"evaluation {report.eval_run.number}")
     client.force_login(world.manager)
     address = report.get_absolute_url()
     assert "four-eyes review was off" in client.get(address).content.decode()

@@ -10,7 +10,7 @@ from pytest_django.asserts import assertContains
 
 from evaluation.approvals.decisions import decide
 from evaluation.approvals.report import report_content
-from evaluation.approvals.waivers import Waiver, open_gates
+from evaluation.approvals.waivers import Waiver
 from evaluation.gates.services import create_report
 from evaluation.models import Approval, GateReport
 from labeling.annotation.services import open_document, submit
@@ -55,32 +55,6 @@ def held_out(world: World) -> Document:
     return document
 
 
-# -- the decision -----------------------------------------------------------------------------------------------------
-
-
-def test_each_gate_can_be_waived_on_the_form(world: World, manager: Client, report: GateReport) -> None:
-    page = manager.get(report.get_absolute_url())
-    gates = open_gates(report)
-    assertContains(page, "Different waiver for “", count=len(gates))
-    sent = {
-        "decision": "approved",
-        "reason": "Enough.",
-        "waiver_reason": "Shadow it first.",
-        "waiver_owner": "erik",
-        "waiver_expires": in_days(9).isoformat(),
-        "reason_1": "The scans are bad.",
-        "owner_1": "olga",
-    }
-    assert manager.post(f"{report.get_absolute_url()}decide/", sent).status_code == 302
-    stored = Approval.objects.get().waiver
-    assert stored is not None
-    assert [row["reason"] for row in stored].count("The scans are bad.") == 1
-    assert (stored[1]["owner"], stored[0]["owner"]) == ("olga", "erik")
-
-
-# -- what changed -----------------------------------------------------------------------------------------------------
-
-
 def test_a_corrected_label_is_listed_with_author_and_link(world: World, manager: Client, report: GateReport) -> None:
     approve(world, report)
     document = held_out(world)
@@ -90,9 +64,6 @@ def test_a_corrected_label_is_listed_with_author_and_link(world: World, manager:
     [label] = page.context["revised"]
     assert (label["document"], label["user"]) == (document, world.annotator)
     assertContains(page, f'<a href="{document.get_absolute_url()}">{document.external_id}</a> ana')
-
-
-# -- how long it is ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -106,9 +77,6 @@ def test_a_longer_history_takes_no_more_queries(
     with django_assert_max_num_queries(57):
         page = manager.get(made.get_absolute_url())
     assert len(page.context["earlier_reports"]) == 3
-
-
-# -- as a Markdown file -----------------------------------------------------------------------------------------------
 
 
 def test_the_file_has_everything_that_the_page_shows(world: World, manager: Client, report: GateReport) -> None:
@@ -139,20 +107,4 @@ def test_the_file_has_everything_that_the_page_shows(world: World, manager: Clie
     assert r"Grüße aus 東京, \<b\>gut\</b\>.  " in text
     assert text.count("Shadowed.") == 390
     assert "{" not in text
-
-
-def test_the_address_of_a_pdf_leads_to_the_page(manager: Client, report: GateReport) -> None:
     assert manager.get(f"{report.get_absolute_url()}report.pdf").headers["Location"] == report.get_absolute_url()
-
-
-def test_only_members_read_the_file(world: World, client: Client, report: GateReport) -> None:
-    address = f"{report.get_absolute_url()}report.md"
-    for who in (world.annotator, world.owner):
-        client.force_login(who)
-        assert client.get(address).status_code == 200
-        assert client.post(address).status_code == 405
-    client.force_login(world.stranger)
-    assert client.get(address).status_code == 404
-
-
-# -- figures ----------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
@@ -51,6 +51,8 @@ def unguarded(*statements: str) -> None:
 
 
 def test_each_entry_follows_the_one_before(log: World) -> None:
+    forged = AuditEntry(project=log.project, action="a", about="b", position=99, sha256="f" * 64)
+    forged.save()  # what is given for a place does not count
     rows = list(AuditEntry.objects.filter(project=log.project).order_by("pk"))
     assert [row.position for row in rows] == list(range(1, len(rows) + 1))
     assert [row.previous_sha256 for row in rows] == ["", *(row.sha256 for row in rows[:-1])]
@@ -80,31 +82,24 @@ def test_projects_have_chains_of_their_own(log: World) -> None:
     assert hash_chain.verify(other).problem == hash_chain.verify(log.project).problem == ""
 
 
-@pytest.mark.parametrize(
-    ("statement", "said"),
-    [
-        ("UPDATE evaluation_auditentry SET action = 'approved' WHERE about = 'thing 2'", "was changed"),
-        ("UPDATE evaluation_auditentry SET details = '{}' WHERE about = 'thing 2'", "was changed"),
-        ("UPDATE evaluation_auditentry SET user_id = NULL WHERE about = 'thing 2'", "was changed"),
-        ("UPDATE evaluation_auditentry SET created_at = now() WHERE about = 'thing 2'", "was changed"),
-        ("DELETE FROM evaluation_auditentry WHERE about = 'thing 2'", "is missing"),
-        (
-            "UPDATE evaluation_auditentry SET sha256 = repeat('f', 64) WHERE about = 'thing 2'",
-            "was changed",
-        ),
-        (
-            "UPDATE evaluation_auditentry SET previous_sha256 = '', sha256 = '' WHERE about = 'thing 2'",
-            "was changed",
-        ),
-    ],
-)
-def test_a_change_shows(log: World, statement: str, said: str) -> None:
-    unguarded(statement)
-    problem = hash_chain.verify(log.project).problem
-    assert problem
-    assert said in problem
-    with pytest.raises(CommandError):
-        call_command("verify_audit", stdout=StringIO())
+def test_a_change_shows(log: World) -> None:
+    entry = "evaluation_auditentry"
+    for statement, words in (
+        (f"UPDATE {entry} SET action = 'approved'", "was changed"),
+        (f"UPDATE {entry} SET details = '{{}}'", "was changed"),
+        (f"UPDATE {entry} SET user_id = NULL", "was changed"),
+        (f"UPDATE {entry} SET created_at = now()", "was changed"),
+        (f"DELETE FROM {entry}", "is missing"),
+        (f"UPDATE {entry} SET sha256 = repeat('f', 64)", "was changed"),
+        (f"UPDATE {entry} SET previous_sha256 = '', sha256 = ''", "was changed"),
+    ):
+        with transaction.atomic():
+            unguarded(f"{statement} WHERE about = 'thing 2'")
+            assert words in hash_chain.verify(log.project).problem, statement
+            with pytest.raises(CommandError):
+                call_command("verify_audit", stdout=StringIO())
+            transaction.set_rollback(True)
+    assert hash_chain.verify(log.project).problem == ""
 
 
 def test_a_truncated_log_is_detected_by_a_stored_hash(log: World) -> None:
@@ -200,11 +195,3 @@ def test_entries_at_once_follow_each_other(tmp_path: Path) -> None:
     chain = hash_chain.verify(world.project)
     assert chain.problem == ""
     assert AuditEntry.objects.filter(action="wrote").count() == 60
-
-
-def test_what_is_given_for_a_place_does_not_count(log: World) -> None:
-    forged = AuditEntry(project=log.project, action="a", about="b", position=99, sha256="f" * 64)
-    forged.save()
-    forged.refresh_from_db()
-    assert forged.position == AuditEntry.objects.filter(project=log.project).count()
-    assert hash_chain.verify(log.project).problem == ""
