@@ -40,33 +40,33 @@ def facts(families: int, each: int, failing: int = 0) -> RunFacts:
     )  # fmt: skip
 
 
-def verdict(gate: Gate, found: RunFacts) -> Verdict:
-    return verdict_for(gate, measure(GateSet((gate,)), found)[gate.key])
+def verdict(gate: Gate, run_facts: RunFacts) -> Verdict:
+    return verdict_for(gate, measure(GateSet((gate,)), run_facts)[gate.key])
 
 
-@pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.key)
-def test_families_prove_what_as_many_documents_prove(gate: Gate) -> None:
-    few, enough = verdict(gate, facts(58, 5)), verdict(gate, facts(59, 5))
-    assert (few.status, enough.status) == (VerdictStatus.NOT_PROVEN, VerdictStatus.PASS)
-    assert (few.families, few.n, round(few.effective or 0)) == (58, 290, 58)
-    assert "290 documents from 58 suppliers count as about 58" in few.sentence
-    assert verdict(gate, facts(290, 1)).status is VerdictStatus.PASS
+def test_families_prove_what_as_many_documents_prove() -> None:
+    for gate in GATES:
+        few, enough = verdict(gate, facts(58, 5)), verdict(gate, facts(59, 5))
+        assert (few.status, enough.status) == (VerdictStatus.NOT_PROVEN, VerdictStatus.PASS), gate.key
+        assert (few.families, few.n, round(few.effective or 0)) == (58, 290, 58)
+        assert "290 documents from 58 suppliers count as about 58" in few.sentence
+        assert verdict(gate, facts(290, 1)).status is VerdictStatus.PASS
 
 
-@pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.key)
-def test_few_failing_families_are_no_proof_of_failure(gate: Gate) -> None:
-    alone, together = verdict(gate, facts(100, 1, 15)), verdict(gate, facts(20, 5, 3))
-    assert (alone.status, together.status) == (VerdictStatus.FAIL, VerdictStatus.NOT_PROVEN)
-    assert together.measured == alone.measured
+def test_few_failing_families_are_no_proof_of_failure() -> None:
+    for gate in GATES:
+        alone, together = verdict(gate, facts(100, 1, 15)), verdict(gate, facts(20, 5, 3))
+        assert (alone.status, together.status) == (VerdictStatus.FAIL, VerdictStatus.NOT_PROVEN), gate.key
+        assert together.measured == alone.measured
 
 
-@pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.key)
-def test_the_required_sample_is_in_documents_and_passes(gate: Gate) -> None:
-    found = verdict(gate, facts(20, 5))
-    assert found.needed is not None
-    assert 185 <= found.needed <= 205
-    assert found.allowed_failures is None
-    assert verdict(gate, facts((100 + found.needed + 4) // 5, 5)).status is VerdictStatus.PASS
+def test_the_required_sample_is_in_documents_and_passes() -> None:
+    for gate in GATES:
+        unproven = verdict(gate, facts(20, 5))
+        assert unproven.needed is not None
+        assert 185 <= unproven.needed <= 205
+        assert unproven.allowed_failures is None
+        assert verdict(gate, facts((100 + unproven.needed + 4) // 5, 5)).status is VerdictStatus.PASS
 
 
 def test_families_of_one_document_change_nothing() -> None:
@@ -78,12 +78,12 @@ def test_families_of_one_document_change_nothing() -> None:
 
 
 def test_a_gate_on_one_supplier_counts_its_documents() -> None:
-    found = replace(
+    supplier_facts = replace(
         facts(1, 60), metadata={pk: {"supplier": "acme"} for pk in range(60)},
         families=Families(dict.fromkeys(range(60), 0), key="supplier"),
     )  # fmt: skip
     about_it = replace(VALID, slice="metadata.supplier=acme")
-    assert (verdict(VALID, found).status, verdict(about_it, found).status) == (
+    assert (verdict(VALID, supplier_facts).status, verdict(about_it, supplier_facts).status) == (
         VerdictStatus.NOT_PROVEN,
         VerdictStatus.PASS,
     )
@@ -91,8 +91,8 @@ def test_a_gate_on_one_supplier_counts_its_documents() -> None:
 
 def test_known_and_new_families_are_slices() -> None:
     plain = facts(80, 1, 2)
-    found = replace(plain, families=Families(known=frozenset(range(10))))
-    known, new = (verdict(replace(VALID, slice=f"families={name}"), found) for name in ("known", "new"))
+    split_facts = replace(plain, families=Families(known=frozenset(range(10))))
+    known, new = (verdict(replace(VALID, slice=f"families={name}"), split_facts) for name in ("known", "new"))
     assert ((known.k, known.n), (new.k, new.n)) == ((8, 10), (70, 70))
     assert verdict(replace(VALID, slice="families=known"), plain).measured is None
     with pytest.raises(GateError, match="slice"):
@@ -100,8 +100,8 @@ def test_known_and_new_families_are_slices() -> None:
 
 
 def test_an_exhausted_holdout_has_no_families() -> None:
-    (found,) = verdicts_for(GateSet((VALID,)), {}, 1, exhausted="none left")
-    assert (found.status, found.families) == (VerdictStatus.NOT_PROVEN, None)
+    (unproven,) = verdicts_for(GateSet((VALID,)), {}, 1, exhausted="none left")
+    assert (unproven.status, unproven.families) == (VerdictStatus.NOT_PROVEN, None)
 
 
 @pytest.mark.django_db
@@ -118,6 +118,6 @@ def test_a_report_counts_the_families_of_its_dataset(world: World) -> None:
     assert run.facts["families"]["slices"].keys() == {"new"}
     assert summary.recompute_summary(run) == run.scores
     report = create_report(eval_run=run, baseline=None, user=world.manager)
-    found = next(row for row in report.verdicts if row["gate"]["key"] == "schema-valid")
-    assert (found["families"], found["n"]) == (families, len(held))
-    assert found["effective"] == pytest.approx(families, abs=0.1)
+    row = next(row for row in report.verdicts if row["gate"]["key"] == "schema-valid")
+    assert (row["families"], row["n"]) == (families, len(held))
+    assert row["effective"] == pytest.approx(families, abs=0.1)

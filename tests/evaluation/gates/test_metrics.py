@@ -14,7 +14,6 @@ from evaluation.gates.metrics.metric import (
     Metric,
     Resources,
     Sample,
-    Unit,
     VerdictStatus,
 )
 from evaluation.gates.metrics.rate_tests import rate_at_least
@@ -60,30 +59,23 @@ def test_an_entry_is_in_the_policy_form(exact_match: Gate) -> None:
     assert "exact_match_rate" in dict(form.fields["add-metric"].choices)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("name", METRICS)
-def test_every_metric_has_a_verdict_without_a_measurement(name: str) -> None:
-    metric = METRICS[name]
-    gate = Gate(
-        "gate",
-        name,
-        metric.operator,
-        0.5,
-        compared_with=metric.comparisons[0],
-        field="a" if metric.field == "must" else "",
-    )
-    (verdict,) = verdicts_for(GateSet((gate,)), {}, 1)
-    assert (verdict.status, verdict.measured) == (VerdictStatus.NOT_PROVEN, None)
-
-
-@pytest.mark.parametrize(
-    ("unit", "value", "text", "entered"),
-    [(PERCENT, 0.995, "99.5%", "99.5"), (POINTS, 0.02, "+2.0 points", "2"), (GIGABYTES, 1.25, "1.25 GB", "1.25")],
-)
-def test_units_are_displayed_and_entered(unit: Unit, value: float, text: str, entered: str) -> None:
-    assert unit.display(value) == text
-    assert unit.to_input(value) == entered
-    assert unit.from_input(float(entered)) == pytest.approx(value)
-
-
-def test_milliseconds_become_seconds() -> None:
+def test_units_are_displayed_and_entered() -> None:
+    for unit, value, text, entered in (
+        (PERCENT, 0.995, "99.5%", "99.5"),
+        (POINTS, 0.02, "+2.0 points", "2"),
+        (GIGABYTES, 1.25, "1.25 GB", "1.25"),
+    ):
+        assert (unit.display(value), unit.to_input(value)) == (text, entered)
+        assert unit.from_input(float(entered)) == pytest.approx(value)
     assert [MILLISECONDS.display(value) for value in (812, 1200)] == ["812 ms", "1.2 s"]
+
+
+def test_a_number_line_is_in_order_between_0_and_1() -> None:
+    gate = {"metric": "schema_valid_rate", "operator": ">=", "threshold": 0.99}
+    verdict = {"gate": gate, "measured": 0.95, "low": 0.9, "high": 0.98}
+    line = number_line_of(verdict)
+    assert line is not None
+    assert line.measured is not None
+    assert 0 <= line.low < line.measured < line.high < line.limit <= 1
+    assert line.good == (line.limit, 1.0)
+    assert number_line_of({**verdict, "measured": None, "low": None, "high": None}) is None

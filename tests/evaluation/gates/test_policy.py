@@ -16,23 +16,19 @@ MEMORY = Gate("memory", "peak_memory_gb", "<=", 16)
 
 def test_a_policy_survives_json() -> None:
     policy = GateSet((SCHEMA, REGRESSION, MEMORY), single_evaluation=True)
-
     assert GateSet.from_json(json.loads(json.dumps(policy.to_json()))) == policy
-
-
-def test_a_policy_is_a_list_of_gates() -> None:
-    policy = GateSet((SCHEMA, MEMORY))
-
-    assert (len(policy), policy[1], list(policy)) == (2, MEMORY, [SCHEMA, MEMORY])
-    assert GateSet.from_json([SCHEMA.to_json(), MEMORY.to_json()]) == policy
+    assert GateSet.from_json([SCHEMA.to_json(), MEMORY.to_json()]) == GateSet((SCHEMA, MEMORY))
+    for template in templates()[1:]:
+        untouched = default_policy(template.constraints)
+        assert GateSet.from_json(untouched.to_json()) == untouched
+        assert {"latency", "cost", "memory"} <= {gate.key for gate in untouched}
 
 
 GOOD: dict[str, Any] = {"key": "schema", "metric": "schema_valid_rate", "operator": ">=", "threshold": 0.99}
 
 
-@pytest.mark.parametrize(
-    ("change", "field"),
-    [
+def test_a_wrong_gate_is_refused_by_the_name_of_its_field() -> None:
+    changes: list[tuple[dict[str, Any], str]] = [
         ({"metric": "bleu"}, "metric"),
         ({"operator": "<="}, "operator"),
         ({"threshold": "0.99"}, "threshold"),
@@ -47,26 +43,19 @@ GOOD: dict[str, Any] = {"key": "schema", "metric": "schema_valid_rate", "operato
         ({"compared_with": "deployed"}, "compared_with"),
         ({"metric": "no_regression"}, "compared_with"),
         ({"treshold": 1}, "treshold"),
-    ],
-)
-def test_a_wrong_gate_is_refused_by_the_name_of_its_field(change: dict[str, Any], field: str) -> None:
-    with pytest.raises(GateError) as refused:
-        GateSet.from_json({"gates": [GOOD, {**GOOD, "key": "second", **change}]})
-
-    assert refused.value.field == f"gates[1].{field}"
-
-
-@pytest.mark.parametrize("name", ["key", "metric", "operator", "threshold"])
-def test_a_gate_needs_these(name: str) -> None:
-    with pytest.raises(GateError) as refused:
-        Gate.from_json({key: value for key, value in GOOD.items() if key != name})
-
-    assert refused.value.field == name
+    ]
+    for change, field in changes:
+        with pytest.raises(GateError) as refused:
+            GateSet.from_json({"gates": [GOOD, {**GOOD, "key": "second", **change}]})
+        assert refused.value.field == f"gates[1].{field}"
+    for name in GOOD:
+        with pytest.raises(GateError) as refused:
+            Gate.from_json({key: value for key, value in GOOD.items() if key != name})
+        assert refused.value.field == name
 
 
-@pytest.mark.parametrize(
-    ("data", "field"),
-    [
+def test_a_wrong_policy_is_refused() -> None:
+    policies: list[tuple[Any, str]] = [
         ({"gates": {}}, "gates"),
         ({}, "gates"),
         ("[]", "policy"),
@@ -74,13 +63,11 @@ def test_a_gate_needs_these(name: str) -> None:
         ({"gates": [], "looks": 1}, "looks"),
         ({"gates": [GOOD, GOOD]}, "gates[1].key"),
         ({"gates": ["schema"]}, "gates[0].gate"),
-    ],
-)
-def test_a_wrong_policy_is_refused(data: Any, field: str) -> None:
-    with pytest.raises(GateError) as refused:
-        GateSet.from_json(data)
-
-    assert refused.value.field == field
+    ]
+    for data, field in policies:
+        with pytest.raises(GateError) as refused:
+            GateSet.from_json(data)
+        assert refused.value.field == field
 
 
 # -- about some documents, one field, one class ---------------------------------------------------------------------
@@ -101,9 +88,8 @@ def test_empty_scopes_are_not_stored() -> None:
     assert list(SCHEMA.to_json()) == names
 
 
-@pytest.mark.parametrize(
-    ("change", "field"),
-    [
+def test_a_scope_that_makes_no_sense_is_refused() -> None:
+    changes: list[tuple[dict[str, Any], str]] = [
         ({"slice": "metadata.supplier"}, "slice"),
         ({"slice": "metadata.=x"}, "slice"),
         ({"field": "total"}, "field"),
@@ -113,18 +99,15 @@ def test_empty_scopes_are_not_stored() -> None:
         ({"metric": "pinned_broken", "operator": "<=", "threshold": 0, "slice": "poor_scan"}, "slice"),
         ({"metric": "peak_memory_gb", "operator": "<=", "threshold": 1, "field": "total"}, "field"),
         ({"field": 3}, "field"),
-    ],
-)
-def test_a_scope_that_makes_no_sense_is_refused(change: dict[str, Any], field: str) -> None:
-    with pytest.raises(GateError) as refused:
-        Gate.from_json({**GOOD, **change})
-
-    assert refused.value.field == field
+    ]
+    for change, field in changes:
+        with pytest.raises(GateError) as refused:
+            Gate.from_json({**GOOD, **change})
+        assert refused.value.field == field
 
 
-@pytest.mark.parametrize(
-    ("text", "tags", "metadata", "holds"),
-    [
+def test_a_slice_holds_the_documents_it_names() -> None:
+    documents: list[tuple[str, list[str], Any, bool]] = [
         ("", [], None, True),
         ("poor_scan", ["poor_scan", "other"], {}, True),
         ("poor_scan", [], {"poor_scan": "poor_scan"}, False),
@@ -134,18 +117,16 @@ def test_a_scope_that_makes_no_sense_is_refused(change: dict[str, Any], field: s
         ("metadata.a=b=c", [], {"a": "b=c"}, True),
         ("metadata.supplier=ACME", [], {"supplier": ["ACME"]}, False),
         ("metadata.supplier=ACME", [], None, False),
-    ],
-)
-def test_a_slice_holds_the_documents_it_names(text: str, tags: list[str], metadata: Any, holds: bool) -> None:
-    found = Slice.parse(text)
-
-    assert (found.holds(tags=tags, metadata=metadata), str(found)) == (holds, text)
+    ]
+    for text, tags, metadata, holds in documents:
+        selected = Slice.parse(text)
+        assert (selected.holds(tags=tags, metadata=metadata), str(selected)) == (holds, text)
 
 
 # -- the untouched policy -------------------------------------------------------------------------------------------
 
 
-def test_the_default_policy_comes_from_the_contract() -> None:
+def test_the_default_policy_comes_from_contract_and_schema() -> None:
     policy = default_policy(
         {
             "latency_p95_ms": 2000,
@@ -156,7 +137,6 @@ def test_the_default_policy_comes_from_the_contract() -> None:
             "currency": "USD",
         }
     )
-
     assert [(gate.metric, gate.threshold) for gate in policy] == [
         ("schema_valid_rate", 0.99),
         ("field_error_rate", 0.10),
@@ -168,30 +148,10 @@ def test_the_default_policy_comes_from_the_contract() -> None:
     ]
     assert policy[0].title == "At least 99% of outputs are schema-valid"
     assert policy[3].title == "95% of requests answered within 2 s"
-
-
-def test_the_default_policy_follows_the_schema() -> None:
     with_both = default_policy({}, invariants=True, evidence=True)
-
     assert [gate.metric for gate in with_both][3:] == ["invariants_hold_rate", "hallucination_rate"]
-
-
-def test_constraints_left_open_make_no_gates() -> None:
-    assert len(default_policy({})) == 3
-    assert len(default_policy({"latency_p95_ms": None, "cost_per_request": ""})) == 3
-
-
-@pytest.mark.parametrize("value", ["fast", -1, 0, True, [3]])
-def test_a_constraint_that_is_no_number_is_refused(value: Any) -> None:
-    with pytest.raises(GateError) as refused:
-        default_policy({"latency_p95_ms": value})
-
-    assert refused.value.field == "latency_p95_ms"
-
-
-@pytest.mark.parametrize("template", templates()[1:], ids=lambda template: template.slug)
-def test_every_template_has_an_untouched_policy(template: Any) -> None:
-    policy = default_policy(template.constraints)
-
-    assert GateSet.from_json(policy.to_json()) == policy
-    assert {"latency", "cost", "memory"} <= {gate.key for gate in policy}
+    assert len(default_policy({"latency_p95_ms": None, "cost_per_request": ""})) == 3, "open constraints make no gates"
+    for value in ("fast", -1, 0, True, [3]):
+        with pytest.raises(GateError) as refused:
+            default_policy({"latency_p95_ms": value})
+        assert refused.value.field == "latency_p95_ms"

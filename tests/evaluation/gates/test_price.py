@@ -23,21 +23,15 @@ def policy(*gates: Gate, single: bool = False) -> GateSet:
     return GateSet(gates, single_evaluation=single)
 
 
-@pytest.mark.parametrize(
-    ("number", "figures"),
-    [
+def test_the_price_is_the_sample_without_an_error_at_its_confidence() -> None:
+    for number, figures in (
         (1, ["97.5%", "99%", "368 documents", "The hold-out has 60", "437"]),
         (2, ["98.75%", "instead of 97.5%", "437 documents", "instead of 368", "505"]),
         (5, ["99.84375%", "643 documents", "instead of 368"]),
-    ],
-)
-def test_the_price_is_the_sample_without_an_error_at_its_confidence(number: int, figures: list[str]) -> None:
-    sentence = price_sentence(policy(ERRORS, VALID, LATENCY), number, 60)
-    assert all(figure in sentence for figure in figures), sentence
-    assert f"hold-out evaluation {number}" in sentence
-
-
-def test_a_policy_that_allows_one_evaluation_has_no_second() -> None:
+    ):
+        sentence = price_sentence(policy(ERRORS, VALID, LATENCY), number, 60)
+        assert all(figure in sentence for figure in figures), sentence
+        assert f"hold-out evaluation {number}" in sentence
     assert "can pass" not in price_sentence(policy(VALID, single=True), 1, 60)
     assert "no gate on outputs can pass" in price_sentence(policy(VALID, single=True), 2, 60)
 

@@ -70,6 +70,11 @@ def test_without_a_production_model_it_is_inapplicable_and_holds_nothing_up(worl
     assert (verdict(report)["status"], verdict(report)["measured"], report.passed) == ("INAPPLICABLE", None, True)
     assert (report.production_run, report.production, open_gates(report)) == (None, {}, [])
     assert "production" not in report.manifest
+    outcome = outcome_of(report)
+    assert (outcome.status, [row["code"] for row in outcome.as_dict()["gates"]]) == ("PASS", [0, 0])
+    assert '<testsuites tests="2" failures="0" errors="0" skipped="1">' in junit_xml(outcome)
+    with in_production(report.eval_run):
+        assert verdict(report_on(report.eval_run, world))["status"] == "INAPPLICABLE", "it is not compared with itself"
     set_policy(project=world.project, user=world.manager, gates=GateSet((MARGIN,)))
     assert not report_on(closed(world, right), world).passed, "inapplicable gates alone pass nothing"
 
@@ -90,10 +95,10 @@ def test_it_compares_with_the_model_that_was_approved_last(world: World, policy:
     assert (model.key, model.mode) == (first.backend.key, "constrained")
     candidate = next_version(world)
     report = report_on(candidate, world)
-    found = verdict(report)
-    assert (found["status"], report.production_run, found["n"]) == ("PASS", first, 12)
-    assert found["measured"] > 0 > found["low"]
-    assert found["confidence"] == 1 - 0.05 / 2**report.holdout_number
+    margin = verdict(report)
+    assert (margin["status"], report.production_run, margin["n"]) == ("PASS", first, 12)
+    assert margin["measured"] > 0 > margin["low"]
+    assert margin["confidence"] == 1 - 0.05 / 2**report.holdout_number
     facts = report.production
     assert (facts["evaluation"], facts["outputs_sha256"]) == (first.number, first.outputs_sha256)
     assert [side["evaluation"] for side in facts["sides"]] == [candidate.number, first.number]
@@ -136,12 +141,6 @@ def test_another_production_model_is_another_holdout_evaluation(world: World, po
     assert (again.production_run, again.holdout_number) == (None, report.holdout_number + 1)
 
 
-def test_the_production_model_itself_is_not_compared(world: World, policy: GateSet) -> None:
-    candidate = closed(world, right)
-    with in_production(candidate):
-        assert verdict(report_on(candidate, world))["status"] == "INAPPLICABLE"
-
-
 def test_a_production_model_that_was_not_evaluated_proves_nothing(world: World, policy: GateSet) -> None:
     """Otherwise the gate would be passed by not evaluating it."""
     base = closed(world, right, tuned=False, split="validation")
@@ -156,7 +155,7 @@ def test_a_production_model_that_was_not_evaluated_proves_nothing(world: World, 
 def test_only_documents_with_the_same_gold_in_both_are_paired(world: World, policy: GateSet) -> None:
     tuned = closed(world, right)
     more = Document.objects.filter(project=world.project, holdout=False)[:4]
-    Document.objects.filter(pk__in=[one.pk for one in more]).update(holdout=True)
+    Document.objects.filter(pk__in=[document.pk for document in more]).update(holdout=True)
     world.dataset = freeze(project=world.project, user=world.engineer, validation_share=0.1)
     candidate = closed(world, right, tuned=False)
     with in_production(tuned):
@@ -165,25 +164,18 @@ def test_only_documents_with_the_same_gold_in_both_are_paired(world: World, poli
     assert "without 4 documents" in verdict(report)["sentence"]
 
 
-def test_programs_skip_an_inapplicable_gate(world: World, policy: GateSet) -> None:
-    outcome = outcome_of(report_on(closed(world, right), world))
-    assert (outcome.status, outcome.as_dict()["code"]) == ("PASS", 0)
-    assert [row["code"] for row in outcome.as_dict()["gates"]] == [0, 0]
-    assert '<testsuites tests="2" failures="0" errors="0" skipped="1">' in junit_xml(outcome)
-
-
 def test_a_manager_is_warned_where_another_model_is_in_production_by_now(world: World, policy: GateSet) -> None:
     base, other = closed(world, right, tuned=False), closed(world, right)
     candidate = next_version(world)
     alone = report_on(candidate, world)
     with in_production(base):
         report = report_on(candidate, world)
-        assert not [one for one in warnings(report) if "production" in one]
-        assert [one for one in warnings(alone) if "compares with no production model" in one]
+        assert not [warning for warning in warnings(report) if "production" in warning]
+        assert [warning for warning in warnings(alone) if "compares with no production model" in warning]
     with in_production(other):
-        assert [one for one in warnings(report) if f"with {report.production['model']}" in one]
+        assert [warning for warning in warnings(report) if f"with {report.production['model']}" in warning]
     with in_production(candidate):
-        assert not [one for one in warnings(report) if "production" in one]
+        assert not [warning for warning in warnings(report) if "production" in warning]
 
 
 def test_a_reproduction_compares_with_what_was_in_production_then(world: World, policy: GateSet) -> None:
@@ -193,7 +185,7 @@ def test_a_reproduction_compares_with_what_was_in_production_then(world: World, 
     with in_production(base):
         report = report_on(candidate, world)
     assert verdict(report)["status"] == "FAIL"
-    for one in (alone, report):
+    for judged in (alone, report):
         rows = list(EvalOutput.objects.filter(eval_run=candidate))
         with in_production(candidate):
-            assert _changed_verdicts(one, rows) == []
+            assert _changed_verdicts(judged, rows) == []

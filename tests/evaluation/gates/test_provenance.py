@@ -36,18 +36,23 @@ def titles(report: GateReport) -> dict[str, dict[str, str]]:
     }
 
 
-def test_a_report_freezes_what_made_its_model_and_outputs(world: World) -> None:
+def test_a_report_freezes_what_made_its_model_and_outputs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     report = GateReport.objects.get(pk=report_of(world).pk)
-    found = report.provenance
-    assert found["report"] == {"application": application(), "scorer_code": scorer_code()}
+    frozen = report.provenance
+    assert frozen["report"] == {"application": application(), "scorer_code": scorer_code()}
     for part in ("training", "evaluation"):
-        assert all(found[part][name] == FACTS[name] for name in ("application", "environment", "prompt_sha256"))
-    assert found["training"]["optimizer"] == FACTS["optimizer"]
-    assert found["evaluation"]["scorer_code"] == scorer_code()
-    assert found["base_model"]["revision"] == "e" * 40
+        assert all(frozen[part][name] == FACTS[name] for name in ("application", "environment", "prompt_sha256"))
+    assert frozen["training"]["optimizer"] == FACTS["optimizer"]
+    assert frozen["evaluation"]["scorer_code"] == scorer_code()
+    assert frozen["base_model"]["revision"] == "e" * 40
     shown = titles(report)["Training run 1"]
     assert (shown["Commit"], shown["Packages"], shown["Epsilon"]) == ("c0ffee", "torch 2.9.0", "1e-08")
     assert all(check.equal for check in manifest.verify(report))
+    with monkeypatch.context() as patch:
+        patch.setattr(provenance, "application", lambda: {"version": "10", "commit": "", "requirements": ""})
+        assert decisions.changed_since(report) == [], "a newer application voids nothing"
+    decisions.decide(report=report, user=world.manager, decision=Approval.Decision.REJECTED, reason="No.")
+    assert AuditEntry.objects.filter(about=str(report)).latest("pk").details["application"] == application()
 
 
 def test_a_changed_fact_voids_the_approval(world: World) -> None:
@@ -55,7 +60,9 @@ def test_a_changed_fact_voids_the_approval(world: World) -> None:
     rewrite(report, provenance={**report.provenance, "training": {}})
     for files in (True, False):
         changed = [
-            one.name for one in manifest.verify(GateReport.objects.get(pk=report.pk), files=files) if not one.equal
+            check.name
+            for check in manifest.verify(GateReport.objects.get(pk=report.pk), files=files)
+            if not check.equal
         ]
         assert changed == ["provenance"]
 
@@ -75,18 +82,6 @@ def test_a_report_from_before_is_readable(world: World) -> None:
     old = GateReport.objects.get(pk=report.pk)
     assert provenance.sections(old) == []
     assert decisions.changed_since(old) == []
-
-
-def test_a_newer_application_voids_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    report = report_of(world)
-    monkeypatch.setattr(provenance, "application", lambda: {"version": "10", "commit": "", "requirements": ""})
-    assert decisions.changed_since(GateReport.objects.get(pk=report.pk)) == []
-
-
-def test_a_decision_records_the_application(world: World) -> None:
-    report = report_of(world)
-    decisions.decide(report=report, user=world.manager, decision=Approval.Decision.REJECTED, reason="No.")
-    assert AuditEntry.objects.filter(about=str(report)).latest("pk").details["application"] == application()
 
 
 @pytest.fixture

@@ -49,10 +49,10 @@ def test_an_endpoint_costs_its_tokens_at_its_price(world: World) -> None:
     rows = outputs_of(run)
     for price, n in ((TokenPrice(None, None), 0), (TokenPrice(2, 10), 12)):
         resources = Resources(price=price)
-        found = METRICS["cost_per_request"].count(Sample(requests=rows, resources=resources))
-        assert (bool(found.reason), found.n) == (not n, n)
+        cost = METRICS["cost_per_request"].count(Sample(requests=rows, resources=resources))
+        assert (bool(cost.reason), cost.n) == (not n, n)
     tokens = rows[0].prompt_tokens, rows[0].output_tokens
-    assert found.values[0] == pytest.approx((2 * tokens[0] + 10 * tokens[1]) / 1e6)
+    assert cost.values[0] == pytest.approx((2 * tokens[0] + 10 * tokens[1]) / 1e6)
 
 
 def test_concurrent_requests_share_the_time(world: World) -> None:
@@ -83,19 +83,12 @@ def test_a_request_that_failed_is_slower_than_any_limit(world: World) -> None:
 
     run = evaluated(world, some_fail)
     rows = outputs_of(run)
-    found = count("p95_latency_ms", run, threshold=2000.0)
-    assert (found.n, sum(value > 2000 for value in found.values)) == (12, 3)
-    assert "3 failed requests" in found.note
+    latencies = count("p95_latency_ms", run, threshold=2000.0)
+    assert (latencies.n, sum(value > 2000 for value in latencies.values)) == (12, 3)
+    assert "3 failed requests" in latencies.note
     speed = METRICS["requests_per_second"].count(Sample(requests=rows))
     assert speed.n == 9
     assert sum(speed.values) == pytest.approx(sum(row.latency_ms for row in rows))
-
-
-def test_a_rescoring_has_no_fresh_resources(world: World) -> None:
-    run = evaluated(world, right)
-    run.rescored_from_id = run.pk
-    for metric in ("p95_latency_ms", "peak_memory_gb"):
-        assert not count(metric, run).is_fresh
 
 
 def test_the_price_is_that_of_the_run(world: World) -> None:
@@ -106,5 +99,5 @@ def test_the_price_is_that_of_the_run(world: World) -> None:
     cost = run.facts["cost_per_document"]
     Contract.objects.filter(project=world.project).update(constraints={**limits, "hardware_price_per_hour": 0.01})
     policy = gates_of(current_policy(project=world.project))
-    found = measure(policy, gather(run, None, external_inputs(policy, run)))["cost"]
-    assert sum(found.values) / found.n == pytest.approx(cost, rel=0.01)
+    measured = measure(policy, gather(run, None, external_inputs(policy, run)))["cost"]
+    assert sum(measured.values) / measured.n == pytest.approx(cost, rel=0.01)

@@ -54,54 +54,32 @@ def test_a_manager_changes_a_threshold_in_the_unit_people_read(world: World, man
     assertContains(manager.get(GATES), "At least 97.5% of outputs are schema-valid")
 
 
-@pytest.mark.parametrize(
-    ("sent", "words"),
-    [
+def test_an_invalid_policy_has_field_errors(world: World, manager: Client) -> None:
+    manager.get(GATES)
+    for sent, words in (
         ({"schema-valid": "101"}, "A number from 0 to 100."),
-        ({"schema-valid": "-1"}, "A number from 0 to 100."),
         ({"schema-valid": "many"}, "Enter a number."),
         ({"latency": "-5"}, "A number of 0 or more."),
         ({}, "Keep at least one gate"),
-    ],
-)
-def test_an_invalid_policy_has_field_errors(world: World, manager: Client, sent: dict[str, str], words: str) -> None:
-    manager.get(GATES)
-    answer = manager.post(POLICY, sent, headers=HTMX)
-    assertContains(answer, words, status_code=422)
+    ):
+        assertContains(manager.post(POLICY, sent, headers=HTMX), words, status_code=422)
     assert GatePolicy.objects.count() == 1
-
-
-def test_others_may_not_set_the_policy(world: World, client: Client) -> None:
-    client.force_login(world.annotator)
-    assert client.get(POLICY).status_code == 403
-    assert client.post(POLICY, {"schema-valid": "1"}).status_code == 403
-    client.force_login(world.engineer)
-    client.post(POLICY, {"schema-valid": "1", "proposal-reason": "so"})
-    assert GatePolicy.objects.count() == 1, "an engineer only proposes"
 
 
 # -- judging ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("who", ["engineer", "manager", "owner"])
-def test_the_form_creates_a_report(world: World, client: Client, who: str) -> None:
-    evaluated(world, broken, tuned=False)
-    evaluated(world, right)
-    client.force_login(getattr(world, who))
-    answer = client.post(JUDGE, {"eval_run": "2", "baseline": "1"})
-    made = GateReport.objects.get()
-    assert answer["Location"] == made.get_absolute_url()
-    assert made.baseline is not None
-    assert (made.eval_run.number, made.baseline.number, made.created_by) == (2, 1, getattr(world, who))
-
-
-def test_an_unknown_evaluation_or_itself_is_refused(world: World, manager: Client) -> None:
-    evaluated(world, right)
+def test_the_form_creates_a_report(world: World, manager: Client) -> None:
+    base, run = evaluated(world, broken, tuned=False), evaluated(world, right)
     evaluated(world, right, split="validation")
-    for sent in ({"eval_run": "9"}, {"eval_run": "2"}, {"eval_run": "1", "baseline": "1"}, {}):
+    for sent in ({"eval_run": "9"}, {"eval_run": "3"}, {"eval_run": "2", "baseline": "2"}, {}):
         answer = manager.post(JUDGE, sent, headers=HTMX)
         assertContains(answer, 'class="field-error"', status_code=422)
     assert not GateReport.objects.exists()
+    answer = manager.post(JUDGE, {"eval_run": "2", "baseline": "1"})
+    made = GateReport.objects.get()
+    assert answer["Location"] == made.get_absolute_url()
+    assert (made.eval_run, made.baseline, made.created_by) == (run, base, world.manager)
 
 
 # -- the report -------------------------------------------------------------------------------------------------------
@@ -115,7 +93,7 @@ def test_a_missing_baseline_is_evaluated_from_the_form_and_then_selected(world: 
     assert (page.context["form"].initial["eval_run"], missing.label, missing.live) == ("1", "Small base 10M", None)
     assertContains(page, escape(missing.url))
     report = create_report(eval_run=run, baseline=None, user=world.engineer)
-    assert [one.url for one in client.get(report.get_absolute_url()).context["lacking"]] == [missing.url]
+    assert [lacking.url for lacking in client.get(report.get_absolute_url()).context["lacking"]] == [missing.url]
 
     form = client.get(missing.url).context["form"]
     assert form.initial.items() >= {"model": "base-small-base", "split": "holdout", "mode": run.mode}.items()
@@ -181,40 +159,34 @@ def test_a_manager_approves_with_a_waiver(world: World, manager: Client, report:
     assertContains(page, "The gold labels of 12 hold-out documents changed")
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"reason": ""}, "Enter a reason"),
-        ({"decision": ""}, "Select a decision."),
-        ({"decision": "maybe"}, "maybe"),
-        ({"waiver_reason": ""}, "Enter a reason for the waiver"),
-        ({"waiver_expires": ""}, "Enter an expiry date"),
-        ({"waiver_expires": "soon"}, "A date like 2026-12-31."),
-        ({"waiver_expires": "2020-01-01"}, "must be in the future"),
-    ],
-)
-def test_an_incomplete_decision_has_an_error(
-    world: World, manager: Client, report: GateReport, changes: dict[str, str], words: str
-) -> None:
+def test_an_incomplete_decision_has_an_error(world: World, manager: Client, report: GateReport) -> None:
     sent = {
         "decision": "approved",
         "reason": "Enough for a trial.",
         "waiver_reason": "Shadow it first.",
         "waiver_expires": in_a_month(),
-        **changes,
     }
-    answer = manager.post(f"{report.get_absolute_url()}decide/", sent, headers=HTMX)
-    assertContains(answer, words, status_code=422)
-    assertNotContains(answer, "<html", status_code=422)
+    for field, value, words in (
+        ("reason", "", "Enter a reason"),
+        ("decision", "", "Select a decision."),
+        ("decision", "maybe", "maybe"),
+        ("waiver_reason", "", "Enter a reason for the waiver"),
+        ("waiver_expires", "", "Enter an expiry date"),
+        ("waiver_expires", "soon", "A date like 2026-12-31."),
+        ("waiver_expires", "2020-01-01", "must be in the future"),
+    ):
+        answer = manager.post(f"{report.get_absolute_url()}decide/", {**sent, field: value}, headers=HTMX)
+        assertContains(answer, words, status_code=422)
+        assertNotContains(answer, "<html", status_code=422)
     assert not Approval.objects.exists()
 
 
-@pytest.mark.parametrize("method", ["get", "post"])
-def test_former_urls_redirect(world: World, manager: Client, method: str) -> None:
+def test_former_urls_redirect(world: World, manager: Client) -> None:
     for former, current in (
         ("gates/judge/?eval_run=2", "gates/new/?eval_run=2"),
         ("evaluation/gold/", "evaluation/challenges/"),
         ("evaluation/1/outputs/7/gold/", "evaluation/1/outputs/7/challenge/"),
     ):
-        answer = getattr(manager, method)(f"/p/invoices/{former}")
-        assert (answer.status_code, answer["Location"]) == (308, f"/p/invoices/{current}")
+        for ask in (manager.get, manager.post):
+            answer = ask(f"/p/invoices/{former}")
+            assert (answer.status_code, answer["Location"]) == (308, f"/p/invoices/{current}")
