@@ -25,7 +25,7 @@ from typing import Any
 import psutil
 
 from bench.harness import EXTRACT, busy_process, deployed, free_port, percentile, running, studio, table, wait_for
-from slmstudio.server.processes import raise_open_files_limit
+from slmstudio.server.master import raise_open_files_limit
 
 ROWS = ("none", "connections", "bodies", "both")
 CLIENTS = ("connections", "bodies", "probes")

@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from slmstudio.stack import control, environment
+from slmstudio.stack import environment, lifecycle
 from slmstudio.stack.environment import ROOT
 
 #: texts and gold values of SROIE
@@ -152,7 +152,7 @@ def _spin() -> None:
 
 
 @contextlib.contextmanager
-def stack(settings: str = "slmstudio.settings", **variables: str) -> Iterator[control.Running]:
+def stack(settings: str = "slmstudio.settings", **variables: str) -> Iterator[lifecycle.Running]:
     """Starts the servers in a temporary folder and migrates; Django is set up on return, with these settings."""
     for variable in ("DATABASE_URL", "REDIS_URL", "DATABASE_OWNER_URL"):
         os.environ.pop(variable, None)

@@ -24,7 +24,7 @@ import aiohttp
 import psutil
 
 from bench.harness import EXTRACT, deployed, free_port, stack, table
-from slmstudio.stack import control
+from slmstudio.stack import lifecycle
 from slmstudio.stack.environment import ROOT
 from slmstudio.stack.postgres import Postgres
 from slmstudio.stack.processes import command
@@ -67,7 +67,7 @@ class Sent:
 class Rig:
     """The processes, and what the load got."""
 
-    running: control.Running
+    running: lifecycle.Running
     port: int
     token: str
     sent: list[Sent] = field(default_factory=list)
@@ -109,7 +109,7 @@ class Rig:
 
     def restart_servers(self) -> None:
         """Starts what was killed."""
-        control.restart_ended(self.running)
+        lifecycle.restart_ended(self.running)
 
     async def post(self, client: aiohttp.ClientSession, text: str, seconds: float = 20.0) -> tuple[int, Any]:
         """Status and body; status 0 where there is no response."""

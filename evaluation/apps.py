@@ -27,7 +27,7 @@ class EvaluationConfig(AppConfig):
         from evaluation.prompts.study import PROMPT
         from evaluation.runs.services import evaluation_ended, file_keys, holdout_price, need_of_weights
         from evaluation.runs.services import notify_webhooks as notify_of_evaluation
-        from labeling.annotation.challenges import challenge_sources
+        from labeling.annotation.challenged_labels import challenge_sources
         from labeling.api.routers import more_routers
         from labeling.contract.changes import contract_changed
         from labeling.studies.kinds import register

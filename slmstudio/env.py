@@ -20,8 +20,6 @@ T = TypeVar("T")
 _TRUTH: Final = {
     word: word in ("1", "true", "yes", "on") for word in ["1", "true", "yes", "on", "0", "false", "no", "off"]
 }
-SECRET_LENGTH: Final = 32
-_SECRET_CHARACTERS: Final = 8
 _HOST_NAME: Final = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 
 
@@ -160,18 +158,6 @@ def _is_host(value: builtins.str) -> builtins.bool:
     """Whether a value can be a host. A name whose last part is a number would be a mistyped address."""
     is_name = _HOST_NAME.fullmatch(value) is not None and not value.rstrip(".").rpartition(".")[2].isdigit()
     return is_name or _is_network(value)
-
-
-def require_strong(name: builtins.str, values: Sequence[builtins.str]) -> None:
-    """Checks that keys cannot be guessed.
-
-    Raises:
-        EnvError: one is short, repeats few characters, or is from a template of Django; the message does not show it.
-    """
-    for value in values:
-        if len(value) < SECRET_LENGTH or len({*value}) < _SECRET_CHARACTERS or value.startswith("django-insecure-"):
-            expects = f"at least {SECRET_LENGTH} random characters, such as those of: openssl rand -hex 32"
-            raise EnvError(name, expects, value, is_secret=True)
 
 
 def secret_file(path: Path) -> builtins.str:

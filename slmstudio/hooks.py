@@ -2,7 +2,7 @@
 
 An app registers its functions in ``AppConfig.ready``. Hooks of the project package are below; a hook whose arguments
 are types of an app is in the feature that calls it (``labeling/contract/changes.py``,
-``labeling/annotation/challenges.py``).
+``labeling/annotation/challenged_labels.py``).
 """
 
 from collections.abc import Callable, Iterable

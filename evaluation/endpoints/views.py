@@ -8,7 +8,7 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
-from evaluation.endpoints import permits, services
+from evaluation.endpoints import holdout_permits, services
 from evaluation.endpoints.forms import EndpointForm
 from evaluation.models import Endpoint
 from slmstudio.access import Action, project_for
@@ -52,7 +52,7 @@ def endpoint(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         "form": form,
         "endpoint": row,
         "key_set": bool(row.key_variable and os.environ.get(row.key_variable)),
-        "permit": permits.permit_for(row),
+        "permit": holdout_permits.permit_for(row),
     }
     return render(request, "evaluation/endpoints/endpoint.html", context, status=422 if form.errors else 200)
 
@@ -81,10 +81,10 @@ def holdout(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Gives or withdraws the permission to send hold-out documents (owner only)."""
     project, row = _endpoint_of(request, slug, pk, Action.ADMINISTER)
     if request.POST.get("permit") == "yes":
-        permits.grant(endpoint=row, user=request.user)
+        holdout_permits.grant(endpoint=row, user=request.user)
         messages.success(request, f"Hold-out documents can now be sent to {row.name}.")
     else:
-        permits.withdraw(endpoint=row, user=request.user)
+        holdout_permits.withdraw(endpoint=row, user=request.user)
         messages.success(request, f"Hold-out documents are no longer sent to {row.name}.")
     return redirect("endpoint", project.slug, row.pk)
 

@@ -15,8 +15,8 @@ from django.db.models import F, OuterRef, Subquery
 from evaluation.audit import services as audit_services
 from evaluation.models import EvalOutput, EvalRun, LabelChallenge, SuspectLabel
 from evaluation.scores.label_noise import candidate_label
-from labeling.annotation import challenges
-from labeling.annotation.challenges import ChallengedLabel
+from labeling.annotation import challenged_labels
+from labeling.annotation.challenged_labels import ChallengedLabel
 from labeling.form.merge import same
 from labeling.models import AnnotationRevision, DatasetItem, Document, Gold, Project
 from slmstudio.access import Action, require
@@ -53,7 +53,7 @@ def create_challenge(*, output: EvalOutput, user: User, path: str = "", reason: 
         if existing is not None:
             return existing
         try:
-            revision = challenges.send_to_adjudication(document=document)
+            revision = challenged_labels.send_to_adjudication(document=document)
         except Refused as refused:
             raise Refused(str(refused), field="form") from refused
         _check_current(run, document, revision)
@@ -84,7 +84,7 @@ def challenge_suspect(*, suspect: SuspectLabel, user: User, eval_run: EvalRun | 
     document = Document.objects.select_for_update(of=("self",), no_key=True).get(pk=suspect.document_id)
     if document.holdout or LabelChallenge.objects.open().filter(document=document).exists():
         return False
-    if challenges.send_to_adjudication(document=document).pk != suspect.revision_id:
+    if challenged_labels.send_to_adjudication(document=document).pk != suspect.revision_id:
         raise Refused("The label changed since the check.")
     challenge = LabelChallenge(
         project_id=run.project_id,
@@ -237,6 +237,6 @@ def _reopen_dispute(document: Document) -> None:
     """An involved user submitted the label: another user must still decide."""
     try:
         with transaction.atomic():
-            challenges.send_to_adjudication(document=document)
+            challenged_labels.send_to_adjudication(document=document)
     except Refused:
         pass  # already disputed, or skipped

@@ -20,7 +20,7 @@ from django.db.models import BigIntegerField, Case, Count, Exists, F, OuterRef, 
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from labeling.annotation import challenges, predictions, state
+from labeling.annotation import challenged_labels, predictions, state
 from labeling.annotation.locked_document import (
     REVIEWED_DECISIONS,
     Actions,
@@ -223,7 +223,7 @@ def _would_approve(document: Any, schema_version: SchemaVersion, user: User) -> 
         review_required=document.project.review_required,
         four_eyes=document.project.four_eyes,
     )
-    return submission.is_approval and not challenges.is_involved(document, user)
+    return submission.is_approval and not challenged_labels.is_involved(document, user)
 
 
 # -- saving ------------------------------------------------------------------------------------------------------------
@@ -396,7 +396,7 @@ def _submission(locked: LockedDocument, user: User, saved: SaveResult) -> state.
     return state.Submission(
         has_label=has_label,
         is_own=document.label_by == user.pk,
-        is_involved=has_label and challenges.is_involved(document, user),
+        is_involved=has_label and challenged_labels.is_involved(document, user),
         may_review=locked.may_review,
         is_reviewed=locked.is_reviewed,
         was_rejected=document.decision == Review.Decision.REJECT,

@@ -1,13 +1,13 @@
 """Tables of the labeling side."""
 
 from labeling.models.annotations import Annotation, AnnotationRevision, Gold, Prediction
+from labeling.models.collaboration import Comment, Mention, Preferences, Presence, Review, SavedView
 from labeling.models.datasets import DatasetItem, DatasetVersion, FreezeRun, SilverItem, Split
-from labeling.models.documents import Document, DocumentScore, DocumentSearch, DocumentState, Origin, Page
+from labeling.models.documents import BulkEdit, Document, DocumentScore, DocumentSearch, DocumentState, Origin, Page
 from labeling.models.imports import ImportRun, IndexRun
 from labeling.models.integrations import ApiToken, Webhook, WebhookDelivery
-from labeling.models.projects import Contract, Membership, Project, SchemaVersion
+from labeling.models.projects import Contract, Membership, Project, SchemaMigration, SchemaVersion
 from labeling.models.studies import DocumentPlace, Study
-from labeling.models.work import BulkEdit, Comment, Mention, Preferences, Presence, Review, SavedView, SchemaMigration
 
 __all__ = [
     "Annotation",

@@ -1,4 +1,4 @@
-"""Documents, their pages, search index and scores."""
+"""Documents, their pages, search index, scores and bulk edits."""
 
 from collections.abc import Iterable
 from typing import Any, ClassVar, Self
@@ -12,7 +12,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from labeling.models.projects import Project
+from slmstudio import access
 from slmstudio.database.fields import ExactJSONField
+from slmstudio.runs.models import BackgroundRun
 from slmstudio.text.formatting import percent
 
 
@@ -265,3 +267,36 @@ class DocumentScore(models.Model):
 
     def __str__(self) -> str:
         return f"{percent(self.score, 0)} on document {self.document_id}"
+
+
+class BulkEdit(BackgroundRun):
+    """One change of all documents that match a filter. ``params``: the arguments of the action."""
+
+    class Action(models.TextChoices):
+        """The kind of change."""
+
+        ASSIGN = "assign", "Assign"
+        TAG = "tag", "Add tags"
+        UNTAG = "untag", "Remove tags"
+        HOLDOUT = "holdout", "Move to hold-out"
+        TRAIN = "train", "Remove from hold-out"
+        REQUEUE = "requeue", "Return to queue"
+        OVERLAP = "overlap", "Set overlap"
+        UNDO = "undo", "Undo"
+
+    job_name = "labeling.jobs.run_bulk_edit"
+    required_action = access.Action.CURATE
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="bulk_edits")
+    action = models.CharField(max_length=10, choices=Action.choices)
+    filters = models.JSONField(default=dict)
+    params = models.JSONField(default=dict, blank=True)
+    changed = models.PositiveIntegerField(default=0)
+    left_alone = models.PositiveIntegerField(default=0, help_text="documents that cannot be changed this way")
+
+    def __str__(self) -> str:
+        return f"{self.get_action_display()} in bulk"
+
+    def get_absolute_url(self) -> str:
+        """The page of the bulk edit."""
+        return reverse("bulk_edit", args=[self.project.slug, self.pk])

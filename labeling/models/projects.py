@@ -1,4 +1,4 @@
-"""Projects, memberships and contracts."""
+"""Projects, memberships, contracts and the migration of labels to another schema."""
 
 from typing import Any, ClassVar, Self
 
@@ -10,8 +10,10 @@ from django.db.models.functions import Coalesce
 from django.urls import reverse
 from django.utils import timezone
 
+from slmstudio import access
 from slmstudio.access import Role
 from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema, loads
+from slmstudio.runs.models import BackgroundRun, Status
 
 
 class ProjectQuerySet(models.QuerySet["Project"]):
@@ -203,3 +205,41 @@ class SchemaVersion(models.Model):
     def compiled(self) -> CompiledSchema:
         """The schema ready for use; compiled once per process and hash."""
         return compile_schema(loads(self.schema_text))
+
+
+class SchemaMigration(BackgroundRun):
+    """Migrates the labels of a project to another schema, or only counts the effect (``dry_run``).
+
+    ``mapping`` is a list of steps (see ``labeling.schema_migration.mapping``); ``result`` holds counts and examples.
+    """
+
+    job_name = "labeling.jobs.run_schema_migration"
+    required_action = access.Action.CONTRACT
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="migrations")
+    from_version = models.ForeignKey(SchemaVersion, on_delete=models.PROTECT, related_name="+")
+    to_version = models.ForeignKey(SchemaVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    schema_text = models.TextField()
+    source_text = models.TextField(
+        blank=True, default="", help_text="the schema as it was pasted; empty if it was not translated"
+    )
+    mapping = models.JSONField(default=list, blank=True)
+    dry_run = models.BooleanField(default=True)
+    result = models.JSONField(default=dict, blank=True)
+
+    def __str__(self) -> str:
+        return "schema migration"
+
+    def get_absolute_url(self) -> str:
+        """The page of the migration."""
+        return reverse("schema_migration", args=[self.project.slug, self.pk])
+
+    @classmethod
+    def unfinished(cls, project: Project) -> "SchemaMigration | None":
+        """The incomplete migration to a project's newest schema version: queued, running, failed or cancelled. Until it
+        is done, gold labels are missing.
+        """
+        newest = SchemaVersion.objects.filter(project=project).order_by("-number").values("pk")[:1]
+        runs: Any = cls.objects.filter(project=project, dry_run=False, to_version=models.Subquery(newest))
+        run: SchemaMigration | None = runs.order_by("-pk").first()
+        return None if run is None or run.status == Status.DONE else run

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from labeling.models import Document, DocumentPlace, Gold, Project, Study
 from labeling.models.documents import QUEUE
-from labeling.queue_order.computation import rank_documents
+from labeling.queue_order.document_ranking import rank_documents
 from labeling.studies import services
 from labeling.studies.kinds import Choices, StudyKind, StudySpec
 from slmstudio.access import Action

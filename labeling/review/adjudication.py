@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 
 from labeling.annotation import state
-from labeling.annotation.challenges import ChallengedLabel, challenge_for, open_challenges
+from labeling.annotation.challenged_labels import ChallengedLabel, challenge_for, open_challenges
 from labeling.annotation.locked_document import Actions, label_revisions, newest_schema, schema_of
 from labeling.annotation.queue import acquire_lock, claim_first, unlocked_for
 from labeling.annotation.revisions import (

@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 
-from labeling.annotation import challenges
+from labeling.annotation import challenged_labels
 from labeling.annotation.locked_document import (
     REVIEWED_DECISIONS,
     Actions,
@@ -110,7 +110,7 @@ def with_annotators(documents: Sequence[Document]) -> None:
     names: dict[int, list[str]] = {}
     for key, name in rows.order_by("pk").values_list("document", "user__username"):
         names.setdefault(key, []).append(name)
-    by_document = challenges.open_challenges([document.pk for document in documents])
+    by_document = challenged_labels.open_challenges([document.pk for document in documents])
     for document in documents:
         document.challenge = by_document.get(document.pk)  # type: ignore[attr-defined]
         document.annotators = ", ".join(dict.fromkeys(names.get(document.pk, [])))  # type: ignore[attr-defined]

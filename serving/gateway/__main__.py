@@ -19,7 +19,7 @@ import uvicorn._subprocess
 from serving.gateway.request_log.process import log_folder, log_store
 from slmstudio.accounts.secret_keys import require_strong_keys
 from slmstudio.env import EnvError
-from slmstudio.server.processes import raise_open_files_limit
+from slmstudio.server.master import raise_open_files_limit
 from slmstudio.stack import environment
 
 #: where prometheus-client looks for a folder when it is loaded

@@ -23,8 +23,8 @@ from starlette.routing import Route  # noqa: E402
 from starlette.types import ASGIApp, Receive, Scope, Send  # noqa: E402
 
 from serving.gateway import chat_completions, engine_metrics, extract, feedback  # noqa: E402
-from serving.gateway.capture.requests import capture  # noqa: E402
-from serving.gateway.context import Gateway  # noqa: E402
+from serving.gateway.app_state import Gateway  # noqa: E402
+from serving.gateway.capture.handler import capture  # noqa: E402
 from serving.gateway.intake.bodies import HungUp  # noqa: E402
 from serving.gateway.metrics import CONTENT_TYPE  # noqa: E402
 from serving.gateway.problems import GatewayProblem  # noqa: E402

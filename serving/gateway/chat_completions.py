@@ -13,12 +13,12 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from serving.gateway.context import Gateway
+from serving.gateway.app_state import Gateway
 from serving.gateway.extract import policy_members
 from serving.gateway.idempotency import HEADER
 from serving.gateway.intake.bodies import check_length
-from serving.gateway.pipeline import ExtractionRequest, ExtractionResponse
 from serving.gateway.problems import GatewayProblem
+from serving.gateway.responder import ExtractionRequest, ExtractionResponse
 from serving.gateway.routes import Route
 from serving.gateway.tokens import Caller
 from slmstudio.contract.json_text import dumps, loads

@@ -12,12 +12,12 @@ from starlette.responses import Response
 
 from labeling.imports.formats.page_layout import laid_out
 from labeling.imports.formats.page_text import matching_pages
-from serving.gateway.context import Gateway
+from serving.gateway.app_state import Gateway
 from serving.gateway.files import KIND, FileText, document_of, read_upload
 from serving.gateway.idempotency import HEADER
 from serving.gateway.intake.bodies import kind_of, text_field, unless_disconnected
-from serving.gateway.pipeline import ExtractionRequest, ExtractionResponse
 from serving.gateway.problems import GatewayProblem
+from serving.gateway.responder import ExtractionRequest, ExtractionResponse
 from serving.gateway.routes import Route
 from slmstudio.contract.json_text import loads
 from slmstudio.contract.schema.compiled import CompiledSchema

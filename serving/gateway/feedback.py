@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from labeling.models import Project
-from serving.gateway.context import Gateway
+from serving.gateway.app_state import Gateway
 from serving.gateway.problems import GatewayProblem, unavailable
 from serving.models import Judgment
 from serving.review import judgments

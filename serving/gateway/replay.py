@@ -8,10 +8,10 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.gateway.context import Gateway
+from serving.gateway.app_state import Gateway
 from serving.gateway.intake.bodies import text_field
-from serving.gateway.pipeline import ExtractionRequest
 from serving.gateway.problems import GatewayProblem
+from serving.gateway.responder import ExtractionRequest
 from serving.gateway.tokens import verify_pass
 
 PROTOCOL = "replay"

@@ -23,7 +23,7 @@ from serving.confidence import policy as answer_policies
 from serving.confidence.calibration import ConfidenceCalibration
 from serving.confidence.policy import NO_POLICY, Policy
 from serving.gateway.database import in_database
-from serving.gateway.external import ExternalRoute
+from serving.gateway.external_models import ExternalRoute
 from serving.models import AnswerPolicy, Budget, CaptureKey, Deployment, Release, Replica, Stage
 from serving.replicas.changes import CHANNEL
 from slmstudio.contract.schema.compiled import CompiledSchema

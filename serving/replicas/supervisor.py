@@ -31,7 +31,7 @@ from slmstudio.runs.child_environment import child_environment
 from slmstudio.runs.exit_messages import explain_exit
 from slmstudio.runs.path_redaction import redact_paths
 from slmstudio.stack.errors import StackError
-from slmstudio.stack.programs import restart_delay
+from slmstudio.stack.supervisor import restart_delay
 from slmstudio.storage.artifacts import local_path
 
 

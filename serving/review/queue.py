@@ -38,7 +38,19 @@ SIZE = 20
 #: characters of a text that are shown; evidence is searched in these
 MAX_TEXT = 20_000
 MAX_VALUES = 60
+#: place in the queue by the most urgent reason
+_SEVERITY: dict[str, float] = {
+    Reason.FEEDBACK: 1.0, Reason.FAILURE: 0.9, Reason.REVIEW: 0.8, Reason.SHADOW: 0.7, Reason.FALLBACK: 0.6,
+    Reason.LOW_CONFIDENCE: 0.2, Reason.UNIFORM: 0.0,
+}  # fmt: skip
 WORST, NEWEST = "worst", "newest"
+
+
+def severity(reasons: Iterable[str], confidence: float | None) -> float:
+    """The place in the queue, 0 to 1: the most urgent reason; among low confidences the lowest."""
+    worst = max((_SEVERITY[reason] for reason in reasons), default=0.0)
+    is_low = worst == _SEVERITY[Reason.LOW_CONFIDENCE] and confidence is not None
+    return worst + 0.3 * (1 - (confidence or 0.0)) if is_low else worst
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from labeling.datasets.near_duplicates import THRESHOLD, MinHashIndex
 from labeling.models import Project
 from serving.models import Deployment, Judgment, RequestLog, SampleDay, SamplePlan
 from serving.models.review import Draw, Reason, ReviewItem
+from serving.review.queue import severity
 from serving.review.redaction import redact
 from slmstudio.contract.json_text import JsonError, loads
 from slmstudio.contract.schema.compiled import CompiledSchema
@@ -32,11 +33,6 @@ from slmstudio.periodic import for_each
 #: requests that are drawn for each of these reasons in a day, at most
 PER_DAY = 50
 _LIMITED = frozenset({Reason.FAILURE, Reason.SHADOW, Reason.FALLBACK, Reason.LOW_CONFIDENCE})
-#: place in the queue by the most urgent reason
-_SEVERITY: dict[str, float] = {
-    Reason.FEEDBACK: 1.0, Reason.FAILURE: 0.9, Reason.REVIEW: 0.8, Reason.SHADOW: 0.7, Reason.FALLBACK: 0.6,
-    Reason.LOW_CONFIDENCE: 0.2, Reason.UNIFORM: 0.0,
-}  # fmt: skip
 #: error codes of requests whose document says something about the model
 _FAILURE_CODES = frozenset({"invalid_output", "grammar", "too_long"})
 #: seconds that a request may take longer than the gateway's limit until its row is in the table
@@ -100,13 +96,6 @@ def position(request_id: object) -> float:
 def ordered(reasons: Iterable[str]) -> list[str]:
     """Reasons, the most urgent first."""
     return sorted({str(reason) for reason in reasons}, key=Reason.values.index)
-
-
-def severity(reasons: Iterable[str], confidence: float | None) -> float:
-    """The place in the queue, 0 to 1: the most urgent reason; among low confidences the lowest."""
-    worst = max((_SEVERITY[reason] for reason in reasons), default=0.0)
-    is_low = worst == _SEVERITY[Reason.LOW_CONFIDENCE] and confidence is not None
-    return worst + 0.3 * (1 - (confidence or 0.0)) if is_low else worst
 
 
 @dataclass

@@ -90,7 +90,7 @@ WHERE r.project_id = %(project)s AND r.created_at >= %(since)s AND r.created_at 
   AND r.day BETWEEN %(since_day)s AND %(until_day)s AND r.stage = %(stage)s AND r.shadow_of IS NOT NULL
   AND r.agreement IS NOT NULL AND r.release_id IN (%(candidate)s, %(stable)s)
 """
-# With sticky callers the split is by caller; see serving.gateway.pipeline.caller_name. Requests before the rollout
+# With sticky callers the split is by caller; see serving.gateway.responder.caller_name. Requests before the rollout
 # show how often a caller's requests fail with the stable release.
 _NAME = "CASE WHEN r.caller <> '' THEN 'caller:' || r.caller ELSE 'token:' || coalesce(r.token_id, 0) END"
 _CALLER_POSITION = POSITION.replace("r.key_sha256", "encode(sha256(convert_to(c.name, 'UTF8')), 'hex')")

@@ -4,23 +4,35 @@ Django verifies signatures with all of them. Secrets that are derived from a key
 while their key is listed.
 """
 
+from collections.abc import Sequence
+
 from django.conf import settings
 from django.utils.crypto import salted_hmac
 
 from slmstudio import env
+
+#: characters of a key, and how many different ones
+_MIN_LENGTH, _MIN_DIFFERENT = 32, 8
 
 
 def require_strong_keys() -> None:
     """Checks the keys of the environment before a program starts; only debug mode accepts weak ones.
 
     Raises:
-        EnvError: a key can be guessed.
+        EnvError: a key is short, repeats few characters, or is from a template of Django. The message does not show it.
     """
     if env.bool("DEBUG", default=False):
         return
     if key := env.str("SECRET_KEY", default=""):
-        env.require_strong("SECRET_KEY", [key])
-    env.require_strong("SECRET_KEY_FALLBACKS", env.list("SECRET_KEY_FALLBACKS", default=[]))
+        _require_strong("SECRET_KEY", [key])
+    _require_strong("SECRET_KEY_FALLBACKS", env.list("SECRET_KEY_FALLBACKS", default=[]))
+
+
+def _require_strong(name: str, keys: Sequence[str]) -> None:
+    for key in keys:
+        if len(key) < _MIN_LENGTH or len({*key}) < _MIN_DIFFERENT or key.startswith("django-insecure-"):
+            expects = f"at least {_MIN_LENGTH} random characters, such as those of: openssl rand -hex 32"
+            raise env.EnvError(name, expects, key, is_secret=True)
 
 
 def all_keys() -> list[str]:

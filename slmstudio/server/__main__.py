@@ -6,7 +6,7 @@ import sys
 
 from slmstudio.accounts.secret_keys import require_strong_keys
 from slmstudio.env import EnvError
-from slmstudio.server import processes
+from slmstudio.server import master
 
 
 def main() -> int:
@@ -27,14 +27,14 @@ def main() -> int:
         parser.error("--workers, --threads and --connections are at least 1.")
     try:
         require_strong_keys()
-        listener = processes.listen(options.bind)
+        listener = master.listen(options.bind)
     except EnvError as error:
         print(error, file=sys.stderr)
         return 1
     except (OSError, ValueError) as error:
         print(f"Cannot listen on {options.bind}: {error}", file=sys.stderr)
         return 1
-    return processes.Master(
+    return master.Master(
         listener,
         workers=options.workers,
         threads=options.threads,

@@ -3,7 +3,7 @@
 ``start(home)`` makes sure they run and returns their addresses; ``stop(running)`` stops the servers without users.
 """
 
-from slmstudio.stack.control import Running, start, stop
 from slmstudio.stack.errors import StackError
+from slmstudio.stack.lifecycle import Running, start, stop
 
 __all__ = ["Running", "StackError", "start", "stop"]

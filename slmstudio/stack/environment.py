@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 
 from slmstudio import env
-from slmstudio.stack import control
+from slmstudio.stack import lifecycle
 from slmstudio.stack.paths import Paths
 from slmstudio.storage.files import restrict_permissions
 
@@ -62,7 +62,7 @@ def database_is_embedded() -> bool:
 
 
 @contextlib.contextmanager
-def servers(*, start: bool = True) -> Iterator[control.Running | None]:
+def servers(*, start: bool = True) -> Iterator[lifecycle.Running | None]:
     """Sets the addresses of the missing servers; if ``start`` is true, uses them until the end of the block.
 
     Raises:
@@ -74,12 +74,12 @@ def servers(*, start: bool = True) -> Iterator[control.Running | None]:
         yield None
         return
     restrict_permissions(home())
-    running = control.start(home(), wanted)
+    running = lifecycle.start(home(), wanted)
     try:
         set_addresses(running.places, wanted)
         yield running
     finally:
-        control.stop(running)
+        lifecycle.stop(running)
 
 
 def exit_on_termination() -> None:

@@ -21,6 +21,7 @@ import psycopg
 from psycopg import sql
 
 from slmstudio.stack import account, processes
+from slmstudio.stack.embedded_server import Server
 from slmstudio.stack.errors import (
     NEW_CLUSTER_BYTES,
     START_BYTES,
@@ -30,7 +31,6 @@ from slmstudio.stack.errors import (
     require_disk_space,
 )
 from slmstudio.stack.paths import DATABASE, DATABASE_OWNER, POSTGRES_PORT, Paths, private_folder
-from slmstudio.stack.server import Server
 
 SUPERUSER = "postgres"
 # Of pg_hba.conf and pg_ident.conf: the roles are those of the accounts that manage the data, by the kernel's word.

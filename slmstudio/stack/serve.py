@@ -16,10 +16,10 @@ import sys
 from slmstudio import env
 from slmstudio.env import EnvError
 from slmstudio.runs.child_environment import cpu_settings
-from slmstudio.stack import control, environment
+from slmstudio.stack import environment, lifecycle
 from slmstudio.stack.environment import ROOT
 from slmstudio.stack.errors import StackError, require_port
-from slmstudio.stack.programs import Program, Supervisor
+from slmstudio.stack.supervisor import Program, Supervisor
 from slmstudio.stack.watchdog import ServerWatchdog
 from slmstudio.workers.hardware import this_machine
 
@@ -47,7 +47,7 @@ def main() -> int:
         return 0
 
 
-def _serve(port: int, running: control.Running | None, *, dev: bool, loop: bool) -> int:
+def _serve(port: int, running: lifecycle.Running | None, *, dev: bool, loop: bool) -> int:
     gateway = f"{HOST}:{port + 1}"
     variables = {**os.environ, "PYTHONUNBUFFERED": "1", "DJANGO_SETTINGS_MODULE": "slmstudio.settings"}
     variables.setdefault("GATEWAY_URL", f"http://{gateway}")

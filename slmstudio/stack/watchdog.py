@@ -6,9 +6,9 @@ from time import monotonic
 import psutil
 import psycopg
 
-from slmstudio.stack import control
+from slmstudio.stack import lifecycle
 from slmstudio.stack.errors import StackError
-from slmstudio.stack.programs import HEALTHY_SECONDS, restart_delay
+from slmstudio.stack.supervisor import HEALTHY_SECONDS, restart_delay
 
 CHECK_SECONDS = 1.0
 
@@ -19,7 +19,7 @@ class ServerWatchdog:
     A server that cannot be started is retried without limit: the programs wait for it, as for any unavailable server.
     """
 
-    def __init__(self, running: control.Running | None, say: Callable[[str], None]) -> None:
+    def __init__(self, running: lifecycle.Running | None, say: Callable[[str], None]) -> None:
         self.running = running
         self.say = say
         self._next_check = 0.0
@@ -32,7 +32,7 @@ class ServerWatchdog:
             return
         self._next_check = monotonic() + CHECK_SECONDS
         try:
-            started = control.restart_ended(self.running)
+            started = lifecycle.restart_ended(self.running)
         except (StackError, OSError, psutil.Error, psycopg.Error) as error:
             wait = self._pause()
             self.say(f"{str(error).strip()} The next attempt is in {wait:.0f} s.")

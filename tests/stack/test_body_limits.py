@@ -19,7 +19,7 @@ from labeling.integrations import tokens
 from labeling.models import ImportRun, Membership
 from slmstudio.server.admission import KEY
 from slmstudio.server.connection import Limits
-from slmstudio.server.processes import make_server, serve
+from slmstudio.server.master import make_server, serve
 from tests.labeling.desk import Desk, make_desk, person
 from tests.stack.web import connect, files_below, read_all, server, status
 

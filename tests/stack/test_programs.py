@@ -11,14 +11,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from slmstudio.stack.programs import restart_delay
+from slmstudio.stack.supervisor import restart_delay
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # argv: one PYTHON-SOURCE for each program, named a, b, c ...
 MAIN = """
 import os, sys
 from pathlib import Path
-from slmstudio.stack.programs import Program, Supervisor
+from slmstudio.stack.supervisor import Program, Supervisor
 programs = [
     Program(chr(97 + n), (sys.executable, "-c", source), patience=float(os.environ.get("PATIENCE", 0.5)), grace=1.0)
     for n, source in enumerate(sys.argv[1:])
@@ -150,7 +150,7 @@ def test_a_crashed_program_starts_again() -> None:
 
 @pytest.mark.slow
 def test_optional_programs_restart_without_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    sooner = MAIN.replace("programs = [", "import slmstudio.stack.programs as p; p.MAX_CRASHES = 2\nprograms = [")
+    sooner = MAIN.replace("programs = [", "import slmstudio.stack.supervisor as p; p.MAX_CRASHES = 2\nprograms = [")
     monkeypatch.setattr(f"{__name__}.MAIN", sooner.replace("grace=1.0", "grace=1.0, vital=n == 0"))
     session = Session(POLITE, "import sys; sys.exit('no such thing')")
     session.until(r"b +\| no such thing", 3)
@@ -175,7 +175,7 @@ def test_kill_9_of_the_supervisor_ends_the_programs() -> None:
 
 
 def test_a_vital_program_that_keeps_crashing_stops_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    sooner = MAIN.replace("programs = [", "import slmstudio.stack.programs as p; p.MAX_CRASHES = 2\nprograms = [")
+    sooner = MAIN.replace("programs = [", "import slmstudio.stack.supervisor as p; p.MAX_CRASHES = 2\nprograms = [")
     monkeypatch.setattr(f"{__name__}.MAIN", sooner)
     session = Session(POLITE, "import sys; sys.exit('no such thing')")
     session.until("up")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from slmstudio import stack
-from slmstudio.stack import control, processes
+from slmstudio.stack import lifecycle, processes
 from slmstudio.stack.errors import StackError
 from slmstudio.stack.watchdog import ServerWatchdog
 from tests.stack.test_servers import servers
@@ -16,12 +16,12 @@ from tests.stack.test_servers import servers
 def test_only_used_servers_restart(home: Path) -> None:
     running = stack.start(home, ["valkey"])
     try:
-        assert control.restart_ended(running) == []
+        assert lifecycle.restart_ended(running) == []
         valkey = servers(home)[1]
         assert valkey is not None
         valkey.kill()
         assert processes.ended(valkey, 10)
-        assert control.restart_ended(running) == ["Valkey"]
+        assert lifecycle.restart_ended(running) == ["Valkey"]
         assert servers(home)[0] is None
     finally:
         stack.stop(running)
@@ -49,7 +49,7 @@ def test_restart_delays_grow(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> N
         tries.append(clock.now)
         raise StackError("The disk is too full to start Valkey.")
 
-    monkeypatch.setattr(control, "restart_ended", fail)
+    monkeypatch.setattr(lifecycle, "restart_ended", fail)
     printed: list[str] = []
     running: Any = object()
     watchdog = ServerWatchdog(running, printed.append)
@@ -68,7 +68,7 @@ def test_checks_once_a_second_and_resets_delays(clock: Clock, monkeypatch: pytes
         looks.append(clock.now)
         return ["Valkey"] if gone[0] else []
 
-    monkeypatch.setattr(control, "restart_ended", start)
+    monkeypatch.setattr(lifecycle, "restart_ended", start)
     printed: list[str] = []
     running: Any = object()
     watchdog = ServerWatchdog(running, printed.append)

@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from slmstudio.server import processes
+from slmstudio.server import master
 from slmstudio.stack.processes import descendants
 from tests.conftest import ROOT, worker_environment
 from tests.stack.test_serve import free_port
@@ -49,4 +49,4 @@ def test_a_failed_start_has_an_exit_code() -> None:
 @pytest.mark.parametrize("bind", ["8000", "localhost:", "127.0.0.1:http"])
 def test_invalid_addresses_are_rejected(bind: str) -> None:
     with pytest.raises(ValueError, match="HOST:PORT"):
-        processes.listen(bind)
+        master.listen(bind)

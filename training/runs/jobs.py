@@ -16,7 +16,7 @@ from slmstudio.runs.application import application
 from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.runs.supervisor import CHECKPOINT_GRACE_SECONDS, ChildExit, cost_of, supervise
-from slmstudio.stack.programs import EXIT_WITH_PARENT
+from slmstudio.stack.supervisor import EXIT_WITH_PARENT
 from slmstudio.storage.artifacts import local_path, write_text
 from slmstudio.storage.hashing import folder_hash, sha256_file
 from slmstudio.workers.gpu_reservations import (

@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from serving.gateway.problems import GatewayProblem, unavailable
-from slmstudio.server.processes import open_files_limit
+from slmstudio.server.master import open_files_limit
 from slmstudio.web.addresses import address_of, is_trusted_proxy, network_of
 
 #: seconds for a whole header, also of a connection without a byte

@@ -15,7 +15,7 @@ from slmstudio.contract.rules import invariants
 from slmstudio.contract.schema.compiled import MAX_PROBLEMS, CompiledSchema, ValueProblem, exact
 from slmstudio.contract.schema.dialect import identity
 from slmstudio.contract.schema.structure import Node, join
-from slmstudio.contract.scoring.field_outcomes import FieldScorer
+from slmstudio.contract.scoring.field_scorer import FieldScorer
 from slmstudio.contract.scoring.outcomes import ERROR_LABELS, EXTRA_KEYS, DocumentScore, FieldOutcome, FreeText, Outcome
 from slmstudio.contract.scoring.pairing import Leaf, align_rows, cells, get, pair
 from slmstudio.contract.scoring.protocols import cord, sroie

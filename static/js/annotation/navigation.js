@@ -11,7 +11,7 @@
 /** @import { Validation } from "./validation.js" */
 
 import { markUnansweredAbsent } from "./absence.js";
-import { TypeAhead } from "./type_ahead.js";
+import { KeyBuffer } from "./key_buffer.js";
 import { announce } from "../site/base.js";
 import { UNREACHABLE, messageOf, request } from "../site/http.js";
 
@@ -34,7 +34,7 @@ const MAX_TITLES = 8;
 export class Navigation {
   /** @type {Promise<void> | null} */
   #leaving = null;
-  #typeAhead = new TypeAhead();
+  #keyBuffer = new KeyBuffer();
 
   /** @param {Options} options */
   constructor({ autosave, queue, validation, conflicts, status, jsonView, form, shortcuts, open, current }) {
@@ -56,19 +56,19 @@ export class Navigation {
    * @param {() => Promise<void>} action
    */
   #once(action) {
-    this.#leaving ??= this.#withTypeAhead(action).finally(() => (this.#leaving = null));
+    this.#leaving ??= this.#withKeyBuffer(action).finally(() => (this.#leaving = null));
     return this.#leaving;
   }
 
   /** What is typed during the action is for the document that it opens. @param {() => Promise<void>} action */
-  async #withTypeAhead(action) {
+  async #withKeyBuffer(action) {
     const before = this.current();
-    this.#typeAhead.start();
+    this.#keyBuffer.start();
     try {
       await action();
     } finally {
       const isOpened = this.current() !== before;
-      const count = this.#typeAhead.finish({ press: isOpened });
+      const count = this.#keyBuffer.finish({ press: isOpened });
       if (count && !isOpened) announce("The document is still open. Text that you typed for the next document was not entered.", "info");
     }
   }

@@ -9,7 +9,7 @@ from django.urls import reverse
 from evaluation.label_issues import label_checks
 from evaluation.label_issues.label_checks import LABEL_CHECK
 from evaluation.models import LabelChallenge, SuspectLabel
-from labeling.annotation import challenges as label_challenges
+from labeling.annotation import challenged_labels as label_challenges
 from labeling.annotation import predictions
 from labeling.models import Document, Gold, Project, Study
 from labeling.studies import services

@@ -10,7 +10,7 @@ import yaml
 from django.test import Client
 from django.urls import reverse
 
-from evaluation.endpoints import permits
+from evaluation.endpoints import holdout_permits
 from evaluation.inference import local, prices
 from evaluation.models import EvalRun
 from evaluation.runs import outputs
@@ -171,16 +171,16 @@ def test_the_owner_permits_on_the_page_of_the_endpoint(world: World, client: Cli
     client.force_login(world.engineer)
     assert client.post(url(world, "endpoint_holdout", one.pk), {"permit": "yes"}).status_code == 403
     assert b"Only the owner of the project can change this." in client.get(url(world, "endpoint", one.pk)).content
-    assert permits.permit_for(one) is None
+    assert holdout_permits.permit_for(one) is None
     client.force_login(world.owner)
     client.post(url(world, "endpoint_holdout", one.pk), {"permit": "yes"})
-    permit = permits.permit_for(one)
+    permit = holdout_permits.permit_for(one)
     assert permit is not None
     assert permit.user == world.owner
     page = client.get(url(world, "endpoint", one.pk)).content
     assert b"Permitted by olga on" in page
     client.post(url(world, "endpoint_holdout", one.pk), {"permit": "no"})
-    assert permits.permit_for(one) is None
+    assert holdout_permits.permit_for(one) is None
 
 
 # -- side by side --------------------------------------------------------------------------------------------------

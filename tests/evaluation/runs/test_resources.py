@@ -8,7 +8,7 @@ from django.test import Client
 
 from evaluation.approvals import decisions
 from evaluation.approvals.warnings import warnings
-from evaluation.endpoints import permits
+from evaluation.endpoints import holdout_permits
 from evaluation.gates import manifest
 from evaluation.gates.holdout.evaluation_numbers import earlier_reports, next_evaluation_number, trained_candidates
 from evaluation.gates.services import create_report
@@ -128,7 +128,7 @@ def test_only_what_is_done_can_be_measured_and_once_at_a_time(world: World) -> N
 
 def test_an_endpoint_is_asked_again_and_only_what_that_took_is_kept(world: World, fake: Any) -> None:  # noqa: F811
     one = endpoint(world, fake.url)
-    permits.grant(endpoint=one, user=world.owner)
+    holdout_permits.grant(endpoint=one, user=world.owner)
     run = ended(start(world, one, split="holdout"))
     asked = len(fake.asked)
     fake.replies = [says("not even JSON")]
@@ -145,10 +145,10 @@ def test_an_endpoint_is_asked_again_and_only_what_that_took_is_kept(world: World
 
 def test_without_the_permit_nothing_is_sent(world: World, fake: Any) -> None:  # noqa: F811
     one = endpoint(world, fake.url)
-    permits.grant(endpoint=one, user=world.owner)
+    holdout_permits.grant(endpoint=one, user=world.owner)
     run = ended(start(world, one, split="holdout"))
     row = start_measurement(run=run, user=world.engineer)
-    permits.withdraw(endpoint=one, user=world.owner)
+    holdout_permits.withdraw(endpoint=one, user=world.owner)
     asked = len(fake.asked)
     run_measurement(row.pk)
     row.refresh_from_db()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from evaluation.approvals import decisions
-from labeling.annotation import challenges
+from labeling.annotation import challenged_labels
 from labeling.annotation import services as annotation_services
 from labeling.datasets import freeze_candidates, holdout_sampling, panels
 from labeling.datasets.export import count_project, export_project
@@ -130,7 +130,7 @@ def test_all_readers_of_gold_agree(desk: Desk, review: bool, monkeypatch: pytest
     disputable = set()
     for pk, name in keys.items():
         try:
-            challenges.send_to_adjudication(document=fresh(Document(pk=pk)))
+            challenged_labels.send_to_adjudication(document=fresh(Document(pk=pk)))
         except Refused:
             continue
         disputable.add(name)

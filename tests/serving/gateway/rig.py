@@ -17,17 +17,17 @@ from starlette.routing import Route as Path_
 
 from serving.captures.services import key_sha256
 from serving.gateway.app import create_app
-from serving.gateway.context import Gateway
+from serving.gateway.app_state import Gateway
 from serving.gateway.database import in_database
-from serving.gateway.external import ExternalModels
+from serving.gateway.external_models import ExternalModels
 from serving.gateway.files import FileReader
 from serving.gateway.idempotency import IdempotencyKeys
 from serving.gateway.limits import RateLimiter, Used, used_of
 from serving.gateway.metrics import Metrics
-from serving.gateway.pipeline import Responder
-from serving.gateway.pool import ReplicaPool
+from serving.gateway.replica_pool import ReplicaPool
 from serving.gateway.request_log.store import LogStore
 from serving.gateway.request_log.writer import RequestLogWriter
+from serving.gateway.responder import Responder
 from serving.gateway.routes import ReleaseRoute, ReplicaCounts, Route, RouteTable
 from serving.gateway.tokens import Caller, TokenCache
 from serving.models import RequestLog

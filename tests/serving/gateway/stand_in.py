@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.inference.clients.openai_options import EndpointConfig
-from serving.gateway.external import ExternalRoute
+from serving.gateway.external_models import ExternalRoute
 from serving.gateway.intake.connection import Connection
 from serving.gateway.routes import ReleaseRoute, Route
 from tests.servers import in_event_loop, in_thread

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from serving.gateway import context
+from serving.gateway import app_state
 from serving.gateway.intake import bodies, json_check
 from tests.serving.gateway import wire
 from tests.serving.gateway.rig import Rig, backend, release, reply, rig, route
@@ -155,7 +155,7 @@ def route_of(slug: str) -> Any:
 
 
 async def test_open_requests_of_a_project_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(context, "MAX_OPEN", 2)
+    monkeypatch.setattr(app_state, "MAX_OPEN", 2)
     async with rig(tmp_path, route(release(1)), route_of("receipts")) as found, wire.listening(found) as port:
         slow = [await opened(port, head(EXTRACT, 100, b"good")) for _ in range(2)]
         while found.gateway.open["invoices"] < 2:

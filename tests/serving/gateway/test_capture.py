@@ -12,7 +12,7 @@ import openai
 import pytest
 from openai import OpenAI
 
-from serving.gateway.capture import forward
+from serving.gateway.capture import relay
 from serving.models import Budget
 from tests.serving import event_loop
 from tests.serving.gateway.rig import RAW, TEXT, backend, release, reply, route
@@ -385,7 +385,7 @@ def test_keys_that_are_not_registered_cost_real_callers_nothing(tmp_path: Path, 
 def test_an_answer_of_the_external_model_has_a_maximum_size(
     tmp_path: Path, model: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forward, "MAX_ANSWER", 100_000)
+    monkeypatch.setattr(relay, "MAX_ANSWER", 100_000)
     model.answers(b"a" * 100_001)
     with listening(tmp_path, route(external(model.url), capture="own_key")) as found:
         with pytest.raises(openai.InternalServerError) as caught:

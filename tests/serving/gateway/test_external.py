@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from evaluation.inference.clients.openai_options import EndpointConfig
-from serving.gateway.external import ExternalModels, ExternalRoute
+from serving.gateway.external_models import ExternalModels, ExternalRoute
 from serving.gateway.problems import GatewayProblem
 from serving.gateway.routes import ReleaseRoute
 from tests.evaluation import fake_openai

@@ -12,7 +12,7 @@ import pytest
 from starlette.responses import JSONResponse, Response
 
 from serving.gateway import limits as rate_limits
-from serving.gateway import pool
+from serving.gateway import replica_pool
 from serving.gateway.routes import ReleaseRoute
 from slmstudio.contract.translation.translation import translate
 from tests.serving import event_loop
@@ -171,7 +171,7 @@ def test_a_backend_that_answers_something_else_is_an_error(tmp_path: Path, conte
 
 
 def test_another_replica_answers_where_one_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "time", SimpleNamespace(monotonic=lambda: 1_000.0))
+    monkeypatch.setattr(replica_pool, "time", SimpleNamespace(monotonic=lambda: 1_000.0))
 
     async def failing(text: str) -> Response:
         return Response(status_code=500)

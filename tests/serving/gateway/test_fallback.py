@@ -12,7 +12,7 @@ import pytest
 from evaluation.inference.clients.openai_options import EndpointConfig
 from serving.confidence.calibration import ConfidenceCalibration
 from serving.confidence.policy import Policy
-from serving.gateway.external import ExternalRoute
+from serving.gateway.external_models import ExternalRoute
 from serving.gateway.limits import Subject
 from serving.gateway.routes import ReleaseRoute
 from serving.models import Budget

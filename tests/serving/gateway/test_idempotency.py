@@ -9,7 +9,7 @@ import redis
 from django.conf import settings
 from starlette.responses import JSONResponse, Response
 
-from serving.gateway import idempotency, pipeline
+from serving.gateway import idempotency, responder
 from serving.gateway.database import in_database
 from serving.models import RequestLog
 from serving.retention import services as retention
@@ -66,7 +66,7 @@ def test_what_was_erased_is_not_returned_again(
                     assert (again.status_code, code) == (410, "erased")
                 assert len(one.asked) == 2
                 # What is too long to be kept is not returned again either.
-                monkeypatch.setattr(pipeline, "MAX_RESPONSE", 100)
+                monkeypatch.setattr(responder, "MAX_RESPONSE", 100)
                 assert (await found.extract(headers=OTHER)).status_code == 200
                 await found.log.store()
                 assert (await found.extract(headers=OTHER)).status_code == 410

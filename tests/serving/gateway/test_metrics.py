@@ -19,7 +19,7 @@ from aiohttp import web
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.gateway import engine_metrics, pool
+from serving.gateway import engine_metrics, replica_pool
 from serving.gateway.engine_metrics import Source
 from serving.models import Replica
 from slmstudio.stack.processes import command
@@ -108,7 +108,7 @@ def test_an_open_request_is_in_flight(tmp_path: Path) -> None:
 
 
 def test_replicas_breakers_and_the_backlog_of_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "time", SimpleNamespace(monotonic=lambda: 1_000.0))
+    monkeypatch.setattr(replica_pool, "time", SimpleNamespace(monotonic=lambda: 1_000.0))
 
     async def work() -> None:
         async with rig(tmp_path, route(release(3, "unix:/none", "unix:/other"))) as found:

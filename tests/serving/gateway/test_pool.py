@@ -10,10 +10,10 @@ import orjson
 import pytest
 from starlette.responses import Response
 
-from serving.gateway import pool as pool_module
 from serving.gateway import replica_client as client
-from serving.gateway.pool import ReplicaPool, ReplicaUnavailable
+from serving.gateway import replica_pool as pool_module
 from serving.gateway.problems import GatewayProblem
+from serving.gateway.replica_pool import ReplicaPool, ReplicaUnavailable
 from tests.serving import event_loop
 from tests.serving.gateway import wire
 from tests.serving.gateway.rig import ANSWER, backend, release, reply

@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 
 from serving.deployments import services
-from serving.gateway.pipeline import ExtractionRequest, caller_name
+from serving.gateway.responder import ExtractionRequest, caller_name
 from serving.gateway.routes import position
 from serving.models import Deployment, DeploymentEvent, RequestLog
 from serving.rollouts import watch

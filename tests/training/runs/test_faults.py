@@ -22,9 +22,9 @@ from slmstudio.runs.controls import cancel
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.runs.supervisor import STOP_SIGNAL
-from slmstudio.stack import control
+from slmstudio.stack import lifecycle
+from slmstudio.stack.embedded_server import Server
 from slmstudio.stack.postgres import Postgres
-from slmstudio.stack.server import Server
 from slmstudio.stack.valkey import Valkey
 from slmstudio.storage.artifacts import local_path
 from tests.training.fake_trainer import loss
@@ -89,7 +89,7 @@ class Embedded:
             self.server.stop()
 
     def comes(self) -> None:
-        control.restart_ended(self.running)
+        lifecycle.restart_ended(self.running)
         connection.close()
 
 

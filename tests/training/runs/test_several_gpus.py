@@ -11,7 +11,7 @@ import pytest
 from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
 from slmstudio.runs.supervisor import ChildExit
-from slmstudio.stack.programs import EXIT_WITH_PARENT
+from slmstudio.stack.supervisor import EXIT_WITH_PARENT
 from slmstudio.workers import gpu_reservations, live_workers
 from slmstudio.workers.hardware import Gpu, Hardware, this_machine
 from tests.shared_rows import shared_fixture

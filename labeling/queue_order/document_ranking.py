@@ -16,8 +16,8 @@ from labeling.datasets.freeze_candidates import class_fields
 from labeling.form.merge import MISSING, value_at
 from labeling.models import Document, Gold, Prediction, Project, SchemaVersion
 from labeling.models.documents import QUEUE
-from labeling.queue_order import ranking
-from labeling.queue_order.ranking import Numbers, Places
+from labeling.queue_order import acquisition
+from labeling.queue_order.acquisition import Numbers, Places
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.schema.structure import pattern_of
@@ -69,12 +69,12 @@ def rank_documents(project: Project, method: str, *, control_share: float, seed:
     held_out = [pk for pk, held in keys.items() if held]
     open_keys = [pk for pk, held in keys.items() if not held]
     if method == Order.RANDOM or not open_keys:
-        order = [list(keys)[at] for at in ranking.at_random(len(keys), seed)]
+        order = [list(keys)[at] for at in acquisition.at_random(len(keys), seed)]
         return Ranked(order, dict.fromkeys(order, 0.0), set(order), 0, "")
     labeled = _labeled(project)
     values, vectors, source = _signal(project, project.schema_version, method, open_keys, labeled)
-    places = ranking.by_value(values) if vectors is None else ranking.spread(values, vectors)
-    mixed, control = ranking.with_control(places, control_share, seed)
+    places = acquisition.by_value(values) if vectors is None else acquisition.spread(values, vectors)
+    mixed, control = acquisition.with_control(places, control_share, seed)
     order = _with_holdout([open_keys[at] for at in mixed], held_out, seed)
     signal = {pk: float(value) for pk, value in zip(open_keys, values, strict=True)}
     at_random = {open_keys[at] for at in control} | set(held_out)
@@ -127,7 +127,7 @@ def _signal(
 def _novelty(fitted: TextVectors, keys: list[int], labeled: Labeled) -> Numbers:
     known = fitted.of(labeled.texts)
     parts = [
-        ranking.novelty(fitted.of(_texts(keys[start : start + _CHUNK])), known)
+        acquisition.novelty(fitted.of(_texts(keys[start : start + _CHUNK])), known)
         for start in range(0, len(keys), _CHUNK)
     ]  # fmt: skip
     return np.concatenate(parts)
@@ -163,7 +163,7 @@ def _classified(version: SchemaVersion, method: str, keys: list[int], labeled: L
         rows = [view.of(texts) for view in views]
         for own in models.values():
             guesses = [model.probabilities(vectors) for model, vectors in zip(own, rows, strict=True)]
-            value = ranking.disagreement(*guesses) if _is_committee(method) else ranking.uncertainty(guesses[0])
+            value = acquisition.disagreement(*guesses) if _is_committee(method) else acquisition.uncertainty(guesses[0])
             total[start : start + len(texts)] += value
     source = "two classifiers" if _is_committee(method) else "classifier"
     return total / len(usable), f"{source} of {', '.join(usable)}"

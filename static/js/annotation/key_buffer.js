@@ -9,7 +9,7 @@ const TABBABLE = "a[href], button, input, select, textarea, [tabindex]";
 /** @param {Element} element @returns {element is HTMLInputElement | HTMLTextAreaElement} */
 const isText = (element) => element.matches("textarea") || (element.matches("input") && element.type === "text");
 
-export class TypeAhead {
+export class KeyBuffer {
   /** The keys that were pressed; null while nothing is being opened. @type {Key[] | null} */
   #keys = null;
 

@@ -17,15 +17,15 @@ from labeling.integrations.tokens import PREFIX
 from serving.budgets.usage import NO_LIMITS
 from serving.captures.services import key_sha256
 from serving.gateway import chat_completions
-from serving.gateway.capture import exchange, forward
+from serving.gateway.app_state import Gateway
+from serving.gateway.capture import exchange, relay
 from serving.gateway.capture.exchange import Asked
-from serving.gateway.capture.forward import Forwarded
+from serving.gateway.capture.relay import Forwarded
 from serving.gateway.capture.upstream import KEYS, Upstream
-from serving.gateway.context import Gateway
 from serving.gateway.idempotency import HEADER
 from serving.gateway.intake.bodies import HungUp, check_length, unless_disconnected
-from serving.gateway.pipeline import CLIENT_CLOSED, ExtractionRequest
 from serving.gateway.problems import GatewayProblem
+from serving.gateway.responder import CLIENT_CLOSED, ExtractionRequest
 from serving.gateway.routes import Route
 from serving.gateway.tokens import Caller
 from serving.models import Budget, Capture
@@ -67,7 +67,7 @@ async def capture(request: Request, gateway: Gateway, request_id: str) -> Respon
         asked = exchange.asked(path, raw) if raw else Asked()
         extraction = ExtractionRequest(
             text=asked.text, protocol=PROTOCOL, token_id=who.token_id, limits=who.limits,
-            key=request.headers.get(HEADER, "") or forward.key_of(asked.text, raw),
+            key=request.headers.get(HEADER, "") or relay.key_of(asked.text, raw),
             caller=asked.caller, id=request_id,
         )  # fmt: skip
         _ = extraction.key_sha256  # the hash of a large document is made here, in a thread
@@ -154,7 +154,7 @@ async def _forward(
         except BaseException:
             work.finish(answered=False)
             raise
-    if isinstance(response, forward.Relayed):
+    if isinstance(response, relay.Relayed):
         response.in_flight = gateway.metrics.in_flight(route.slug)
     return response
 
@@ -171,6 +171,6 @@ async def _ask(
     if request.method != "POST":
         who = f"token {work.extraction.token_id}" if work.extraction.token_id is not None else "a key of its own"
         logger.info("%s: read %s of the external model with %s: %d", work.route.slug, path, who, response.status)
-    if forward.is_stream(response):
-        return forward.Relayed(work, response)
-    return await forward.whole(work, response)
+    if relay.is_stream(response):
+        return relay.Relayed(work, response)
+    return await relay.whole(work, response)

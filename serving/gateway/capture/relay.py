@@ -16,8 +16,8 @@ from serving.gateway.capture.exchange import Asked, ModelResponse
 from serving.gateway.capture.upstream import response_headers
 from serving.gateway.intake.bodies import SMALL
 from serving.gateway.limits import Reservation
-from serving.gateway.pipeline import CLIENT_CLOSED, ExtractionRequest, Responder, Source, log_row, milliseconds_since
 from serving.gateway.problems import GatewayProblem
+from serving.gateway.responder import CLIENT_CLOSED, ExtractionRequest, Responder, Source, log_row, milliseconds_since
 from serving.gateway.routes import Route
 from slmstudio.contract.output_json import extract_json
 

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from slmstudio.stack.embedded_server import Server
 from slmstudio.stack.errors import StackError, file_sentence
 from slmstudio.stack.paths import Paths
 from slmstudio.stack.postgres import Postgres
-from slmstudio.stack.server import Server
 from slmstudio.stack.valkey import Valkey
 
 _KINDS: dict[str, Callable[[Paths], Server]] = {"postgres": Postgres, "valkey": Valkey}

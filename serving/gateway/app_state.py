@@ -16,17 +16,17 @@ from starlette.types import Scope
 
 from serving.gateway import idempotency
 from serving.gateway.capture.upstream import Upstream
-from serving.gateway.external import ExternalModels
+from serving.gateway.external_models import ExternalModels
 from serving.gateway.files import FileReader
 from serving.gateway.idempotency import IdempotencyKeys
 from serving.gateway.intake.bodies import BodyReader, unless_disconnected
 from serving.gateway.limits import RateLimiter, Reservation, Subject
 from serving.gateway.metrics import Metrics
-from serving.gateway.pipeline import ExtractionRequest, ExtractionResponse, Responder
-from serving.gateway.pool import ReplicaPool
 from serving.gateway.problems import GatewayProblem, queue_full
+from serving.gateway.replica_pool import ReplicaPool
 from serving.gateway.request_log.process import log_folder
 from serving.gateway.request_log.writer import RequestLogWriter
+from serving.gateway.responder import ExtractionRequest, ExtractionResponse, Responder
 from serving.gateway.routes import Route, RouteTable
 from serving.gateway.tokens import Caller, TokenCache
 from serving.gateway.tracing.timeline import tracer_of_environment

@@ -14,10 +14,10 @@ from evaluation.inference.completion import ResponseStatus, classify_output
 from serving.budgets.usage import NO_LIMITS
 from serving.confidence.calibration import ConfidenceCalibration
 from serving.confidence.policy import Assessment, Reason, asks_fallback, doubt, doubtful_fields
-from serving.gateway.external import ExternalModels, ExternalRoute
+from serving.gateway.external_models import ExternalModels, ExternalRoute
 from serving.gateway.idempotency import MAX_RESPONSE
-from serving.gateway.pool import NO_REPLICA, ReplicaPool
 from serving.gateway.problems import GatewayProblem, unavailable
+from serving.gateway.replica_pool import NO_REPLICA, ReplicaPool
 from serving.gateway.request_log.writer import DEFAULTS, RequestLogWriter, Row, now
 from serving.gateway.routes import ReleaseRoute, Route
 from serving.gateway.tracing import timeline

@@ -1,17 +1,12 @@
-"""Reviews, presence, comments, saved views, preferences, bulk edits and label migrations."""
-
-from typing import Any
+"""What users do on documents beside labeling: reviews, comments, presence, saved views and preferences."""
 
 from django.conf import settings
 from django.db import models
-from django.urls import reverse
 from django.utils import timezone
 
 from labeling.models.annotations import Annotation, AnnotationRevision
 from labeling.models.documents import Document
-from labeling.models.projects import Project, SchemaVersion
-from slmstudio import access
-from slmstudio.runs.models import BackgroundRun, Status
+from labeling.models.projects import Project
 
 
 class Review(models.Model):
@@ -125,74 +120,3 @@ class Preferences(models.Model):
 
     def __str__(self) -> str:
         return f"preferences of {self.user_id}"
-
-
-class BulkEdit(BackgroundRun):
-    """One change of all documents that match a filter. ``params``: the arguments of the action."""
-
-    class Action(models.TextChoices):
-        """The kind of change."""
-
-        ASSIGN = "assign", "Assign"
-        TAG = "tag", "Add tags"
-        UNTAG = "untag", "Remove tags"
-        HOLDOUT = "holdout", "Move to hold-out"
-        TRAIN = "train", "Remove from hold-out"
-        REQUEUE = "requeue", "Return to queue"
-        OVERLAP = "overlap", "Set overlap"
-        UNDO = "undo", "Undo"
-
-    job_name = "labeling.jobs.run_bulk_edit"
-    required_action = access.Action.CURATE
-
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="bulk_edits")
-    action = models.CharField(max_length=10, choices=Action.choices)
-    filters = models.JSONField(default=dict)
-    params = models.JSONField(default=dict, blank=True)
-    changed = models.PositiveIntegerField(default=0)
-    left_alone = models.PositiveIntegerField(default=0, help_text="documents that cannot be changed this way")
-
-    def __str__(self) -> str:
-        return f"{self.get_action_display()} in bulk"
-
-    def get_absolute_url(self) -> str:
-        """The page of the bulk edit."""
-        return reverse("bulk_edit", args=[self.project.slug, self.pk])
-
-
-class SchemaMigration(BackgroundRun):
-    """Migrates the labels of a project to another schema, or only counts the effect (``dry_run``).
-
-    ``mapping`` is a list of steps (see ``labeling.schema_migration.mapping``); ``result`` holds counts and examples.
-    """
-
-    job_name = "labeling.jobs.run_schema_migration"
-    required_action = access.Action.CONTRACT
-
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="migrations")
-    from_version = models.ForeignKey(SchemaVersion, on_delete=models.PROTECT, related_name="+")
-    to_version = models.ForeignKey(SchemaVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
-    schema_text = models.TextField()
-    source_text = models.TextField(
-        blank=True, default="", help_text="the schema as it was pasted; empty if it was not translated"
-    )
-    mapping = models.JSONField(default=list, blank=True)
-    dry_run = models.BooleanField(default=True)
-    result = models.JSONField(default=dict, blank=True)
-
-    def __str__(self) -> str:
-        return "schema migration"
-
-    def get_absolute_url(self) -> str:
-        """The page of the migration."""
-        return reverse("schema_migration", args=[self.project.slug, self.pk])
-
-    @classmethod
-    def unfinished(cls, project: Project) -> "SchemaMigration | None":
-        """The incomplete migration to a project's newest schema version: queued, running, failed or cancelled. Until it
-        is done, gold labels are missing.
-        """
-        newest = SchemaVersion.objects.filter(project=project).order_by("-number").values("pk")[:1]
-        runs: Any = cls.objects.filter(project=project, dry_run=False, to_version=models.Subquery(newest))
-        run: SchemaMigration | None = runs.order_by("-pk").first()
-        return None if run is None or run.status == Status.DONE else run
