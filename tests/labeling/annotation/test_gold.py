@@ -122,7 +122,7 @@ def test_all_readers_of_gold_agree(desk: Desk, review: bool, monkeypatch: pytest
     assert {json.loads(line)["id"] for line in lines} == expected
 
     shown = {pk: displayed_label(project, fresh(Document(pk=pk)), desk.owner, False)["gold"] for pk in keys}
-    assert {keys[pk] for pk, found in shown.items() if found is not None} == expected
+    assert {keys[pk] for pk, label in shown.items() if label is not None} == expected
     page = browser(desk.owner).get(f"/p/{desk.project.slug}/export/")
     assert page.context["counts"]["gold"] == len(expected)
     assert schema_impact(project=desk.project, compiled=desk.project.schema_version.compiled).checked == len(expected)
@@ -156,9 +156,11 @@ def test_rejected_label_is_not_gold(desk: Desk) -> None:
     assert decisions.CurrentState(desk.project).revised_gold(dataset) == [name]
 
 
-def test_export_can_include_labels_that_are_not_gold(desk: Desk) -> None:
+def test_labels_that_are_not_gold_and_documents_without_a_label(desk: Desk) -> None:
     assert exported(desk, "labels") == APPROVED | {"submitted"}
     assert exported(desk, "all") == APPROVED | {"submitted"}
+    drawn = set(holdout_sampling.unlabeled_documents(desk.project).values_list("external_id", flat=True))
+    assert drawn == set(Document.objects.unlabeled(desk.project).values_list("external_id", flat=True)) == {"new"}
 
 
 def test_review_setting_decides_about_submitted_labels(desk: Desk) -> None:
@@ -188,14 +190,9 @@ def test_turning_review_off_makes_a_correction_gold(desk: Desk) -> None:
     submit(again, desk.ana, 2, date=None)
     members.change_settings(project=desk.project, by=desk.owner, values={"review_required": False})
     for document in (imported, again):
-        found = Gold.objects.current(desk.project).get(document=document)
-        assert (found.revision.value["date"], found.approved_by) == (None, None)
-        assert found.revision.annotation.user == desk.ana
-
-
-def test_unlabeled_documents_have_no_annotation(desk: Desk) -> None:
-    drawn = set(holdout_sampling.unlabeled_documents(desk.project).values_list("external_id", flat=True))
-    assert drawn == set(Document.objects.unlabeled(desk.project).values_list("external_id", flat=True)) == {"new"}
+        label = Gold.objects.current(desk.project).get(document=document)
+        assert (label.revision.value["date"], label.approved_by) == (None, None)
+        assert label.revision.annotation.user == desk.ana
 
 
 def test_gold_stays_under_a_compatible_schema(desk: Desk) -> None:

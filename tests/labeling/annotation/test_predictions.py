@@ -44,64 +44,47 @@ def test_newest_prediction_in_schema_order_with_one_query(desk: Desk, django_ass
     assert propose(desk, document, source="prelabel-2", confidence={"total_amount": 0.5}) == RecordResult(written=1)
     version = desk.project.schema_version
     with django_assert_num_queries(1):
-        found = visible_prediction(document, version)
-    assert found is not None
-    assert found.model == "SmolLM2"
-    assert found.confidence == {"total_amount": 0.5}
-    assert dumps(found.value).startswith('{"invoice_id":"A-1029","date"')
-    assert "1248.50" in dumps(found.value)
+        prediction = visible_prediction(document, version)
+    assert prediction is not None
+    assert prediction.model == "SmolLM2"
+    assert prediction.confidence == {"total_amount": 0.5}
+    assert dumps(prediction.value).startswith('{"invoice_id":"A-1029","date"')
+    assert "1248.50" in dumps(prediction.value)
     assert Prediction.objects.filter(valid=True).count() == 1, "the first lacks required fields"
-
-
-def test_prediction_is_neither_annotation_nor_gold(desk: Desk) -> None:
-    propose(desk, desk.document())
     assert not Annotation.objects.exists()
     assert not Gold.objects.exists()
 
 
 def test_source_has_one_prediction_per_document(desk: Desk) -> None:
-    one, two = desk.document(), desk.document()
-    propose(desk, one)
-    again = propose(desk, one, two, raw='{"invoice_id":"other"}')
+    first, second = desk.document(), desk.document()
+    propose(desk, first)
+    again = propose(desk, first, second, raw='{"invoice_id":"other"}')
     assert again == RecordResult(written=1, repeated=1)
-    found = visible_prediction(one, desk.project.schema_version)
-    assert found is not None
-    assert found.value["invoice_id"] == "A-1029"
+    prediction = visible_prediction(first, desk.project.schema_version)
+    assert prediction is not None
+    assert prediction.value["invoice_id"] == "A-1029"
 
 
-def test_holdout_documents_get_no_prediction(desk: Desk) -> None:
+def test_documents_of_the_holdout_and_of_another_project_get_no_prediction(desk: Desk) -> None:
     held, free = desk.document(), desk.document()
     Document.objects.filter(pk=held.pk).update(holdout=True)
     assert propose(desk, held, free) == RecordResult(written=1, held_out=1)
     assert not Prediction.objects.filter(document=held).exists()
-
-
-def test_prediction_is_hidden_after_a_move_to_the_holdout(desk: Desk) -> None:
-    document = desk.document()
-    propose(desk, document)
-    document.holdout = True
-    assert visible_prediction(document, desk.project.schema_version) is None
-
-
-def test_documents_of_another_project_get_no_prediction(desk: Desk) -> None:
-    other = make_desk(slug="other").document()
-    assert propose(desk, other) == RecordResult(gone=1)
+    free.holdout = True
+    assert visible_prediction(free, desk.project.schema_version) is None, "it moved to the hold-out since"
+    assert propose(desk, make_desk(slug="other").document()) == RecordResult(gone=1)
 
 
 def test_output_that_is_not_an_object_is_stored_and_hidden(desk: Desk) -> None:
-    document = desk.document()
+    document, version = desk.document(), desk.project.schema_version
     for number, raw in enumerate(['{"invoice_id": "A', "[1, 2]", "null", "a \0 b \ud800", '{"a":1,"a":2}']):
         counted = propose(desk, document, raw=raw, source=f"prelabel-{number}", confidence={"invoice_id": 0.9})
         assert counted == RecordResult(written=1, unusable=1)
-    assert visible_prediction(document, desk.project.schema_version) is None
+    assert visible_prediction(document, version) is None
     assert list(Prediction.objects.order_by("id").values_list("raw", flat=True))[:2] == ['{"invoice_id": "A', "[1, 2]"]
-
-
-def test_invalid_prediction_is_shown_as_invalid(desk: Desk) -> None:
-    document = desk.document()
-    propose(desk, document, raw='{"total_amount": "many"}')
-    assert visible_prediction(document, desk.project.schema_version) is not None
-    assert not Prediction.objects.get().valid
+    propose(desk, document, raw='{"total_amount": "many"}', source="prelabel-invalid")
+    assert visible_prediction(document, version) is not None, "an object is displayed, as invalid"
+    assert not Prediction.objects.get(source="prelabel-invalid").valid
 
 
 def test_withheld_predictions_are_per_document_and_hidden(desk: Desk) -> None:
@@ -165,27 +148,20 @@ def test_rate_of_acceptance_without_review(desk: Desk, django_assert_num_queries
         submitted(desk, desk.ben, 0, seen=True)
         submitted(desk, desk.ben, number % 2, seen=False)
     with django_assert_num_queries(1):
-        found = review_queries.project_automation_bias(desk.project)
-    ana, ben = found.annotators
+        bias = review_queries.project_automation_bias(desk.project)
+    ana, ben = bias.annotators
     assert (ana.shown.documents, ana.shown.changed, ana.shown.fields, ana.shown.unchanged) == (12, 6, 48, 0.5)
     assert ana.unreviewed_rate == 0.0
-    assert ben.unreviewed_rate == 1.0
-    assert ben.shown.unchanged == 1.0
-    assert found.overall.unreviewed_rate == pytest.approx(0.5)
-    low, high = found.overall.unreviewed_interval or (1, 0)
+    assert (ben.unreviewed_rate, ben.shown.unchanged) == (1.0, 1.0)
+    assert bias.overall.unreviewed_rate == pytest.approx(0.5)
+    low, high = bias.overall.unreviewed_interval or (1, 0)
     assert low < 0.5 < high
 
 
 def test_rate_is_undefined_without_corrections(desk: Desk) -> None:
     submitted(desk, desk.ana, 0, seen=True)
     submitted(desk, desk.ana, 0, seen=False)
-    ana = review_queries.project_automation_bias(desk.project).annotators[0]
-    assert ana.unreviewed_rate is None
-    assert ana.unreviewed_interval is None
-    assert ana.shown.share == 0
-
-
-def test_documents_started_before_the_prediction_do_not_count(desk: Desk) -> None:
-    submitted(desk, desk.ana, 3, seen=False)
-    Prediction.objects.update(withheld=False)
-    assert review_queries.project_automation_bias(desk.project).annotators == ()
+    submitted(desk, desk.ben, 3, seen=False)  # ben began before there was a prediction, which does not count
+    Prediction.objects.filter(document__annotations__user=desk.ben).update(withheld=False)
+    (ana,) = review_queries.project_automation_bias(desk.project).annotators
+    assert (ana.unreviewed_rate, ana.unreviewed_interval, ana.shown.share) == (None, None, 0)

@@ -40,11 +40,18 @@ def shows(user: User, document: Document, tab: str = "tab") -> str:
     return str(post(user, "label_presence", document, {"tab": tab}).text)
 
 
-def test_users_on_one_document_see_each_other(desk: Desk) -> None:
-    document = desk.document()
+def test_users_on_one_document_see_each_other_until_a_tab_is_closed_or_silent(desk: Desk) -> None:
+    document, overlapping = desk.document(), desk.document(overlap=2)
     assert "data-open-by" not in shows(desk.ana, document)
     assert f'data-open-by="{desk.ana.username}"' in shows(desk.ben, document)
     assert f'data-open-by="{desk.ben.username}"' in shows(desk.ana, document)
+    assert post(desk.ana, "label_presence", document, {"tab": "tab", "leaving": True}).status_code == 204
+    assert "data-open-by" not in shows(desk.ben, document)
+    shows(desk.ana, document)
+    Presence.objects.filter(user=desk.ana).update(seen_at=timezone.now() - presence.PRESENCE_DURATION)
+    assert "data-open-by" not in shows(desk.ben, document)
+    shows(desk.ana, overlapping)
+    assert "data-open-by" not in shows(desk.ben, overlapping), "several people label it on purpose"
 
 
 def test_prefetched_document_is_not_open(desk: Desk) -> None:
@@ -67,22 +74,6 @@ def test_tab_has_one_document(desk: Desk) -> None:
     assert "data-open-by" not in shows(desk.ben, first)
     shows(desk.ana, first, tab="another")
     assert "data-open-by" in shows(desk.ben, first)
-
-
-def test_closed_and_silent_tabs_expire(desk: Desk) -> None:
-    document = desk.document()
-    shows(desk.ana, document)
-    assert post(desk.ana, "label_presence", document, {"tab": "tab", "leaving": True}).status_code == 204
-    assert "data-open-by" not in shows(desk.ben, document)
-    shows(desk.ana, document)
-    Presence.objects.filter(user=desk.ana).update(seen_at=timezone.now() - presence.PRESENCE_DURATION)
-    assert "data-open-by" not in shows(desk.ben, document)
-
-
-def test_no_presence_warning_with_overlap(desk: Desk) -> None:
-    document = desk.document(overlap=2)
-    shows(desk.ana, document)
-    assert "data-open-by" not in shows(desk.ben, document)
 
 
 def test_api_user_is_present_by_lock(desk: Desk) -> None:

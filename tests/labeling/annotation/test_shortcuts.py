@@ -32,7 +32,6 @@ def test_default_chords_are_unique_and_valid() -> None:
         ("Tab", "is not a valid shortcut"),
         ("Ctrl+Alt+KeyK", "is not a valid shortcut"),
         ("Digit5", "needed for typing"),
-        ("<script>", "is not a valid shortcut"),
         ("Alt+" + "K" * 10_000, "is not a valid shortcut"),
     ],
 )
@@ -42,22 +41,19 @@ def test_invalid_chord_is_refused(chord: str, why: str) -> None:
     assert len(str(refusal.value)) < 200
 
 
-def test_unknown_action_is_refused() -> None:
-    with pytest.raises(shortcuts.InvalidShortcut, match="Unknown action"):
-        shortcuts.with_shortcut({}, "explode", "Alt+KeyU")
-
-
 def test_reset_is_refused_while_another_action_uses_the_chord() -> None:
     own = shortcuts.with_shortcut({}, "skip", "Alt+KeyU")
     own = shortcuts.with_shortcut(own, "flag", "Alt+KeyX")
     with pytest.raises(shortcuts.InvalidShortcut, match="is in use"):
         shortcuts.without_shortcut(own, "skip")
     assert shortcuts.without_shortcut(shortcuts.without_shortcut(own, "flag"), "skip") == {}
+    with pytest.raises(shortcuts.InvalidShortcut, match="Unknown action"):
+        shortcuts.with_shortcut({}, "explode", "Alt+KeyU")
 
 
-@pytest.mark.parametrize("stored", [None, [], "x", {"skip": 3}, {"skip": ["Alt+KeyU"]}, {"skip": "nonsense"}])
-def test_invalid_stored_shortcuts_are_ignored(stored: object) -> None:
-    assert shortcuts.bindings(stored)["skip"] == ("Alt+KeyX",)
+def test_invalid_stored_shortcuts_are_ignored() -> None:
+    stored: list[object] = [None, [], "x", {"skip": 3}, {"skip": ["Alt+KeyU"]}, {"skip": "nonsense"}]
+    assert {shortcuts.bindings(value)["skip"] for value in stored} == {("Alt+KeyX",)}
 
 
 @shared_fixture

@@ -30,14 +30,8 @@ def api(desk: Desk) -> Api:
 
 @pytest.mark.parametrize("kind", ["application/json", "application/jsonl", "application/x-ndjson"])
 def test_rows_are_imported_immediately(desk: Desk, api: Api, kind: str) -> None:
-    rows: list[Any] = [
-        invoice(1),
-        invoice(2, gold=False),
-        invoice(1),
-        {"id": "no-text"},
-        {**invoice(3), "gold": {"date": "x"}},
-    ]
-    body = jsonl(rows) if "jsonl" in kind or "ndjson" in kind else json.dumps(rows).encode()
+    rows = [invoice(1), invoice(2, gold=False), invoice(1), {"id": "no-text"}, {**invoice(3), "gold": {"date": "x"}}]
+    body = json.dumps(rows).encode() if kind == "application/json" else jsonl(rows)
     answer = api("POST", "documents?source=erp", body, content_type=kind)
     assert answer.status == 200, answer.json
     counted = {name: answer.json[name] for name in ("imported", "duplicates", "rejected")}
@@ -66,20 +60,16 @@ def test_many_rows_become_an_import_in_the_background(desk: Desk, api: Api, queu
     )
 
 
-@pytest.mark.parametrize(
-    ("body", "kind", "status", "message"),
-    [
+def test_body_without_rows(desk: Desk, api: Api) -> None:
+    for body, kind, status, message in (
         (b"[]", "application/json", 422, "no rows"),
         (b"\n \n", "application/jsonl", 422, "no rows"),
         (b"{}", "application/json", 422, "list of rows"),
-        (b"[", "application/json", 400, "not valid JSON"),
         (b"text", "text/plain", 415, "application/jsonl"),
         (b"<x/>", "", 415, "application/jsonl"),
-    ],
-)
-def test_body_without_rows(desk: Desk, api: Api, body: bytes, kind: str, status: int, message: str) -> None:
-    answer = api("POST", "documents", body, content_type=kind)
-    assert (answer.status, message in answer.json["detail"]) == (status, True), answer.json
+    ):
+        answer = api("POST", "documents", body, content_type=kind)
+        assert (answer.status, message in answer.json["detail"]) == (status, True), answer.json
     assert not Document.objects.exists()
 
 
@@ -98,15 +88,16 @@ def test_a_file_is_imported_in_the_background(desk: Desk, api: Api, queues: None
     assert (run.as_holdout, run.file_name) == (True, "rows.jsonl")
     assert run.claim()
     import_services.process(run)
-    found = api.get(f"imports/{run.pk}").json
-    assert (found["status"], found["imported"], found["rejected"]) == ("done", 1, 1)
-    assert found["errors"][0]["row"] == 2
+    after = api.get(f"imports/{run.pk}").json
+    assert (after["status"], after["imported"], after["rejected"]) == ("done", 1, 1)
+    assert after["errors"][0]["row"] == 2
     assert json.loads(api.get(f"imports/{run.pk}/rejected").raw)["line"] == "{"
+    queued = upload(api, "rows.jsonl", jsonl([invoice(2)])).json()["id"]
+    assert api.post(f"imports/{queued}/cancel").json["status"] == "cancelled"
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "fields", "message"),
-    [
+def test_unsupported_file(desk: Desk, api: Api) -> None:
+    cases: list[tuple[str, bytes, dict[str, str], str]] = [
         ("rows.jsonl", b"", {}, "empty"),
         ("rows.jsonl", b"{}", {"kind": "floppy"}, "Unknown format floppy"),
         ("rows.jsonl", b"{}", {"options": "{"}, "not valid JSON"),
@@ -116,66 +107,41 @@ def test_a_file_is_imported_in_the_background(desk: Desk, api: Api, queues: None
         ("rows.csv", b"text", {"options": '{"columns": "text"}'}, "columns must be an object"),
         ("rows.jsonl", b"{}", {"options": '{"columns": {"a": "text"}}'}, "for tables only"),
         ("rows.csv", b"text", {"options": '{"delimiter": {}}'}, "delimiter must be one of"),
-        ("rows.csv", b"text", {"options": '{"encoding": "utf-7"}'}, "encoding must be one of"),
         ("rows.csv", b"text", {"options": '{"header": 0}'}, "true, false"),
-        ("a.txt", b"text", {"options": '{"split": "letters"}'}, "'whole', 'paragraphs', 'lines'"),
         ("rows.jsonl", b"{}", {"as_holdout": "perhaps"}, "true or false"),
         ("rows.jsonl", b"{}", {"holdout": "true"}, "Unknown field holdout"),
-    ],
-)
-def test_unsupported_file(
-    desk: Desk, api: Api, name: str, content: bytes, fields: dict[str, str], message: str
-) -> None:
-    answer = upload(api, name, content, **fields)
-    assert answer.status_code == 422, answer.content
-    assert message in answer.json()["detail"]
+    ]
+    for name, content, fields, message in cases:
+        answer = upload(api, name, content, **fields)
+        assert answer.status_code == 422, fields
+        assert message in answer.json()["detail"]
     assert not ImportRun.objects.exists()
-
-
-def test_an_import_is_cancelled(desk: Desk, api: Api, queues: None) -> None:
-    upload(api, "rows.jsonl", jsonl([invoice(1)]))
-    run = ImportRun.objects.get()
-    assert api.post(f"imports/{run.pk}/cancel").json["status"] == "cancelled"
 
 
 # -- the list ----------------------------------------------------------------------------------------------------------
 
 
-def test_list_pagination(desk: Desk, api: Api) -> None:
-    bring_in(desk.project, [invoice(number) for number in range(25)])
-    found, after = [], ""
-    for _ in range(9):
+def test_list_is_filtered_and_paginated(desk: Desk, api: Api) -> None:
+    bring_in(desk.project, [invoice(number, gold=number != 2) for number in range(25)])
+    names, after = [], ""
+    for _ in range(3):
         page = api.get(f"documents?limit=10&after={after}").json
-        found += [row["external_id"] for row in page["items"]]
+        names += [row["external_id"] for row in page["items"]]
         after = page["next_after"]
-        if after is None:
-            break
-    assert found == [f"inv-{number:04}" for number in range(25)]
-
-
-@pytest.mark.parametrize(
-    ("query", "expected"),
-    [
+    assert names == [f"inv-{number:04}" for number in range(25)]
+    assert after is None
+    for query, expected in (
         ("state=new", ["inv-0002"]),
-        ("q=F-1+of", ["inv-0001"]),
         ("external_id=inv-0002", ["inv-0002"]),
         ("external_id=inv-9999", []),
-        ("field=total_amount&op=is&value=1.5", ["inv-0001"]),
-        ("field=vendor&op=contains&value=acme&order=newest", ["inv-0003", "inv-0001"]),
-        ("holdout=yes", []),
-        ("split=none&tag=", ["inv-0001", "inv-0002", "inv-0003"]),
-    ],
-)
-def test_the_list_is_filtered(desk: Desk, api: Api, query: str, expected: list[str]) -> None:
-    bring_in(desk.project, [invoice(1), invoice(2, gold=False), invoice(3)])
-    answer = api.get(f"documents?{query}")
-    assert answer.status == 200, answer.json
-    assert [row["external_id"] for row in answer.json["items"]] == expected
+        ("field=total_amount&op=less&value=4&order=newest", ["inv-0003", "inv-0001", "inv-0000"]),
+    ):
+        answer = api.get(f"documents?{query}")
+        assert [row["external_id"] for row in answer.json["items"]] == expected, query
 
 
-@pytest.mark.parametrize(
-    ("query", "field"),
-    [
+def test_invalid_filter_is_named(desk: Desk, api: Api) -> None:
+    for query, field in (
         ("state=lost", "state"),
         ("limit=0", "limit"),
         ("limit=201", "limit"),
@@ -191,26 +157,24 @@ def test_the_list_is_filtered(desk: Desk, api: Api, query: str, expected: list[s
         ("field=total_amount&op=like&value=1", "op"),
         ("order=random", "order"),
         ("external_id=a&state=new", "external_id"),
-    ],
-)
-def test_invalid_filter_is_named(desk: Desk, api: Api, query: str, field: str) -> None:
-    answer = api.get(f"documents?{query}")
-    assert answer.status == 422, answer.json
-    assert field in answer.json["errors"][0]["field"]
+    ):
+        answer = api.get(f"documents?{query}")
+        assert answer.status == 422, query
+        assert field in answer.json["errors"][0]["field"], query
+    assert api.get("documents?field=total_amount&op=is").status == 422, "a condition has three parameters"
 
 
-def test_conditions_come_in_threes(desk: Desk, api: Api) -> None:
-    assert api.get("documents?field=total_amount&op=is").status == 422
-
-
-def test_document_detail(desk: Desk, api: Api) -> None:
-    bring_in(desk.project, [{**invoice(7), "customer": "C-9", "tags": ["ocr_noise"]}])
-    pk = Document.objects.get().pk
-    found = api.get(f"documents/{pk}").json
-    assert (found["external_id"], found["metadata"], found["tags"]) == ("inv-0007", {"customer": "C-9"}, ["ocr_noise"])
-    assert found["gold"]["value"] == found["labels"][0]["value"]
-    assert (found["gold"]["origin"], found["labels"][0]["user"]) == ("imported", None)
-    assert found["url"] == f"/p/desk/documents/{pk}/"
+def test_document_detail_and_progress(desk: Desk, api: Api) -> None:
+    bring_in(desk.project, [{**invoice(7), "customer": "C-9", "tags": ["ocr_noise"]}, invoice(2, gold=False)])
+    pk = Document.objects.get(external_id="inv-0007").pk
+    detail = api.get(f"documents/{pk}").json
+    assert (detail["metadata"], detail["tags"]) == ({"customer": "C-9"}, ["ocr_noise"])
+    assert detail["gold"]["value"] == detail["labels"][0]["value"]
+    assert (detail["gold"]["origin"], detail["labels"][0]["user"]) == ("imported", None)
+    assert detail["url"] == f"/p/desk/documents/{pk}/"
+    progress = api.get("progress").json
+    assert [progress[name] for name in ("documents", "labelled", "gold", "left")] == [2, 1, 1, 1]
+    assert progress["states"]["new"] == 1
 
 
 # -- predictions -------------------------------------------------------------------------------------------------------
@@ -258,9 +222,9 @@ def test_predictions_are_stored(desk: Desk, api: Api) -> None:
     assert opened["prediction"]["confidence"] == {"vendor": 0.5}
 
 
-@pytest.mark.parametrize(
-    ("items", "message"),
-    [
+def test_invalid_predictions_change_nothing(desk: Desk, api: Api) -> None:
+    bring_in(desk.project, [invoice(1, gold=False)])
+    cases: list[tuple[list[Any], str]] = [
         ([{"value": {}}], "document or external_id"),
         ([{"document": 1, "external_id": "a", "value": {}}], "document or external_id"),
         ([{"document": 1}], "value or raw"),
@@ -271,26 +235,16 @@ def test_predictions_are_stored(desk: Desk, api: Api) -> None:
         ([{"document": 1, "value": {}, "confidence": {"a": 1.5}}], "confidence"),
         ([{"document": 1, "value": {}, "confidense": {}}], "is unknown"),
         ([{"document": 1, "raw": "x"}] * 1_001, "predictions"),
-    ],
-)
-def test_invalid_predictions_change_nothing(desk: Desk, api: Api, items: list[Any], message: str) -> None:
-    bring_in(desk.project, [invoice(1, gold=False)])
-    answer = api.post("predictions", {"model": "m", "source": "s", "predictions": items})
-    assert answer.status == 422
-    assert message in answer.json["detail"], answer.json
-    assert not Prediction.objects.exists()
-
-
-def test_document_of_another_project_is_unknown(desk: Desk, api: Api) -> None:
+    ]
+    for items, message in cases:
+        answer = api.post("predictions", {"model": "m", "source": "s", "predictions": items})
+        assert answer.status == 422, message
+        assert message in answer.json["detail"]
     other = make_desk("other")
     bring_in(other.project, [invoice(1, gold=False)])
-    pk = Document.objects.get().pk
-    body = {"model": "m", "source": "s", "predictions": [{"document": pk, "value": {}}]}
-    assert api.post("predictions", body).json["gone"] == 1
+    foreign = [{"document": Document.objects.get(project=other.project).pk, "value": {}}]
+    assert api.post("predictions", {"model": "m", "source": "s", "predictions": foreign}).json["gone"] == 1
     assert not Prediction.objects.exists()
-    for method, path in (("GET", ""), ("GET", "/history"), ("POST", "/open"), ("GET", "/comments"), ("PUT", "/draft")):
-        sent = {"value": {}, "base_version": 0} if method == "PUT" else None
-        assert api(method, f"documents/{pk}{path}", sent).status == 404, path
 
 
 # -- what goes out -----------------------------------------------------------------------------------------------------
@@ -340,25 +294,10 @@ def test_a_version_is_frozen_read_and_exported(desk: Desk, api: Api, queues: Non
     assert api.get("datasets/2").status == 404
 
 
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        ({"seed": -1}, "seed"),
-        ({"holdout_share": 2}, "holdout_share"),
-        ({"group_by": "moon"}, "group_by"),
-        ({"x": 1}, "x"),
-    ],
-)
-def test_invalid_freeze(desk: Desk, api: Api, body: dict[str, Any], field: str) -> None:
-    answer = api.post("datasets", body)
-    assert (answer.status, answer.json["errors"][0]["field"]) == (422, field)
-
-
-def test_progress(desk: Desk, api: Api) -> None:
-    bring_in(desk.project, [invoice(1), invoice(2, gold=False)])
-    found = api.get("progress").json
-    assert (found["documents"], found["labelled"], found["gold"], found["left"]) == (2, 1, 1, 1)
-    assert found["states"]["new"] == 1
+def test_invalid_freeze(desk: Desk, api: Api) -> None:
+    for name, value in (("seed", -1), ("holdout_share", 2), ("group_by", "moon"), ("x", 1)):
+        answer = api.post("datasets", {name: value})
+        assert (answer.status, answer.json["errors"][0]["field"]) == (422, name)
 
 
 # -- projects and tokens -----------------------------------------------------------------------------------------------

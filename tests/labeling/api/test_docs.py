@@ -44,10 +44,10 @@ def run(command: list[str], code: str, desk: Desk, url: str, folder: Path) -> st
 @pytest.mark.django_db(transaction=True)
 def test_the_example_in_python(live_server: LiveServer, queues: None, tmp_path: Path) -> None:
     desk = make_desk()
-    found = run([sys.executable, "-"], example("python", "queue/next"), desk, live_server.url, tmp_path).splitlines()
-    assert found[:2] == ["2 imported, 0 duplicates, 1 rejected", 'row 3: "text" is missing']
-    assert found[2:4] == ["A-1029 submitted", "A-1030 submitted"]
-    outputs = [json.loads(json.loads(line)["output"])["total_amount"] for line in found[4:]]
+    lines = run([sys.executable, "-"], example("python", "queue/next"), desk, live_server.url, tmp_path).splitlines()
+    assert lines[:2] == ["2 imported, 0 duplicates, 1 rejected", 'row 3: "text" is missing']
+    assert lines[2:4] == ["A-1029 submitted", "A-1030 submitted"]
+    outputs = [json.loads(json.loads(line)["output"])["total_amount"] for line in lines[4:]]
     assert outputs == [1248.5, 99.9]
     assert Gold.objects.count() == 2
     again = run([sys.executable, "-"], example("python", "queue/next"), desk, live_server.url, tmp_path)
@@ -62,15 +62,15 @@ def test_the_example_with_curl(live_server: LiveServer, idle_workers: Workers, t
     gold = {"invoice_id": "B-2", "date": "2026-01-17", "vendor": "Acme Supplies", "total_amount": 2}
     more = {"id": "B-2", "text": "Invoice B-2 of 2026-01-17 from Acme Supplies. Total 2.00", "gold": gold}
     (tmp_path / "rows.jsonl").write_text(f"{json.dumps(row)}\n{json.dumps(more)}\n")
-    found = run(["sh"], example("sh", "queue/next"), desk, live_server.url, tmp_path).splitlines()
-    assert json.loads(found[0])["imported"] == 2
-    assert json.loads(found[1])["submitted"] is True
-    assert '"total_amount":12.50' in found[1]
+    imported, submitted, *_ = run(["sh"], example("sh", "queue/next"), desk, live_server.url, tmp_path).splitlines()
+    assert json.loads(imported)["imported"] == 2
+    assert json.loads(submitted)["submitted"] is True
+    assert '"total_amount":12.50' in submitted
     assert Document.objects.get(external_id="A-1031").state == "submitted"
     assert DatasetVersion.objects.get().counts["documents"] == 2
     lines = [line for name in ("train", "validation") for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
     contents = [json.loads(line)["messages"][1]["content"] for line in lines]
-    assert sorted(contents) == sorted(str(one["text"]) for one in (row, more))
+    assert sorted(contents) == sorted([row["text"], str(more["text"])])
 
 
 def test_documented_signature_check() -> None:

@@ -43,52 +43,52 @@ def full(desk: Desk) -> Desk:
 def names(desk: Desk, query: str, **more: Any) -> list[str]:
     """The ids of the documents that fit, as the list finds them; the set-wise form must agree."""
     filters = read_query(query, desk.project.schema_version.compiled)
-    found = search.page(project=desk.project, filters=filters, **more)
+    page = search.page(project=desk.project, filters=filters, **more)
     ids = dict(Document.objects.values_list("pk", "external_id"))
     if not more and not filters.order:
-        assert sorted(search.matching_documents(desk.project, filters).values_list("pk", flat=True)) == found.ids
-    return [ids[pk][-1] for pk in found.ids]
+        assert sorted(search.matching_documents(desk.project, filters).values_list("pk", flat=True)) == page.ids
+    return [ids[pk][-1] for pk in page.ids]
 
 
-@pytest.mark.parametrize(
-    ("query", "wanted"),
-    [
-        ("", "123456"),
-        ("state=new", "3"),
-        ("tag=ocr_noise", "2"),
-        ("tag=nothing", ""),
-        ("holdout=yes", "4"),
-        ("holdout=no&state=submitted", "1256"),
-        ("synthetic=yes", "5"),
-        ("synthetic=no&holdout=no", "1236"),
-        ("source=other.jsonl", "5"),
-        ("q=f-2", "2"),
-        ("q=INV-0004", "4"),
-        ("q=03", "3"),
-        ("q=100%25", "6"),
-        ("q=1_0", ""),
-        ("q=acme", "12345"),
-        ("q=nothing+of+it", ""),
-        ("field=invoice_id&op=is&value=F-2", "2"),
-        ("field=vendor&op=is&value=acme", ""),
-        ("field=vendor&op=contains&value=cme", "1245"),
-        ("field=vendor&op=contains&value=%25+sons_%5C", "6"),
-        ("field=vendor&op=contains&value=%25+sonsx%5C", ""),
-        ("field=total_amount&op=is&value=2.50", "2"),
-        ("field=total_amount&op=more&value=4", "456"),
-        ("field=total_amount&op=less&value=USD+2.00", "1"),
-        ("field=date&op=is&value=Feb+28,+2026", "6"),
-        ("field=date&op=less&value=2026-02-01", "1245"),
-        ("field=vendor&op=contains&value=acme&field=total_amount&op=more&value=4", "45"),
-        ("q=acme&field=invoice_id&op=is&value=F-5&synthetic=yes", "5"),
-    ],
-)
+FILTERS = [
+    ("", "123456"),
+    ("state=new", "3"),
+    ("tag=ocr_noise", "2"),
+    ("tag=nothing", ""),
+    ("holdout=yes", "4"),
+    ("holdout=no&state=submitted", "1256"),
+    ("synthetic=yes", "5"),
+    ("synthetic=no&holdout=no", "1236"),
+    ("source=other.jsonl", "5"),
+    ("q=f-2", "2"),
+    ("q=INV-0004", "4"),
+    ("q=03", "3"),
+    ("q=100%25", "6"),
+    ("q=1_0", ""),
+    ("q=acme", "12345"),
+    ("q=nothing+of+it", ""),
+    ("field=invoice_id&op=is&value=F-2", "2"),
+    ("field=vendor&op=is&value=acme", ""),
+    ("field=vendor&op=contains&value=cme", "1245"),
+    ("field=vendor&op=contains&value=%25+sons_%5C", "6"),
+    ("field=vendor&op=contains&value=%25+sonsx%5C", ""),
+    ("field=total_amount&op=is&value=2.50", "2"),
+    ("field=total_amount&op=more&value=4", "456"),
+    ("field=total_amount&op=less&value=USD+2.00", "1"),
+    ("field=date&op=is&value=Feb+28,+2026", "6"),
+    ("field=date&op=less&value=2026-02-01", "1245"),
+    ("field=vendor&op=contains&value=acme&field=total_amount&op=more&value=4", "45"),
+    ("q=acme&field=invoice_id&op=is&value=F-5&synthetic=yes", "5"),
+]
+
+
 @pytest.mark.parametrize("indexed", [True, False])
-def test_every_filter(full: Desk, query: str, wanted: str, indexed: bool) -> None:
+def test_every_filter(full: Desk, indexed: bool) -> None:
     """With the search index and without it: documents that it does not know yet are read themselves."""
     if not indexed:
         DocumentSearch.objects.all().delete()
-    assert "".join(names(full, query)) == wanted
+    for query, expected in FILTERS:
+        assert "".join(names(full, query)) == expected, query
 
 
 def test_text_is_found_before_and_after_it_is_indexed(desk: Desk) -> None:
@@ -151,31 +151,30 @@ def test_orders_are_paginated_both_ways(desk: Desk) -> None:
             )
     for order in ORDERS:
         filters = Filters(order=order)
-        found, after, pages = [], "", []
+        forward, after, pages = [], "", []
         while True:
             page = search.page(project=desk.project, filters=filters, after=after, size=7)
             pages.append(page)
-            found += page.ids
+            forward += page.ids
             if not page.after:
                 break
             after = page.after
-        wanted = 25 if order in ("", "newest") else 20
-        assert len(found) == len(set(found)) == wanted, order
-        back: list[int] = []
+        expected = 25 if order in ("", "newest") else 20
+        assert len(forward) == len(set(forward)) == expected, order
+        backward: list[int] = []
         before = pages[-1].before
         while before:
             page = search.page(project=desk.project, filters=filters, before=before, size=7)
-            back = page.ids + back
+            backward = page.ids + backward
             before = page.before
-        assert back == found[: len(found) - len(pages[-1].ids)], order
+        assert backward == forward[: len(forward) - len(pages[-1].ids)], order
     scores = dict(DocumentScore.objects.values_list("document_id", "score"))
     worst = search.page(project=desk.project, filters=Filters(order="worst")).ids
     assert [scores[pk] for pk in worst] == sorted(scores.values())
 
 
-@pytest.mark.parametrize("order", list(ORDERS))
 @pytest.mark.parametrize("way", ["walk", "index", "windows"])
-def test_search_strategies_agree(desk: Desk, order: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_strategies_agree(desk: Desk, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One by one, by the index, and stretch by stretch of the index."""
     rows = [invoice(number, tags=["ocr_noise"] if number % 5 == 0 else []) for number in range(60)]
     bring_in(desk.project, rows)
@@ -189,17 +188,18 @@ def test_search_strategies_agree(desk: Desk, order: str, way: str, monkeypatch: 
     monkeypatch.setattr(search, "MAX_RARE", 10_000 if way == "index" else 1)
     monkeypatch.setattr(search, "WINDOW_IDS", 4)
     monkeypatch.setattr(search, "BUDGET_MS", 5_000.0)
-    filters = read_query(f"q=acme&tag=ocr_noise&order={order}", desk.project.schema_version.compiled)
-    wanted = set(Document.objects.filter(tags=["ocr_noise"]).values_list("pk", flat=True))
-    first = search.page(project=desk.project, filters=filters, size=8)
-    second = search.page(project=desk.project, filters=filters, after=first.after, size=8)
-    assert len(first.ids) == 8
-    assert not second.unfinished
-    assert not second.after
-    assert set(first.ids) | set(second.ids) == wanted
-    assert len(first.ids + second.ids) == len(wanted)
-    again = search.page(project=desk.project, filters=filters, before=second.before, size=8)
-    assert again.ids == first.ids
+    expected = set(Document.objects.filter(tags=["ocr_noise"]).values_list("pk", flat=True))
+    for order in ORDERS:
+        filters = read_query(f"q=acme&tag=ocr_noise&order={order}", desk.project.schema_version.compiled)
+        first = search.page(project=desk.project, filters=filters, size=8)
+        second = search.page(project=desk.project, filters=filters, after=first.after, size=8)
+        assert len(first.ids) == 8
+        assert not second.unfinished
+        assert not second.after
+        assert set(first.ids) | set(second.ids) == expected, order
+        assert len(first.ids + second.ids) == len(expected)
+        again = search.page(project=desk.project, filters=filters, before=second.before, size=8)
+        assert again.ids == first.ids, order
 
 
 def test_slow_search_is_unfinished(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,11 +259,8 @@ QUIET = [
     "after=x&before=-1",
     "after=9999999999999999999999",
     "after=%00&before=%ff",
-    "after=0.5~3",
     "order=worst&after=nan~3",
-    "order=worst&after=7",
     "order=saved&after=2026-13-77T99~3",
-    "order=saved&after=2026-01-01T00:00:00~3",
     "q=%00",
     "q=%ED%A0%80",
     "q=" + "%25" * 200,
@@ -284,19 +281,19 @@ QUIET = [
 ]
 
 
-@pytest.mark.parametrize("query", HOSTILE)
-def test_invalid_filters_are_ignored_and_named(full: Desk, query: str) -> None:
-    answer = full.as_("annotator").get(f"{full.url('documents/')}?{query}")
-    assert answer.status_code == 200
-    assert answer.context["errors"]
-    assert 'class="alert alert-warning"' in answer.content.decode()
+def test_invalid_filters_are_ignored_and_named(full: Desk) -> None:
+    client = full.as_("annotator")
+    for query in HOSTILE:
+        answer = client.get(f"{full.url('documents/')}?{query}")
+        assert answer.status_code == 200, query
+        assert answer.context["errors"], query
+        assert 'class="alert alert-warning"' in answer.content.decode()
 
 
-@pytest.mark.parametrize("query", QUIET)
-def test_hostile_urls(full: Desk, query: str) -> None:
+def test_hostile_urls(full: Desk) -> None:
     client, url = full.as_("engineer"), full.url("documents/")
-    assert client.get(f"{url}?{query}").status_code == 200
-    assert client.get(f"{url}?{query}", headers=HTMX).status_code == 200
+    for number, query in enumerate(QUIET):
+        assert client.get(f"{url}?{query}", headers=HTMX if number % 2 else {}).status_code == 200, query
 
 
 def test_position_of_another_order_is_ignored() -> None:
@@ -306,22 +303,15 @@ def test_position_of_another_order_is_ignored() -> None:
         assert orders.decode_position(text, order) is None, text
 
 
-def test_pushed_url_has_no_empty_filters(full: Desk) -> None:
-    query = urlencode([("q", ""), ("state", "new"), ("order", ""), ("field", ""), ("op", "is"), ("value", "")])
-    answer = full.as_("annotator").get(f"{full.url('documents/')}?{query}", headers=HTMX)
-    assert answer["HX-Push-Url"] == full.url("documents/?state=new")
-
-
-def test_exact_id_links_to_its_document(full: Desk) -> None:
+def test_pushed_url_exact_id_and_chips(full: Desk) -> None:
     client = full.as_("annotator")
+    query = urlencode([("q", ""), ("state", "new"), ("order", ""), ("field", ""), ("op", "is"), ("value", "")])
+    answer = client.get(f"{full.url('documents/')}?{query}", headers=HTMX)
+    assert answer["HX-Push-Url"] == full.url("documents/?state=new"), "without the empty filters"
+    assert [row.document.external_id for row in answer.context["rows"]] == ["inv-0003"]
     assert client.get(full.url("documents/?q=inv-0004")).context["exact"].external_id == "inv-0004"
     assert client.get(full.url("documents/?q=inv-000")).context["exact"] is None
-
-
-def test_chip_removes_one_filter(full: Desk) -> None:
-    page = full.as_("annotator").get(
-        full.url("documents/?state=submitted&below=50&field=vendor&op=contains&value=acme")
-    )
+    page = client.get(full.url("documents/?state=submitted&below=50&field=vendor&op=contains&value=acme"))
     chips = {label: query for _, label, query in page.context["chips"]}
     assert chips["Submitted"] == "below=50&field=vendor&op=contains&value=acme"
     assert chips["Vendor contains acme"] == "state=submitted&below=50"
@@ -333,9 +323,38 @@ def test_document_list_query_count(full: Desk) -> None:
     client.get(full.url("documents/"))
     with CaptureQueriesContext(connection) as captured:
         client.get(full.url("documents/?state=submitted&q=acme&tag=ocr_noise&order=newest"))
-    found = [
-        query["sql"]
-        for query in captured
-        if "SAVEPOINT" not in query["sql"] and "statement_timeout" not in query["sql"]
-    ]
-    assert len(found) <= 16, found
+    statements = [query["sql"] for query in captured]
+    statements = [sql for sql in statements if "SAVEPOINT" not in sql and "statement_timeout" not in sql]
+    assert len(statements) <= 16, statements
+
+
+def test_page_of_the_list_has_thirty_rows_without_full_texts(desk: Desk) -> None:
+    bring_in(desk.project, [{**invoice(number), "text": f"{number} " + "x" * 50_000} for number in range(40)])
+    client, url = desk.as_("annotator"), desk.url("documents/?state=submitted&q=xxx")
+    answer = client.get(url)
+    assert len(answer.context["rows"]) == 30
+    assert len(answer.content) < 80_000
+    first = answer.context["page"]
+    second = client.get(f"{url}&after={first.after}").context["page"]
+    assert (first.before, len(second.ids), second.after) == ("", 10, "")
+    assert client.get(f"{url}&before={second.before}").context["page"].ids == first.ids
+
+
+def test_documents_of_another_project_are_hidden(desk: Desk) -> None:
+    other = make_desk("other")
+    bring_in(other.project, [invoice(1)])
+    client = desk.as_("owner")
+    assert client.get(desk.url("documents/")).context["rows"] == []
+    assert client.get(desk.url(f"documents/{Document.objects.get().pk}/")).status_code == 404
+
+
+def test_hostile_text_is_escaped(desk: Desk) -> None:
+    hostile = "<script>alert(1)</script>"
+    row = {**invoice(1), "id": hostile, "text": f"{hostile} \u202e evil \u200b", "tags": [hostile], hostile: hostile}
+    row["gold"]["vendor"] = hostile
+    bring_in(desk.project, [row])
+    client = desk.as_("manager")
+    for path in ("documents/", f"documents/{Document.objects.get().pk}/", "documents/?q=%3Cscript%3Ealert"):
+        page = client.get(desk.url(path)).content.decode()
+        assert hostile not in page
+        assert "&lt;script&gt;" in page

@@ -1,8 +1,6 @@
 """The search index behind an import: filled in the order of ids, resumed by itself, in a run of its own."""
 
 import pytest
-from django.db.migrations import RunSQL
-from django.db.migrations.loader import MigrationLoader
 
 from labeling.documents import search_index
 from labeling.jobs import run_indexing
@@ -16,18 +14,21 @@ pytestmark = pytest.mark.django_db
 
 @shared_fixture
 def desk() -> Desk:
-    found = make_desk()
-    bring_in(found.project, [invoice(number) for number in range(25)])
-    return found
+    desk = make_desk()
+    bring_in(desk.project, [invoice(number) for number in range(25)])
+    return desk
 
 
-def test_search_is_case_insensitive(desk: Desk) -> None:
+def test_only_the_project_is_indexed_and_case_insensitive(desk: Desk) -> None:
+    bring_in(make_desk("other").project, [invoice(1)])
     run = search_index.index_text(desk.project.pk)
     assert run is not None
+    assert search_index.index_text(desk.project.pk) is None, "it is queued"
     run_indexing(run.pk)
     run.refresh_from_db()
     assert (run.status, run.indexed, run.progress_done) == (Status.DONE, 25, 25)
     assert run.seconds is not None
+    assert DocumentSearch.objects.count() == 25
     entry = DocumentSearch.objects.get(document__external_id="inv-0003")
     assert entry.content.startswith("INV-0003\nINVOICE F-3 OF 2026")
     assert entry.project_id == desk.project.pk
@@ -46,21 +47,7 @@ def test_indexing_resumes_after_the_last_row(desk: Desk, monkeypatch: pytest.Mon
     assert search_index.index_text(desk.project.pk) is None, "nothing is left to do"
 
 
-def test_one_queued_index_run(desk: Desk) -> None:
-    assert search_index.index_text(desk.project.pk) is not None
-    assert search_index.index_text(desk.project.pk) is None
-
-
-def test_other_projects_are_not_indexed(desk: Desk) -> None:
-    other = make_desk("other")
-    bring_in(other.project, [invoice(1)])
-    run = search_index.index_text(other.project.pk)
-    assert run is not None
-    run_indexing(run.pk)
-    assert DocumentSearch.objects.count() == 1
-
-
-def test_indexing_is_restarted(desk: Desk) -> None:
+def test_indexing_is_restarted_unless_it_fails_three_times(desk: Desk) -> None:
     run = search_index.index_text(desk.project.pk)
     assert run is not None
     assert search_index.index_all() == [], "it is queued"
@@ -70,12 +57,10 @@ def test_indexing_is_restarted(desk: Desk) -> None:
     run_indexing(again.pk)
     assert DocumentSearch.objects.count() == 25
     assert search_index.index_all() == []
-
-
-def test_failing_projects_are_skipped(desk: Desk) -> None:
+    DocumentSearch.objects.all().delete()
+    IndexRun.objects.all().delete()
     for _ in range(3):
-        run = IndexRun.objects.create(project=desk.project)
-        run.fail("broken")
+        IndexRun.objects.create(project=desk.project).fail("broken")
     assert search_index.index_all() == []
 
 
@@ -87,18 +72,3 @@ def test_cancelled_index_run_keeps_entries(desk: Desk, monkeypatch: pytest.Monke
     run_indexing(run.pk)
     run.refresh_from_db()
     assert (run.status, run.indexed, DocumentSearch.objects.count()) == (Status.CANCELLED, 10, 10)
-
-
-def test_existing_documents_are_indexed(desk: Desk) -> None:
-    # It would hold every document locked for as long as the index takes; rows that exist are left to the periodic task.
-    migrations = MigrationLoader(None).disk_migrations
-    statements = [
-        str(operation.sql)
-        for (app, _), migration in migrations.items()
-        if app == "labeling"
-        for operation in migration.operations
-        if isinstance(operation, RunSQL)
-    ]
-    assert statements
-    assert not [sql for sql in statements if "INTO labeling_documentsearch" in sql]
-    assert len(search_index.index_all()) == 1

@@ -66,24 +66,17 @@ def test_a_number_with_a_unit_stays_as_typed_and_is_a_problem() -> None:
 
 
 def test_a_selected_place_decides_between_matches() -> None:
-    text = "Junction box   2   box"
-    inner = {"items[0].unit": {"start": 9, "end": 12, "by": "hand"}}
-    assert columns(text, ("Junction box", 2, "box"), given=inner) == [[(0, 0), (0, 15), (0, 9)]]
-    around = {"items[0].unit": {"start": 15, "end": 22, "by": "hand"}}
-    assert columns(text, ("Junction box", 2, "box"), given=around) == [[(0, 0), (0, 15), (0, 19)]]
-
-
-def test_a_place_of_another_value_is_dropped() -> None:
-    text = "Junction box   2   box"
-    stale = {"items[0].unit": {"start": 0, "end": 8}}
-    assert columns(text, ("Junction box", 2, "box"), given=stale) == [[(0, 0), (0, 15), (0, 19)]]
-
-
-def test_a_value_that_is_only_in_another_cell_has_its_place_there() -> None:
-    assert columns("Junction box   2", ("Junction box", 2, "box")) == [[(0, 0), (0, 15), (0, 9)]]
+    text, row = "Junction box   2   box", ("Junction box", 2, "box")
+    for start, end, column in ((9, 12, 9), (15, 22, 19)):
+        given = {"items[0].unit": {"start": start, "end": end, "by": "hand"}}
+        assert columns(text, row, given=given) == [[(0, 0), (0, 15), (0, column)]]
+    of_another_value = {"items[0].unit": {"start": 0, "end": 8}}
+    assert columns(text, row, given=of_another_value) == [[(0, 0), (0, 15), (0, 19)]]
+    # A value that is only in another cell has its place there.
+    assert columns("Junction box   2", row) == [[(0, 0), (0, 15), (0, 9)]]
 
 
 def test_a_value_in_more_lines_than_are_listed_keeps_its_line() -> None:
     lines = [f"Pen no{number}   2   pcs" for number in range(100)]
-    found = columns("\n".join(lines), *((line.split("   ")[0], 2, "pcs") for line in lines))
-    assert [{line for line, _ in row} for row in found] == [{number} for number in range(100)]
+    places = columns("\n".join(lines), *((line.split("   ")[0], 2, "pcs") for line in lines))
+    assert [{line for line, _ in row} for row in places] == [{number} for number in range(100)]

@@ -34,15 +34,15 @@ def texts() -> list[tuple[str, bytes]]:
     assert spec is not None
     assert spec.origin is not None
     base = sqlite3.connect(f"file:{Path(spec.origin).parent / 'cache.sqlite'}?mode=ro", uri=True)
-    found = []
+    schemas = []
     for (value,) in base.execute("select value from responses order by key"):
         parts = [part for _, part, _ in pickletools.genops(value)]
         bodies = [part for part in parts if isinstance(part, bytes) and part.lstrip()[:1] == b"{"]
         addresses = [part for part in parts if isinstance(part, str) and part.startswith("http")]
         if bodies:
-            found.append((addresses[0], max(bodies, key=len)))
+            schemas.append((addresses[0], max(bodies, key=len)))
     base.close()
-    return found
+    return schemas
 
 
 @dataclass
@@ -78,11 +78,11 @@ def survey() -> Survey:
 
 @pytest.mark.slow
 def test_real_schemas_open_or_are_declined() -> None:
-    found = survey()
-    assert len(found.opened) >= 50
-    assert all(len(reason) > 20 for reason in found.declined.values())
-    assert found.slowest < LONGEST
-    print(f"{len(found.opened)} forms, {len(found.declined)} declined, slowest {found.slowest:.2f} s")
+    result = survey()
+    assert len(result.opened) >= 50
+    assert all(len(reason) > 20 for reason in result.declined.values())
+    assert result.slowest < LONGEST
+    print(f"{len(result.opened)} forms, {len(result.declined)} declined, slowest {result.slowest:.2f} s")
 
 
 @pytest.mark.slow

@@ -107,13 +107,6 @@ def test_absent_marks_survive_merge_and_restore(desk: Desk, client: Client) -> N
     assert saved.checks.evidence["due_date"] == ABSENT
 
 
-def test_json_view_keeps_absent_marks(desk: Desk, client: Client) -> None:
-    document = desk.document()
-    text = json.dumps({"invoice_id": None, "date": None, "vendor": None, "total_amount": None})
-    answer = save(client, document, None, json=text, submit=True, asked=[], evidence=dict.fromkeys(OPTIONAL, ABSENT))
-    assert answer.status_code == 200
-
-
 def test_program_submits_mark_absent_fields(desk: Desk) -> None:
     document = desk.document()
     api = api_of(desk.project, desk.ana)

@@ -2,14 +2,9 @@
 
 from typing import Any
 
-import pytest
-
 from labeling.form.codec import Parsed
-from labeling.form.highlights import highlight
 from labeling.form.merge import MISSING, value_at
-from labeling.form.tree import tree_of
 from labeling.form.validation import check
-from slmstudio.contract.schema.compiled import compile_schema
 from tests.labeling.review.test_agreement import SCHEMA, label
 
 
@@ -20,17 +15,15 @@ def test_seen_field_stores_its_value() -> None:
     assert evidence["number"]["seen"] == '"A-1"'
     assert "seen" not in evidence["total"]
     assert evidence["rows[1].amount"]["seen"] == "5"
+    empty = check(SCHEMA, Parsed({}), "", {"total": {"seen": True}, "kind": {"seen": ""}}).evidence
+    assert empty == {"total": {"seen": ""}, "kind": {"seen": ""}}
 
 
-def test_empty_field_can_be_seen() -> None:
-    evidence = check(SCHEMA, Parsed({}), "", {"total": {"seen": True}, "kind": {"seen": ""}}).evidence
-    assert evidence == {"total": {"seen": ""}, "kind": {"seen": ""}}
-
-
-@pytest.mark.parametrize("given", [{"a[": {"seen": True}}, {"number": "x"}, {"number": {"seen": ["x"]}}, {"": None}])
-def test_invalid_evidence_is_dropped(given: dict[str, Any]) -> None:
-    evidence = check(SCHEMA, Parsed(label()), "", given).evidence
-    assert not any("seen" in place for place in evidence.values())
+def test_invalid_evidence_is_dropped() -> None:
+    invalid: list[dict[str, Any]] = [{"a[": {"seen": True}}, {"number": "x"}, {"number": {"seen": ["x"]}}, {"": None}]
+    for given in invalid:
+        evidence = check(SCHEMA, Parsed(label()), "", given).evidence
+        assert not any("seen" in place for place in evidence.values())
 
 
 def test_the_value_at_a_path() -> None:
@@ -38,18 +31,3 @@ def test_the_value_at_a_path() -> None:
     assert value_at(label(), "rows[7].what") is MISSING
     assert value_at(label(), "kind.what") is MISSING
     assert value_at({"a.b": [None]}, '["a.b"][0]') is None
-
-
-def test_highlights_split_the_text() -> None:
-    compiled = compile_schema({"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string"}}})
-    evidence = {
-        "b": {"start": 6, "end": 9},
-        "a": {"start": 0, "end": 3},
-        "c": {"start": 2, "end": 5},  # shares a character with a
-        "d": {"start": 9, "end": 99},
-        "e": {"confirmed": True, "of": "1"},
-    }
-    cut = highlight("one, <two>", evidence, tree_of(compiled)).pieces
-    assert [(piece.text, piece.path) for piece in cut] == [("one", "a"), (", <", ""), ("two", "b"), (">", "")]
-    assert [piece.text for piece in highlight("text", {}, tree_of(compiled)).pieces] == ["text"]
-    assert highlight("", {}, tree_of(compiled)).pieces == []

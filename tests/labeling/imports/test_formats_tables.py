@@ -178,3 +178,22 @@ def test_banking_dataset_is_mapped_automatically(shared: Path, tmp_path: Path) -
     rows = read(copy, compiled=compiled)
     assert len(rows) > 10_000
     assert all(validate_row(row, compiled).gold["intent"] in labels for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "due", "expected"),
+    [
+        ("Invoice A-1029 of 27/03/2026, due 03/04/2026", "", "2026-04-03"),
+        ("Invoice A-1029", "04/27/2026", "2026-03-04"),
+        ("Invoice A-1029", "05/06/2026", None),
+    ],
+)
+def test_other_dates_of_the_row_show_what_an_ambiguous_date_means(
+    tmp_path: Path, text: str, due: str, expected: str | None
+) -> None:
+    head = "text,invoice_id,date,due_date,vendor,total_amount\n"
+    (row,) = read(stored(tmp_path, "t.csv", f'{head}"{text}",A-1029,03/04/2026,{due},Acme,1\n'))
+    if expected is not None:
+        assert row.data["gold"]["date"] == expected
+    else:
+        assert "the column date: 03/04/2026 is ambiguous" in row.error

@@ -61,15 +61,15 @@ def test_labels_are_examples_also_those_that_an_import_rejected(desk: Desk) -> N
 
 
 def test_no_text_is_an_error_of_the_server(desk: Desk) -> None:
-    texts = [json.dumps(schema) for schema in (statements(), *map(hostile_schema, range(250)))]
+    texts = [json.dumps(schema) for schema in (statements(), *map(hostile_schema, range(60)))]
     texts += ["type A=B; type B=A; type C = Partial<A>", "a: 1e99999999999", "class A:\n    a: int = " + "-" * 9_000]
     statuses = Counter(draft(desk, {"text": text}).status_code for text in texts)
     assert statuses.keys() == {200, 422}
-    assert statuses[200] > 120
+    assert statuses[200] > 25
 
 
 def test_no_schema_is_an_error_of_the_preview(desk: Desk) -> None:
     client = desk.as_("engineer")
-    for schema in (statements(), *map(hostile_schema, range(15))):
+    for schema in (statements(), *map(hostile_schema, range(5))):
         answer = client.post(desk.url("contract/preview/"), {"schema": json.dumps(schema)})
         assert answer.status_code == 200

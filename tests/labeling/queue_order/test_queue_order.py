@@ -168,10 +168,7 @@ def test_hold_out_documents_get_random_places(project: Project) -> None:
 
 
 def test_newer_order_replaces_a_queued_one(project: Project) -> None:
-    spec = {"method": "random", "control_percent": 0}
-    old, new = (
-        services.start(project=project, user=member(project, Role.MANAGER), kind=QUEUE_ORDER, spec=spec)
-        for _ in range(2)
-    )
+    asked = {"project": project, "user": member(project, Role.MANAGER), "kind": QUEUE_ORDER}
+    old, new = (services.start(**asked, spec={"method": "random", "control_percent": 0}) for _ in range(2))
     old.refresh_from_db()
     assert (old.status, new.status) == (Status.CANCELLED, Status.QUEUED)

@@ -7,18 +7,14 @@ from labeling.queue_order import acquisition
 from labeling.queue_order.document_ranking import ConfidenceCurves
 
 
-def test_similar_documents_do_not_follow_each_other() -> None:
-    vectors = pytest.importorskip("scipy.sparse").csr_matrix(np.array([[1.0, 0], [1, 0], [0, 1]]))
+def test_similar_documents_do_not_follow_each_other_and_new_ones_count_more() -> None:
+    sparse = pytest.importorskip("scipy.sparse").csr_matrix
+    vectors = sparse(np.array([[1.0, 0], [1, 0], [0, 1]]))
     values = np.array([0.9, 0.8, 0.5])
     assert acquisition.by_value(values) == [0, 1, 2]
     assert acquisition.spread(values, vectors.__getitem__) == [0, 2, 1]
     assert acquisition.spread(values, vectors.__getitem__, head=1) == [0, 1, 2]
-
-
-def test_novelty_is_the_distance_from_what_is_labeled() -> None:
-    sparse = pytest.importorskip("scipy.sparse").csr_matrix
-    found = acquisition.novelty(sparse(np.array([[1.0, 0], [0, 1]])), sparse(np.array([[1.0, 0]])))
-    assert found.tolist() == [0.0, 1.0]
+    assert acquisition.novelty(vectors[1:], vectors[:1]).tolist() == [0.0, 1.0]
 
 
 def test_control_places_are_a_uniform_draw() -> None:
@@ -27,17 +23,17 @@ def test_control_places_are_a_uniform_draw() -> None:
     assert sorted(order) == list(range(count))
     head = order[:100]
     assert 15 <= len(control.intersection(head)) <= 35
-    chosen = [one for one in head if one not in control]
+    chosen = [document for document in head if document not in control]
     assert chosen == sorted(chosen)
-    assert np.mean([one for one in head if one in control]) > 100
+    assert np.mean([document for document in head if document in control]) > 100
     assert acquisition.with_control(list(range(count)), 0, seed=3) == (list(range(count)), set())
 
 
 def test_uncertainty_and_disagreement() -> None:
-    one = np.array([[0.5, 0.5, 0.0], [0.9, 0.1, 0.0]])
-    other = np.array([[0.0, 0.0, 1.0], [0.9, 0.1, 0.0]])
-    assert acquisition.uncertainty(one).tolist() == pytest.approx([1.0, 0.2])
-    assert acquisition.disagreement(one, other).tolist() == pytest.approx([1.0, 0.0])
+    first = np.array([[0.5, 0.5, 0.0], [0.9, 0.1, 0.0]])
+    second = np.array([[0.0, 0.0, 1.0], [0.9, 0.1, 0.0]])
+    assert acquisition.uncertainty(first).tolist() == pytest.approx([1.0, 0.2])
+    assert acquisition.disagreement(first, second).tolist() == pytest.approx([1.0, 0.0])
 
 
 def test_calibration_learns_how_often_a_confidence_is_right() -> None:

@@ -12,6 +12,7 @@ from statsmodels.stats.inter_rater import cohens_kappa
 from labeling.annotation.services import labels_agree
 from labeling.review.agreement import (
     NOT_LABELED,
+    FieldAgreement,
     by_field,
     cohen_kappa,
     krippendorff_alpha,
@@ -30,26 +31,20 @@ OBSERVERS = [
 UNITS: list[Any] = [list(unit) for unit in zip(*OBSERVERS, strict=True)]
 
 
-def test_alpha_of_the_worked_example() -> None:
-    alpha = krippendorff_alpha(UNITS)
-    assert alpha is not None
-    assert round(alpha, 3) == 0.743
-
-
-def test_alpha_of_two_observers_and_binary_data() -> None:
+def test_alpha_of_the_worked_examples() -> None:
+    assert krippendorff_alpha(UNITS) == pytest.approx(0.743, abs=0.0005)
     # The same paper, A: ten units, two observers, alpha = 0.095.
     meg = [0, 1, 0, 0, 0, 0, 0, 0, 1, 0]
     owen = [1, 1, 1, 0, 0, 1, 0, 0, 0, 0]
-    alpha = krippendorff_alpha([list(pair) for pair in zip(meg, owen, strict=True)])
-    assert alpha is not None
-    assert round(alpha, 3) == 0.095
+    pairs = [list(pair) for pair in zip(meg, owen, strict=True)]
+    assert krippendorff_alpha(pairs) == pytest.approx(0.095, abs=0.0005)
 
 
 def test_kappa_by_hand() -> None:
     # 50 units: both yes 20, both no 15, first yes alone 5, second yes alone 10. Observed 0.7, by chance 0.5.
-    one = ["yes"] * 25 + ["no"] * 25
-    other = ["yes"] * 20 + ["no"] * 5 + ["yes"] * 10 + ["no"] * 15
-    assert cohen_kappa(one, other) == pytest.approx(0.4)
+    first = ["yes"] * 25 + ["no"] * 25
+    second = ["yes"] * 20 + ["no"] * 5 + ["yes"] * 10 + ["no"] * 15
+    assert cohen_kappa(first, second) == pytest.approx(0.4)
     assert cohen_kappa(["a", "b", "c"], ["a", "b", "c"]) == 1
     assert cohen_kappa(["a", "b"], ["b", "a"]) == -1
 
@@ -59,13 +54,13 @@ def random_units(seed: int, people: int, missing: float = 0) -> list[list[Any]]:
     return [[NOT_LABELED if draw.random() < missing else draw.choice("aabc") for _ in range(people)] for _ in range(40)]
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_kappa_is_that_of_statsmodels(seed: int) -> None:
-    units = random_units(seed, 2)
-    table = [[sum(unit == [one, other] for unit in units) for other in "abc"] for one in "abc"]
-    kappa = cohens_kappa(table, return_results=False)
-    assert cohen_kappa([unit[0] for unit in units], [unit[1] for unit in units]) == pytest.approx(kappa)
-    assert mean_pairwise_kappa(units) == pytest.approx(kappa)
+def test_kappa_is_that_of_statsmodels() -> None:
+    for seed in range(3):
+        units = random_units(seed, 2)
+        table = [[sum(unit == [first, second] for unit in units) for second in "abc"] for first in "abc"]
+        kappa = cohens_kappa(table, return_results=False)
+        assert cohen_kappa([unit[0] for unit in units], [unit[1] for unit in units]) == pytest.approx(kappa)
+        assert mean_pairwise_kappa(units) == pytest.approx(kappa)
 
 
 # What the package krippendorff 0.9 gives for the same units.
@@ -111,12 +106,12 @@ def test_alpha_is_invariant_to_annotators_and_names(units: list[list[Any]], orde
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), max_size=20))
 def test_kappa_is_invariant_to_order(pairs: list[tuple[str, str]]) -> None:
-    one, other = [a for a, _b in pairs], [b for _a, b in pairs]
-    kappa = cohen_kappa(one, other)
-    assert cohen_kappa(other, one) == pytest.approx(kappa)
+    first, second = [a for a, _b in pairs], [b for _a, b in pairs]
+    kappa = cohen_kappa(first, second)
+    assert cohen_kappa(second, first) == pytest.approx(kappa)
     if kappa is not None:
         assert -1 <= kappa <= 1
-        assert (kappa == 1) == (one == other)
+        assert (kappa == 1) == (first == second)
 
 
 SCHEMA = compile_schema(
@@ -154,33 +149,33 @@ def test_values_are_normalized() -> None:
     )
 
 
+def fields(documents: list[list[Any]]) -> dict[str, FieldAgreement]:
+    return {agreement.field.pattern: agreement for agreement in by_field(SCHEMA, documents)}
+
+
 def test_each_field_and_each_row_is_compared() -> None:
     missing_row = label(rows=[{"what": "hose", "amount": 5}])
-    documents = [[label(), label()], [label(), missing_row], [label(), label(kind="reminder", total=16)]]
-    found = {one.field.pattern: one for one in by_field(SCHEMA, documents * 10)}
-    assert (found["number"].units, found["number"].exact) == (30, 1)
-    assert found["kind"].exact == pytest.approx(2 / 3)
-    assert found["total"].exact == pytest.approx(2 / 3)
+    agreement = fields([[label(), label()], [label(), missing_row], [label(), label(kind="reminder", total=16)]] * 10)
+    assert (agreement["number"].units, agreement["number"].exact) == (30, 1)
+    assert agreement["kind"].exact == pytest.approx(2 / 3)
+    assert agreement["total"].exact == pytest.approx(2 / 3)
     # Three documents with two rows each; in the second, one person lacks the pump.
-    assert found["rows[].what"].units == 60
-    assert found["rows[].what"].exact == pytest.approx(5 / 6)
-    assert found["kind"].kappa == 0
-    assert found["kind"].alpha == pytest.approx(-0.18)
-    assert found["paid"].kappa is None
-    assert (found["number"].kappa, found["number"].alpha) == (None, None)
+    assert agreement["rows[].what"].units == 60
+    assert agreement["rows[].what"].exact == pytest.approx(5 / 6)
+    assert agreement["kind"].kappa == 0
+    assert agreement["kind"].alpha == pytest.approx(-0.18)
+    assert agreement["paid"].kappa is None
+    assert (agreement["number"].kappa, agreement["number"].alpha) == (None, None)
 
 
-def test_missing_labels_do_not_count() -> None:
+def test_missing_labels_do_not_count_and_few_units_have_no_coefficients() -> None:
     documents = [
         [label(), label(), NOT_LABELED],
         [NOT_LABELED, label(kind="reminder"), label(kind="reminder")],
         [label(), NOT_LABELED, NOT_LABELED],
     ]
-    found = {one.field.pattern: one for one in by_field(SCHEMA, documents * 10)}
-    assert (found["kind"].units, found["kind"].exact, found["kind"].kappa, found["kind"].alpha) == (20, 1, None, 1)
+    kind = fields(documents * 10)["kind"]
+    assert (kind.units, kind.exact, kind.kappa, kind.alpha) == (20, 1, None, 1)
     assert by_field(SCHEMA, []) == []
-
-
-def test_chance_is_told_apart_with_enough_units_only() -> None:
-    few = {one.field.pattern: one for one in by_field(SCHEMA, [[label(), label(kind="reminder")]])}
-    assert (few["kind"].exact, few["kind"].kappa, few["kind"].alpha) == (0, None, None)
+    kind = fields([[label(), label(kind="reminder")]])["kind"]
+    assert (kind.exact, kind.kappa, kind.alpha) == (0, None, None)

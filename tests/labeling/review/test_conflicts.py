@@ -14,17 +14,13 @@ from tests.labeling.review.test_agreement import SCHEMA, label
 ROOT = SCHEMA.root
 
 
-def test_equal_normalized_values_do_not_conflict() -> None:
-    dispute = resolve_conflicts(ROOT, [label(), label(number="a-1", total=Decimal("15.00"))])
-    assert dispute.conflicts == []
-    assert dispute.value == label()
-
-
 def test_conflicts_list_most_frequent_value_first() -> None:
+    equal = resolve_conflicts(ROOT, [label(), label(number="a-1", total=Decimal("15.00"))])
+    assert (equal.conflicts, equal.value) == ([], label()), "normalized values are equal"
     dispute = resolve_conflicts(ROOT, [label(total=16), label(), label()])
     [difference] = dispute.conflicts
     assert difference.path == "total"
-    assert [(found.value, found.labels) for found in difference.votes] == [(15, (1, 2)), (16, (0,))]
+    assert [(vote.value, vote.labels) for vote in difference.votes] == [(15, (1, 2)), (16, (0,))]
     assert dispute.value["total"] == 15
     assert resolve_conflicts(ROOT, [label(total=16), label(), label()], {"total": 16}).value["total"] == 16
     assert resolve_conflicts(ROOT, [label(total=16), label()], {"total": 17}).value["total"] == 17
@@ -33,7 +29,7 @@ def test_conflicts_list_most_frequent_value_first() -> None:
 def test_absence_is_a_value() -> None:
     without = {name: value for name, value in label().items() if name != "total"}
     [difference] = resolve_conflicts(ROOT, [label(), without]).conflicts
-    assert [found.value for found in difference.votes] == [15, MISSING]
+    assert [vote.value for vote in difference.votes] == [15, MISSING]
     assert "total" not in resolve_conflicts(ROOT, [label(), without], {"total": MISSING}).value
     assert resolve_conflicts(ROOT, [label(), without, label(total=None)], {"total": None}).value["total"] is None
 
@@ -42,7 +38,7 @@ def test_rows_are_paired_by_similarity() -> None:
     other = label(rows=[{"what": "hose", "amount": 5}, {"what": "pump", "amount": 11}])
     [difference] = resolve_conflicts(ROOT, [label(), other]).conflicts
     assert difference.path == "rows[0].amount"
-    assert [found.value for found in difference.votes] == [10, 11]
+    assert [vote.value for vote in difference.votes] == [10, 11]
     assert resolve_conflicts(ROOT, [label(), other], {"rows[0].amount": 11}).value["rows"] == [
         {"what": "pump", "amount": 11},
         {"what": "hose", "amount": 5},
@@ -54,7 +50,7 @@ def test_row_of_some_annotators_can_be_kept_or_omitted() -> None:
     dispute = resolve_conflicts(ROOT, [label(), other])
     [difference] = dispute.conflicts
     assert (difference.path, difference.is_row) == ("rows[0]", True)
-    assert [found.value for found in difference.votes] == [{"what": "pump", "amount": 10}, MISSING]
+    assert [vote.value for vote in difference.votes] == [{"what": "pump", "amount": 10}, MISSING]
     kept = resolve_conflicts(ROOT, [label(), other], {"rows[0]": KEEP}).value
     left = resolve_conflicts(ROOT, [label(), other], {"rows[0]": LEAVE_OUT})
     assert kept["rows"] == label()["rows"]
@@ -64,9 +60,10 @@ def test_row_of_some_annotators_can_be_kept_or_omitted() -> None:
 
 
 def test_cells_name_their_row() -> None:
-    two = [{"what": "pump", "amount": 11}, {"what": "hose", "amount": 5}]
-    dispute = resolve_conflicts(ROOT, [label(), label(rows=two), label(rows=[{"what": "hose", "amount": 5}])])
-    assert [(one.path, one.within) for one in dispute.conflicts] == [("rows[0]", ""), ("rows[0].amount", "rows[0]")]
+    other = [{"what": "pump", "amount": 11}, {"what": "hose", "amount": 5}]
+    dispute = resolve_conflicts(ROOT, [label(), label(rows=other), label(rows=[{"what": "hose", "amount": 5}])])
+    conflicts = [(conflict.path, conflict.within) for conflict in dispute.conflicts]
+    assert conflicts == [("rows[0]", ""), ("rows[0].amount", "rows[0]")]
     assert dispute.value_paths["rows[0].amount"] == "rows[0].amount"
 
 
@@ -82,13 +79,10 @@ def test_evidence_follows_the_chosen_value() -> None:
     assert evidence_of(resolve_conflicts(ROOT, labels, {"number": "C-1"}), evidence) == {}
 
 
-def test_unknown_choices_are_ignored() -> None:
+def test_unknown_choices_are_ignored_and_additional_properties_compared() -> None:
     assert resolve_conflicts(ROOT, [label(), label()], {"kind": "reminder", "surprise": 1}).value == label()
-
-
-def test_additional_properties_are_compared() -> None:
     dispute = resolve_conflicts(ROOT, [label(extra={"a": 1}), label(extra={"a": 2})])
-    assert [one.path for one in dispute.conflicts] == ["extra"]
+    assert [conflict.path for conflict in dispute.conflicts] == ["extra"]
 
 
 ROWS = st.lists(
@@ -105,7 +99,7 @@ def test_choosing_one_annotator_yields_their_label(mine: dict[str, Any], other: 
     picks: dict[str, Any] = {}
     # A pick can bring up no new differences, so that one round is enough.
     for difference in resolve_conflicts(SCHEMA.root, [mine, other]).conflicts:
-        given = next((found.value for found in difference.votes if 0 in found.labels), MISSING)
+        given = next((vote.value for vote in difference.votes if 0 in vote.labels), MISSING)
         picks[difference.path] = (LEAVE_OUT if given is MISSING else KEEP) if difference.is_row else given
     settled = resolve_conflicts(SCHEMA.root, [mine, other], picks)
     assert count_differences(SCHEMA, settled.value, mine)[0] == 0

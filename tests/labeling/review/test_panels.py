@@ -30,8 +30,8 @@ def step(desk: Desk, user: User) -> NextStep:
 def test_next_step_of_reviewer(desk: Desk) -> None:
     for _ in range(2):
         submit(desk.document(), desk.ana)
-    found = step(desk, desk.rita)
-    assert (found.text.split()[0], found.button, found.url) == ("2", "Review", "/p/desk/review/")
+    review = step(desk, desk.rita)
+    assert (review.text.split()[0], review.button, review.url) == ("2", "Review", "/p/desk/review/")
     desk.document()
     assert step(desk, desk.ben).button == "Label"
 
@@ -41,9 +41,8 @@ def test_conflicts_come_after_reviews(desk: Desk) -> None:
     document = desk.document(overlap=2)
     submit(document, desk.ana)
     submit(document, desk.ben, vendor="Acme")
-    found = step(desk, desk.rita)
-    assert found.text.split()[0] == "1"
-    assert found.url == "/p/desk/review/?show=disputed"
+    adjudicate = step(desk, desk.rita)
+    assert (adjudicate.text.split()[0], adjudicate.url) == ("1", "/p/desk/review/?show=disputed")
 
 
 def test_mentions_come_after_rejections_and_hide_nothing(desk: Desk) -> None:
@@ -51,8 +50,7 @@ def test_mentions_come_after_rejections_and_hide_nothing(desk: Desk) -> None:
     submit(document, desk.ana)
     review_services.reject(document=fresh(document), user=desk.rita, reason="no")
     comment_services.add(document=fresh(document), user=desk.rita, text=f"@{desk.ana} see page 2")
-    found = steps(desk, desk.ana)
-    assert [(each.button, each.url) for each in found] == [
+    assert [(step.button, step.url) for step in steps(desk, desk.ana)] == [
         ("Correct", "/p/desk/label/"),
         ("Read", "/p/desk/mentions/"),
     ]

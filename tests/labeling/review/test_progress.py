@@ -60,45 +60,42 @@ def test_per_day(at_work: Desk) -> None:
     assert all(after - before == 86_400 for before, after in zip(answer["days"], answer["days"][1:], strict=False))
 
 
-@pytest.mark.parametrize("name", ["Asia/Tokyo", "America/Los_Angeles", "Pacific/Kiritimati"])
-def test_days_are_in_the_viewers_time_zone(at_work: Desk, name: str) -> None:
+def test_days_are_in_the_viewers_time_zone(at_work: Desk) -> None:
     moment = timezone.now() - timedelta(days=4)
     tokyo_midnight = moment.astimezone(ZoneInfo("Asia/Tokyo")).replace(hour=0, minute=1)
     Annotation.objects.filter(document__external_id="inv-0000").update(submitted_at=tokyo_midnight)
     Annotation.objects.exclude(document__external_id="inv-0000").update(submitted_at=None)
     client = at_work.as_("manager")
-    client.cookies["zone"] = name
-    answer = client.get(at_work.url("progress/days.json")).json()
-    labelled = [day for day, labels in zip(answer["days"], answer["labels"], strict=True) if labels]
-    here = tokyo_midnight.astimezone(ZoneInfo(name)).date()
-    assert [datetime.fromtimestamp(day, UTC).date() for day in labelled] == [here]
+    for name in ("Asia/Tokyo", "America/Los_Angeles", "Pacific/Kiritimati"):
+        client.cookies["zone"] = name
+        answer = client.get(at_work.url("progress/days.json")).json()
+        labelled = [day for day, labels in zip(answer["days"], answer["labels"], strict=True) if labels]
+        here = tokyo_midnight.astimezone(ZoneInfo(name)).date()
+        assert [datetime.fromtimestamp(day, UTC).date() for day in labelled] == [here]
 
 
-def test_per_annotator(at_work: Desk) -> None:
+def test_per_annotator_and_per_field(at_work: Desk) -> None:
     people = progress.people(at_work.project, progress.since(30))
     assert [(person["name"], person["labels"], person["seconds"]) for person in people] == [
         ("desk-annotator", 3, 20),
         ("desk-reviewer", 1, 50),
     ]
-
-
-def test_times_exclude_idle_time(at_work: Desk) -> None:
+    other = make_desk("other").project
+    assert progress.people(other, progress.since(30)) == []
+    assert not progress.labels_ever(other)
+    # Idle time and invalid times are left out.
     Annotation.objects.filter(document__external_id="inv-0003").update(seconds=90_000)
     times = progress.times(at_work.project, progress.since(30))
     assert (times["labels"], times["median"]) == (3, 20)
-    compiled = at_work.project.schema_version.compiled
-    fields = progress.field_times(at_work.project, compiled, progress.since(30))
-    known = [(row["title"], row["median"], row["labels"]) for row in fields]
-    assert known == [
-        ("Vendor", 6, 2),
-        ("Invoice date", 2, 1),
-    ]
 
+    def field_times() -> list[tuple[Any, ...]]:
+        compiled = at_work.project.schema_version.compiled
+        rows = progress.field_times(at_work.project, compiled, progress.since(30))
+        return [(row["title"], row["median"], row["labels"]) for row in rows]
 
-def test_invalid_field_times_are_excluded(at_work: Desk) -> None:
+    assert field_times() == [("Vendor", 6, 2), ("Invoice date", 2, 1)]
     Annotation.objects.update(field_seconds={"vendor": "lots", "no_such_field": 3, "date": [1], "total_amount": -4})
-    compiled = at_work.project.schema_version.compiled
-    assert progress.field_times(at_work.project, compiled, progress.since(90)) == []
+    assert field_times() == []
 
 
 def test_review_times(at_work: Desk) -> None:
@@ -138,12 +135,6 @@ def test_work_left_is_estimated_from_the_time_of_labeling(at_work: Desk) -> None
     for number in range(100, 100 + progress.MIN_TIMED):
         label(at_work, number, "annotator", 110 / 4)  # the mean of the others
     assert client.get(at_work.url("progress/")).context["work_left"] == pytest.approx(3 * 110 / 4)
-
-
-def test_other_projects_are_not_counted(at_work: Desk) -> None:
-    other = make_desk("other")
-    assert progress.people(other.project, progress.since(30)) == []
-    assert not progress.labels_ever(other.project)
 
 
 def test_quality_shows_automation_bias(at_work: Desk) -> None:

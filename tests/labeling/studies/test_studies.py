@@ -206,9 +206,15 @@ def test_lost_worker_loses_no_trial(project: Project, queues: None, monkeypatch:
     assert (study.status, [trial["number"] for trial in study.trials]) == (Status.DONE, [1, 2, 3])
 
 
-def test_composed_study_is_advanced_periodically(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    study = started(project, COMPOSED)
-    assert study.status == Status.RUNNING
+def test_composed_study_is_cancelled_resumed_and_advanced_periodically(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, engineer = started(project, COMPOSED), member(project, Role.ENGINEER)
+    assert services.cancel(study=study, user=engineer)
+    assert study.status == Status.CANCELLED
+    services.resume(study=study, user=engineer)
+    study.refresh_from_db()
+    assert (study.status, study.is_composed, study.cancel_requested) == (Status.RUNNING, True, False)
     services.advance_all()
     study.refresh_from_db()
     assert study.status == Status.RUNNING
@@ -218,29 +224,18 @@ def test_composed_study_is_advanced_periodically(project: Project, monkeypatch: 
     assert (study.status, study.result["summary"]) == (Status.DONE, "done")
 
 
-def test_composed_study_is_cancelled_and_resumed(project: Project) -> None:
-    study, engineer = started(project, COMPOSED), member(project, Role.ENGINEER)
-    assert services.cancel(study=study, user=engineer)
-    assert study.status == Status.CANCELLED
-    services.resume(study=study, user=engineer)
-    study.refresh_from_db()
-    assert (study.status, study.is_composed, study.cancel_requested) == (Status.RUNNING, True, False)
-
-
-@pytest.mark.parametrize(
-    ("spec", "field"),
-    [
+def test_impossible_studies_are_refused(project: Project) -> None:
+    impossible: list[tuple[dict[str, Any], str]] = [
         ({"times": 0}, "times"),
         ({"times": 9}, "times"),
         ({"steps": [7]}, "form"),
         ({"steps": []}, "steps"),
         ({"other": 1}, "other"),
-    ],
-)
-def test_impossible_studies_are_refused(project: Project, spec: dict[str, Any], field: str) -> None:
-    with pytest.raises(Refused) as refused:
-        started(project, **spec)
-    assert field in refused.value.errors
+    ]
+    for spec, field in impossible:
+        with pytest.raises(Refused) as refused:
+            started(project, **spec)
+        assert field in refused.value.errors
     assert not Study.objects.exists()
 
 
