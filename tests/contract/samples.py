@@ -66,14 +66,14 @@ def object_schema(properties: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, **more}
 
 
-def one(schema: dict[str, Any], **more: Any) -> CompiledSchema:
+def single_field(schema: dict[str, Any], **more: Any) -> CompiledSchema:
     """A compiled schema with the single field ``a``."""
     return compile_schema(object_schema({"a": schema}, **more))
 
 
 def field(schema: dict[str, Any]) -> Field:
     """The one leaf of a schema with the single field ``a``."""
-    return one(schema).fields[0]
+    return single_field(schema).fields[0]
 
 
 # What PostgreSQL and UTF-8 can hold: no NUL, no lone surrogates.

@@ -39,33 +39,30 @@ def test_every_enum_field_has_a_matrix() -> None:
         _score({"queue": "a", "urgent": False}, {"queue": "a"}),
         _score({"queue": "b"}, {"queue": "b", "urgent": True}),
     ]
-    found = class_scores(SCHEMA, scores)
-    assert list(found) == ["queue", "urgent"]
-    assert found["queue"]["matrix"] == {"a": {"a": 1, "b": 1}, "b": {"b": 1}}
-    assert found["urgent"]["matrix"] == {"": {"true": 1}, "false": {"": 1}, "true": {"true": 1}}
-    assert found["urgent"]["classes"]["true"] == {"precision": 0.5, "recall": 1.0, "f1": 2 / 3, "n": 1}
+    tables = class_scores(SCHEMA, scores)
+    assert list(tables) == ["queue", "urgent"]
+    assert tables["queue"]["matrix"] == {"a": {"a": 1, "b": 1}, "b": {"b": 1}}
+    assert tables["urgent"]["matrix"] == {"": {"true": 1}, "false": {"": 1}, "true": {"true": 1}}
+    assert tables["urgent"]["classes"]["true"] == {"precision": 0.5, "recall": 1.0, "f1": 2 / 3, "n": 1}
 
 
 def test_an_invalid_choice_is_no_decision() -> None:
     gold = {"queue": "a"}
     outputs = [{"queue": "A"}, {"queue": None}, {}, "no", {"queue": "b"}, {"queue": "a"}]
-    found = class_scores(SCHEMA, [_score(gold, output) for output in outputs])["queue"]
-    assert found["matrix"] == {"a": {"": 4, "a": 1, "b": 1}}
-    assert (found["decided"]["k"], found["decided"]["n"], found["right"]["k"]) == (2, 6, 1)
+    table = class_scores(SCHEMA, [_score(gold, output) for output in outputs])["queue"]
+    assert table["matrix"] == {"a": {"": 4, "a": 1, "b": 1}}
+    assert (table["decided"]["k"], table["decided"]["n"], table["right"]["k"]) == (2, 6, 1)
     # The output that is no JSON owes a class: it counts against precision, as an invalid output does everywhere.
-    assert found["classes"]["a"] == {"precision": 0.5, "recall": 1 / 6, "f1": 0.25, "n": 6}
-    assert found["classes"]["b"]["precision"] == 0.0
+    assert table["classes"]["a"] == {"precision": 0.5, "recall": 1 / 6, "f1": 0.25, "n": 6}
+    assert table["classes"]["b"]["precision"] == 0.0
 
 
-def test_absent_on_both_sides_is_not_counted() -> None:
-    found = class_scores(SCHEMA, [_score({"queue": None}, {}), _score({"queue": None}, {"queue": "a"})])["queue"]
-    assert found["matrix"] == {"": {"a": 1}}
-    assert (found["right"]["k"], found["right"]["n"]) == (0, 1)
-
-
-def test_spaces_around_a_class_are_ignored() -> None:
-    found = class_scores(SCHEMA, [_score({"topic": "rain"}, {"topic": "rain "})])["topic"]
-    assert found["matrix"] == {"rain": {"rain": 1}}
+def test_absent_on_both_sides_is_not_counted_and_spaces_are_ignored() -> None:
+    queue = class_scores(SCHEMA, [_score({"queue": None}, {}), _score({"queue": None}, {"queue": "a"})])["queue"]
+    assert queue["matrix"] == {"": {"a": 1}}
+    assert (queue["right"]["k"], queue["right"]["n"]) == (0, 1)
+    topic = class_scores(SCHEMA, [_score({"topic": "rain"}, {"topic": "rain "})])["topic"]
+    assert topic["matrix"] == {"rain": {"rain": 1}}
 
 
 def test_too_many_classes_have_no_matrix() -> None:
@@ -76,7 +73,7 @@ def test_too_many_classes_have_no_matrix() -> None:
 
 def test_classes_of_rows_show_what_was_missed() -> None:
     gold = {"spans": [{"type": "person", "text": "Ada Birch"}, {"type": "email", "text": "ada@birch.example"}]}
-    found = class_scores(SPANS, [_score(gold, {"spans": gold["spans"][:1]}, SPANS)])["spans[].type"]
-    assert found["matrix"] == {"email": {"": 1}, "person": {"person": 1}}
-    assert found["classes"]["email"]["recall"] == 0.0
-    assert found["classes"]["email"]["precision"] is None
+    table = class_scores(SPANS, [_score(gold, {"spans": gold["spans"][:1]}, SPANS)])["spans[].type"]
+    assert table["matrix"] == {"email": {"": 1}, "person": {"person": 1}}
+    assert table["classes"]["email"]["recall"] == 0.0
+    assert table["classes"]["email"]["precision"] is None

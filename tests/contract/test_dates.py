@@ -79,7 +79,7 @@ def test_non_dates(text: str) -> None:
 
 def test_scan_returns_dates_with_spans() -> None:
     text = "Issued 2 APR 2018 18:31, due 2018-05-02; ref 12/2018/77 and IP 10.0.0.1 and 03/04/2018."
-    hits = [(text[start:end], found) for start, end, found in dates.scan(text)]
+    hits = [(text[start:end], readings) for start, end, readings in dates.scan(text)]
     assert hits == [
         ("2 APR 2018", (date(2018, 4, 2),)),
         ("2018-05-02", (date(2018, 5, 2),)),
@@ -99,6 +99,6 @@ def test_every_date_round_trips(day: date) -> None:
 @given(st.text("0123456789/-. JanuaryMDAPR,:()th年", max_size=80))
 def test_any_text_gets_an_answer(text: str) -> None:
     dates.parse(text)
-    for start, end, found in dates.scan(text):
-        assert found
+    for start, end, readings in dates.scan(text):
+        assert readings
         assert dates.readings(text[start:end])

@@ -19,8 +19,10 @@ NUMBER = {"type": "number"}
 
 
 def test_the_seed_example() -> None:
-    found = {leaf.name: [span.text for span in find(SEED_GOLD[leaf.name], leaf, SEED_TEXT)] for leaf in SEED.fields}
-    assert found == {
+    texts_by_field = {
+        leaf.name: [span.text for span in find(SEED_GOLD[leaf.name], leaf, SEED_TEXT)] for leaf in SEED.fields
+    }
+    assert texts_by_field == {
         "invoice_id": ["A-1029"],
         "date": ["Jan 14, 2026"],
         "vendor": ["Acme Supplies"],
@@ -31,65 +33,11 @@ def test_the_seed_example() -> None:
 SEED = compile_schema(SEED_SCHEMA)
 
 
-@pytest.mark.parametrize(
-    ("schema", "value", "text", "found"),
-    [
-        (TEXT, "Acme Supplies", "at Acme\n  Supplies, Acme Supplies", ["Acme Supplies"]),
-        (TEXT, "Acme Supplies", "at ACME\n SUPPLIES.", ["ACME\n SUPPLIES"]),
-        (TEXT, "A.B.C. Sdn Bhd", "ABC SDN. BHD", ["ABC SDN. BHD"]),
-        (TEXT, "Acme", "Acmeville", []),
-        (TEXT, "INV-100", "1NV-1OO", ["1NV-1OO"]),
-        (TEXT, "10", "IO", []),
-        (TEXT, "12", "1.2 and 3,12", []),
-        (TEXT, "Straße 5", "STRASSE 5", ["STRASSE 5"]),
-        (TEXT, "€", "5 €", ["€"]),
-        (TEXT, "", "x", []),
-        (TEXT, "a", "a b a", ["a", "a"]),
-        (
-            TEXT,
-            "NO 3, JALAN RIA 5, 81100 JOHOR",
-            "NO 3\nTel 07-1\nJALAN RIA 5\nFax 2\n81100 JOHOR",
-            ["NO 3", "JALAN RIA 5", "81100 JOHOR"],
-        ),
-        (TEXT, "JOHOR NO 5 RIA", "NO 3\nJALAN RIA 5\n81100 JOHOR", []),
-        (DATE, "2026-01-14", "on 14/01/2026, 14 Jan 2026 or 2026-01-15", ["14/01/2026", "14 Jan 2026"]),
-        (DATE, "2026-02-01", "01/02/2026", ["01/02/2026"]),
-        (DATE, "2026-01-02", "01/02/2026", ["01/02/2026"]),
-        ({**DATE, "x-slm": {"date_order": "DMY"}}, "2026-01-02", "01/02/2026", []),
-        ({**TEXT, "x-slm": {"kind": "date"}}, "9 Jan 2019", "09-01-2019", ["09-01-2019"]),
-        (MONEY, Decimal("1248.5"), "1,248.50 and 1248.50", ["1,248.50", "1248.50"]),
-        (MONEY, Decimal("1248"), "1.248", []),
-        (NUMBER, Decimal("1248"), "1.248", ["1.248"]),
-        (MONEY, Decimal("-12.50"), "(12.50) 12.50", ["(12.50)"]),
-        (MONEY, Decimal("12.50"), "12.50-", ["12.50-"]),
-        (MONEY, Decimal("12.50"), "l2.5O", ["l2.5O"]),
-        (MONEY, Decimal("12.50"), "112.50 12.505", []),
-        (MONEY, 0, "0.00", ["0.00"]),
-        ({"type": "integer"}, 3, "3 pcs of A3", ["3"]),
-        ({"type": "integer"}, 40, "Goods:\n- 40 ram of paper\n - 12 pens", ["40"]),
-        ({"type": "integer"}, 12, "Goods:\n- 40 ram of paper\n - 12 pens", ["12"]),
-        ({"type": "integer"}, -12, "Credit\n- 12\n- 12 EUR", ["- 12", "- 12 EUR"]),
-        ({"type": "integer"}, -12, "- 12 degrees", ["- 12"]),
-        ({"type": "integer"}, 25, "Hex bolt M8 25 pcs", ["25"]),
-        ({"type": "integer"}, 8, "Hex bolt M8 25 pcs", []),
-        ({"type": "integer"}, 120, "Ramette A4 120 ram", ["120"]),
-        ({"type": "integer"}, 625, "Typ 550 625 Sack", ["625"]),
-        ({"type": "integer"}, 550_625, "Typ 550 625 Sack", ["550 625"]),
-        ({"type": "integer"}, 625, "625 or 550 625", ["625"]),
-        ({**TEXT, "x-slm": {"kind": "money"}}, "RM 31.00", "TOTAL 31.00", ["31.00"]),
-        ({"type": "boolean"}, True, "true", []),
-        (TEXT, None, "null", []),
-        (TEXT, "367.10", "NET TOTAL RM367.10", ["367.10"]),
-        (TEXT, "12.50", "12.50KG", ["12.50"]),
-        (TEXT, "12.50", "ABCD12.50 12.50KILO 112.50 12.501 12.50.1 3,12.50", []),
-        (TEXT, "10", "RM10", []),
-    ],
-)
-def test_found(schema: dict[str, Any], value: Any, text: str, found: list[str]) -> None:
+def test_found(schema: dict[str, Any], value: Any, text: str, expected: list[str]) -> None:
     spans = find(value, field(schema), text)
-    assert [span.text for span in spans] == found
+    assert [span.text for span in spans] == expected
     assert all(text[span.start : span.end] == span.text for span in spans)
-    assert is_present(value, field(schema), text) == bool(found)
+    assert is_present(value, field(schema), text) == bool(expected)
 
 
 @given(texts, texts, texts)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from slmstudio.contract.schema.compiled import compile_schema, join, pattern_of, split
-from tests.contract.samples import INVOICE_SCHEMA, field, object_schema, one
+from tests.contract.samples import INVOICE_SCHEMA, field, object_schema, single_field
 
 
 def test_leaves_in_schema_order() -> None:
@@ -49,23 +49,17 @@ def test_defaults(schema: dict[str, Any], type_: str, kind: str, evidence: str) 
     assert (leaf.type, leaf.kind, leaf.evidence) == (type_, kind, evidence)
 
 
-@pytest.mark.parametrize(
-    "schema",
-    [
+def test_notations_of_nullable() -> None:
+    for schema in (
         {"type": ["string", "null"]},
         {"anyOf": [{"type": "string"}, {"type": "null"}]},
         {"oneOf": [{"type": "null"}, {"type": "string"}]},
         {"anyOf": [{"$ref": "#/$defs/t"}, {"type": "null"}]},
-    ],
-)
-def test_notations_of_nullable(schema: dict[str, Any]) -> None:
-    leaf = one(schema, **{"$defs": {"t": {"type": "string"}}}).fields[0]
-    assert (leaf.type, leaf.nullable) == ("string", True)
-
-
-def test_a_choice_is_nullable_only_where_null_is_among_its_values() -> None:
-    assert field({"enum": ["a", None]}).nullable
-    assert field({"enum": ["a", None]}).enum == ("a",)
+    ):
+        leaf = single_field(schema, **{"$defs": {"t": {"type": "string"}}}).fields[0]
+        assert (leaf.type, leaf.nullable) == ("string", True)
+    # A choice is nullable only where null is among its values.
+    assert (field({"enum": ["a", None]}).nullable, field({"enum": ["a", None]}).enum) == (True, ("a",))
     assert not field({"type": ["string", "null"], "enum": ["a"]}).nullable
     assert field({"anyOf": [{"enum": ["a"]}, {"type": "null"}]}).nullable
 
@@ -86,9 +80,6 @@ def test_options_reach_the_field() -> None:
     leaf = field({"type": "string", "title": "Day", "description": "of issue", "x-slm": options})
     assert (leaf.title, leaf.description, leaf.kind) == ("Day", "of issue", "date")
     assert (leaf.date_order, leaf.locale, leaf.cost, leaf.hint) == ("MDY", "de_DE", 2.5, "as printed")
-
-
-def test_names_become_titles() -> None:
     schema = object_schema({"total_amount": {}, "invoiceNumber": {}, "GST-id": {}})
     assert [leaf.title for leaf in compile_schema(schema).fields] == ["Total amount", "Invoice number", "GST id"]
 

@@ -41,9 +41,9 @@ def test_the_seed_example() -> None:
     assert unsupported(SEED_SCHEMA) == []
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_rejected_texts() -> None:
+    made = grammar(SEED_SCHEMA)
+    for text in (
         SEED_TARGET.replace("1248.50", "1248.505"),
         SEED_TARGET.replace("2026-01-14", "2026-02-30"),
         SEED_TARGET.replace("2026-01-14", "Jan 14, 2026"),
@@ -54,10 +54,8 @@ def test_the_seed_example() -> None:
         '{"date":"2026-01-14","invoice_id":"A-1029","vendor":"Acme Supplies","total_amount":1248.50}',
         "{}",
         "",
-    ],
-)
-def test_rejected_texts(text: str) -> None:
-    assert not accepts(grammar(SEED_SCHEMA), text)
+    ):
+        assert not accepts(made, text), text
 
 
 def test_lists_optional_fields_and_choices() -> None:
@@ -102,11 +100,8 @@ def test_fields_of_all_of_are_closed_together() -> None:
     made = grammar(schema)
     assert accepts(made, '{"who":{"name":"x","age":3}}')
     assert not accepts(made, '{"who":{"name":"x","size":3}}')
-
-
-def test_an_undeclared_required_name_can_be_written() -> None:
-    schema = object_schema({"a": {"type": "string"}}, required=["a", "b"])
-    assert accepts(grammar(schema), '{"a":"x","b":1}')
+    undeclared = object_schema({"a": {"type": "string"}}, required=["a", "b"])
+    assert accepts(grammar(undeclared), '{"a":"x","b":1}')
 
 
 def test_unsatisfiable_schemas_are_reported() -> None:
@@ -114,9 +109,6 @@ def test_unsatisfiable_schemas_are_reported() -> None:
     assert any("does not support this schema" in sentence for sentence in unsupported(schema))
     with pytest.raises(ValueError):
         grammar(schema)
-
-
-def test_a_rejected_schema_has_no_grammar() -> None:
     with pytest.raises(SchemaError):
         grammar({"type": "string"})
 

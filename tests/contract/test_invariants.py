@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slmstudio.contract.rules import invariants
@@ -114,16 +114,11 @@ def test_breaks(rule: str) -> None:
     assert not _holds(rule)
 
 
-@pytest.mark.parametrize(
-    "rule",
-    ["tax > 100", "tax + net == 0", "net / 0 == 1", "kind > 3", "issued == 5", "net + tax == total", 'issued > "soon"'],
-)
-def test_undecidable_rules_hold(rule: str) -> None:
-    assert _holds(rule)
-    assert _holds(f"not ({rule})")
-
-
-def test_unknown_operands_of_boolean_rules() -> None:
+def test_undecidable_rules_hold() -> None:
+    undecidable = ["tax > 100", "tax + net == 0", "net / 0 == 1", "kind > 3", "issued == 5", "net + tax == total"]
+    for rule in [*undecidable, 'issued > "soon"']:
+        assert _holds(rule), rule
+        assert _holds(f"not ({rule})"), rule
     assert not _holds("tax > 0 and net == 0")
     assert _holds("tax > 0 and net == 7")
     assert _holds("tax > 0 or net == 0")
@@ -204,11 +199,8 @@ def test_rules_of_rows_have_their_own_messages() -> None:
 def test_money_is_summed_exactly() -> None:
     value = {"number": "1", "total": Decimal("0.30"), "line_items": [{"name": "x", "amount": Decimal("0.10")}] * 3}
     assert check(INVOICE_SCHEMA, value) == []
-
-
-def test_sum_of_empty_and_missing_lists() -> None:
     assert [problem.path for problem in check(INVOICE_SCHEMA, {"line_items": [], "total": 1})] == ["total"]
-    assert check(INVOICE_SCHEMA, {"total": 1}) == []
+    assert check(INVOICE_SCHEMA, {"total": 1}) == [], "a missing list has no sum"
 
 
 def test_declared() -> None:
@@ -256,6 +248,7 @@ def test_any_text_parses_or_is_an_error(text: str) -> None:
         assert parse(text).paths() is not None
 
 
+@settings(max_examples=50)
 @given(anything)
 def test_any_value_gets_an_answer(value: Any) -> None:
     assert isinstance(check(INVOICE_SCHEMA, value), list)

@@ -56,9 +56,6 @@ def test_bytes_must_be_utf8() -> None:
         loads(b'{"a":\n"\xff"}')
     with pytest.raises(JsonError):
         loads("{}".encode("utf-16"))
-
-
-def test_a_lone_surrogate_is_rejected() -> None:
     with pytest.raises(JsonError, match="surrogate"):
         loads('["\ud800"]')
 
@@ -70,9 +67,9 @@ def test_limits_of_depth_and_length() -> None:
     assert loads("0." + "1" * 59) == Decimal("0." + "1" * 59)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_hostile_texts_are_refused_in_bounded_time() -> None:
+    start = time.process_time()
+    for text in (
         "[" * 5_000_000,
         '"' + "a" * 9_000_000,
         '"' + '\\"' * 3_000_000 + "\\u",
@@ -80,16 +77,10 @@ def test_limits_of_depth_and_length() -> None:
         '{"a":' * 1_000_000,
         '"' * 5_000_000 + "\\u",
         "[" + "1" * 5_000_000 + "e" * 1000,
-    ],
-)
-def test_hostile_texts_are_refused_in_bounded_time(text: str) -> None:
-    start = time.process_time()
-    with pytest.raises(JsonError):
-        loads(text)
-    assert time.process_time() - start < 10
-
-
-def test_a_too_long_text_is_rejected_unparsed() -> None:
+    ):
+        with pytest.raises(JsonError):
+            loads(text)
+    assert time.process_time() - start < 20
     with pytest.raises(JsonError, match="longer than 10,000,000"):
         loads(" " * 10_000_001)
     assert loads(" " * 10_000_001 + "1", max_characters=None) == 1

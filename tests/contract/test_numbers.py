@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from slmstudio.contract.values import numbers
 
 
-def test_columns_one_space_apart_are_separate_numbers() -> None:
+def test_columns_a_space_apart_are_separate_numbers() -> None:
     text = "Widget 2 10.00 20.00, paid 1 248.50"
-    found = [text[start:end] for start, end, _ in numbers.scan(text)]
-    assert found == ["2", "10.00", "20.00", "1 248.50"]
+    assert [text[start:end] for start, end, _ in numbers.scan(text)] == ["2", "10.00", "20.00", "1 248.50"]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +57,7 @@ def test_non_numbers(text: str) -> None:
 
 def test_scan_returns_span_currency_and_sign() -> None:
     text = "A-1029 RM9.90 1.248,50 (12.50) x 7.50- 5-6 USD 1,248.50. A1029 total:-7.00 3pcs 10%"
-    hits = [(text[start:end], str(found[0])) for start, end, found in numbers.scan(text)]
+    hits = [(text[start:end], str(readings[0])) for start, end, readings in numbers.scan(text)]
     assert hits == [
         ("1029", "1029"),
         ("RM9.90", "9.90"),
@@ -79,8 +78,8 @@ def test_a_number_of_pieces_with_a_times_sign() -> None:
 
 
 def test_without_a_locale_both_readings_are_given() -> None:
-    assert [found for _, _, found in numbers.scan("1.248")] == [(Decimal("1.248"), Decimal("1248"))]
-    assert [found for _, _, found in numbers.scan("1.248", "de_DE")] == [(Decimal("1248"),)]
+    assert [readings for _, _, readings in numbers.scan("1.248")] == [(Decimal("1.248"), Decimal("1248"))]
+    assert [readings for _, _, readings in numbers.scan("1.248", "de_DE")] == [(Decimal("1248"),)]
 
 
 @given(st.decimals(-(10**9), 10**9, places=2), st.sampled_from(["en_US", "de_DE", "fr_FR", "de_CH", "en_IN", "pl_PL"]))
@@ -89,14 +88,14 @@ def test_babel_formats_round_trip(amount: Decimal, locale: str) -> None:
 
     written = format_decimal(amount, "#,##0.00", locale=locale)
     assert numbers.parse(written, locale) == amount
-    assert amount in [found[0] for _, _, found in numbers.scan(f"Total: {written} due", locale)]
+    assert amount in [readings[0] for _, _, readings in numbers.scan(f"Total: {written} due", locale)]
 
 
 @given(st.text("0123456789.,'-−() $€RMUSD\u202f\n%", max_size=60))
 def test_any_text_gets_an_answer(text: str) -> None:
     numbers.parse(text)
-    for start, end, found in numbers.scan(text):
-        assert found
+    for start, end, readings in numbers.scan(text):
+        assert readings
         assert any(letter.isdigit() for letter in text[start:end])
 
 

@@ -7,7 +7,7 @@ import pytest
 from slmstudio.contract.decoding.grammar import grammar, output_bound, unsupported
 from slmstudio.contract.schema.compiled import SchemaError, compile_schema
 from slmstudio.contract.scoring.scorer import Outcome, score_document
-from tests.contract.samples import field, object_schema, one
+from tests.contract.samples import field, object_schema, single_field
 from tests.contract.test_grammar import accepts
 
 CARD = object_schema({"by": {"const": "card"}, "number": {"type": "string"}}, required=["by", "number"])
@@ -15,19 +15,14 @@ BANK = object_schema({"by": {"const": "bank"}, "iban": {"type": "string"}}, requ
 PAYMENT = object_schema({"paid": {"oneOf": [CARD, BANK]}}, required=["paid"])
 
 
-def test_fields_of_all_forms_are_listed() -> None:
+def test_fields_of_all_forms_are_listed_and_those_of_another_form_are_not_counted() -> None:
     compiled = compile_schema(PAYMENT)
-    found = {leaf.pattern: (leaf.type, leaf.kind, leaf.required) for leaf in compiled.fields}
-    assert found == {
+    assert {leaf.pattern: (leaf.type, leaf.kind, leaf.required) for leaf in compiled.fields} == {
         "paid.by": ("string", "class", True),
         "paid.number": ("string", "text", False),
         "paid.iban": ("string", "text", False),
     }
     assert compiled.by_pattern["paid.by"].enum == ("card", "bank")
-
-
-def test_fields_of_another_form_are_not_counted() -> None:
-    compiled = compile_schema(PAYMENT)
     gold = {"paid": {"by": "bank", "iban": "DE1"}}
     score = score_document(compiled, text="DE1", gold=gold, raw='{"paid":{"by":"bank","iban":"DE1"}}')
     assert score.exact
@@ -46,15 +41,12 @@ def test_shared_fields_and_forms_can_be_decoded_together() -> None:
     assert not accepts(made, '{"x":{"id":"1","size":2}}')
 
 
-def test_rules_between_fields_make_no_forms() -> None:
+def test_rules_between_fields_make_no_forms_and_constants_are_a_choice() -> None:
     part = object_schema(
         {"a": {"type": "string"}, "b": {"type": "string"}}, anyOf=[{"required": ["a"]}, {"required": ["b"]}]
     )
-    assert [leaf.pattern for leaf in one(part).fields] == ["a.a", "a.b"]
+    assert [leaf.pattern for leaf in single_field(part).fields] == ["a.a", "a.b"]
     assert accepts(grammar(object_schema({"a": part})), '{"a":{"b":"x"}}')
-
-
-def test_a_list_of_constants_is_a_choice() -> None:
     leaf = field({"oneOf": [{"const": "a", "title": "First"}, {"const": "b"}, {"type": "null"}]})
     assert (leaf.kind, leaf.enum, leaf.nullable) == ("class", ("a", "b"), True)
 

@@ -75,7 +75,7 @@ def test_gold_scores_perfectly_under_every_protocol(rows: list[dict[str, Any]], 
 
 
 def test_a_total_off_by_a_cent_is_an_error(rows: list[dict[str, Any]], compiled: CompiledSchema) -> None:
-    for row in rows:
+    for row in rows[::4]:
         total = numbers.parse(row["gold"]["total"] or "", "en_US")
         if total is not None:
             output = {**row["gold"], "total": str(total + Decimal("0.01"))}

@@ -36,8 +36,8 @@ def _score(**changes: Any) -> DocumentScore:
 
 
 def _field(score: DocumentScore, path: str) -> FieldOutcome:
-    (found,) = [field for field in score.fields if field.path == path]
-    return found
+    (outcome,) = [field for field in score.fields if field.path == path]
+    return outcome
 
 
 def test_the_seed_example_is_right() -> None:
@@ -156,11 +156,8 @@ def test_output_where_gold_is_absent(output: dict[str, Any], outcome: Outcome, e
 def test_missing_and_null_are_the_same_absence() -> None:
     assert score_document(OPTIONAL, text="", gold={"name": None}, raw='{"kind":null}').exact
     assert score_document(OPTIONAL, text="", gold={}, raw='{"name":null}').exact
-
-
-def test_a_choice_is_never_hallucinated() -> None:
-    score = score_document(OPTIONAL, text="", gold={"kind": "a"}, raw='{"kind":"b"}')
-    assert (_field(score, "kind").outcome, _field(score, "kind").error) == (Outcome.WRONG, "wrong_value")
+    choice = score_document(OPTIONAL, text="", gold={"kind": "a"}, raw='{"kind":"b"}')
+    assert (_field(choice, "kind").outcome, _field(choice, "kind").error) == (Outcome.WRONG, "wrong_value")
 
 
 def test_allowed_extra_names_are_reported() -> None:
@@ -221,14 +218,6 @@ def test_top_level_currency() -> None:
         assert score.exact == right
 
 
-def test_truncated_outputs_have_their_own_error() -> None:
-    whole = dumps(SEED_GOLD)
-    cut = score_document(SEED, text=SEED_TEXT, gold=SEED_GOLD, raw=whole[:20], finish_reason="length")
-    torn = score_document(SEED, text=SEED_TEXT, gold=SEED_GOLD, raw=whole[:20])
-    assert {field.error for field in cut.fields} == {"cut_off"}
-    assert {field.error for field in torn.fields} == {"format"}
-
-
 def test_a_near_miss_needs_a_value_in_the_document() -> None:
     compiled = compile_schema(object_schema({"name": {"type": "string"}}))
 
@@ -266,12 +255,13 @@ def test_a_date_is_a_near_miss_only_of_its_own_gold(gold: str | None, output: st
     assert _field(score, "date").outcome == outcome
 
 
-@pytest.mark.parametrize("output", [{"a": "x"}, {"a": "x", "b": None}])
-@pytest.mark.parametrize("gold", [{"a": "x"}, {"a": "x", "b": None}])
-def test_null_in_an_open_schema_is_absent(gold: dict[str, Any], output: dict[str, Any]) -> None:
+def test_null_in_an_open_schema_is_absent() -> None:
     schema = {**object_schema({"a": {"type": "string"}}), "additionalProperties": {"type": ["string", "null"]}}
-    score = score_document(compile_schema(schema), text="x", gold=gold, raw=dumps(output))
-    assert (score.exact, score.no_extra_keys, len(score.fields)) == (True, True, 1)
+    absent: list[dict[str, Any]] = [{"a": "x"}, {"a": "x", "b": None}]
+    for gold in absent:
+        for output in absent:
+            score = score_document(compile_schema(schema), text="x", gold=gold, raw=dumps(output))
+            assert (score.exact, score.no_extra_keys, len(score.fields)) == (True, True, 1)
 
 
 def test_missing_required_names_and_broken_invariants() -> None:

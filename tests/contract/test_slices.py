@@ -21,15 +21,12 @@ SCORES = [_score(True), _score(False), _score(True), score_document(SCHEMA, text
 
 
 def test_a_slice_has_the_metrics_of_its_documents() -> None:
-    found = slices(SCORES, [["hard"], ["hard", "long"], [], ["long", "long"]])
-    assert list(found) == ["hard", "long"]
+    by_tag = slices(SCORES, [["hard"], ["hard", "long"], [], ["long", "long"]])
+    assert list(by_tag) == ["hard", "long"]
     for label, part in (("hard", SCORES[:2]), ("long", [SCORES[1], SCORES[3]])):
         whole = summarize(part)
         names = ("documents", "schema_valid", "field_exact", "document_exact")
-        assert found[label] == {name: whole[name] for name in names}
-
-
-def test_labels_belong_to_their_scores() -> None:
+        assert by_tag[label] == {name: whole[name] for name in names}
     with pytest.raises(ValueError):
         slices(SCORES, [["hard"]])
 
@@ -41,26 +38,28 @@ def test_slices_by_metadata_value() -> None:
         {"supplier": "ACME", "pages": 1, "only": "one"},
         None,
     ]
-    found = metadata_slices(SCORES, known)
-    assert {key: list(values) for key, values in found.items()} == {
+    by_key = metadata_slices(SCORES, known)
+    assert {key: list(values) for key, values in by_key.items()} == {
         "pages": ["1", "2"],
         "scanned": ["false", "true"],
         "supplier": ["ACME", "Bolt"],
     }
-    assert found["supplier"]["ACME"]["documents"] == 2
-    assert found["supplier"]["ACME"]["field_exact"]["rate"] == 1.0
-    assert found["supplier"]["Bolt"]["document_exact"]["k"] == 0
+    assert by_key["supplier"]["ACME"]["documents"] == 2
+    assert by_key["supplier"]["ACME"]["field_exact"]["rate"] == 1.0
+    assert by_key["supplier"]["Bolt"]["document_exact"]["k"] == 0
 
 
 def test_rare_values_share_a_slice() -> None:
     pairs = [f"pair {number:02}" for number in range(40)]
     names = ["ACME"] * 40 + 2 * pairs + [f"alone {number}" for number in range(20)]
     scores = [SCORES[number % 2] for number in range(len(names))]
-    found = metadata_slices(scores, [*({"supplier": name} for name in names[:-1]), {"supplier": "z" * 61}])["supplier"]
-    assert set(found) == {OTHER, "ACME", *pairs[: MAX_VALUES - 1]}
-    assert (found["ACME"]["documents"], found["ACME"]["document_exact"]["k"]) == (40, 20)
-    assert found[OTHER]["documents"] == 2 * len(pairs[MAX_VALUES - 1 :]) + 20
-    assert sum(part["documents"] for part in found.values()) == len(names)
+    by_value = metadata_slices(scores, [*({"supplier": name} for name in names[:-1]), {"supplier": "z" * 61}])[
+        "supplier"
+    ]
+    assert set(by_value) == {OTHER, "ACME", *pairs[: MAX_VALUES - 1]}
+    assert (by_value["ACME"]["documents"], by_value["ACME"]["document_exact"]["k"]) == (40, 20)
+    assert by_value[OTHER]["documents"] == 2 * len(pairs[MAX_VALUES - 1 :]) + 20
+    assert sum(part["documents"] for part in by_value.values()) == len(names)
 
 
 def test_complete_keys_precede_partial_ones() -> None:
@@ -68,8 +67,8 @@ def test_complete_keys_precede_partial_ones() -> None:
     some = [{"a": str(index % 40)} for index in range(80)]
     assert len(metadata_slices(scores, some)["a"]) == MAX_VALUES + 1
     both = [{**row, **{f"k{key:02}": str(index % 2) for key in range(MAX_KEYS)}} for index, row in enumerate(some)]
-    found = metadata_slices(scores, both)
-    assert [key for key, values in found.items() if not values] == ["a"]
+    by_key = metadata_slices(scores, both)
+    assert [key for key, values in by_key.items() if not values] == ["a"]
 
 
 def test_constant_and_unique_metadata_keys_have_no_slices() -> None:
@@ -77,6 +76,6 @@ def test_constant_and_unique_metadata_keys_have_no_slices() -> None:
     many = [{"id": str(index), "same": "x", "long": "y" * (61 + index % 2)} for index in range(len(scores))]
     assert metadata_slices(scores, many) == {"id": {}, "long": {}}
     keys = [{f"k{key:02}": str(index % 2) for key in range(20)} for index in range(len(scores))]
-    found = metadata_slices(scores, keys)
-    assert [key for key, values in found.items() if values] == [f"k{key:02}" for key in range(MAX_KEYS)]
-    assert len(found) == 20
+    by_key = metadata_slices(scores, keys)
+    assert [key for key, values in by_key.items() if values] == [f"k{key:02}" for key in range(MAX_KEYS)]
+    assert len(by_key) == 20

@@ -7,7 +7,7 @@ import pytest
 
 from slmstudio.contract.decoding.grammar import grammar, unsupported
 from slmstudio.contract.schema.compiled import ValueProblem, compile_schema
-from tests.contract.samples import INVOICE_SCHEMA, SEED_GOLD, SEED_SCHEMA, object_schema, one
+from tests.contract.samples import INVOICE_SCHEMA, SEED_GOLD, SEED_SCHEMA, object_schema, single_field
 from tests.contract.test_grammar import accepts
 
 
@@ -44,11 +44,11 @@ from tests.contract.test_grammar import accepts
     ],
 )
 def test_sentences(schema: Any, value: Any, rule: str, message: str) -> None:
-    assert one(schema).validate({"a": value}) == [ValueProblem("a", rule, message)]
+    assert single_field(schema).validate({"a": value}) == [ValueProblem("a", rule, message)]
 
 
 def test_long_values_are_shortened_in_messages() -> None:
-    (problem,) = one({"type": "number"}).validate({"a": "x" * 1000})
+    (problem,) = single_field({"type": "number"}).validate({"a": "x" * 1000})
     assert len(problem.message) < 150
 
 
@@ -73,7 +73,7 @@ def test_problems_are_in_form_order() -> None:
 
 
 def test_nullable_errors_report_the_other_branch() -> None:
-    compiled = one({"anyOf": [{"type": "number", "minimum": 0}, {"type": "null"}]})
+    compiled = single_field({"anyOf": [{"type": "number", "minimum": 0}, {"type": "null"}]})
     assert [problem.rule for problem in compiled.validate({"a": -1})] == ["minimum"]
     assert [problem.message for problem in compiled.validate({"a": "x"})] == [
         "must be a number, e.g. 12.50; found the string 'x'"
@@ -81,17 +81,20 @@ def test_nullable_errors_report_the_other_branch() -> None:
     assert compiled.validate({"a": None}) == []
 
 
-def test_root_that_is_not_an_object() -> None:
+def test_root_that_is_not_an_object_and_dependent_fields() -> None:
     (problem,) = compile_schema(SEED_SCHEMA).validate([1])
     assert (problem.path, problem.rule) == ("", "type")
+    schema = object_schema({"iban": {}, "bic": {}}, dependentRequired={"iban": ["bic"]})
+    (problem,) = compile_schema(schema).validate({"iban": "x"})
+    assert problem.message == "lacks 'bic', which another field requires"
 
 
 def test_numbers_are_exact() -> None:
-    compiled = one({"type": "number", "multipleOf": 0.01, "maximum": 0.3})
+    compiled = single_field({"type": "number", "multipleOf": 0.01, "maximum": 0.3})
     assert compiled.validate({"a": Decimal("0.29")}) == []
     assert compiled.validate({"a": 0.29}) == []
     assert compiled.validate({"a": Decimal("0.30")}) == []
-    big = one({"type": "number", "multipleOf": 0.01})
+    big = single_field({"type": "number", "multipleOf": 0.01})
     assert big.validate({"a": Decimal("1248.57")}) == []
     assert big.validate({"a": Decimal("1" * 50 + ".25")}) == []
     assert big.validate({"a": Decimal("1" * 50 + ".255")})
@@ -107,12 +110,6 @@ def test_check_parses_and_validates() -> None:
     assert value is None
     assert [problem.rule for problem in problems] == ["json"]
     assert "line 1, column 2" in problems[0].message
-
-
-def test_a_dependent_field_is_named() -> None:
-    schema = object_schema({"iban": {}, "bic": {}}, dependentRequired={"iban": ["bic"]})
-    (problem,) = compile_schema(schema).validate({"iban": "x"})
-    assert problem.message == "lacks 'bic', which another field requires"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +138,7 @@ def test_a_dependent_field_is_named() -> None:
     ],
 )
 def test_formats_are_checked(name: str, right: str, wrong: str) -> None:
-    compiled = one({"type": "string", "format": name})
+    compiled = single_field({"type": "string", "format": name})
     assert compiled.validate({"a": right}) == []
     assert [problem.rule for problem in compiled.validate({"a": wrong})] == ["format"]
     assert compiled.validate({"a": right + "\n"}) != []

@@ -49,7 +49,7 @@ def test_the_tree_of_a_recursive_schema_ends() -> None:
         return 1 + max(map(depth, inner), default=0)
 
     accepted = 0
-    for seed in range(120):
+    for seed in range(60):
         try:
             compiled = compile_schema(draft_schema(json.dumps(hostile_schema(seed))).schema)
         except SourceError:
@@ -57,7 +57,7 @@ def test_the_tree_of_a_recursive_schema_ends() -> None:
         accepted += 1
         assert depth(compiled.root) <= 64, seed
         assert compiled.validate({"a": {"a": {"a": {"b": 1}}}}) is not None
-    assert accepted > 60
+    assert accepted > 30
 
 
 def test_a_chain_of_references_that_cannot_be_followed_is_refused() -> None:
@@ -88,9 +88,8 @@ def test_steps_are_counted_together_also_where_limits_are_nested() -> None:
     work.spend(10**9)
 
 
-@pytest.mark.parametrize(
-    ("text", "library"),
-    [
+def test_source_code_is_refused_with_the_line_that_prints_its_schema() -> None:
+    for text, library in (
         ("from pydantic import BaseModel\n\nclass Order(BaseModel):\n    total: float\n", "Pydantic 2"),
         ("@dataclass\nclass Order:\n    total: float\n", "Pydantic 2"),
         ("```python\nclass Order(BaseModel):\n    total: float\n```", "Pydantic 2"),
@@ -98,18 +97,14 @@ def test_steps_are_counted_together_also_where_limits_are_nested() -> None:
         ("type Order = { total: number };", "TypeScript"),
         ("export enum Kind { A, B }", "TypeScript"),
         ('import { z } from "zod";\nexport const Order = z.object({ total: z.number() })', "zod 4"),
-    ],
-)
-def test_source_code_is_refused_with_the_line_that_prints_its_schema(text: str, library: str) -> None:
-    command = next(one.command for one in GENERATORS if one.library == library)
-    with pytest.raises(SourceError) as caught:
-        draft_schema(text)
-    assert command in caught.value.message
+    ):
+        command = next(generator.command for generator in GENERATORS if generator.library == library)
+        with pytest.raises(SourceError) as caught:
+            draft_schema(text)
+        assert command in caught.value.message, text
 
 
-@pytest.mark.parametrize(
-    "text", ["- total: 1\n", "a: -\n", "just words", "[-]", "-", "+", ".", "{'a': 1}", "\0", "\ud800"]
-)
-def test_other_notations_are_refused(text: str) -> None:
-    with pytest.raises(SourceError):
-        draft_schema(text)
+def test_other_notations_are_refused() -> None:
+    for text in ("- total: 1\n", "a: -\n", "just words", "[-]", "-", "+", ".", "{'a': 1}", "\0", "\ud800"):
+        with pytest.raises(SourceError):
+            draft_schema(text)

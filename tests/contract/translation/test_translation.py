@@ -25,52 +25,26 @@ def read(schema: Any) -> Translation:
 
 def field(schema: Any) -> Any:
     """The translation of a field, and the codes of the notes."""
-    found = read(of(a=schema))
-    return found.compiled.schema["properties"]["a"], [note.code for note in found.notes]
+    translation = read(of(a=schema))
+    return translation.compiled.schema["properties"]["a"], [note.code for note in translation.notes]
 
 
 def test_an_accepted_schema_is_not_changed() -> None:
     schema = {"$schema": "http://json-schema.org/draft-07/schema#", "$id": "x", **of(a={"x-note": 1})}
-    found = read(schema)
-    assert (found.compiled.schema, found.notes, found.wrapped) == (schema, (), "")
+    translation = read(schema)
+    assert (translation.compiled.schema, translation.notes, translation.wrapped) == (schema, (), "")
+    text = json.dumps(LINE)
+    for pasted, notes in (("\ufeff" + text, 1), (f"```json\n{text}\n```\n", 1), (f"\ufeff```\n{text}\n```", 2)):
+        translation = translate(pasted)
+        assert translation.compiled.schema == LINE
+        assert [note.code for note in translation.notes] == [Code.TEXT] * notes
 
 
-@pytest.mark.parametrize(
-    ("text", "notes"),
-    [
-        ("\ufeff" + json.dumps(LINE), 1),
-        (f"```json\n{json.dumps(LINE)}\n```\n", 1),
-        (f"\ufeff```\n{json.dumps(LINE)}\n```", 2),
-    ],
-)
-def test_text_around_the_schema(text: str, notes: int) -> None:
-    found = translate(text)
-    assert found.compiled.schema == LINE
-    assert [note.code for note in found.notes] == [Code.TEXT] * notes
-
-
-@pytest.mark.parametrize(
-    "envelope",
-    [
-        {"name": "invoice", "strict": True, "schema": LINE},
-        {"type": "json_schema", "json_schema": {"name": "invoice", "schema": LINE}},
-        {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": LINE}}},
-        {"model": "m", "text": {"format": {"type": "json_schema", "name": "a", "schema": LINE}}},
-        {"type": "function", "function": {"name": "a", "parameters": LINE}},
-        {"type": "function", "name": "a", "parameters": LINE, "strict": True},
-        {"name": "a", "description": "b", "input_schema": LINE},
-        {"tools": [{"type": "function", "function": {"name": "a", "parameters": LINE}}]},
-        {"tools": [{"functionDeclarations": [{"name": "a", "parameters": LINE}]}]},
-        {"name": "a", "description": "b", "parameters": LINE},
-        {"generationConfig": {"responseMimeType": "application/json", "responseSchema": LINE}},
-        {"components": {"schemas": {"Line": LINE}}, "openapi": "3.1.0"},
-    ],
-)
 def test_envelopes(envelope: Any) -> None:
-    found = read(envelope)
-    assert [one.pattern for one in found.compiled.fields] == ["a"]
-    assert found.compiled.root.children["a"].required
-    assert {note.code for note in found.notes} & {Code.ENVELOPE, Code.CHOSEN}
+    translation = read(envelope)
+    assert [leaf.pattern for leaf in translation.compiled.fields] == ["a"]
+    assert translation.compiled.root.children["a"].required
+    assert {note.code for note in translation.notes} & {Code.ENVELOPE, Code.CHOSEN}
 
 
 def test_several_tools_are_refused_with_their_names() -> None:
@@ -80,14 +54,14 @@ def test_several_tools_are_refused_with_their_names() -> None:
 
 
 def test_gemini_types_and_order() -> None:
-    found = read({
+    translation = read({
         "response_schema": {
             "type": "OBJECT", "propertyOrdering": ["b", "a"],
             "properties": {"a": {"type": "STRING", "nullable": True}, "b": {"type": "INTEGER", "format": "int64"}},
         }
     })  # fmt: skip
-    assert list(found.compiled.root.children) == ["b", "a"]
-    assert found.compiled.schema["properties"]["a"] == {"type": ["string", "null"]}
+    assert list(translation.compiled.root.children) == ["b", "a"]
+    assert translation.compiled.schema["properties"]["a"] == {"type": ["string", "null"]}
 
 
 def test_the_schema_of_a_collection_is_the_one_that_no_other_uses() -> None:
@@ -234,26 +208,19 @@ def test_a_recursion_that_narrows_itself_ends() -> None:
     assert grammar(compiled.schema)
 
 
-def test_a_pointer_to_the_empty_name_means_the_root() -> None:
-    found, _ = field({"type": "array", "items": {"$ref": "#/"}})
-    assert found["items"] == {"$ref": "#"}
+def test_recursion_by_other_references() -> None:
+    assert field({"type": "array", "items": {"$ref": "#/"}})[0]["items"] == {"$ref": "#"}
+    schema = {"$dynamicAnchor": "node", **of(name={"type": "string"}, below={"$dynamicRef": "#node"})}
+    assert read(schema).compiled.schema["properties"]["below"] == {"$ref": "#"}
 
 
-@pytest.mark.parametrize(
-    "schema",
-    [
+def test_an_object_without_fields_becomes_a_field() -> None:
+    for schema in (
         {"type": "object", "properties": {}, "required": []},
         {"$schema": "http://json-schema.org/draft-07/schema#", "type": "object", "properties": {}},
         {"name": "now", "parameters": {"type": "object", "properties": {}}},
-    ],
-)
-def test_an_object_without_fields_becomes_a_field(schema: Any) -> None:
-    assert read(schema).wrapped == "value"
-
-
-def test_recursion_by_dynamic_reference() -> None:
-    schema = {"$dynamicAnchor": "node", **of(name={"type": "string"}, below={"$dynamicRef": "#node"})}
-    assert read(schema).compiled.schema["properties"]["below"] == {"$ref": "#"}
+    ):
+        assert read(schema).wrapped == "value"
 
 
 @pytest.mark.parametrize(
@@ -267,38 +234,27 @@ def test_recursion_by_dynamic_reference() -> None:
     ],
 )
 def test_a_document_that_is_no_object_becomes_a_field(schema: Any, name: str, patterns: set[str]) -> None:
-    found = read(schema)
-    assert (found.wrapped, {*found.compiled.by_pattern}) == (name, patterns)
-    assert [note.code for note in found.notes] == [Code.WRAPPED]
+    translation = read(schema)
+    assert (translation.wrapped, {*translation.compiled.by_pattern}) == (name, patterns)
+    assert [note.code for note in translation.notes] == [Code.WRAPPED]
 
 
-@pytest.mark.parametrize(
-    "schema",
-    [
+def test_a_missing_type_at_the_top() -> None:
+    for schema in (
         {"properties": {"a": {}}},
         {"type": ["object", "null"], "properties": {"a": {}}},
         {"anyOf": [{"properties": {"a": {"type": "string"}}}, {"properties": {"b": {"type": "string"}}}]},
-    ],
-)
-def test_a_missing_type_at_the_top(schema: Any) -> None:
-    found = read(schema)
-    assert found.compiled.schema["type"] == "object"
-    assert [note.code for note in found.notes] == [Code.TYPE]
+    ):
+        translation = read(schema)
+        assert translation.compiled.schema["type"] == "object"
+        assert [note.code for note in translation.notes] == [Code.TYPE]
 
 
-@pytest.mark.parametrize(
-    ("reference", "meant"),
-    [
-        ("#/$defs/monye", "#/$defs/money"),
-        ("#/definitions/money", "#/$defs/money"),
-        ("#/components/schemas/money", "#/$defs/money"),
-        ("#money", "#/$defs/money"),
-    ],
-)
-def test_a_misspelled_reference_is_refused(reference: str, meant: str) -> None:
-    with pytest.raises(SchemaError, match=f"did you mean '{re.escape(meant)}'") as caught:
-        read({**of(a={"$ref": reference}), "$defs": {"money": {"type": "number"}}})
-    assert caught.value.path == "properties.a.$ref"
+def test_a_misspelled_reference_is_refused() -> None:
+    for reference in ("#/$defs/monye", "#/definitions/money", "#/components/schemas/money", "#money"):
+        with pytest.raises(SchemaError, match=re.escape("did you mean '#/$defs/money'")) as caught:
+            read({**of(a={"$ref": reference}), "$defs": {"money": {"type": "number"}}})
+        assert caught.value.path == "properties.a.$ref"
 
 
 AWAY = {"$ref": "https://example.com/a.json"}
@@ -323,18 +279,24 @@ def test_what_is_left_out_never_makes_a_schema_stricter(schema: Any, valid: list
 
 def test_of_repeated_notes_the_last_counts() -> None:
     fields = '{"a": {"type": "number", "type": "number"}}'
-    found = translate(f'{{"type": "object", "$comment": "1", "$comment": "x", "properties": {fields}}}')
-    assert found.compiled.schema == {**of(a={"type": "number"}), "$comment": "x"}
-    assert sorted((note.code, note.detail) for note in found.notes) == [
+    translation = translate(f'{{"type": "object", "$comment": "1", "$comment": "x", "properties": {fields}}}')
+    assert translation.compiled.schema == {**of(a={"type": "number"}), "$comment": "x"}
+    assert sorted((note.code, note.detail) for note in translation.notes) == [
         (Code.REPEATED, "$comment"),
         (Code.REPEATED, "type"),
     ]
 
 
-@pytest.mark.parametrize("fields", ['"a": {}, "a": {"type": "number"}', '"title": {}, "title": {"type": "number"}'])
-def test_a_repeated_field_is_refused(fields: str) -> None:
-    with pytest.raises(JsonError, match="occurs twice"):
-        translate(f'{{"type": "object", "properties": {{{fields}}}}}')
+def test_what_is_no_json_or_no_contract_is_refused() -> None:
+    for fields in ('"a": {}, "a": {"type": "number"}', '"title": {}, "title": {"type": "number"}'):
+        with pytest.raises(JsonError, match="occurs twice"):
+            translate(f'{{"type": "object", "properties": {{{fields}}}}}')
+    for text in ("", "{", '{"a": 1, "a": }', "[1"):
+        with pytest.raises(JsonError):
+            translate(text)
+    for schema in ([], 3, {"type": "object", "properties": {}}, of(a={"$ref": "#/properties/a"})):
+        with pytest.raises(SchemaError):
+            read(schema)
 
 
 def test_nul_in_a_pattern_is_kept() -> None:
@@ -346,29 +308,14 @@ def test_nul_in_a_pattern_is_kept() -> None:
 
 def test_bounds_of_doubles_are_ignored() -> None:
     text = '{"type":"object","properties":{"a":{"type":"number","maximum":1.7976931348623157E+308,"minimum":-5}}}'
-    found = translate(text)
-    assert found.compiled.schema["properties"]["a"] == {"type": "number", "minimum": -5}
-    assert [note.code for note in found.notes] == [Code.IGNORED]
-
-
-@pytest.mark.parametrize("text", ["", "{", '{"a": 1, "a": }', "[1"])
-def test_what_is_no_json_is_refused(text: str) -> None:
-    with pytest.raises(JsonError):
-        translate(text)
-
-
-@pytest.mark.parametrize(
-    "schema",
-    [[], 3, {"type": "object", "properties": {}}, of(a={"$ref": "#/properties/a"})],
-)
-def test_what_is_no_contract_is_refused(schema: Any) -> None:
-    with pytest.raises(SchemaError):
-        read(schema)
+    translation = translate(text)
+    assert translation.compiled.schema["properties"]["a"] == {"type": "number", "minimum": -5}
+    assert [note.code for note in translation.notes] == [Code.IGNORED]
 
 
 def test_a_sentence_for_each_kind_of_note() -> None:
     fields = {f"f{number}": {"type": "string", "format": "color", "widget": "x"} for number in range(12)}
-    found = sentences(read(of(**fields)).notes)
-    assert len(found) == 2
-    assert "widget (12)" in found[0]
-    assert "color (12)" in found[1]
+    texts = sentences(read(of(**fields)).notes)
+    assert len(texts) == 2
+    assert "widget (12)" in texts[0]
+    assert "color (12)" in texts[1]

@@ -25,7 +25,7 @@ def windows_of(text: str, limit: int = LIMIT) -> list[Window]:
 def scored(made: Statement, read: Callable[[Window], Any], limit: int = LIMIT) -> DocumentScore:
     windows = windows_of(made.text, limit)
     assert len(windows) > 3
-    merged = merge_outputs(COMPILED, made.text, windows, [dumps(read(one)) for one in windows])
+    merged = merge_outputs(COMPILED, made.text, windows, [dumps(read(window)) for window in windows])
     return score_document(COMPILED, text=made.text, gold=made.gold, raw=merged.raw)
 
 
@@ -37,7 +37,7 @@ def test_a_perfect_model_of_windows_is_perfect_on_the_statement(limit: int) -> N
     assert len(set(rows)) < 290, "some rows are equal"
     score = scored(made, made.read, limit)
     assert score.schema_valid
-    assert score.exact, [one for one in score.fields if one.error][:5]
+    assert score.exact, [field for field in score.fields if field.error][:5]
 
 
 def test_an_imperfect_model_loses_what_it_gets_wrong() -> None:
@@ -45,12 +45,12 @@ def test_an_imperfect_model_loses_what_it_gets_wrong() -> None:
     draw = random.Random(3)
 
     def read(window: Window) -> dict[str, Any]:
-        found = made.read(window)
-        rows = [dict(row) for row in found["transactions"] if draw.random() >= 0.05]
+        output = made.read(window)
+        rows = [dict(row) for row in output["transactions"] if draw.random() >= 0.05]
         for row in rows:
             if draw.random() < 0.05:
                 row["amount"] += 1
-        return {**found, "transactions": rows}
+        return {**output, "transactions": rows}
 
     rate = summarize([scored(made, read)])["field_exact"]["rate"]
     assert 0.9 < rate < 0.97
@@ -60,11 +60,11 @@ def test_an_imperfect_model_loses_what_it_gets_wrong() -> None:
 def test_the_gold_of_a_window_is_what_it_contains(limit: int) -> None:
     made = statement()
     windows = windows_of(made.text, limit)
-    for window, found in zip(windows, window_gold(COMPILED, made.gold, made.text, windows), strict=True):
+    for window, gold in zip(windows, window_gold(COMPILED, made.gold, made.text, windows), strict=True):
         wanted = made.read(window)
-        assert found["transactions"] == wanted["transactions"]
+        assert gold["transactions"] == wanted["transactions"]
         singles = {name: value for name, value in wanted.items() if name != "transactions" and value is not None}
-        given = {name: value for name, value in found.items() if name != "transactions"}
+        given = {name: value for name, value in gold.items() if name != "transactions"}
         assert given == singles
 
 
@@ -74,14 +74,14 @@ def test_rows_of_running_text_are_found_and_joined_again(is_in_order: bool) -> N
     schema = {"type": "object", "properties": {"people": {"type": "array", "items": {"type": "object", **person}}}}
     compiled = compile_schema(schema)
     people = [{"name": name, "age": 20 + age} for age, name in enumerate(("Ada Long", "Ben Rome", "Cai Wood") * 8)]
-    listed = ", ".join(f"{one['name']}, aged {one['age']}" for one in people)
+    listed = ", ".join(f"{person['name']}, aged {person['age']}" for person in people)
     text = f"In the office {listed}, all of them."
     if not is_in_order:
         random.Random(1).shuffle(people)
     windows = split_windows(text, limit=24, count=lambda part: len(part.split()))
     golds = window_gold(compiled, {"people": people}, text, windows)
-    assert max(len(one["people"]) for one in golds) < 7
-    raw = merge_outputs(compiled, text, windows, [dumps(one) for one in golds]).raw
+    assert max(len(gold["people"]) for gold in golds) < 7
+    raw = merge_outputs(compiled, text, windows, [dumps(gold) for gold in golds]).raw
     assert score_document(compiled, text=text, gold={"people": people}, raw=raw).exact
 
 
@@ -97,8 +97,8 @@ def test_a_window_without_a_required_value_leaves_it_out() -> None:
 
 def merged(schema: dict[str, Any], text: str, cuts: list[tuple[int, int]], values: list[Any], **more: Any) -> Any:
     windows = [Window(start, end, text[start:end]) for start, end in cuts]
-    found = merge_outputs(compile_schema(schema), text, windows, [dumps(one) for one in values], **more)
-    return compile_schema(schema).check(found.raw)[0], found.confidence
+    output = merge_outputs(compile_schema(schema), text, windows, [dumps(value) for value in values], **more)
+    return compile_schema(schema).check(output.raw)[0], output.confidence
 
 
 ANY = {"type": "object", "properties": {
@@ -112,13 +112,13 @@ CUTS = [(0, 31), (20, len(TEXT))]
 
 
 def test_values_are_merged_by_evidence_then_confidence() -> None:
-    one = {"name": "Ben", "label": "a", "seller": {"city": "Oslo"}, "extra": {"x": "1"}, "items": ["apple", "apple"]}
-    two = {"name": "Ben", "label": "b", "seller": {"zip": "0150"}, "extra": {"y": "2"}, "items": ["pear", "plum"]}
+    first = {"name": "Ben", "label": "a", "seller": {"city": "Oslo"}, "extra": {"x": "1"}, "items": ["apple", "apple"]}
+    second = {"name": "Ben", "label": "b", "seller": {"zip": "0150"}, "extra": {"y": "2"}, "items": ["pear", "plum"]}
     sure = [
         {"name": (0.99, 0.99), "label": (0.5, 0.6), "items[1]": (0.1, 0.2)},
         {"name": (0.3, 0.4), "label": (0.7, 0.8), "items[0]": (0.5, 0.5), "items[1]": (0.6, 0.7)},
     ]
-    value, confidence = merged(ANY, TEXT, CUTS, [one, two], confidences=sure)
+    value, confidence = merged(ANY, TEXT, CUTS, [first, second], confidences=sure)
     assert value == {
         "name": "Ben", "label": "b", "seller": {"city": "Oslo", "zip": "0150"}, "extra": {"x": "1", "y": "2"},
         "items": ["apple", "apple", "pear", "plum"],
@@ -140,11 +140,11 @@ def test_rows_that_a_window_repeats_are_there_once() -> None:
     transactions = made.gold["transactions"]
 
     def read(window: Window) -> dict[str, Any]:
-        found = made.read(window)
-        return {**found, "transactions": [*found["transactions"], *found["transactions"][-3:]]}
+        output = made.read(window)
+        return {**output, "transactions": [*output["transactions"], *output["transactions"][-3:]]}
 
     score = scored(made, read, 120)
-    assert score.exact, [one for one in score.fields if one.error][:5]
+    assert score.exact, [field for field in score.fields if field.error][:5]
     assert len({dumps(row) for row in transactions}) < len(transactions), "and equal rows stay"
 
 

@@ -17,9 +17,9 @@ pytestmark = pytest.mark.django_db
 
 @shared_fixture
 def desk() -> Desk:
-    found = make_desk()
-    bring_in(found.project, [invoice(number) for number in range(20)])
-    return found
+    desk = make_desk()
+    bring_in(desk.project, [invoice(number) for number in range(20)])
+    return desk
 
 
 def frozen(desk: Desk, **more: Any) -> DatasetVersion:
@@ -35,61 +35,51 @@ def label_again(name: str, **changes: Any) -> None:
     Gold.objects.filter(pk=gold.pk).update(revision=revision, origin=Origin.HUMAN)
 
 
-def test_diff_with_itself_is_empty(desk: Desk) -> None:
-    one = frozen(desk)
-    found = diff(one, one)
-    assert set(found.counts.values()) == {0}
-    assert (found.fields, found.moves, found.schema, found.instruction) == ([], [], [], [])
-
-
 def test_changed_labels_by_field(desk: Desk) -> None:
-    one = frozen(desk)
+    first = frozen(desk)
+    same = diff(first, first)
+    assert set(same.counts.values()) == {0}
+    assert (same.fields, same.moves, same.schema, same.instruction) == ([], [], [], [])
+    label_again("inv-0002")  # an equal label is no change
     label_again("inv-0003", vendor="Another", total_amount=loads("3.5"))
     label_again("inv-0004", vendor="Another")
     label_again("inv-0005", total_amount=loads("5.500"))
-    two = frozen(desk)
-    found = diff(one, two)
-    assert found.counts["changed"] == 3
-    assert found.fields == [("vendor", 2), ("total_amount", 1)]
-    rows = {row.external_id: row for row in differences(one, two, "changed")}
+    second = frozen(desk)
+    changed = diff(first, second)
+    assert changed.counts["changed"] == 3
+    assert changed.fields == [("vendor", 2), ("total_amount", 1)]
+    rows = {row.external_id: row for row in differences(first, second, "changed")}
     (change,) = rows["inv-0003"].changes
     assert (change.path, change.old, change.new) == ("vendor", "Acme Supplies", "Another")
     assert (rows["inv-0005"].changes[0].old, rows["inv-0005"].changes[0].new) == ("5.5", "5.500")
     assert (rows["inv-0004"].old_origin, rows["inv-0004"].new_origin) == ("imported", "human")
 
 
-def test_equal_label_is_unchanged(desk: Desk) -> None:
-    one = frozen(desk)
-    label_again("inv-0003")
-    bring_in(desk.project, [invoice(30)])
-    assert diff(one, frozen(desk)).counts["changed"] == 0
-
-
 def test_added_and_removed_documents(desk: Desk) -> None:
-    one = frozen(desk)
-    gone = one.items.filter(split="train").select_related("document").first()
+    first = frozen(desk)
+    gone = first.items.filter(split="train").select_related("document").first()
     assert gone is not None
     Document.objects.filter(pk=gone.document_id).update(state=DocumentState.SKIPPED)
     bring_in(desk.project, [invoice(30), invoice(31)])
-    two = frozen(desk)
-    counts = diff(one, two).counts
+    second = frozen(desk)
+    counts = diff(first, second).counts
     assert (counts["added"], counts["removed"]) == (2, 1)
-    assert [row.external_id for row in differences(one, two, "added")] == ["inv-0030", "inv-0031"]
-    assert [row.external_id for row in differences(one, two, "removed")] == [gone.document.external_id]
-    assert [row.external_id for row in differences(one, two, "added", start=1, count=1)] == ["inv-0031"]
+    assert [row.external_id for row in differences(first, second, "added")] == ["inv-0030", "inv-0031"]
+    assert [row.external_id for row in differences(first, second, "removed")] == [gone.document.external_id]
+    assert [row.external_id for row in differences(first, second, "added", start=1, count=1)] == ["inv-0031"]
 
 
 def test_moved_documents(desk: Desk) -> None:
-    one, two = frozen(desk), frozen(desk, seed=5, validation_share=0.4)
-    found = diff(one, two)
-    assert found.counts["moved"] == sum(count for _, _, count in found.moves) > 0
-    assert all("holdout" not in (before, after) for before, after, _ in found.moves), "a hold-out stays"
-    row = differences(one, two, "moved")[0]
+    first, second = frozen(desk), frozen(desk, seed=5, validation_share=0.4)
+    moved = diff(first, second)
+    assert moved.counts["moved"] == sum(count for _, _, count in moved.moves) > 0
+    assert all("holdout" not in (before, after) for before, after, _ in moved.moves), "a hold-out stays"
+    row = differences(first, second, "moved")[0]
     assert {row.before, row.after} == {"train", "validation"}
 
 
 def test_schema_and_instruction_changes(desk: Desk) -> None:
-    one = frozen(desk)
+    first = frozen(desk)
     schema = loads(desk.project.schema_version.schema_text)
     schema["properties"]["currency"] = {"type": ["string", "null"]}
     save_contract(
@@ -97,6 +87,6 @@ def test_schema_and_instruction_changes(desk: Desk) -> None:
         constraints={},
     )  # fmt: skip
     desk.project.contract.refresh_from_db()
-    found = diff(one, frozen(desk))
-    assert any("currency" in line.text for line in found.schema if line.mark == "+")
-    assert [line.text for line in found.instruction if line.mark == "+"] == ["Another one."]
+    changed = diff(first, frozen(desk))
+    assert any("currency" in line.text for line in changed.schema if line.mark == "+")
+    assert [line.text for line in changed.instruction if line.mark == "+"] == ["Another one."]

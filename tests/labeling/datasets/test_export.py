@@ -39,10 +39,10 @@ ROUND = ("rows", "csv", "label-studio", "hf")
 
 @shared_fixture
 def desk() -> Desk:
-    found = make_desk()
-    bring_in(found.project, [SEED_ROW, *[invoice(n, tags=["ocr_noise"], shop=f"s{n % 3}") for n in range(10)]])
-    bring_in(found.project, [invoice(50, gold=False)])
-    return found
+    desk = make_desk()
+    bring_in(desk.project, [SEED_ROW, *[invoice(n, tags=["ocr_noise"], shop=f"s{n % 3}") for n in range(10)]])
+    bring_in(desk.project, [invoice(50, gold=False)])
+    return desk
 
 
 def exported(desk: Desk, shape: str, **more: Any) -> bytes:
@@ -65,9 +65,7 @@ def labels(desk: Desk) -> dict[str, tuple[str, str]]:
     return {g.document.external_id: (g.document.text, dumps(compiled.ordered(g.revision.value))) for g in golds}
 
 
-@pytest.mark.parametrize(
-    ("shape", "frozen"), [("rows", False), ("csv", True), ("label-studio", False), ("hf", True), ("rows", True)]
-)
+@pytest.mark.parametrize(("shape", "frozen"), [("csv", True), ("label-studio", False), ("rows", True)])
 def test_export_imports_with_equal_labels(desk: Desk, shape: str, frozen: bool, tmp_path: Path) -> None:
     if frozen:
         dataset = freeze(project=desk.project, user=None, rules=None)
@@ -82,11 +80,13 @@ def test_export_imports_with_equal_labels(desk: Desk, shape: str, frozen: bool, 
 
 
 def test_rows_export_keeps_metadata(desk: Desk) -> None:
-    found = {row["id"]: row for row in map(loads, exported(desk, "rows").splitlines())}
-    assert found["inv-0004"]["shop"] == "s1"
-    assert found["inv-0004"]["tags"] == ["ocr_noise"]
-    assert found["seed"]["gold"]["total_amount"] == Decimal("1248.50")
-    assert list(found["seed"]["gold"]) == ["invoice_id", "date", "vendor", "total_amount"]
+    Document.objects.filter(external_id="seed").update(metadata={"text": "other", "gold": 1, "id": "x", "tags": "y"})
+    rows = {row["id"]: row for row in map(loads, exported(desk, "rows").splitlines())}
+    assert (rows["inv-0004"]["shop"], rows["inv-0004"]["tags"]) == ("s1", ["ocr_noise"])
+    seed = rows["seed"]
+    assert seed["gold"]["total_amount"] == Decimal("1248.50"), "metadata do not replace labels"
+    assert list(seed["gold"]) == ["invoice_id", "date", "vendor", "total_amount"]
+    assert seed["text"].startswith("...Thank you")
 
 
 def test_page_boxes_round_trip(desk: Desk) -> None:
@@ -97,9 +97,9 @@ def test_page_boxes_round_trip(desk: Desk) -> None:
     bring_in(desk.project, [{"id": "one", "text": "Total", "page": pages[0]}])
     bring_in(desk.project, [{"id": "two", "text": "Total\n2.50", "page": pages}])
     data = exported(desk, "rows", part="all")
-    found = {row["id"]: row for row in map(loads, data.splitlines())}
-    assert (found["one"]["page"], found["two"]["page"]) == (pages[0], pages)
-    assert "page" not in found["seed"]
+    rows = {row["id"]: row for row in map(loads, data.splitlines())}
+    assert (rows["one"]["page"], rows["two"]["page"]) == (pages[0], pages)
+    assert "page" not in rows["seed"]
     other = make_desk("other")
     import_rows(project=other.project, rows=parse_jsonl(io.BytesIO(data)), source="export")
     assert exported(other, "rows", part="all") == data
@@ -129,9 +129,9 @@ def test_filtered_export(desk: Desk) -> None:
 
 def test_selected_documents_are_exported(desk: Desk) -> None:
     bring_in(desk.project, [invoice(number) for number in range(1, 5)])
-    one, other = Document.objects.filter(external_id__in=["inv-0002", "inv-0004"]).values_list("pk", flat=True)
+    keys = list(Document.objects.filter(external_id__in=["inv-0002", "inv-0004"]).values_list("pk", flat=True))
     client = desk.as_("engineer")
-    asked = {"action": "export", "of": "ticked", "id": [one, other], "query": "state=submitted"}
+    asked = {"action": "export", "of": "ticked", "id": keys, "query": "state=submitted"}
     page = client.post(desk.url("documents/bulk/"), asked, follow=True)
     assert "2 selected documents." in page.content.decode()
     link = re.search(r'href="([^"]*export/rows/[^"]*)"', page.content.decode())
@@ -144,38 +144,36 @@ def test_selected_documents_are_exported(desk: Desk) -> None:
     assert "Select the documents" in none.content.decode()
     assert client.get(desk.url("export/rows/?ids=1;2")).status_code == 404
     stranger = make_desk("stranger")
-    foreign = stranger.as_("engineer").get(stranger.url(f"export/rows/?ids={one}"))
+    foreign = stranger.as_("engineer").get(stranger.url(f"export/rows/?ids={keys[0]}"))
     assert b"".join(foreign.streaming_content) == b""  # type: ignore[attr-defined]
 
 
-def test_invalid_filter_exports_nothing(desk: Desk) -> None:
+def test_invalid_filter_exports_nothing_and_unknown_exports_are_404(desk: Desk) -> None:
     client = desk.as_("annotator")
     answer = client.get(desk.url("export/rows/?field=nowhere&op=is&value=1"))
     assert answer.status_code == 422
     assert "no field" in answer.content.decode()
     assert client.get(desk.url("export/?below=x")).status_code == 422
+    for path in ("export/xml/", "export/rows/?part=drafts", "datasets/9/export/rows/"):
+        assert client.get(desk.url(path)).status_code == 404, path
 
 
-@pytest.mark.parametrize("path", ["export/xml/", "export/rows/?part=drafts", "datasets/9/export/rows/"])
-def test_unknown_exports_are_404(desk: Desk, path: str) -> None:
-    assert desk.as_("annotator").get(desk.url(path)).status_code == 404
-
-
-@pytest.mark.parametrize("shape", [name for name, file_format in FORMATS.items() if file_format.is_training])
-def test_training_file_has_one_split_and_by_default_train(desk: Desk, shape: str) -> None:
+def test_training_file_has_one_split_and_by_default_train(desk: Desk) -> None:
     dataset = freeze(project=desk.project, user=None)
-    sizes = {split: len(b"".join(export_dataset(dataset, shape, split)).splitlines()) for split in ("", *ORDER)}
-    assert sizes == {**dataset.counts["splits"], "": dataset.counts["splits"]["train"]}
-    assert sizes["holdout"]
+    splits = dataset.counts["splits"]
+    assert splits["holdout"]
+    for shape in (name for name, file_format in FORMATS.items() if file_format.is_training):
+        sizes = {split: len(b"".join(export_dataset(dataset, shape, split)).splitlines()) for split in ("", *ORDER)}
+        assert sizes == {**splits, "": splits["train"]}, shape
 
 
-@pytest.mark.parametrize("shape", ROUND)
-def test_mixed_export_names_the_split_of_every_row(desk: Desk, shape: str) -> None:
+def test_mixed_export_names_the_split_of_every_row(desk: Desk) -> None:
     dataset = freeze(project=desk.project, user=None)
     assert dataset.counts["splits"]["holdout"]
-    assert splits_in(shape, b"".join(export_dataset(dataset, shape))) == {
-        row["id"]: row["split"] for row in rows(dataset)
-    }
+    expected = {row["id"]: row["split"] for row in rows(dataset)}
+    for shape in ROUND:
+        assert splits_in(shape, b"".join(export_dataset(dataset, shape))) == expected, shape
+    assert b"".join(export_dataset(dataset, "rows")) == file_path(dataset).read_bytes()
 
 
 def splits_in(shape: str, data: bytes) -> dict[str, str]:
@@ -186,17 +184,12 @@ def splits_in(shape: str, data: bytes) -> dict[str, str]:
         return {row["id"]: row["split"] for row in csv.DictReader(io.StringIO(data.decode("utf-8-sig")))}
     if shape == "label-studio":
         return {task["data"]["id"]: task["data"].get("split", "") for task in json.loads(data)}
-    found: dict[str, str] = {}
+    splits: dict[str, str] = {}
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for name in json.loads(archive.read("dataset/dataset_dict.json"))["splits"]:
             table = pa.ipc.open_stream(archive.read(f"dataset/{name}/data-00000-of-00001.arrow")).read_all()
-            found |= dict.fromkeys(table["id"].to_pylist(), name)
-    return found
-
-
-def test_rows_of_a_version_are_its_file(desk: Desk) -> None:
-    dataset = freeze(project=desk.project, user=None)
-    assert b"".join(export_dataset(dataset, "rows")) == file_path(dataset).read_bytes()
+            splits |= dict.fromkeys(table["id"].to_pylist(), name)
+    return splits
 
 
 @pytest.fixture
@@ -207,12 +200,11 @@ def held(desk: Desk) -> list[str]:
     return names
 
 
-@pytest.mark.parametrize("shape", ["instruct"])
-def test_training_file_of_current_labels_leaves_out_the_holdout(desk: Desk, held: list[str], shape: str) -> None:
+def test_training_file_of_current_labels_leaves_out_the_holdout(desk: Desk, held: list[str]) -> None:
     client = desk.as_("engineer")
 
     def lines(query: str) -> list[bytes]:
-        answer: Any = client.get(desk.url(f"export/{shape}/?{query}"))
+        answer: Any = client.get(desk.url(f"export/instruct/?{query}"))
         return b"".join(answer.streaming_content).splitlines()
 
     assert len(lines("")) == 9
@@ -225,12 +217,12 @@ def test_training_file_of_current_labels_leaves_out_the_holdout(desk: Desk, held
         assert all(b"F-2 " in line or b"F-5 " in line for line in only)
 
 
-@pytest.mark.parametrize("shape", ROUND)
-def test_current_labels_mark_the_holdout(desk: Desk, held: list[str], shape: str) -> None:
-    found = splits_in(shape, exported(desk, shape, part="all"))
-    assert len(found) == 12
-    assert sorted(name for name, split in found.items() if split == "holdout") == held
-    assert {split for name, split in found.items() if name not in held} == {"train" if shape == "hf" else ""}
+def test_current_labels_mark_the_holdout(desk: Desk, held: list[str]) -> None:
+    for shape in ROUND:
+        splits = splits_in(shape, exported(desk, shape, part="all"))
+        assert len(splits) == 12
+        assert sorted(name for name, split in splits.items() if split == "holdout") == held, shape
+        assert {split for name, split in splits.items() if name not in held} == {"train" if shape == "hf" else ""}
 
 
 def test_holdout_files_are_a_choice_of_their_own(desk: Desk) -> None:
@@ -242,13 +234,6 @@ def test_holdout_files_are_a_choice_of_their_own(desk: Desk) -> None:
         assert set(files) == splits
         assert page.context["part"] == part
     assert client.get(desk.url("datasets/1/export/?part=test")).context["part"] == "training"
-
-
-def test_metadata_names_do_not_replace_labels(desk: Desk) -> None:
-    Document.objects.filter(external_id="seed").update(metadata={"text": "other", "gold": 1, "id": "x", "tags": "y"})
-    (row,) = [row for row in map(loads, exported(desk, "rows").splitlines()) if row["id"] == "seed"]
-    assert row["gold"]["invoice_id"] == "A-1029"
-    assert row["text"].startswith("...Thank you")
 
 
 INVOICE = {
@@ -273,13 +258,13 @@ SPANS = {"spans": [{"type": "person", "text": "@Ana"}, {"type": "phone", "text":
 )
 def test_exported_file_can_be_uploaded(shape: str, template: str, gold: dict[str, Any]) -> None:
     """Through the upload and the job: the kind of the file and its columns are seen by themselves."""
-    one, other = make_desk("one", template), make_desk("other", template)
+    desk, other = make_desk("first", template), make_desk("other", template)
     text = '=Acme, "& Sons"\nInvoice -17\nWidget\nblue 2 10.0 20.00\n@Ana +49 170 1 No. '
-    bring_in(one.project, [dumps({"id": f"=d{n}", "text": f"{text}{n}", "gold": gold}) for n in range(4)])
-    assert len(labels(one)) == 4
-    upload = ContentFile(exported(one, shape), name=f"export.{FORMATS[shape].extension}")
+    bring_in(desk.project, [dumps({"id": f"=d{n}", "text": f"{text}{n}", "gold": gold}) for n in range(4)])
+    assert len(labels(desk)) == 4
+    upload = ContentFile(exported(desk, shape), name=f"export.{FORMATS[shape].extension}")
     run = start_import(project=other.project, user=other.people["owner"], file=upload)
     run_import(run.pk)
     run.refresh_from_db()
     assert (run.status, run.imported, run.rejected) == ("done", 4, 0), (run.error, run.rejects)
-    assert labels(other) == labels(one)
+    assert labels(other) == labels(desk)

@@ -67,7 +67,9 @@ GOLD = {
 }
 
 
-def one(gold: Any = GOLD, name: str = "inv-1", text: str = "Invoice A-1029\nTotal 1,248.50", **more: Any) -> ExportRow:
+def row_with(
+    gold: Any = GOLD, name: str = "inv-1", text: str = "Invoice A-1029\nTotal 1,248.50", **more: Any
+) -> ExportRow:
     return ExportRow(name, text, gold, ["ocr_noise"], "human", **more)
 
 
@@ -99,7 +101,11 @@ ROUND = ("rows", "csv", "label-studio", "hf")
 def test_labels_round_trip(shape: str, tmp_path: Path) -> None:
     least = {"invoice_id": "", "total": Decimal("-0.10")}
     text = '=HYPERLINK("http://x")\r\n\'+1 \N{RIGHT-TO-LEFT OVERRIDE}\N{ZERO WIDTH SPACE}\x7f\t"q"; a,b'
-    given = [one(), one(least, "=1+1", text), one({**GOLD, "notes": [], "lines": []}, "third", "another text")]
+    given = [
+        row_with(),
+        row_with(least, "=1+1", text),
+        row_with({**GOLD, "notes": [], "lines": []}, "third", "another text"),
+    ]
     back = [validate_row(row, COMPILED) for row in read(shape, written(shape, *given), tmp_path)]
     assert [(row.external_id, row.text, row.tags) for row in back] == [(e.id, e.text, e.tags) for e in given]
     assert [dumps(COMPILED.ordered(row.gold)) for row in back] == [dumps(COMPILED.ordered(e.gold)) for e in given]
@@ -133,7 +139,7 @@ def test_any_label_round_trips(
 
     monkeypatch.setattr(arrow, "_records_of", here)
     assert not COMPILED.validate(gold)
-    (row,) = read(shape, written(shape, one(gold)), tmp_path)
+    (row,) = read(shape, written(shape, row_with(gold)), tmp_path)
     assert dumps(COMPILED.ordered(validate_row(row, COMPILED).gold)) == dumps(COMPILED.ordered(loads(dumps(gold))))
 
 
@@ -149,7 +155,9 @@ def test_formula_escape_is_reversible(text: str) -> None:
 
 
 def test_formulas_are_escaped_and_numbers_are_not() -> None:
-    rows = list(csv.reader(io.StringIO(written("csv", one({**GOLD, "total": Decimal("-5.10")}, "@SUM(1)")).decode())))
+    rows = list(
+        csv.reader(io.StringIO(written("csv", row_with({**GOLD, "total": Decimal("-5.10")}, "@SUM(1)")).decode()))
+    )
     head, cells = rows[0], dict(zip(rows[0], rows[1], strict=True))
     assert head[0] == "\N{BYTE ORDER MARK}id"
     assert cells["\N{BYTE ORDER MARK}id"] == "'@SUM(1)"
@@ -157,68 +165,65 @@ def test_formulas_are_escaped_and_numbers_are_not() -> None:
     assert cells["total"] == "-5.10"
     assert (cells["paid"], cells["count"], cells["kind"]) == ("true", "", "receipt")
     assert loads(cells["lines"])[0]["amount"] == Decimal("20.00")
-    assert "'=" in written("csv", one({**GOLD, "kind": "="})).decode()
+    assert "'=" in written("csv", row_with({**GOLD, "kind": "="})).decode()
 
 
-@pytest.mark.parametrize("shape", FORMATS)
-def test_empty_export_is_a_valid_file(shape: str, tmp_path: Path) -> None:
-    data = written(shape)
-    if shape == "label-studio":
-        assert json.loads(data) == []
-    elif shape == "csv":
-        assert len(data.splitlines()) == 1
-    elif shape == "hf":
-        assert read("hf", data, tmp_path) == []
-    else:
-        assert data == b""
+def test_empty_export_is_a_valid_file(tmp_path: Path) -> None:
+    for shape in FORMATS:
+        data = written(shape)
+        if shape == "label-studio":
+            assert json.loads(data) == []
+        elif shape == "csv":
+            assert len(data.splitlines()) == 1
+        elif shape == "hf":
+            assert read("hf", data, tmp_path) == []
+        else:
+            assert data == b"", shape
 
 
-@pytest.mark.parametrize("shape", ROUND)
-def test_other_formats_include_unlabeled_documents(shape: str, tmp_path: Path) -> None:
-    rows = [
-        validate_row(row, COMPILED)
-        for row in read(shape, written(shape, one(), one(None, "waits", "text 2")), tmp_path)
-    ]
-    assert [row.gold is None for row in rows] == [False, True]
+def test_other_formats_include_unlabeled_documents(tmp_path: Path) -> None:
+    for shape in ROUND:
+        data = written(shape, row_with(), row_with(None, "waits", "text 2"))
+        rows = [validate_row(row, COMPILED) for row in read(shape, data, tmp_path)]
+        assert [row.gold is None for row in rows] == [False, True], shape
 
 
 def test_training_output_is_canonical() -> None:
-    line = loads(written("instruct", one({"total": Decimal("1.50"), "invoice_id": "A"})))
+    line = loads(written("instruct", row_with({"total": Decimal("1.50"), "invoice_id": "A"})))
     assert line["instruction"] == "Extract the fields."
     assert line["output"].startswith('{"invoice_id":"A","date":null,"total":1.50,')
-    messages = loads(written("chat", one()))["messages"]
+    messages = loads(written("chat", row_with()))["messages"]
     assert [turn["role"] for turn in messages] == ["system", "user", "assistant"]
-    pair = loads(written("completion", one()))
+    pair = loads(written("completion", row_with()))
     assert pair["prompt"].endswith("JSON:\n")
     assert pair["completion"] == messages[2]["content"]
 
 
 def test_label_studio_results_by_field() -> None:
-    (task,) = json.loads(written("label-studio", one()))
+    (task,) = json.loads(written("label-studio", row_with()))
     results = {result["from_name"]: result for result in task["annotations"][0]["result"]}
     assert results["total"]["value"] == {"text": ["1248.50"]}
     assert results["kind"]["type"] == "choices"
     assert results["lines[0].text"]["value"] == {"text": ["Widget; 2 x"]}
-    assert task["data"]["text"] == one().text
-    (whole,) = json.loads(written("label-studio", one({**GOLD, "invoice_id": ""})))[0]["annotations"][0]["result"]
+    assert task["data"]["text"] == row_with().text
+    (whole,) = json.loads(written("label-studio", row_with({**GOLD, "invoice_id": ""})))[0]["annotations"][0]["result"]
     assert whole["from_name"] == "gold"
 
 
 def test_hugging_face_reads_the_folder(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     splits = [*(["train"] * 3), "validation", "holdout"]
-    given = [one(name=f"inv-{n}", split=split) for n, split in enumerate(splits)]
+    given = [row_with(name=f"inv-{n}", split=split) for n, split in enumerate(splits)]
     unpacked(written("hf", *given), tmp_path)
     loaded = datasets.load_from_disk(str(tmp_path / "dataset"))
     assert {name: len(part) for name, part in loaded.items()} == {"train": 3, "validation": 1, "holdout": 1}
     row = loaded["holdout"][0]
     assert loads(row["gold"]) == COMPILED.ordered(GOLD)
     assert (row["id"], row["tags"], row["origin"]) == ("inv-4", ["ocr_noise"], "human")
-    assert loaded["train"].map(lambda row: {"length": len(row["text"])})["length"] == [len(one().text)] * 3
+    assert loaded["train"].map(lambda row: {"length": len(row["text"])})["length"] == [len(row_with().text)] * 3
 
 
-@pytest.mark.parametrize("shape", FORMATS)
-def test_export_is_streamed(shape: str) -> None:
+def test_export_is_streamed() -> None:
     """Nothing is held back: of many documents only a piece is asked for before the first bytes come."""
     taken = 0
 
@@ -226,10 +231,11 @@ def test_export_is_streamed(shape: str) -> None:
         nonlocal taken
         for number in range(1_000_000):
             taken += 1
-            yield one(name=f"inv-{number}", split="train")
+            yield row_with(name=f"inv-{number}", split="train")
 
-    pieces = FORMATS[shape].write(endless(), ABOUT)
-    size = 0
-    while size < 1_000:
-        size += len(next(pieces))
-    assert taken <= 2_001
+    for shape in FORMATS:
+        taken = size = 0
+        pieces = FORMATS[shape].write(endless(), ABOUT)
+        while size < 1_000:
+            size += len(next(pieces))
+        assert taken <= 2_001, shape

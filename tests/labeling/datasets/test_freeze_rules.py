@@ -75,9 +75,9 @@ def test_filters_exclude_but_not_the_holdout(desk: Desk) -> None:
     assert (counts["documents"], counts["left_out"]["not_chosen"], counts["splits"]["holdout"]) == (6, 5, 1)
 
 
-@pytest.mark.parametrize(
-    ("rules", "field"),
-    [
+def test_invalid_rules_are_refused(desk: Desk) -> None:
+    bring_in(desk.project, [invoice(1), invoice(2)])
+    for rules, field in (
         (Rules(similarity=0.1), "similarity"),
         (Rules(similarity=1.5), "similarity"),
         (Rules(most=1), "most"),
@@ -88,13 +88,10 @@ def test_filters_exclude_but_not_the_holdout(desk: Desk) -> None:
         (Rules(group_by="metadata.a\0"), "group_by"),
         (Rules(stratify="vendor"), "stratify"),
         (Rules(stratify="nowhere"), "stratify"),
-    ],
-)
-def test_invalid_rules_are_refused(desk: Desk, rules: Rules, field: str) -> None:
-    bring_in(desk.project, [invoice(1), invoice(2)])
-    with pytest.raises(Refused) as caught:
-        frozen(desk, rules=rules)
-    assert caught.value.field == field
+    ):
+        with pytest.raises(Refused) as caught:
+            frozen(desk, rules=rules)
+        assert caught.value.field == field, rules
 
 
 def test_rules_without_matches_are_refused(desk: Desk) -> None:
@@ -138,11 +135,6 @@ def test_near_duplicates_share_a_split_and_are_listed(desk: Desk) -> None:
     assert len(pairs) == dataset.counts["near_duplicates"]["pairs"] == 66
     assert dataset.counts["near_duplicates"]["groups"] == 1
     assert near_duplicate_pairs(dataset, only_split=True) == []
-
-
-def test_an_earlier_version_without_pairs_has_none(desk: Desk) -> None:
-    bring_in(desk.project, [invoice(1), invoice(2)])
-    dataset = frozen(desk)
     dataset.artifact_key = "datasets/0/dataset.jsonl"
     assert near_duplicate_pairs(dataset) == []
 
@@ -254,24 +246,26 @@ def test_progress_is_saved_outside_transactions(transactional_db: None) -> None:
     assert not any(inside for _, inside in emitted)
 
 
-@pytest.mark.parametrize("stage", ["comparing texts", "drawing", "writing", "storing"])
-def test_cancelled_freeze_leaves_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
+def test_cancelled_freeze_leaves_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     bring_in(desk.project, [invoice(number) for number in range(5)])
-    run = start_freeze(project=desk.project, user=None, rules=Rules(), seed=1, validation_share=0.1, holdout_share=0.2)
-    assert run.claim()
+    settings: dict[str, Any] = {"rules": Rules(), "seed": 1, "validation_share": 0.1, "holdout_share": 0.2}
     beat = FreezeRun.send_heartbeat
+    cancelled_at = ""
 
     def beating(self: FreezeRun, **changes: Any) -> bool:
-        if changes.get("stage") == stage:
+        if changes.get("stage") == cancelled_at:
             FreezeRun.objects.filter(pk=self.pk).update(cancel_requested=True)
         return beat(self, **changes)
 
     monkeypatch.setattr(FreezeRun, "send_heartbeat", beating)
-    process(run)
-    run.refresh_from_db()
-    assert (run.status, run.dataset) == ("cancelled", None)
-    assert not DatasetVersion.objects.exists()
-    assert not Document.objects.filter(holdout=True).exists()
+    for cancelled_at in ("comparing texts", "drawing", "writing", "storing"):
+        run = start_freeze(project=desk.project, user=None, **settings)
+        assert run.claim()
+        process(run)
+        run.refresh_from_db()
+        assert (run.status, run.dataset) == ("cancelled", None), cancelled_at
+        assert not DatasetVersion.objects.exists()
+        assert not Document.objects.filter(holdout=True).exists()
 
 
 def test_failed_freeze_has_an_error(desk: Desk) -> None:
@@ -300,12 +294,18 @@ def test_families_are_stored_with_a_version(desk: Desk) -> None:
     assert (family_word(dataset, 1), family_word(dataset)) == ("company", "companies")
 
 
-def test_a_large_family_that_nothing_tests_is_a_warning(desk: Desk) -> None:
+def test_a_large_family_that_nothing_tests_is_a_warning_unless_it_is_spread(desk: Desk) -> None:
     large = [invoice(n, company="acme") for n in range(30)]
     bring_in(desk.project, large + [invoice(n, company=f"c{n % 35}") for n in range(100, 170)])
     plain = frozen(desk, rules=Rules(group_by="metadata.company"))
-    assert [one["name"] for one in plain.counts["families"]["large"]] == ["acme"]
+    assert [family["name"] for family in plain.counts["families"]["large"]] == ["acme"]
     assert len(family_warnings(plain)) == 1
+    DatasetVersion.objects.all().delete()
+    Document.objects.update(holdout=False)
+    spread = frozen(desk, rules=Rules(group_by="metadata.company", large_families="spread"))
+    assert family_warnings(spread) == []
+    held = spread.items.filter(split="holdout", document__metadata__company="acme").values_list("document", flat=True)
+    assert known_documents(spread, "holdout") == set(held) != set()
 
 
 def near_duplicates(count: int) -> list[dict[str, Any]]:
@@ -328,22 +328,13 @@ def test_near_duplicates_that_nothing_tests(desk: Desk, count: int, warned: bool
     assert not any("spread" in warning for warning in family_warnings(dataset))
 
 
-def test_a_spread_family_is_known(desk: Desk) -> None:
-    large = [invoice(n, company="acme") for n in range(30)]
-    bring_in(desk.project, large + [invoice(n, company=f"c{n % 35}") for n in range(100, 170)])
-    spread = frozen(desk, rules=Rules(group_by="metadata.company", large_families="spread"))
-    assert family_warnings(spread) == []
-    held = spread.items.filter(split="holdout", document__metadata__company="acme").values_list("document", flat=True)
-    assert known_documents(spread, "holdout") == set(held) != set()
-
-
 def test_a_large_group_is_a_warning_before_the_holdout_is_drawn(desk: Desk) -> None:
     bring_in(desk.project, [invoice(n, company="acme" if n < 10 else f"c{n}") for n in range(40)])
     by_company = Rules(group_by="metadata.company")
-    seen = [
+    large = [
         freeze_candidates.preview(project=desk.project, rules=rules).large
         for rules in (Rules(), by_company, replace(by_company, large_families="whole"))
     ]
-    assert seen == [[], [("acme", 0.25)], []]
+    assert large == [[], [("acme", 0.25)], []]
     frozen(desk, rules=by_company)
     assert freeze_candidates.preview(project=desk.project, rules=by_company).large == []

@@ -49,38 +49,26 @@ def test_splits_are_stable_while_a_project_grows() -> None:
     assert {pk: later.split[pk] for pk in first.split} == first.split
 
 
-def test_a_near_duplicate_of_a_fixed_holdout_is_left_out() -> None:
+def test_near_duplicates_of_a_fixed_holdout_and_its_pre_labeled_documents_are_left_out() -> None:
     rows = [*candidates(10, holdout=2), Candidate(99, text_key("DOCUMENT  1"), False, "imported")]
-    found = draw(rows)
-    assert found.excluded == {99: "near_duplicate_of_holdout"}
-    assert 99 not in found.split
-    assert found.split[1] == HOLDOUT
+    assignment = draw(rows)
+    assert assignment.excluded == {99: "near_duplicate_of_holdout"}
+    assert 99 not in assignment.split
+    assert assignment.split[1] == HOLDOUT
+    held = [Candidate(100 + n, text_key(f"held {n}"), True, origin) for n, origin in enumerate(ORIGINS)]
+    assignment = draw([*candidates(40), *held])
+    assert sorted(pk for pk, split in assignment.split.items() if split == HOLDOUT) == [100, 102]
+    assert assignment.excluded == dict.fromkeys((101, 103), "holdout_not_by_people")
 
 
-def test_holdout_prefers_real_documents() -> None:
+def test_holdout_prefers_real_documents_labeled_by_people() -> None:
     rows = candidates(900, origin="synthetic") + candidates(MIN_HOLDOUT, start=900, origin="human")
     assert set(draw(rows).new_holdout) == set(range(900, 900 + MIN_HOLDOUT))
-
-
-def test_holdout_is_not_filled_with_synthetic_documents() -> None:
     rows = candidates(200, origin="synthetic") + candidates(50, origin="prelabelled", start=300)
     rows += candidates(3, start=200)
-    assert set(draw(rows).new_holdout) == {200, 201, 202}
-
-
-def test_holdout_without_human_labels() -> None:
+    assert set(draw(rows).new_holdout) == {200, 201, 202}, "few by people are not filled up"
     held = draw(candidates(100, origin="synthetic") + candidates(100, origin="prelabelled", start=100)).new_holdout
-    assert len(held) == 40
-
-
-def test_holdout_excludes_pre_labeled_documents() -> None:
-    rows = [
-        *candidates(40),
-        *(Candidate(100 + n, text_key(f"held {n}"), True, origin) for n, origin in enumerate(ORIGINS)),
-    ]
-    found = draw(rows)
-    assert sorted(pk for pk, split in found.split.items() if split == HOLDOUT) == [100, 102]
-    assert found.excluded == dict.fromkeys((101, 103), "holdout_not_by_people")
+    assert len(held) == 40, "without any by people"
 
 
 def test_small_sets_keep_training_documents() -> None:
@@ -103,40 +91,41 @@ def supplied(sizes: dict[str, int], *, used: int = 0, holdout: int = 0) -> list[
 SUPPLIERS = {"acme": 60, **{f"supplier {number}": 2 for number in range(70)}}
 
 
-def of_acme(found: SplitAssignment) -> Counter[str]:
-    return Counter(found.split[pk] for pk in range(SUPPLIERS["acme"]))
+def of_acme(assignment: SplitAssignment) -> Counter[str]:
+    return Counter(assignment.split[pk] for pk in range(SUPPLIERS["acme"]))
+
+
+def assign(rows: list[Candidate], large_families: str) -> SplitAssignment:
+    return assign_splits(rows, seed=17, validation_share=0.1, holdout_share=0.2, large_families=large_families)
 
 
 def test_a_family_is_stored_under_its_oldest_member() -> None:
-    found = draw(supplied({"acme": 3, "globex": 1}) + candidates(30, start=10))
-    assert [found.family[pk] for pk in (0, 1, 2, 3, 10)] == [0, 0, 0, 3, 10]
+    assignment = draw(supplied({"acme": 3, "globex": 1}) + candidates(30, start=10))
+    assert [assignment.family[pk] for pk in (0, 1, 2, 3, 10)] == [0, 0, 0, 3, 10]
 
 
-def test_a_large_family_stays_in_training() -> None:
+def test_a_large_family_stays_in_training_or_is_held_out_whole() -> None:
     assert of_acme(draw(supplied(SUPPLIERS)))[HOLDOUT] == 0
-
-
-def test_a_large_family_is_held_out_whole() -> None:
-    found = assign_splits(supplied(SUPPLIERS), seed=17, validation_share=0.1, holdout_share=0.2, large_families="whole")
-    assert of_acme(found) == {HOLDOUT: 60}
-    assert 20 <= Counter(found.split.values())[HOLDOUT] - 60 <= 36
+    whole = assign(supplied(SUPPLIERS), "whole")
+    assert of_acme(whole) == {HOLDOUT: 60}
+    assert 20 <= Counter(whole.split.values())[HOLDOUT] - 60 <= 36
 
 
 def test_a_large_family_is_spread_and_small_ones_are_not() -> None:
     rows = supplied(SUPPLIERS)
-    found = assign_splits(rows, seed=17, validation_share=0.1, holdout_share=0.2, large_families="spread")
-    assert of_acme(found)[HOLDOUT] > 0 < of_acme(found)[TRAIN]
+    assignment = assign(rows, "spread")
+    assert of_acme(assignment)[HOLDOUT] > 0 < of_acme(assignment)[TRAIN]
     sides: dict[str, set[str]] = {}
     for row in rows:
-        sides.setdefault(row.group, set()).add(found.split[row.pk])
-    assert [name for name, found_sides in sides.items() if len(found_sides) > 1] == ["acme"]
-    assert {found.family[pk] for pk in range(60)} == {0}
+        sides.setdefault(row.group, set()).add(assignment.split[row.pk])
+    assert [name for name, splits in sides.items() if len(splits) > 1] == ["acme"]
+    assert {assignment.family[pk] for pk in range(60)} == {0}
 
 
 def test_a_spread_family_stays_spread_when_it_is_large_no_more() -> None:
     rows = supplied({"acme": 10}, used=4, holdout=2) + candidates(200, start=100)
-    found = assign_splits(rows, seed=17, validation_share=0.1, holdout_share=0.2, large_families="spread")
-    assert (found.excluded, sum(found.split[pk] == HOLDOUT for pk in range(10))) == ({}, 2)
+    assignment = assign(rows, "spread")
+    assert (assignment.excluded, sum(assignment.split[pk] == HOLDOUT for pk in range(10))) == ({}, 2)
     assert Counter(draw(rows).excluded.values()) == {"related_to_holdout": 8}
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import models
 
 from labeling.imports import bulk_copy
 from labeling.imports.bulk_copy import import_rows
@@ -25,23 +24,21 @@ def desk() -> Desk:
     return make_desk()
 
 
-@pytest.mark.parametrize(
-    ("model", "columns"),
-    [
+def test_copy_omits_nullable_columns_only() -> None:
+    """A column that is new and must hold something has to be written, or every import would fail."""
+    models: list[tuple[Any, tuple[str, ...]]] = [
         (Document, bulk_copy.DOCUMENT_COLUMNS),
         (Page, bulk_copy.PAGE_COLUMNS),
         (Annotation, bulk_copy.ANNOTATION_COLUMNS),
         (AnnotationRevision, bulk_copy.REVISION_COLUMNS),
         (Gold, bulk_copy.GOLD_COLUMNS),
-    ],
-)
-def test_copy_omits_nullable_columns_only(model: type[models.Model], columns: tuple[str, ...]) -> None:
-    """A column that is new and must hold something has to be written, or every import would fail."""
-    fields = {field.column: field for field in model._meta.concrete_fields}
-    assert set(columns) <= fields.keys()
-    for name, field in fields.items():
-        if name not in columns and not field.primary_key:
-            assert field.null or field.has_db_default(), f"{model.__name__}.{name}"
+    ]
+    for model, columns in models:
+        fields = {field.column: field for field in model._meta.concrete_fields}
+        assert set(columns) <= fields.keys()
+        for name, field in fields.items():
+            if name not in columns and not field.primary_key:
+                assert field.null or field.has_db_default(), f"{model.__name__}.{name}"
 
 
 def test_copy_defaults_match_the_model(desk: Desk) -> None:
@@ -72,7 +69,7 @@ def page(number: int, folder: Path | None, **more: Any) -> ReadPage:
     return ReadPage(number, 100, 50, 0, 4, [[0, 4, 1, 2, 30, 12]], image, **more)
 
 
-def test_pages_and_images_are_stored(desk: Desk, tmp_path: Path) -> None:
+def test_pages_and_images_are_stored_once(desk: Desk, tmp_path: Path) -> None:
     parsed = ParsedRow(1, {"text": "text"}, pages=(page(1, tmp_path), page(2, tmp_path)))
     import_rows(project=desk.project, rows=[parsed], source="s")
     document = Document.objects.get()
@@ -80,23 +77,20 @@ def test_pages_and_images_are_stored(desk: Desk, tmp_path: Path) -> None:
     assert (document.page_count, first.width, first.lines) == (2, 100, [[0, 4, 1, 2, 30, 12]])
     with artifacts.store().open(second.image_key) as file:
         assert file.read() == b"picture 2"
-
-
-def test_duplicate_images_are_not_stored(desk: Desk, tmp_path: Path) -> None:
-    for _ in range(2):
-        rows = [ParsedRow(1, {"text": "text"}, pages=(page(1, tmp_path),))]
-        result = import_rows(project=desk.project, rows=rows, source="s")
-    assert (result.imported, result.duplicates) == (0, 1)
-    folder = Page.objects.get().image_key.rpartition("/")[0]
-    assert artifacts.store().listdir(folder)[1] == ["1.webp"]
+    again = import_rows(project=desk.project, rows=[parsed], source="s")
+    assert (again.imported, again.duplicates) == (0, 1)
+    folder = second.image_key.rpartition("/")[0]
+    assert sorted(artifacts.store().listdir(folder)[1]) == ["1.webp", "2.webp"]
 
 
 def test_boxes_of_a_row_become_pages(desk: Desk) -> None:
     lines = [{"text": "Total", "bbox": [10, 20, 60, 30]}, {"text": "12.00", "bbox": [70, 20, 99, 30]}]
     bring_in(desk.project, [{"id": "r", "text": "Total  12.00", "page": {"width": 100, "height": 50, "lines": lines}}])
-    (found,) = Page.objects.all()
-    assert (found.image_key, found.lines) == ("", [[0, 5, 10, 20, 60, 30], [7, 12, 70, 20, 99, 30]])
+    stored = Page.objects.get()
+    assert (stored.image_key, stored.lines) == ("", [[0, 5, 10, 20, 60, 30], [7, 12, 70, 20, 99, 30]])
     assert Document.objects.get().metadata == {}
+    url = desk.url(f"documents/{stored.document_id}/pages/1/image")
+    assert desk.as_("annotator").get(url).status_code == 404, "it has no image"
 
 
 def test_gold_has_evidence(desk: Desk) -> None:
@@ -112,25 +106,28 @@ def test_imported_predictions_exclude_the_holdout(desk: Desk, as_holdout: bool) 
     proposals = (RowPrediction('{"invoice_id": "A"}', "tiny"), RowPrediction("{oops", ""))
     rows = [ParsedRow(1, {"text": "text"}, predictions=proposals)]
     import_rows(project=desk.project, rows=rows, source="file.json", as_holdout=as_holdout)
-    found = {p.model: p.value for p in Prediction.objects.all()}
-    assert found == ({} if as_holdout else {"tiny": {"invoice_id": "A"}, "unnamed model": None})
+    stored = {prediction.model: prediction.value for prediction in Prediction.objects.all()}
+    assert stored == ({} if as_holdout else {"tiny": {"invoice_id": "A"}, "unnamed model": None})
     assert not Gold.objects.exists()
 
 
 def test_new_documents_get_overlap(desk: Desk) -> None:
     desk.project.overlap_share, desk.project.overlap_people = 0.5, 3
     desk.project.save()
-    bring_in(desk.project, [invoice(number, gold=False) for number in range(200)])
-    bring_in(desk.project, [invoice(number) for number in range(200, 300)])
-    labelled = Document.objects.filter(state="submitted")
-    assert set(labelled.values_list("overlap", flat=True)) == {1}
-    assert 60 < Document.objects.filter(overlap=3).count() < 140
-
-
-def test_ids_follow_row_order(desk: Desk) -> None:
-    bring_in(desk.project, [invoice(number) for number in range(50)])
+    rows = [invoice(number, gold=False) for number in range(200)]
+    bring_in(desk.project, rows)
     names = Document.objects.order_by("pk").values_list("external_id", flat=True)
-    assert list(names) == [f"inv-{number:04}" for number in range(50)]
+    assert list(names) == [row["id"] for row in rows], "ids follow the order of the rows"
+    drawn = set(Document.objects.filter(overlap=3).values_list("external_id", flat=True))
+    assert 60 < len(drawn) < 140
+    bring_in(desk.project, [invoice(number) for number in range(200, 300)])
+    assert set(Document.objects.filter(state="submitted").values_list("overlap", flat=True)) == {1}
+    other = make_desk("other")
+    other.project.overlap_share, other.project.overlap_people = 0.5, 3
+    other.project.save()
+    bring_in(other.project, rows[::-1])
+    of_other = Document.objects.filter(project=other.project, overlap=3)
+    assert set(of_other.values_list("external_id", flat=True)) == drawn
 
 
 def test_failed_batch_is_rolled_back(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,31 +44,23 @@ def test_table_asks_for_columns() -> None:
     assert {gold.revision.value["queue"] for gold in Gold.objects.all()} == {"billing", "sales"}
 
 
-def test_other_columns_can_be_chosen(desk: Desk) -> None:
-    address = columns_url(desk)
-    fragment = desk.as_("engineer").get(f"{address}&c1=beside", headers=HTMX).content.decode()
-    assert "<html" not in fragment
-    assert "The first 3 rows are valid" in fragment
-    desk.as_("engineer").post(desk.url(f"{PAGE}columns/"), {"u": upload_token(address), "c1": "id"})
-    run_import(ImportRun.objects.get().pk)
-    assert set(Document.objects.values_list("external_id", flat=True)) == {"billing", "sales", "unknown"}
-
-
-def test_invalid_mapping_is_refused(desk: Desk) -> None:
-    address = columns_url(desk)
-    answer = desk.as_("engineer").post(
-        desk.url(f"{PAGE}columns/"), {"u": upload_token(address), "c0": "beside", "c1": "beside"}
-    )
-    assert answer.status_code == 422
-    assert "Choose the column that contains the document text." in answer.content.decode()
-    assert not ImportRun.objects.exists()
-
-
-def test_table_options_can_be_chosen(desk: Desk) -> None:
-    address = columns_url(desk, data=b"a|b,c\nd|e,f\n")
-    answer = desk.as_("engineer").get(f"{address}&delimiter=|&header=no")
+def test_other_columns_and_options_can_be_chosen(desk: Desk) -> None:
+    client = desk.as_("engineer")
+    options = columns_url(desk, data=b"a|b,c\nd|e,f\n")
+    answer = client.get(f"{options}&delimiter=|&header=no")
     assert [column["name"] for column in answer.context["columns"]] == ["column 1", "column 2"]
     assert answer.context["rows"] == [["a", "b,c"], ["d", "e,f"]]
+    address = columns_url(desk)
+    invalid = client.post(desk.url(f"{PAGE}columns/"), {"u": upload_token(address), "c0": "beside", "c1": "beside"})
+    assert invalid.status_code == 422
+    assert "Choose the column that contains the document text." in invalid.content.decode()
+    assert not ImportRun.objects.exists()
+    fragment = client.get(f"{address}&c1=beside", headers=HTMX).content.decode()
+    assert "<html" not in fragment
+    assert "The first 3 rows are valid" in fragment
+    client.post(desk.url(f"{PAGE}columns/"), {"u": upload_token(address), "c1": "id"})
+    run_import(ImportRun.objects.get().pk)
+    assert set(Document.objects.values_list("external_id", flat=True)) == {"billing", "sales", "unknown"}
 
 
 def test_upload_token_is_signed_per_project(desk: Desk) -> None:

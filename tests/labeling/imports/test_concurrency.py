@@ -22,7 +22,7 @@ from tests.labeling.desk import bring_in, invoice, jsonl, make_desk
 @pytest.mark.django_db(transaction=True)
 def test_concurrent_imports_of_equal_rows() -> None:
     desk = make_desk()
-    rows = [invoice(number) for number in range(1200)]
+    rows = [invoice(number) for number in range(600)]
 
     def work(mine: list[Any]) -> ImportResult:
         try:
@@ -32,9 +32,9 @@ def test_concurrent_imports_of_equal_rows() -> None:
 
     with ThreadPoolExecutor(2) as threads:
         results = list(threads.map(work, [rows, rows[::-1]]))
-    assert sum(result.imported for result in results) == 1200
-    assert [result.rows for result in results] == [1200, 1200]
-    assert Document.objects.count() == Gold.objects.count() == 1200
+    assert sum(result.imported for result in results) == 600
+    assert [result.rows for result in results] == [600, 600]
+    assert Document.objects.count() == Gold.objects.count() == 600
 
 
 @pytest.mark.slow
@@ -85,9 +85,9 @@ def test_killed_worker_loses_nothing(idle_workers: Any, wait_for: Callable[..., 
         assert run in reap_lost_runs()
         run.refresh_from_db()
         assert "No heartbeat" in run.error
-        found = restart(run=run, user=desk.people["engineer"])
-        assert found is not None
-        new = found
+        restarted = restart(run=run, user=desk.people["engineer"])
+        assert restarted is not None
+        new = restarted
     idle_workers.start("imports")
     wait_for(lambda: not ImportRun.objects.get(pk=new.pk).is_live, message=idle_workers.text)
     new.refresh_from_db()

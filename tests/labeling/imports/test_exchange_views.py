@@ -41,19 +41,15 @@ def finished(location: str) -> ImportRun:
     return run
 
 
-def test_nothing_is_stored_before_it_is_shown(desk: Desk) -> None:
+def test_exchanges_are_shown_before_they_become_documents_with_prelabels(desk: Desk) -> None:
     address = review_url(desk)
-    answer = desk.as_("engineer").get(address)
-    review = answer.context["review"]
+    review = desk.as_("engineer").get(address).context["review"]
     assert (review.rows, review.valid, review.answers, review.matching) == (4, 4, 4, 0)  # another schema
     assert [row.text for row in review.shown] == DOCUMENTS
     assert review.shared.instruction == f"{SYSTEM}\n\n{PREFIX.strip()}"
     assert not ImportRun.objects.exists()
     assert not Document.objects.exists()
-
-
-def test_prelabels_are_no_gold(desk: Desk) -> None:
-    sent = desk.as_("engineer").post(desk.url(f"{PAGE}exchanges/"), {"u": upload_token(review_url(desk))})
+    sent = desk.as_("engineer").post(desk.url(f"{PAGE}exchanges/"), {"u": upload_token(address)})
     run = finished(sent["Location"])
     assert (run.kind, run.imported, run.rejected) == ("chats", 4, 0)
     assert not Gold.objects.exists()
@@ -73,17 +69,12 @@ def test_choices_change_what_is_shown_and_imported(desk: Desk) -> None:
 
 def test_both_files_of_a_batch(desk: Desk) -> None:
     files = ("in.jsonl", batch_input().encode()), ("out.jsonl", batch_output().encode())
-    address = review_url(desk, *files)
-    run = finished(desk.as_("engineer").post(desk.url(f"{PAGE}exchanges/"), {"u": upload_token(address)})["Location"])
+    token = upload_token(review_url(desk, *files))
+    other = make_desk("other")
+    assert other.as_("engineer").get(other.url(f"{PAGE}exchanges/"), {"u": token})["Location"] == other.url(PAGE)
+    run = finished(desk.as_("engineer").post(desk.url(f"{PAGE}exchanges/"), {"u": token})["Location"])
     assert (run.imported, run.rejected) == (4, 0)
     assert set(Document.objects.values_list("text", flat=True)) == set(DOCUMENTS)
-
-
-def test_an_upload_of_another_project_is_not_shown(desk: Desk) -> None:
-    other = make_desk("other")
-    token = upload_token(review_url(desk))
-    answer = other.as_("engineer").get(other.url(f"{PAGE}exchanges/"), {"u": token})
-    assert answer["Location"] == other.url(PAGE)
 
 
 def creator(desk: Desk) -> Any:
@@ -146,16 +137,13 @@ def test_the_contract_page_leads_to_no_upload_that_is_gone(desk: Desk) -> None:
     assert not client.get(desk.url("contract/")).context["pending_import"]
 
 
-@pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"", b'{"messages": [{"role": "user", "content": "x"}]}\n'])
-def test_a_file_without_a_contract_creates_no_project(desk: Desk, content: bytes) -> None:
-    before = Project.objects.count()
-    answer = creator(desk).post("/new/", {"name": "Nothing", "file": file("a.jsonl", content)})
-    assert answer.status_code == 422
-    assert answer.context["form"].errors["file"]
-    assert Project.objects.count() == before
-
-
-def test_only_who_may_create_projects_uploads_a_file(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_a_contract_creates_no_project(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, client = Project.objects.count(), creator(desk)
+    for content in (b"a,b\n1,2\n", b"", b'{"messages": [{"role": "user", "content": "x"}]}\n'):
+        answer = client.post("/new/", {"name": "Nothing", "file": file("a.jsonl", content)})
+        assert answer.status_code == 422
+        assert answer.context["form"].errors["file"]
     monkeypatch.setattr(global_permissions, "may_create_projects", lambda user: False)
-    assert desk.as_("annotator").get("/new/").status_code == 403
-    assert desk.as_("annotator").post("/new/", {"name": "x", "file": file("a.jsonl", CHAT)}).status_code == 403
+    assert client.get("/new/").status_code == 403
+    assert client.post("/new/", {"name": "x", "file": file("a.jsonl", CHAT)}).status_code == 403
+    assert Project.objects.count() == before

@@ -75,9 +75,8 @@ def test_logs_name_the_model_and_the_time(tmp_path: Path, name: str) -> None:
     assert len({row.data["id"] for row in rows}) == 4
 
 
-@pytest.mark.parametrize(
-    ("written", "time"),
-    [
+def test_times(tmp_path: Path) -> None:
+    times: list[tuple[Any, str | None]] = [
         (1_770_000_000, "2026-02-02T02:40:00+00:00"),
         ("1770000000", "2026-02-02T02:40:00+00:00"),
         (1_770_000_000_000, "2026-02-02T02:40:00+00:00"),
@@ -87,23 +86,23 @@ def test_logs_name_the_model_and_the_time(tmp_path: Path, name: str) -> None:
         ("2026-02-02 02:40", "2026-02-02 02:40"),
         ("²", "²"),
         (True, None),
-    ],
-)
-def test_times(tmp_path: Path, written: Any, time: str | None) -> None:
-    (row,) = chats(tmp_path, "log.jsonl", lines([{"prompt": "Invoice A-1", "completion": "{}", "created": written}]))
-    assert (row.error, row.data.get("time")) == ("", time)
+    ]
+    records = [{"prompt": "Invoice A-1", "completion": "{}", "created": written} for written, _ in times]
+    rows = chats(tmp_path, "log.jsonl", lines(records))
+    assert [(row.error, row.data.get("time")) for row in rows] == [("", time) for _, time in times]
 
 
-@pytest.mark.parametrize("time", [f'"{"9" * 400}"', "9" * 60, f"-{'9' * 60}", "1e59", "-1e59", "1e400"])
 @pytest.mark.parametrize("log", [False, True])
-def test_absurd_time_rejects_its_row(tmp_path: Path, log: bool, time: str) -> None:
+def test_absurd_time_rejects_its_row(tmp_path: Path, log: bool) -> None:
     """In a fine-tuning file, and in a log of requests and responses."""
     row: dict[str, Any] = {"prompt": "Invoice A-0", "completion": "{}"}
     if log:
         row = {"request": {"messages": messages(0)}, "response": {"choices": [{"message": messages(1)[0]}]}}
     first = json.dumps(row)
-    rows = chats(tmp_path, "log.jsonl", f'{first}\n{first[:-1]}, "created": {time}}}\n')
-    assert [bool(row.error) for row in rows] == [False, True]
+    times = [f'"{"9" * 400}"', "9" * 60, f"-{'9' * 60}", "1e59", "-1e59", "1e400"]
+    absurd = "".join(f'{first[:-1]}, "created": {time}}}\n' for time in times)
+    rows = chats(tmp_path, "log.jsonl", f"{first}\n{absurd}")
+    assert [bool(row.error) for row in rows] == [False] + [True] * len(times)
 
 
 def called(number: int, *names: str) -> dict[str, Any]:
@@ -150,19 +149,13 @@ def test_later_function_rejects_its_row(tmp_path: Path) -> None:
     many = [called(number % 4, "store") for number in range(SAMPLE)]
     rows = chats(tmp_path, "late.jsonl", lines([*many, called(0, "search"), called(1, "store")]))
     assert [bool(row.error) for row in rows[SAMPLE:]] == [True, False]
-
-
-def test_files_of_different_functions(tmp_path: Path) -> None:
     files: dict[str, bytes | str] = {"a.jsonl": lines([called(0, "store")]), "b.jsonl": lines([called(1, "search")])}
     assert [bool(row.error) for row in chats(tmp_path, "both.zip", packed(files))] == [False, True]
 
 
-def test_answer_with_several_calls_is_rejected(tmp_path: Path) -> None:
+def test_answer_with_several_calls_is_rejected_unless_a_text_follows(tmp_path: Path) -> None:
     rows = chats(tmp_path, "twice.jsonl", lines([called(0, "store", "store"), called(1, "store")]))
     assert [bool(row.error) for row in rows] == [True, False]
-
-
-def test_text_after_calls_is_the_answer(tmp_path: Path) -> None:
     row = called(0, "search", "look")
     row["messages"] += [{"role": "tool", "content": "found"}, {"role": "assistant", "content": TEXTS[0]}]
     assert answers(chats(tmp_path, "agent.jsonl", lines([row]))) == [ANSWERS[0]]
@@ -187,7 +180,7 @@ def test_batch_files_are_joined(tmp_path: Path, order: tuple[str, str]) -> None:
 def test_only_what_people_submitted_to_argilla_is_gold(tmp_path: Path, record: Any) -> None:
     rows = chats(tmp_path, "a.jsonl", lines([record(0), record(1)]), answers="gold")
     assert [row.data.get("gold") for row in rows] == [ANSWERS[0], None]
-    assert [[one.model for one in row.predictions] for row in rows] == [[], [MODEL]]
+    assert [[prediction.model for prediction in row.predictions] for row in rows] == [[], [MODEL]]
 
 
 def test_responses_to_argilla_that_differ_or_may_be_drafts_are_no_gold(tmp_path: Path) -> None:
@@ -243,21 +236,17 @@ def test_a_broken_row_costs_itself(tmp_path: Path) -> None:
     assert all(row.raw for row in rows if row.error)
 
 
-def test_answers_are_gold_only_if_the_user_chooses_it(tmp_path: Path) -> None:
-    text = FILES["openai.jsonl"][1]() + lines(
-        [{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "no idea"}]}]
-    )
-    rows = chats(tmp_path, "a.jsonl", text, answers="gold")
+def test_options_of_exchanges(tmp_path: Path) -> None:
+    text = FILES["openai.jsonl"][1]()
+    unfit = [{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "no idea"}]}]
+    rows = chats(tmp_path, "a.jsonl", text + lines(unfit), answers="gold")
     assert [row.data.get("gold") for row in rows[:4]] == ANSWERS
     assert not any(row.predictions for row in rows)
     assert rows[4].error
+    assert [row.data["text"] for row in chats(tmp_path, "a.jsonl", text, prompt="keep")] == PROMPTS
+    assert all(row.error for row in chats(tmp_path, "a.jsonl", text, shape="gemini"))
     assert options_error({"answers": "gold", "prompt": "keep", "shape": "openai"}, "chats") == ""
     assert options_error({"answers": "yes"}, "chats")
-
-
-def test_the_shared_prompt_can_be_kept(tmp_path: Path) -> None:
-    rows = chats(tmp_path, "a.jsonl", FILES["openai.jsonl"][1](), prompt="keep")
-    assert [row.data["text"] for row in rows] == PROMPTS
 
 
 def test_earlier_turns_stay_with_their_roles(tmp_path: Path) -> None:
@@ -273,21 +262,15 @@ def test_earlier_turns_stay_with_their_roles(tmp_path: Path) -> None:
     assert answers([row]) == [{"total": 1}]
 
 
-def test_a_text_or_a_list_is_the_only_field(tmp_path: Path) -> None:
-    one = compile_schema({"type": "object", "properties": {"queue": {"enum": ["billing", "sales"]}}})
+def test_a_text_is_the_only_field(tmp_path: Path) -> None:
+    routing = compile_schema({"type": "object", "properties": {"queue": {"enum": ["billing", "sales"]}}})
     text = lines([{"prompt": f"Where does it go, {n}?", "completion": " billing"} for n in range(2)])
-    rows = read(stored(tmp_path, "a.jsonl", text), compiled=one)
-    assert answers(rows) == [{"queue": "billing"}] * 2
+    assert answers(read(stored(tmp_path, "a.jsonl", text), compiled=routing)) == [{"queue": "billing"}] * 2
 
 
-def test_a_chosen_shape_is_used(tmp_path: Path) -> None:
-    rows = chats(tmp_path, "a.jsonl", FILES["openai.jsonl"][1](), shape="gemini")
-    assert all(row.error for row in rows)
-
-
-@pytest.mark.parametrize("row", [{"text": "t", "messages": [1]}, {"id": "1", "text": "t", "gold": {}}, {"a": 1}])
-def test_rows_of_documents_are_no_exchanges(tmp_path: Path, row: dict[str, Any]) -> None:
-    assert detect(stored(tmp_path, "a.jsonl", lines([row])), "a.jsonl").name == "jsonl"
+def test_rows_of_documents_are_no_exchanges(tmp_path: Path) -> None:
+    for row in ({"text": "t", "messages": [1]}, {"id": "1", "text": "t", "gold": {}}, {"a": 1}):
+        assert detect(stored(tmp_path, "a.jsonl", lines([row])), "a.jsonl").name == "jsonl"
 
 
 def single(*texts: str) -> list[Exchange]:
@@ -295,18 +278,13 @@ def single(*texts: str) -> list[Exchange]:
 
 
 def test_the_shared_prompt_ends_at_a_line_or_sentence() -> None:
-    found = shared_prompt(single(*(f"Classify the ticket below. Ticket: A{n} is late\n\n###\n\n" for n in "123")))
-    assert found.prefix == "Classify the ticket below. Ticket: "
-    assert found.document("Classify the ticket below. Ticket: A1 is late\n\n###\n\n") == "A1 is late"
-    assert found.document("another prompt") == "another prompt"
-
-
-@pytest.mark.parametrize(
-    "texts", [["Invoice of Acme: 1", "Invoice of Acme: 2"], ["Dear A", "Dear B", "Dear C"], ["a", "b", "c"]]
-)
-def test_documents_that_begin_alike_are_kept(texts: list[str]) -> None:
-    shared = shared_prompt(single(*texts))
-    assert (shared.prefix, shared.suffix) == ("", "")
+    shared = shared_prompt(single(*(f"Classify the ticket below. Ticket: A{n} is late\n\n###\n\n" for n in "123")))
+    assert shared.prefix == "Classify the ticket below. Ticket: "
+    assert shared.document("Classify the ticket below. Ticket: A1 is late\n\n###\n\n") == "A1 is late"
+    assert shared.document("another prompt") == "another prompt"
+    for texts in (["Invoice of Acme: 1", "Invoice of Acme: 2"], ["Dear A", "Dear B", "Dear C"], ["a", "b", "c"]):
+        shared = shared_prompt(single(*texts))
+        assert (shared.prefix, shared.suffix) == ("", ""), "documents that begin alike are kept"
 
 
 @pytest.mark.slow

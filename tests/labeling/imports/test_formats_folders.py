@@ -81,13 +81,30 @@ def test_rejected_bombs_count_toward_the_limit(tmp_path: Path, monkeypatch: pyte
     assert ["the zip unpacks to more than 38 MB" in row.error for row in rows[2:]] == [True] * 3
 
 
-def test_broken_file_in_zip_is_rejected(tmp_path: Path) -> None:
+def test_broken_encrypted_or_duplicate_file_in_zip_is_rejected(tmp_path: Path) -> None:
     data = bytearray(packed({"a.txt": "first words " * 50, "b.txt": "second words " * 50}))
     at = data.index(b"a.txt") + len(b"a.txt") + 8
     data[at] ^= 0xFF
-    broken, good = read(stored(tmp_path, "f.zip", bytes(data)))
+    broken, good = read(stored(tmp_path, "broken.zip", bytes(data)))
     assert (broken.file, "damaged" in broken.error) == ("a.txt", True)
     assert good.data["text"].startswith("second")
+
+    data = bytearray(packed({"a.txt": "secret", "b.txt": "open"}))
+    for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        place = data.index(mark) + at
+        data[place : place + 2] = struct.pack("<H", struct.unpack("<H", data[place : place + 2])[0] | 1)
+    secret, plain = read(stored(tmp_path, "encrypted.zip", bytes(data)))
+    assert ("encrypted" in secret.error, plain.data["text"]) == (True, "open")
+
+    with zipfile.ZipFile(tmp_path / "f.zip", "w") as zipped:
+        zipped.writestr("a.txt", "one")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            zipped.writestr("a.txt", "two")
+        zipped.writestr("b.csv", "a,b\n1,2\n")
+    first, second, table = read(tmp_path / "f.zip")
+    assert first.data["text"] == "one"
+    assert "two files" in second.error
+    assert "the column that contains the document text" in table.error
 
 
 def test_reader_crash_rejects_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,34 +129,6 @@ def test_zip_file_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     )  # the list of files must not be read into memory
     with pytest.raises(ReadError, match=r"f\.zip is a zip with too many files"):
         detect(path, "f.zip")
-
-
-def test_encrypted_entry_is_rejected(tmp_path: Path) -> None:
-    data = bytearray(packed({"a.txt": "secret", "b.txt": "open"}))
-    for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        place = data.index(mark) + at
-        data[place : place + 2] = struct.pack("<H", struct.unpack("<H", data[place : place + 2])[0] | 1)
-    secret, plain = read(stored(tmp_path, "f.zip", bytes(data)))
-    assert "encrypted" in secret.error
-    assert plain.data["text"] == "open"
-
-
-def test_table_without_text_in_zip_is_rejected(tmp_path: Path) -> None:
-    path = stored(tmp_path, "f.zip", packed({"a.csv": "a,b\n1,2\n", "b.txt": "fine"}))
-    bad, good = read(path)
-    assert "the column that contains the document text" in bad.error
-    assert good.data["text"] == "fine"
-
-
-def test_duplicate_file_names(tmp_path: Path) -> None:
-    path = tmp_path / "f.zip"
-    with zipfile.ZipFile(path, "w") as zipped:
-        zipped.writestr("a.txt", "one")
-        with pytest.warns(UserWarning, match="Duplicate name"):
-            zipped.writestr("a.txt", "two")
-    first, second = read(path)
-    assert first.data["text"] == "one"
-    assert "two files" in second.error
 
 
 # -- datasets ----------------------------------------------------------------------------------------------------------
@@ -181,25 +170,20 @@ def test_parquet_and_arrow_files_are_read(tmp_path: Path) -> None:
     assert (shown.names, shown.rows[0]) == (["text", "label"], ["hello", "billing"])
 
 
-def test_gold_in_a_struct_keeps_its_numbers(tmp_path: Path) -> None:
+def test_gold_in_a_struct_keeps_its_numbers_and_nan_rejects_the_row(tmp_path: Path) -> None:
     gold = [{"invoice_id": "A", "date": "2026-01-14", "vendor": "V", "total_amount": 1248.5, "due_date": None}]
-    pq.write_table(pa.table({"id": ["a"], "text": ["t"], "gold": gold}), tmp_path / "g.parquet")
-    (row,) = read(tmp_path / "g.parquet")
-    valid = validate_row(row, schema())
-    assert str(valid.gold["total_amount"]) == "1248.5"
-
-
-@pytest.mark.parametrize("data", [b"PAR1" + b"\0" * 50, as_stream(table())[:120], b"ARROW1\0\0" + b"x" * 90])
-def test_damaged_dataset_is_rejected(tmp_path: Path, data: bytes) -> None:
-    with pytest.raises(ReadError, match="not a valid Arrow or Parquet file"):
-        read(stored(tmp_path, "a.arrow", data), "dataset")
-
-
-def test_binary_and_nan_cells_reject_the_row(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"text": ["a", "b"], "x": [float("nan"), 1.0]}), tmp_path / "n.parquet")
-    bad, good = read(tmp_path / "n.parquet")
-    assert "not a number" in bad.error
+    table = pa.table({"id": ["a", "b"], "text": ["t", "u"], "gold": [*gold, None], "x": [1.0, float("nan")]})
+    pq.write_table(table, tmp_path / "g.parquet")
+    good, bad = read(tmp_path / "g.parquet")
+    assert str(validate_row(good, schema()).gold["total_amount"]) == "1248.5"
     assert good.data["x"] == 1
+    assert "not a number" in bad.error
+
+
+def test_damaged_dataset_is_rejected(tmp_path: Path) -> None:
+    for data in (b"PAR1" + b"\0" * 50, as_stream(table())[:120], b"ARROW1\0\0" + b"x" * 90):
+        with pytest.raises(ReadError, match="not a valid Arrow or Parquet file"):
+            read(stored(tmp_path, "a.arrow", data), "dataset")
 
 
 def test_unreadable_cells_reject_the_row(tmp_path: Path) -> None:

@@ -25,29 +25,41 @@ def values_of(data: bytes, chunk: int = 1 << 20) -> list[Any]:
     return [value.text for value in json_values.iterate_values(pieces)]
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 7, 1000])
-def test_chunk_borders_do_not_matter(chunk: int) -> None:
+def test_chunk_borders_do_not_matter() -> None:
     rows = [{"text": 'a "quoted] \\\\ brace}', "n": [1, {"x": "é,"}]}, {"text": "b"}, {"text": "[{"}]
     data = json.dumps(rows, ensure_ascii=False, indent=1).encode()
-    assert [json.loads(text) for text in values_of(data, chunk)] == rows
-
-
-def test_concatenated_objects(tmp_path: Path) -> None:
+    for chunk in (1, 2, 7, 1000):
+        assert [json.loads(text) for text in values_of(data, chunk)] == rows
     assert [json.loads(text) for text in values_of(b'{"a": 1}\n {"b":\n 2}{"c": 3}')] == [{"a": 1}, {"b": 2}, {"c": 3}]
 
 
-def test_a_list_of_rows_keeps_digits(tmp_path: Path) -> None:
+def test_a_broken_row_costs_itself(tmp_path: Path) -> None:
     path = stored(tmp_path, "rows.json", '[{"text": "t", "n": 1.50}, {"text": }, {"text": "u"}]')
     first, broken, last = read(path)
     assert str(first.data["n"]) == "1.50"
     assert (broken.number, "not JSON" in broken.error) == (2, True)
     assert last.data == {"text": "u"}
-
-
-def test_truncated_file_keeps_complete_rows(tmp_path: Path) -> None:
     first, last = read(stored(tmp_path, "rows.json", '[{"text": "t"}, {"text": "u'))
     assert first.data == {"text": "t"}
     assert "truncated" in last.error
+    bad, good = read(stored(tmp_path, "rows.json", b'[{"text": "\xff"}, {"text": "f\xc3\xbcne"}]'))
+    assert "not valid UTF-8" in bad.error
+    assert good.data == {"text": "füne"}
+
+
+def test_hostile_values_are_rejected(tmp_path: Path) -> None:
+    hostile = {
+        '{"text": "a", "text": "b"}': "occurs twice",
+        '{"text": "a", "n": NaN}': "NaN is not a number",
+        '{"text": "a", "n": ' + "9" * 400 + "}": "at most 60 digits",
+        '{"text": "a", "n": ' + "[" * 10_000 + "]" * 10_000 + "}": "64 deep",
+        '{"text": "\\ud800"}': "surrogate",
+        '{"text": "a\\u0000"}': "NUL",
+    }
+    *bad, good = read(stored(tmp_path, "rows.json", f'[{", ".join(hostile)}, {{"text": "fine"}}]'))
+    for row, message in zip(bad, hostile.values(), strict=True):
+        assert message in row.error
+    assert good.data == {"text": "fine"}
 
 
 def test_overlong_row_is_skipped(tmp_path: Path) -> None:
@@ -61,34 +73,11 @@ def test_overlong_row_is_skipped(tmp_path: Path) -> None:
     assert highest < 19_000_000
 
 
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ('{"text": "a", "text": "b"}', "occurs twice"),
-        ('{"text": "a", "n": NaN}', "NaN is not a number"),
-        ('{"text": "a", "n": ' + "9" * 400 + "}", "at most 60 digits"),
-        ('{"text": "a", "n": ' + "[" * 10_000 + "]" * 10_000 + "}", "64 deep"),
-        ('{"text": "\\ud800"}', "surrogate"),
-        ('{"text": "a\\u0000"}', "NUL"),
-    ],
-)
-def test_hostile_values_are_rejected(tmp_path: Path, row: str, message: str) -> None:
-    bad, good = read(stored(tmp_path, "rows.json", f'[{row}, {{"text": "fine"}}]'))
-    assert message in bad.error
-    assert good.data == {"text": "fine"}
-
-
-def test_undecodable_bytes_are_rejected(tmp_path: Path) -> None:
-    bad, good = read(stored(tmp_path, "rows.json", b'[{"text": "\xff"}, {"text": "f\xc3\xbcne"}]'))
-    assert "not valid UTF-8" in bad.error
-    assert good.data == {"text": "füne"}
-
-
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "cp1252"])
-@pytest.mark.parametrize(("name", "text"), [("a.json", '[{"text": "Grüße"}]'), ("a.jsonl", '{"text": "Grüße"}\n')])
-def test_the_encoding_of_json_is_recognized(tmp_path: Path, name: str, text: str, encoding: str) -> None:
-    (row,) = read(stored(tmp_path, name, text.encode(encoding)))
-    assert (row.error, row.data) == ("", {"text": "Grüße"})
+def test_the_encoding_of_json_is_recognized(tmp_path: Path) -> None:
+    for name, text in (("a.json", '[{"text": "Grüße"}]'), ("a.jsonl", '{"text": "Grüße"}\n')):
+        for encoding in ("utf-8-sig", "utf-16", "utf-16-be", "cp1252"):
+            (row,) = read(stored(tmp_path, name, text.encode(encoding)))
+            assert (row.error, row.data) == ("", {"text": "Grüße"}), (name, encoding)
 
 
 # -- kinds -------------------------------------------------------------------------------------------------------------
@@ -143,11 +132,11 @@ def test_text_split_options(tmp_path: Path) -> None:
     assert [(row.number, row.data["text"]) for row in lines] == [(1, "one"), (2, "two"), (4, "three")]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1252"])
-def test_the_encoding_of_a_text_is_recognized(tmp_path: Path, encoding: str) -> None:
-    path = stored(tmp_path, "a.txt", "Grüße\nzweite Zeile".encode(encoding))
-    assert [row.data["text"] for row in read(path)] == ["Grüße\nzweite Zeile"]
-    assert [row.data["text"] for row in read(path, split="lines")] == ["Grüße", "zweite Zeile"]
+def test_the_encoding_of_a_text_is_recognized(tmp_path: Path) -> None:
+    for encoding in ("utf-8", "utf-16", "cp1252"):
+        path = stored(tmp_path, "a.txt", "Grüße\nzweite Zeile".encode(encoding))
+        assert [row.data["text"] for row in read(path)] == ["Grüße\nzweite Zeile"]
+        assert [row.data["text"] for row in read(path, split="lines")] == ["Grüße", "zweite Zeile"]
 
 
 def test_undecodable_text_names_its_line(tmp_path: Path) -> None:
@@ -242,49 +231,34 @@ def test_newest_annotation_and_predictions(tmp_path: Path) -> None:
     new = {"result": [typed("queue", "billing")], "updated_at": "2026-02-01"}
     dropped = {"result": [typed("queue", "other")], "updated_at": "2026-03-01", "was_cancelled": True}
     predictions = [{"model_version": "tiny-1", "result": [typed("queue", "returns")]}]
-    one = {"id": 1, "data": {"text": TEXT}, "annotations": [new, old, dropped], "predictions": predictions}
-    (row,) = read(stored(tmp_path, "ls.json", [one]), compiled=schema("ticket-routing"))
+    labeled = {"id": 1, "data": {"text": TEXT}, "annotations": [new, old, dropped], "predictions": predictions}
+    (row,) = read(stored(tmp_path, "ls.json", [labeled]), compiled=schema("ticket-routing"))
     assert row.data["gold"] == {"queue": "billing"}
     assert [(p.model, json.loads(p.raw)) for p in row.predictions] == [("tiny-1", {"queue": "returns"})]
 
 
-@pytest.mark.parametrize(
-    ("one", "message"),
-    [
+def test_invalid_task_has_a_reason(tmp_path: Path) -> None:
+    def with_results(*results: Any) -> dict[str, Any]:
+        return {"id": 1, "data": {"text": TEXT}, "annotations": [{"result": [*results]}]}
+
+    invalid: list[tuple[dict[str, Any], str]] = [
         ({"id": 1, "data": {"image": "https://example.org/a.png"}, "annotations": []}, "not fetched"),
-        ({"id": 1, "data": {"text": TEXT}, "annotations": [{"result": [typed("nothing", "x")]}]}, "not a field"),
-        ({"id": 1, "data": {"text": TEXT}, "annotations": [{"result": [typed("date", "soon")]}]}, "not a value of"),
-        ({"id": 1, "data": {"text": TEXT}, "annotations": [{"result": [span("stranger", "Acme")]}]}, "neither a field"),
+        (with_results(typed("nothing", "x")), "not a field"),
+        (with_results(typed("date", "soon")), "not a value of"),
+        (with_results(span("stranger", "Acme")), "neither a field"),
         ({"id": 1, "annotations": []}, 'no "data"'),
         ({"id": 1, "data": {"text": TEXT}, "annotations": 5}, '"annotations" must be a list'),
-        (
-            {
-                "id": 1,
-                "data": {"text": TEXT},
-                "annotations": [{"result": [typed("vendor", "A"), typed("vendor.x", "B")]}],
-            },
-            "not a field",
-        ),
-    ],
-)
-def test_invalid_task_has_a_reason(tmp_path: Path, one: dict[str, Any], message: str) -> None:
-    (row,) = read(stored(tmp_path, "ls.json", [one]), "labelstudio")
-    with pytest.raises(RowError, match=message):
-        validate_row(row, schema())
-
-
-def test_result_index_is_limited(tmp_path: Path) -> None:
-    (row,) = read(
-        stored(tmp_path, "ls.json", [task([typed("line_items[999999999].amount", "1")])]),
-        compiled=schema("invoice-with-lines"),
-    )
-    assert "too large" in row.error
-
-
-def test_contradicting_results_reject_the_task(tmp_path: Path) -> None:
-    results = [typed("line_items", '{"a": 1}'), typed("line_items[0].amount", "1")]
-    path = stored(tmp_path, "ls.json", [task(results), task([])])
-    bad, good = read(path, "labelstudio", compiled=schema("invoice-with-lines"))
+        (with_results(typed("vendor", "A"), typed("vendor.x", "B")), "not a field"),
+    ]
+    rows = read(stored(tmp_path, "ls.json", [labeled for labeled, _ in invalid]), "labelstudio")
+    for row, (_, message) in zip(rows, invalid, strict=True):
+        with pytest.raises(RowError, match=message):
+            validate_row(row, schema())
+    far = task([typed("line_items[999999999].amount", "1")])
+    contradicting = task([typed("line_items", '{"a": 1}'), typed("line_items[0].amount", "1")])
+    path = stored(tmp_path, "ls.json", [far, contradicting, task([])])
+    large, bad, good = read(path, "labelstudio", compiled=schema("invoice-with-lines"))
+    assert "too large" in large.error
     assert "the result line_items[0].amount contradicts another one" in bad.error
     assert good.data["text"] == TEXT
 
@@ -326,9 +300,8 @@ any_task = junk | st.fixed_dictionaries(
 
 
 @settings(max_examples=100, deadline=None)
-@given(one=any_task)
-def test_malformed_task_is_rejected(one: Any) -> None:
-    data = json.dumps([one, task([])]).encode()
-    found = list(label_studio.parse_tasks(BytesIO(data), schema("invoice-with-lines")))
-    assert len(found) == 2
-    assert found[1].data["text"] == TEXT
+@given(malformed=any_task)
+def test_malformed_task_is_rejected(malformed: Any) -> None:
+    data = json.dumps([malformed, task([])]).encode()
+    _, good = label_studio.parse_tasks(BytesIO(data), schema("invoice-with-lines"))
+    assert good.data["text"] == TEXT

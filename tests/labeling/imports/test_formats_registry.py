@@ -37,9 +37,8 @@ def test_every_option_has_a_form_field_and_is_documented() -> None:
     assert all(name in describe_options() for name in OPTIONS)
 
 
-@pytest.mark.parametrize(
-    ("options", "name", "valid"),
-    [
+def test_options_are_checked() -> None:
+    cases: list[tuple[dict[str, object], str, bool]] = [
         ({"delimiter": ";", "header": False}, "csv", True),
         ({"delimiter": "#"}, "csv", False),
         ({"header": 1}, "csv", False),
@@ -48,12 +47,8 @@ def test_every_option_has_a_form_field_and_is_documented() -> None:
         ({"columns": {"a": "text"}}, "dataset", True),
         ({"columns": {"a": "text"}}, "text", False),
         ({"columns": "a"}, "csv", False),
-    ],
-)
-def test_options_are_checked(options: dict[str, object], name: str, valid: bool) -> None:
-    assert (options_error(options, name) == "") is valid
-
-
-def test_forms_parse_options() -> None:
+    ]
+    for options, name, valid in cases:
+        assert (options_error(options, name) == "") is valid, options
     form = ColumnsForm({"delimiter": ";", "encoding": "", "header": "no"}, formats=[FORMATS["csv"]])
     assert form.chosen() == {"delimiter": ";", "header": False}

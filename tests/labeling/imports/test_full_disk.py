@@ -66,18 +66,18 @@ def send(api: Api, path: str = "imports") -> Any:
     )
 
 
-@pytest.mark.parametrize("names", [["rows.jsonl"], ["a.jsonl", "b.jsonl"]])
-def test_page_says_that_the_disk_is_full(desk: Desk, monkeypatch: pytest.MonkeyPatch, names: list[str]) -> None:
-    monkeypatch.setattr(File, "chunks", half)
-    answer = desk.as_("engineer").post(desk.url(PAGE), {"file": [file(name, ROWS) for name in names]})
-    assert (answer.status_code, list(answer.context["form"].errors)) == (422, ["file"])
-
-
-@pytest.mark.parametrize("path", ["imports", "imports/preview"])
-def test_rest_answers_507(api: Api, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+def test_page_and_rest_interface_say_that_the_disk_is_full(
+    desk: Desk, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(File, "chunks", half)
+        for names in (["rows.jsonl"], ["a.jsonl", "b.jsonl"]):
+            answer = desk.as_("engineer").post(desk.url(PAGE), {"file": [file(name, ROWS) for name in names]})
+            assert (answer.status_code, list(answer.context["form"].errors)) == (422, ["file"])
     monkeypatch.setattr(InMemoryUploadedFile, "chunks", half)
-    answer = send(api, path)
-    assert (answer.status_code, answer["Content-Type"]) == (507, "application/problem+json")
+    for path in ("imports", "imports/preview"):
+        answer = send(api, path)
+        assert (answer.status_code, answer["Content-Type"]) == (507, "application/problem+json")
 
 
 def test_any_error_deletes_the_upload(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,13 +89,10 @@ def test_any_error_deletes_the_upload(desk: Desk, monkeypatch: pytest.MonkeyPatc
         uploads.store_upload(files=[ContentFile(ROWS, name="rows.jsonl")])
 
 
-def test_no_room_for_the_body_of_a_page(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_room_for_the_body_of_a_request(desk: Desk, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(OneFileUploadHandler, "receive_data_chunk", full)
     answer = desk.as_("engineer").post(desk.url(PAGE), {"file": file("rows.jsonl", ROWS)})
     assert answer.status_code == 507
-
-
-def test_no_room_for_the_body_of_a_rest_request(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MemoryFileUploadHandler, "receive_data_chunk", full)
     answer = send(api)
     assert (answer.status_code, answer["Content-Type"]) == (507, "application/problem+json")

@@ -17,8 +17,7 @@ from labeling.review import services as review_services
 from slmstudio.access import Forbidden, Role
 from slmstudio.contract.schema.compiled import dumps
 from slmstudio.errors import Refused
-from tests.labeling.desk import bring_in
-from tests.labeling.label_desk import Desk, gold, make_desk
+from tests.labeling.label_desk import Desk, gold
 from tests.labeling.work_desk import change, fresh, member, review_desk, submit
 from tests.shared_rows import shared_fixture
 
@@ -90,7 +89,7 @@ def test_equal_labels_become_gold(desk: Desk) -> None:
     assert list(review_queries.pending_review(desk.project).order_by("pk")) == [document, waits]
 
 
-def test_conflicting_labels_wait_for_adjudication(desk: Desk) -> None:
+def test_conflicting_labels_wait_for_adjudication_until_they_are_equal(desk: Desk) -> None:
     document = dispute(desk)
     now = fresh(document)
     assert (now.state, now.disputed, Gold.objects.count()) == (DocumentState.SUBMITTED, True, 0)
@@ -98,28 +97,23 @@ def test_conflicting_labels_wait_for_adjudication(desk: Desk) -> None:
     assert not review_queries.pending_review(desk.project).exists()
     with pytest.raises(review_services.ConflictingChange, match="labels conflict"):
         review_services.approve(document=now, user=desk.rita, base_version=2)
-
-
-def test_equal_resubmit_ends_a_conflict(desk: Desk) -> None:
-    document = dispute(desk)
     saved = submit(document, desk.ben, 2)
     assert (saved.submitted, fresh(document).disputed, Gold.objects.count()) == (True, False, 1)
 
 
 def test_adjudicated_label_is_gold(desk: Desk) -> None:
     document = dispute(desk)
-    found = adjudication.open_adjudication(document=fresh(document), user=desk.rita)
-    assert [label.annotation.user for label in found.labels] == [desk.ana, desk.ben]
-    settled = found.resolve({"vendor": "Acme"})
-    assert [(one.path, [response.value for response in one.votes]) for one in settled.conflicts] == [
-        ("vendor", ["Acme Supplies", "Acme"])
-    ]
+    opened = adjudication.open_adjudication(document=fresh(document), user=desk.rita)
+    assert [label.annotation.user for label in opened.labels] == [desk.ana, desk.ben]
+    resolution = opened.resolve({"vendor": "Acme"})
+    conflicts = [(conflict.path, [vote.value for vote in conflict.votes]) for conflict in resolution.conflicts]
+    assert conflicts == [("vendor", ["Acme Supplies", "Acme"])]
     review = adjudication.adjudicate(
         document=fresh(document),
         user=desk.rita,
-        value=settled.value,
-        evidence=found.evidence(settled),
-        base_version=found.version,
+        value=resolution.value,
+        evidence=opened.evidence(resolution),
+        base_version=opened.version,
     )
     final = Gold.objects.get()
     assert (review.decision, final.approved_by, final.origin) == ("adjudicate", desk.rita, Origin.HUMAN)
@@ -127,33 +121,11 @@ def test_adjudicated_label_is_gold(desk: Desk) -> None:
     assert final.revision.evidence["vendor"]["end"] - final.revision.evidence["vendor"]["start"] == 4
     now = fresh(document)
     assert (now.state, now.disputed) == (DocumentState.APPROVED, False)
-    # From now on it is one label, seen by everybody.
+    # From now on it is one label, seen by everybody, and a later one does not count for the agreement.
     assert annotation_services.open_document(document=now, user=desk.ana).value["vendor"] == "Acme"
-
-
-def test_gold_keeps_pre_label_origin(desk: Desk) -> None:
-    document = desk.document(overlap=2)
-    change(desk, withheld_share=0)
-    version = desk.project.schema_version
-    raw = '{"invoice_id":"A-1029","date":"2026-01-14","vendor":"Acme","total_amount":1248.50}'
-    predictions.record(
-        project=desk.project,
-        schema_version=version,
-        proposals=[predictions.PredictionInput(document.pk, raw)],
-        model="m",
-        source="s",
-    )
-    shown = predictions.visible_prediction(document, version)
-    assert shown is not None
-    annotation_services.submit(
-        document=document, user=desk.ana, value=shown.value, evidence={}, base_version=0, prediction=shown.id
-    )
-    submit(document, desk.ben)
-    found = adjudication.open_adjudication(document=fresh(document), user=desk.rita)
-    adjudication.adjudicate(
-        document=fresh(document), user=desk.rita, value=gold(), evidence={}, base_version=found.version
-    )
-    assert Gold.objects.get().origin == Origin.PRELABELLED
+    submit(document, desk.ben, 3)
+    agreement = {field.field.pattern: field for field in review_queries.project_agreement(desk.project)}
+    assert (agreement["vendor"].units, agreement["vendor"].exact) == (1, 0)
 
 
 def test_adjudicated_pre_labels_stay_pre_labeled(desk: Desk) -> None:
@@ -280,19 +252,6 @@ def test_assigned_overlap_continues_with_others(desk: Desk) -> None:
     assert (following(desk, desk.ana), following(desk, desk.ben)) == (None, document)
 
 
-def test_overlap_share_of_new_documents(desk: Desk) -> None:
-    change(desk, overlap_share=0.3, overlap_people=3)
-    rows = [{"id": str(number), "text": f"text {number}"} for number in range(400)]
-    bring_in(desk.project, rows)
-    drawn = dict(desk.project.documents.values_list("external_id", "overlap"))
-    assert set(drawn.values()) == {1, 3}
-    assert 80 < list(drawn.values()).count(3) < 160
-    other = make_desk(slug="other")
-    change(other, overlap_share=0.3, overlap_people=3)
-    bring_in(other.project, rows[::-1])
-    assert dict(other.project.documents.values_list("external_id", "overlap")) == drawn
-
-
 def test_agreement_of_a_project(desk: Desk) -> None:
     assert review_queries.project_agreement(desk.project) == []
     changed: list[dict[str, Any]] = [{}, {"vendor": "Acme"}, {"invoice_id": "a-1029"}]
@@ -301,21 +260,10 @@ def test_agreement_of_a_project(desk: Desk) -> None:
         submit(document, desk.ana)
         submit(document, desk.ben, **changes)
     submit(desk.document(), desk.ana)
-    found = {one.field.pattern: one for one in review_queries.project_agreement(desk.project)}
-    assert {one.units for one in found.values()} == {3}
-    assert found["vendor"].exact == pytest.approx(2 / 3)
-    assert found["invoice_id"].exact == 1
-
-
-def test_labels_after_a_decision_do_not_count(desk: Desk) -> None:
-    document = dispute(desk)
-    found = adjudication.open_adjudication(document=fresh(document), user=desk.rita)
-    adjudication.adjudicate(
-        document=fresh(document), user=desk.rita, value=gold(), evidence={}, base_version=found.version
-    )
-    submit(document, desk.ben, 3)
-    by_pattern = {one.field.pattern: one for one in review_queries.project_agreement(desk.project)}
-    assert (by_pattern["vendor"].units, by_pattern["vendor"].exact) == (1, 0)
+    agreement = {field.field.pattern: field for field in review_queries.project_agreement(desk.project)}
+    assert {field.units for field in agreement.values()} == {3}
+    assert agreement["vendor"].exact == pytest.approx(2 / 3)
+    assert agreement["invoice_id"].exact == 1
 
 
 def test_any_role_can_annotate(desk: Desk) -> None:

@@ -32,8 +32,8 @@ def text_of(text: str, page: Any) -> str:
 
 def boxed(text: str, page: Any) -> list[str]:
     """What the boxes hold after the layout."""
-    found, pages = laid_out(text, pages_of(page, text))
-    return [found[start:end] for page in pages for start, end, *_ in page.lines]
+    layout, pages = laid_out(text, pages_of(page, text))
+    return [layout[start:end] for page in pages for start, end, *_ in page.lines]
 
 
 RECEIPT = page_of(
@@ -64,16 +64,16 @@ def test_boxes_are_at_the_same_words() -> None:
     assert [box[2:] for box in moved.lines] == [line[2:] for line in page.lines]
 
 
-@pytest.mark.parametrize("between", ["\n\n", "\f", " "])
-def test_each_page_has_its_own_margin(between: str) -> None:
+def test_each_page_has_its_own_margin() -> None:
     pages = [page_of(("First", 30, 1), ("page", 36, 2)), page_of(("Second", 5, 1), ("page", 9, 2))]
-    text = f"First\npage{between}Second\npage"
-    found, placed = laid_out(text, pages_of(pages, text))
-    assert found.split() == text.split()
-    assert boxed(text, pages) == ["First", "page", "Second", "page"]
-    if between == "\n\n":
-        assert found == "First\n      page\n\nSecond\n    page"
-        assert [found[page.start : page.end] for page in placed] == ["First\n      page", "Second\n    page"]
+    for between in ("\n\n", "\f", " "):
+        text = f"First\npage{between}Second\npage"
+        layout, placed = laid_out(text, pages_of(pages, text))
+        assert layout.split() == text.split()
+        assert boxed(text, pages) == ["First", "page", "Second", "page"]
+        if between == "\n\n":
+            assert layout == "First\n      page\n\nSecond\n    page"
+            assert [layout[page.start : page.end] for page in placed] == ["First\n      page", "Second\n    page"]
 
 
 def test_text_without_boxes_stays() -> None:
@@ -81,28 +81,20 @@ def test_text_without_boxes_stays() -> None:
     page = page_of(("Item", 3, 1), ("Price", 20, 1), ("net", 27, 1))
     assert text_of(text, page) == "Copy\nItem             Price : net\n\n  Thank you"
     assert laid_out(text, ()) == (text, ())
+    for box in ([5, 5, 5, 5], [90, 5, 10, 9]):  # boxes without a width
+        page = {"width": 10, "height": 10, "lines": [{"text": "Total", "bbox": box}]}
+        assert text_of("Total  2.50", page) == "Total  2.50"
 
 
-def test_boxes_of_one_word_stay_together() -> None:
+def test_boxes_of_a_word_stay_together_and_those_of_several_lines_are_divided() -> None:
     page = page_of(("Total", 0, 1), ("RM", 20, 1), ("12.50", 25, 1))
     assert text_of("Total RM12.50", page) == "Total               RM12.50"
-
-
-def test_a_box_of_several_lines_is_divided() -> None:
     page = {"width": 99, "height": 99, "lines": [{"text": "Item \n Price\n", "bbox": [0, 0, 50, 60]}]}
-    [found] = pages_of(page, "Item\nPrice")
-    assert found.lines == [[0, 4, 0, 0, 50, 20], [5, 10, 0, 20, 50, 40]]
+    [divided] = pages_of(page, "Item\nPrice")
+    assert divided.lines == [[0, 4, 0, 0, 50, 20], [5, 10, 0, 20, 50, 40]]
     assert text_of("Item\nPrice", page) == "Item\nPrice"
-
-
-def test_a_column_far_to_the_right_is_near() -> None:
+    # A column far to the right is near.
     assert len(text_of("Item  Price", page_of(("Item", 0, 1), ("Price", 5_000, 1)))) == 200 + len("Price")
-
-
-@pytest.mark.parametrize("box", [[5, 5, 5, 5], [90, 5, 10, 9]])
-def test_boxes_without_a_width_change_nothing(box: list[int]) -> None:
-    page = {"width": 10, "height": 10, "lines": [{"text": "Total", "bbox": box}]}
-    assert text_of("Total  2.50", page) == "Total  2.50"
 
 
 words = st.text("abc1,. \n", min_size=1, max_size=9)
@@ -119,15 +111,15 @@ def test_only_white_space_changes(pages: list[list[tuple[str, tuple[int, int, in
     ]
     placed = pages_of(page, text)
     assert text_of(text, page).split() == text.split()
-    assert boxed(text, page) == [text[start:end] for one in placed for start, end, *_ in one.lines]
-    ends = [side for one in laid_out(text, placed)[1] for side in (one.start, one.end)]
+    assert boxed(text, page) == [text[start:end] for page in placed for start, end, *_ in page.lines]
+    ends = [side for page in laid_out(text, placed)[1] for side in (page.start, page.end)]
     assert ends == sorted(ends)
 
 
 def test_pages_in_another_order_than_the_text() -> None:
     pages = [page_of(("second", 0, 0)), page_of(("first", 0, 0)), page_of(("third", 0, 0))]
     _, placed = laid_out("first\nsecond\nthird", pages_of(pages, "first\nsecond\nthird"))
-    ends = [side for one in placed for side in (one.start, one.end)]
+    ends = [side for page in placed for side in (page.start, page.end)]
     assert ends == sorted(ends)
 
 
@@ -152,30 +144,27 @@ def test_rows_keep_their_text_unless_the_layout_is_wanted(tmp_path: Path, name: 
     assert [row.data["text"] for row in laid] == [LAID_OUT, "No page"]
     row = validate_row(laid[0], schema())
     assert row.metadata == {}
-    assert [row.text[start:end] for start, end, *_ in row.pages[0].lines] == [one["text"] for one in RECEIPT["lines"]]
+    assert [row.text[start:end] for start, end, *_ in row.pages[0].lines] == [line["text"] for line in RECEIPT["lines"]]
 
 
 def test_rows_are_rejected_where_the_page_is_not_that_of_the_text(tmp_path: Path) -> None:
     other = {"width": 9, "height": 9, "lines": [{"text": "Other", "bbox": [0, 0, 9, 9]}]}
     rows = [{"text": "a", "page": other}, {"text": "a", "page": "y"}, {"text": 5, "page": other}, {"page": other}, [1]]
     path = stored(tmp_path, "rows.jsonl", "\n".join(json.dumps(row) for row in rows).encode())
-    found = read(path, layout=True)
-    assert ["page" in row.error for row in found] == [True, True, False, False, False]
-    assert [row.data for row in found] == rows
+    laid = read(path, layout=True)
+    assert ["page" in row.error for row in laid] == [True, True, False, False, False]
+    assert [row.data for row in laid] == rows
     assert not any(row.error for row in read(path))
 
 
 def test_a_pdf_has_its_layout(tmp_path: Path) -> None:
     line = "Paper) Tj 200 0 Td (2.50) Tj -200 -60 Td (Total"
-    path = stored(tmp_path, "a.pdf", pdf([[line]]))
+    path = stored(tmp_path, "a.pdf", pdf([[line], ["Second"]]))
     [plain], [laid] = read(path), read(path, layout=True)
-    assert plain.data["text"] == "Paper  2.50\nTotal"
-    first, gap, last = laid.data["text"].split("\n")
+    assert plain.data["text"] == "Paper  2.50\nTotal\n\nSecond"
+    text = laid.data["text"]
+    first, gap, last = text.split("\n")[:3]
     assert (first.split(), gap, last) == (["Paper", "2.50"], "", "Total")
     assert first.index("2.50") > 20
-    assert [laid.data["text"][start:end] for start, end, *_ in laid.pages[0].lines] == ["Paper", "2.50", "Total"]
-
-
-def test_the_pages_of_a_pdf_are_placed_in_its_layout(tmp_path: Path) -> None:
-    [row] = read(stored(tmp_path, "a.pdf", pdf([["First"], ["Second"]])), layout=True)
-    assert [row.data["text"][page.start : page.end] for page in row.pages] == ["First", "Second"]
+    assert [text[start:end] for start, end, *_ in laid.pages[0].lines] == ["Paper", "2.50", "Total"]
+    assert text[laid.pages[1].start : laid.pages[1].end] == "Second"

@@ -76,21 +76,11 @@ def test_every_row_is_counted(desk: Desk) -> None:
     assert [reject["row"] for reject in result.rejects] == [4, 5, 6]
     assert result.rejects[2]["reason"] == "the id inv-0001 belongs to a document with a different text"
     assert Gold.objects.count() == 1
-
-
-def test_duplicates_are_not_imported(desk: Desk) -> None:
-    rows = [invoice(number) for number in range(20)]
-    bring_in(desk.project, rows)
-    again = bring_in(desk.project, [*rows, {**invoice(3), "id": "another-id"}])
-    assert (again.imported, again.duplicates, again.rejected) == (0, 21, 0)
-    assert Document.objects.count() == 20
-    assert AnnotationRevision.objects.count() == 20
-
-
-def test_null_gold_is_unlabeled(desk: Desk) -> None:
-    bring_in(desk.project, [invoice(1, gold=False), {**invoice(2), "gold": None}])
-    assert set(Document.objects.values_list("state", flat=True)) == {DocumentState.NEW}
-    assert not Annotation.objects.exists()
+    assert Document.objects.get(external_id="inv-0002").state == DocumentState.NEW
+    again = bring_in(desk.project, [invoice(1), {**invoice(1), "id": "another-id"}, {**invoice(3), "gold": None}])
+    assert (again.imported, again.duplicates, again.rejected) == (1, 2, 0)
+    assert (Document.objects.count(), AnnotationRevision.objects.count()) == (3, 1)
+    assert Document.objects.get(external_id="inv-0003").state == DocumentState.NEW
 
 
 def test_holdout_synthetic_tags_and_metadata_are_kept(desk: Desk) -> None:
@@ -161,35 +151,24 @@ def test_all_rejects_are_in_the_file(desk: Desk) -> None:
         assert len(file.readlines()) == 150
 
 
-def test_a_cancelled_import_is_not_started(desk: Desk) -> None:
-    run = start(desk, jsonl([invoice(1)]))
-    assert run.cancel()
-    run_import(run.pk)
-    run.refresh_from_db()
-    assert run.status == Status.CANCELLED
-    assert not Document.objects.exists()
-
-
-def test_missing_upload_fails(desk: Desk) -> None:
-    run = start(desk, jsonl([invoice(1)]))
-    artifacts.store().delete(run.upload_key)
-    run_import(run.pk)
-    run.refresh_from_db()
-    assert run.status == Status.FAILED
-    assert "Upload it again" in run.error
-
-
-def test_an_empty_upload_is_refused(desk: Desk) -> None:
+def test_cancelled_missing_and_empty_uploads(desk: Desk) -> None:
     with pytest.raises(Refused, match="empty"):
         start(desk, b"")
     assert not ImportRun.objects.exists()
-
-
-def test_file_without_rows(desk: Desk) -> None:
-    run = start(desk, b"\n \n")
-    run_import(run.pk)
-    run.refresh_from_db()
-    assert (run.status, run.imported, run.rejected) == (Status.DONE, 0, 0)
+    cancelled, missing, blank = (
+        start(desk, jsonl([invoice(1)])),
+        start(desk, jsonl([invoice(1)])),
+        start(desk, b"\n \n"),
+    )
+    assert cancelled.cancel()
+    artifacts.store().delete(missing.upload_key)
+    for run in (cancelled, missing, blank):
+        run_import(run.pk)
+        run.refresh_from_db()
+        assert run.imported == 0
+    assert [run.status for run in (cancelled, missing, blank)] == [Status.CANCELLED, Status.FAILED, Status.DONE]
+    assert "Upload it again" in missing.error
+    assert not Document.objects.exists()
 
 
 def test_real_receipts(shared: Path) -> None:
@@ -314,16 +293,16 @@ def test_import_that_reads_nothing_ends(desk: Desk, monkeypatch: pytest.MonkeyPa
 
 def test_progress_is_the_share_of_the_file(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk_copy, "BATCH", 1_000)
-    seen: list[tuple[int, int]] = []
+    progress: list[tuple[int, int]] = []
     write = bulk_copy.write
 
     def noting(*args: Any, **more: Any) -> None:
         write(*args, **more)
         run.refresh_from_db()
-        seen.append((run.progress_done, run.progress_total))
+        progress.append((run.progress_done, run.progress_total))
 
     monkeypatch.setattr(import_services, "write", noting)
     run = start(desk, jsonl([{"id": str(n), "text": f"{n} " + "x" * 2_000} for n in range(6_000)]))
     run_import(run.pk)
-    assert [done for done, _ in seen] == [1_000, 2_000, 3_000, 4_000, 5_000, 6_000]
-    assert all(5_000 <= total <= 9_000 for _, total in seen[1:]), seen
+    assert [done for done, _ in progress] == [1_000, 2_000, 3_000, 4_000, 5_000, 6_000]
+    assert all(5_000 <= total <= 9_000 for _, total in progress[1:]), progress

@@ -38,17 +38,14 @@ def test_places_do_not_overlap(lines: list[str], seed: int) -> None:
     placed = [(place, line) for place, line in zip(find_places(text, lines), lines, strict=True) if place is not None]
     assert all(text[place : place + len(line)] == line for place, line in placed)
     spans = sorted((place, place + len(line)) for place, line in placed)
-    assert all(one[1] <= other[0] for one, other in pairwise(spans))
+    assert all(first[1] <= second[0] for first, second in pairwise(spans))
 
 
-def test_many_lines_that_begin_alike_are_found_in_another_order() -> None:
+def test_many_lines_that_begin_alike_are_placed_in_another_order_with_limited_work() -> None:
     lines = [f"$1000.{number:04}" for number in range(5_000)]
     text = "\n".join(lines)
-    found = find_places(text, lines[::-1])
-    assert [text[place : place + 10] for place in found if place is not None] == lines[::-1]
-
-
-def test_the_work_is_limited() -> None:
+    places = find_places(text, lines[::-1])
+    assert [text[place : place + 10] for place in places if place is not None] == lines[::-1]
     lines = ["x", *[f"a {number}" for number in range(1_000)]]
-    found = find_places("a " * 10_000 + "x", lines, max_work=2_000_000)
-    assert found[1:] == [None] * 1_000
+    places = find_places("a " * 10_000 + "x", lines, max_work=2_000_000)
+    assert places[1:] == [None] * 1_000

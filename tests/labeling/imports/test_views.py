@@ -28,9 +28,8 @@ def desk() -> Desk:
     return make_desk()
 
 
-@pytest.mark.parametrize("role", ["engineer", "owner"])
-def test_file_is_imported_and_reported(desk: Desk, role: str) -> None:
-    client = desk.as_(role)
+def test_file_is_imported_and_reported(desk: Desk) -> None:
+    client = desk.as_("engineer")
     upload = file("../rows.jsonl", jsonl([invoice(1), "oops", invoice(1)]))
     answer = client.post(desk.url(PAGE), {"file": upload, "as_holdout": "on"})
     run = ImportRun.objects.get()
@@ -45,9 +44,8 @@ def test_file_is_imported_and_reported(desk: Desk, role: str) -> None:
     page = client.get(answer["Location"], headers=HTMX).content.decode()
     assert "every 1s" not in page, "an ended import is not polled"
     assert "<html" not in page
-    assert "not JSON" in page
-    assert "Indexed for search in" in page
-    assert "1 document is a duplicate and was not changed." in page
+    for text in ("not JSON", "Indexed for search in", "1 document is a duplicate and was not changed."):
+        assert text in page
     assert Document.objects.get().holdout
     assert DocumentSearch.objects.count() == 1
 
@@ -62,8 +60,8 @@ def test_rejected_rows_as_jsonl_and_text(desk: Desk) -> None:
     assert (first["file"], first["row"], first["line"]) == ("in/rows.jsonl", 2, "oops")
     assert second["file"] == "in/b.txt"
     words = client.get(desk.url(f"{PAGE}{run.pk}/rejected.txt"))
-    found = b"".join(words.streaming_content).decode()  # type: ignore[attr-defined]
-    assert found.startswith("in/rows.jsonl, row 2: not JSON")
+    text = b"".join(words.streaming_content).decode()  # type: ignore[attr-defined]
+    assert text.startswith("in/rows.jsonl, row 2: not JSON")
     assert words["Content-Type"] == "text/plain; charset=utf-8"
     assert "in/b.txt" in client.get(desk.url(f"{PAGE}{run.pk}/")).content.decode()
 
@@ -74,9 +72,6 @@ def test_pasted_text_is_imported(desk: Desk) -> None:
     imported(desk, {"rows": "just some words\nand more"})
     imported(desk, {"rows": "other words"})
     assert Document.objects.filter(external_id__startswith="text-").count() == 2
-
-
-def test_pasted_lines_are_documents(desk: Desk) -> None:
     run = imported(desk, {"rows": "first message\nsecond message\n", "split": "lines"})
     assert (run.kind, run.imported) == ("text", 2)
 
@@ -90,33 +85,31 @@ def test_folder_paths_are_kept(desk: Desk) -> None:
     assert names == {"in/x/a.txt", "in/y/a.txt", "inv-0001"}
 
 
-@pytest.mark.parametrize("paths", ["nonsense", "[" * 100_000, '{"a": 1}', "[1, 2]", '["\\ud800", "b"]'])
-def test_files_with_equal_names_are_numbered(desk: Desk, paths: str) -> None:
-    imported(desk, {"file": [file("a.txt", b"one"), file("a.txt", b"two")], "paths": paths})
-    assert set(Document.objects.values_list("external_id", flat=True)) == {"a.txt", "2-a.txt"}
+def test_files_with_equal_names_are_numbered(desk: Desk) -> None:
+    for paths in ("nonsense", "[" * 100_000, '{"a": 1}', "[1, 2]", '["\\ud800", "b"]'):
+        imported(desk, {"file": [file("a.txt", b"one"), file("a.txt", b"two")], "paths": paths})
+        assert set(Document.objects.values_list("external_id", flat=True)) == {"a.txt", "2-a.txt"}
+        Document.objects.all().delete()
 
 
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
+def test_invalid_upload_has_a_message(desk: Desk) -> None:
+    client = desk.as_("engineer")
+    office = packed({"[Content_Types].xml": "", "word/a.xml": ""})
+    invalid: list[tuple[dict[str, Any], str]] = [
         ({}, "Choose a file, or paste text below"),
         ({"rows": "  \n"}, "Choose a file, or paste text below"),
-        ({"rows": "{}", "file": ("a.jsonl", b"{}")}, "not both"),
-        ({"file": ("a.jsonl", b"")}, "empty"),
-        ({"file": ("a.docx", packed({"[Content_Types].xml": "", "word/a.xml": ""}))}, "Office file"),
-        ({"file": ("a.bin", b"\0\1\2")}, "is not supported"),
-        ({"file": ("a.txt", b"x"), "kind": "nonsense"}, "Select a valid choice"),
-    ],
-)
-@pytest.mark.parametrize("htmx", [False, True])
-def test_invalid_upload_has_a_message(desk: Desk, data: dict[str, Any], message: str, htmx: bool) -> None:
-    if "file" in data:
-        data = {**data, "file": file(*data["file"])}
-    answer = desk.as_("engineer").post(desk.url(PAGE), data, headers=HTMX if htmx else {})
-    assert answer.status_code == 422
-    page = answer.content.decode()
-    assert message in page
-    assert ("<html" in page) is not htmx
+        ({"rows": "{}", "file": file("a.jsonl", b"{}")}, "not both"),
+        ({"file": file("a.jsonl", b"")}, "empty"),
+        ({"file": file("a.docx", office)}, "Office file"),
+        ({"file": file("a.bin", b"\0\1\2")}, "is not supported"),
+        ({"file": file("a.txt", b"x"), "kind": "nonsense"}, "Select a valid choice"),
+    ]
+    for number, (data, message) in enumerate(invalid):
+        answer = client.post(desk.url(PAGE), data, headers=HTMX if number % 2 else {})
+        assert answer.status_code == 422
+        page = answer.content.decode()
+        assert message in page
+        assert ("<html" in page) == (number % 2 == 0)
     assert not ImportRun.objects.exists()
 
 
