@@ -40,6 +40,23 @@ def test_an_accepted_schema_is_not_changed() -> None:
         assert [note.code for note in translation.notes] == [Code.TEXT] * notes
 
 
+@pytest.mark.parametrize(
+    "envelope",
+    [
+        {"name": "invoice", "strict": True, "schema": LINE},
+        {"type": "json_schema", "json_schema": {"name": "invoice", "schema": LINE}},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": LINE}}},
+        {"model": "m", "text": {"format": {"type": "json_schema", "name": "a", "schema": LINE}}},
+        {"type": "function", "function": {"name": "a", "parameters": LINE}},
+        {"type": "function", "name": "a", "parameters": LINE, "strict": True},
+        {"name": "a", "description": "b", "input_schema": LINE},
+        {"tools": [{"type": "function", "function": {"name": "a", "parameters": LINE}}]},
+        {"tools": [{"functionDeclarations": [{"name": "a", "parameters": LINE}]}]},
+        {"name": "a", "description": "b", "parameters": LINE},
+        {"generationConfig": {"responseMimeType": "application/json", "responseSchema": LINE}},
+        {"components": {"schemas": {"Line": LINE}}, "openapi": "3.1.0"},
+    ],
+)
 def test_envelopes(envelope: Any) -> None:
     translation = read(envelope)
     assert [leaf.pattern for leaf in translation.compiled.fields] == ["a"]
