@@ -13,32 +13,22 @@ UNSURE_AND_WRONG = [(0.5 - index / 1000, index % 2 == 0) for index in range(200)
 
 
 def test_the_sure_half_goes_through_and_the_unsure_one_does_not() -> None:
-    found = automation([*UNSURE_AND_WRONG, *SURE_AND_RIGHT], 0.05)
-    assert found.best is not None
-    assert (found.best.documents, found.best.wrong, found.best.share) == (200, 0, 0.5)
-    assert found.best.threshold == pytest.approx(0.791)
-    assert found.best.bound == exact_upper(0, 200, 1 - 0.05 / 10)
-    assert [step.holds for step in found.steps] == [False, False, True, True, True, *[False] * 5]
+    rate = automation([*UNSURE_AND_WRONG, *SURE_AND_RIGHT], 0.05)
+    assert rate.best is not None
+    assert (rate.best.documents, rate.best.wrong, rate.best.share) == (200, 0, 0.5)
+    assert rate.best.threshold == pytest.approx(0.791)
+    assert rate.best.bound == exact_upper(0, 200, 1 - 0.05 / 10)
+    assert [step.holds for step in rate.steps] == [False, False, True, True, True, *[False] * 5]
 
 
-def test_few_documents_prove_nothing() -> None:
-    found = automation(SURE_AND_RIGHT[:50], 0.05)
-    assert found.best is None
-    assert found.documents == 50
-
-
-def test_an_answer_that_cannot_be_read_never_goes_through_and_counts_all_the_same() -> None:
-    found = automation([*SURE_AND_RIGHT, *[(0.0, False)] * 200], 0.05)
-    assert found.best is not None
-    assert (found.best.documents, found.best.share) == (200, 0.5)
-
-
-def test_share_includes_documents_of_equal_confidence() -> None:
-    found = automation([(0.9, True)] * 100 + [(0.5, True)] * 100, 0.1)
-    assert {step.documents for step in found.steps} == {100, 200}
-
-
-def test_nothing_to_count_has_no_steps() -> None:
+def test_few_unreadable_and_equally_sure_documents() -> None:
+    few = automation(SURE_AND_RIGHT[:50], 0.05)
+    assert (few.best, few.documents) == (None, 50), "they prove nothing"
+    unreadable = automation([*SURE_AND_RIGHT, *[(0.0, False)] * 200], 0.05)
+    assert unreadable.best is not None
+    assert (unreadable.best.documents, unreadable.best.share) == (200, 0.5), "never let through, and counted"
+    equal = automation([(0.9, True)] * 100 + [(0.5, True)] * 100, 0.1)
+    assert {step.documents for step in equal.steps} == {100, 200}
     assert automation([], 0.05).best is None
     with pytest.raises(ValueError, match="between 0 and 1"):
         automation(SURE_AND_RIGHT, 0.0)

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pytest
-
 from evaluation.comparison.document_filter import (
     ABSENT,
     MAX_VALUES,
@@ -32,30 +30,30 @@ def keys(**wanted: Any) -> list[str]:
     return [CASES.keys[place] for place, _ in select_documents(CASES, DocumentFilter(**wanted))]
 
 
-def test_no_filter_lists_all_broken_first() -> None:
+def test_documents_are_listed_broken_first_by_their_state_in_all_or_in_one_field() -> None:
     assert select_documents(CASES, DocumentFilter()) == [
         (0, "broken"),
         (1, "fixed"),
         (2, "still_wrong"),
         (3, "still_right"),
     ]
-
-
-def test_a_field_has_its_own_states_and_leaves_out_where_it_does_not_count() -> None:
     assert select_documents(CASES, DocumentFilter(field="date")) == [
         (2, "broken"),
         (0, "still_right"),
         (3, "still_right"),
     ]
     assert keys(field="date", state="still_right") == ["d1", "d4"]
-    assert keys(field="nothing") == []
+    assert (keys(field="nothing"), keys(gold=True)) == ([], ["d4"])
+    assert select_documents(DocumentColumns(("d",), "r", {}, {}), DocumentFilter(gold=True)) == []
+    assert CASES.changed(2) == {"total": "still_wrong", "date": "broken"}
+    assert CASES.changed(3) == {}
+    assert DocumentColumns.of(CASES.as_dict()) == CASES
 
 
-@pytest.mark.parametrize(("side", "found"), [("a", ["d2", "d4"]), ("b", ["d3", "d4"]), ("", ["d2", "d3", "d4"])])
-def test_an_error_is_looked_for_in_one_run_or_in_either(side: str, found: list[str]) -> None:
-    assert keys(error="missing", side=side) == found
-    assert keys(error="hallucinated", side=side) == []
-    assert keys(error="no such error", side=side) == []
+def test_an_error_is_looked_for_in_one_run_or_in_either() -> None:
+    for side, expected in (("a", ["d2", "d4"]), ("b", ["d3", "d4"]), ("", ["d2", "d3", "d4"])):
+        assert keys(error="missing", side=side) == expected
+        assert keys(error="hallucinated", side=side) == keys(error="no such error", side=side) == []
 
 
 def test_tags_and_metadata_narrow_the_list() -> None:
@@ -64,21 +62,6 @@ def test_tags_and_metadata_narrow_the_list() -> None:
     assert keys(tag="ocr_noise", slice="metadata.supplier=ACME", state="broken") == ["d1"]
     assert keys(slice="metadata.page=s=2") == ["d1"]  # a key with an equals sign in it
     assert keys(slice="metadata.supplier=Nobody") == keys(slice="nonsense") == keys(tag="no such tag") == []
-
-
-def test_documents_with_two_golds_can_be_asked_for() -> None:
-    assert keys(gold=True) == ["d4"]
-    one_gold = DocumentColumns(("d",), "r", {}, {})
-    assert select_documents(one_gold, DocumentFilter(gold=True)) == []
-
-
-def test_they_come_back_from_json_as_they_went() -> None:
-    assert DocumentColumns.of(CASES.as_dict()) == CASES
-
-
-def test_document_changes_are_listed_by_field() -> None:
-    assert CASES.changed(2) == {"total": "still_wrong", "date": "broken"}
-    assert CASES.changed(3) == {}
 
 
 def test_only_keys_that_sort_documents_into_few_kinds_are_slices() -> None:
@@ -95,16 +78,16 @@ def test_only_keys_that_sort_documents_into_few_kinds_are_slices() -> None:
         }
         for i, name in enumerate(names)
     }
-    found = DocumentColumns(tuple(names), "r" * 100, {}, {}).about(tags={}, metadata=metadata)
+    columns = DocumentColumns(tuple(names), "r" * 100, {}, {}).about(tags={}, metadata=metadata)
 
-    assert sorted(found.metadata) == ["many", "note", "supplier", "urgent"]
-    assert found.metadata["urgent"]["values"] == ["false", "true"]
-    assert found.metadata["note"]["values"] == ["y"]  # a text too long for a name is no value
-    assert [(value, len(places)) for key, value, places in found.slices() if key == "supplier"] == [
+    assert sorted(columns.metadata) == ["many", "note", "supplier", "urgent"]
+    assert columns.metadata["urgent"]["values"] == ["false", "true"]
+    assert columns.metadata["note"]["values"] == ["y"]  # a text too long for a name is no value
+    assert [(value, len(places)) for key, value, places in columns.slices() if key == "supplier"] == [
         (f"supplier {i}", 20) for i in range(5)
     ]
     # Of too many values the most frequent: 00 to 06 occur four times, the others three.
-    assert found.metadata["many"]["values"] == [f"{i:02}" for i in range(MAX_VALUES)]
-    assert found.metadata["many"]["at"].count(ABSENT) == 3
-    assert len(select_documents(found, DocumentFilter(slice="metadata.many=00"))) == 4
-    assert select_documents(found, DocumentFilter(slice="metadata.many=30")) == []
+    assert columns.metadata["many"]["values"] == [f"{i:02}" for i in range(MAX_VALUES)]
+    assert columns.metadata["many"]["at"].count(ABSENT) == 3
+    assert len(select_documents(columns, DocumentFilter(slice="metadata.many=00"))) == 4
+    assert select_documents(columns, DocumentFilter(slice="metadata.many=30")) == []

@@ -34,41 +34,27 @@ def test_families_count_once_in_tests_and_intervals() -> None:
 
 
 def test_rates_and_pairs_follow_from_the_patterns() -> None:
-    found = matrix(documents({"111": 10, "011": 20, "001": 5, "100": 5}), 3)
-
-    assert found.n == 40
-    assert [value["k"] for value in found.right] == [15, 30, 35]
-    assert (found.pairs[0, 1].fixed, found.pairs[0, 1].broken) == (20, 5)
-    assert (found.pairs[1, 0].fixed, found.pairs[1, 0].broken) == (5, 20)
-    assert (found.pairs[1, 2].fixed, found.pairs[1, 2].broken) == (5, 0)
-    assert found.pairs[0, 1].p_value == pytest.approx(binomtest(5, 25).pvalue)
-
-
-def test_pairs_are_corrected_over_all_of_them() -> None:
-    found = matrix(documents({"111": 10, "011": 20, "001": 5, "100": 5}), 3)
-    p_values = sorted({pair.p_value for pair in found.pairs.values()})
-
-    assert min(pair.p_adjusted for pair in found.pairs.values()) == pytest.approx(3 * p_values[0])
-    assert all(pair.p_adjusted >= pair.p_value for pair in found.pairs.values())
+    table = matrix(documents({"111": 10, "011": 20, "001": 5, "100": 5}), 3)
+    assert table.n == 40
+    assert [value["k"] for value in table.right] == [15, 30, 35]
+    assert (table.pairs[0, 1].fixed, table.pairs[0, 1].broken) == (20, 5)
+    assert (table.pairs[1, 0].fixed, table.pairs[1, 0].broken) == (5, 20)
+    assert (table.pairs[1, 2].fixed, table.pairs[1, 2].broken) == (5, 0)
+    assert table.pairs[0, 1].p_value == pytest.approx(binomtest(5, 25).pvalue)
+    smallest = min(pair.p_value for pair in table.pairs.values())
+    assert min(pair.p_adjusted for pair in table.pairs.values()) == pytest.approx(3 * smallest), "over all pairs"
+    with pytest.raises(ValueError, match="one character for each run"):
+        matrix(documents({"01": 3}), 3)
 
 
 def test_the_best_are_those_that_none_is_proven_to_beat() -> None:
     assert unbeaten(matrix(documents({"011": 30, "111": 10, "010": 1, "001": 2}), 3)) == [1, 2]
     assert unbeaten(matrix(documents({"000": 5}), 3)) == [0, 1, 2]
     assert matrix(documents({"000": 5}), 3).pairs[0, 1].reading == "same"
-
-
-def test_without_a_document_no_pair_is_judged_and_none_is_best() -> None:
-    found = matrix(documents({}), 3)
-
-    assert (found.n, unbeaten(found)) == (0, [])
-    assert {pair.reading for pair in found.pairs.values()} == {"unjudged"}
-    assert [value["rate"] for value in found.right] == [None] * 3
-
-
-def test_a_pattern_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(ValueError, match="one character for each run"):
-        matrix(documents({"01": 3}), 3)
+    empty = matrix(documents({}), 3)
+    assert (empty.n, unbeaten(empty)) == (0, [])
+    assert {pair.reading for pair in empty.pairs.values()} == {"unjudged"}
+    assert [value["rate"] for value in empty.right] == [None] * 3
 
 
 # -- of stored runs ----------------------------------------------------------------------------------------------------
@@ -91,16 +77,13 @@ def three(world: World, runs: list[EvalRun], client: Client) -> list[EvalRun]:
 
 def test_every_pair_is_what_its_own_comparison_says(world: World, three: list[EvalRun]) -> None:
     table = build_matrix(project=world.project, runs=[three[2], three[0], three[1]])  # in the order that is asked for
-    for (one, other), pair in table.pairwise.pairs.items():
-        result = get_or_create_comparison(a=table.runs[one], b=table.runs[other]).result
+    for (a, b), pair in table.pairwise.pairs.items():
+        result = get_or_create_comparison(a=table.runs[a], b=table.runs[b]).result
         assert (pair.fixed, pair.broken) == (len(result["fixed"]), len(result["broken"]))
     assert [value["k"] for value in table.pairwise.right] == [run.scores["document_exact"]["k"] for run in table.runs]
-
-
-def test_only_documents_of_all_runs_count_with_a_note(world: World, three: list[EvalRun]) -> None:
     three[1].outputs.filter(pk=three[1].outputs.earliest("document_id").pk).delete()
-    table = build_matrix(project=world.project, runs=three)
-    assert (table.pairwise.n, len(table.notes)) == (11, 1)
+    fewer = build_matrix(project=world.project, runs=three)
+    assert (fewer.pairwise.n, len(fewer.notes)) == (11, 1), "documents of all runs"
 
 
 def test_documents_with_several_golds_count_in_no_pair(world: World, three: list[EvalRun], client: Client) -> None:
@@ -116,9 +99,9 @@ def test_documents_with_several_golds_count_in_no_pair(world: World, three: list
     assertContains(page, "no verdict", count=12)
     assertContains(page, "?runs=1,2", msg_prefix="a pair may well be judged by itself")
     assertContains(client.get(f"{PAGE}?runs=1,4"), "No verdict: no document has the same gold in both runs.")
-    found = loads(client.get(f"{PAGE}comparison.json?runs=1,2,3,4").content.decode())
-    assert (found["documents"], found["judged"], found["best"]) == (12, 0, [])
-    assert {row["reading"] for row in found["pairs"]} == {"unjudged"}
+    exported = loads(client.get(f"{PAGE}comparison.json?runs=1,2,3,4").content.decode())
+    assert (exported["documents"], exported["judged"], exported["best"]) == (12, 0, [])
+    assert {row["reading"] for row in exported["pairs"]} == {"unjudged"}
     text = client.get(f"{PAGE}comparison.md?runs=1,2,3,4").content.decode()
     assert "| #1 | #4 | 0 | 0 | – | no verdict |" in text
     assert "No verdict on which is best." in text
@@ -137,30 +120,30 @@ def test_under_several_schemas_a_pair_is_still_what_its_own_comparison_says(worl
     odd.score = {**odd.score, "no_extra_keys": False}
     odd.save(update_fields=["score"])
     table = build_matrix(project=world.project, runs=runs)
-    for (one, other), pair in table.pairwise.pairs.items():
-        if {one, other} == {3, 4}:
+    for (a, b), pair in table.pairwise.pairs.items():
+        if {a, b} == {3, 4}:
             continue  # by themselves these two are held to the field that the others lack
-        result = get_or_create_comparison(a=runs[one], b=runs[other]).result
-        assert (pair.fixed, pair.broken) == (len(result["fixed"]), len(result["broken"])), (one, other)
+        result = get_or_create_comparison(a=runs[a], b=runs[b]).result
+        assert (pair.fixed, pair.broken) == (len(result["fixed"]), len(result["broken"])), (a, b)
     assert (table.pairwise.pairs[2, 4].fixed, table.pairwise.pairs[2, 4].broken) == (0, 1)
 
 
-def test_schemas_without_a_common_field_are_refused(
-    world: World, three: list[EvalRun], monkeypatch: pytest.MonkeyPatch
+def test_runs_that_have_nothing_in_common_are_refused(
+    world: World, three: list[EvalRun], client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    elsewhere = evaluated(world, right, split="train")
+    for runs, words in (
+        ([three[0], three[1], elsewhere], "no documents in common"),
+        (three[:2], "3 to 8"),
+        ([three[0], three[1], three[0]], "only different"),
+    ):
+        with pytest.raises(Refused, match=words):
+            build_matrix(project=world.project, runs=runs)
+    page = client.get(f"{PAGE}?runs=1,2,3,4,5,6,7,8,9")
+    assertContains(page, "3 to 8 evaluations", status_code=422)
     monkeypatch.setattr("evaluation.comparison.matrix.shared_fields", lambda runs: frozenset())
     with pytest.raises(Refused, match="no fields in common"):
         build_matrix(project=world.project, runs=three)
-
-
-def test_runs_without_a_common_document_or_of_another_kind_are_refused(world: World, three: list[EvalRun]) -> None:
-    elsewhere = evaluated(world, right, split="train")
-    with pytest.raises(Refused, match="no documents in common"):
-        build_matrix(project=world.project, runs=[three[0], three[1], elsewhere])
-    with pytest.raises(Refused, match="3 to 8"):
-        build_matrix(project=world.project, runs=three[:2])
-    with pytest.raises(Refused, match="only different"):
-        build_matrix(project=world.project, runs=[three[0], three[1], three[0]])
 
 
 def test_the_page_takes_a_fixed_number_of_queries(
@@ -169,8 +152,3 @@ def test_the_page_takes_a_fixed_number_of_queries(
     client.get(f"{PAGE}?runs=1,2,3")
     with django_assert_max_num_queries(9):
         client.get(f"{PAGE}?runs=1,2,3")
-
-
-def test_nine_runs_are_too_many(client: Client, three: list[EvalRun]) -> None:
-    page = client.get(f"{PAGE}?runs=1,2,3,4,5,6,7,8,9")
-    assertContains(page, "3 to 8 evaluations", status_code=422)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 from scipy.stats import binomtest
 
@@ -43,19 +44,18 @@ RUN_A = [("d1", RIGHT), ("d2", WRONG), ("d3", RIGHT), ("d4", WRONG), ("only-a", 
 RUN_B = [("d4", WRONG), ("d3", RIGHT), ("d2", RIGHT), ("d1", WRONG), ("only-b", RIGHT), ("also-b", RIGHT)]
 
 
-def test_documents_fall_into_four_states() -> None:
+def test_documents_fall_into_four_states_and_only_shared_ones_count() -> None:
     result = compare(RUN_A, RUN_B)[0]
-
     assert (result["broken"], result["fixed"]) == (["d1"], ["d2"])
     assert result["counts"] == {"broken": 1, "fixed": 1, "still_wrong": 1, "still_right": 1}
-
-
-def test_only_shared_documents_count_with_a_note() -> None:
-    result = compare(RUN_A, RUN_B)[0]
-
+    assert result["outcomes"] == {"correct": [6, 6], "wrong": [2, 2]}
     assert (result["n"], result["left_out_a"], result["left_out_b"]) == (4, 1, 2)
     assert result["note"]
     assert compare(RUN_A, RUN_A)[0]["note"] == ""
+    apart = compare([("a", RIGHT)], [("b", RIGHT)])[0]
+    assert (apart["n"], apart["p_value"], apart["fields"]) == (0, 1.0, [])
+    with pytest.raises(ValueError, match="run B has document d1 twice"):
+        compare(RUN_A, [("d1", RIGHT), ("d1", WRONG)])
 
 
 def test_the_p_value_is_exact_mcnemar_over_documents() -> None:
@@ -81,8 +81,8 @@ def test_each_field_has_its_own_row_and_holm_over_all_of_them() -> None:
 
 def test_a_field_is_right_where_all_its_occurrences_are() -> None:
     def rows(*outcomes: str) -> Score:
-        found = tuple(Outcome(f"lines[{i}].amount", "lines[].amount", outcome) for i, outcome in enumerate(outcomes))
-        return Score(all(outcome == "correct" for outcome in outcomes), True, found)
+        fields = tuple(Outcome(f"lines[{i}].amount", "lines[].amount", outcome) for i, outcome in enumerate(outcomes))
+        return Score(all(outcome == "correct" for outcome in outcomes), True, fields)
 
     (row,) = compare([("d", rows("correct", "wrong"))], [("d", rows("correct", "correct", "correct"))])[0]["fields"]
 
@@ -115,84 +115,40 @@ def test_a_field_that_only_one_was_asked_for_is_neither_fixed_nor_broken() -> No
     assert compare([("d1", RIGHT)], [("d1", unclean)], frozenset({"date"}))[0]["broken"] == ["d1"]
 
 
-def test_an_invalid_output_has_every_field_wrong() -> None:
-    invalid = Score(False, False, (Outcome("date", "date", "unscorable"), Outcome("total", "total", "unscorable")))
-
-    assert [row["broken"] for row in compare([("d", RIGHT)], [("d", invalid)])[0]["fields"]] == [1, 1]
-
-
-def test_the_kinds_of_error_are_counted_for_both() -> None:
-    assert compare(RUN_A, RUN_B)[0]["outcomes"] == {"correct": [6, 6], "wrong": [2, 2]}
-
-
 def test_errors_are_counted_in_fields_and_in_documents() -> None:
     two = {"exact": False, "schema_valid": True, "fields": [
         {"field": "date", "outcome": "hallucinated", "error": "hallucinated"},
         {"field": "total", "outcome": "hallucinated", "error": "hallucinated"},
     ]}  # fmt: skip
     result, cases, _ = compare([("d", RIGHT)], [("d", two)])
-
-    assert result["errors"] == {"hallucinated": [0, 2, 0, 1]}
-    assert cases.errors == {"hallucinated": "2"}
-
-
-def test_more_hallucinated_values_are_worse() -> None:
-    invented = score(date="correct", total="hallucinated")
-    measures = {measure["name"]: measure for measure in compare([("d", RIGHT)], [("d", invented)])[0]["measures"]}
-
-    assert (measures["hallucinated"]["worse"], measures["hallucinated"]["better"]) == (1, 0)
-    assert not measures["hallucinated"]["good_is_up"]
-
-
-def test_runs_with_nothing_in_common_compare_to_nothing() -> None:
-    result = compare([("a", RIGHT)], [("b", RIGHT)])[0]
-
-    assert (result["n"], result["p_value"], result["fields"]) == (0, 1.0, [])
-
-
-def test_a_document_given_twice_is_refused() -> None:
-    with pytest.raises(ValueError, match="run B has document d1 twice"):
-        compare(RUN_A, [("d1", RIGHT), ("d1", WRONG)])
+    assert (result["errors"], cases.errors) == ({"hallucinated": [0, 2, 0, 1]}, {"hallucinated": "2"})
+    invented = next(measure for measure in result["measures"] if measure["name"] == "hallucinated")
+    assert (invented["worse"], invented["better"], invented["good_is_up"]) == (1, 0, False)
+    invalid = Score(False, False, (Outcome("date", "date", "unscorable"), Outcome("total", "total", "unscorable")))
+    assert [row["broken"] for row in compare([("d", RIGHT)], [("d", invalid)])[0]["fields"]] == [1, 1]
 
 
 # -- differences inside a value ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("a", "b", "pieces"),
-    [
-        ("A-1029", "A-1029", [("equal", "A-1029")]),
-        ("A-1029", "A-1O29", [("equal", "A-1"), ("delete", "0"), ("insert", "O"), ("equal", "29")]),
-        ("Acme", "Acme Ltd", [("equal", "Acme"), ("insert", " Ltd")]),
-        ("", "x", [("insert", "x")]),
-        ("x", "", [("delete", "x")]),
-        ("", "", []),
-    ],
-)
-def test_differing_characters_are_marked(a: str, b: str, pieces: list[tuple[str, str]]) -> None:
-    assert diff_chars(a, b) == pieces
+def test_differing_characters_are_marked() -> None:
+    assert diff_chars("A-1029", "A-1029") == [("equal", "A-1029")]
+    assert diff_chars("A-1029", "A-1O29") == [("equal", "A-1"), ("delete", "0"), ("insert", "O"), ("equal", "29")]
+    assert diff_chars("Acme", "Acme Ltd") == [("equal", "Acme"), ("insert", " Ltd")]
+    assert (diff_chars("", "x"), diff_chars("x", ""), diff_chars("", "")) == ([("insert", "x")], [("delete", "x")], [])
 
 
 # -- latency and cost ------------------------------------------------------------------------------
 
 
-def test_percentiles_are_those_of_numpy() -> None:
-    import numpy as np
-
+def test_percentiles_and_spreads_of_latencies() -> None:
     values = [812.0, 640.5, 990.0, 5000.0, 700.0, 701.0, 702.5]
     for p in (0.0, 0.5, 0.95, 0.99, 1.0):
         assert percentile(values, p) == pytest.approx(float(np.quantile(values, p)))
-
-
-def test_a_spread_of_latencies() -> None:
-    assert distribution([100.0, 200.0, 300.0]) == {
-        "n": 3,
-        "mean": 200.0,
-        "p50": 200.0,
-        "p95": pytest.approx(290.0),
-        "p99": pytest.approx(298.0),
-        "max": 300.0,
-    }
+    spread = distribution([100.0, 200.0, 300.0])
+    assert [spread[name] for name in ("n", "mean", "p50", "p95", "p99", "max")] == pytest.approx(
+        [3, 200.0, 200.0, 290.0, 298.0, 300.0]
+    )
     assert distribution([]) == {"n": 0, "mean": None, "p50": None, "p95": None, "p99": None, "max": None}
 
 
