@@ -26,27 +26,22 @@ from tests.shared_rows import shared_fixture
 
 RAW = {
     "empty": "",
-    "blank": " \n\t ",
     "prose": "I am sorry, I cannot do that.",
     "cut": '{"invoice_id": "A-1", "vend',
     "big": '{"invoice_id": "' + "x" * 1_000_000 + '"}',
-    "big prose": "lorem ipsum " * 90_000,
     "twice": '{"invoice_id": "A-1", "invoice_id": "B-2"}',
     "nan": '{"total_amount": NaN}',
     "infinite": '{"total_amount": 1e400}',
     "long number": '{"total_amount": ' + "9" * 5000 + "}",
     "deep": "[" * 100_000 + "]" * 100_000,
-    "deep object": '{"a":' * 5000 + "1" + "}" * 5000,
     "markup": "```json\n{}\n```",
     "script": '<script>alert("x")</script>',
     "list": '[{"invoice_id": "A-1"}]',
-    "number": "12",
     "nul": '{"invoice_id": "A\0"}',
     "escaped nul": '{"invoice_id": "A\\u0000"}',
     "half a pair": '{"invoice_id": "\\ud800"}',
     "raw half": '{"invoice_id": "\ud800"}',
     "odd spaces": '\u00a0{"invoice_id":\u2028"A-1"}\ufeff',
-    "rtl": '{"invoice_id": "\u202e\u0661\u0662"}',
     "wrong types": '{"invoice_id": 7, "date": {}, "vendor": [], "total_amount": "much"}',
     "others": '{"__proto__": {"x": 1}, "constructor": null}',
 }
@@ -55,7 +50,7 @@ RAW = {
 @shared_fixture
 def world(db: None, queues: None, tmp_path: Path) -> World:
     """With a document for each bad output."""
-    return make_world(tmp_path, documents=120)
+    return make_world(tmp_path, documents=70)
 
 
 def test_anything_a_model_writes_is_scored_and_shown(world: World, client: Client) -> None:
@@ -99,23 +94,14 @@ def fake() -> Iterator[Fake]:
         yield server
 
 
+#: one of each kind; tests/evaluation/inference/test_openai_client.py has them all
 BAD: dict[str, tuple[Reply, str, S | None]] = {
     "hangs": (fakes.hangs, "error", S.TIMEOUT),
-    "streams for ever": (fakes.trickles, "error", S.TIMEOUT),
-    "headers for ever": (fakes.trickles_headers, "error", S.TIMEOUT),
-    "floods": (fakes.floods, "error", S.TOO_BIG),
-    "breaks off": (fakes.breaks_off, "error", S.BUSY),
     "500": (error(500, "boom"), "error", S.BUSY),
-    "429": (error(429, "slow down"), "error", S.BUSY),
-    "400": (error(400, "no"), "error", S.REFUSED),
     "too long": (error(400, "maximum context length is 8"), "error", S.TOO_LONG),
     "html": (sends(b"<html>hello</html>", kind="text/html"), "error", S.WEB_PAGE),
-    "no json": (sends(b"\xff\xfe{"), "error", S.NO_COMPLETION),
-    "no choices": (sends(b'{"choices": []}'), "error", S.NO_COMPLETION),
-    "deep": (sends(b"[" * 200_000), "error", S.NO_COMPLETION),
     "half a pair": (says('{"invoice_id": "\ud800"}'), "stop", None),
     "nul": (says("\0"), "stop", None),
-    "prose": (says("no"), "stop", None),
     "cut off": (says('{"invoice_id": "A', finish="length"), "length", None),
     "filtered": (says("x", finish="content_filter"), "error", S.DECLINED),
 }
@@ -133,7 +119,7 @@ def test_whatever_an_endpoint_does_is_the_outcome_of_its_document(world: World, 
         (BAD[bad[text]][0] if text in bad else says(gold[text]))(handler, body)
 
     fake.replies = [knows]
-    run = start(world, endpoint(world, fake.url, timeout_seconds=4), mode="free")
+    run = start(world, endpoint(world, fake.url, timeout_seconds=1), mode="free")
     run_evaluation(run.pk)
     run = EvalRun.objects.get(pk=run.pk)
     assert (run.status, run.error) == (Status.DONE, "")

@@ -36,7 +36,7 @@ def last(world: World) -> ModelVersion:
         folder_key=key,
         sha256=folder_hash(folder),
         tokenizer_sha256=sha256_file(folder / "tokenizer.json"),
-        files=[dict(one) for one in folder_manifest(folder)],
+        files=[dict(file) for file in folder_manifest(folder)],
     )
 
 

@@ -12,12 +12,12 @@ from labeling.datasets import freeze
 from labeling.datasets import queries as dataset_queries
 from labeling.imports.bulk_copy import import_rows
 from labeling.imports.rows import ParsedRow
-from labeling.models import DatasetVersion
+from labeling.models import DatasetVersion, DocumentScore
 from labeling.projects.services import create_project
 from slmstudio.contract.json_text import dumps
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
-from tests.evaluation.factories import World, evaluated, pretend, right
+from tests.evaluation.factories import World, broken, evaluated, pretend, rewrite, right
 from tests.shared_rows import shared_fixture
 
 
@@ -40,7 +40,7 @@ def gold_rows(run: EvalRun) -> list[dict[str, Any]]:
 
 
 def test_an_output_is_stored_once_however_often_it_comes(running: EvalRun) -> None:
-    row = gold_rows(running)[0]
+    row, other = gold_rows(running)[:2]
     for raw in (dumps(row["gold"]), "something else"):
         store = OutputWriter(running)
         store.add({"id": row["id"], "raw": raw})
@@ -48,6 +48,11 @@ def test_an_output_is_stored_once_however_often_it_comes(running: EvalRun) -> No
     stored = EvalOutput.objects.get(eval_run=running)
     assert stored.exact, "the first one counts"
     assert (stored.wrong_fields, stored.errors, stored.tags) == ([], [], row["tags"])
+    store.add({"id": other["id"], "raw": '{"vendor":"a\0b"}'})
+    store.flush()
+    assert EvalOutput.objects.get(document__external_id=other["id"]).raw == '{"vendor":"a\ufffdb"}'
+    with pytest.raises(InvalidOutputs, match="not in this run"):
+        store.add({"id": "nobody", "raw": "{}"})
 
 
 def test_a_document_that_failed_is_an_outcome(running: EvalRun) -> None:
@@ -62,30 +67,12 @@ def test_a_document_that_failed_is_an_outcome(running: EvalRun) -> None:
     assert outcomes == {"unscorable"}
 
 
-def test_a_nul_in_an_output_is_kept_as_a_replacement_character(running: EvalRun) -> None:
-    store = OutputWriter(running)
-    store.add({"id": gold_rows(running)[0]["id"], "raw": '{"vendor":"a\0b"}'})
-    store.flush()
-    assert EvalOutput.objects.get().raw == '{"vendor":"a\ufffdb"}'
-
-
-def test_an_answer_for_an_unknown_document_is_refused(running: EvalRun) -> None:
-    with pytest.raises(InvalidOutputs, match="not in this run"):
-        OutputWriter(running).add({"id": "nobody", "raw": "{}"})
-
-
-def test_a_run_with_missing_outputs_does_not_end_well(running: EvalRun) -> None:
-    path = artifacts.local_path(running.outputs_key)
-    path.write_text("")
-    with pytest.raises(InvalidOutputs, match="Only 0 of 12 documents"):
-        outputs.complete(running, sha256="", facts={})
-    assert running.status == Status.RUNNING
-
-
-def test_a_file_that_is_not_what_the_child_wrote_is_refused(running: EvalRun) -> None:
+def test_a_run_with_missing_or_changed_outputs_does_not_end_well(running: EvalRun) -> None:
     artifacts.local_path(running.outputs_key).write_text("")
-    with pytest.raises(InvalidOutputs, match="has changed since the model wrote it"):
-        outputs.complete(running, sha256="0" * 64, facts={})
+    for sha256, words in (("", "Only 0 of 12 documents"), ("0" * 64, "has changed since the model wrote it")):
+        with pytest.raises(InvalidOutputs, match=words):
+            outputs.complete(running, sha256=sha256, facts={})
+    assert running.status == Status.RUNNING
 
 
 def test_the_figures_are_those_of_the_outputs(world: World) -> None:
@@ -104,21 +91,18 @@ def test_the_figures_are_those_of_the_outputs(world: World) -> None:
     assert (run.facts["cut_off"], run.facts["failed"]) == (0, 0)
 
 
-def test_counting_again_sees_an_output_that_was_changed(world: World) -> None:
-    run = evaluated(world, right)
-    first = run.outputs.get(document__external_id=gold_rows(run)[0]["id"])
-    EvalOutput.objects.filter(pk=first.pk).update(raw="{}")
-    assert summary.recompute_summary(run) != run.scores
-    assert not outputs.rows_match_file(run)
-
-
-@pytest.mark.parametrize("change", [{"finish_reason": "length"}, {"latency_ms": 1.5}])
-def test_an_ending_or_a_latency_that_was_changed_is_seen(world: World, change: dict[str, Any]) -> None:
+def test_an_output_an_ending_or_a_latency_that_was_changed_is_seen(world: World) -> None:
     run = evaluated(world, right, latency_ms=lambda index: 12.25)
     assert outputs.rows_match_file(run)
-    first = run.outputs.earliest("pk")
-    EvalOutput.objects.filter(pk=first.pk).update(**change)
-    assert not outputs.rows_match_file(run)
+    changes: tuple[dict[str, Any], ...] = ({"finish_reason": "length"}, {"latency_ms": 1.5}, {"raw": "{}"})
+    for output, change in zip(run.outputs.order_by("pk")[:3], changes, strict=True):
+        before = {name: getattr(output, name) for name in change}
+        rewrite(output, **change)
+        assert not outputs.rows_match_file(run), change
+        if "raw" in change:
+            assert summary.recompute_summary(run) != run.scores
+        rewrite(output, **before)
+    assert outputs.rows_match_file(run)
 
 
 def test_errors_lead_to_exactly_their_documents(world: World) -> None:
@@ -126,8 +110,8 @@ def test_errors_lead_to_exactly_their_documents(world: World) -> None:
     rows = EvalOutput.objects.filter(eval_run=run)
     assert len(run.scores["errors"]) >= 2
     for kind, count in run.scores["errors"].items():
-        found = list(rows.with_error(kind))
-        occurrences = sum(field["error"] == kind for row in found for field in row.score["fields"])
+        failed = list(rows.with_error(kind))
+        occurrences = sum(field["error"] == kind for row in failed for field in row.score["fields"])
         assert occurrences == count
     for pattern, value in run.scores["per_field"].items():
         assert rows.wrong_in(pattern).count() == value["n"] - value["k"], pattern
@@ -159,3 +143,20 @@ def test_sroie_figures_come_with_its_four_fields(world: World) -> None:
     world.dataset = DatasetVersion.objects.get(project__slug="invoices")
     world.project = world.dataset.project
     assert "sroie" not in evaluated(world, right, tuned=False).scores
+
+
+def test_each_document_outside_the_hold_out_has_the_score_of_its_newest_evaluation(world: World) -> None:
+    evaluated(world, broken, split="train")
+    assert set(DocumentScore.objects.values_list("score", flat=True)) == {0.0}
+    run = evaluated(world, pretend(3, spoil=0.4), split="train")
+    scores = {row.document_id: row for row in DocumentScore.objects.all()}
+    assert {row.source for row in scores.values()} == {f"evaluation {run.number}"}
+    stored = list(run.outputs.all())
+    assert len(scores) == len(stored) > 5
+    for output in stored:
+        fields = [field for field in output.score["fields"] if field["outcome"] != "both_absent"]
+        correct = sum(field["outcome"] == "correct" for field in fields)
+        assert scores[output.document_id].score == pytest.approx(correct / len(fields))
+        assert scores[output.document_id].wrong_fields == output.wrong_fields
+    evaluated(world, broken)
+    assert not DocumentScore.objects.filter(document__holdout=True).exists()

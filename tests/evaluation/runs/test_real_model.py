@@ -13,8 +13,10 @@ from django.db import OperationalError
 from evaluation.inference import local
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import jobs as run_jobs
-from evaluation.runs import outputs, run_documents, summary, tasks
+from evaluation.runs import outputs, resources, run_documents, summary, tasks
 from evaluation.runs.jobs import run_evaluation
+from evaluation.runs.resource_jobs import run_measurement
+from evaluation.runs.resources import start_measurement
 from evaluation.runs.services import start_evaluation
 from labeling.datasets import queries as dataset_queries
 from slmstudio.runs.models import Status
@@ -36,34 +38,30 @@ def started(world: World, **changes: Any) -> EvalRun:
     )
 
 
-def test_changed_weights_are_refused_before_anything_starts(world: World) -> None:
-    run = started(world, model=world.training_run)
+def test_what_changed_or_failed_since_the_order_is_refused_before_anything_starts(world: World) -> None:
+    def error_of(run: EvalRun) -> str:
+        run_evaluation(run.pk)
+        run.refresh_from_db()
+        assert run.status == Status.FAILED
+        assert not artifacts.local_path(f"{run.folder_key}/log.txt").exists(), "no child was started"
+        return run.error
+
+    cancelled, run, behind = started(world), started(world, model=world.training_run), started(world)
+    cancelled.cancel()
+    run_evaluation(cancelled.pk)
+    cancelled.refresh_from_db()
+    assert (cancelled.status, cancelled.started_at) == (Status.CANCELLED, None)
     weights = artifacts.local_path(world.version.folder_key) / "model.safetensors"
     weights.write_bytes(b"others")
-    run_evaluation(run.pk)
-    run.refresh_from_db()
-    assert run.status == Status.FAILED
-    assert run.error.startswith("The files of model v1 have changed: their hash is ")
+    assert error_of(run).startswith("The files of model v1 have changed: their hash is ")
     assert run.model_version == world.version
-    assert not artifacts.local_path(f"{run.folder_key}/log.txt").exists(), "no child was started"
-
-
-def test_a_changed_dataset_file_is_refused(world: World) -> None:
-    run = started(world)
     path = artifacts.local_path(world.dataset.artifact_key)
     path.write_text(path.read_text() + "\n")
-    run_evaluation(run.pk)
-    run.refresh_from_db()
-    assert run.error == "The file of dataset v1 has changed since it was frozen. Freeze a new version."
-
-
-def test_a_training_that_failed_leaves_nothing_to_evaluate(world: World) -> None:
-    run = started(world, model=world.training_run)
+    changed = "The file of dataset v1 has changed since it was frozen. Freeze a new version."
+    assert error_of(behind) == changed
+    tuned = started(world, model=world.training_run)
     TrainingRun.objects.update(status=Status.FAILED, error="The disk is full.")
-    run_evaluation(run.pk)
-    run.refresh_from_db()
-    assert run.status == Status.FAILED
-    assert run.error.endswith(": The disk is full.")
+    assert error_of(tuned).endswith(": The disk is full.")
 
 
 def test_a_run_behind_a_live_training_steps_back_in_the_queue(
@@ -78,14 +76,6 @@ def test_a_run_behind_a_live_training_steps_back_in_the_queue(
     assert (again.status, again.job_id == run.job_id) == (Status.QUEUED, False)
     [job] = django_rq.get_queue("gpu").jobs
     assert (job.id, job.func_name, job.args) == (str(again.job_id), "evaluation.runs.jobs.run_evaluation", [run.pk])
-
-
-def test_a_run_cancelled_while_it_waited_is_not_started(world: World) -> None:
-    run = started(world)
-    run.cancel()
-    run_evaluation(run.pk)
-    run.refresh_from_db()
-    assert (run.status, run.started_at) == (Status.CANCELLED, None)
 
 
 def test_a_job_delivered_again_or_for_nothing_changes_nothing(world: World) -> None:
@@ -118,13 +108,13 @@ def test_a_tuned_model_is_shown_the_instruction_alone(world: World) -> None:
     assert spec["contract"]["instruction"] == world.dataset.instruction
 
 
-@pytest.mark.parametrize(("judged", "shown"), [("holdout", "train"), ("validation", "train"), ("train", "validation")])
-def test_no_document_that_is_judged_is_shown_with_its_answer(world: World, judged: str, shown: str) -> None:
-    run = started(world, model=world.base_model, split=judged)
-    examples = run_documents.few_shot_examples(run)
-    assert examples
-    assert {one["text"] for one in examples} <= {row["text"] for row in dataset_queries.rows(world.dataset, shown)}
-    assert not {one["text"] for one in examples} & {row["text"] for row in dataset_queries.rows(world.dataset, judged)}
+def test_no_document_that_is_judged_is_shown_with_its_answer(world: World) -> None:
+    for judged, shown in (("holdout", "train"), ("validation", "train"), ("train", "validation")):
+        run = started(world, model=world.base_model, split=judged)
+        examples = {example["text"] for example in run_documents.few_shot_examples(run)}
+        assert examples
+        assert examples <= {row["text"] for row in dataset_queries.rows(world.dataset, shown)}
+        assert not examples & {row["text"] for row in dataset_queries.rows(world.dataset, judged)}
 
 
 def test_a_run_that_starts_again_forgets_the_outputs_of_its_first_attempt(
@@ -190,7 +180,7 @@ def test_the_heart_beats_and_the_database_may_be_away_while_a_run_is_summed_up(
 
 
 @pytest.mark.slow
-def test_a_real_model_is_evaluated_from_the_files_to_the_figures(world: World) -> None:
+def test_a_real_model_is_evaluated_from_the_files_to_the_figures_and_measured_again(world: World) -> None:
     tiny = prepare(base_model=register_tiny())
     folder = artifacts.local_path(world.version.folder_key)
     shutil.copytree(tiny.folder, folder, dirs_exist_ok=True)
@@ -215,3 +205,13 @@ def test_a_real_model_is_evaluated_from_the_files_to_the_figures(world: World) -
     assert run.facts["peak_memory_bytes"] > 0
     assert run.facts["docs_per_second"] > 0
     assert artifacts.local_path(f"{run.folder_key}/spec.yaml").read_text() == run.spec
+
+    row = start_measurement(run=run, user=world.engineer)
+    run_measurement(row.pk)
+    row.refresh_from_db()
+    assert (row.status, row.error, row.progress_done) == (Status.DONE, "", run.progress_total)
+    assert [request["document"] for request in row.requests] == sorted(output.document_id for output in rows)
+    assert row.facts["peak_memory_bytes"] > 0
+    assert row.facts["docs_per_second"] > 0
+    assert not artifacts.local_path(f"{row.folder_key}/outputs.jsonl").exists()
+    assert row.sha256 == resources.requests_hash(row.requests)

@@ -1,5 +1,6 @@
 """Starting, cancelling and losing evaluations."""
 
+from copy import copy
 from datetime import timedelta
 from typing import Any
 
@@ -39,38 +40,22 @@ def test_a_run_is_queued_with_its_number_its_size_and_an_audit_entry(world: Worl
     assert (entry.user, entry.action, entry.details["dataset"]) == (world.engineer, "started", world.dataset.sha256)
 
 
-@pytest.mark.parametrize(
-    ("field", "changes", "words"),
-    [
-        ("model", {"model": "unready"}, "not prepared"),
-        ("model", {"model": "failed"}, "did not produce a model"),
-        ("split", {"split": "everything"}, "Choose a split"),
-        ("mode", {"mode": "wild"}, "Choose a decoding mode"),
-    ],
-)
-def test_what_cannot_be_evaluated_is_refused(world: World, field: str, changes: dict[str, Any], words: str) -> None:
-    if changes.get("model") == "unready":
-        world.base_model.sha256 = ""
-        changes = {"model": world.base_model}
-    if changes.get("model") == "failed":
-        world.training_run.status = Status.FAILED
-        changes = {"model": world.training_run}
-    with pytest.raises(Refused, match=words) as refusal:
-        start(world, **changes)
-    assert refusal.value.field == field
-    assert not EvalRun.objects.exists()
-
-
-def test_the_default_split_is_validation(world: World) -> None:
-    run = start_evaluation(project=world.project, user=world.engineer, dataset=world.dataset, model=world.base_model)
-    assert (run.split, EvalRun().split) == ("validation", "validation")
-
-
-def test_an_empty_split_is_refused(world: World) -> None:
+def test_what_cannot_be_evaluated_is_refused(world: World) -> None:
+    unready, failed = copy(world.base_model), copy(world.training_run)
+    unready.sha256, failed.status = "", Status.FAILED
     world.dataset.items.filter(split="validation").delete()
-    with pytest.raises(Refused, match="validation split of dataset v1 is empty") as refusal:
-        start(world, split="validation")
-    assert refusal.value.field == "split"
+    refusals: list[tuple[str, Any, str]] = [
+        ("model", unready, "not prepared"),
+        ("model", failed, "did not produce a model"),
+        ("split", "everything", "Choose a split"),
+        ("split", "validation", "validation split of dataset v1 is empty"),
+        ("mode", "wild", "Choose a decoding mode"),
+    ]
+    for field, value, words in refusals:
+        with pytest.raises(Refused, match=words) as refusal:
+            start(world, **{field: value})
+        assert refusal.value.field == field
+    assert not EvalRun.objects.exists()
 
 
 def test_another_projects_dataset_and_training_are_refused(world: World) -> None:
@@ -117,16 +102,10 @@ def test_a_lost_run_is_queued_again(world: World, queues: None) -> None:
     before = run.job_id
     run.claim(facts={"attempts": 1})
     EvalRun.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now() - timedelta(hours=1))
-    assert [one.pk for one in reap_lost_runs()] == [run.pk]
+    assert [lost.pk for lost in reap_lost_runs()] == [run.pk]
     run.refresh_from_db()
     assert (run.status, run.error, run.job_id == before) == (Status.QUEUED, "", False)
     assert run.stage == "worker lost; requeued"
-
-
-def test_stopping_worker_loses_nothing(world: World) -> None:
-    run = start(world)
-    run.facts = {"attempts": 4, "forgiven": 2}
-    assert run.attempts_since_restart == 2
 
 
 def test_run_lost_too_often_fails_with_its_pipeline(world: World) -> None:
