@@ -17,8 +17,9 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from evaluation.endpoints.services import save_endpoint
 from evaluation.inference.local import LocalBackend
-from evaluation.models import EvalRun
+from evaluation.models import Endpoint, EvalRun
 from evaluation.runs import outputs, tasks
 from evaluation.runs import services as run_services
 from labeling.datasets import freeze
@@ -80,8 +81,10 @@ def make_world(folder: Path, *, documents: int = 40, holdout: int = 20, slug: st
     samples = drawn(documents)
     for part, held_out in ((samples[:holdout], True), (samples[holdout:], False)):
         rows = [
-            ParsedRow(number, {"id": one.external_id, "text": one.text, "gold": {**one.gold}, "tags": [*one.tags]})
-            for number, one in enumerate(part, start=1)
+            ParsedRow(
+                number, {"id": sample.external_id, "text": sample.text, "gold": {**sample.gold}, "tags": [*sample.tags]}
+            )
+            for number, sample in enumerate(part, start=1)
         ]
         result = import_rows(project=project, rows=rows, source="test", as_holdout=held_out)
         assert result.rejected == 0, result.rejects
@@ -310,3 +313,12 @@ def documents_by_id(project: Project) -> dict[str, Document]:
 def rewrite(row: Any, **values: Any) -> None:
     """Writes these columns of a row past every service, as a test needs them."""
     type(row).objects.filter(pk=row.pk).update(**values)
+
+
+def endpoint(world: World, url: str, **changes: Any) -> Endpoint:
+    """An external model of the project, with prices."""
+    values: dict[str, Any] = {
+        "name": "today", "url": url, "model": "fake-1", "key_variable": "", "structured": "auto", "logprobs": True,
+        "timeout_seconds": 60, "concurrency": 4, "max_tokens": 200, "price_in": 2.5, "price_out": 10.0, **changes,
+    }  # fmt: skip
+    return save_endpoint(project=world.project, user=world.engineer, **values)

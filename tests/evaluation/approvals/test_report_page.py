@@ -25,12 +25,6 @@ def report(world: World) -> GateReport:
     return create_report(eval_run=evaluated(world, pretend(2, spoil=0.2)), baseline=base, user=world.engineer)
 
 
-@pytest.fixture
-def manager(world: World, client: Client) -> Client:
-    client.force_login(world.manager)
-    return client
-
-
 def in_days(days: int) -> Any:
     return timezone.localdate() + timedelta(days=days)
 

@@ -7,9 +7,7 @@ import pytest
 
 from evaluation.benchmarks import results
 from evaluation.benchmarks.services import cancel
-from evaluation.endpoints.services import save_endpoint
-from evaluation.inference.clients import openai_client
-from evaluation.models import Endpoint, EvalOutput
+from evaluation.models import EvalOutput
 from evaluation.runs import outputs, run_documents
 from evaluation.runs.jobs import run_evaluation
 from labeling.datasets import queries as dataset_queries
@@ -20,18 +18,12 @@ from slmstudio.storage import artifacts
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation import llama_server
 from tests.evaluation.benchmark_desk import MODES, started
-from tests.evaluation.factories import World
-from tests.evaluation.fake_openai import Fake, error, says
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
-    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
-    monkeypatch.setattr(openai_client, "INITIAL_BACKOFF_SECONDS", 0.01)
+from tests.evaluation.factories import World, endpoint
+from tests.evaluation.fake_openai import Fake, says
 
 
 @pytest.fixture
-def fake(wide: World) -> Iterator[Fake]:
+def fake(wide: World, quick: None) -> Iterator[Fake]:
     """Knows the gold of every document, and writes it into a fence where it is not held to the schema."""
     gold = {row["text"]: dumps(row["gold"]) for row in dataset_queries.rows(wide.dataset)}
 
@@ -42,14 +34,6 @@ def fake(wide: World) -> Iterator[Fake]:
     with fakes.running() as server:
         server.replies = [knows]
         yield server
-
-
-def endpoint(world: World, url: str, **changes: Any) -> Endpoint:
-    values: dict[str, Any] = {
-        "name": "today", "url": url, "model": "fake-1", "key_variable": "", "structured": "auto", "logprobs": True,
-        "timeout_seconds": 60, "concurrency": 4, "max_tokens": 200, "price_in": 2.5, "price_out": 10.0, **changes,
-    }  # fmt: skip
-    return save_endpoint(project=world.project, user=world.engineer, **values)
 
 
 def test_it_is_asked_as_base_models_are_and_judged_as_it_writes(wide: World, fake: Fake) -> None:
@@ -63,23 +47,12 @@ def test_it_is_asked_as_base_models_are_and_judged_as_it_writes(wide: World, fak
     assert [body.get("response_format", {}).get("type") for body in fake.asked] == ["json_schema"] * 20 + [None] * 20
     turns = fake.asked[0]["messages"]
     shown = [turn["content"] for turn in turns if turn["role"] == "user"]
-    assert shown[:2] == [one["text"] for one in run_documents.few_shot_examples(held)]
+    assert shown[:2] == [example["text"] for example in run_documents.few_shot_examples(held)]
     rows = list(EvalOutput.objects.filter(eval_run=held))
     assert all(row.latency_ms > 0 and (row.prompt_tokens, row.output_tokens) == (100, 20) for row in rows)
     assert len(artifacts.local_path(held.outputs_key).read_text().splitlines()) == 20
     cost = results.cost_of(held, {})
     assert cost.per_thousand == pytest.approx(1000 * (100 * 2.5 + 20 * 10.0) / 1e6)
-
-
-def test_a_server_that_knows_no_schema_ends_its_run_with_a_sentence(wide: World, fake: Fake) -> None:
-    fake.replies = [error(400, "response_format is not supported")]
-    made = started(wide, endpoint(wide, fake.url))
-    run = made.runs.get()
-    run_evaluation(run.pk)
-    run.refresh_from_db()
-    assert run.status == Status.FAILED
-    assert "failed 5 times in a row" in run.error
-    assert EvalOutput.objects.filter(eval_run=run, finish_reason="error").count() == 5
 
 
 def test_it_stops_where_the_benchmark_is_cancelled(wide: World, fake: Fake) -> None:
@@ -97,7 +70,7 @@ def test_it_stops_where_the_benchmark_is_cancelled(wide: World, fake: Fake) -> N
 
 @pytest.mark.real_model
 @pytest.mark.slow
-def test_a_real_server_of_llama_cpp_is_measured(wide: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_real_server_of_llama_cpp_is_measured(wide: World, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evaluation.benchmarks.services.MIN_DOCUMENTS", 2)
     with llama_server.running() as url:
         made = started(wide, endpoint(wide, url, max_tokens=60), documents=2)

@@ -22,12 +22,6 @@ from tests.shared_rows import shared_fixture
 HTMX = {"HX-Request": "true"}
 
 
-@pytest.fixture
-def engineer(world: World, client: Client) -> Client:
-    client.force_login(world.engineer)
-    return client
-
-
 @shared_fixture
 def closed(world: World) -> EvalRun:
     return evaluated(world, pretend(5, spoil=0.3), is_open=False)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from django.test import Client
 from pytest_django.asserts import assertContains
 
@@ -11,12 +10,6 @@ from tests.evaluation.factories import World
 
 POLICY = "/p/invoices/gates/policy/"
 HTMX = {"HX-Request": "true"}
-
-
-@pytest.fixture
-def manager(world: World, client: Client) -> Client:
-    client.force_login(world.manager)
-    return client
 
 
 def send(client: Client, **added: str) -> Any:

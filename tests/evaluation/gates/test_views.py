@@ -28,12 +28,6 @@ def report(world: World) -> GateReport:
     return create_report(eval_run=tuned, baseline=base, user=world.engineer)
 
 
-@pytest.fixture
-def manager(world: World, client: Client) -> Client:
-    client.force_login(world.manager)
-    return client
-
-
 def in_a_month() -> str:
     return (timezone.localdate() + timedelta(days=30)).isoformat()
 

@@ -2,7 +2,6 @@
 
 import json
 import threading
-from collections.abc import Iterator
 from typing import Any, get_type_hints
 
 import openai
@@ -14,17 +13,14 @@ from pydantic import ConfigDict, TypeAdapter, with_config
 from evaluation.inference.clients.openai_client import OpenAIClient
 from evaluation.inference.clients.openai_options import EndpointConfig
 from evaluation.inference.completion import ResponseStatus
-from tests.evaluation import fake_openai as fakes
 from tests.evaluation.fake_openai import GOOD, Fake, completion, error, pieces, reasons, says
 from tests.evaluation.openai_calls import COMPILED, TURNS
 
 
 @pytest.fixture
-def fake(settings: Any) -> Iterator[Fake]:
-    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
-    with fakes.running() as server:
-        server.replies = [says(GOOD, logprobs=pieces((GOOD, 0.5)))]
-        yield server
+def fake(fake: Fake) -> Fake:
+    fake.replies = [says(GOOD, logprobs=pieces((GOOD, 0.5)))]
+    return fake
 
 
 @pytest.fixture
@@ -61,9 +57,8 @@ def test_their_client_understands_the_fake(client: openai.OpenAI) -> None:
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(400, openai.BadRequestError), (401, openai.AuthenticationError), (404, openai.NotFoundError),
-     (429, openai.RateLimitError), (500, openai.InternalServerError)],
-)  # fmt: skip
+    [(400, openai.BadRequestError), (429, openai.RateLimitError)],
+)
 def test_their_client_understands_the_errors_of_the_fake(
     fake: Fake, client: openai.OpenAI, status: int, kind: type[openai.APIStatusError]
 ) -> None:
@@ -94,20 +89,16 @@ def reasoner(fake: Fake) -> Fake:
     return fake
 
 
-@pytest.mark.parametrize(
-    ("sent", "param", "code"),
-    [
-        ({"max_tokens": 10}, "max_tokens", "unsupported_parameter"),
-        ({"temperature": 0}, "temperature", "unsupported_value"),
-        ({"logprobs": True}, "logprobs", "unsupported_parameter"),
-    ],
-)
-def test_a_reasoning_model_refuses_by_name(
-    reasoner: Fake, client: openai.OpenAI, sent: dict[str, Any], param: str, code: str
-) -> None:
-    with pytest.raises(openai.BadRequestError) as caught:
-        asked(client, **sent)
-    assert (caught.value.param, caught.value.code) == (param, code)
+def test_a_reasoning_model_refuses_by_name(reasoner: Fake, client: openai.OpenAI) -> None:
+    sent: list[tuple[str, Any, str]] = [
+        ("max_tokens", 10, "unsupported_parameter"),
+        ("temperature", 0, "unsupported_value"),
+        ("logprobs", True, "unsupported_parameter"),
+    ]
+    for param, value, code in sent:
+        with pytest.raises(openai.BadRequestError) as caught:
+            asked(client, **{param: value})
+        assert (caught.value.param, caught.value.code) == (param, code)
 
 
 def test_their_client_understands_a_thought(reasoner: Fake, client: openai.OpenAI) -> None:
@@ -119,7 +110,7 @@ def test_their_client_understands_a_thought(reasoner: Fake, client: openai.OpenA
         assert (answer.usage.completion_tokens, answer.usage.completion_tokens_details.reasoning_tokens) == (tokens, 64)
 
 
-@pytest.mark.parametrize("structured", ["auto", "json_schema", "free"])
+@pytest.mark.parametrize("structured", ["auto", "free"])
 def test_the_studio_asks_a_reasoning_model_as_documented(reasoner: Fake, structured: str) -> None:
     config = EndpointConfig(reasoner.url, "fake-1", structured=structured, reasoning_effort="high")
     client = OpenAIClient(config, threading.Event())

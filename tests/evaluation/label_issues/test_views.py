@@ -3,7 +3,6 @@
 from decimal import Decimal
 from typing import Any
 
-import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django.asserts import assertContains
@@ -25,12 +24,6 @@ LIST = "/p/invoices/evaluation/challenges/"
 @shared_fixture
 def run(world: World) -> EvalRun:
     return evaluated(world, says_total(world, first_id(world), "7.77"))
-
-
-@pytest.fixture
-def engineer(world: World, client: Client) -> Client:
-    client.force_login(world.engineer)
-    return client
 
 
 def address(world: World, run: EvalRun) -> str:

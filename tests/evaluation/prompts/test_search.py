@@ -19,11 +19,11 @@ def trial(prompt: Prompt, right: int) -> Trial:
 
 
 def test_instructions_add_what_the_schema_says() -> None:
-    found = instructions("Do it.", compile_schema(SCHEMA))
-    assert found[0] == "Do it."
-    assert all(one.startswith("Do it.") for one in found)
-    assert len(set(found)) == 4
-    assert "- queue: The team. One of: billing, other." in found[2]
+    texts = instructions("Do it.", compile_schema(SCHEMA))
+    assert texts[0] == "Do it."
+    assert all(text.startswith("Do it.") for text in texts)
+    assert len(set(texts)) == 4
+    assert "- queue: The team. One of: billing, other." in texts[2]
 
 
 def test_other_examples_are_tried_with_the_best_instruction() -> None:
@@ -50,7 +50,7 @@ def test_examples_cover_the_classes(classes: int) -> None:
     labeled = {key: f"class {key % classes}" for key in range(40)}
     sets = example_sets([1, 2], labeled, dict.fromkeys(labeled, 10), seed=3)
     assert sets[:2] == [(1, 2), ()]
-    assert [len(one) for one in sets[2:]] == [4, 8]
+    assert [len(examples) for examples in sets[2:]] == [4, 8]
     assert len({labeled[key] for key in sets[2]}) == classes
     assert set(sets[2]) < set(sets[3])
     assert sets == example_sets([1, 2], labeled, dict.fromkeys(labeled, 10), seed=3)

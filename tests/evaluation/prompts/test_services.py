@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from evaluation.endpoints.services import save_endpoint
 from evaluation.models import Endpoint, OptimizedPrompt
 from evaluation.prompts import study as prompt_study
 from evaluation.prompts.study import PROMPT
@@ -24,21 +23,21 @@ from slmstudio.runs import supervisor
 from slmstudio.runs.models import Status
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation.benchmark_desk import started
-from tests.evaluation.factories import World, make_world
+from tests.evaluation.factories import World, endpoint, make_world
 from tests.evaluation.fake_openai import Fake, says
+from tests.shared_rows import shared_fixture
 
 
-@pytest.fixture
-def world(db: None, tmp_path: Path, settings: Any) -> World:
+@shared_fixture
+def world(db: None, tmp_path: Path) -> World:
     """60 documents, 8 held out and a third of the others for validation."""
-    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
     made = make_world(tmp_path / "base", documents=60, holdout=8)
     made.dataset = freeze(project=made.project, user=made.engineer, validation_share=0.3)
     return made
 
 
 @pytest.fixture
-def fake(world: World) -> Iterator[Fake]:
+def fake(world: World, quick: None) -> Iterator[Fake]:
     """Is right only where the instruction lists the fields."""
     gold = {row["text"]: dumps(row["gold"]) for row in dataset_queries.rows(world.dataset)}
 
@@ -49,14 +48,6 @@ def fake(world: World) -> Iterator[Fake]:
     with fakes.running() as server:
         server.replies = [answers]
         yield server
-
-
-def endpoint(world: World, url: str) -> Endpoint:
-    values: dict[str, Any] = {
-        "name": "today", "url": url, "model": "fake-1", "key_variable": "", "structured": "auto", "logprobs": True,
-        "timeout_seconds": 60, "concurrency": 4, "max_tokens": 200, "price_in": 2.5, "price_out": 10.0,
-    }  # fmt: skip
-    return save_endpoint(project=world.project, user=world.engineer, **values)
 
 
 def searching(world: World, candidate: Any, **changes: Any) -> Study:
@@ -96,13 +87,10 @@ def test_from_the_search_to_a_benchmark(world: World, fake: Fake) -> None:
     client.force_login(world.engineer)
     assert client.get(study.get_absolute_url()).status_code == 200
     assert client.get(benchmark.get_absolute_url()).status_code == 200
-
-
-def test_budget_ends_a_search(world: World, fake: Fake) -> None:
-    study = searching(world, endpoint(world, fake.url), cost=0.000001)
-    services.run_study(study.pk)
-    study.refresh_from_db()
-    assert (study.status, len(study.trials)) == (Status.DONE, 1)
+    cheap = searching(world, prompt.endpoint, cost=0.000001)
+    services.run_study(cheap.pk)
+    cheap.refresh_from_db()
+    assert (cheap.status, len(cheap.trials)) == (Status.DONE, 1), "its budget ends it"
 
 
 @pytest.mark.parametrize("changed", [False, True])
@@ -135,26 +123,19 @@ def test_an_interrupted_search_goes_on_with_the_next_trial(
     assert "Fields:" in OptimizedPrompt.objects.get().instruction
 
 
-def test_prompt_that_is_not_found_yet_is_no_model(world: World) -> None:
-    study = searching(world, world.base_model)
-    prompt = OptimizedPrompt.objects.get(study=study)
-    with pytest.raises(Refused) as refused:
-        start_evaluation(project=world.project, user=world.engineer, dataset=world.dataset, model=prompt)
-    assert refused.value.field == "model"
-
-
-@pytest.mark.parametrize(
-    ("changes", "field"),
-    [
+def test_a_prompt_that_is_not_there_yet_and_impossible_orders_are_refused(world: World) -> None:
+    for changes, field in (
         ({"documents": 5}, "documents"),
         ({"documents": 60}, "documents"),
         ({"trials": 1}, "trials"),
         ({"cost": 0}, "cost"),
         ({"model": "base-other"}, "model"),
-    ],
-)
-def test_impossible_orders_are_refused(world: World, changes: dict[str, Any], field: str) -> None:
-    with pytest.raises(Refused) as refused:
-        searching(world, world.base_model, **changes)
-    assert refused.value.field == field
+    ):
+        with pytest.raises(Refused) as refused:
+            searching(world, world.base_model, **changes)
+        assert refused.value.field == field
     assert not Study.objects.exists()
+    prompt = OptimizedPrompt.objects.get(study=searching(world, world.base_model))
+    with pytest.raises(Refused) as refused:
+        start_evaluation(project=world.project, user=world.engineer, dataset=world.dataset, model=prompt)
+    assert refused.value.field == "model"

@@ -1,15 +1,12 @@
 """Whatever a model writes or an endpoint does is an outcome of its document or a sentence, never a lost run."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from django.test import Client
 from django.urls import reverse
 
-from evaluation.inference.clients import openai_client
 from evaluation.inference.completion import STATUS_LABELS
 from evaluation.inference.completion import ResponseStatus as S
 from evaluation.models import EvalOutput, EvalRun
@@ -19,9 +16,9 @@ from labeling.datasets import queries as dataset_queries
 from slmstudio.contract.json_text import dumps
 from slmstudio.runs.models import Status
 from tests.evaluation import fake_openai as fakes
-from tests.evaluation.factories import World, evaluated, make_world
+from tests.evaluation.factories import World, endpoint, evaluated, make_world
 from tests.evaluation.fake_openai import Fake, Reply, error, says, sends
-from tests.evaluation.runs.test_external_model import endpoint, start
+from tests.evaluation.runs.test_external_model import start
 from tests.shared_rows import shared_fixture
 
 RAW = {
@@ -80,18 +77,6 @@ def test_anything_a_model_writes_is_scored_and_shown(world: World, client: Clien
 
 
 # -- endpoints -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
-    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
-    monkeypatch.setattr(openai_client, "INITIAL_BACKOFF_SECONDS", 0.01)
-
-
-@pytest.fixture
-def fake() -> Iterator[Fake]:
-    with fakes.running() as server:
-        yield server
 
 
 #: one of each kind; tests/evaluation/inference/test_openai_client.py has them all

@@ -26,17 +26,10 @@ from slmstudio.runs.supervisor import ChildExit
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import folder_hash, sha256_file
 from tests.evaluation import tiny_gguf
-from tests.evaluation.factories import World, copied, evaluated, right
-from tests.evaluation.runs.test_external_model import endpoint
+from tests.evaluation.factories import World, copied, endpoint, evaluated, right
 from training.base_models.preparation import prepare
 from training.base_models.services import register_tiny
 from training.models import ModelExport, ModelVersion
-
-
-@pytest.fixture
-def engineer(world: World, client: Client) -> Client:
-    client.force_login(world.engineer)
-    return client
 
 
 def url(world: World, name: str, *args: Any) -> str:

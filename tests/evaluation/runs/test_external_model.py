@@ -1,15 +1,12 @@
 """A model elsewhere over a split: what may be sent there, how many at once, what it costs, and what is not lost."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from evaluation.benchmarks import results
 from evaluation.endpoints import holdout_permits
-from evaluation.endpoints.services import retire, save_endpoint
-from evaluation.inference.clients import openai_client
+from evaluation.endpoints.services import retire
 from evaluation.inference.endpoint_keys import endpoint_config
 from evaluation.models import AuditEntry, Endpoint, EvalOutput, EvalRun
 from evaluation.runs import outputs, summary
@@ -21,41 +18,8 @@ from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from tests.evaluation import fake_openai as fakes
-from tests.evaluation.factories import World, copied
+from tests.evaluation.factories import World, copied, endpoint
 from tests.evaluation.fake_openai import Fake, error, says, slowly
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
-    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
-    monkeypatch.setattr(openai_client, "INITIAL_BACKOFF_SECONDS", 0.01)
-
-
-@contextmanager
-def knowing(world: World) -> Iterator[Fake]:
-    """A server that knows the gold of every document."""
-    gold = {row["text"]: dumps(row["gold"]) for row in dataset_queries.rows(world.dataset)}
-
-    def knows(handler: Any, body: dict[str, Any]) -> None:
-        says(gold[body["messages"][-1]["content"]])(handler, body)
-
-    with fakes.running() as server:
-        server.replies = [knows]
-        yield server
-
-
-@pytest.fixture
-def fake(world: World) -> Iterator[Fake]:
-    with knowing(world) as server:
-        yield server
-
-
-def endpoint(world: World, url: str, **changes: Any) -> Endpoint:
-    values: dict[str, Any] = {
-        "name": "today", "url": url, "model": "fake-1", "key_variable": "", "structured": "auto", "logprobs": True,
-        "timeout_seconds": 60, "concurrency": 4, "max_tokens": 200, "price_in": 2.5, "price_out": 10.0, **changes,
-    }  # fmt: skip
-    return save_endpoint(project=world.project, user=world.engineer, **values)
 
 
 def start(world: World, model: Endpoint, **changes: Any) -> EvalRun:
@@ -166,7 +130,7 @@ def test_nothing_is_sent_to_an_endpoint_that_was_removed(
     assert AuditEntry.objects.filter(action="withdrew", details__endpoint=external.pk).count() == 1
 
 
-def test_what_an_endpoint_cannot_do_is_refused(world: World) -> None:
+def test_what_an_endpoint_cannot_do_is_refused(world: World, quick: None) -> None:
     copied(world)  # so that others could be held to the document
     external = endpoint(world, "http://127.0.0.1:9/v1")
     free = endpoint(world, "http://127.0.0.1:9/v1", name="free", structured="free")

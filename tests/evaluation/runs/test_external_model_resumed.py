@@ -2,7 +2,6 @@
 
 import threading
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from django.test import Client
 from django.urls import reverse
 
 from evaluation.inference import circuit_breaker
-from evaluation.inference.clients import openai_client
 from evaluation.models import AuditEntry, Endpoint, EvalOutput, EvalRun
 from evaluation.runs import jobs as run_jobs
 from evaluation.runs import outputs
@@ -21,22 +19,9 @@ from slmstudio.errors import Refused
 from slmstudio.runs import heartbeat, supervisor
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
-from tests.evaluation.factories import World
+from tests.evaluation.factories import World, endpoint
 from tests.evaluation.fake_openai import Fake, error, says
-from tests.evaluation.runs.test_external_model import ended, endpoint, knowing, start
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
-    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
-    monkeypatch.setattr(openai_client, "INITIAL_BACKOFF_SECONDS", 0.01)
-
-
-@pytest.fixture
-def fake(world: World) -> Iterator[Fake]:
-    """Knows the gold of every document."""
-    with knowing(world) as server:
-        yield server
+from tests.evaluation.runs.test_external_model import ended, start
 
 
 def test_a_run_whose_worker_was_lost_pays_for_no_answer_twice(world: World, fake: Fake) -> None:

@@ -20,10 +20,10 @@ from labeling.models import Contract
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
-from tests.evaluation.factories import World, evaluated, rewrite, right
+from tests.evaluation.factories import World, endpoint, evaluated, rewrite, right
 from tests.evaluation.fake_openai import says, sends
 from tests.evaluation.gates.test_services import verdict_of
-from tests.evaluation.runs.test_external_model import ended, endpoint, fake, quick, start  # noqa: F401
+from tests.evaluation.runs.test_external_model import ended, start
 
 
 def measured(
@@ -114,7 +114,7 @@ def test_only_what_is_done_can_be_measured_and_once_at_a_time(world: World) -> N
         start_measurement(run=run, user=world.engineer)
 
 
-def test_an_endpoint_is_asked_again_and_only_what_that_took_is_kept(world: World, fake: Any) -> None:  # noqa: F811
+def test_an_endpoint_is_asked_again_and_only_what_that_took_is_kept(world: World, fake: Any) -> None:
     external = endpoint(world, fake.url)
     holdout_permits.grant(endpoint=external, user=world.owner)
     run = ended(start(world, external, split="holdout"))
@@ -144,7 +144,7 @@ def test_an_endpoint_is_asked_again_and_only_what_that_took_is_kept(world: World
         start_measurement(run=run, user=world.engineer)
 
 
-def test_an_endpoint_that_is_asked_otherwise_now_is_not_measured(world: World, fake: Any) -> None:  # noqa: F811
+def test_an_endpoint_that_is_asked_otherwise_now_is_not_measured(world: World, fake: Any) -> None:
     external = endpoint(world, fake.url)
     run = ended(start(world, external))
     changes: list[tuple[dict[str, Any], dict[str, Any], str]] = [

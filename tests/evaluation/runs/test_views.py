@@ -16,12 +16,6 @@ LIST, NEW = "/p/invoices/evaluation/", "/p/invoices/evaluation/new/"
 HTMX = {"HX-Request": "true"}
 
 
-@pytest.fixture
-def engineer(world: World, client: Client) -> Client:
-    client.force_login(world.engineer)
-    return client
-
-
 def queued(world: World, **changes: Any) -> EvalRun:
     order = {"split": "holdout", "model": world.base_model, "confirm_holdout": True, **changes}
     return start_evaluation(project=world.project, user=world.engineer, dataset=world.dataset, **order)
