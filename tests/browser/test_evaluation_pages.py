@@ -15,11 +15,10 @@ from slmstudio.contract.json_text import sha256
 from tests.browser.accessibility import check
 from tests.browser.conftest import As, Watch
 from tests.evaluation.benchmark_desk import another_model, answered, finished, started, wide_world
-from tests.evaluation.factories import World, evaluated, pretend
+from tests.evaluation.factories import World, endpoint, evaluated, pretend
 from tests.evaluation.gold_desk import says_total
 from tests.evaluation.label_issues.test_lookalikes import failed, relative
 from tests.evaluation.runs.test_decoding_modes import exported
-from tests.evaluation.runs.test_external_model import endpoint
 
 pytestmark = pytest.mark.slow
 
