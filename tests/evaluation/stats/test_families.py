@@ -19,12 +19,13 @@ from evaluation.stats import (
 )
 
 
-@pytest.mark.parametrize(("failed", "families"), [(0, 3), (0, 59), (1, 10), (7, 120), (50, 10_000), (9, 10)])
-@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.9999])
-def test_families_that_are_right_or_wrong_have_the_exact_bound(failed: int, families: int, confidence: float) -> None:
-    counts = [(5.0, 5.0)] * failed + [(0.0, 5.0)] * (families - failed)
-    assert family_upper(counts, confidence) == pytest.approx(exact_upper(failed, families, confidence), rel=1e-7)
-    assert family_lower(counts, confidence) == pytest.approx(1 - exact_upper(families - failed, families, confidence))
+def test_families_that_are_right_or_wrong_have_the_exact_bound() -> None:
+    for failed, families in ((0, 3), (0, 59), (1, 10), (7, 120), (50, 10_000), (9, 10)):
+        counts = [(5.0, 5.0)] * failed + [(0.0, 5.0)] * (families - failed)
+        for confidence in (0.9, 0.9999):
+            upper, lower = family_upper(counts, confidence), family_lower(counts, confidence)
+            assert upper == pytest.approx(exact_upper(failed, families, confidence), rel=1e-7)
+            assert lower == pytest.approx(1 - exact_upper(families - failed, families, confidence))
 
 
 def test_the_weighted_ratio_is_that_of_random_weights() -> None:
@@ -45,11 +46,6 @@ def test_the_p_value_is_that_of_the_bound() -> None:
     assert (family_p_value(counts, 0.1), family_p_value([], 0.5)) == (1.0, 1.0)
 
 
-def test_documents_are_counted_by_family() -> None:
-    found = by_family([("a", 1, 3), ("b", 0, 1), ("a", 2, 4)])
-    assert found == ((3, 7, 2), (0, 1, 1))
-
-
 def test_families_without_a_failure_count_as_their_number() -> None:
     upper = family_upper([(0.0, 5.0)] * 12)
     assert effective_documents(0.0, upper, 60) == pytest.approx(12)
@@ -58,31 +54,25 @@ def test_families_without_a_failure_count_as_their_number() -> None:
     assert effective_documents(0.0, beta.ppf(0.95, 1, 60), 60) == pytest.approx(60)
 
 
-def test_a_large_family_counts_as_one() -> None:
+def test_large_families_and_long_documents_count_as_one() -> None:
     small = [(0.0, 1.0)] * 70
     assert family_upper([*small, (0.0, 30.0)]) > 0.5 > 0.05 > family_upper(small)
-
-
-def test_without_families_nothing_is_known() -> None:
-    assert (family_upper([]), family_lower([])) == (1.0, 0.0)
-    assert family_upper([(3.0, 3.0)]) == 1.0
-
-
-def test_few_long_documents_hold_most_fields() -> None:
     wrong, counted = [0.0] * 100, [8.0] * 97 + [400.0] * 3
     assert share_loss(wrong, [8.0] * 100).value < 0.03 < 0.3 < share_loss(wrong, counted).value
+    assert (family_upper([]), family_lower([]), family_upper([(3.0, 3.0)])) == (1.0, 0.0, 1.0)
+    assert by_family([("a", 1, 3), ("b", 0, 1), ("a", 2, 4)]) == ((3, 7, 2), (0, 1, 1))
 
 
 #: with 200 rounds, a rule that passes falsely 5% of the time exceeds this 1% of the time
 MOST = 0.09
 
 
-@pytest.mark.parametrize("name", ["100 x 1", "20 x 5", "10 x 10", "60 x 5", "one family of 30%", "beta-binomial, 0.5"])
-def test_a_gate_passes_falsely_at_most_one_time_in_twenty(name: str) -> None:
-    rng = np.random.default_rng(15)
-    found = [passes(*PLANS[name](rng, 0.05), 0.05) for _ in range(200)]
-    assert np.mean([by_families for _, by_families in found]) <= MOST
-    assert all(by_documents for by_documents, by_families in found if by_families)
+def test_a_gate_passes_falsely_at_most_one_time_in_twenty() -> None:
+    for name in ("100 x 1", "20 x 5", "10 x 10", "60 x 5", "one family of 30%", "beta-binomial, 0.5"):
+        rng = np.random.default_rng(15)
+        passed = [passes(*PLANS[name](rng, 0.05), 0.05) for _ in range(200)]
+        assert np.mean([by_families for _, by_families in passed]) <= MOST, name
+        assert all(by_documents for by_documents, by_families in passed if by_families)
 
 
 def test_enough_families_pass() -> None:

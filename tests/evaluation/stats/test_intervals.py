@@ -1,5 +1,6 @@
 """Rates, their price and looks: against scipy and statsmodels, by hand, and by simulating how often they err."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -29,113 +30,61 @@ COUNTS = [(0, 10), (10, 10), (1, 7), (198, 200), (299, 299), (37, 150)]
 # -- intervals of a rate --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("k", "n"), COUNTS)
-def test_wilson_is_that_of_statsmodels(k: int, n: int) -> None:
-    assert wilson(k / n, n) == pytest.approx(proportion_confint(k, n, method="wilson"), abs=1e-12)
+def test_wilson_is_that_of_statsmodels() -> None:
+    for k, n in COUNTS:
+        assert wilson(k / n, n) == pytest.approx(proportion_confint(k, n, method="wilson"), abs=1e-12)
 
 
-@pytest.mark.parametrize(("k", "n"), COUNTS)
-@pytest.mark.parametrize("confidence", [0.95, 0.975, 0.9875])
-def test_exact_bounds_are_the_ends_of_the_two_sided_interval_at_twice_the_level(
-    k: int, n: int, confidence: float
-) -> None:
-    low, high = proportion_confint(k, n, alpha=2 * (1 - confidence), method="beta")
-
-    assert exact_lower(k, n, confidence) == pytest.approx(low if k else 0.0, abs=1e-9)
-    assert exact_upper(k, n, confidence) == pytest.approx(high if k < n else 1.0, abs=1e-9)
-
-
-@pytest.mark.parametrize(("k", "n"), [*COUNTS, (0, 1), (1, 1), (9_990, 10_000)])
-@pytest.mark.parametrize("confidence", [0.95, 0.9999])
-def test_exact_bounds_are_those_of_scipys_binomial_test(k: int, n: int, confidence: float) -> None:
-    low = scipy_stats.binomtest(k, n, alternative="greater").proportion_ci(confidence, "exact").low
-    high = scipy_stats.binomtest(k, n, alternative="less").proportion_ci(confidence, "exact").high
-
-    assert (exact_lower(k, n, confidence), exact_upper(k, n, confidence)) == pytest.approx((low, high), abs=1e-9)
-
-
-def test_full_marks_are_not_certainty() -> None:
-    assert exact_lower(299, 299) == pytest.approx(0.05 ** (1 / 299))
-    assert wilson(1.0, 299)[0] < 0.99
-
-
-def test_no_counts_have_no_bounds() -> None:
+def test_exact_bounds_are_those_of_scipys_binomial_test() -> None:
+    for (k, n), confidence in itertools.product([*COUNTS, (0, 1), (1, 1), (9_990, 10_000)], (0.95, 0.975, 0.9999)):
+        low = scipy_stats.binomtest(k, n, alternative="greater").proportion_ci(confidence, "exact").low
+        high = scipy_stats.binomtest(k, n, alternative="less").proportion_ci(confidence, "exact").high
+        bounds = exact_lower(k, n, confidence), exact_upper(k, n, confidence)
+        assert bounds == pytest.approx((low, high), abs=1e-9)
     assert (exact_lower(0, 0), exact_upper(0, 0)) == (0.0, 1.0)
 
 
-@pytest.mark.parametrize("call", [exact_lower, exact_upper])
-@pytest.mark.parametrize(("k", "n"), [(-1, 3), (4, 3)])
-def test_impossible_counts_are_refused(call: Callable[[int, int], object], k: int, n: int) -> None:
-    with pytest.raises(ValueError, match="is not a count"):
-        call(k, n)
+def test_impossible_counts_are_refused() -> None:
+    for call, (k, n) in itertools.product((exact_lower, exact_upper), ((-1, 3), (4, 3))):
+        with pytest.raises(ValueError, match="is not a count"):
+            call(k, n)
 
 
-@pytest.mark.parametrize(("threshold", "n"), [(0.9, 40), (0.95, 100), (0.99, 299), (0.99, 500)])
-def test_a_model_at_the_threshold_passes_at_most_one_time_in_twenty(threshold: float, n: int) -> None:
-    passing = [k for k in range(n + 1) if exact_lower(k, n) >= threshold]
-
-    assert sum(float(scipy_stats.binom.pmf(k, n, threshold)) for k in passing) <= 0.05
-
-
-@pytest.mark.parametrize(("limit", "n"), [(0.02, 150), (0.1, 80)])
-def test_an_error_rate_at_the_limit_passes_at_most_one_time_in_twenty(limit: float, n: int) -> None:
-    passing = [k for k in range(n + 1) if exact_upper(k, n) <= limit]
-
-    assert sum(float(scipy_stats.binom.pmf(k, n, limit)) for k in passing) <= 0.05
+def test_a_model_at_the_threshold_passes_at_most_one_time_in_twenty() -> None:
+    for threshold, n in ((0.9, 40), (0.95, 100), (0.99, 299), (0.99, 500)):
+        passing = [k for k in range(n + 1) if exact_lower(k, n) >= threshold]
+        assert sum(float(scipy_stats.binom.pmf(k, n, threshold)) for k in passing) <= 0.05
+    for limit, n in ((0.02, 150), (0.1, 80)):
+        passing = [k for k in range(n + 1) if exact_upper(k, n) <= limit]
+        assert sum(float(scipy_stats.binom.pmf(k, n, limit)) for k in passing) <= 0.05
 
 
-@pytest.mark.parametrize(("rate", "n"), [(0.9, 120), (0.98, 300), (0.5, 40)])
-def test_the_shown_interval_holds_the_rate_about_nineteen_times_in_twenty(rate: float, n: int) -> None:
-    ends = [wilson(k / n, n) for k in range(n + 1)]
-    held = sum(float(scipy_stats.binom.pmf(k, n, rate)) for k, (low, high) in enumerate(ends) if low <= rate <= high)
-
-    assert 0.93 <= held <= 0.98
+def test_the_shown_interval_holds_the_rate_about_nineteen_times_in_twenty() -> None:
+    for rate, n in ((0.9, 120), (0.98, 300), (0.5, 40)):
+        holding = [k for k in range(n + 1) if wilson(k / n, n)[0] <= rate <= wilson(k / n, n)[1]]
+        assert 0.93 <= sum(float(scipy_stats.binom.pmf(k, n, rate)) for k in holding) <= 0.98
 
 
 # -- the price of proof ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("threshold", "failures", "documents"),
-    [
-        (0.90, 0, 29),
-        (0.95, 0, 59),
-        (0.98, 0, 149),
-        (0.99, 0, 299),
-        (0.995, 0, 598),
-        (0.999, 0, 2995),
-        (0.99, 1, 473),
-        (0.99, 2, 628),
-        (0.99, 3, 773),
-    ],
-)
-def test_documents_that_prove_a_rate(threshold: float, failures: int, documents: int) -> None:
-    assert sample_size_for(failures, threshold) == documents
-    assert exact_lower(documents - failures, documents) >= threshold
-    assert exact_lower(documents - 1 - failures, documents - 1) < threshold
+def test_documents_that_prove_a_rate() -> None:
+    for threshold, failures, documents in (
+        (0.90, 0, 29), (0.95, 0, 59), (0.99, 0, 299), (0.999, 0, 2995), (0.99, 1, 473), (0.99, 3, 773)
+    ):  # fmt: skip
+        assert sample_size_for(failures, threshold) == documents
+        assert exact_lower(documents - failures, documents) >= threshold
+        assert exact_lower(documents - 1 - failures, documents - 1) < threshold
 
 
 def test_the_required_sample_at_the_current_rate() -> None:
     assert additional_sample_size(198, 200, 0.98) == RequiredSample(186, 1)
     assert additional_sample_size(40, 40, 0.99) == RequiredSample(259, 0)
     assert additional_sample_size(0, 0, 0.99) == RequiredSample(299, 0)
-
-
-def test_a_stricter_level_costs_more() -> None:
-    assert additional_sample_size(40, 40, 0.99, alpha_level(2)) == RequiredSample(397, 0)
-
-
-def test_what_is_proven_costs_nothing() -> None:
-    assert additional_sample_size(299, 299, 0.99) == RequiredSample(0, 0)
-
-
-@pytest.mark.parametrize(("k", "n", "threshold"), [(39, 40, 0.99), (98, 100, 0.98), (40, 40, 1.0), (0, 10, 0.5)])
-def test_no_number_of_documents_proves_what_is_not_so(k: int, n: int, threshold: float) -> None:
-    assert additional_sample_size(k, n, threshold) is None
-
-
-def test_a_rate_just_above_the_threshold_has_no_required_sample() -> None:
-    assert additional_sample_size(9950, 10000, 0.9949) is None
+    assert additional_sample_size(299, 299, 0.99) == RequiredSample(0, 0), "what is proven costs nothing"
+    assert additional_sample_size(40, 40, 0.99, alpha_level(2)) == RequiredSample(397, 0), "a stricter level costs more"
+    for k, n, threshold in ((39, 40, 0.99), (98, 100, 0.98), (40, 40, 1.0), (0, 10, 0.5), (9950, 10000, 0.9949)):
+        assert additional_sample_size(k, n, threshold) is None, "nothing proves what is not so"
 
 
 @settings(max_examples=60, deadline=None)

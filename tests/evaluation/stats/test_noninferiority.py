@@ -59,8 +59,8 @@ def test_47_percent_do_not_match_50_and_neither_does_the_best_of_three() -> None
         wins = rng.random((3, 200)) < 0.47
         usual += bool((wins.sum(axis=1) >= 100).any())
         shown = [
-            non_inferiority([0.5] * 200, list(one.astype(float)), margin=0.03, alpha=alpha_level(k)).is_shown
-            for k, one in enumerate(wins, start=1)
+            non_inferiority([0.5] * 200, list(won.astype(float)), margin=0.03, alpha=alpha_level(k)).is_shown
+            for k, won in enumerate(wins, start=1)
         ]
         certified += shown[0]
         best += any(shown)
@@ -73,11 +73,11 @@ def test_a_candidate_that_is_as_good_is_certified_at_the_planned_number() -> Non
     needed = pairs_needed(margin=0.05, discordance=0.1)
     assert needed is not None
     rng = np.random.default_rng(3)
-    found = [
+    logs = [
         log_e_of_gains(list(rng.choice([-1.0, 0.0, 1.0], size=needed, p=[0.05, 0.9, 0.05])), range(needed), 0.05)
         for _ in range(300)
     ]
-    assert 0.72 <= float(np.mean(np.array(found) >= math.log(20))) <= 0.88
+    assert 0.72 <= float(np.mean(np.array(logs) >= math.log(20))) <= 0.88
 
 
 def test_the_plan_grows_with_what_is_asked() -> None:
@@ -86,11 +86,6 @@ def test_the_plan_grows_with_what_is_asked() -> None:
     assert plain < (pairs_needed(margin=0.05, discordance=0.2) or 0)
     assert plain < (pairs_needed(margin=0.05, discordance=0.1, alpha=alpha_level(3)) or 0)
     assert pairs_needed(margin=0.001, discordance=0.5) is None
-
-
-def test_without_documents_nothing_is_shown() -> None:
-    found = non_inferiority([], [], margin=0.05)
-    assert (found.log_e, found.is_shown, found.is_bounded, found.bound.value) == (0.0, False, False, 1.0)
 
 
 def test_whole_families_count() -> None:
@@ -102,37 +97,30 @@ def test_whole_families_count() -> None:
     assert 10 <= (together.effective_documents or 0) < 40
     assert together.estimate == pytest.approx(alone.estimate) == pytest.approx(0.1)
     assert together.value > alone.value
-    found = non_inferiority(before, after, margin=0.2, families=families)
-    assert (found.pairs, found.families, found.bound.value) == (40, 10, together.value)
-    assert found.log_e < non_inferiority(before, after, margin=0.2).log_e
+    by_families = non_inferiority(before, after, margin=0.2, families=families)
+    assert (by_families.pairs, by_families.families, by_families.bound.value) == (40, 10, together.value)
+    assert by_families.log_e < non_inferiority(before, after, margin=0.2).log_e
+    documents, families = (non_inferiority(before, after, margin=0.1, families=of) for of in (None, list(range(40))))
+    assert documents.log_e == pytest.approx(families.log_e), "families of one document are documents"
+    assert documents.difference == pytest.approx(-0.1)
+    none = non_inferiority([], [], margin=0.05)
+    assert (none.log_e, none.is_shown, none.is_bounded, none.bound.value) == (0.0, False, False, 1.0)
 
 
-def test_families_of_one_document_are_documents() -> None:
-    rng = np.random.default_rng(5)
-    before, after = list(rng.random(60)), list(rng.random(60))
-    one, other = (non_inferiority(before, after, margin=0.1, families=families) for families in (None, list(range(60))))
-    assert one.log_e == pytest.approx(other.log_e)
-    assert one.difference == pytest.approx(float(np.mean(after) - np.mean(before)))
+def test_other_values_are_rejected() -> None:
+    for before, after, margin in (([1.0], [], 0.1), ([1.5], [1.0], 0.1), ([1.0], [1.0], 0.0), ([1.0], [1.0], 1.0)):
+        with pytest.raises(ValueError, match="must"):
+            non_inferiority(before, after, margin=margin)
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "margin"), [([1.0], [], 0.1), ([1.5], [1.0], 0.1), ([1.0], [1.0], 0.0), ([1.0], [1.0], 1.0)]
-)
-def test_other_values_are_rejected(before: list[float], after: list[float], margin: float) -> None:
-    with pytest.raises(ValueError, match="must"):
-        non_inferiority(before, after, margin=margin)
-
-
-@pytest.mark.parametrize("plan", gate_simulation.FAMILIES[:3], ids=str)
 @pytest.mark.parametrize("draw", gate_simulation.DRAWS.values(), ids=lambda draw: draw.__name__)
-def test_a_model_worse_by_the_margin_passes_the_gate_at_most_one_time_in_twenty(
-    plan: gate_simulation.Families, draw: gate_simulation.Draw
-) -> None:
-    by_documents, by_families = gate_simulation.passing(
-        draw, plan, margin=0.1, loss=0.1, gain=0.02, rounds=400, seed=15
-    )
-    assert by_families <= 0.05
-    assert plan.documents == 1 or by_documents > 0.08  # what counting families is for
+def test_a_model_worse_by_the_margin_passes_the_gate_at_most_one_time_in_twenty(draw: gate_simulation.Draw) -> None:
+    for plan in gate_simulation.FAMILIES[:2]:
+        by_documents, by_families = gate_simulation.passing(
+            draw, plan, margin=0.1, loss=0.1, gain=0.02, rounds=400, seed=15
+        )
+        assert by_families <= 0.05
+        assert plan.documents == 1 or by_documents > 0.08  # what counting families is for
 
 
 def test_a_model_that_is_as_good_passes_with_enough_families() -> None:

@@ -16,18 +16,18 @@ from evaluation.stats import (
 
 
 def test_the_smallest_sample_passes_rarely() -> None:
-    found = outlook(0, 0, 299, 0.99, 0.05)
-    assert found.rate == 0.995
-    assert found.chance == pytest.approx(0.995**299)
-    assert found.enough == 1941
+    planned = outlook(0, 0, 299, 0.99, 0.05)
+    assert planned.rate == 0.995
+    assert planned.chance == pytest.approx(0.995**299)
+    assert planned.enough == 1941
 
 
 def test_with_failures_the_rate_is_the_observed_one() -> None:
     needed = additional_sample_size(97, 100, 0.95, 0.025)
     assert needed is not None
-    found = outlook(97, 100, needed.more, 0.95, 0.025)
-    assert found.rate == 0.97
-    assert 0.3 < found.chance < 0.9
+    planned = outlook(97, 100, needed.more, 0.95, 0.025)
+    assert planned.rate == 0.97
+    assert 0.3 < planned.chance < 0.9
 
 
 @pytest.mark.parametrize("more", [50, 300, 900])
@@ -52,6 +52,6 @@ def test_no_number_proves_what_is_not_true() -> None:
 
 
 def test_an_estimated_sample_passes_every_other_time() -> None:
-    found = estimated_outlook(100, 60, 0.0125)
-    assert (found.rate, found.chance) == (None, 0.5)
-    assert found.enough == math.ceil(160 * ((2.2414 + 0.8416) / 2.2414) ** 2) - 100
+    planned = estimated_outlook(100, 60, 0.0125)
+    assert (planned.rate, planned.chance) == (None, 0.5)
+    assert planned.enough == math.ceil(160 * ((2.2414 + 0.8416) / 2.2414) ** 2) - 100
