@@ -8,13 +8,13 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import redis.asyncio
 from django.db import DatabaseError
 from redis.exceptions import RedisError
 
-from serving.budgets.usage import used_this_month
+from serving.budgets.usage import resets_on, used_this_month
 from serving.gateway.database import in_database
 from serving.gateway.problems import GatewayProblem
 from serving.models import Budget
@@ -251,7 +251,7 @@ def _too_fast(sentence: str, now: float) -> GatewayProblem:
 
 def _spent(subject: Subject, unit: str, limit: int, now: float) -> GatewayProblem:
     today = datetime.fromtimestamp(now, UTC)
-    first = (today.replace(day=28) + timedelta(days=4)).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    first = datetime.combine(resets_on(today.date()), datetime.min.time(), UTC)
     return GatewayProblem(
         429, "budget",
         f"The budget of this {subject.kind} is spent: {limit:,} {unit} per month. "

@@ -51,7 +51,7 @@ def test_a_token_is_shown_once(work: Desk, logged_in: As, live_server: LiveServe
     expect(page.locator("#made-title")).to_be_focused()
     shown = page.locator("#made-token").input_value()
     page.get_by_role("button", name="Copy").click()
-    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    expect(page.get_by_text("Copied.")).to_be_visible()
     assert page.evaluate("() => navigator.clipboard.readText()") == shown
     assert tokens.authenticate(shown) is not None
     check(page, "tokens")

@@ -1,15 +1,15 @@
-// The snippets of the deployment page: tabs by click and arrow keys, and a button that copies the code.
+// The snippets of the deployment page: tabs by click and arrow keys.
 
 const tabs = /** @type {HTMLButtonElement[]} */ ([...document.querySelectorAll("[role=tab]")]);
 
 /** @param {HTMLButtonElement} tab */
 function select(tab) {
-  for (const one of tabs) {
-    const chosen = one === tab;
-    one.classList.toggle("active", chosen);
-    one.setAttribute("aria-selected", String(chosen));
-    one.tabIndex = chosen ? 0 : -1;
-    const panel = document.getElementById(one.getAttribute("aria-controls") ?? "");
+  for (const other of tabs) {
+    const chosen = other === tab;
+    other.classList.toggle("active", chosen);
+    other.setAttribute("aria-selected", String(chosen));
+    other.tabIndex = chosen ? 0 : -1;
+    const panel = document.getElementById(other.getAttribute("aria-controls") ?? "");
     if (panel) panel.hidden = !chosen;
   }
 }
@@ -24,13 +24,5 @@ for (const [place, tab] of tabs.entries()) {
     if (!next) return;
     select(next);
     next.focus();
-  });
-}
-
-for (const button of /** @type {NodeListOf<HTMLButtonElement>} */ (document.querySelectorAll("[data-copy]"))) {
-  button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(button.previousElementSibling?.textContent ?? "");
-    button.textContent = "Copied";
-    setTimeout(() => { button.textContent = "Copy"; }, 1500);
   });
 }

@@ -8,7 +8,6 @@ import { Builder } from "../schema_builder/builder.js";
 import { watchDrafts } from "../schema_builder/drafts.js";
 import { isObject, parse } from "../schema_builder/json_tree.js";
 import { announce } from "../site/base.js";
-import "../site/copy_buttons.js";
 import { $, find } from "../site/dom.js";
 
 const form = document.querySelector("form#contract-form");

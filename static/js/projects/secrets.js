@@ -1,5 +1,3 @@
-// A token or secret is shown once: it gets the focus and can be copied.
-
-import "../site/copy_buttons.js";
+// A token or secret is shown once: it gets the focus.
 
 document.addEventListener("htmx:afterSettle", () => document.getElementById("made-title")?.focus());

@@ -1,7 +1,8 @@
-// What every page has: theme switch, shortcut help, "g" navigation, focus after a swap, the end of a session.
+// What every page has: theme switch, shortcut help, copy buttons, "g" navigation, focus after a swap, the end of a session.
 
 import { $, make } from "./dom.js";
 import { hasModifier } from "./keyboard.js";
+import "./copy_button.js";
 
 // Only pages with a form to send can lose input; the labeling screen saves by itself.
 let interrupted = () => {};
@@ -42,8 +43,6 @@ function toggleShortcutHelp() {
 document.addEventListener("click", (event) => {
   if (event.target.closest("[data-theme-toggle]")) toggleTheme();
   if (event.target.closest("[data-keys-help]")) toggleShortcutHelp();
-  const text = event.target.closest("[data-copy]")?.dataset.copy;
-  if (text) navigator.clipboard?.writeText(text);
 });
 
 // Bootstrap's scripts are for menus and the like: they load when one is first pointed at or focused.
