@@ -55,12 +55,6 @@ def test_the_same_model_is_found_again(wide: World) -> None:
         classical.get_or_create(**{**order, "kind": others.pop()})
 
 
-def test_missing_weights_are_an_obstacle_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classical, "find_spec", lambda name: None)
-    assert "make embeddings" in classical.obstacle(ClassicalKind.EMBEDDINGS)
-    assert classical.obstacle(ClassicalKind.TFIDF) == ""
-
-
 @pytest.mark.slow
 def test_from_the_benchmark_to_a_gate_report(wide: World) -> None:
     """Trains and predicts in real child processes."""
@@ -96,4 +90,4 @@ def test_from_the_benchmark_to_a_gate_report(wide: World) -> None:
     assert (report.holdout_number, report.manifest["model"]) == (1, model.sha256)
     assert report.provenance["classical"]["labels_sha256"] == model.facts["labels_sha256"]
     package = request_package(run=holdout, user=wide.owner)
-    assert (package.engine, [one.key for one in package.all_variants]) == ("sklearn", ["sklearn"])
+    assert (package.engine, [variant.key for variant in package.all_variants]) == ("sklearn", ["sklearn"])

@@ -40,12 +40,15 @@ def test_validation_comes_first_and_the_hold_out_never(wide: World) -> None:
     validation = wide.dataset.items.filter(split=Split.VALIDATION).count()
     assert splits == ["validation"] * validation + ["train"] * (20 - validation)
     assert len(set(drawn.documents)) == 20
+    first = drawn.documents[0]
+    Document.objects.filter(pk=first).update(holdout=True)
+    assert first not in sample_documents(wide.dataset, count=20, seed=17).documents, "held out since"
 
 
 def test_the_examples_are_those_of_every_base_evaluation_and_do_not_judge(wide: World) -> None:
     made = started(wide)
     run = made.runs.get()
-    shown = [one["text"] for one in run_documents.few_shot_examples(run)]
+    shown = [example["text"] for example in run_documents.few_shot_examples(run)]
     others = EvalRun(dataset=wide.dataset, split=Split.HOLDOUT)
     assert shown == [row["text"] for row in run_documents.few_shot_examples(others)]
     assert len(shown) == 2
@@ -74,12 +77,6 @@ def test_prelabeled_and_generated_gold_is_excluded(wide: World) -> None:
     spoilt = set(DatasetItem.objects.filter(pk__in=keys[:6]).values_list("document_id", flat=True))
     assert not set(sample_documents(wide.dataset, count=24, seed=17).documents) & spoilt
     assert available_documents(wide.project).not_by_people == 6
-
-
-def test_a_document_held_out_since_does_not_judge(wide: World) -> None:
-    first = sample_documents(wide.dataset, count=20, seed=17).documents[0]
-    Document.objects.filter(pk=first).update(holdout=True)
-    assert first not in sample_documents(wide.dataset, count=20, seed=17).documents
 
 
 def test_what_a_candidate_was_trained_on_does_not_judge(wide: World) -> None:

@@ -20,22 +20,22 @@ def candidate(run: int, name: str, rights: list[int], **changes: Any) -> Measure
 
 
 def test_a_model_that_is_better_on_nearly_every_document_is_recommended_as_proven() -> None:
-    found = recommend([candidate(1, "Small", [1] * N), candidate(2, "Large", [3] * N)], LIMITS)
-    assert (found.run, found.separable) == (2, True)
+    advice = recommend([candidate(1, "Small", [1] * N), candidate(2, "Large", [3] * N)], LIMITS)
+    assert (advice.run, advice.separable) == (2, True)
     for value in ("Large", "16 GB and 800 ms", "75.0%", "25.0% of Small", "20 of 20 documents", "p < 0.001"):
-        assert value in found.sentence
-    assert found.notes == ()
+        assert value in advice.sentence
+    assert advice.notes == ()
 
 
 def test_a_difference_that_is_not_significant_is_called_that_and_something_else_decides() -> None:
     close = [2] * 10 + [1] * 10
-    found = recommend(
+    advice = recommend(
         [candidate(1, "Small", [1] * 8 + [2] * 12, p50_ms=90.0), candidate(2, "Large", [3] * 9 + close[9:])], LIMITS
     )
-    assert found.run == 2
-    assert not found.separable
-    assert "not significant" in found.sentence
-    assert "Small is the fastest (90 ms at p50)" in found.notes[0]
+    assert advice.run == 2
+    assert not advice.separable
+    assert "not significant" in advice.sentence
+    assert "Small is the fastest (90 ms at p50)" in advice.notes[0]
 
 
 def test_more_candidates_ask_for_more_proof() -> None:
@@ -49,11 +49,11 @@ def test_more_candidates_ask_for_more_proof() -> None:
 def test_what_breaks_the_contract_is_not_recommended_and_the_page_says_why() -> None:
     slow = candidate(2, "Slow", [4] * N, p95_ms=1250.0, p95_low=900.0)
     big = candidate(3, "Big", [4] * N, memory_bytes=17_100_000_000)
-    found = recommend([candidate(1, "Small", [1] * N), slow, big], LIMITS)
-    assert found.run == 1
-    assert found.sentence.startswith("Small, constrained: the only model within 16 GB and 800 ms")
+    advice = recommend([candidate(1, "Small", [1] * N), slow, big], LIMITS)
+    assert advice.run == 1
+    assert advice.sentence.startswith("Small, constrained: the only model within 16 GB and 800 ms")
     assert [slow.over_limits(LIMITS), big.over_limits(LIMITS)] == [["p95 1.25 s"], ["needs 17.1 GB"]]
-    assert {note.split()[0] for note in found.notes} == {"Slow", "Big"}
+    assert {note.split()[0] for note in advice.notes} == {"Slow", "Big"}
     dear = candidate(2, "Dear", [4] * N, cost=0.02)
     assert dear.over_limits(Limits(memory_gb=16, cost_per_request=0.01, currency="EUR")) == ["€0.02 per request"]
 
@@ -67,44 +67,38 @@ def test_a_p95_rules_a_model_out_only_significantly() -> None:
         "requests": 20,
         "machine": "Xeon",
     }
-    found = recommend([candidate(1, "Small", [1] * N), candidate(2, "Large", [3] * N, **doubtful)], LIMITS)
-    assert found.run == 2
+    advice = recommend([candidate(1, "Small", [1] * N), candidate(2, "Large", [3] * N, **doubtful)], LIMITS)
+    assert advice.run == 2
     for value in ("Large, constrained", "850 ms", "800 ms", "not significantly", "20 requests", "Xeon"):
-        assert value in found.notes[0]
+        assert value in advice.notes[0]
 
 
 def test_where_none_keeps_to_the_contract_none_is_recommended() -> None:
     slow = candidate(1, "A", [1] * N, p95_ms=900.0, p95_low=810.0)
-    found = recommend([slow, candidate(2, "B", [2] * N, p95_ms=950.0, p95_low=820.0)], LIMITS)
-    assert found.run is None
+    advice = recommend([slow, candidate(2, "B", [2] * N, p95_ms=950.0, p95_low=820.0)], LIMITS)
+    assert advice.run is None
     for value in ("None of the 2 models", "16 GB and 800 ms", "B, constrained, 50.0%"):
-        assert value in found.sentence
+        assert value in advice.sentence
 
 
 def test_better_mode_of_a_model_counts_and_the_other_is_listed() -> None:
     free = candidate(2, "Small", [2] * N, mode="unconstrained", valid=0.5)
-    found = recommend([candidate(1, "Small", [1] * N), free, candidate(3, "Large", [1] * N)], LIMITS)
-    assert found.run == 2
-    assert "Small, constrained: 25.0% field accuracy, 100% schema-valid." in found.notes
-    assert len(found.pairs) == 1
+    advice = recommend([candidate(1, "Small", [1] * N), free, candidate(3, "Large", [1] * N)], LIMITS)
+    assert advice.run == 2
+    assert "Small, constrained: 25.0% field accuracy, 100% schema-valid." in advice.notes
+    assert len(advice.pairs) == 1
 
 
 def test_an_external_model_is_a_baseline_and_never_recommended() -> None:
     hosted = candidate(2, "gpt-x", [4] * N, base=False, memory_bytes=None, p95_ms=700.0)
-    found = recommend([candidate(1, "Small", [1] * N), hosted], LIMITS)
-    assert (found.run, found.alone, found.separable) == (1, True, False)
-    assert "the only base model measured" in found.sentence
-    assert found.notes == ("Baseline: gpt-x, constrained, 100% field accuracy, 400 ms at p50.",)
-
-
-def test_single_model_is_measured_but_not_recommended() -> None:
-    found = recommend([candidate(1, "Small", [1] * N)], LIMITS)
-    assert (found.run, found.alone, found.separable) == (1, True, False)
-    assert found.sentence.startswith("Small, constrained: the only model measured; 25.0% field accuracy")
+    advice = recommend([candidate(1, "Small", [1] * N), hosted], LIMITS)
+    assert (advice.run, advice.alone, advice.separable) == (1, True, False)
+    assert "the only base model measured" in advice.sentence
+    assert advice.notes == ("Baseline: gpt-x, constrained, 100% field accuracy, 400 ms at p50.",)
 
 
 def test_where_no_field_is_right_accuracy_does_not_choose() -> None:
-    found = recommend([candidate(1, "Large", [0] * N, size=900), candidate(2, "Small", [0] * N)], LIMITS)
-    assert found.run == 2
-    assert found.sentence.startswith("No model has a correct field before fine-tuning.")
-    assert not found.separable
+    advice = recommend([candidate(1, "Large", [0] * N, size=900), candidate(2, "Small", [0] * N)], LIMITS)
+    assert advice.run == 2
+    assert advice.sentence.startswith("No model has a correct field before fine-tuning.")
+    assert not advice.separable

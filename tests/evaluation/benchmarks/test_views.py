@@ -6,8 +6,8 @@ from pytest_django.asserts import assertContains, assertNotContains, assertRedir
 
 from evaluation.models import Benchmark
 from slmstudio.runs.models import Status
-from tests.evaluation.benchmark_desk import answered, started
-from tests.evaluation.factories import World, right
+from tests.evaluation.benchmark_desk import started
+from tests.evaluation.factories import World
 
 LIST, NEW, ONE = "/p/invoices/benchmark/", "/p/invoices/benchmark/new/", "/p/invoices/benchmark/1/"
 HTMX = {"HX-Request": "true"}
@@ -39,18 +39,6 @@ def test_bad_orders_come_back_with_the_reason(wide: World, engineer: Client) -> 
         assertContains(answer, said, status_code=422)
         assertNotContains(answer, "<html", status_code=422)
     assert not Benchmark.objects.exists()
-
-
-def test_everybody_in_the_project_reads_and_those_who_run_start(wide: World, client: Client) -> None:
-    answered(started(wide).runs.get(), right)
-    for who, may in ((wide.engineer, True), (wide.owner, True), (wide.manager, False), (wide.annotator, False)):
-        client.force_login(who)
-        page = client.get(ONE)
-        assert ("Fine-tune Small base 10M" in page.text) is may, who
-        assert (client.get(NEW).status_code == 200) is may
-        assert (client.post(f"{ONE}cancel/").status_code == 302) is may
-    client.force_login(wide.stranger)
-    assert client.get(ONE).status_code == 404
 
 
 def test_it_polls_while_it_is_live_and_can_be_cancelled(wide: World, engineer: Client) -> None:

@@ -38,19 +38,16 @@ def checked(project: Project, source: str) -> Study:
     return run
 
 
-def test_the_classifier_finds_the_wrong_label(messages: Project) -> None:
+def test_the_classifier_finds_the_wrong_label_outside_the_hold_out(messages: Project) -> None:
     run = checked(messages, "classifier")
     assert (run.status, run.result["documents"]) == (Status.DONE, 30)
     first = SuspectLabel.objects.get(run=run, place=1)
     assert (first.document.external_id, first.gold, first.predicted) == ("m00", "shipping", "billing")
     assert first.suggestion == {"queue": "billing"}
-
-
-def test_hold_out_documents_are_not_checked(messages: Project) -> None:
     Document.objects.filter(project=messages, external_id="m00").update(holdout=True)
-    run = checked(messages, "classifier")
-    assert run.result["documents"] == 29
-    assert not SuspectLabel.objects.filter(run=run, document__external_id="m00").exists()
+    later = checked(messages, "classifier")
+    assert later.result["documents"] == 29
+    assert not SuspectLabel.objects.filter(run=later, document__external_id="m00").exists()
 
 
 def test_suspects_are_sent_to_adjudication_once(messages: Project) -> None:
@@ -81,19 +78,13 @@ def test_pre_labels_of_labeled_documents_are_compared(messages: Project) -> None
     assert (suspect.document.external_id, suspect.model, suspect.probability) == ("m00", "large", 0.9)
 
 
-def test_too_few_predictions_fail(messages: Project) -> None:
-    run = checked(messages, "predictions")
-    assert run.status == Status.FAILED
-    with pytest.raises(Refused) as refused:
-        checked(messages, "evaluation-1")
-    assert refused.value.field == "source"
-
-
-def test_an_evaluation_needs_the_validation_split(world: World) -> None:
+def test_too_few_predictions_and_evaluations_on_other_splits_are_refused(world: World, messages: Project) -> None:
+    assert checked(messages, "predictions").status == Status.FAILED
     run = evaluated(world, lambda row: {"raw": dumps({**row["gold"], "total_amount": Decimal("7.77")})})
-    with pytest.raises(Refused) as refused:
-        checked(world.project, f"evaluation-{run.number}")
-    assert refused.value.field == "source"
+    for project, source in ((messages, "evaluation-1"), (world.project, f"evaluation-{run.number}")):
+        with pytest.raises(Refused) as refused:
+            checked(project, source)
+        assert refused.value.field == "source"
 
 
 def test_pages(messages: Project, client: Client) -> None:

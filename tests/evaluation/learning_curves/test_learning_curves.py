@@ -71,6 +71,7 @@ def test_too_few_documents_lead_to_the_form_of_a_freeze(project: Project, client
 def runs_of_points(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     """A curve of a base model whose training runs are accepted without measured lengths."""
     monkeypatch.setattr("training.runs.services.check_lengths", lambda *_: None)
+    monkeypatch.setattr(curves, "recommended_method", lambda **_: ("full", ""))
     return started(project, model=make_base_model(tmp_path / "base").slug, seeds=1)
 
 
@@ -89,6 +90,7 @@ def test_a_base_model_has_a_run_for_each_point(runs_of_points: Study, client: Cl
     study = runs_of_points
     specs = [RunSpec.from_yaml(run.spec) for run in TrainingRun.objects.order_by("number")]
     assert [spec.train_share for spec in specs] == [0.12, 0.25, 0.5, 1.0]
+    assert {spec.method for spec in specs} == {"full"}, "the recommended method"
     assert [run.split for run in EvalRun.objects.all()] == ["validation"] * 4
     assert study.status == Status.RUNNING
     end_evaluations(study)
@@ -96,15 +98,6 @@ def test_a_base_model_has_a_run_for_each_point(runs_of_points: Study, client: Cl
     assert [point.fields["queue"] for point in points_of(study)] == [[1, 4], [2, 4], [3, 4], [4, 4]]
     client.force_login(member(study.project, Role.ANNOTATOR))
     assert client.get(study.get_absolute_url()).status_code == 200
-
-
-def test_runs_of_points_have_the_recommended_method(
-    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("training.runs.services.check_lengths", lambda *_: None)
-    monkeypatch.setattr(curves, "recommended_method", lambda **_: ("full", ""))
-    started(project, model=make_base_model(tmp_path / "base").slug, seeds=1)
-    assert {RunSpec.from_yaml(run.spec).method for run in TrainingRun.objects.all()} == {"full"}
 
 
 def test_cancelling_a_curve_cancels_its_runs_and_resuming_starts_others(runs_of_points: Study) -> None:

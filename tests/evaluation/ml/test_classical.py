@@ -123,15 +123,6 @@ def test_missing_or_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch, t
     assert refused.value.code == "model"
 
 
-def test_field_with_one_value_is_constant() -> None:
-    rows = [Row(row.id, row.split, row.text, {**row.gold, "urgent": True}) for row in tickets()]
-    _, model = trained("tfidf", TICKET, rows)
-    assert (loads(model.predict("anything").text)["urgent"], model.predict("anything").confidence["urgent"]) == (
-        True,
-        1,
-    )
-
-
 @pytest.mark.parametrize(("kind", "schema", "rows"), [("tfidf", TICKET, tickets()), ("rules", INVOICE, invoices())])
 def test_stored_model_predicts_the_same(kind: str, schema: dict[str, Any], rows: list[Row], tmp_path: Path) -> None:
     compiled, model = trained(kind, schema, rows)
@@ -163,8 +154,8 @@ def test_extractor_learns_which_candidate_is_meant() -> None:
 
 def test_schema_limits_the_candidates() -> None:
     compiled = compile_schema(INVOICE)
-    found = CandidateRule(compiled, compiled.by_pattern["number"]).find("Order A-1 and INV-12 or INV-13, due")
-    assert [one.value for one in found] == ["INV-12", "INV-13"]
+    candidates = CandidateRule(compiled, compiled.by_pattern["number"]).find("Order A-1 and INV-12 or INV-13, due")
+    assert [candidate.value for candidate in candidates] == ["INV-12", "INV-13"]
 
 
 def test_unknown_values_are_null_or_left_out() -> None:
@@ -193,9 +184,9 @@ def test_training_rows_are_nested_and_without_the_excluded() -> None:
 def test_a_value_at_the_end_of_a_long_document_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extractor, "_SCORED_TOGETHER", 100)  # several parts of each document
     rows = invoices()
-    filling = "\n".join(f"Line {at} of the delivery, checked and packed" for at in range(600)) + "\n"
+    filling = "\n".join(f"Line {at} of the delivery, checked and packed" for at in range(200)) + "\n"
     _, model = trained("tfidf", INVOICE, rows)
-    for row in rows[:3]:
+    for row in rows[:2]:
         made = loads(model.predict(filling + row.text).text)
         assert (made["number"], made["date"]) == (row.gold["number"], row.gold["date"])
 

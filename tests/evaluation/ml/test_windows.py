@@ -37,7 +37,9 @@ class PerfectLlama:
         self.spoils = -1
 
     def complete(self, prompt: list[int], limit: int, **_: Any) -> dict[str, Any]:
-        number = next(number for number, one in enumerate(self.windows) if self.builder.part.prompt(one.text) == prompt)
+        number = next(
+            number for number, window in enumerate(self.windows) if self.builder.part.prompt(window.text) == prompt
+        )
         value = self.made.read(self.windows[number])
         text = self.builder.part.schema.canonical(value)
         tokens = self.builder.encoder.completion(text)
@@ -80,13 +82,15 @@ def test_a_document_of_too_many_windows_is_rejected(tmp_path: Path, monkeypatch:
 def test_transformers_reads_windows(tmp_path: Path, at_once: int) -> None:
     made = rows(train=3, validation=0)
     made[-2]["text"] = "Invoice A-7\n" + "x" * 60 + "\n" * 3 + "more lines of text\n" * 200
-    outputs = {one["id"]: one for one in named(run(tmp_path, made, at_once=at_once, max_new_tokens=60), "output")}
+    outputs = {
+        output["id"]: output for output in named(run(tmp_path, made, at_once=at_once, max_new_tokens=60), "output")
+    }
     long = outputs.pop("holdout-1")
     assert (long["finish_reason"], long["error"]) == ("stop", "")
     assert long["windows"] >= 2
     assert long["prompt_tokens"] > 2048
     assert isinstance(json.loads(long["raw"]), dict)
-    assert all("windows" not in one for one in outputs.values())
+    assert all("windows" not in output for output in outputs.values())
 
 
 def test_confidence_of_a_merged_output_is_that_of_its_values() -> None:
