@@ -21,7 +21,6 @@ from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage.hashing import sha256_text
 from tests.evaluation.factories import World
-from tests.serving import event_loop
 from tests.serving.gateway.rig import RAW, backend, release, reply, rig, route, row_of
 from tests.serving.rollouts.rows import with_candidate
 from tests.shared_rows import shared_fixture
@@ -181,10 +180,10 @@ def ask(found: Any, *, secret: str = "", **changes: Any) -> Any:
 async def test_the_gateway_asks_the_candidate_and_marks_the_row(tmp_path: Path) -> None:
     async with backend(tmp_path / "a", reply()) as stable, backend(tmp_path / "b", reply()) as small:
         deployed = route(release(1, stable.address), release(2, small.address), stage="shadow")
-        async with rig(tmp_path, deployed) as found:
-            answer = await ask(found, output=RAW.replace("A-17", "B-17"))
+        async with rig(tmp_path, deployed) as gateway:
+            answer = await ask(gateway, output=RAW.replace("A-17", "B-17"))
             assert (answer.status_code, answer.json()) == (200, {"status": 200, "code": ""})
-            [row] = found.log.rows()
+            [row] = gateway.log.rows()
             assert (row["protocol"], row["stage"], row["source"]) == ("replay", "shadow", "candidate")
             assert row["agreement"] == 0.5
             assert (row["shadow_of"], row["key_sha256"]) == (str(uuid.UUID(int=5)), "k" * 64)
@@ -192,27 +191,24 @@ async def test_the_gateway_asks_the_candidate_and_marks_the_row(tmp_path: Path) 
             assert row_of(row).shadow_of == str(uuid.UUID(int=5))
 
 
-def test_it_yields_to_callers(tmp_path: Path) -> None:
+async def test_it_yields_to_callers(tmp_path: Path) -> None:
     go_on = asyncio.Event()
 
     async def slowly(text: str) -> Any:
         await go_on.wait()
         return await reply()(text)
 
-    async def work() -> None:
-        async with backend(tmp_path / "a", slowly) as stable, backend(tmp_path / "b", reply()) as small:
-            deployed = route(release(1, stable.address), release(2, small.address), stage="shadow")
-            async with rig(tmp_path, deployed) as found:
-                caller = asyncio.ensure_future(found.extract())
-                while not stable.asked:
-                    await asyncio.sleep(0.005)
-                assert (await ask(found)).status_code == 429
-                go_on.set()
-                assert (await caller).status_code == 200
-                await asyncio.gather(*found.gateway.responder.shadows)
-                assert (await ask(found)).status_code == 200
-
-    event_loop.run(work())
+    async with backend(tmp_path / "a", slowly) as stable, backend(tmp_path / "b", reply()) as small:
+        deployed = route(release(1, stable.address), release(2, small.address), stage="shadow")
+        async with rig(tmp_path, deployed) as gateway:
+            caller = asyncio.ensure_future(gateway.extract())
+            while not stable.asked:
+                await asyncio.sleep(0.005)
+            assert (await ask(gateway)).status_code == 429
+            go_on.set()
+            assert (await caller).status_code == 200
+            await asyncio.gather(*gateway.gateway.responder.shadows)
+            assert (await ask(gateway)).status_code == 200
 
 
 async def test_what_the_gateway_rejects(tmp_path: Path) -> None:
@@ -229,5 +225,5 @@ async def test_what_the_gateway_rejects(tmp_path: Path) -> None:
 async def test_a_candidate_that_left_shadow_answers_no_replay(tmp_path: Path) -> None:
     async with backend(tmp_path / "b", reply()) as small:
         deployed = route(release(1), release(2, small.address), stage="canary", share=0.5)
-        async with rig(tmp_path, deployed) as found:
-            assert (await ask(found)).status_code == 409
+        async with rig(tmp_path, deployed) as gateway:
+            assert (await ask(gateway)).status_code == 409

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -72,16 +72,16 @@ class Backend:
 @contextlib.asynccontextmanager
 async def backend(path: Path, answer: Reply) -> AsyncIterator[Backend]:
     """An HTTP server on a UNIX socket."""
-    found = Backend(f"unix:{path}")
+    replica = Backend(f"unix:{path}")
 
     async def handle(request: Request) -> Response:
         text = json.loads(await request.body())["text"]
-        found.asked.append(text)
+        replica.asked.append(text)
         return await answer(text)
 
     app = Starlette(routes=[Path_("/answer", handle, methods=["POST"])])
     async with in_event_loop(app, uds=str(path)):
-        yield found
+        yield replica
 
 
 def release(number: int, *addresses: str) -> ReleaseRoute:
@@ -169,7 +169,7 @@ async def rig(
     used: Used = used_of,
 ) -> AsyncIterator[Rig]:
     """A running gateway with these routes."""
-    table = Table(routes={one.slug: one for one in routes})
+    table = Table(routes={deployed.slug: deployed for deployed in routes})
     metrics = Metrics(table)
     pool = ReplicaPool("secret", slots, timeout)
     log = Log(folder / "log", on_write=metrics.record, on_failure=metrics.log_failed)
@@ -185,3 +185,15 @@ async def rig(
         httpx.AsyncClient(transport=transport, base_url="http://gateway") as client,
     ):
         yield Rig(gateway, client, log)
+
+
+@contextlib.asynccontextmanager
+async def answering(
+    folder: Path, answer: Reply | None = None, *, number: int = 1, **options: Any
+) -> AsyncIterator[tuple[Rig, Backend]]:
+    """A gateway whose only release, with this number, has one replica; ``options``: of the route or of ``rig``."""
+    names = {field.name for field in fields(Route)} & options.keys()
+    async with backend(folder / "a", answer or reply()) as replica:
+        deployed = route(release(number, replica.address), **{name: options.pop(name) for name in names})
+        async with rig(folder, deployed, **options) as gateway:
+            yield gateway, replica

@@ -60,35 +60,35 @@ def standing_in() -> Iterator[StandIn]:
         def _answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            found.received.append(Received(self.command, self.path, headers, body))
-            self.send_response(found.status)
-            self.send_header("Content-Type", found.kind)
-            for name, value in found.headers.items():
+            stand_in.received.append(Received(self.command, self.path, headers, body))
+            self.send_response(stand_in.status)
+            self.send_header("Content-Type", stand_in.kind)
+            for name, value in stand_in.headers.items():
                 self.send_header(name, value)
-            if found.kind == "text/event-stream":
+            if stand_in.kind == "text/event-stream":
                 self.send_header("Transfer-Encoding", "chunked")
                 self.end_headers()
                 self._stream()
             else:
-                self.send_header("Content-Length", str(sum(map(len, found.pieces))))
+                self.send_header("Content-Length", str(sum(map(len, stand_in.pieces))))
                 self.end_headers()
-                self.wfile.write(b"".join(found.pieces))
+                self.wfile.write(b"".join(stand_in.pieces))
 
         def _stream(self) -> None:
             try:
-                for number, piece in enumerate(found.pieces):
-                    if number and found.waits:
-                        found.go_on.wait(10)
+                for number, piece in enumerate(stand_in.pieces):
+                    if number and stand_in.waits:
+                        stand_in.go_on.wait(10)
                     self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
                     self.wfile.flush()
-                if found.breaks_off:
-                    found.go_on.wait(10)
+                if stand_in.breaks_off:
+                    stand_in.go_on.wait(10)
                     self.close_connection = True
                 else:
                     self.wfile.write(b"0\r\n\r\n")
             except OSError:
                 self.close_connection = True
-                found.gone.set()
+                stand_in.gone.set()
 
         def do_GET(self) -> None:
             self._answer()
@@ -101,12 +101,12 @@ def standing_in() -> Iterator[StandIn]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    found = StandIn(f"http://127.0.0.1:{server.server_port}/v1")
+    stand_in = StandIn(f"http://127.0.0.1:{server.server_port}/v1")
     with in_thread(server):
         try:
-            yield found
+            yield stand_in
         finally:
-            found.go_on.set()
+            stand_in.go_on.set()
 
 
 def external(url: str, *, key: str = "", number: int = 9) -> ReleaseRoute:
@@ -141,14 +141,14 @@ class Listening:
 def listening(folder: Path, route: Route, **options: Any) -> Iterator[Listening]:
     """The gateway with this route, in a thread with an event loop of its own."""
     ready, stop = threading.Event(), threading.Event()
-    found: list[Listening] = []
+    started: list[Listening] = []
 
     async def work() -> None:
-        async with rig(folder, route, **{"timeout": 10.0, **options}) as one:
+        async with rig(folder, route, **{"timeout": 10.0, **options}) as gateway:
             port = free_port()
-            app = one.client._transport.app  # type: ignore[attr-defined]
+            app = gateway.client._transport.app  # type: ignore[attr-defined]
             async with in_event_loop(app, port=port, http=Connection, ws="none"):
-                found.append(Listening(port, one, asyncio.get_running_loop()))
+                started.append(Listening(port, gateway, asyncio.get_running_loop()))
                 ready.set()
                 await asyncio.to_thread(stop.wait)
 
@@ -156,7 +156,7 @@ def listening(folder: Path, route: Route, **options: Any) -> Iterator[Listening]
     thread.start()
     try:
         assert ready.wait(20)
-        yield found[0]
+        yield started[0]
     finally:
         stop.set()
         thread.join()

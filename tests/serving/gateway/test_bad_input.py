@@ -1,6 +1,7 @@
 """What callers and models get wrong: every case has a code, and no output that breaks the schema is a success."""
 
 import asyncio
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -11,9 +12,8 @@ import pytest
 from starlette.responses import JSONResponse, Response
 
 from serving.gateway.intake import bodies
-from tests.serving import event_loop
 from tests.serving.gateway import wire
-from tests.serving.gateway.rig import ANSWER, RAW, TEXT, backend, release, reply, rig, route
+from tests.serving.gateway.rig import ANSWER, RAW, TEXT, answering, backend, release, reply, rig, route
 from tests.serving.gateway.test_external import external
 
 ADDRESS = "/api/v1/projects/invoices/extract"
@@ -25,51 +25,50 @@ def chat(**changes: Any) -> bytes:
     return json.dumps({"model": "invoices", "messages": [{"role": "user", "content": TEXT}], **changes}).encode()
 
 
-@pytest.mark.parametrize(
-    ("path", "body", "status", "code"),
-    [
-        (ADDRESS, b'{"text": "a", "text": "b"}', 400, "invalid_json"),
-        (ADDRESS, b'{"text": "a", "te\\u0078t": "b"}', 400, "invalid_json"),
-        (ADDRESS, b'{"text": "\\ud800"}', 400, "invalid_json"),
-        (ADDRESS, b'{"text": "\xed\xa0\x80"}', 400, "invalid_json"),
-        (ADDRESS, b'{"text": NaN}', 400, "invalid_json"),
-        (ADDRESS, b"[" * 100_000, 400, "invalid_json"),
-        (ADDRESS, b'{"text":' * 100_000, 400, "invalid_json"),
-        (ADDRESS, b'{"text": "a"} {"text": "b"}', 400, "invalid_json"),
-        (ADDRESS, b'\xef\xbb\xbf{"text": "a"}', 400, "invalid_json"),
-        (ADDRESS, '{"text": "a"}'.encode("utf-16"), 400, "invalid_json"),
-        (ADDRESS, b'"text"', 400, "invalid_json"),
-        (ADDRESS, b'{"text": {"a": [1]}}', 422, "field"),
-        (ADDRESS, b'{"text": null}', 422, "field"),
-        (CHAT, b'{"model": "invoices", "model": "receipts", "messages": []}', 400, "invalid_json"),
-        (CHAT, chat(model="receipts"), 404, "project"),
-        (CHAT, chat(model="invoices@7"), 404, "version"),
-        (CHAT, chat(model="invoices@-1"), 404, "model_not_found"),
-        (CHAT, chat(model=5), 422, "field"),
-        (CHAT, chat(messages=[]), 422, "field"),
-        (CHAT, chat(messages="a"), 422, "field"),
-        (CHAT, chat(messages=[{"role": "user", "content": "a\0"}]), 422, "field"),
-        (CHAT, chat(messages=[{"role": "user", "content": [{"type": "image_url"}]}]), 422, "field"),
-        (CHAT, chat(n=2), 422, "field"),
-    ],
-    ids=range(23),
-)
-async def test_bodies_that_are_rejected(tmp_path: Path, path: str, body: bytes, status: int, code: str) -> None:
-    async with backend(tmp_path / "a", reply()) as one, rig(tmp_path, route(release(1, one.address))) as found:
-        headers = {"Authorization": "Bearer good", "Content-Type": "application/json"}
-        response = await found.client.post(path, content=body, headers=headers)
-        value = response.json()
-        assert (response.status_code, value.get("code") or value["error"]["code"]) == (status, code)
-        assert one.asked == []
-        assert found.log.rows() == []
+#: address, body and type of what is sent -> status and code
+BODIES: list[tuple[str, bytes, str, int, str]] = [
+    *((ADDRESS, body, "application/json", 400, "invalid_json") for body in (
+        b"", b"{", b"[]", b'"text"', b'{"text": "a", "text": "b"}', b'{"text": "a", "te\\u0078t": "b"}',
+        b'{"text": "\\ud800"}', b'{"text": "\xed\xa0\x80"}', b'{"text": NaN}', b"[" * 100_000, b'{"text":' * 100_000,
+        b'{"text": "a"} {"text": "b"}', b'\xef\xbb\xbf{"text": "a"}', '{"text": "a"}'.encode("utf-16"),
+    )),
+    *((ADDRESS, body, "application/json", 422, "field") for body in (
+        b"{}", b'{"text": 5}', b'{"text": null}', b'{"text": {"a": [1]}}', b'{"text": "  "}', b'{"text": "a\\u0000"}',
+        b'{"text": "a", "evidnce": true}',
+    )),
+    (ADDRESS, b"text=1", "application/x-www-form-urlencoded", 415, "content_type"),
+    (ADDRESS, b'{"text": "' + b"a" * 21_000_000 + b'"}', "application/json", 413, "too_large"),
+    (CHAT, b'{"model": "invoices", "model": "receipts", "messages": []}', "application/json", 400, "invalid_json"),
+    *((CHAT, chat(model=name), "application/json", 404, code) for name, code in (
+        ("receipts", "project"), ("invoices@7", "version"), ("invoices@-1", "model_not_found"),
+    )),
+    *((CHAT, chat(**changes), "application/json", 422, "field") for changes in (
+        {"model": 5}, {"messages": []}, {"messages": "a"}, {"messages": [{"role": "user", "content": "a\0"}]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, {"n": 2},
+    )),
+]  # fmt: skip
+
+
+async def test_bodies_that_are_rejected(tmp_path: Path) -> None:
+    async with answering(tmp_path) as (gateway, replica):
+        for path, body, kind, status, code in BODIES:
+            headers = {"Authorization": "Bearer good", "Content-Type": kind}
+            response = await gateway.client.post(path, content=body, headers=headers)
+            value = response.json()
+            got = (response.status_code, value.get("code") or value["error"]["code"])
+            assert got == (status, code), (path, body[:100])
+        assert (replica.asked, gateway.log.rows()) == ([], [])
 
 
 # -- the connection of the caller --------------------------------------------------------------------------------------
 
 
 async def test_bodies_in_chunks_have_the_same_limits(tmp_path: Path) -> None:
-    async with backend(tmp_path / "a", reply()) as one, rig(tmp_path, route(release(1, one.address))) as found:
-        async with wire.listening(found) as port:
+    async with (
+        backend(tmp_path / "a", reply()) as replica,
+        rig(tmp_path, route(release(1, replica.address))) as gateway,
+    ):
+        async with wire.listening(gateway) as port:
             head = wire.HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
             chunk = b"%x\r\n%s\r\n" % (len(BODY), BODY)
             assert (await wire.exchange(port, head, chunk, b"0\r\n\r\n"))[0] == 200
@@ -79,58 +78,54 @@ async def test_bodies_in_chunks_have_the_same_limits(tmp_path: Path) -> None:
             length = b"Content-Length: %d\r\n\r\n" % (30 * 2**20)
             status, body = await wire.exchange(port, wire.HEAD + length)
             assert (status, json.loads(body)["code"]) == (413, "too_large")
-            assert len(one.asked) == 1
+            assert len(replica.asked) == 1
 
 
 async def test_a_body_that_does_not_arrive_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "BODY_SECONDS", 0.2)
-    async with backend(tmp_path / "a", reply()) as one, rig(tmp_path, route(release(1, one.address))) as found:
-        async with wire.listening(found) as port:
+    async with (
+        backend(tmp_path / "a", reply()) as replica,
+        rig(tmp_path, route(release(1, replica.address))) as gateway,
+    ):
+        async with wire.listening(gateway) as port:
             began = time.monotonic()
             status, body = await wire.exchange(port, wire.HEAD + b"Content-Length: 100\r\n\r\n", b'{"text"')
             assert (status, json.loads(body)["code"]) == (408, "slow_body")
             assert time.monotonic() - began < 5
-            assert one.asked == []
+            assert replica.asked == []
 
 
-def test_a_caller_may_hang_up_at_any_point(tmp_path: Path) -> None:
-    """In the head, in the body, while it waits and while the model works: the gateway goes on, and the model stops."""
-    cancelled: list[str] = []
+async def test_a_caller_may_hang_up_at_any_point(tmp_path: Path) -> None:
+    """In the head, in the body, while it waits and while the model works: the gateway goes on."""
 
     async def answer(text: str) -> Response:
-        if text == TEXT:
-            return JSONResponse(ANSWER)
-        try:
+        if text != TEXT:
             await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            cancelled.append(text)
-            raise
-        return Response()
+        return JSONResponse(ANSWER)
 
-    async def work() -> None:
-        async with backend(tmp_path / "a", answer) as one, rig(tmp_path, route(release(1, one.address))) as found:
-            async with wire.listening(found) as port:
-                slow = json.dumps({"text": "slow"}).encode()
-                head = wire.HEAD + b"Content-Length: %d\r\n\r\n" % len(slow)
-                for pieces in ((), (wire.HEAD[:40],), (head,), (head, slow[:5])):
-                    await wire.hang_up(port, *pieces)
-                await wire.hang_up(port, head, slow, after=lambda: one.asked == ["slow"])
-                while not (rows := found.log.rows()):
-                    await asyncio.sleep(0.005)
-                assert [(row["status"], row["code"]) for row in rows] == [(499, "client_closed")]
-                length = b"Content-Length: %d\r\n\r\n" % len(BODY)
-                status, body = await wire.exchange(port, wire.HEAD + length, BODY)
-                assert (status, json.loads(body)["output"]) == (200, {"number": "A-17", "total": 12.5})
-                await wire.hang_up(port, wire.HEAD + length, BODY, after=lambda: len(found.log.rows()) == 3)
-                assert found.log.rows()[2]["status"] == 200
-                assert all(backend_.outstanding == 0 for backend_ in found.gateway.pool._states.values())
-
-    event_loop.run(work())
+    async with answering(tmp_path, answer) as (gateway, replica), wire.listening(gateway) as port:
+        slow = json.dumps({"text": "slow"}).encode()
+        head = wire.HEAD + b"Content-Length: %d\r\n\r\n" % len(slow)
+        for pieces in ((), (wire.HEAD[:40],), (head,), (head, slow[:5])):
+            await wire.hang_up(port, *pieces)
+        await wire.hang_up(port, head, slow, after=lambda: replica.asked == ["slow"])
+        while not (rows := gateway.log.rows()):
+            await asyncio.sleep(0.005)
+        assert [(row["status"], row["code"]) for row in rows] == [(499, "client_closed")]
+        length = b"Content-Length: %d\r\n\r\n" % len(BODY)
+        status, body = await wire.exchange(port, wire.HEAD + length, BODY)
+        assert (status, json.loads(body)["output"]) == (200, {"number": "A-17", "total": 12.5})
+        await wire.hang_up(port, wire.HEAD + length, BODY, after=lambda: len(gateway.log.rows()) == 3)
+        assert gateway.log.rows()[2]["status"] == 200
+        assert all(state.outstanding == 0 for state in gateway.gateway.pool._states.values())
 
 
 async def test_bytes_that_are_no_http_harm_nobody(tmp_path: Path) -> None:
-    async with backend(tmp_path / "a", reply()) as one, rig(tmp_path, route(release(1, one.address))) as found:
-        async with wire.listening(found) as port:
+    async with (
+        backend(tmp_path / "a", reply()) as replica,
+        rig(tmp_path, route(release(1, replica.address))) as gateway,
+    ):
+        async with wire.listening(gateway) as port:
             for garbage in (b"\x16\x03\x01\x02\x00" * 20, b"GET /\r\n\r\n", b"\0" * 100):
                 await wire.hang_up(port, garbage)
             length = b"Content-Length: %d\r\n\r\n" % len(BODY)
@@ -175,26 +170,34 @@ REPLICAS: dict[str, tuple[bytes, int, str]] = {
     "null": (answered(raw="null"), 502, "invalid_output"),
     "an answer cut off where it is valid": (answered(raw=RAW[:-2], finish_reason="length"), 502, "invalid_output"),
     "deep nesting": (answered(raw="[" * 10_000), 502, "invalid_output"),
+    "a field that is missing": (answered(raw='{"number":"A-17"}'), 502, "invalid_output"),
+    "a text for a number": (answered(raw='{"number":"A-17","total":"12"}'), 502, "invalid_output"),
+    "an output outside the grammar": (answered(raw="", finish_reason="error", code="grammar"), 502, "grammar"),
+    "a document that is too long": (answered(raw="", finish_reason="error", code="too_long"), 413, "too_long"),
+    "an error of the engine": (answered(raw="", finish_reason="error", code="engine"), 502, "engine"),
 }
 
 
-@pytest.mark.parametrize("name", REPLICAS)
-async def test_no_replica_makes_a_wrong_success(tmp_path: Path, name: str) -> None:
-    written, status, code = REPLICAS[name]
-    async with wire.raw_backend(tmp_path / "a", wire.writes(written)) as address:
-        async with rig(tmp_path, route(release(1, address))) as found:
-            response = await found.extract()
-            assert (response.status_code, response.json()["code"]) == (status, code)
+async def test_no_replica_makes_a_wrong_success(tmp_path: Path) -> None:
+    for number, (name, (written, status, code)) in enumerate(REPLICAS.items()):
+        folder = tmp_path / str(number)
+        async with (
+            wire.raw_backend(tmp_path / f"r{number}", wire.writes(written)) as address,
+            rig(folder, route(release(1, address))) as gateway,
+        ):
+            response = await gateway.extract()
+            assert (response.status_code, response.json()["code"]) == (status, code), name
             assert "output" not in response.json()
-            streamed = await found.client.post(
+            streamed = await gateway.client.post(
                 CHAT, content=chat(stream=True), headers={"Authorization": "Bearer good"}
             )
-            assert streamed.status_code == status
-            assert [row["status"] for row in found.log.rows()] == [status] * 2
-            assert {row["valid"] for row in found.log.rows()} == {False if code == "invalid_output" else None}
+            assert streamed.status_code == status, name
+            rows = gateway.log.rows()
+            assert [(row["status"], row["code"]) for row in rows] == [(status, code)] * 2, name
+            assert {row["valid"] for row in rows} == {False if code in ("invalid_output", "grammar") else None}, name
 
 
-def test_a_replica_that_never_ends_its_response_times_out(tmp_path: Path) -> None:
+async def test_a_replica_that_never_ends_its_response_times_out(tmp_path: Path) -> None:
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await wire.request_of(reader)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
@@ -203,13 +206,10 @@ def test_a_replica_that_never_ends_its_response_times_out(tmp_path: Path) -> Non
             await writer.drain()
             await asyncio.sleep(0.02)
 
-    async def work() -> None:
-        async with wire.raw_backend(tmp_path / "a", drip) as address:
-            async with rig(tmp_path, route(release(1, address)), timeout=0.2) as found:
-                response = await found.extract()
-                assert (response.status_code, response.json()["code"]) == (504, "timeout")
-
-    event_loop.run(work())
+    async with wire.raw_backend(tmp_path / "a", drip) as address:
+        async with rig(tmp_path, route(release(1, address)), timeout=0.2) as gateway:
+            response = await gateway.extract()
+            assert (response.status_code, response.json()["code"]) == (504, "timeout")
 
 
 # -- an external model -------------------------------------------------------------------------------------------------
@@ -221,43 +221,34 @@ def completion(content: Any, **changes: Any) -> tuple[int, bytes]:
     return 200, orjson.dumps({"choices": [choice], "model": "big", **changes})
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        (500, b"Internal Server Error"), (200, b"<html>Sign in</html>"), (200, b""), (200, completion(RAW)[1][:-30]),
-        (200, b"[]"), (200, b'{"choices": []}'), (200, b'{"error": {"message": "no"}}'), completion(None),
-        completion(""), completion("I cannot help with that."), completion('{"label":"invoice"}', model="other"),
-        completion('{"number":"A","total":"12"}'), completion('{"number":"A","total":1,"total":2}'),
-        completion(RAW[:-3]),
-    ],
-    ids=range(14),
-)  # fmt: skip
-def test_no_external_model_makes_a_wrong_success(tmp_path: Path, answer: tuple[int, bytes], settings: Any) -> None:
-    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
-    status, content = answer
+EXTERNAL_ANSWERS = [
+    (500, b"Internal Server Error"), (200, b"<html>Sign in</html>"), (200, b""), (200, completion(RAW)[1][:-30]),
+    (200, b"[]"), (200, b'{"choices": []}'), (200, b'{"error": {"message": "no"}}'), completion(None),
+    completion(""), completion("I cannot help with that."), completion('{"label":"invoice"}', model="other"),
+    completion('{"number":"A","total":"12"}'), completion('{"number":"A","total":1,"total":2}'),
+    completion(RAW[:-3]),
+]  # fmt: skip
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            await wire.request_of(reader)
-            writer.write(wire.response(content, b"%d Status" % status))
-            await writer.drain()
+
+async def test_no_external_model_makes_a_wrong_success(tmp_path: Path, settings: Any) -> None:
+    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
+    answer = (200, b"")
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await serve(reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                await wire.request_of(reader)
+                writer.write(wire.response(answer[1], b"%d Status" % answer[0]))
+                await writer.drain()
+        writer.close()
 
-    async def work() -> None:
-        server = await asyncio.start_server(handle, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        model = external(f"http://127.0.0.1:{port}/v1", structured="free")
-        async with rig(tmp_path, route(model)) as found:
-            response = await found.extract()
-            assert response.status_code == 502, response.text
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with rig(tmp_path, route(external(f"http://127.0.0.1:{port}/v1", structured="free"))) as gateway:
+        for answer in EXTERNAL_ANSWERS:
+            response = await gateway.extract()
+            assert response.status_code == 502, (answer, response.text)
             assert response.json()["code"] in ("engine", "invalid_output")
             assert "output" not in response.json()
-            assert found.log.rows()[-1]["status"] == 502
-        server.close()
-
-    event_loop.run(work())
+            assert gateway.log.rows()[-1]["status"] == 502
+    server.close()

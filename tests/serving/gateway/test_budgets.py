@@ -16,8 +16,7 @@ from serving.gateway import limits as rate_limits
 from serving.gateway.limits import RateLimiter, Subject
 from serving.gateway.problems import GatewayProblem
 from serving.models import Budget
-from tests.serving import event_loop
-from tests.serving.gateway.rig import backend, release, reply, rig, route
+from tests.serving.gateway.rig import answering, backend, release, reply, rig, route
 
 AWAY = "redis://127.0.0.1:1"
 
@@ -60,52 +59,46 @@ async def test_a_budget_counts_answered_requests_and_all_tokens(monkeypatch: pyt
 
 async def test_concurrent_requests_do_not_exceed_a_budget() -> None:
     limits, subject = limiter(), Subject("token", number(), Budget(requests_per_month=3))
-    found = await asyncio.gather(*[limits.reserve(subject) for _ in range(5)], return_exceptions=True)
-    assert [isinstance(one, GatewayProblem) for one in found] == [False] * 3 + [True] * 2
+    reserved = await asyncio.gather(*[limits.reserve(subject) for _ in range(5)], return_exceptions=True)
+    assert [isinstance(result, GatewayProblem) for result in reserved] == [False] * 3 + [True] * 2
 
 
-def test_gateways_count_together_and_a_lost_counter_is_restored(queues: None) -> None:
-    async def work() -> None:
-        subject = Subject("project", number(), Budget(requests_per_month=5))
-        first, second = limiter(settings.REDIS_URL), limiter(settings.REDIS_URL)
-        assert [await spend(first, subject) for _ in range(3)] == ["", "", ""]
-        await first.counters.sync()
-        assert [await spend(second, subject) for _ in range(3)] == ["", "", "budget"]
-        await second.counters.sync()
-        await first.counters.sync()
-        assert await spend(first, subject) == "budget"
-        with redis.Redis.from_url(settings.REDIS_URL) as server:
-            server.delete(subject.key(datetime.now(UTC).strftime("%Y-%m"), "requests"))
-        await first.counters.sync()
-        third = limiter(settings.REDIS_URL)
-        assert await spend(third, subject) == "budget"
-        for one in (first, second, third):
-            await one.counters.close()
-
-    event_loop.run(work())
+async def test_gateways_count_together_and_a_lost_counter_is_restored(queues: None) -> None:
+    subject = Subject("project", number(), Budget(requests_per_month=5))
+    first, second = limiter(settings.REDIS_URL), limiter(settings.REDIS_URL)
+    assert [await spend(first, subject) for _ in range(3)] == ["", "", ""]
+    await first.counters.sync()
+    assert [await spend(second, subject) for _ in range(3)] == ["", "", "budget"]
+    await second.counters.sync()
+    await first.counters.sync()
+    assert await spend(first, subject) == "budget"
+    with redis.Redis.from_url(settings.REDIS_URL) as server:
+        server.delete(subject.key(datetime.now(UTC).strftime("%Y-%m"), "requests"))
+    await first.counters.sync()
+    third = limiter(settings.REDIS_URL)
+    assert await spend(third, subject) == "budget"
+    for limits in (first, second, third):
+        await limits.counters.close()
 
 
 @pytest.mark.parametrize("url", ["queue", AWAY])
-def test_a_new_gateway_goes_on_with_what_the_database_has(queues: None, url: str) -> None:
+async def test_a_new_gateway_goes_on_with_what_the_database_has(queues: None, url: str) -> None:
     async def used(subject: Subject) -> tuple[int, int]:
         return 9, 900
 
-    async def work() -> None:
-        limits = limiter(settings.REDIS_URL if url == "queue" else AWAY, used)
-        subject = Subject("token", number(), Budget(requests_per_month=10, tokens_per_month=1_000))
-        assert [await spend(limits, subject, 10) for _ in range(2)] == ["", "budget"]
-        await limits.counters.close()
-
-    event_loop.run(work())
+    limits = limiter(settings.REDIS_URL if url == "queue" else AWAY, used)
+    subject = Subject("token", number(), Budget(requests_per_month=10, tokens_per_month=1_000))
+    assert [await spend(limits, subject, 10) for _ in range(2)] == ["", "budget"]
+    await limits.counters.close()
 
 
 async def test_a_spent_budget_is_429_with_its_end(tmp_path: Path) -> None:
     where = route(release(1), limits=Budget(requests_per_month=1))
-    async with backend(tmp_path / "a", reply()) as one:
-        where = route(release(1, one.address), limits=Budget(requests_per_month=1))
-        async with rig(tmp_path, where, used=nothing) as found:
-            assert (await found.extract()).status_code == 200
-            response = await found.extract()
+    async with backend(tmp_path / "a", reply()) as replica:
+        where = route(release(1, replica.address), limits=Budget(requests_per_month=1))
+        async with rig(tmp_path, where, used=nothing) as gateway:
+            assert (await gateway.extract()).status_code == 200
+            response = await gateway.extract()
             value = response.json()
             assert (response.status_code, value["code"]) == (429, "budget")
             assert (value["of"], value["unit"], value["limit"]) == ("project", "requests", 1)
@@ -113,19 +106,18 @@ async def test_a_spent_budget_is_429_with_its_end(tmp_path: Path) -> None:
             now = datetime.now(UTC)
             assert (resets_at.day, resets_at.hour) == (1, 0)
             assert abs(int(response.headers["retry-after"]) - (resets_at - now).total_seconds()) < 5
-            chat = await found.client.post(
+            chat = await gateway.client.post(
                 "/v1/chat/completions",
                 json={"model": "invoices", "messages": [{"role": "user", "content": "a"}]},
                 headers={"Authorization": "Bearer good"},
             )
             assert (chat.status_code, chat.json()["error"]["code"]) == (429, "budget")
-            assert len(one.asked) == 1
-            assert len(found.log.rows()) == 1
+            assert len(replica.asked) == 1
+            assert len(gateway.log.rows()) == 1
 
 
 async def test_failed_outputs_cost_tokens_but_no_request(tmp_path: Path) -> None:
     limits = Budget(requests_per_month=1, tokens_per_month=80)
-    async with backend(tmp_path / "a", reply(raw="no JSON")) as one:
-        async with rig(tmp_path, route(release(1, one.address), limits=limits), used=nothing) as found:
-            got = [((await found.extract()).json()["code"]) for _ in range(3)]
-            assert got == ["invalid_output", "invalid_output", "budget"]  # 42 tokens each
+    async with answering(tmp_path, reply(raw="no JSON"), limits=limits, used=nothing) as (gateway, _):
+        got = [((await gateway.extract()).json()["code"]) for _ in range(3)]
+        assert got == ["invalid_output", "invalid_output", "budget"]  # 42 tokens each

@@ -11,7 +11,6 @@ from serving.gateway.external_models import ExternalModels, ExternalRoute
 from serving.gateway.problems import GatewayProblem
 from serving.gateway.routes import ReleaseRoute
 from tests.evaluation import fake_openai
-from tests.serving import event_loop
 from tests.serving.gateway.rig import RAW, SCHEMA, TEXT, backend, release, reply, rig, route
 
 
@@ -27,84 +26,70 @@ def external(url: str, *, problem: str = "", **changes: Any) -> ReleaseRoute:
     return ReleaseRoute(9, 9, SCHEMA, external=ExternalRoute(4, "Big", config, "Extract.", SCHEMA, problem))
 
 
-def test_an_external_model_answers(tmp_path: Path) -> None:
-    async def work(fake: fake_openai.Fake) -> None:
-        async with rig(tmp_path, route(external(fake.url))) as found:
-            response = await found.extract()
+async def test_an_external_model_answers(tmp_path: Path) -> None:
+    with fake_openai.running() as fake:
+        fake.replies = [fake_openai.says(RAW)]
+        async with rig(tmp_path, route(external(fake.url))) as gateway:
+            response = await gateway.extract()
             assert response.status_code == 200
             assert f'"output":{RAW}' in response.text
             assert response.json()["model"] == "invoices@9"
-            [row] = found.log.rows()
+            [row] = gateway.log.rows()
             assert (row["release_id"], row["status"], row["output"]) == (9, 200, RAW)
             assert row["model_ms"] > 0
         assert TEXT in str(fake.asked[0]["messages"])
         assert "Extract." in str(fake.asked[0]["messages"])
 
-    with fake_openai.running() as fake:
-        fake.replies = [fake_openai.says(RAW)]
-        event_loop.run(work(fake))
-
 
 @pytest.mark.parametrize(
-    ("answer", "status", "code"),
-    [
-        (fake_openai.says('{"number": 5}'), 502, "invalid_output"),
-        (fake_openai.says("I am sorry"), 502, "invalid_output"),
-        (fake_openai.error(401, "wrong key"), 502, "engine"),
-        (fake_openai.error(400, "maximum context length exceeded"), 413, "too_long"),
-    ],
+    ("status", "message", "expected"),
+    [(401, "wrong key", (502, "engine")), (400, "maximum context length exceeded", (413, "too_long"))],
 )
-def test_what_it_gets_wrong_is_an_error(tmp_path: Path, answer: Any, status: int, code: str) -> None:
-    async def work(fake: fake_openai.Fake) -> None:
-        async with rig(tmp_path, route(external(fake.url, structured="free"))) as found:
-            response = await found.extract()
-            assert (response.status_code, response.json()["code"]) == (status, code)
-
+async def test_what_it_gets_wrong_is_an_error(
+    tmp_path: Path, status: int, message: str, expected: tuple[int, str]
+) -> None:
     with fake_openai.running() as fake:
-        fake.replies = [answer]
-        event_loop.run(work(fake))
+        fake.replies = [fake_openai.error(status, message)]
+        async with rig(tmp_path, route(external(fake.url, structured="free"))) as gateway:
+            response = await gateway.extract()
+            assert (response.status_code, response.json()["code"]) == expected
 
 
 async def test_without_its_key_it_cannot_be_called(tmp_path: Path) -> None:
-    async with rig(tmp_path, route(external("http://127.0.0.1:9/v1", problem="The key is not set."))) as found:
-        response = await found.extract()
+    async with rig(tmp_path, route(external("http://127.0.0.1:9/v1", problem="The key is not set."))) as gateway:
+        response = await gateway.extract()
         assert (response.status_code, response.json()["code"]) == (503, "endpoint")
 
 
-def test_a_small_model_runs_in_shadow_of_the_external_one(tmp_path: Path) -> None:
-    async def work(fake: fake_openai.Fake) -> None:
-        async with backend(tmp_path / "a", reply()) as small:
-            deployed = route(external(fake.url), release(2, small.address), stage="shadow")
-            async with rig(tmp_path, deployed) as found:
-                assert (await found.extract()).json()["version"] == 9
-                await asyncio.gather(*found.gateway.responder.shadows)
-                answered, shadow = found.log.rows()
-                assert (answered["release_id"], shadow["release_id"]) == (9, 2)
-                assert shadow["shadow_of"] == answered["id"]
-
+async def test_a_small_model_runs_in_shadow_of_the_external_one(tmp_path: Path) -> None:
     with fake_openai.running() as fake:
         fake.replies = [fake_openai.says(RAW)]
-        event_loop.run(work(fake))
+        async with backend(tmp_path / "a", reply()) as small:
+            deployed = route(external(fake.url), release(2, small.address), stage="shadow")
+            async with rig(tmp_path, deployed) as gateway:
+                assert (await gateway.extract()).json()["version"] == 9
+                await asyncio.gather(*gateway.gateway.responder.shadows)
+                answered, shadow = gateway.log.rows()
+                assert (answered["release_id"], shadow["release_id"]) == (9, 2)
+                assert shadow["shadow_of"] == answered["id"]
 
 
 LONG = "\n\n".join(f"{TEXT} part {at} of a long document" for at in range(40))
 
 
-def test_the_tokens_of_windows_are_counted_where_a_later_one_fails(tmp_path: Path) -> None:
-    async def work(fake: fake_openai.Fake) -> None:
-        async with rig(tmp_path, route(external(fake.url, structured="free", window_tokens=128))) as found:
-            response = await found.extract(text=LONG)
-            assert (response.status_code, len(fake.asked)) == (502, 2)
-            [row] = found.log.rows()
-            assert (row["prompt_tokens"], row["output_tokens"]) == (100, 20)
-
+async def test_the_tokens_of_windows_are_counted_where_a_later_one_fails(tmp_path: Path) -> None:
     with fake_openai.running() as fake:
         fake.replies = [fake_openai.says(RAW), fake_openai.error(401, "wrong key")]
-        event_loop.run(work(fake))
+        async with rig(tmp_path, route(external(fake.url, structured="free", window_tokens=128))) as gateway:
+            response = await gateway.extract(text=LONG)
+            assert (response.status_code, len(fake.asked)) == (502, 2)
+            [row] = gateway.log.rows()
+            assert (row["prompt_tokens"], row["output_tokens"]) == (100, 20)
 
 
-def test_no_further_window_is_sent_once_no_one_waits(settings: Any) -> None:
-    async def work(fake: fake_openai.Fake) -> None:
+async def test_no_further_window_is_sent_once_no_one_waits(settings: Any) -> None:
+    with fake_openai.running() as fake:
+        fake.replies = [fake_openai.slowly(0.3, fake_openai.says(RAW))]
         models = ExternalModels(60)
         target = external(fake.url, structured="free", window_tokens=128, concurrency=1).external
         assert target is not None
@@ -123,13 +108,10 @@ def test_no_further_window_is_sent_once_no_one_waits(settings: Any) -> None:
         assert len(fake.asked) == 1
         models.close()
 
+
+async def test_a_change_of_the_settings_does_not_break_a_document_in_flight() -> None:
     with fake_openai.running() as fake:
-        fake.replies = [fake_openai.slowly(0.3, fake_openai.says(RAW))]
-        event_loop.run(work(fake))
-
-
-def test_a_change_of_the_settings_does_not_break_a_document_in_flight() -> None:
-    async def work(fake: fake_openai.Fake) -> None:
+        fake.replies = [fake_openai.slowly(0.05, fake_openai.says(RAW))]
         models = ExternalModels(60)
         before = external(fake.url, structured="free", window_tokens=128).external
         after = external(fake.url, structured="free", window_tokens=128, concurrency=2).external
@@ -141,7 +123,3 @@ def test_a_change_of_the_settings_does_not_break_a_document_in_flight() -> None:
         second = await models.answer(after, TEXT, max_queue=0)
         assert (second.finish_reason, (await first).finish_reason) == ("stop", "stop")
         models.close()
-
-    with fake_openai.running() as fake:
-        fake.replies = [fake_openai.slowly(0.05, fake_openai.says(RAW))]
-        event_loop.run(work(fake))

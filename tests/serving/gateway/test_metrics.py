@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,33 +26,28 @@ from serving.models import Replica
 from slmstudio.stack.processes import command
 from tests.conftest import ROOT
 from tests.evaluation.factories import World
-from tests.serving import event_loop
-from tests.serving.gateway.rig import Rig, backend, release, reply, rig, route
+from tests.serving.gateway.rig import Rig, answering, backend, release, reply, rig, route
 from tests.serving.review.rows import deployed
 from tests.stack.test_serve import free_port
 
 SAMPLE = tuple[str, frozenset[tuple[str, str]]]
 
 
-def run(work: Any) -> Any:
-    return event_loop.run(work)
-
-
 def samples(text: str) -> dict[SAMPLE, float]:
     """Every sample by name and labels."""
     return {
-        (one.name, frozenset(one.labels.items())): one.value
+        (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
-        for one in family.samples
+        for sample in family.samples
     }
 
 
-def value(found: dict[SAMPLE, float], name: str, **labels: str) -> float:
-    return found[name, frozenset(labels.items())]
+def value(measured: dict[SAMPLE, float], name: str, **labels: str) -> float:
+    return measured[name, frozenset(labels.items())]
 
 
-async def metrics(found: Rig, token: str) -> Any:
-    return await found.client.get("/metrics", headers={"Authorization": f"Bearer {token}"} if token else {})
+async def metrics(gateway: Rig, token: str) -> Any:
+    return await gateway.client.get("/metrics", headers={"Authorization": f"Bearer {token}"} if token else {})
 
 
 @pytest.fixture(autouse=True)
@@ -59,91 +55,79 @@ def operator(settings: Any) -> None:
     settings.METRICS_TOKEN = "operator"
 
 
-def test_requests_are_counted_by_release_status_and_code(tmp_path: Path) -> None:
-    async def work() -> None:
-        stable = {"project": "invoices", "version": "3", "source": "stable"}
-        async with backend(tmp_path / "a", reply()) as good, backend(tmp_path / "b", reply(raw="{}")) as bad:
-            shadow = route(release(3, good.address), release(4, bad.address), stage="shadow")
-            async with rig(tmp_path, shadow) as found:
-                for _ in range(3):
-                    assert (await found.extract()).status_code == 200
-                assert (await found.extract(5)).status_code == 422
-                while found.gateway.responder.shadows:
-                    await asyncio.gather(*found.gateway.responder.shadows)
-                got = samples((await metrics(found, "operator")).text)
-        assert value(got, "slm_requests_total", **stable, status="200", code="") == 3
-        assert value(got, "slm_outputs_total", **stable, valid="true") == 3
-        candidate = {"project": "invoices", "version": "4", "source": "shadow"}
-        assert value(got, "slm_requests_total", **candidate, status="502", code="invalid_output") == 3
-        assert value(got, "slm_outputs_total", **candidate, valid="false") == 3
-        assert value(got, "slm_tokens_total", **stable, kind="prompt") == 90
-        assert value(got, "slm_tokens_total", **stable, kind="output") == 36
-        for part in ("request", "queue", "model", "gateway"):
-            assert value(got, f"slm_{part}_seconds_count", **stable) == 3
-        assert value(got, "slm_queue_seconds_sum", **stable) == pytest.approx(0.003)
-        assert value(got, "slm_requests_in_flight", project="invoices") == 0
-        assert value(got, "slm_rejected_total", status="422", code="field") == 1
-
-    run(work())
+async def test_requests_are_counted_by_release_status_and_code(tmp_path: Path) -> None:
+    stable = {"project": "invoices", "version": "3", "source": "stable"}
+    async with backend(tmp_path / "a", reply()) as good, backend(tmp_path / "b", reply(raw="{}")) as bad:
+        shadow = route(release(3, good.address), release(4, bad.address), stage="shadow")
+        async with rig(tmp_path, shadow) as gateway:
+            for _ in range(3):
+                assert (await gateway.extract()).status_code == 200
+            assert (await gateway.extract(5)).status_code == 422
+            while gateway.gateway.responder.shadows:
+                await asyncio.gather(*gateway.gateway.responder.shadows)
+            got = samples((await metrics(gateway, "operator")).text)
+    assert value(got, "slm_requests_total", **stable, status="200", code="") == 3
+    assert value(got, "slm_outputs_total", **stable, valid="true") == 3
+    candidate = {"project": "invoices", "version": "4", "source": "shadow"}
+    assert value(got, "slm_requests_total", **candidate, status="502", code="invalid_output") == 3
+    assert value(got, "slm_outputs_total", **candidate, valid="false") == 3
+    assert value(got, "slm_tokens_total", **stable, kind="prompt") == 90
+    assert value(got, "slm_tokens_total", **stable, kind="output") == 36
+    for part in ("request", "queue", "model", "gateway"):
+        assert value(got, f"slm_{part}_seconds_count", **stable) == 3
+    assert value(got, "slm_queue_seconds_sum", **stable) == pytest.approx(0.003)
+    assert value(got, "slm_requests_in_flight", project="invoices") == 0
+    assert value(got, "slm_rejected_total", status="422", code="field") == 1
 
 
-def test_an_open_request_is_in_flight(tmp_path: Path) -> None:
+async def test_an_open_request_is_in_flight(tmp_path: Path) -> None:
     answered = asyncio.Event()
 
     async def late(text: str) -> Any:
         await answered.wait()
         return await reply()(text)
 
-    async def work() -> None:
-        async with backend(tmp_path / "a", late) as one, rig(tmp_path, route(release(3, one.address))) as found:
-            asking = asyncio.ensure_future(found.extract())
-            while not one.asked:
-                await asyncio.sleep(0.005)
-            got = samples((await metrics(found, "operator")).text)
-            assert value(got, "slm_requests_in_flight", project="invoices") == 1
-            answered.set()
-            await asking
-
-    run(work())
+    async with answering(tmp_path, late, number=3) as (gateway, replica):
+        asking = asyncio.ensure_future(gateway.extract())
+        while not replica.asked:
+            await asyncio.sleep(0.005)
+        got = samples((await metrics(gateway, "operator")).text)
+        assert value(got, "slm_requests_in_flight", project="invoices") == 1
+        answered.set()
+        await asking
 
 
-def test_replicas_breakers_and_the_backlog_of_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_replicas_breakers_and_the_backlog_of_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replica_pool, "time", SimpleNamespace(monotonic=lambda: 1_000.0))
 
-    async def work() -> None:
-        async with rig(tmp_path, route(release(3, "unix:/none", "unix:/other"))) as found:
-            for _ in range(4):  # nothing listens there
-                assert (await found.extract()).status_code == 503
-            found.gateway.metrics.note_breakers(found.gateway.pool.open_addresses)
-            got = samples((await metrics(found, "operator")).text)
-            version = {"project": "invoices", "version": "3"}
-            assert value(got, "slm_replicas", **version, state="ready") == 2
-            assert value(got, "slm_breakers_open", **version) == 2
-            size = sum(path.stat().st_size for path in found.log.folder.glob("*.jsonl"))
-            assert value(got, "slm_log_backlog_bytes") == size > 0
-            assert 0 <= value(got, "slm_log_backlog_seconds") < 60
-            own = samples((await metrics(found, "reader")).text)
-            assert ("slm_log_backlog_bytes", frozenset()) not in own
-            assert value(own, "slm_replicas", **version, state="ready") == 2
-
-    run(work())
+    async with rig(tmp_path, route(release(3, "unix:/none", "unix:/other"))) as gateway:
+        for _ in range(4):  # nothing listens there
+            assert (await gateway.extract()).status_code == 503
+        gateway.gateway.metrics.note_breakers(gateway.gateway.pool.open_addresses)
+        got = samples((await metrics(gateway, "operator")).text)
+        version = {"project": "invoices", "version": "3"}
+        assert value(got, "slm_replicas", **version, state="ready") == 2
+        assert value(got, "slm_breakers_open", **version) == 2
+        size = sum(path.stat().st_size for path in gateway.log.folder.glob("*.jsonl"))
+        assert value(got, "slm_log_backlog_bytes") == size > 0
+        assert 0 <= value(got, "slm_log_backlog_seconds") < 60
+        own = samples((await metrics(gateway, "reader")).text)
+        assert ("slm_log_backlog_bytes", frozenset()) not in own
+        assert value(own, "slm_replicas", **version, state="ready") == 2
 
 
-def test_a_line_that_cannot_be_written_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def work() -> None:
-        async with backend(tmp_path / "a", reply()) as one, rig(tmp_path, route(release(1, one.address))) as found:
+async def test_a_line_that_cannot_be_written_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with answering(tmp_path) as (gateway, _):
 
-            def full(line: bytes) -> None:
-                raise OSError(28, "No space left on device")
+        def full(line: bytes) -> None:
+            raise OSError(28, "No space left on device")
 
-            monkeypatch.setattr(found.log, "_append", full)
-            assert (await found.extract()).status_code == 503
-            got = samples((await metrics(found, "operator")).text)
-            assert value(got, "slm_log_failures_total") == 1
-            assert value(got, "slm_rejected_total", status="503", code="log") == 1
-            assert not [name for name, _ in got if name == "slm_requests_total"]
-
-    run(work())
+        monkeypatch.setattr(gateway.log, "_append", full)
+        assert (await gateway.extract()).status_code == 503
+        got = samples((await metrics(gateway, "operator")).text)
+        assert value(got, "slm_log_failures_total") == 1
+        assert value(got, "slm_rejected_total", status="503", code="log") == 1
+        assert not [name for name, _ in got if name == "slm_requests_total"]
 
 
 LLAMA = """# HELP llamacpp:prompt_tokens_total Number of prompt tokens processed.
@@ -174,7 +158,9 @@ async def replica_with(path: Path, body: Callable[[], Awaitable[web.Response]]) 
     await runner.cleanup()
 
 
-def test_engines_report_with_our_labels_and_hold_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_engines_report_with_our_labels_and_hold_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of five replicas two report; the others are late, gone, and not readable."""
 
     async def says(text: str) -> web.Response:
@@ -184,31 +170,28 @@ def test_engines_report_with_our_labels_and_hold_nothing_up(tmp_path: Path, monk
         await asyncio.sleep(60)
         return web.Response(text=LLAMA)
 
-    async def work() -> None:
-        async with (
-            replica_with(tmp_path / "a", lambda: says(LLAMA)) as first,
-            replica_with(tmp_path / "b", lambda: says(VLLM)) as second,
-            replica_with(tmp_path / "c", late) as slow,
-            replica_with(tmp_path / "d", lambda: says("llamacpp:broken{ 1")) as broken,
-        ):
-            found = [first, second, slow, broken, "unix:/none"]
-            sources = [
-                Source(address, (("project", "invoices"), ("version", "3"), ("replica", f"a/{n}"), ("engine", "e 1")))
-                for n, address in enumerate(found)
-            ]
-            monkeypatch.setattr(engine_metrics, "_sources", lambda project: sources)
-            monkeypatch.setattr(engine_metrics, "SECONDS", 3.0)
-            async with rig(tmp_path, route(release(3))) as gateway:
-                response = await metrics(gateway, "operator")
-        assert response.status_code == 200
-        got = samples(response.text)
-        ours = {"project": "invoices", "version": "3", "engine": "e 1"}
-        assert value(got, "llamacpp:prompt_tokens_total", **ours, replica="a/0") == 42
-        own = {"exported_engine": "0", "model_name": "invoices"}
-        assert value(got, "vllm:num_requests_running", **ours, **own, replica="a/1") == 2
-        assert len([name for name, _ in got if name.startswith(("llamacpp", "vllm", "process"))]) == 2
-
-    run(work())
+    async with (
+        replica_with(tmp_path / "a", lambda: says(LLAMA)) as first,
+        replica_with(tmp_path / "b", lambda: says(VLLM)) as second,
+        replica_with(tmp_path / "c", late) as slow,
+        replica_with(tmp_path / "d", lambda: says("llamacpp:broken{ 1")) as broken,
+    ):
+        addresses = [first, second, slow, broken, "unix:/none"]
+        sources = [
+            Source(address, (("project", "invoices"), ("version", "3"), ("replica", f"a/{n}"), ("engine", "e 1")))
+            for n, address in enumerate(addresses)
+        ]
+        monkeypatch.setattr(engine_metrics, "_sources", lambda project: sources)
+        monkeypatch.setattr(engine_metrics, "SECONDS", 1.0)
+        async with rig(tmp_path, route(release(3))) as gateway:
+            response = await metrics(gateway, "operator")
+    assert response.status_code == 200
+    got = samples(response.text)
+    ours = {"project": "invoices", "version": "3", "engine": "e 1"}
+    assert value(got, "llamacpp:prompt_tokens_total", **ours, replica="a/0") == 42
+    own = {"exported_engine": "0", "model_name": "invoices"}
+    assert value(got, "vllm:num_requests_running", **ours, **own, replica="a/1") == 2
+    assert len([name for name, _ in got if name.startswith(("llamacpp", "vllm", "process"))]) == 2
 
 
 def test_only_ready_replicas_of_a_project_are_asked(world: World) -> None:
@@ -225,49 +208,37 @@ def test_only_ready_replicas_of_a_project_are_asked(world: World) -> None:
     assert engine_metrics._sources("receipts") == []
 
 
-@pytest.mark.parametrize(
-    ("token", "status"), [("", 401), ("wrong", 401), ("other", 403), ("good", 200), ("reader", 200), ("operator", 200)]
-)
-def test_metrics_need_a_token(tmp_path: Path, token: str, status: int) -> None:
-    async def work() -> None:
-        async with rig(tmp_path, route(release(1))) as found:
-            assert (await metrics(found, token)).status_code == status
-
-    run(work())
-
-
-async def test_without_an_operator_token_none_is_accepted(tmp_path: Path, settings: Any) -> None:
-    settings.METRICS_TOKEN = ""
+async def test_metrics_need_a_token(tmp_path: Path, settings: Any) -> None:
     async with rig(tmp_path, route(release(1))) as gateway:
+        for token, status in (
+            ("", 401), ("wrong", 401), ("other", 403), ("good", 200), ("reader", 200), ("operator", 200),
+        ):  # fmt: skip
+            assert (await metrics(gateway, token)).status_code == status, token
+        settings.METRICS_TOKEN = ""  # without an operator's token none is accepted
         for header in ("Bearer ", "Bearer", ""):
             assert (await gateway.client.get("/metrics", headers={"Authorization": header})).status_code == 401
 
 
-def test_a_project_reads_only_its_own_metrics(tmp_path: Path) -> None:
-    async def work() -> None:
-        async with backend(tmp_path / "a", reply()) as one:
-            other = route(release(9, one.address))
-            object.__setattr__(other, "slug", "receipts")
-            object.__setattr__(other, "project_id", 2)
-            async with rig(tmp_path, route(release(1, one.address)), other) as found:
-                assert (await found.extract()).status_code == 200
-                assert (await found.extract(token="other", slug="receipts")).status_code == 200
-                everything = samples((await metrics(found, "operator")).text)
-                assert {dict(labels).get("project") for _, labels in everything} > {"invoices", "receipts"}
-                own = samples((await metrics(found, "reader")).text)
-                assert {dict(labels)["project"] for _, labels in own} == {"invoices"}
-
-    run(work())
+async def test_a_project_reads_only_its_own_metrics(tmp_path: Path) -> None:
+    async with backend(tmp_path / "a", reply()) as replica:
+        other = replace(route(release(9, replica.address)), slug="receipts", project_id=2)
+        async with rig(tmp_path, route(release(1, replica.address)), other) as gateway:
+            assert (await gateway.extract()).status_code == 200
+            assert (await gateway.extract(token="other", slug="receipts")).status_code == 200
+            everything = samples((await metrics(gateway, "operator")).text)
+            assert {dict(labels).get("project") for _, labels in everything} > {"invoices", "receipts"}
+            own = samples((await metrics(gateway, "reader")).text)
+            assert {dict(labels)["project"] for _, labels in own} == {"invoices"}
 
 
 async def test_the_rules_for_prometheus_name_what_is_exported(tmp_path: Path) -> None:
     groups = yaml.safe_load((ROOT / "docs/prometheus-rules.yml").read_text())["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
-    async with backend(tmp_path / "a", reply()) as model, rig(tmp_path, route(release(1, model.address))) as gateway:
+    async with answering(tmp_path) as (gateway, model):
         await gateway.extract()
         gateway.gateway.metrics.note_breakers({model.address})
         exported = samples((await metrics(gateway, "operator")).text)
-    labels = {name: {label for label, _ in found} for name, found in exported}
+    labels = {name: {label for label, _ in pairs} for name, pairs in exported}
     labels |= {rule["record"]: set() for rule in rules if "record" in rule}
     assert all(("record" in rule) != ("alert" in rule and "for" in rule) for rule in rules)
     for rule in rules:
@@ -304,14 +275,14 @@ def served(transactional_db: None, tmp_path: Path) -> Any:
 def rejected(port: int) -> float:
     request = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers={"Authorization": "Bearer operator"})
     with urllib.request.urlopen(request, timeout=10) as response:
-        found = samples(response.read().decode())
-    return found.get(("slm_rejected_total", frozenset({("status", "401"), ("code", "no_token")})), 0.0)
+        got = samples(response.read().decode())
+    return got.get(("slm_rejected_total", frozenset({("status", "401"), ("code", "no_token")})), 0.0)
 
 
 @pytest.mark.slow
 def test_every_worker_answers_for_all(served: int) -> None:
-    [gateway] = [one for one in psutil.Process().children() if str(served) in " ".join(command(one))]
-    forks = [one for one in gateway.children() if command(one) == command(gateway)]
+    [gateway] = [child for child in psutil.Process().children() if str(served) in " ".join(command(child))]
+    forks = [child for child in gateway.children() if command(child) == command(gateway)]
     assert len(forks) == 3  # two workers and the log store, without loading the application again
     for _ in range(20):  # each on a new connection, so that both workers get some
         with pytest.raises(urllib.error.HTTPError):

@@ -41,14 +41,14 @@ def with_pool(work: Callable[[ReplicaPool], Any]) -> None:
 async def codes(pool: ReplicaPool, address: str, number: int = 1) -> list[str]:
     """The results of concurrent requests: a code, or "" for an answer."""
 
-    async def one() -> str:
+    async def ask() -> str:
         try:
             await pool.answer(release(1, address), "a", max_queue=100)
         except GatewayProblem as problem:
             return problem.code
         return ""
 
-    return list(await asyncio.gather(*[one() for _ in range(number)]))
+    return list(await asyncio.gather(*[ask() for _ in range(number)]))
 
 
 def test_requests_that_fail_together_open_the_breaker_once(tmp_path: Path, clock: list[float]) -> None:
@@ -60,12 +60,12 @@ def test_requests_that_fail_together_open_the_breaker_once(tmp_path: Path, clock
         return Response(status_code=500)
 
     async def work(pool: ReplicaPool) -> None:
-        async with backend(tmp_path / "a", broken) as one:
-            await codes(pool, one.address, 20)
-            assert pool._states[one.address].opened_until == pytest.approx(clock[0] + 1)
-            assert (await codes(pool, one.address), asked) == (["no_replica"], 20)
+        async with backend(tmp_path / "a", broken) as replica:
+            await codes(pool, replica.address, 20)
+            assert pool._states[replica.address].opened_until == pytest.approx(clock[0] + 1)
+            assert (await codes(pool, replica.address), asked) == (["no_replica"], 20)
             clock[0] += 1.1
-            assert sorted(await codes(pool, one.address, 20)) == ["engine"] + ["no_replica"] * 19
+            assert sorted(await codes(pool, replica.address, 20)) == ["engine"] + ["no_replica"] * 19
             assert asked == 21  # one request tries, the others do not wait for it
 
     with_pool(work)

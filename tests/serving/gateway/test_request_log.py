@@ -41,10 +41,10 @@ def flush(log: RequestLogWriter) -> None:
 def test_a_line_that_is_no_row_does_not_hold_up_the_others(log: RequestLogWriter, tmp_path: Path) -> None:
     good = [entry(), entry(caller="an\0a", text="a\0"), entry()]
     bad = [entry(protocol="much longer than its column"), entry(id="no uuid"), entry(confidence={"a": "\0"})]
-    for one in (good[0], bad[0], good[1], bad[1], good[2], bad[2]):
-        log.write(one)
+    for row in (good[0], bad[0], good[1], bad[1], good[2], bad[2]):
+        log.write(row)
     flush(log)
-    assert {str(row.id) for row in RequestLog.objects.all()} == {one["id"] for one in good}
+    assert {str(row.id) for row in RequestLog.objects.all()} == {row["id"] for row in good}
     assert RequestLog.objects.get(id=good[1]["id"]).caller == "an\ufffda"
     assert not list((tmp_path / "log").glob("*.jsonl"))
     [rejected] = (tmp_path / "log").glob("*.rejected")
@@ -84,10 +84,10 @@ def test_a_file_that_is_just_opened_is_not_taken_for_a_complete_one(
         lock(file, how)
 
     monkeypatch.setattr(fcntl, "flock", between)
-    one = entry()
-    log.write(one)
+    row = entry()
+    log.write(row)
     flush(log)
-    assert [str(row.id) for row in RequestLog.objects.all()] == [one["id"]]
+    assert [str(row.id) for row in RequestLog.objects.all()] == [row["id"]]
 
 
 def test_requests_of_the_default_partition_move_to_their_day(db: None) -> None:
@@ -114,8 +114,8 @@ def test_the_use_of_a_token_is_added_up_once(log: RequestLogWriter, tmp_path: Pa
     larger = {"fallback_prompt_tokens": 300, "fallback_output_tokens": 10}
     first = entry(token_id=7, status=200, **tokens, **larger)
     failed = entry(token_id=7, status=502, **tokens)
-    for one in (first, failed, entry(token_id=7, status=200, shadow_of=first["id"], **tokens), entry(status=429)):
-        log.write(one)
+    for row in (first, failed, entry(token_id=7, status=200, shadow_of=first["id"], **tokens), entry(status=429)):
+        log.write(row)
     [file] = log.folder.glob("*.jsonl")
     kept.write_bytes(file.read_bytes())
     flush(log)
@@ -139,7 +139,7 @@ def test_the_process_stores_what_a_killed_one_left(
     log.complete()
     before = set(psutil.Process().children())
     with log_store(log.folder, first="spawn"):
-        [child] = wait(lambda: [one for one in psutil.Process().children() if one not in before and is_log_store(one)])
+        [child] = wait(lambda: [new for new in psutil.Process().children() if new not in before and is_log_store(new)])
         wait(lambda: RequestLog.objects.filter(id=first["id"]).exists())
         child.kill()
         log.write(second)
@@ -158,10 +158,10 @@ def is_log_store(process: psutil.Process) -> bool:
     return bool(command(process)) and process.nice() == NICE
 
 
-def wait(found: Callable[[], T]) -> T:
+def wait(read: Callable[[], T]) -> T:
     """What ``found`` returns once it is true."""
     deadline = time.monotonic() + 20
-    while not (value := found()):
+    while not (value := read()):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     return value
@@ -172,12 +172,12 @@ def test_rejected_lines_are_erased(log: RequestLogWriter, tmp_path: Path) -> Non
     kept = [entry(caller="ben", **bad), entry(caller="jane", project_id=2, **bad)]
     named, by_id = entry(caller="jane", **bad), entry(**bad)
     shadow = entry(shadow_of=by_id["id"], **bad)
-    for one in (kept[0], named, by_id, shadow, kept[1]):
-        log.write(one)
+    for row in (kept[0], named, by_id, shadow, kept[1]):
+        log.write(row)
     flush(log)
     assert erase_rejected(log.folder, 1, caller="jane") == 1
     assert erase_rejected(log.folder, 1, requests=[by_id["id"]]) == 2
     [file] = log.folder.glob("*.rejected")
-    assert [one["id"] in file.read_text() for one in (*kept, named, by_id, shadow)] == [True, True, False, False, False]
+    assert [row["id"] in file.read_text() for row in (*kept, named, by_id, shadow)] == [True, True, False, False, False]
     assert erase_rejected(log.folder, 1, caller="ben") + erase_rejected(log.folder, 2, caller="jane") == 2
     assert not list(log.folder.glob("*.rejected"))

@@ -16,13 +16,13 @@ from tests.serving.gateway.rig import release, route
 def test_after_an_outage_replicas_get_time_to_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their heartbeats are as old as the outage, although they have answered all the time."""
     now, asked = [1_000.0], []
-    found: Any = {"invoices": route(release(1, "unix:/a"))}
+    stored: Any = {"invoices": route(release(1, "unix:/a"))}
 
     def read(*, without_heartbeat: bool = False) -> dict[str, Route]:
         asked.append(without_heartbeat)
-        if isinstance(found, Exception):
-            raise found
-        return dict(found)
+        if isinstance(stored, Exception):
+            raise stored
+        return dict(stored)
 
     monkeypatch.setattr(routes, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(routes, "_routes", read)
@@ -38,9 +38,9 @@ def test_after_an_outage_replicas_get_time_to_report(monkeypatch: pytest.MonkeyP
     lost = settings.REPLICA_LOST_AFTER_SECONDS
     assert [refresh(0), refresh(2), refresh(2)] == [False, False, False]
     assert read_addresses[-1] == {"unix:/a"}
-    known, found = found, OperationalError("away")
+    known, stored = stored, OperationalError("away")
     for _ in range(20):
         refresh(2)
-    found = known
+    stored = known
     assert [refresh(2), refresh(5), refresh(lost - 11)] == [True, True, True]
     assert refresh(7) is False

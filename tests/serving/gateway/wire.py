@@ -18,11 +18,11 @@ HEAD = (
 
 
 @contextlib.asynccontextmanager
-async def listening(found: Rig) -> AsyncIterator[int]:
+async def listening(gateway: Rig) -> AsyncIterator[int]:
     """The port of the gateway."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    app = found.client._transport.app  # type: ignore[attr-defined]
+    app = gateway.client._transport.app  # type: ignore[attr-defined]
     async with in_event_loop(app, listener, http=Connection, ws="none"):
         yield int(listener.getsockname()[1])
     listener.close()

@@ -34,14 +34,14 @@ def test_from_an_answer_to_a_judgment_by_its_label(world: World, tmp_path: Path)
     schema = world.project.schema_version.compiled
 
     async def ask() -> None:
-        async with backend(tmp_path / "a", reply(raw=dumps(wrong), confidence={"vendor": [0.4, 0.5]})) as one:
-            answering = gateway_rig.ReleaseRoute(stable.pk, stable.number, schema, (one.address,))
+        async with backend(tmp_path / "a", reply(raw=dumps(wrong), confidence={"vendor": [0.4, 0.5]})) as replica:
+            answering = gateway_rig.ReleaseRoute(stable.pk, stable.number, schema, (replica.address,))
             route = gateway_rig.Route(world.project.pk, "invoices", answering, None, "", 0.0, 8, 30)
-            async with rig(tmp_path, route) as found:
-                response = await found.extract(TEXT)
+            async with rig(tmp_path, route) as gateway:
+                response = await gateway.extract(TEXT)
                 assert response.status_code == 200, response.text
-                await found.log.store()
-                feedback = await send(found, {"request_id": response.json()["request_id"], "right": False})
+                await gateway.log.store()
+                feedback = await send(gateway, {"request_id": response.json()["request_id"], "right": False})
                 assert (feedback.status_code, feedback.json()["right"]) == (200, False)
 
     event_loop.run(ask())
@@ -56,7 +56,7 @@ def test_from_an_answer_to_a_judgment_by_its_label(world: World, tmp_path: Path)
     assert document.text == TEXT
     annotation.submit(document=document, user=world.annotator, value=gold_of(39), evidence={}, base_version=0)
     assert judge_by_gold(world.project) == 1
-    judged = {one.source: one for one in Judgment.objects.filter(request_id=row.id)}
+    judged = {judgment.source: judgment for judgment in Judgment.objects.filter(request_id=row.id)}
     assert set(judged) == {"caller", "gold"}
     assert [path for path, right in judged["gold"].fields.items() if not right] == ["vendor"]
     live = live_accuracies(world.project)[stable.pk]

@@ -26,13 +26,13 @@ def answered(folder: Path, deployment: Deployment, number: int, **candidate: Any
             stable = release_route(deployment.stable_id or 0, good.address)
             tried = release_route(deployment.candidate_id or 0, other.address)
             deployed = route(stable, tried, stage=deployment.stage, share=deployment.share)
-            async with rig(folder, deployed) as found:
+            async with rig(folder, deployed) as gateway:
                 for at in range(number):
-                    answer = await found.extract(f"Invoice {at}")
+                    answer = await gateway.extract(f"Invoice {at}")
                     assert answer.status_code == 200 or candidate
-                    for shadow in list(found.gateway.responder.shadows):
+                    for shadow in list(gateway.gateway.responder.shadows):
                         await shadow
-                return found.log.rows()
+                return gateway.log.rows()
 
     return event_loop.run(work())
 

@@ -55,19 +55,18 @@ def sent(deployment: Deployment, caller: str, number: int, failed: int, at: date
 
 def test_a_caller_always_gets_the_same_version(tmp_path: Path) -> None:
     async def work() -> dict[str, set[int]]:
-        async with backend(tmp_path / "a", reply()) as one, backend(tmp_path / "b", reply()) as other:
-            deployed = route(
-                release_route(1, one.address), release_route(2, other.address), stage="canary", share=0.5, sticky=True
-            )
-            async with rig(tmp_path, deployed) as found:
+        async with backend(tmp_path / "a", reply()) as replica, backend(tmp_path / "b", reply()) as other:
+            releases = release_route(1, replica.address), release_route(2, other.address)
+            deployed = route(*releases, stage="canary", share=0.5, sticky=True)
+            async with rig(tmp_path, deployed) as gateway:
                 return {
-                    caller: {(await found.extract(f"Invoice {n}", caller=caller)).json()["version"] for n in range(4)}
+                    caller: {(await gateway.extract(f"Invoice {n}", caller=caller)).json()["version"] for n in range(4)}
                     for caller in CALLERS[:12]
                 }
 
     versions = event_loop.run(work())
     assert versions == {caller: {2 if is_candidates(caller) else 1} for caller in CALLERS[:12]}
-    assert {one for many in versions.values() for one in many} == {1, 2}
+    assert set.union(*versions.values()) == {1, 2}
 
 
 def test_without_a_name_the_token_is_the_caller() -> None:

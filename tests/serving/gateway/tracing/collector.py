@@ -32,13 +32,13 @@ class Collector:
 
     def named(self, start: str) -> Any:
         """The only span whose name begins so."""
-        [found] = [span for span in self.spans if span.name.startswith(start)]
-        return found
+        [match] = [span for span in self.spans if span.name.startswith(start)]
+        return match
 
 
 def values(attributes: Any) -> dict[str, Any]:
     """Attributes as a dictionary."""
-    return {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in attributes}
+    return {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in attributes}
 
 
 @contextlib.contextmanager
@@ -52,8 +52,8 @@ def collector(status: int = 200) -> Iterator[Collector]:
                 body = gzip.decompress(body)
             assert self.headers["Content-Type"] == "application/x-protobuf"
             assert self.path == "/v1/traces"
-            found.headers = dict(self.headers)
-            found.take(ExportTraceServiceRequest.FromString(body))
+            received.headers = dict(self.headers)
+            received.take(ExportTraceServiceRequest.FromString(body))
             answer = ExportTraceServiceResponse().SerializeToString()
             self.send_response(status)
             self.send_header("Content-Type", "application/x-protobuf")
@@ -65,6 +65,6 @@ def collector(status: int = 200) -> Iterator[Collector]:
             """Nothing on the terminal."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    found = Collector(f"http://127.0.0.1:{server.server_port}")
+    received = Collector(f"http://127.0.0.1:{server.server_port}")
     with in_thread(server):
-        yield found
+        yield received

@@ -14,7 +14,7 @@ from serving.gateway.routes import RouteTable
 from serving.gateway.tracing import spans as traces
 from serving.gateway.tracing.timeline import tracer_of_environment
 from tests.serving.event_loop import run
-from tests.serving.gateway.rig import TEXT, backend, release, reply, rig, route
+from tests.serving.gateway.rig import TEXT, answering, backend, release, reply, rig, route
 from tests.serving.gateway.tracing.collector import Collector, collector, values
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -33,15 +33,15 @@ def traced(
 ) -> tuple[Collector, Any]:  # fmt: skip
     """The collector after one request, and the response."""
     folder.mkdir(exist_ok=True)
-    with collector() as found:
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", found.url)
+    with collector() as spans:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", spans.url)
         for name, value in (environment or {}).items():
             monkeypatch.setenv(name, value)
 
         async def work() -> Any:
-            async with backend(folder / "a", answer or reply()) as one:
-                candidate = release(4, one.address) if stage else None
-                where = route(release(3, one.address), candidate, stage=stage, retention_days=days)
+            async with backend(folder / "a", answer or reply()) as replica:
+                candidate = release(4, replica.address) if stage else None
+                where = route(release(3, replica.address), candidate, stage=stage, retention_days=days)
                 async with rig(folder, where) as running:
                     running.gateway.responder.tracer = tracer_of_environment(running.gateway.table)
                     response = await running.extract(headers={"traceparent": header} if header else {})
@@ -49,7 +49,7 @@ def traced(
                         await asyncio.gather(*running.gateway.responder.shadows)
                     return response
 
-        return found, run(work())
+        return spans, run(work())
 
 
 async def slow(text: str) -> Any:
@@ -59,8 +59,8 @@ async def slow(text: str) -> Any:
 
 
 def test_a_request_has_spans_of_its_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found, response = traced(tmp_path, monkeypatch, answer=slow)
-    root = found.named("POST /api/v1/projects/{slug}/extract")
+    spans, response = traced(tmp_path, monkeypatch, answer=slow)
+    root = spans.named("POST /api/v1/projects/{slug}/extract")
     request_id = response.json()["request_id"]
     assert root.trace_id.hex() == uuid.UUID(request_id).hex
     assert (root.kind, root.parent_span_id, root.status.code) == (Span.SPAN_KIND_SERVER, b"", Status.STATUS_CODE_UNSET)
@@ -70,7 +70,7 @@ def test_a_request_has_spans_of_its_steps(tmp_path: Path, monkeypatch: pytest.Mo
     assert attributes["slm.version"] == 3
     assert attributes["slm.answered_by"] == "stable"
     assert attributes["slm.request_id"] == request_id
-    steps = [found.named(name) for name in ("queue", "chat invoices@3", "validation")]
+    steps = [spans.named(name) for name in ("queue", "chat invoices@3", "validation")]
     for step in steps:
         assert (step.trace_id, step.parent_span_id) == (root.trace_id, root.span_id)
         assert root.start_time_unix_nano <= step.start_time_unix_nano
@@ -80,12 +80,12 @@ def test_a_request_has_spans_of_its_steps(tmp_path: Path, monkeypatch: pytest.Mo
     assert queue.end_time_unix_nano == model.start_time_unix_nano
     assert model.end_time_unix_nano <= validation.start_time_unix_nano
     assert abs(root.end_time_unix_nano / 1e9 - time.time()) < 30
-    assert found.resource["service.name"] == "slm-gateway"
+    assert spans.resource["service.name"] == "slm-gateway"
 
 
 def test_the_model_span_follows_the_conventions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found, response = traced(tmp_path, monkeypatch)
-    model = found.named("chat invoices@3")
+    spans, response = traced(tmp_path, monkeypatch)
+    model = spans.named("chat invoices@3")
     assert model.kind == Span.SPAN_KIND_CLIENT
     assert values(model.attributes) == {
         "gen_ai.operation.name": "chat", "gen_ai.provider.name": "slm_studio", "gen_ai.request.model": "invoices@3",
@@ -95,18 +95,16 @@ def test_the_model_span_follows_the_conventions(tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_callers_trace_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found, _ = traced(tmp_path, monkeypatch, header=PARENT)
-    root = found.named("POST")
+    spans, _ = traced(tmp_path / "good", monkeypatch, header=PARENT)
+    root = spans.named("POST")
     assert root.trace_id.hex() == PARENT.split("-")[1]
     assert root.parent_span_id.hex() == PARENT.split("-")[2]
-    assert {span.trace_id for span in found.spans} == {root.trace_id}
-
-
-@pytest.mark.parametrize("header", ["00-0-0-01", "junk", f"00-{'0' * 32}-b7ad6b7169203331-01"])
-def test_a_wrong_header_begins_a_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, header: str) -> None:
-    spans, response = traced(tmp_path, monkeypatch, header=header)
-    root = spans.named("POST")
-    assert (root.trace_id.hex(), root.parent_span_id) == (uuid.UUID(response.json()["request_id"]).hex, b"")
+    assert {span.trace_id for span in spans.spans} == {root.trace_id}
+    # A wrong header begins a trace.
+    for number, header in enumerate(("00-0-0-01", "junk", f"00-{'0' * 32}-b7ad6b7169203331-01")):
+        spans, response = traced(tmp_path / str(number), monkeypatch, header=header)
+        root = spans.named("POST")
+        assert (root.trace_id.hex(), root.parent_span_id) == (uuid.UUID(response.json()["request_id"]).hex, b"")
 
 
 def test_what_the_caller_does_not_sample_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,18 +119,18 @@ def test_texts_are_sent_only_where_the_setting_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, days: int, expected: bool
 ) -> None:
     environment = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": setting}
-    found, _ = traced(tmp_path, monkeypatch, environment=environment, days=days)
-    everything = b"".join(span.SerializeToString() for span in found.spans)
+    spans, _ = traced(tmp_path, monkeypatch, environment=environment, days=days)
+    everything = b"".join(span.SerializeToString() for span in spans.spans)
     assert (TEXT.encode() in everything) is expected
     assert (b"gen_ai.input.messages" in everything) is expected
     assert (b"gen_ai.output.messages" in everything) is expected
 
 
 def test_a_shadow_is_below_its_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found, _ = traced(tmp_path, monkeypatch, stage="shadow")
-    root, shadow = found.named("POST"), found.named("shadow")
+    spans, _ = traced(tmp_path, monkeypatch, stage="shadow")
+    root, shadow = spans.named("POST"), spans.named("shadow")
     assert (shadow.trace_id, shadow.parent_span_id) == (root.trace_id, root.span_id)
-    assert found.named("chat invoices@4").parent_span_id == shadow.span_id
+    assert spans.named("chat invoices@4").parent_span_id == shadow.span_id
 
 
 def test_without_an_endpoint_nothing_is_traced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +160,7 @@ def test_a_collector_that_hangs_costs_a_request_nothing(tmp_path: Path, monkeypa
     exporter = Stuck()
 
     async def work() -> None:
-        async with backend(tmp_path / "a", reply()) as one, rig(tmp_path, route(release(3, one.address))) as running:
+        async with answering(tmp_path, number=3) as (running, _):
             tracer = running.gateway.responder.tracer = traces.Tracer(exporter, running.gateway.table)
             await running.extract()
             while tracer._waiting:  # the thread has it, and waits for the collector
