@@ -1,6 +1,5 @@
 """Faults of serving with real processes under load; ``bench.serving_faults`` makes and measures them."""
 
-import functools
 import json
 import os
 import subprocess
@@ -22,25 +21,19 @@ FAILING = {"replicas", "gateway", "disk"}
 STATUSES = {0, 503}
 
 
-@functools.cache
-def run() -> "subprocess.CompletedProcess[str]":
-    """One run with these faults."""
-    command = [sys.executable, "-m", "bench.serving_faults", "--quick", "--json", *FAULTS]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=550, check=False)
-
-
-def measured() -> dict[str, dict[str, Any]]:
-    """The results of these faults."""
-    done = run()
+@pytest.fixture(scope="module")
+def results() -> dict[str, dict[str, Any]]:
+    """The results of these faults, all made in one run."""
+    command = [sys.executable, "-m", "tests.serving.faults_run", *FAULTS]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=550, check=False)
     assert done.returncode == 0, done.stderr[-4_000:]
-    results = json.loads(done.stdout.splitlines()[-1])
-    return dict(zip(FAULTS, results, strict=True))
+    return dict(zip(FAULTS, json.loads(done.stdout.splitlines()[-1]), strict=True))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
-def test_nothing_is_lost_or_answered_wrongly(fault: str) -> None:
-    result = measured()[fault]
+def test_nothing_is_lost_or_answered_wrongly(results: dict[str, dict[str, Any]], fault: str) -> None:
+    result = results[fault]
     assert result["requests"] > 0
     assert (result["wrong"], result["missing"]) == (0, 0)
     assert {int(status) for status in result["statuses"]} <= STATUSES, result

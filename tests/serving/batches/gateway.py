@@ -46,19 +46,19 @@ def gateway() -> Iterator[Gateway]:
     """The server during the block."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    found = Gateway(f"http://127.0.0.1:{listener.getsockname()[1]}")
+    stand_in = Gateway(f"http://127.0.0.1:{listener.getsockname()[1]}")
 
     async def extract(request: Request) -> JSONResponse:
         body = json.loads(await request.body())
         text = body["text"]
-        found.asked.append(text)
-        found.pages[text] = body.get("page")
-        found.tokens.add(request.headers["authorization"].removeprefix("Bearer "))
-        found.open += 1
-        found.most = max(found.most, found.open)
-        await asyncio.sleep(found.delay)
-        found.open -= 1
-        status, answer = found.reply(text)
+        stand_in.asked.append(text)
+        stand_in.pages[text] = body.get("page")
+        stand_in.tokens.add(request.headers["authorization"].removeprefix("Bearer "))
+        stand_in.open += 1
+        stand_in.most = max(stand_in.most, stand_in.open)
+        await asyncio.sleep(stand_in.delay)
+        stand_in.open -= 1
+        status, answer = stand_in.reply(text)
         return JSONResponse(answer, status_code=status)
 
     app = Starlette(routes=[Route("/api/v1/projects/{slug}/extract", extract, methods=["POST"])])
@@ -73,7 +73,7 @@ def gateway() -> Iterator[Gateway]:
     running.start()
     try:
         assert ready.wait(20)
-        yield found
+        yield stand_in
     finally:
         stop.set()
         running.join(5)

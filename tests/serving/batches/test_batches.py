@@ -13,7 +13,6 @@ from django.utils import timezone
 from labeling.integrations import tokens, webhooks
 from labeling.models import WebhookDelivery
 from serving.batches import jobs, lines, services
-from serving.deployments import services as deployments
 from serving.gateway.tokens import Pass, verify_pass
 from serving.models import BatchRun, Deployment
 from serving.retention import services as retention
@@ -23,28 +22,21 @@ from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path
 from tests.evaluation.factories import World
 from tests.serving.batches.gateway import Gateway, gateway, right
-from tests.serving.factories import answering, approved_report, built
+from tests.serving.rollouts import rows
 from tests.shared_rows import shared_fixture
 
 
 @shared_fixture
 def deployed(world: World) -> Deployment:
-    """A version that two replicas answer for."""
-    found = deployments.deploy(project=world.project, user=world.engineer, report=approved_report(world), stage="full")
-    assert found.candidate is not None
-    assert found.candidate.package is not None
-    built(found.candidate.package)
-    answering(found.candidate)
-    deployments.finish_promotion(found)
-    found.refresh_from_db()
-    return found
+    """A version that a replica answers for."""
+    return rows.deployed(world)
 
 
 @pytest.fixture
 def stand_in(settings: Any) -> Iterator[Gateway]:
-    with gateway() as found:
-        settings.GATEWAY_URL = found.url
-        yield found
+    with gateway() as running:
+        settings.GATEWAY_URL = running.url
+        yield running
 
 
 def start(world: World, *rows: Any, **options: Any) -> BatchRun:
@@ -73,7 +65,10 @@ def result(batch: BatchRun) -> list[dict[str, Any]]:
 
 
 def documents(number: int) -> list[dict[str, str]]:
-    return [{"id": f"d{one}", "text": f"{one}"} for one in range(1, number + 1)]
+    return [{"id": f"d{number}", "text": f"{number}"} for number in range(1, number + 1)]
+
+
+PAGE = {"width": 10, "height": 20, "lines": [{"text": "1", "bbox": [0.5, 1, 2.25, 3]}]}
 
 
 def test_bad_lines_cost_only_themselves(world: World, deployed: Deployment, stand_in: Gateway) -> None:
@@ -81,32 +76,26 @@ def test_bad_lines_cost_only_themselves(world: World, deployed: Deployment, stan
         return (502, {"code": "invalid_output", "detail": "No."}) if text == "bad" else right(text)
 
     stand_in.reply = reply
-    rows = [
+    sent = [
         {"id": 7, "text": "1", "caller": "ana"}, b"{\n", b"\xff\n", b"[]\n", b'{"text": "a", "text": "b"}\n', b"\n",
-        {"id": "x", "text": 5}, {"text": " "}, {"text": "2", "txt": "3"}, {"text": "bad"}, {"text": "4"},
+        {"id": "x", "text": 5}, {"text": " "}, {"text": "2", "txt": "3"}, {"text": "bad"},
+        {"text": "4", "page": PAGE},
     ]  # fmt: skip
-    batch = run(start(world, *rows))
+    batch = run(start(world, *sent))
     assert (batch.status, batch.progress_done, batch.progress_total) == (Status.DONE, 10, 10)
     assert (batch.answered, batch.failed) == (2, 8)
-    found = result(batch)
-    assert [row["line"] for row in found] == [1, 2, 3, 4, 5, 7, 8, 9, 10, 11]
+    answered = result(batch)
+    assert [row["line"] for row in answered] == [1, 2, 3, 4, 5, 7, 8, 9, 10, 11]
     codes = ["", "invalid_json", "invalid_json", "invalid_json", "invalid_json", *["field"] * 3, "invalid_output", ""]
-    assert [row.get("error", {}).get("code", "") for row in found] == codes
-    assert (found[0]["id"], found[0]["output"]["number"], found[5]["id"]) == ("7", "1", "x")
-    assert sorted(stand_in.asked) == ["1", "4", "bad"]
-    [found_pass] = [verify_pass(token) for token in stand_in.tokens]
-    assert found_pass == Pass("invoices", None, is_batch=True)
-
-
-def test_numbers_keep_their_digits(world: World, deployed: Deployment, stand_in: Gateway) -> None:
-    batch = run(start(world, b'[{"text": "1"}]'))
+    assert [row.get("error", {}).get("code", "") for row in answered] == codes
+    assert (answered[0]["id"], answered[0]["output"]["number"], answered[5]["id"]) == (
+        "7",
+        "1",
+        "x",
+    )
     assert b'"total": 12.5,' in local_path(batch.result_key).read_bytes().replace(b'":12', b'": 12')
-
-
-def test_pages_are_sent_as_they_are(world: World, deployed: Deployment, stand_in: Gateway) -> None:
-    page = {"width": 10, "height": 20, "lines": [{"text": "1", "bbox": [0.5, 1, 2.25, 3]}]}
-    batch = run(start(world, {"text": "1", "page": page}, {"text": "2"}))
-    assert (batch.answered, stand_in.pages) == (2, {"1": page, "2": None})
+    assert stand_in.pages == {"1": None, "4": PAGE, "bad": None}
+    assert [verify_pass(token) for token in stand_in.tokens] == [Pass("invoices", None, is_batch=True)]
 
 
 def test_a_batch_goes_on_where_a_killed_worker_stopped(world: World, deployed: Deployment, stand_in: Gateway) -> None:
@@ -136,13 +125,14 @@ def test_other_jobs_have_their_turn(
     waiting = [True]
     monkeypatch.setattr(jobs, "_others_wait", lambda run: waiting[0] and bool(stand_in.asked))
     stand_in.delay = 0.05
-    batch = run(start(world, *documents(100)))
+    batch = run(start(world, *documents(40)))
     assert batch.status == Status.QUEUED
-    assert 0 < batch.progress_done < 100
+    assert 0 < batch.progress_done < 40
     waiting[0], stand_in.delay = False, 0.0
+    monkeypatch.setattr(jobs, "_PROGRESS_SECONDS", 1.0)
     batch = run(batch)
-    assert (batch.status, batch.answered) == (Status.DONE, 100)
-    assert sorted(stand_in.asked, key=int) == [f"{one}" for one in range(1, 101)]
+    assert (batch.status, batch.answered) == (Status.DONE, 40)
+    assert sorted(stand_in.asked, key=int) == [f"{number}" for number in range(1, 41)]
 
 
 def test_a_spent_budget_stops_it_until_it_is_resumed(world: World, deployed: Deployment, stand_in: Gateway) -> None:
@@ -213,7 +203,9 @@ def test_a_revoked_token_stops_it(
     batch = run(batch)
     assert (batch.status, batch.code) == (Status.FAILED, "invalid_token")
     assert stand_in.asked == []
-    assert not [one.message for one in recwarn if one.category is RuntimeWarning]  # a coroutine that nothing awaits
+    assert not [
+        warning.message for warning in recwarn if warning.category is RuntimeWarning
+    ]  # a coroutine that nothing awaits
 
 
 def test_a_cancelled_batch_keeps_what_it_has(
@@ -245,14 +237,13 @@ def test_a_key_starts_one_batch(world: World, deployed: Deployment) -> None:
     assert start(world, *documents(2)).pk != first.pk
 
 
-@pytest.mark.parametrize(
-    ("body", "code"),
-    [(b"", "empty"), (b"\n \n", "empty"), (b"[", "invalid_json"), (b"[]", "empty"), (b"[\xff]", "invalid_json")],
-)
-def test_inputs_without_documents(world: World, deployed: Deployment, body: bytes, code: str) -> None:
-    with pytest.raises(Refused) as refused:
-        start(world, body)
-    assert refused.value.code == code
+def test_inputs_without_documents(world: World, deployed: Deployment) -> None:
+    for body, code in (
+        (b"", "empty"), (b"\n \n", "empty"), (b"[", "invalid_json"), (b"[]", "empty"), (b"[\xff]", "invalid_json"),
+    ):  # fmt: skip
+        with pytest.raises(Refused) as refused:
+            start(world, body)
+        assert refused.value.code == code
     assert not BatchRun.objects.exists()
 
 
@@ -293,7 +284,7 @@ def test_files_are_deleted_when_the_project_stores_them_no_longer(
     assert not path.parent.exists()
     old.refresh_from_db()
     assert (old.input_key, old.result_key, old.erased_at is None, old.has_result) == ("", "", False, False)
-    assert all(local_path(one.input_key).exists() for one in (new, live))
+    assert all(local_path(kept.input_key).exists() for kept in (new, live))
 
 
 def test_documents_of_a_caller_are_erased_from_its_files(world: World, deployed: Deployment, stand_in: Gateway) -> None:
@@ -303,8 +294,8 @@ def test_documents_of_a_caller_are_erased_from_its_files(world: World, deployed:
     batch = run(start(world, *rows))
     waiting = start(world, *rows)
     before = result(batch)
-    found = retention.erase(project=world.project, user=world.owner, caller="jane")
-    assert (found.lines, found.live_batches) == (1, 1)
+    erased = retention.erase(project=world.project, user=world.owner, caller="jane")
+    assert (erased.lines, erased.live_batches) == (1, 1)
     after = result(batch)
     assert (after[0]["line"], after[0]["id"], after[0]["error"]["code"]) == (1, "", "erased")
     assert after[1:] == before[1:]
@@ -324,7 +315,7 @@ def test_a_batch_that_stopped_goes_on_without_what_was_erased(
     services.cancel(run=batch, user=world.engineer)
     batch.refresh_from_db()
     assert retention.erase(project=world.project, user=world.owner, caller="jane").lines == 3
-    assert [one["error"]["code"] for one in result(batch)] == ["erased"] * 3
+    assert [line["error"]["code"] for line in result(batch)] == ["erased"] * 3
     services.resume(run=batch, user=world.engineer)
     batch = run(batch)
     assert (batch.status, batch.progress_done, stand_in.asked) == ("done", 3, [])

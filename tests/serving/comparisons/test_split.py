@@ -13,25 +13,31 @@ from serving.comparisons import services
 from serving.comparisons.certificate import content_hash
 from serving.comparisons.split import Arms, check, evidence, pair_judgments, verdict
 from serving.deployments import services as deployment_services
-from serving.models import Judgment, TrafficComparison
+from serving.models import Deployment, Judgment, TrafficComparison
 from serving.rollouts import services as rollout_services
 from serving.rollouts import watch
 from slmstudio.access import Forbidden
 from slmstudio.errors import Refused
 from tests.evaluation.factories import World
 from tests.serving.factories import answering, approved_report
-from tests.serving.rollouts.rows import current, deployed, requests
+from tests.serving.rollouts.rows import current, requests
+from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.slow
 
 
-def started(world: World, **changes: Any) -> TrafficComparison:
+@shared_fixture
+def split(world: World, deployment: Deployment) -> TrafficComparison:
     """A test of the stable version and another approved one, both answering."""
-    deployed(world)
+    return started(world)
+
+
+def started(world: World, **changes: Any) -> TrafficComparison:
+    """A test on failures, unless ``changes`` says otherwise, where a version is deployed."""
     values = {"question": "failures", "share": 0.5, "report": approved_report(world), **changes}
-    split = services.start_split(project=world.project, user=world.engineer, **values)
-    answering(split.b)
-    return split
+    comparison = services.start_split(project=world.project, user=world.engineer, **values)
+    answering(comparison.b)
+    return comparison
 
 
 def checked(split: TrafficComparison) -> TrafficComparison:
@@ -41,16 +47,8 @@ def checked(split: TrafficComparison) -> TrafficComparison:
     return split
 
 
-def test_it_gives_both_versions_their_share(world: World) -> None:
-    split = started(world, share=0.3)
-    deployment = current(world)
-    assert (deployment.stage, deployment.share, deployment.candidate) == ("canary", 0.3, split.b)
-    assert (split.a, split.verdict) == (deployment.stable, "")
-
-
 @pytest.mark.parametrize(("worse", "better"), [("b", "a"), ("a", "b")])
-def test_the_version_that_fails_less_is_better(world: World, worse: str, better: str) -> None:
-    split = started(world)
+def test_the_version_that_fails_less_is_better(world: World, split: TrafficComparison, worse: str, better: str) -> None:
     deployment, at = current(world), timezone.now()
     for is_b in (False, True):
         requests(deployment, 200, candidate=is_b, failed=30 if (worse == "b") == is_b else 2, at=at)
@@ -60,14 +58,11 @@ def test_the_version_that_fails_less_is_better(world: World, worse: str, better:
     assert Arms(**shown.result["counts"]).b_requests == 200
 
 
-def test_latency_is_compared_by_a_limit_that_was_fixed_before(world: World) -> None:
-    deployment, before = deployed(world), timezone.now() - timedelta(hours=1)
+def test_latency_is_compared_by_a_limit_that_was_fixed_before(world: World, deployment: Deployment) -> None:
+    before = timezone.now() - timedelta(hours=1)
     requests(deployment, 50, candidate=False, at=before, total_ms=100.0)
-    split = services.start_split(
-        project=world.project, user=world.engineer, question="latency", share=0.5, report=approved_report(world)
-    )
+    split = started(world, question="latency")
     assert split.plan["limit_ms"] == 100.0
-    answering(split.b)
     deployment = current(world)
     requests(deployment, 60, candidate=False, at=timezone.now(), total_ms=150.0)
     requests(deployment, 60, candidate=True, at=timezone.now(), total_ms=50.0)
@@ -83,9 +78,10 @@ def test_judged_outputs_are_paired_in_their_order() -> None:
     assert verdict(evidence(pair_judgments([(False, True)] * 3 + [(True, False)] * 30), 0.5)) == ""
 
 
-def test_a_running_test_keeps_its_share(world: World) -> None:
-    split = started(world)
+def test_a_running_test_keeps_its_share(world: World, split: TrafficComparison) -> None:
     deployment = current(world)
+    assert (deployment.stage, deployment.share, deployment.candidate) == ("canary", 0.5, split.b)
+    assert (split.a, split.verdict) == (deployment.stable, "")
     rollout_services.set_plan(
         deployment=deployment, user=world.engineer, auto_promote=True, margin=2.0, max_failure_rate=0.05, p95_ms=None,
         min_requests=10, max_disagreement=None,
@@ -100,15 +96,12 @@ def test_a_running_test_keeps_its_share(world: World) -> None:
     assert current(world).stage == "full"
 
 
-def test_it_ends_where_the_candidate_is_taken_out(world: World) -> None:
-    split = started(world)
-    deployment_services.abort(deployment=current(world), user=None, reason="It fails.")
-    assert checked(split).status == "done"
-
-
 @pytest.mark.parametrize("keep_b", [False, True])
-def test_it_is_stopped_with_one_of_both(world: World, keep_b: bool) -> None:
-    split = started(world)
+def test_it_is_stopped_with_one_of_both(world: World, split: TrafficComparison, keep_b: bool) -> None:
+    values: dict[str, Any] = {"project": world.project, "user": world.engineer, "report": approved_report(world)}
+    with pytest.raises(Refused) as running:
+        services.start_split(question="failures", **values)
+    assert running.value.code == "busy"
     services.stop(comparison=split, user=world.manager, keep_b=keep_b)
     deployment = current(world)
     assert (deployment.candidate, deployment.stage) == ((split.b, "full") if keep_b else (None, ""))
@@ -116,13 +109,13 @@ def test_it_is_stopped_with_one_of_both(world: World, keep_b: bool) -> None:
         services.stop(comparison=split, user=world.manager)
 
 
-def test_what_does_not_start(world: World) -> None:
-    split = started(world)
+def test_it_ends_where_the_candidate_is_taken_out(world: World, split: TrafficComparison) -> None:
+    deployment_services.abort(deployment=current(world), user=None, reason="It fails.")
+    assert checked(split).status == "done"
+
+
+def test_what_does_not_start(world: World, deployment: Deployment) -> None:
     values: dict[str, Any] = {"project": world.project, "user": world.engineer, "report": approved_report(world)}
-    with pytest.raises(Refused) as running:
-        services.start_split(question="failures", **values)
-    assert running.value.code == "busy"
-    services.stop(comparison=split, user=world.engineer)
     with pytest.raises(Refused):
         services.start_split(question="beauty", **values)
     with pytest.raises(Forbidden):
@@ -133,8 +126,7 @@ def test_what_does_not_start(world: World) -> None:
     assert sticky.value.field == "stage"
 
 
-def test_the_pages_and_the_certificate(world: World) -> None:
-    deployed(world)
+def test_the_pages_and_the_certificate(world: World, deployment: Deployment) -> None:
     report = approved_report(world)
     client = Client()
     client.force_login(world.engineer)
@@ -159,8 +151,7 @@ def test_the_pages_and_the_certificate(world: World) -> None:
     assert client.get(f"{address}1/").context["status"].may_issue is False
 
 
-def test_the_rest_resource(world: World) -> None:
-    deployed(world)
+def test_the_rest_resource(world: World, deployment: Deployment) -> None:
     report = approved_report(world)
     _, token = tokens.create(project=world.project, user=world.engineer, name="deploy", scopes=["deploy"], days=None)
     client = Client(headers={"Authorization": f"Bearer {token}"})
@@ -184,7 +175,7 @@ def test_the_rest_resource(world: World) -> None:
     assert (shadow.status_code, shadow.json()["plan"]["documents"]) == (200, 10)
 
 
-def test_accuracy_is_that_of_judgments_of_the_split(world: World) -> None:
+def test_accuracy_is_that_of_judgments_of_the_split(world: World, deployment: Deployment) -> None:
     split = started(world, question="accuracy")
     deployment, at = current(world), timezone.now()
     for is_b in (False, True):

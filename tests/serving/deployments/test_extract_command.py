@@ -21,10 +21,10 @@ def stand_in(settings: Any) -> Iterator[Gateway]:
         usage = {"prompt_tokens": 3, "output_tokens": 2}
         return status, {**body, "version": 1, "latency_ms": {"total": 5}, "usage": usage}
 
-    with gateway() as found:
-        settings.GATEWAY_URL = found.url
-        found.reply = answer
-        yield found
+    with gateway() as running:
+        settings.GATEWAY_URL = running.url
+        running.reply = answer
+        yield running
 
 
 def files(folder: Path, *rows: Any) -> dict[str, Path]:
@@ -44,9 +44,9 @@ def test_documents_are_sent_with_their_pages_and_once(world: World, stand_in: Ga
         call_command("extract", project="invoices", **paths)
     assert sorted(stand_in.asked) == ["1", "2", "3"]
     assert stand_in.pages == {"1": PAGE, "2": None, "3": None}
-    found = written(paths)
-    assert {name: json.loads(row["raw"])["number"] for name, row in found.items()} == {"a": "1", "b": "2", "4": "3"}
-    assert (found["a"]["error"], found["a"]["output_tokens"], found["a"]["finish_reason"]) == ("", 2, "stop")
+    rows = written(paths)
+    assert {name: json.loads(row["raw"])["number"] for name, row in rows.items()} == {"a": "1", "b": "2", "4": "3"}
+    assert (rows["a"]["error"], rows["a"]["output_tokens"], rows["a"]["finish_reason"]) == ("", 2, "stop")
 
 
 def test_documents_without_an_output_are_sent_again(world: World, stand_in: Gateway, tmp_path: Path) -> None:
@@ -62,8 +62,8 @@ def test_documents_without_an_output_are_sent_again(world: World, stand_in: Gate
     assert {row["error"] for row in written(paths).values()} == {""}
 
 
-@pytest.mark.parametrize("row", ["{", "[1]", '{"id": "a"}', '{"id": "a", "text": "2"}'])
-def test_a_bad_line_is_named_before_anything_is_sent(world: World, stand_in: Gateway, tmp_path: Path, row: str) -> None:
-    with pytest.raises(CommandError, match="Line 2"):
-        call_command("extract", project="invoices", **files(tmp_path, {"id": "a", "text": "1"}, row))
+def test_a_bad_line_is_named_before_anything_is_sent(world: World, stand_in: Gateway, tmp_path: Path) -> None:
+    for row in ("{", "[1]", '{"id": "a"}', '{"id": "a", "text": "2"}'):
+        with pytest.raises(CommandError, match="Line 2"):
+            call_command("extract", project="invoices", **files(tmp_path, {"id": "a", "text": "1"}, row))
     assert stand_in.asked == []

@@ -13,33 +13,16 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from evaluation.models import Endpoint, GateReport
-from serving.deployments import gateway_client, queries, services
+from serving.deployments import gateway_client, services
 from serving.models import Deployment, RequestLog
 from tests.evaluation.factories import World, evaluated, right
-from tests.serving.factories import answering, approved_report, built
-from tests.shared_rows import shared_fixture
+from tests.serving.factories import approved_report, built
 
 
 def client(user: Any) -> Client:
-    found = Client()
-    found.force_login(user)
-    return found
-
-
-@shared_fixture
-def deployed(world: World) -> Deployment:
-    """A first version that answers."""
-    deployment = services.deploy(
-        project=world.project, user=world.engineer, stage="full", report=approved_report(world)
-    )
-    assert deployment.candidate is not None
-    assert deployment.candidate.package is not None
-    built(deployment.candidate.package)
-    answering(deployment.candidate)
-    services.finish_promotion(deployment)
-    found = queries.find(world.project)
-    assert found is not None
-    return found
+    signed_in = Client()
+    signed_in.force_login(user)
+    return signed_in
 
 
 def test_the_empty_page_leads_to_the_gates_or_to_the_form(world: World) -> None:
@@ -50,30 +33,6 @@ def test_the_empty_page_leads_to_the_gates_or_to_the_form(world: World) -> None:
     page = client(world.engineer).get("/p/invoices/deploy/")
     assert list(page.context["deploy_form"].reports) == [str(report.number)]
     assert page.context["deploy_form"].initial["stage"] == "full"
-
-
-def test_a_share_counts_for_a_canary_only(world: World, report: GateReport) -> None:
-    values = {"report": report.number, "stage": "full", "engine": "", "share": "400"}  # hidden for this stage
-    assert client(world.manager).post("/p/invoices/deploy/new/", values).status_code == 302
-    answer = client(world.manager).post("/p/invoices/deploy/new/", {**values, "stage": "canary"})
-    assert list(answer.context["deploy_form"].errors) == ["share"]
-
-
-@pytest.mark.parametrize("path", ["new", "promote", "abort", "roll-back", "stop", "try"])
-def test_annotators_change_nothing(world: World, deployed: Deployment, path: str) -> None:
-    revision = Deployment.objects.get().revision
-    assert client(world.annotator).post(f"/p/invoices/deploy/{path}/").status_code == 403
-    assert Deployment.objects.get().revision == revision
-
-
-def test_an_approved_report_is_deployed(world: World, report: GateReport) -> None:
-    answer = client(world.manager).post(
-        "/p/invoices/deploy/new/", {"report": report.number, "stage": "full", "engine": "", "share": "5"}
-    )
-    assert answer.status_code == 302
-    candidate = Deployment.objects.get().candidate
-    assert candidate is not None
-    assert candidate.report == report
 
 
 def test_deploying_is_offered_for_an_approved_report_to_who_may(world: World, report: GateReport) -> None:
@@ -88,7 +47,7 @@ def test_deploying_is_offered_for_an_approved_report_to_who_may(world: World, re
     assert offered(world.engineer, report) == []
 
 
-def test_a_model_without_approval_is_deployed_to_shadow_only(world: World, deployed: Deployment) -> None:
+def test_a_model_without_approval_is_deployed_to_shadow_only(world: World, deployment: Deployment) -> None:
     run = evaluated(world, right)
     engineer, key = client(world.engineer), f"evaluation-{run.number}"
     values = {"report": key, "stage": "canary", "engine": "", "share": "5"}
@@ -104,9 +63,10 @@ def test_a_model_without_approval_is_deployed_to_shadow_only(world: World, deplo
     assert "deploy/promote/" not in page
 
 
-def test_a_version_that_was_taken_back_is_not_the_next_step(world: World, deployed: Deployment) -> None:
+def test_a_version_that_was_taken_back_is_not_the_next_step(
+    world: World, report: GateReport, deployment: Deployment
+) -> None:
     engineer = client(world.engineer)
-    report = approved_report(world)
     address = f"/p/invoices/deploy/?report={report.number}#deploy"
     assert engineer.get("/p/invoices/").context["steps"][0].url == address
     services.deploy(project=world.project, user=world.engineer, stage="canary", report=report)
@@ -114,27 +74,22 @@ def test_a_version_that_was_taken_back_is_not_the_next_step(world: World, deploy
     assert address not in [step.url for step in engineer.get("/p/invoices/").context["steps"]]
 
 
-def test_a_missing_gguf_file_leads_to_its_export(world: World) -> None:
-    values = {"report": str(approved_report(world).number), "stage": "full", "engine": "llama_cpp", "share": "5"}
-    answer = client(world.engineer).post("/p/invoices/deploy/new/", values)
+def test_errors_name_their_field_and_an_approved_report_is_deployed(world: World, report: GateReport) -> None:
+    manager, address = client(world.manager), "/p/invoices/deploy/new/"
+    values = {"report": str(report.number), "stage": "full", "engine": "", "share": "400"}  # hidden for this stage
+    for changes, field in (
+        ({"report": "99"}, "report"), ({"stage": "now"}, "stage"), ({"stage": "canary"}, "share"),
+        ({"stage": "canary", "share": "5"}, "stage"), ({"engine": "llama_cpp"}, "engine"),
+    ):  # fmt: skip
+        answer = manager.post(address, {**values, **changes}, headers={"HX-Request": "true"})
+        assert answer.status_code == 422
+        assert list(answer.context["deploy_form"].errors) == [field]
+    # A missing GGUF file leads to its export.
     assert f"{world.training_run.get_absolute_url()}#exports" in answer.content.decode()
-
-
-@pytest.mark.parametrize(
-    ("changes", "field"),
-    [
-        ({"report": "99"}, "report"),
-        ({"stage": "now"}, "stage"),
-        ({"stage": "canary", "share": "120"}, "share"),
-        ({"stage": "canary"}, "stage"),
-        ({"engine": "llama_cpp"}, "engine"),
-    ],
-)
-def test_errors_name_their_field(world: World, report: GateReport, changes: dict[str, str], field: str) -> None:
-    values = {"report": str(report.number), "stage": "full", "engine": "", "share": "5", **changes}
-    answer = client(world.engineer).post("/p/invoices/deploy/new/", values, headers={"HX-Request": "true"})
-    assert answer.status_code == 422
-    assert list(answer.context["deploy_form"].errors) == [field]
+    assert manager.post(address, values).status_code == 302
+    candidate = Deployment.objects.get().candidate
+    assert candidate is not None
+    assert candidate.report == report
 
 
 def test_the_current_production_model_is_the_first_version(world: World) -> None:
@@ -153,29 +108,23 @@ def test_the_current_production_model_is_the_first_version(world: World) -> None
     assert engineer.post("/p/invoices/deploy/endpoint/", {"endpoint": endpoint.pk}).status_code == 422
 
 
-def test_buttons_promote_abort_and_stop(world: World, report: GateReport, deployed: Deployment) -> None:
+def test_buttons_promote_abort_and_stop(world: World, canary: Deployment) -> None:
     engineer = client(world.engineer)
-    services.deploy(project=world.project, user=world.engineer, stage="canary", report=report)
-    assert engineer.post("/p/invoices/deploy/promote/", {"share": "25"}).status_code == 302
-    assert Deployment.objects.get().share == 0.25
+    assert engineer.post("/p/invoices/deploy/promote/", {"share": "50"}).status_code == 302
+    assert Deployment.objects.get().share == 0.5
     assert engineer.post("/p/invoices/deploy/abort/", {"reason": "Slow."}).status_code == 302
     assert Deployment.objects.get().candidate is None
-    refused = engineer.post("/p/invoices/deploy/abort/", {"reason": "Slow."})
-    assert refused.status_code == 422
+    assert engineer.post("/p/invoices/deploy/abort/", {"reason": "Slow."}).status_code == 422
     assert engineer.post("/p/invoices/deploy/stop/", {"reason": "Moved."}).status_code == 302
     assert Deployment.objects.get().stable is None
 
 
-def test_the_page_follows_a_candidate_until_it_is_stable(world: World, deployed: Deployment) -> None:
+def test_the_page_follows_a_candidate_until_it_is_stable(world: World, shadow: Deployment) -> None:
     """The supervisor makes it the stable version a moment after the page is loaded again."""
     engineer = client(world.engineer)
-    shadow = services.deploy(
-        project=world.project, user=world.engineer, stage="shadow", report=approved_report(world)
-    ).candidate
-    assert shadow is not None
-    assert shadow.package is not None
-    built(shadow.package)
-    answering(shadow)
+    assert shadow.candidate is not None
+    assert shadow.candidate.package is not None
+    built(shadow.candidate.package)
     assert engineer.get("/p/invoices/deploy/").context["settling"] is False
     assert engineer.post("/p/invoices/deploy/promote/").status_code == 302
     assert engineer.get("/p/invoices/deploy/").context["settling"] is True
@@ -185,7 +134,7 @@ def test_the_page_follows_a_candidate_until_it_is_stable(world: World, deployed:
 
 
 def test_a_document_is_tried_through_the_gateway(
-    world: World, deployed: Deployment, monkeypatch: pytest.MonkeyPatch
+    world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[dict[str, Any]] = []
 
@@ -203,7 +152,7 @@ def test_a_document_is_tried_through_the_gateway(
 
 
 def test_a_file_is_tried_through_the_gateway(
-    world: World, deployed: Deployment, monkeypatch: pytest.MonkeyPatch
+    world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[tuple[str, bytes, bool]] = []
 
@@ -221,20 +170,20 @@ def test_a_file_is_tried_through_the_gateway(
     assert (nothing.status_code, "text" in nothing.context["try_form"].errors) == (422, True)
 
 
-def test_the_last_day_is_summed_up_in_a_fixed_number_of_queries(world: World, deployed: Deployment) -> None:
+def test_the_last_day_is_summed_up_in_a_fixed_number_of_queries(world: World, deployment: Deployment) -> None:
     def page() -> Any:
         with CaptureQueriesContext(connection) as queries_made:
-            found = client(world.engineer).get("/p/invoices/deploy/")
-        return found.context["stable"], len(queries_made)
+            answer = client(world.engineer).get("/p/invoices/deploy/")
+        return answer.context["stable"], len(queries_made)
 
     empty, before = page()
     assert (empty.p50_ms, empty.p95_ms, empty.errors) == (None, None, {})
     for number in range(1, 101):
-        logged(deployed, total_ms=float(number))
+        logged(deployment, total_ms=float(number))
     for code, status, times in (("invalid_output", 502, 3), ("queue_full", 429, 2), ("client_closed", 499, 1)):
         for _ in range(times):
-            logged(deployed, code=code, status=status, total_ms=9_000.0)
-    logged(deployed, total_ms=9_000.0, days=2)
+            logged(deployment, code=code, status=status, total_ms=9_000.0)
+    logged(deployment, total_ms=9_000.0, days=2)
     shown, after = page()
     assert (shown.requests, shown.failed) == (106, 3)
     assert (shown.p50_ms, shown.p95_ms) == (50.5, pytest.approx(95.05))

@@ -36,8 +36,8 @@ pytestmark = pytest.mark.slow
 
 def packed(folder: Path, engine: Literal["transformers", "llama_cpp"], **changes: Any) -> dict[str, Any]:
     """Evaluates the tiny model and packs it; gives the parity event. The package is in ``folder/package``."""
-    [found] = named(packed_events(folder, engine, **changes), "parity")
-    return found
+    [parity] = named(packed_events(folder, engine, **changes), "parity")
+    return parity
 
 
 def packed_events(
@@ -57,8 +57,8 @@ def packed_events(
     known = {row["id"]: row for row in rows()}
     parity.write_text(
         "".join(
-            dumps({"id": name, "text": known[name]["text"], "raw": one["raw"], "gold": known[name]["gold"]}) + "\n"
-            for name, one in outputs.items()
+            dumps({"id": name, "text": known[name]["text"], "raw": output["raw"], "gold": known[name]["gold"]}) + "\n"
+            for name, output in outputs.items()
         )
     )
     gguf = None
@@ -66,7 +66,7 @@ def packed_events(
         file = tiny_gguf.write(tiny(), folder / "tiny.gguf")
         gguf = ModelRef(path=str(file), sha256=sha256_file(file))
     calibration = folder / "calibration.jsonl"
-    calibration.write_text("".join(dumps({"text": one["text"], "gold": one["gold"]}) + "\n" for one in rows()))
+    calibration.write_text("".join(dumps({"text": row["text"], "gold": row["gold"]}) + "\n" for row in rows()))
     package = PackSpec(
         evaluation=spec(folder, **changes),
         model=ModelRef(path=str(tiny()), sha256=folder_hash(tiny())),
@@ -109,11 +109,11 @@ def client(folder: Path, secret: str = "") -> httpx.Client:
 
 @pytest.mark.parametrize(("engine", "mode"), [("transformers", "constrained"), ("llama_cpp", "grounded")])
 def test_a_package_answers_as_its_evaluation_did(tmp_path: Path, engine: Any, mode: str) -> None:
-    found = packed(tmp_path, engine, mode=mode, schema=COPIED)
+    parity = packed(tmp_path, engine, mode=mode, schema=COPIED)
     # Random weights: where two tokens are equally likely, the engines round differently.
-    assert (found["documents"], found["fields"]) == (3, 6)
-    assert found["equal"] >= (3 if engine == "transformers" else 1)
-    assert found["max_loss"] < 0.7  # an interval of three documents is wide
+    assert (parity["documents"], parity["fields"]) == (3, 6)
+    assert parity["equal"] >= (3 if engine == "transformers" else 1)
+    assert parity["max_loss"] < 0.7  # an interval of three documents is wide
     served = ServeSpec.from_yaml((tmp_path / "package" / FILE).read_text())
     assert (served.engine, served.mode, served.output_tokens.maximum) == (engine, mode, 40)
     weights = (tmp_path / "package/model/model.safetensors").exists()
@@ -122,38 +122,48 @@ def test_a_package_answers_as_its_evaluation_did(tmp_path: Path, engine: Any, mo
 
 def test_labeled_documents_calibrate_the_confidence(tmp_path: Path) -> None:
     packed(tmp_path, "llama_cpp", labeled=True)
-    found = json.loads((tmp_path / "package/evidence/calibration.json").read_text())
-    records = [DocumentRecord.from_json(one) for one in found["records"]]
-    assert found["documents"] == len(records) == len(list(rows()))
-    values = [one for record in records for one in record.fields]
+    stored = json.loads((tmp_path / "package/evidence/calibration.json").read_text())
+    records = [DocumentRecord.from_json(record) for record in stored["records"]]
+    assert stored["documents"] == len(records) == len(list(rows()))
+    values = [value for record in records for value in record.fields]
     assert values
-    assert {one.pattern for one in values} <= {"invoice_id", "total"}
-    assert found["summary"]["values"] == len(values)
-    assert all(0 < one.calibrated < 1 for one in values)
-    calibration = ConfidenceCalibration(found["fits"])
+    assert {value.pattern for value in values} <= {"invoice_id", "total"}
+    assert stored["summary"]["values"] == len(values)
+    assert all(0 < value.calibrated < 1 for value in values)
+    calibration = ConfidenceCalibration(stored["fits"])
     assert set(calibration.fits) <= {"", " null"}
     # A model with random weights is wrong everywhere, however probable its tokens are.
-    assert max(one.calibrated for one in values) < 0.5 or any(one.is_correct for one in values)
+    assert max(value.calibrated for value in values) < 0.5 or any(value.is_correct for value in values)
 
 
-def test_a_replica_answers_over_a_socket(tmp_path: Path) -> None:
-    packed(tmp_path, "llama_cpp")
+def test_a_package_with_several_engines_answers_over_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OLLAMA_URL", raising=False)
+    file = tiny_gguf.write(tiny(), tmp_path / "tiny.gguf")
+    gguf = ModelRef(path=str(file), sha256=sha256_file(file))
+    name = "model-f16.gguf"
+    variants = tuple(PackVariant(key=f"{key}-f16", engine=key, gguf=gguf, name=name) for key in ("llama_cpp", "ollama"))
+    events = packed_events(tmp_path, "transformers", key="transformers", variants=variants)
+    parity = {event["variant"]: event for event in named(events, "parity")}
+    assert list(parity) == ["transformers", "llama_cpp-f16"]
+    assert parity["transformers"]["difference_low"] <= 0 <= parity["transformers"]["difference_high"]
+    assert [event["variant"] for event in named(events, "variant_failed")] == ["ollama-f16"]
+    spec = ServeSpec.from_yaml((tmp_path / "package" / FILE).read_text())
+    assert (spec.of_variant("llama_cpp-f16").engine, spec.of_variant("llama_cpp-f16").gguf) == ("llama_cpp", name)
+    with pytest.raises(Refused) as caught:
+        spec.of_variant("vllm")
+    assert caught.value.code == "variant"
+    assert (tmp_path / "package/model/model.safetensors").exists()
+    assert (tmp_path / "package/extract.pyz").exists()
     sha256 = folder_hash(tmp_path / "package")
-    with replica(tmp_path, secret="s3cret", sha256=sha256) as process, client(tmp_path, "s3cret") as caller:
+    with (
+        replica(tmp_path, secret="s3cret", sha256=sha256, variant="llama_cpp-f16") as process,
+        client(tmp_path, "s3cret") as caller,
+    ):
         health = caller.get("/health").json()
         assert health["state"] == "ready"
-        assert health["identity"]["package"] == sha256
-        for row in list(rows())[:3]:
-            answer = ModelOutput.parse(caller.post("/answer", json={"text": row["text"]}).json())
-            assert answer.finish_reason == "stop"
-            assert compile_schema(SCHEMA).check(answer.raw)[1] == []
-            assert set(answer.confidence) <= {"invoice_id", "total"}
-            assert {len(known) for known in answer.confidence.values()} == {3}
-            assert answer.model_ms > 0
-        long = ModelOutput.parse(caller.post("/answer", json={"text": "again and again " * 200}).json())
-        assert (long.code, long.error) == ("", ""), "it is read in windows"
-        assert caller.post("/answer", json={"text": 5}).status_code == 422
-        assert caller.post("/answer", content=b"{").status_code == 422
+        assert (health["identity"]["package"], health["identity"]["variant"]) == (sha256, "llama_cpp-f16")
+        assert health["identity"]["engine"].startswith("llama.cpp")
+        check_answers(caller)
         with client(tmp_path, "wrong") as stranger:
             assert stranger.post("/answer", json={"text": "a"}).status_code == 401
             assert stranger.post("/drain").status_code == 401
@@ -163,29 +173,19 @@ def test_a_replica_answers_over_a_socket(tmp_path: Path) -> None:
         assert process.wait(20) == 0
 
 
-def test_a_package_with_several_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OLLAMA_URL", raising=False)
-    file = tiny_gguf.write(tiny(), tmp_path / "tiny.gguf")
-    gguf = ModelRef(path=str(file), sha256=sha256_file(file))
-    name = "model-f16.gguf"
-    variants = tuple(PackVariant(key=f"{one}-f16", engine=one, gguf=gguf, name=name) for one in ("llama_cpp", "ollama"))
-    events = packed_events(tmp_path, "transformers", key="transformers", variants=variants)
-    found = {one["variant"]: one for one in named(events, "parity")}
-    assert list(found) == ["transformers", "llama_cpp-f16"]
-    assert found["transformers"]["difference_low"] <= 0 <= found["transformers"]["difference_high"]
-    assert [one["variant"] for one in named(events, "variant_failed")] == ["ollama-f16"]
-    spec = ServeSpec.from_yaml((tmp_path / "package" / FILE).read_text())
-    assert (spec.of_variant("llama_cpp-f16").engine, spec.of_variant("llama_cpp-f16").gguf) == ("llama_cpp", name)
-    with pytest.raises(Refused) as caught:
-        spec.of_variant("vllm")
-    assert caught.value.code == "variant"
-    assert (tmp_path / "package/model/model.safetensors").exists()
-    assert (tmp_path / "package/extract.pyz").exists()
-    with replica(tmp_path, variant="llama_cpp-f16"), client(tmp_path) as caller:
-        identity = caller.get("/health").json()["identity"]
-        assert identity["variant"] == "llama_cpp-f16"
-        assert identity["engine"].startswith("llama.cpp")
-        assert ModelOutput.parse(caller.post("/answer", json={"text": "Invoice A-1"}).json()).finish_reason == "stop"
+def check_answers(caller: httpx.Client) -> None:
+    """Documents, one that is read in windows, and requests that are none."""
+    for row in list(rows())[:3]:
+        answer = ModelOutput.parse(caller.post("/answer", json={"text": row["text"]}).json())
+        assert answer.finish_reason == "stop"
+        assert compile_schema(SCHEMA).check(answer.raw)[1] == []
+        assert set(answer.confidence) <= {"invoice_id", "total"}
+        assert {len(probabilities) for probabilities in answer.confidence.values()} == {3}
+        assert answer.model_ms > 0
+    long = ModelOutput.parse(caller.post("/answer", json={"text": "again and again " * 200}).json())
+    assert (long.code, long.error) == ("", "")
+    assert caller.post("/answer", json={"text": 5}).status_code == 422
+    assert caller.post("/answer", content=b"{").status_code == 422
 
 
 def test_a_changed_package_is_not_served(tmp_path: Path) -> None:

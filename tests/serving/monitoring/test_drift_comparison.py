@@ -31,7 +31,7 @@ def sample(draw: Draw, number: int, seed: int) -> list[Profile]:
     return [draw(rng) for _ in range(number)]
 
 
-@pytest.mark.parametrize(("k", "n", "j", "m"), [(1, 10, 9, 12), (0, 50, 5, 60), (30, 100, 28, 100), (3, 7, 0, 9)])
+@pytest.mark.parametrize(("k", "n", "j", "m"), [(1, 10, 9, 12), (0, 50, 5, 60), (30, 100, 28, 100)])
 def test_the_share_test_is_fishers(k: int, n: int, j: int, m: int) -> None:
     counts = np.array([[k, n - k], [j, m - j]])
     less, greater = (stats.fisher_exact(counts, side).pvalue for side in ("less", "greater"))
@@ -41,7 +41,7 @@ def test_the_share_test_is_fishers(k: int, n: int, j: int, m: int) -> None:
 @pytest.mark.slow
 def test_each_p_value_is_no_smaller_than_it_may_be() -> None:
     rng = random.Random(5)
-    rounds = 600
+    rounds = 300
     low_numbers = low_shares = 0
     for _ in range(rounds):
         first, second = ([rng.gauss(0, 1) for _ in range(size)] for size in (25, 40))
@@ -60,9 +60,9 @@ def test_each_p_value_is_no_smaller_than_it_may_be() -> None:
     ("language", lambda rng: document(rng, french=0.4), "en"),
 ])  # fmt: skip
 def test_a_change_is_found_and_named(metric: str, draw: Draw, category: str) -> None:
-    found = compare(sample(document, 200, 1), sample(draw, 500, 2))
-    changed = [one for one in found if one.changed]
-    assert [one.metric for one in changed] == [metric]
+    findings = compare(sample(document, 200, 1), sample(draw, 500, 2))
+    changed = [finding for finding in findings if finding.changed]
+    assert [finding.metric for finding in changed] == [metric]
     assert changed[0].adjusted <= LEVEL
     assert changed[0].category in (category, "fr" if metric == "language" else category)
 
@@ -71,9 +71,9 @@ def test_a_small_change_is_significant_and_does_not_matter() -> None:
     """A fixed limit would be crossed by chance with few documents; a test alone by anything with many."""
     few: list[Profile] = [{"null a": number % 100 < 2} for number in range(20_000)]
     more: list[Profile] = [{"null a": number % 100 < 5} for number in range(20_000)]
-    [one] = compare(few, more)
-    assert one.adjusted <= LEVEL
-    assert (one.effect < MIN_SHARE, one.changed) == (True, False)
+    [finding] = compare(few, more)
+    assert finding.adjusted <= LEVEL
+    assert (finding.effect < MIN_SHARE, finding.changed) == (True, False)
 
 
 def test_metrics_with_few_values_are_left_out() -> None:

@@ -55,12 +55,12 @@ def test_a_host_stores_what_its_replicas_use(
     answering(release, pid=os.getpid())
     hosts.sample(now)
     assert not HostSample.objects.exists()  # it is a replica of another host
-    found = answering(release, pid=os.getpid())
-    type(found).objects.filter(pk=found.pk).update(host=host_name())
+    replica = answering(release, pid=os.getpid())
+    type(replica).objects.filter(pk=replica.pk).update(host=host_name())
     hosts.sample(now)
     hosts.sample(now)
     [stored] = HostSample.objects.all()
-    [replica] = stored.replicas
-    assert (replica["project"], replica["release"], replica["slot"]) == (world.project.pk, release.pk, found.slot)
-    assert replica["memory_bytes"] > 10_000_000
+    [used] = stored.replicas
+    assert (used["project"], used["release"], used["slot"]) == (world.project.pk, release.pk, replica.slot)
+    assert used["memory_bytes"] > 10_000_000
     assert [sample.host for sample in hosts.newest(now)] == [host_name()]

@@ -24,7 +24,8 @@ from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import sha256_text
-from tests.evaluation.factories import World
+from tests.evaluation.factories import World, right
+from tests.evaluation.factories import evaluated as evaluated_model
 from tests.serving.ml.test_replica import client, replica
 
 pytestmark = pytest.mark.slow
@@ -39,9 +40,9 @@ def evaluated(world: World) -> EvalRun:
         confirm_holdout=True,
     )  # fmt: skip
     run_evaluation(run.pk)
-    found = EvalRun.objects.with_model().get(pk=run.pk)
-    assert (found.status, found.error) == (Status.DONE, "")
-    return found
+    ended = EvalRun.objects.with_model().get(pk=run.pk)
+    assert (ended.status, ended.error) == (Status.DONE, "")
+    return ended
 
 
 def approved(world: World, run: EvalRun) -> GateReport:
@@ -55,6 +56,11 @@ def approved(world: World, run: EvalRun) -> GateReport:
 
 def test_a_classical_model_is_packaged_deployed_and_answers(world: World, tmp_path: Path) -> None:
     run = evaluated(world)
+    assert [choice.key for choice in choices(run)] == ["sklearn"]
+    for wanted, engine in ((run, "llama_cpp"), (run, "transformers"), (evaluated_model(world, right), "sklearn")):
+        with pytest.raises(Refused) as refused:
+            request_package(run=wanted, user=world.engineer, engine=engine)
+        assert refused.value.code == "other_model"
     report = approved(world, run)
     assert queries.approved_reports(world.project) == [report]
     assert queries.engine_choices([run]) == [("sklearn", "scikit-learn")]
@@ -75,7 +81,7 @@ def test_a_classical_model_is_packaged_deployed_and_answers(world: World, tmp_pa
     card = (folder / "README.md").read_text()
     assert ("library_name: sklearn" in card, "vllm" in card) == (True, False)
     bom = json.loads((folder / "bom.json").read_text())
-    assert {"scikit-learn", "numpy"} <= {one["name"] for one in bom["components"]}
+    assert {"scikit-learn", "numpy"} <= {component["name"] for component in bom["components"]}
     assert "base-model" not in str(bom)
 
     document = EvalOutput.objects.filter(eval_run=run).select_related("document").order_by("pk")[0]
@@ -90,19 +96,3 @@ def test_a_classical_model_is_packaged_deployed_and_answers(world: World, tmp_pa
     assert stable is not None
     sent = {sha256_text(row["text"]) for row in dataset_queries.rows(world.dataset, Split.TRAIN)}
     assert sent <= training_texts(stable)
-
-
-def test_its_engine_runs_no_other_model_and_no_other_engine_runs_it(world: World) -> None:
-    run = evaluated(world)
-    assert [one.key for one in choices(run)] == ["sklearn"]
-    for wanted, engine in ((run, "llama_cpp"), (run, "transformers"), (other(world), "sklearn")):
-        with pytest.raises(Refused) as refused:
-            request_package(run=wanted, user=world.engineer, engine=engine)
-        assert refused.value.code == "other_model"
-
-
-def other(world: World) -> EvalRun:
-    from tests.evaluation.factories import evaluated as evaluated_model
-    from tests.evaluation.factories import right
-
-    return evaluated_model(world, right)

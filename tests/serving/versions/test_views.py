@@ -11,13 +11,13 @@ from django.utils import timezone
 
 from evaluation.models import Endpoint, GateReport
 from labeling.models import Contract
-from serving.deployments import queries, services
+from serving.deployments import services
 from serving.models import Deployment, SamplePlan
 from serving.review.sampling import draw
 from serving.versions.queries import versions
 from tests.evaluation.factories import World
-from tests.serving.factories import answering, approved_report, built
 from tests.serving.review.rows import logged
+from tests.serving.rollouts import rows
 from tests.shared_rows import shared_fixture
 
 ADDRESS = "/p/invoices/deploy/versions/"
@@ -32,17 +32,7 @@ def deployed(world: World) -> Deployment:
     deployment = services.deploy_endpoint(project=world.project, user=world.engineer, endpoint=endpoint)
     for _ in range(3):
         logged(deployment, days=1 / 24, prompt_tokens=1_000, output_tokens=100)
-    services.deploy(project=world.project, user=world.engineer, stage="full", report=approved_report(world))
-    found = queries.find(world.project)
-    assert found is not None
-    assert found.candidate is not None
-    assert found.candidate.package is not None
-    built(found.candidate.package)
-    answering(found.candidate)
-    services.finish_promotion(found)
-    found = queries.find(world.project)
-    assert found is not None
-    return found
+    return rows.deployed(world)
 
 
 def page(user: Any) -> Any:
@@ -82,16 +72,6 @@ def test_every_version_has_its_period_figures_and_links(world: World, deployed: 
 
 
 def test_an_aborted_candidate_was_served_until_then(world: World, report: GateReport, deployed: Deployment) -> None:
-    services.deploy(project=world.project, user=world.engineer, stage="shadow", report=report)
-    first = versions(world.project, timezone.now())[0]
-    assert (first["role"], first["until"]) == ("shadow", None)
-    services.abort(deployment=deployed, user=world.engineer, reason="Slow.")
-    first = versions(world.project, timezone.now())[0]
-    assert first["role"] == ""
-    assert first["until"] is not None
-
-
-def test_versions_take_a_fixed_number_of_queries(world: World, report: GateReport, deployed: Deployment) -> None:
     def number() -> int:
         with CaptureQueriesContext(connection) as made:
             versions(world.project, timezone.now())
@@ -99,4 +79,10 @@ def test_versions_take_a_fixed_number_of_queries(world: World, report: GateRepor
 
     few = number()
     services.deploy(project=world.project, user=world.engineer, stage="shadow", report=report)
-    assert number() == few
+    assert number() == few, "versions take a fixed number of queries"
+    first = versions(world.project, timezone.now())[0]
+    assert (first["role"], first["until"]) == ("shadow", None)
+    services.abort(deployment=deployed, user=world.engineer, reason="Slow.")
+    first = versions(world.project, timezone.now())[0]
+    assert first["role"] == ""
+    assert first["until"] is not None
