@@ -6,6 +6,7 @@ from playwright.sync_api import expect
 from labeling.models import Annotation, Comment, Mention
 from tests.browser.conftest import Open
 from tests.browser.labeling import LINES, control, saved
+from tests.browser.typist import slow_network
 from tests.labeling.label_desk import Desk
 
 
@@ -48,6 +49,7 @@ def test_a_field_comment_mentions_a_member_and_is_resolved(desk: Desk, open_labe
     expect(ben.locator('[data-title="Vendor"]')).not_to_have_attribute("data-commented", "1")
 
 
+@pytest.mark.slow
 def test_an_unsent_comment_is_kept(desk: Desk, open_label: Open) -> None:
     document, other = desk.document(LINES), desk.document(LINES)
     page = open_label(desk.ana, document)
@@ -58,16 +60,17 @@ def test_an_unsent_comment_is_kept(desk: Desk, open_label: Open) -> None:
     page.keyboard.press("Control+Enter")
     expect(page.locator("#comment-error")).to_contain_text("The server does not respond")
     page.context.set_offline(False)
-    page.keyboard.press("Escape")
-    page.keyboard.press("Alt+n")
-    expect(page.locator("#document-name")).to_have_text(other.external_id)
-    page.keyboard.press("Alt+c")
-    expect(page.locator("#comment-text")).to_have_value("")
-    page.keyboard.press("Escape")
-    page.keyboard.press("Alt+p")
-    expect(page.locator("#document-name")).to_have_text(document.external_id)
-    page.keyboard.press("Alt+c")
-    expect(page.locator("#comment-text")).to_have_value("Too dark")
+    for key, shown, text in (("Alt+n", other, ""), ("Alt+p", document, "Too dark")):
+        page.keyboard.press("Escape")
+        page.keyboard.press(key)
+        expect(page.locator("#document-name")).to_have_text(shown.external_id)
+        page.keyboard.press("Alt+c")
+        expect(page.locator("#comment-text")).to_have_value(text)
+    slow_network(page, seed=1)
+    page.keyboard.press("Control+Enter")
+    page.keyboard.type("Second")  # while the first one is sent
+    expect(page.locator(".comment-text")).to_have_text("Too dark")
+    expect(page.locator("#comment-text")).to_have_value("Second")
 
 
 @pytest.mark.slow

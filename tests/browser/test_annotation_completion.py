@@ -1,5 +1,6 @@
 """Completion: typed text is continued from the document and accepted with a key."""
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from labeling.models import Document
@@ -20,7 +21,7 @@ def hint(page: Page) -> str:
 
 
 def test_completion_continues_with_the_next_line(desk: Desk, open_label: Open) -> None:
-    document = desk.document(TEXT)
+    document, other = desk.document(TEXT), desk.document("Another text")
     page = open_label(desk.ana, document)
     vendor = control(page, "Vendor")
     vendor.focus()
@@ -38,8 +39,15 @@ def test_completion_continues_with_the_next_line(desk: Desk, open_label: Open) -
     all_saved(page)
     value = Document.objects.get(pk=document.pk).annotations.get().value
     assert value["vendor"] == "SYARIKAT GIN KEE (81109-A) NO 290, JALAN AIR PANAS SETAPAK"
+    control(page, "Invoice number").focus()
+    page.keyboard.type("A-10")
+    expect(page.locator(".sf-hint")).to_be_visible()
+    page.keyboard.press("Alt+n")
+    expect(page.locator("#document-name")).to_have_text(other.external_id)
+    expect(page.locator(".sf-hint")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_another_suggestion_can_be_chosen(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, desk.document(TEXT))
     vendor = control(page, "Vendor")
@@ -88,21 +96,6 @@ def test_another_suggestion_can_be_chosen(desk: Desk, open_label: Open) -> None:
     expect(vendor).to_be_focused()
 
 
-def test_suggestions_are_cleared_for_the_next_document(desk: Desk, open_label: Open) -> None:
-    document, other = desk.document(TEXT), desk.document("Another text")
-    page = open_label(desk.ana, document)
-    control(page, "Invoice number").focus()
-    page.keyboard.type("A-10")
-    expect(page.locator(".sf-hint")).to_be_visible()
-    page.keyboard.press("Control+z")
-    expect(page.locator(".sf-hint")).to_have_count(0)
-    page.keyboard.type("A-10")
-    expect(page.locator(".sf-hint")).to_be_visible()
-    page.keyboard.press("Alt+n")
-    expect(page.locator("#document-name")).to_have_text(other.external_id)
-    expect(page.locator(".sf-hint")).to_have_count(0)
-
-
 DATES = """LIVRAISON
 Date: 14 Jan 2026 Acme
 Delivered January 20, 2026 by van
@@ -115,6 +108,7 @@ Sum 1 248,50 EUR
 """
 
 
+@pytest.mark.slow
 def test_completions_fit_the_kind_of_the_field(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, desk.document(DATES))
     date, total, vendor = control(page, "Invoice date"), control(page, "Total amount"), control(page, "Vendor")

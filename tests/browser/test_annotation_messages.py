@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from labeling.models import Annotation
@@ -12,6 +13,8 @@ from tests.browser.forms import use_schema
 from tests.browser.labeling import LINES, all_saved, control, saved, select
 from tests.contract.samples import object_schema
 from tests.labeling.label_desk import Desk
+
+pytestmark = pytest.mark.slow
 
 ITEM = object_schema({"name": {"type": "string"}, "count": {"type": "integer"}})
 ITEMS = object_schema({"items": {"type": "array", "title": "Items", "items": ITEM}})
@@ -121,7 +124,7 @@ def test_an_empty_row_and_a_missing_group_are_named(desk: Desk, open_label: Open
     expect(page.locator('[data-title="Buyer"] > [data-messages]')).to_have_text("Buyer is required")
 
 
-def test_a_long_instruction_can_be_expanded(desk: Desk, open_label: Open) -> None:
+def test_the_instruction_and_the_shortcuts_are_opened_by_keys(desk: Desk, open_label: Open) -> None:
     desk.project.contract.instruction = "Extract the invoice. " * 40 + "The last word."
     desk.project.contract.save(update_fields=["instruction"])
     page = open_label(desk.ana, desk.document(LINES))
@@ -130,16 +133,10 @@ def test_a_long_instruction_can_be_expanded(desk: Desk, open_label: Open) -> Non
     instruction.press("Enter")
     expect(instruction).to_have_attribute("aria-expanded", "true")
     assert instruction.evaluate("button => button.scrollWidth <= button.clientWidth && button.clientHeight > 60")
-
-
-def test_shortcuts_are_shown_while_typing(desk: Desk, open_label: Open) -> None:
-    page = open_label(desk.ana, desk.document(LINES))
     vendor = control(page, "Vendor")
     vendor.focus()
     page.keyboard.press("Alt+k")
-    expect(page.locator("#keys")).to_contain_text("Submit and open the next")
-    caps = page.locator("#keys tr", has_text="redo").locator("kbd")
-    expect(caps).to_have_text(["Ctrl Z", "Ctrl Shift Z"])
+    expect(page.locator("#keys tr", has_text="redo").locator("kbd")).to_have_text(["Ctrl Z", "Ctrl Shift Z"])
     page.keyboard.press("Escape")
     expect(vendor).to_be_focused()
     expect(vendor).to_have_value("")

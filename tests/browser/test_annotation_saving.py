@@ -10,7 +10,7 @@ from playwright.sync_api import Dialog, Page, expect
 
 from labeling.models import Annotation, AnnotationRevision, Document, DocumentState, Gold
 from tests.browser.conftest import Open, until
-from tests.browser.labeling import LINES, PREFETCHED, all_saved, control, fill_required, saved
+from tests.browser.labeling import LINES, PREFETCHED, all_saved, complete, control, fill_required, saved
 from tests.labeling.label_desk import Desk
 
 
@@ -162,29 +162,29 @@ def test_a_remotely_deleted_row_is_deleted_on_blur(desk: Desk, open_label: Open)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("keys", "words"), [("Control+Enter", "Not submitted yet"), ("Alt+n", "Another user changed")])
-def test_a_conflict_prevents_leaving(desk: Desk, open_label: Open, keys: str, words: str) -> None:
+def test_a_conflict_prevents_leaving(desk: Desk, open_label: Open) -> None:
     document, _ = desk.document(LINES), desk.document(LINES)
     ana, ben = open_label(desk.ana, document), open_label(desk.ben, document)
-    control(ben, "Vendor").fill("ACME")
-    saved(ben, 1)
-    hold_answers(ana)
     fill_required(ana)
-    held(ana)
-    ana.keyboard.press(keys)
-    let_all_go(ana)
-    expect(ana.locator("#announcer")).to_contain_text(words)
-    expect(ana.get_by_text(f'{desk.ben.username} wrote "ACME"')).to_be_visible()
-    expect(ana.locator("#document-name")).to_have_text(document.external_id)
+    all_saved(ana)
+    for keys, words, value in (("Control+Enter", "Not submitted yet", "ACME"), ("Alt+n", "Another user changed", "AC")):
+        control(ben, "Vendor").fill(value)
+        all_saved(ben)
+        hold_answers(ana)
+        control(ana, "Vendor").fill(f"{value} SUPPLIES")
+        ana.keyboard.press(keys)
+        let_all_go(ana)
+        expect(ana.locator("#announcer")).to_contain_text(words)
+        expect(ana.get_by_text(f'{desk.ben.username} wrote "{value}"')).to_be_visible()
+        expect(ana.locator("#document-name")).to_have_text(document.external_id)
     assert not Gold.objects.exists()
 
 
+@pytest.mark.slow
 def test_typing_during_a_submit_is_saved(desk: Desk, open_label: Open) -> None:
     first, second = desk.document(LINES), desk.document(LINES)
     page = open_label(desk.ana, first)
-    fill_required(page)
-    page.locator('[data-title="Line items"] [data-null]').click()
-    all_saved(page)
+    complete(page)
     hold_answers(page)
     page.keyboard.press("Control+Enter")
     held(page)
@@ -197,13 +197,13 @@ def test_typing_during_a_submit_is_saved(desk: Desk, open_label: Open) -> None:
     assert page.evaluate("Object.keys(localStorage).join()") == ""
 
 
+@pytest.mark.slow
 def test_a_failed_next_document_shows_an_error(desk: Desk, open_label: Open) -> None:
     first, second = desk.document(LINES), desk.document(LINES)
     page = open_label(desk.ana, first)
     page.route("**/label/next/", lambda route: route.abort())
     page.reload()
-    fill_required(page)
-    page.locator('[data-title="Line items"] [data-null]').click()
+    complete(page)
     page.keyboard.press("Control+Enter")
     expect(page.locator("#messages")).to_contain_text("The server does not respond")
     assert Gold.objects.get().document == first
@@ -215,16 +215,19 @@ def test_a_failed_next_document_shows_an_error(desk: Desk, open_label: Open) -> 
 def test_leaving_an_unsaved_document_asks_and_saves_later(desk: Desk, open_label: Open) -> None:
     first, second = desk.document(LINES), desk.document(LINES)
     page = open_label(desk.ana, second)
-    page.goto(reverse("label_document", args=["desk", first.pk]))
+    page.keyboard.press("Alt+p")
+    expect(page.locator("#document-name")).to_have_text(first.external_id)
     asked = refuse_dialogs(page)
     until(page, PREFETCHED)
     page.context.set_offline(True)
     control(page, "Vendor").fill("ACME")
-    with page.expect_event("dialog"):  # the page asks once its attempt to save has failed
-        page.keyboard.press("Alt+n")
-    expect(page.locator("#saved[data-state=offline]")).to_be_visible()
-    expect(page.locator("#document-name")).to_have_text(first.external_id)
-    assert len(asked) == 1
+    for leave in (lambda: page.keyboard.press("Alt+n"), lambda: page.evaluate("history.back()")):
+        with page.expect_event("dialog"):  # the page asks once its attempt to save has failed
+            leave()
+        expect(page.locator("#saved[data-state=offline]")).to_be_visible()
+        expect(page.locator("#document-name")).to_have_text(first.external_id)
+    page.wait_for_url(f"**/label/{first.pk}/")
+    assert len(asked) == 2
     page.evaluate("window.confirm = () => true")
     page.keyboard.press("Alt+n")
     expect(page.locator("#document-name")).to_have_text(second.external_id)
@@ -236,39 +239,32 @@ def test_leaving_an_unsaved_document_asks_and_saves_later(desk: Desk, open_label
     assert page.evaluate("Object.keys(localStorage).join()") == ""
 
 
-def test_browser_back_asks_about_unsaved_changes(desk: Desk, open_label: Open) -> None:
+def leave_draft(page: Page, desk: Desk, document: Document) -> None:
+    """What a crashed tab leaves in the browser."""
+    draft = {"entry": {"vendor": "ACME"}, "evidence": {}, "base_version": 0, "schema": 1, "seconds": 0}
+    draft |= {"name": document.external_id, "url": reverse("label_document", args=["desk", document.pk])}
+    key = f"label-{desk.ana.pk}-{document.pk}"
+    page.evaluate("([key, draft]) => localStorage.setItem(key, JSON.stringify(draft))", [key, draft])
+
+
+def test_the_draft_of_a_crashed_tab_is_merged(desk: Desk, open_label: Open) -> None:
     first, second = desk.document(LINES), desk.document(LINES)
-    page = open_label(desk.ana, first)
-    page.keyboard.press("Alt+n")
-    expect(page.locator("#document-name")).to_have_text(second.external_id)
-    page.context.set_offline(True)
-    control(page, "Vendor").fill("ACME")
-    asked = refuse_dialogs(page)
-    with page.expect_event("dialog"):
-        page.evaluate("history.back()")
-    page.wait_for_url(f"**/label/{second.pk}/")
-    expect(page.locator("#saved[data-state=offline]")).to_be_visible()
-    expect(page.locator("#document-name")).to_have_text(second.external_id)
+    page = open_label(desk.ana, second)
+    leave_draft(page, desk, second)
+    page.reload()
     expect(control(page, "Vendor")).to_have_value("ACME")
-    page.context.set_offline(False)
+    expect(page.locator("#notice-text")).to_contain_text("and restored")
     saved(page, 1)
-    assert len(asked) == 1
-
-
-def test_an_outdated_local_draft_is_not_sent(desk: Desk, open_label: Open) -> None:
-    first, second = desk.document(LINES), desk.document(LINES)
-    page, ben = open_label(desk.ana, second), open_label(desk.ben, first)
+    # Another user's newer value is not overwritten.
+    ben = open_label(desk.ben, first)
     control(ben, "Vendor").fill("ACME SUPPLIES")
     saved(ben, 1)
-    left = {"entry": {"vendor": "ACME"}, "evidence": {}, "base_version": 0, "schema": 1, "seconds": 0}
-    left |= {"name": first.external_id, "url": reverse("label_document", args=["desk", first.pk])}
-    key = f"label-{desk.ana.pk}-{first.pk}"
-    page.evaluate("([key, left]) => localStorage.setItem(key, JSON.stringify(left))", [key, left])
+    leave_draft(page, desk, first)
     page.reload()
     page.locator("#leftovers").get_by_role("link", name=first.external_id).click()
     expect(page.get_by_text(f'{desk.ben.username} wrote "ACME SUPPLIES"')).to_be_visible()
     saved(page, 2)
-    page.evaluate("([key, left]) => localStorage.setItem(key, JSON.stringify(left))", [key, left])
+    leave_draft(page, desk, first)
     page.goto(reverse("label_document", args=["desk", second.pk]))
     page.get_by_role("button", name=f"Discard unsaved changes to {first.external_id}").click()
     expect(page.locator("#leftovers")).to_have_count(0)
@@ -306,46 +302,15 @@ def shown_again(page: Page) -> None:
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
 
-def test_a_crashed_tab_is_restored_and_merged(desk: Desk, open_label: Open) -> None:
-    document = desk.document(LINES)
-    page = open_label(desk.ana, document)
-    left = {"entry": {"vendor": "ACME"}, "evidence": {}, "base_version": 0, "schema": 1, "seconds": 0}
-    page.evaluate(
-        "([key, left]) => localStorage.setItem(key, JSON.stringify(left))", [f"label-{desk.ana.pk}-{document.pk}", left]
-    )
-    page.reload()
-    expect(control(page, "Vendor")).to_have_value("ACME")
-    expect(page.locator("#notice-text")).to_contain_text("and restored")
-    saved(page, 1)
-    assert page.evaluate("Object.keys(localStorage).join()") == ""
-
-
+@pytest.mark.slow
 def test_drafts_of_a_closed_tab_are_sent_from_an_empty_queue(desk: Desk, open_label: Open) -> None:
     document = desk.document(LINES)
     page = open_label(desk.ana, document)
-    page.context.set_offline(True)
-    control(page, "Vendor").fill("ACME")
-    expect(page.locator("#saved[data-state=offline]")).to_be_visible()
-    later = page.context.new_page()
-    # What a tab sends as it closes may leave after the emulated network outage ended with it.
-    page.evaluate("() => { window.fetch = () => Promise.reject(new TypeError('no network')); }")
-    page.close()
-    later.context.set_offline(False)
-    # As if it was long ago: a tab that failed a moment ago may still be at it.
-    key = f"label-{desk.ana.pk}-{document.pk}"
+    leave_draft(page, desk, document)
     Document.objects.update(state=DocumentState.SKIPPED)
-    later.goto("/me/keys/")
-    later.evaluate(
-        """key => {
-            const left = JSON.parse(localStorage.getItem(key));
-            localStorage.setItem(key, JSON.stringify({ ...left, at: "2020-01-01" }));
-        }""",
-        key,
-    )
-    assert not Annotation.objects.exists()
-    later.goto(reverse("label", args=["desk"]))
-    expect(later.get_by_text("No documents to label")).to_be_visible()
-    until(later, "() => !Object.keys(localStorage).some((key) => key.startsWith('label-') && /\\d$/u.test(key))")
+    page.goto(reverse("label", args=["desk"]))
+    expect(page.get_by_text("No documents to label")).to_be_visible()
+    until(page, "() => !Object.keys(localStorage).some((key) => key.startsWith('label-') && /\\d$/u.test(key))")
     assert Annotation.objects.get().value == {"vendor": "ACME"}
 
 
@@ -373,6 +338,7 @@ def test_focus_survives_removed_rows_and_messages(desk: Desk, open_label: Open) 
     expect(box).to_be_focused()
 
 
+@pytest.mark.slow
 def test_time_per_field_excludes_idle_time(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, desk.document(LINES))
     page.clock.install()

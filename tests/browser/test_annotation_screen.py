@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from django.urls import reverse
 from playwright.sync_api import expect
 
@@ -51,6 +52,7 @@ def test_a_label_by_keyboard_and_selection(desk: Desk, open_label: Open) -> None
     assert LINES[place["start"] : place["end"]] == "Jan 14, 2026"
 
 
+@pytest.mark.slow
 def test_a_key_at_mouse_release_applies_to_the_selection(desk: Desk, open_label: Open) -> None:
     desk.document(LINES)
     page = open_label(desk.ana)
@@ -70,6 +72,7 @@ def test_a_key_at_mouse_release_applies_to_the_selection(desk: Desk, open_label:
     expect(page.locator("[data-body] tr")).to_have_count(2)
 
 
+@pytest.mark.slow
 def test_a_double_submit_skips_no_document(desk: Desk, open_label: Open) -> None:
     first, second, _ = (desk.document(LINES) for _ in range(3))
     page = open_label(desk.ana, first)
@@ -120,6 +123,7 @@ def test_a_rejected_submit_leads_to_what_is_wrong(desk: Desk, open_label: Open, 
     assert Gold.objects.get().revision.evidence["vendor"] == {"confirmed": True, "of": '"Globex"'}
 
 
+@pytest.mark.slow
 def test_undo_and_redo_of_the_whole_form(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, desk.document(LINES))
     control(page, "Vendor").fill("ACME")
@@ -139,6 +143,7 @@ def test_undo_and_redo_of_the_whole_form(desk: Desk, open_label: Open) -> None:
     all_saved(page)
 
 
+@pytest.mark.slow
 def test_the_json_view_round_trips(desk: Desk, open_label: Open, watch: Watch) -> None:
     watch.allow("422 POST")
     page = open_label(desk.ana, desk.document(LINES))
@@ -157,6 +162,7 @@ def test_the_json_view_round_trips(desk: Desk, open_label: Open, watch: Watch) -
     expect(page.get_by_text("stray: is not a field of this schema")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_skip_flag_next_and_previous(desk: Desk, open_label: Open, watch: Watch) -> None:
     watch.allow("422 POST")
     first, second, third = (desk.document(LINES) for _ in range(3))
@@ -214,6 +220,7 @@ def test_the_screen_is_accessible(desk: Desk, open_label: Open) -> None:
     check(page, "label-history")
 
 
+@pytest.mark.slow
 def test_messages_appear_while_typing_in_another_field(desk: Desk, open_label: Open) -> None:
     page = open_label(desk.ana, desk.document(LINES))
     control(page, "Invoice date").focus()
@@ -231,6 +238,7 @@ def test_messages_appear_while_typing_in_another_field(desk: Desk, open_label: O
     expect(control(page, "Vendor")).to_have_value(typed)
 
 
+@pytest.mark.slow
 def test_a_shortcut_can_be_changed(desk: Desk, open_label: Open, watch: Watch) -> None:
     watch.allow("422 POST /me/keys/")
     document, other = desk.document(LINES), desk.document(LINES)
@@ -316,6 +324,7 @@ OVERLAPPING = """() => {
 }"""
 
 
+@pytest.mark.slow
 def test_nothing_is_covered_or_cut_off(desk: Desk, open_label: Open) -> None:
     document, other = desk.document(LINES), desk.document("Another document.")
     page = open_label(desk.ana, document)

@@ -13,7 +13,7 @@ from pytest_django.live_server_helper import LiveServer
 from labeling.models import Annotation
 from tests.browser.conftest import Open, until
 from tests.browser.forms import GRID, use_schema
-from tests.browser.labeling import LINES, PREFETCHED, all_saved, control, fill_required, paged
+from tests.browser.labeling import LINES, PREFETCHED, all_saved, complete, control, paged
 from tests.browser.test_form_parts import cell, rows
 from tests.labeling.label_desk import Desk
 
@@ -158,9 +158,7 @@ def test_the_next_document_is_prefetched(desk: Desk, open_label: Open) -> None:
     first, second = desk.document(LINES), desk.document(LINES)
     desk.document(LINES)
     page = open_label(desk.ana, first)
-    fill_required(page)
-    page.locator('[data-title="Line items"] [data-null]').click()
-    all_saved(page)
+    complete(page)
     until(page, PREFETCHED)
     # Between the answer of the submit and the next document the server is not asked for that document.
     page.evaluate(

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from labeling.annotation import shortcuts
 from labeling.models import Annotation, Document, Gold
 from tests.browser.conftest import Open, Watch, until
-from tests.browser.labeling import LINES, PREFETCHED, all_saved, control, fill_required, predict
+from tests.browser.labeling import LINES, PREFETCHED, all_saved, complete, control, predict
 from tests.labeling.label_desk import Desk
 
 DATED = LINES.replace("Jan 14, 2026", "03/04/2026")
@@ -27,10 +27,10 @@ def left(page: Page) -> None:
     expect(page.get_by_text("No documents to label")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_an_ambiguous_date_is_resolved_by_key_or_mouse(dated: Page) -> None:
     page = dated
-    fill_required(page)
-    page.locator('[data-title="Line items"] [data-null]').click()
+    complete(page)
     date = control(page, "Invoice date")
     date.fill("03/04/2026")
     page.keyboard.press("Tab")
@@ -80,10 +80,10 @@ def test_unanswered_fields_are_asked_about_once(dated: Page) -> None:
     assert (revision.value["currency"], "tax" in revision.value) == (None, False)
 
 
+@pytest.mark.slow
 def test_a_second_submit_leaves_fields_unanswered(dated: Page) -> None:
     page = dated
-    fill_required(page)
-    page.locator('[data-title="Line items"] [data-null]').click()
+    complete(page)
     control(page, "Invoice date").fill("2026-04-03")
     control(page, "Tax").fill("1")
     control(page, "Tax").fill("")
@@ -132,6 +132,17 @@ def test_tab_visits_only_exceptions(desk: Desk, open_label: Open) -> None:
     expect(page.locator("#prefill-toggle")).to_be_focused()
     page.keyboard.press("Tab")
     expect(date).to_be_focused()
+    with page.expect_response("**/me/exceptions-only/"):
+        page.keyboard.press("Alt+a")  # visits all
+    control(page, "Invoice number").focus()
+    page.keyboard.press("Tab")
+    expect(date).to_be_focused()
+    assert not shortcuts.for_user(desk.ana).exceptions_only
+    page.reload()
+    expect(page.locator("#prefill-toggle-words")).to_have_text("Visit only fields to review")
+    page.locator("#prefill-toggle").click()
+    expect(page.locator("#form")).to_have_attribute("data-exceptions", "")
+    date.focus()
     page.keyboard.press("Alt+y")
     expect(page.locator("#prefill-count")).to_have_text("2 of 17 to review")
     expect(vendor).to_be_focused()
@@ -154,6 +165,7 @@ def test_tab_visits_only_exceptions(desk: Desk, open_label: Open) -> None:
     assert set(annotation.field_seconds) >= {"vendor"}
 
 
+@pytest.mark.slow
 def test_a_violated_sum_is_an_exception_in_all_its_fields(desk: Desk, open_label: Open) -> None:
     document = desk.document(LINES.replace("Total  ", "Subtotal 1,000.00\nTotal  "))
     predict(document, {}, vendor="ACME SUPPLIES", subtotal=1000)
@@ -168,34 +180,6 @@ def test_a_violated_sum_is_an_exception_in_all_its_fields(desk: Desk, open_label
     expect(page.locator('[data-title="Subtotal"]')).to_have_attribute("data-look", "")
 
 
-def test_visiting_all_fields_is_remembered(desk: Desk, open_label: Open) -> None:
-    document = desk.document(LINES)
-    predict(document, {})
-    page = open_label(desk.ana, document)
-    with page.expect_response("**/me/exceptions-only/"):
-        page.keyboard.press("Alt+a")
-    expect(page.locator("#prefill-toggle")).to_have_text("Visit only fields to review Alt A")
-    control(page, "Invoice number").focus()
-    page.keyboard.press("Tab")
-    expect(control(page, "Invoice date")).to_be_focused()
-    assert not shortcuts.for_user(desk.ana).exceptions_only
-    page.reload()
-    expect(page.locator("#prefill-toggle-words")).to_have_text("Visit only fields to review")
-    page.locator("#prefill-toggle").click()
-    expect(page.locator("#form")).to_have_attribute("data-exceptions", "")
-
-
-def test_started_documents_are_not_prefilled(desk: Desk, open_label: Open, watch: Watch) -> None:
-    document = desk.document(LINES)
-    page = open_label(desk.ana, document)
-    control(page, "Vendor").fill("ACME")
-    expect(page.locator("#saved-words")).to_contain_text("· v1")
-    predict(document, {})
-    page.reload()
-    expect(control(page, "Vendor")).to_have_value("ACME")
-    expect(page.locator("#prefill")).to_be_hidden()
-
-
 @pytest.fixture
 def documents(desk: Desk) -> list[Document]:
     return [desk.document(LINES), desk.document(LINES)]
@@ -205,9 +189,7 @@ def documents(desk: Desk) -> list[Document]:
 def unsent(desk: Desk, documents: list[Document], open_label: Open) -> Page:
     """A complete label, submitted without a connection."""
     page = open_label(desk.ana, documents[0])
-    fill_required(page)
-    page.locator('[data-title="Line items"] [data-null]').click()
-    all_saved(page)
+    complete(page)
     until(page, PREFETCHED)
     page.context.set_offline(True)
     page.keyboard.press("Control+Enter")
@@ -216,16 +198,7 @@ def unsent(desk: Desk, documents: list[Document], open_label: Open) -> Page:
     return page
 
 
-def test_it_is_sent_with_the_connection(unsent: Page, documents: list[Document]) -> None:
-    page = unsent
-    assert not Gold.objects.exists()
-    page.context.set_offline(False)
-    expect(page.locator("#document-name")).to_have_text(documents[1].external_id)
-    assert Gold.objects.get().document == documents[0]
-    assert page.evaluate("Object.keys(localStorage).join()") == ""
-
-
-def test_a_change_withdraws_it(unsent: Page, documents: list[Document]) -> None:
+def test_it_is_sent_with_the_connection_unless_a_change_withdraws_it(unsent: Page, documents: list[Document]) -> None:
     page = unsent
     control(page, "Vendor").fill("ACME")
     expect(page.locator("#saved[data-state=offline]")).to_be_visible()
@@ -235,11 +208,18 @@ def test_a_change_withdraws_it(unsent: Page, documents: list[Document]) -> None:
     expect(page.locator("#document-name")).to_have_text(documents[0].external_id)
     assert not Gold.objects.exists()
     assert Annotation.objects.get().value["vendor"] == "ACME"
+    control(page, "Vendor").fill("ACME SUPPLIES")
+    all_saved(page)
+    page.context.set_offline(True)
     page.locator("#notice button", has_text="Submit").click()
+    expect(page.locator("#saved[data-state=unsubmitted]")).to_be_visible()
+    page.context.set_offline(False)
     expect(page.locator("#document-name")).to_have_text(documents[1].external_id)
     assert Gold.objects.get().document == documents[0]
+    assert page.evaluate("Object.keys(localStorage).join()") == ""
 
 
+@pytest.mark.slow
 def test_an_open_dialog_keeps_the_document(unsent: Page, documents: list[Document]) -> None:
     page = unsent
     page.keyboard.press("Alt+x")
@@ -253,6 +233,7 @@ def test_an_open_dialog_keeps_the_document(unsent: Page, documents: list[Documen
     expect(page.locator("#document-name")).to_have_text(documents[1].external_id)
 
 
+@pytest.mark.slow
 def test_leaving_without_the_connection_submits_later(unsent: Page, documents: list[Document]) -> None:
     page = unsent
     page.evaluate("window.confirm = () => true")

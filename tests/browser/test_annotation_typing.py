@@ -21,7 +21,7 @@ from tests.labeling.label_desk import Desk, make_desk
 HANDS = 8
 
 #: ms a key
-SPEEDS = (60, 140, 300)
+SPEEDS = (60, 140)
 INVOICE = """Bradley Ltd
 
 No      INV-8722
