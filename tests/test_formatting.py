@@ -31,17 +31,10 @@ def test_points(difference: float, words: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        (0, "0 s"),
-        (0.85, "850 ms"),
-        (20, "20 s"),
-        (59.7, "1 min"),
-        (65, "1 min 5 s"),
-        (3_600, "1 h"),
-        (7_800, "2 h 10 min"),
-        (259_200, "3 d"),
-        (None, "–"),
+        (0, "0 s"), (0.85, "850 ms"), (20, "20 s"), (59.7, "1 min"), (65, "1 min 5 s"), (3_600, "1 h"),
+        (7_800, "2 h 10 min"), (259_200, "3 d"), (None, "–"),
     ],
-)
+)  # fmt: skip
 def test_duration(seconds: float | None, words: str) -> None:
     assert formatting.duration(seconds) == words
 
@@ -56,15 +49,10 @@ def test_milliseconds(value: float, words: str) -> None:
 @pytest.mark.parametrize(
     ("size", "words"),
     [
-        (0, "0 bytes"),
-        (900, "900 bytes"),
-        (3 * 2**20, "3 MB"),
-        (960_000_000, "1.0 GB"),
-        (1_710_000_000, "1.7 GB"),
-        (9_970_000_000, "10 GB"),
-        (16e9, "16 GB"),
+        (0, "0 bytes"), (900, "900 bytes"), (3 * 2**20, "3 MB"), (960_000_000, "1.0 GB"), (1_710_000_000, "1.7 GB"),
+        (9_970_000_000, "10 GB"), (16e9, "16 GB"),
     ],
-)
+)  # fmt: skip
 def test_bytes_are_in_thousands_and_short(size: float, words: str) -> None:
     assert formatting.format_bytes(size) == words
 
@@ -72,15 +60,10 @@ def test_bytes_are_in_thousands_and_short(size: float, words: str) -> None:
 @pytest.mark.parametrize(
     ("amount", "currency", "words"),
     [
-        (0.002, "", "$0.002"),
-        (0.00001, "USD", "$0.00001"),
-        (-3.1, "USD", "−$3.10"),
-        (1_240, "EUR", "€1,240"),
-        (12, "CHF", "CHF 12.00"),
-        (0, "", "$0"),
-        (None, "USD", "–"),
+        (0.002, "", "$0.002"), (0.00001, "USD", "$0.00001"), (-3.1, "USD", "−$3.10"), (1_240, "EUR", "€1,240"),
+        (12, "CHF", "CHF 12.00"), (0, "", "$0"), (None, "USD", "–"),
     ],
-)
+)  # fmt: skip
 def test_money(amount: float | None, currency: str, words: str) -> None:
     assert formatting.format_money(amount, currency) == words
 

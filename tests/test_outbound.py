@@ -42,10 +42,10 @@ def server() -> Iterator[int]:
 
 def resolves(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
     """Every name of example stands for these addresses."""
-    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in addresses]
+    resolved = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in addresses]
 
     def resolve(host: str, *arguments: Any, **more: Any) -> Any:
-        return found if host.endswith(".example") else real(host, *arguments, **more)
+        return resolved if host.endswith(".example") else real(host, *arguments, **more)
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
 

@@ -121,7 +121,7 @@ def test_the_group_contains_project_owners(world: World) -> None:
     global_permissions.create_group()
     group = Group.objects.get(name=global_permissions.GROUP)
     assert list(group.user_set.all()) == [world.owner]
-    assert {f"{one.content_type.app_label}.{one.codename}" for one in group.permissions.all()} == {
+    assert {f"{right.content_type.app_label}.{right.codename}" for right in group.permissions.all()} == {
         global_permissions.CREATE_PROJECTS,
         global_permissions.FETCH_MODELS,
     }

@@ -3,9 +3,6 @@
 import json
 import subprocess
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from labeling.form.codec import pretty
 
@@ -23,7 +20,7 @@ def test_scripts() -> None:
     node("--test", "tests/js/")
 
 
-@pytest.mark.parametrize("value", [{}, {"vendor": 'A "b" Ünï', "items": [{"name": "Widget"}, {}, ""], "tags": []}])
-def test_the_json_view_writes_json_as_the_server_does(value: Any) -> None:
+def test_the_json_view_writes_json_as_the_server_does() -> None:
+    value = {"vendor": 'A "b" Ünï', "items": [{"name": "Widget"}, {}, ""], "tags": [], "none": {}}
     script = "import { print } from './static/js/annotation/json_values.js'; process.stdout.write(print(%s));"
     assert node("--input-type=module", "-e", script % json.dumps(value)) == pretty(value)

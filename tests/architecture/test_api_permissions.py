@@ -24,8 +24,8 @@ from labeling.projects.services import create_project
 from slmstudio.access import Action, Role, may
 from slmstudio.contract.json_text import dumps
 from tests.architecture.test_permissions import ROLES, addresses
+from tests.architecture.test_permissions import people as people
 from tests.labeling.api_client import Api, api_of
-from tests.shared_rows import shared_fixture
 
 #: an operation that concerns no single project
 GENERAL = [("GET", f"{PREFIX}/projects")]
@@ -41,20 +41,6 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 def in_project() -> list[tuple[str, str, dict[str, Any]]]:
     return [operation for operation in operations() if operation[:2] not in GENERAL]
-
-
-@shared_fixture
-def people(db: None) -> dict[str, Any]:
-    users = get_user_model().objects
-    owner = users.create_user("owner")
-    members = {users.create_user(role): role for role in Role.values if role != Role.OWNER}
-    create_project(owner=owner, name="Guarded", slug="guarded", template="invoice", members=members)
-    stranger = users.create_user("stranger")
-    create_project(owner=stranger, name="Elsewhere", slug="elsewhere", template="invoice")
-    # In a new database a walk must not have token 1, which it revokes.
-    api_of(guarded(), owner, "read")
-    ApiToken.objects.all().delete()
-    return {"owner": owner, "stranger": stranger, **{user.username: user for user in members}}
 
 
 def guarded() -> Project:
@@ -84,24 +70,21 @@ def test_openapi_matches_the_urls() -> None:
 
 
 def test_openapi_is_valid() -> None:
-    """By the schema that the OpenAPI Initiative published for 3.1, and every reference in it leads somewhere."""
+    """By the schema that the OpenAPI Initiative published for 3.1; every reference in it leads somewhere."""
     from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR  # a second that other processes save
 
     made = document()
     OPENAPI_31_VALIDATOR.validate(json.loads(dumps(made)))
     names = [operation["operationId"] for _, _, operation in operations()]
     assert len(names) == len(set(names))
+    for method, path, operation in operations():
+        assert tokens.ACTIONS[operation["x-scope"]] == operation["x-needs"], (method, path)
     references = re.findall(r'"\$ref":"#/([^"]+)"', dumps(made))
     assert references
     for reference in references:
         part_of = made
         for part in reference.split("/"):
             part_of = part_of[part]
-
-
-def test_every_operation_documents_its_parameters() -> None:
-    for method, path, operation in operations():
-        assert tokens.ACTIONS[operation["x-scope"]] == operation["x-needs"], (method, path)
 
 
 def test_requests_without_a_token_are_rejected(people: dict[str, Any]) -> None:

@@ -1,6 +1,5 @@
 """The style sheet of icons has every icon that a page names, and is small."""
 
-import gzip
 import re
 from pathlib import Path
 
@@ -52,13 +51,3 @@ def test_a_name_that_is_no_icon_and_hostile_words_are_left_out() -> None:
     assert icons.named('<i class="bi bi-x-lg"></i> "house"') == {"x-lg"}
     assert "house" in icons.named('icon = "house"')
     assert icons.named("bi bi-{% if one %}dash{% else %}x-lg pip{% endif %}") == {"dash", "x-lg"}
-
-
-def test_it_is_small_and_one_rule_is_one_drawing() -> None:
-    text = made()
-    assert len(gzip.compress(text.encode())) < 16 * 1024
-    for line in text.splitlines():
-        if line.startswith(".bi-"):
-            assert re.fullmatch(r'\.bi-[a-z0-9-]+ \{ --bi: url\("data:image/svg\+xml,%3Csvg[^"<>#]*%3E"\); \}', line), (
-                line
-            )

@@ -58,17 +58,3 @@ def test_apps_and_packages_are_small(app: str) -> None:
 def test_files_are_short(app: str) -> None:
     lengths = {str(path): len(path.read_text().splitlines()) for path in modules(app)}
     assert {name: lines for name, lines in lengths.items() if lines > MAX_LINES} == {}
-
-
-@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/architecture.md", "docs/glossary.md"])
-def test_documented_paths_exist(name: str) -> None:
-    missing = [
-        word
-        for word in (settings.BASE_DIR / name).read_text().split("`")[1::2]
-        if word.split("/")[0] in (*APPS, "templates", "static", "tests", "docs", "bench")
-        and "/" in word
-        and not any(mark in word for mark in "<>* {")
-        and not (settings.BASE_DIR / word).exists()
-        and not (settings.BASE_DIR / f"{word}.py").exists()
-    ]
-    assert missing == []

@@ -13,7 +13,6 @@ from labeling.models import BulkEdit, Document
 from tests.browser.accessibility import check
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 
-pytestmark = pytest.mark.browser
 Open = Callable[..., Page]
 
 
@@ -46,6 +45,7 @@ def open_page(logged_in: Callable[[Any], Page], desk: Desk) -> Open:
     return opened
 
 
+@pytest.mark.slow
 def test_filters_are_part_of_the_url(open_page: Open, desk: Desk) -> None:
     page = open_page("annotator", "documents/")
     page.keyboard.press("/")
@@ -64,6 +64,7 @@ def test_filters_are_part_of_the_url(open_page: Open, desk: Desk) -> None:
     expect(page.locator("tr[data-row]")).to_have_count(30)
 
 
+@pytest.mark.slow
 def test_a_long_search_continues_automatically(open_page: Open, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     # No time at first, so that ten documents are looked at and the rest is left to the next request.
     for name, value in (("SCAN_ROWS", 10), ("BUDGET_MS", -1_000.0), ("INDEX_BUDGET_MS", 1_000.0), ("MAX_RARE", -1)):

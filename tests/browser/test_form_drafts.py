@@ -5,13 +5,13 @@ from collections.abc import Callable
 
 import pytest
 from django.conf import settings
-from django.contrib.sessions.models import Session
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
-from labeling.models import Contract
-from tests.browser.conftest import Watch, until
+from tests.browser.conftest import until
 from tests.labeling.label_desk import Desk
+
+pytestmark = pytest.mark.slow
 
 #: the page has marked what was being sent as interrupted
 DRAFTS_READ = """() => Object.entries(sessionStorage).every(
@@ -42,23 +42,6 @@ def instruction(page: Page) -> str:
     return page.get_by_label("Instruction").input_value()
 
 
-def test_a_typed_contract_survives_the_session(page: Page, desk: Desk, watch: Watch) -> None:
-    page.get_by_label("Instruction").press_sequentially(WORDS)
-    typed = instruction(page)
-    Session.objects.all().delete()
-    page.get_by_role("button", name="Save").click()
-    expect(page).to_have_url(re.compile("/login/"))
-    log_in(page, "", desk)
-    expect(page.locator(".form-draft")).to_contain_text("Your session expired")
-    assert instruction(page) == typed
-    page.get_by_role("button", name="Save").click()
-    expect(page.locator("#messages")).to_contain_text("Saved.")
-    assert Contract.objects.get().instruction == typed.strip()
-    page.reload()
-    expect(page.locator(".form-draft")).to_have_count(0)
-
-
-@pytest.mark.slow
 def test_an_unsent_form_is_offered_or_discarded(page: Page, desk: Desk) -> None:
     before = instruction(page)
     page.get_by_label("Instruction").press_sequentially(WORDS)

@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from labeling.models import Annotation
 from tests.browser.accessibility import check
-from tests.browser.conftest import Open, Watch
+from tests.browser.conftest import PHONE, Open
 from tests.browser.forms import CLASSES, EVERYTHING, GRID, INTENTS, use_schema
 from tests.browser.labeling import all_saved, control, paged, reads_lines, saved, select
 from tests.contract.samples import object_schema
@@ -49,6 +49,7 @@ def everything(desk: Desk, open_label: Open) -> Iterator[Page]:
     settled(page)
 
 
+@pytest.mark.slow
 def test_a_long_choice_by_keys_and_mouse(classes: Page) -> None:
     box = control(classes, "Intent")
     expect(box).to_be_focused()
@@ -89,6 +90,7 @@ def test_a_long_choice_by_keys_and_mouse(classes: Page) -> None:
     expect(control(classes, "Intent")).to_be_focused()
 
 
+@pytest.mark.slow
 def test_forms_tuples_and_groups(everything: Page) -> None:
     page = everything
     paid = part(page, "Paid")
@@ -142,7 +144,8 @@ def test_forms_tuples_and_groups(everything: Page) -> None:
     expect(button).to_have_attribute("aria-pressed", "false")
 
 
-def test_maps_and_json_are_edited(everything: Page, watch: Watch) -> None:
+@pytest.mark.slow
+def test_maps_and_json_are_edited(everything: Page) -> None:
     page = everything
     tags = part(page, "Tags")
     tags.locator("[data-add-row]").click()
@@ -181,26 +184,6 @@ def test_maps_and_json_are_edited(everything: Page, watch: Watch) -> None:
     for title in ("Parts", "Grid"):
         part(page, title).locator("[data-add-row]").click()
     check(page, "form-parts")
-
-
-def test_arrows_in_a_grid_choice_move_between_cells(desk: Desk, open_label: Open) -> None:
-    row = object_schema({"name": {"type": "string", "maxLength": 9}, "intent": {"enum": INTENTS}})
-    use_schema(desk, object_schema({"rows": {"type": "array", "items": row}}))
-    page = open_label(desk.ana, desk.document("Cancel it."))
-    page.locator("#form [data-add-row]").click()
-    page.locator("#form [data-add-row]").click()
-    boxes = page.locator("#form td [data-combo]")
-    boxes.nth(0).focus()
-    page.keyboard.press("ArrowDown")
-    expect(boxes.nth(1)).to_be_focused()
-    page.keyboard.type("refund cash")
-    page.keyboard.press("Enter")
-    expect(boxes.nth(1)).to_have_value("refund cash")
-    expect(boxes.nth(1)).to_be_focused()
-    page.keyboard.press("Alt+ArrowDown")
-    expect(page.locator("#combo-list")).to_be_visible()
-    page.keyboard.press("Escape")
-    assert value_of(page)["rows"][1] == {"intent": "refund cash"}
 
 
 def rows(count: int) -> list[dict[str, Any]]:
@@ -250,7 +233,8 @@ def copied(page: Page) -> str:
     return text
 
 
-def test_a_block_of_a_spreadsheet_is_pasted_at_the_cell_and_adds_rows(grid: Page) -> None:
+@pytest.mark.slow
+def test_a_block_of_a_spreadsheet_is_pasted_and_copied(grid: Page) -> None:
     grid.locator("#form [data-add-row]").first.click()
     grid.keyboard.type("first")
     cell(grid, 0, 1).focus()
@@ -262,10 +246,7 @@ def test_a_block_of_a_spreadsheet_is_pasted_at_the_cell_and_adds_rows(grid: Page
     assert (value[1]["note"], value[1]["kind"]) == ('two\nlines "quoted"', "c")
     grid.keyboard.press("Control+z")
     expect(grid.locator("#form tbody tr")).to_have_count(1)
-
-
-def test_keys_and_copies_of_a_spreadsheet(grid: Page) -> None:
-    grid.locator("#form [data-add-row]").first.click()
+    cell(grid, 0, 0).focus()
     paste(grid, 'a\t"x\ny"\t1\nb\tz\t2\nc\tf')
     for key, row, column in (
         ("ArrowDown", 1, 0), ("Tab", 1, 1), ("Enter", 2, 1), ("Enter", 3, 1), ("Shift+Enter", 2, 1), ("ArrowUp", 1, 1),
@@ -280,9 +261,11 @@ def test_keys_and_copies_of_a_spreadsheet(grid: Page) -> None:
     expect(grid.locator("#form tbody tr.sf-picked")).to_have_count(0)
 
 
-def test_long_texts_get_most_of_the_width(grid: Page) -> None:
+@pytest.mark.slow
+def test_the_layout_of_a_grid(grid: Page) -> None:
+    """Long texts get most of the width; on a phone, the buttons of rows are in sight."""
     page = grid
-    for count in (3, 45):
+    for count in (45, 3):
         page.keyboard.press("Alt+j")
         texts = [{**row, "note": "a note that is a good deal longer"} for row in rows(count)]
         page.locator("#raw-text").fill(json.dumps({"rows": texts, "total": 1}))
@@ -290,22 +273,16 @@ def test_long_texts_get_most_of_the_width(grid: Page) -> None:
         expect(page.locator("#form tbody tr")).to_have_count(count)
         widths = [cell(page, 0, column).evaluate("control => control.offsetWidth") for column in range(3)]
         assert widths[1] > 1.5 * max(widths[0], widths[2])
-
-
-def test_row_buttons_are_in_sight_on_a_phone(grid: Page) -> None:
-    page = grid
-    page.locator("#form [data-add-row]").first.click()
-    page.keyboard.type("first")
-    page.set_viewport_size({"width": 390, "height": 844})
-    button = page.locator("#form tbody [data-delete-row]")
+    page.set_viewport_size(PHONE)
+    button = page.locator("#form tbody [data-delete-row]").first
     box = button.bounding_box()
     assert box
     assert min(box["width"], box["height"]) >= 40
-    assert box["x"] + box["width"] <= 390
+    assert box["x"] + box["width"] <= PHONE["width"]
     wrap = page.locator(".sf-grid-wrap")
     assert wrap.evaluate("wrap => wrap.scrollWidth > wrap.clientWidth && wrap.scrollLeft === 0")
     button.click()
-    expect(page.locator("#form tbody tr")).to_have_count(0)
+    expect(page.locator("#form tbody tr")).to_have_count(2)
 
 
 NOTE = object_schema(
@@ -358,7 +335,8 @@ def test_lines_become_rows_with_their_places(notes: Desk, open_label: Open) -> N
     page.keyboard.press("Alt+r")
     expect(page.locator("[data-body] tr")).to_have_count(3)
     expect(page.locator("[data-body] tr:first-child [data-control]").first).to_be_focused()
-    assert items(page) == [
+    saved_items = items(page)
+    assert saved_items == [
         ("PM-1", "Ramette A4", 40, "ram"),
         ("PM-2", "Stylo bille bleu, ram de 5", 200, "pce"),
         ("PM-3", "Classeur 40 mm", 12, "pce"),
@@ -368,14 +346,23 @@ def test_lines_become_rows_with_their_places(notes: Desk, open_label: Open) -> N
         offset = document.text.index(line)
         for name in NAMES:
             place = evidence[f"items[{row}].{name}"]
-            start = offset + line.rindex(str(items(page)[row][NAMES.index(name)]))
-            assert (place["start"], place["end"]) == (start, start + len(str(items(page)[row][NAMES.index(name)])))
+            text = str(saved_items[row][NAMES.index(name)])
+            start = offset + line.rindex(text)
+            assert (place["start"], place["end"]) == (start, start + len(text))
+    # Tab selects the text of a cell.
+    page.keyboard.type("PM-7")
+    page.keyboard.press("Tab")
+    page.keyboard.type("Ramette")
+    page.keyboard.press("Control+d")
+    page.keyboard.type("Classeur")
+    assert items(page)[:2] == [("PM-7", "Ramette", 40, "ram"), ("PM-7", "Classeur", 40, "ram")]
 
 
 #: which of the texts is the article number cannot be known
 UNCLEAR = "Note {0}\n\nRed   Apple   3   kg\nGreen   Pear   5   kg\nBlue   Plum   {0}   kg\n"
 
 
+@pytest.mark.slow
 def test_a_changed_column_counts_for_all_rows_and_for_the_next_document(notes: Desk, open_label: Open) -> None:
     first, second = (notes.document(UNCLEAR.format(number), source="acme.zip") for number in (8, 9))
     other = notes.document(UNCLEAR.format(7), source="globex.zip")
@@ -409,6 +396,7 @@ def test_a_changed_column_counts_for_all_rows_and_for_the_next_document(notes: D
         all_saved(page)
 
 
+@pytest.mark.slow
 def test_an_undo_takes_the_rows_and_their_columns_away(notes: Desk, open_label: Open) -> None:
     page = open_label(notes.ana, notes.document(UNCLEAR.format(8)))
     select(page, "Red", "8   kg")
@@ -427,18 +415,7 @@ def test_an_undo_takes_the_rows_and_their_columns_away(notes: Desk, open_label: 
     all_saved(page)
 
 
-def test_a_tab_selects_the_text_of_a_cell(notes: Desk, open_label: Open) -> None:
-    page = open_label(notes.ana, notes.document(PAPER))
-    select(page, "PM-1", "200 pce")
-    page.keyboard.press("Alt+r")
-    page.keyboard.type("PM-7")
-    page.keyboard.press("Tab")
-    page.keyboard.type("Ramette")
-    page.keyboard.press("Control+d")
-    page.keyboard.type("Classeur")
-    assert items(page)[:2] == [("PM-7", "Ramette", 40, "ram"), ("PM-7", "Classeur", 40, "ram")]
-
-
+@pytest.mark.slow
 def test_cells_are_completed_from_the_line_of_their_row(notes: Desk, open_label: Open) -> None:
     page = open_label(notes.ana, notes.document("A-1   Tape, brown   2   rolls\nA-2   Tape, clear   5   rolled\n"))
     page.locator('#form [data-title="Items"] [data-add-row]').click()
@@ -464,6 +441,7 @@ def test_cells_are_completed_from_the_line_of_their_row(notes: Desk, open_label:
     assert items(page) == [("A-2", "Tape, clear", 5, "rolled")]
 
 
+@pytest.mark.slow
 def test_lines_from_right_to_left_are_taken_as_a_whole(notes: Desk, open_label: Open) -> None:
     lines = ["إذن تسليم", "HE-1   مفك براغي   3   قطعة", "HE-2   شريط لاصق   12   لفة", "HE-3   مسامير   500   علبة"]
     page = open_label(notes.ana, notes.document("\n".join(lines)))
@@ -484,6 +462,7 @@ def test_lines_from_right_to_left_are_taken_as_a_whole(notes: Desk, open_label: 
     ]
 
 
+@pytest.mark.slow
 def test_rows_from_the_boxes_of_a_page(notes: Desk, open_label: Open) -> None:
     document = notes.document(PAPER)
     paged(document, per_page=20)

@@ -85,6 +85,7 @@ def test_a_table_is_mapped_and_imported(engineer: Page, tmp_path: Path) -> None:
     assert "row 4: the column category" in Path(download.value.path()).read_text()
 
 
+@pytest.mark.slow
 def test_options_fit_the_chosen_files(engineer: Page, tmp_path: Path) -> None:
     page = engineer
     expect(page.get_by_label("Format", exact=True)).to_be_hidden()
@@ -92,7 +93,7 @@ def test_options_fit_the_chosen_files(engineer: Page, tmp_path: Path) -> None:
     options = page.locator("[data-extensions]")
 
     def offered(*names: str) -> None:
-        assert options.locator("visible=true").locator("select").evaluate_all("all => all.map(one => one.name)") == [
+        assert options.locator("visible=true").locator("select").evaluate_all("all => all.map(({ name }) => name)") == [
             *names
         ]
         assert options.locator("select:enabled").count() == len(names)
@@ -113,6 +114,7 @@ def test_options_fit_the_chosen_files(engineer: Page, tmp_path: Path) -> None:
     offered("split")
 
 
+@pytest.mark.slow
 def test_a_folder_is_dropped(engineer: Page, tmp_path: Path) -> None:
     page = engineer
     page.evaluate(
@@ -141,6 +143,7 @@ def test_a_folder_is_dropped(engineer: Page, tmp_path: Path) -> None:
     assert set(Document.objects.values_list("external_id", flat=True)) == {"in/x.txt", "in/deep/x.txt"}
 
 
+@pytest.mark.slow
 def test_a_rejected_upload_keeps_the_options(engineer: Page, tmp_path: Path, watch: Any) -> None:
     watch.allow("422 POST")
     page = engineer

@@ -113,18 +113,8 @@ def test_labels_are_reviewed_by_keys(desk: Desk, open_page: Open, watch: Watch) 
     page.keyboard.press("n")
     expect(page.get_by_role("heading", name="Review")).to_be_visible()
     assert list(Review.objects.order_by("pk").values_list("decision", flat=True)) == ["approve", "reject"]
+    expect(open_page(desk.ana, "label/").locator("#rejection")).to_contain_text("a total is missing")
     assert Gold.objects.count() == 1
-
-
-def test_the_annotator_sees_the_rejection_reason(desk: Desk, open_page: Open) -> None:
-    document = desk.document(TEXT)
-    submit(document, desk.ana)
-    page = open_page(desk.rita, f"review/{document.pk}/")
-    page.locator("#id_reason").fill("The vendor is without LTD.")
-    page.get_by_role("button", name="Reject").last.click()
-    expect(page.locator(".last-decision")).to_contain_text(document.external_id)
-    page = open_page(desk.ana, "label/")
-    expect(page.locator("#rejection")).to_contain_text("The vendor is without LTD.")
 
 
 def test_a_conflict_is_adjudicated_by_keys(desk: Desk, open_page: Open, watch: Watch) -> None:
@@ -154,16 +144,16 @@ def test_a_conflict_is_adjudicated_by_keys(desk: Desk, open_page: Open, watch: W
     assert value["line_items"] == [{**ROWS[1], "quantity": 1}]
 
 
-def found_by_itself(document: Document, user: User, **changes: Any) -> None:
-    """Submits a label without saying where its values stand."""
+def submit_without_evidence(document: Document, user: User, **changes: Any) -> None:
     annotation_services.submit(
         document=fresh(document), user=user, value={**LABEL, **changes}, evidence={}, base_version=0
     )
 
 
+@pytest.mark.slow
 def test_values_are_reviewed_by_keys(desk: Desk, open_page: Open) -> None:
     document = desk.document(f"🙂 {TEXT}")
-    found_by_itself(document, desk.ana)
+    submit_without_evidence(document, desk.ana)
     page = open_page(desk.rita, f"review/{document.pk}/")
     for key, text in (("j", "ACME SUPPLIES LTD"), ("j", "A-1029"), ("k", "ACME SUPPLIES LTD")):
         page.keyboard.press(key)
@@ -179,10 +169,11 @@ def test_values_are_reviewed_by_keys(desk: Desk, open_page: Open) -> None:
     assert not Review.objects.exists()
 
 
+@pytest.mark.slow
 def test_a_candidate_is_highlighted_in_the_document(desk: Desk, open_page: Open) -> None:
     document = desk.document(f"🙂 {TEXT}", overlap=2)
-    found_by_itself(document, desk.ana)
-    found_by_itself(document, desk.ben, vendor="ACME")
+    submit_without_evidence(document, desk.ana)
+    submit_without_evidence(document, desk.ben, vendor="ACME")
     page = open_page(desk.rita, f"review/{document.pk}/")
     lit = "[...(CSS.highlights.get('pick') ?? [])].map((range) => range.toString())"
     for choice, text in (("ACME SUPPLIES LTD", ["ACME SUPPLIES LTD"]), ("ACME", ["ACME"]), ("Not in the document", [])):
@@ -190,6 +181,7 @@ def test_a_candidate_is_highlighted_in_the_document(desk: Desk, open_page: Open)
         assert page.evaluate(lit) == text
 
 
+@pytest.mark.slow
 def test_a_fix_approves_and_opens_the_next(desk: Desk, open_page: Open) -> None:
     first, second = desk.document(TEXT), desk.document(TEXT)
     submit(first, desk.ana, vendor="ACME SUPPLIES")
@@ -208,6 +200,7 @@ def test_a_fix_approves_and_opens_the_next(desk: Desk, open_page: Open) -> None:
     expect(page.locator("#notice-text")).to_contain_text("Approved")
 
 
+@pytest.mark.slow
 def test_mentions_and_own_labels(desk: Desk, open_page: Open) -> None:
     document = desk.document(TEXT)
     for text in ("what do you say to this?", "and <b>this</b>?"):

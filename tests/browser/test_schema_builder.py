@@ -118,6 +118,7 @@ def test_an_invoice_with_keys_alone(page: Page) -> None:
     assert saved["x-slm"]["invariants"] == ["due_date >= date", "sum(line_items[].amount) == total"]
 
 
+@pytest.mark.slow
 def test_moves_renames_and_undo(page: Page) -> None:
     before = schema(page)
     name(page, "line_items, amount").fill("net")
@@ -187,6 +188,7 @@ def test_the_json_keeps_what_the_builder_does_not_show(page: Page) -> None:
     expect(editor(page)).to_contain_text('"type": "string"')
 
 
+@pytest.mark.slow
 def test_a_schema_from_examples_and_its_draft_after_the_session(desk: Desk, page: Page, watch: Watch) -> None:
     watch.allow("422 POST /p/desk/contract/draft/")
     page.get_by_role("button", name="Create from…").click()
@@ -213,6 +215,8 @@ def test_a_schema_from_examples_and_its_draft_after_the_session(desk: Desk, page
     assert list(saved["properties"]) == ["id", "due_date", "lines"]
     assert saved["properties"]["lines"]["items"]["properties"] == {"net": {"type": "integer"}}
     assert '"due": "2026-01-31"' in desk.project.schema_versions.latest("number").source_text
+    page.reload()
+    expect(page.locator(".form-draft")).to_have_count(0)
 
 
 @pytest.mark.slow
@@ -233,7 +237,7 @@ def test_maps_fixed_lists_forms_and_recursion(page: Page) -> None:
             }
         ),
     )
-    types = [page.get_by_label(f"Type of {one}", exact=True) for one in ("rates", "pair", "pay", "parent")]
+    types = [page.get_by_label(f"Type of {field}", exact=True) for field in ("rates", "pair", "pay", "parent")]
     for control, type_ in zip(types, ("map", "tuple", "union", "other"), strict=True):
         expect(control).to_have_value(type_)
     assert names(page) == ["rates", "pair", "pay", "last4", "iban", "parent"]
@@ -275,6 +279,7 @@ def test_maps_fixed_lists_forms_and_recursion(page: Page) -> None:
     expect(page.locator("#preview .field-error")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_rules_are_changed_where_the_focus_is(page: Page) -> None:
     text = {"type": "string"}
     fields = {"date": {**text, "format": "date"}, "sender": text, "recipient": text, "signed": {"type": "boolean"}}
@@ -314,6 +319,7 @@ def test_rules_are_changed_where_the_focus_is(page: Page) -> None:
     assert rules() == []
 
 
+@pytest.mark.slow
 def test_a_blank_project_is_built_from_its_first_box(desk: Desk, logged_in: Callable[[Any], Page]) -> None:
     desk.owner.groups.add(Group.objects.get(name=GROUP))
     page = logged_in(desk.owner)
@@ -373,6 +379,7 @@ def test_rules_and_the_json_editor_fit(page: Page) -> None:
     check(page, "builder")
 
 
+@pytest.mark.slow
 def test_splitting_a_field_asks_for_an_expression(desk: Desk, logged_in: As) -> None:
     text = {"type": "string"}
     use_schema(desk, object_schema({"address": text, "total": {"type": "number"}}))

@@ -21,7 +21,7 @@ from slmstudio.server.admission import KEY
 from slmstudio.server.connection import Limits
 from slmstudio.server.master import make_server, serve
 from tests.labeling.desk import Desk, make_desk, person
-from tests.stack.web import connect, files_below, read_all, server, status
+from tests.stack.web import answer, connect, files_below, read_all, server, status
 
 MEGABYTE = 2**20
 CSRF = "c" * 32
@@ -41,8 +41,8 @@ def temp(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def port(desk: Desk, temp: Path) -> Iterator[int]:
-    with server("--workers", "1", environment={"TMPDIR": str(temp)}) as found:
-        yield found
+    with server("--workers", "1", environment={"TMPDIR": str(temp)}) as number:
+        yield number
 
 
 def signed_in(user: User) -> str:
@@ -155,40 +155,41 @@ def test_body_limits_by_account(desk: Desk, port: int, temp: Path) -> None:
         assert status(client.recv(1 << 16)) == 401
 
 
-@pytest.mark.parametrize(
-    ("who", "method", "path", "code"),
-    [
-        ("import token", "POST", "/api/v1/projects/bodies/imports", 204),
-        ("engineer", "POST", "/api/v1/projects/bodies/imports", 204),
-        ("read token", "POST", "/api/v1/projects/bodies/imports", 403),
-        ("former member's token", "POST", "/api/v1/projects/bodies/imports", 404),
+def test_only_an_import_by_a_member_is_admitted(desk: Desk) -> None:
+    imports, page = "/api/v1/projects/bodies/imports", "/p/bodies/documents/import/"
+    for who, method, path, code in (
+        ("import token", "POST", imports, 204),
+        ("engineer", "POST", imports, 204),
+        ("read token", "POST", imports, 403),
         ("import token", "POST", "/api/v1/projects/other/imports", 404),
-        ("annotator", "POST", "/api/v1/projects/bodies/imports", 403),
-        ("outsider", "POST", "/api/v1/projects/bodies/imports", 404),
-        ("nobody", "POST", "/api/v1/projects/bodies/imports", 401),
-        ("import token", "GET", "/api/v1/projects/bodies/imports", 413),
-        ("engineer", "POST", "/p/bodies/documents/import/", 204),
-        ("engineer", "GET", "/p/bodies/documents/import/", 413),
-        ("engineer", "PUT", "/p/bodies/documents/import/", 413),
-    ],
-)
-def test_only_an_import_by_a_member_is_admitted(desk: Desk, who: str, method: str, path: str, code: int) -> None:
-    client, headers = Client(), {}
-    if "token" in who:
-        scope = "read" if who == "read token" else "import"
-        member = desk.people["engineer"]
-        _, text = tokens.create(project=desk.project, user=member, name="upload", scopes=[scope], days=1)
-        headers = {"Authorization": f"Bearer {text}"}
-        if who.startswith("former"):
-            Membership.objects.filter(project=desk.project, user=member).delete()
-    elif who != "nobody":
-        client.force_login(desk.people.get(who) or person(who))
-    more: dict[str, Any] = {KEY: True, "CONTENT_LENGTH": str(1500 * MEGABYTE)}
-    answer = client.generic(method, path, b"", "multipart/form-data; boundary=xyz", headers=headers, **more)
-    assert answer.status_code == code
+        ("annotator", "POST", imports, 403),
+        ("outsider", "POST", imports, 404),
+        ("nobody", "POST", imports, 401),
+        ("import token", "GET", imports, 413),
+        ("engineer", "POST", page, 204),
+        ("engineer", "GET", page, 413),
+        ("engineer", "PUT", page, 413),
+        ("former member's token", "POST", imports, 404),
+    ):
+        client, headers = Client(), {}
+        if "token" in who:
+            scope = "read" if who == "read token" else "import"
+            member = desk.people["engineer"]
+            _, text = tokens.create(project=desk.project, user=member, name="upload", scopes=[scope], days=1)
+            headers = {"Authorization": f"Bearer {text}"}
+            if who.startswith("former"):
+                Membership.objects.filter(project=desk.project, user=member).delete()
+        elif who != "nobody":
+            client.force_login(desk.people.get(who) or person(who))
+        more: dict[str, Any] = {KEY: True, "CONTENT_LENGTH": str(1500 * MEGABYTE)}
+        response = client.generic(method, path, b"", "multipart/form-data; boundary=xyz", headers=headers, **more)
+        assert response.status_code == code, (who, method, path)
 
 
 # -- time-outs ---------------------------------------------------------------------------------------------------------
+
+
+UNFINISHED = [b"", b"GET / HTTP/1.1\r\nHos", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc"]
 
 
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -235,19 +236,13 @@ def served(limits: Limits, connections: int = 100) -> Iterator[int]:
         listener.close()
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [
-        b"",
-        b"GET / HTTP/1.1\r\nHos",
-        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc",
-        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\nabc",
-    ],
-)
-def test_stalled_bodies_are_disconnected(hasty: int, sent: bytes) -> None:
-    with connect(hasty, timeout=5) as client:
-        client.sendall(sent)
-        assert client.recv(100) == b""
+def test_stalled_requests_are_disconnected(hasty: int) -> None:
+    with contextlib.ExitStack() as stack:
+        clients = []
+        for sent in (*UNFINISHED, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\nabc"):
+            clients.append(stack.enter_context(connect(hasty, timeout=5)))
+            clients[-1].sendall(sent)
+        assert [client.recv(100) for client in clients] == [b""] * len(clients)
 
 
 def test_slow_headers_are_disconnected(hasty: int) -> None:
@@ -260,13 +255,12 @@ def test_slow_headers_are_disconnected(hasty: int) -> None:
         assert time.monotonic() - began < 25
 
 
-@pytest.mark.parametrize("sent", [b"1" * 200, b"1;" + b"a" * 200, b"0\r\nX-A: " + b"b" * 200])
-def test_chunk_headers_are_bounded(hasty: int, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+def test_chunk_headers_are_bounded(hasty: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("slmstudio.server.connection._MAX_CHUNK_LINE", 100, raising=False)
-    with connect(hasty, timeout=5) as client:
-        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
-        client.sendall(sent)
-        assert status(client.recv(1000)) == 400
+    for sent in (b"1" * 200, b"1;" + b"a" * 200, b"0\r\nX-A: " + b"b" * 200):
+        with connect(hasty, timeout=5) as client:
+            client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + sent)
+            assert status(client.recv(1000)) == 400, sent
 
 
 def test_bodies_are_buffered_in_a_file(temp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,11 +279,10 @@ def test_expect_continue_without_a_body(hasty: int) -> None:
         assert status(client.recv(1000)) == 200
 
 
-@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHos", b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n"])
-def test_idle_connections_are_closed_at_the_limit(sent: bytes) -> None:
+def test_idle_connections_are_closed_at_the_limit() -> None:
     with served(Limits(), connections=12) as port, contextlib.ExitStack() as stack:
-        for _ in range(30):
-            stack.enter_context(connect(port)).sendall(sent)
+        for number in range(30):
+            stack.enter_context(connect(port)).sendall(UNFINISHED[number % len(UNFINISHED)])
         with connect(port, timeout=5) as client:
             client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             assert status(client.recv(1000)) == 200
@@ -319,14 +312,10 @@ def test_keep_alive() -> None:
             time.sleep(0.3)
 
 
-@pytest.mark.parametrize(("path", "length"), [("/", b"10"), ("/file", b"10"), ("/stream", b"")])
-def test_head_has_no_body(hasty: int, path: str, length: bytes) -> None:
-    with connect(hasty, timeout=5) as client:
-        client.sendall(f"HEAD {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-        header, _, body = read_all(client).partition(b"\r\n\r\n")
-    assert status(header) == 200
-    assert body == b""
-    assert (b"Content-Length: " + length in header) == bool(length)
-    with connect(hasty, timeout=5) as client:
-        client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-        assert read_all(client).count(b"x") == 10
+def test_head_has_no_body(hasty: int) -> None:
+    for path, length in (("/", b"10"), ("/file", b"10"), ("/stream", b"")):
+        requested = f"{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        header, _, body = answer(hasty, f"HEAD {requested}".encode()).partition(b"\r\n\r\n")
+        assert (status(header), body) == (200, b""), path
+        assert (b"Content-Length: " + length in header) == bool(length), path
+        assert answer(hasty, f"GET {requested}".encode()).count(b"x") == 10, path

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
-import pytest
 import yaml
 from django.conf import settings
 from django.core.management import get_commands
@@ -17,26 +16,24 @@ FILES = sorted(path.name for path in FOLDER.glob("*.yaml") if path.name != "kust
 VERSION = "1.34"
 
 
-def objects() -> Iterator[tuple[str, dict[str, Any]]]:
-    """File and manifest."""
+def objects() -> Iterator[dict[str, Any]]:
     for name in FILES:
-        for one in yaml.safe_load_all((FOLDER / name).read_text()):
-            yield name, one
+        yield from yaml.safe_load_all((FOLDER / name).read_text())
+
+
+def named(kind: str) -> dict[str, dict[str, Any]]:
+    """The manifests of a kind by name."""
+    return {item["metadata"]["name"]: item for item in objects() if item["kind"] == kind}
 
 
 def pods() -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Manifests with pods, and the specification of the pod."""
-    return [(one, one["spec"]["template"]["spec"]) for _, one in objects() if "template" in one.get("spec", {})]
+    return [(item, item["spec"]["template"]["spec"]) for item in objects() if "template" in item.get("spec", {})]
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_manifests_are_valid(name: str) -> None:
-    for file, one in objects():
-        if file == name:
-            kubernetes_validate.validate(one, VERSION, strict=True)
-
-
-def test_every_file_is_applied() -> None:
+def test_manifests_are_valid_and_applied() -> None:
+    for item in objects():
+        kubernetes_validate.validate(item, VERSION, strict=True)
     assert sorted(yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["resources"]) == FILES
 
 
@@ -57,8 +54,8 @@ def test_every_process_of_the_documentation_has_a_pod() -> None:
 
 
 def test_secrets_are_references_and_pods_are_restricted() -> None:
-    for one, pod in pods():
-        name = one["metadata"]["name"]
+    for item, pod in pods():
+        name = item["metadata"]["name"]
         assert pod["securityContext"]["runAsNonRoot"], name
         assert pod["automountServiceAccountToken"] is False, name
         for container in pod["containers"]:
@@ -66,8 +63,8 @@ def test_secrets_are_references_and_pods_are_restricted() -> None:
             assert container["securityContext"]["readOnlyRootFilesystem"], name
             assert container["resources"]["requests"]["memory"], name
             assert container["resources"]["limits"]["memory"], name
-    assert "Secret" not in {one["kind"] for _, one in objects()}
-    config = next(one for _, one in objects() if one["kind"] == "ConfigMap")["data"]
+    assert "Secret" not in {item["kind"] for item in objects()}
+    config = named("ConfigMap")["slmstudio"]["data"]
     assert not {"SECRET_KEY", "DATABASE_URL", "REDIS_URL", "DATABASE_OWNER_URL"} & set(config)
 
 
@@ -78,25 +75,25 @@ def test_each_pod_gets_the_secrets_that_it_needs() -> None:
         "gpu": [endpoints], "imports": [], "periodic": ["slmstudio-mail"], "migrate": [signs, "slmstudio-owner"],
     }  # fmt: skip
     found = {}
-    for one, pod in pods():
+    for item, pod in pods():
         sources = pod["containers"][0]["envFrom"]
         assert [source["configMapRef"]["name"] for source in sources if "configMapRef" in source] == ["slmstudio"]
-        found[one["metadata"]["name"]] = [source["secretRef"]["name"] for source in sources if "secretRef" in source]
+        found[item["metadata"]["name"]] = [source["secretRef"]["name"] for source in sources if "secretRef" in source]
     assert found == {name: ["slmstudio", *names] for name, names in more.items()}
 
 
 def test_only_few_addresses_are_trusted_as_proxies() -> None:
-    config = next(one for _, one in objects() if one["kind"] == "ConfigMap")["data"]
+    config = named("ConfigMap")["slmstudio"]["data"]
     networks = [ip_network(address) for address in config["TRUSTED_PROXIES"].split(",")]
     assert sum(network.num_addresses for network in networks) <= 16
 
 
 def test_network_policies_admit_the_ingress_and_the_gateway_only() -> None:
     studio = {"app.kubernetes.io/name": "slmstudio"}
-    policies = {one["metadata"]["name"]: one["spec"] for _, one in objects() if one["kind"] == "NetworkPolicy"}
+    policies = {name: policy["spec"] for name, policy in named("NetworkPolicy").items()}
     everything = policies.pop("slmstudio")
     assert everything == {"podSelector": {"matchLabels": studio}, "policyTypes": ["Ingress"]}
-    labels = {one["metadata"]["name"]: one["spec"]["template"]["metadata"]["labels"] for one, _ in pods()}
+    labels = {item["metadata"]["name"]: item["spec"]["template"]["metadata"]["labels"] for item, _ in pods()}
     assert set(policies) == {"web", "gateway", "serve"}
     for name, policy in policies.items():
         assert policy["podSelector"]["matchLabels"] == labels[name]
@@ -106,20 +103,15 @@ def test_network_policies_admit_the_ingress_and_the_gateway_only() -> None:
 
 
 def test_services_select_pods_and_their_ports() -> None:
-    labels = {one["metadata"]["name"]: one["spec"]["template"]["metadata"]["labels"] for one, _ in pods()}
-    ports = {
-        one["metadata"]["name"]: [port["name"] for port in pod["containers"][0].get("ports", ())] for one, pod in pods()
-    }
-    services = [one for _, one in objects() if one["kind"] == "Service"]
-    assert {one["metadata"]["name"] for one in services} == {"web", "gateway"}
-    for service in services:
-        name = service["metadata"]["name"]
-        assert service["spec"]["selector"] == labels[name]
-        assert [port["targetPort"] for port in service["spec"]["ports"]] == ports[name] == ["http"]
-    for one, pod in pods():
-        assert (
-            one["spec"].get("selector", {}).get("matchLabels", labels[one["metadata"]["name"]])
-            == (labels[one["metadata"]["name"]])
-        )
+    made = {item["metadata"]["name"]: (item["spec"]["template"]["metadata"]["labels"], pod) for item, pod in pods()}
+    assert set(named("Service")) == {"web", "gateway"}
+    for name, service in named("Service").items():
+        labels, pod = made[name]
+        assert service["spec"]["selector"] == labels
+        ports = [port["name"] for port in pod["containers"][0]["ports"]]
+        assert [port["targetPort"] for port in service["spec"]["ports"]] == ports == ["http"]
+    for item, pod in pods():
+        labels = item["spec"]["template"]["metadata"]["labels"]
+        assert item["spec"].get("selector", {}).get("matchLabels", labels) == labels
         if pod["containers"][0].get("ports"):
             assert {"readinessProbe", "livenessProbe"} <= set(pod["containers"][0])

@@ -50,6 +50,7 @@ def from_bytes(data: bytes, **columns: str) -> StudioJob:
     return job
 
 
+@pytest.mark.slow
 def test_unknown_functions_are_not_run(idle_workers: Workers, wait_for: Callable[..., None], tmp_path: Path) -> None:
     workers = idle_workers
     workers.start("default")
@@ -80,20 +81,15 @@ def test_unknown_functions_are_not_run(idle_workers: Workers, wait_for: Callable
     ("data", "columns"),
     [
         (call("os.system", "true"), {}),
-        (call("builtins.exec", "1"), {}),
         (call("labeling.jobs.importing.fail", 1), {}),  # an import of a module of jobs is no job
         (call("labeling.jobs.logger.info", 1), {}),
         (call("labeling.jobs.run_import", "1"), {}),
         (call("labeling.jobs.run_import", True), {}),
         (call("labeling.jobs.run_import"), {}),
-        (call("labeling.jobs.run_import", 1, 2), {}),
         (call("labeling.jobs.run_import", 1, more=2), {}),
         (call("labeling.jobs.run_import", 1, instance="x"), {}),
         (call("labeling.jobs.run_import", 1), {"success_callback_name": "os.getcwd"}),
-        (call("labeling.jobs.run_import", 1), {"failure_callback_name": "os.getcwd"}),
-        (call("labeling.jobs.run_import", 1), {"stopped_callback_name": "os.getcwd"}),
         (b'{"a": 1}', {}),
-        (b"[1, 2]", {}),
         (call(["os.system"]), {}),  # type: ignore[arg-type]
         (b"\x80\x04N.", {}),
     ],
@@ -136,7 +132,7 @@ def test_queue_data_is_never_unpickled(queues: None) -> None:
     worker = StudioWorker([queue], connection=connection, serializer="pickle", job_class="rq.job.Job")
     assert worker.serializer is resolve_serializer("json")
     assert issubclass(worker.job_class, StudioJob)
-    assert all(issubclass(one.job_class, StudioJob) for one in worker.queues)
+    assert all(issubclass(queue.job_class, StudioJob) for queue in worker.queues)
     for name in (None, "pickle", "rq.serializers.DefaultSerializer", "rq.serializers.PickleSerializer"):
         assert resolve_serializer(name) is resolve_serializer("json"), name
     assert Worker([queue], connection=connection).serializer is resolve_serializer("json")

@@ -12,14 +12,11 @@ from django.conf import settings
     ("version", "setup", "tools"),
     [
         ("18.20.4", 2, 2),
-        ("20.0.0", 0, 2),
         ("20.18.3", 0, 2),
         ("20.19.0", 0, 0),
         ("21.7.0", 0, 2),
-        ("22.12.0", 0, 2),
         ("22.13.0", 0, 0),
         ("23.5.0", 0, 2),
-        ("24.0.0", 0, 0),
     ],
 )
 def test_node_versions(tmp_path: Path, version: str, setup: int, tools: int) -> None:

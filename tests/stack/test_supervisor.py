@@ -54,6 +54,11 @@ def child(tmp_path: Path, text: str) -> list[str]:
     return [sys.executable, str(path)]
 
 
+def supervised(tmp_path: Path, run: Any, text: str, on_event: Any = lambda event: None, **options: Any) -> Any:
+    """How the run of a child with this program ends."""
+    return supervise(run, child(tmp_path, text), on_event=on_event, log=tmp_path / "log", **options)
+
+
 DEAF = (
     "import json, signal, time\n"
     "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
@@ -82,7 +87,7 @@ def test_events_are_buffered_without_a_database(tmp_path: Path) -> None:
             raise OperationalError("the server closed the connection unexpectedly")
         got.append(event["n"])
 
-    ending = supervise(Run(), child(tmp_path, count), on_event=take, log=tmp_path / "log")  # type: ignore[arg-type]
+    ending = supervised(tmp_path, Run(), count, take)
     assert ending.ok
     assert got == list(range(200))
     assert (away[0], ending.events) == (0, 200)
@@ -98,13 +103,12 @@ def test_liveness_is_published_without_a_database(tmp_path: Path, reported_alive
                 raise OperationalError("away")
             return True
 
-    run: Any = Away()
-    wait = child(tmp_path, "import time; time.sleep(1.5)")
-    assert supervise(run, wait, on_event=lambda event: None, log=tmp_path / "log").ok
+    run = Away()
+    assert supervised(tmp_path, run, "import time; time.sleep(1.5)").ok
     assert set(reported_alive) == {run.job_id}
     assert len(reported_alive) <= 10
-    well: Any = Run()
-    assert supervise(well, child(tmp_path, ""), on_event=lambda event: None, log=tmp_path / "log").ok
+    well = Run()
+    assert supervised(tmp_path, well, "").ok
     assert well.job_id not in reported_alive
 
 
@@ -126,8 +130,7 @@ def test_a_full_buffer_blocks_the_child(tmp_path: Path, monkeypatch: pytest.Monk
 
     deliver = supervisor._EventStream._deliver
     monkeypatch.setattr(supervisor._EventStream, "_deliver", watch)
-    ending = supervise(Run(), child(tmp_path, talk), on_event=take, log=tmp_path / "log")  # type: ignore[arg-type]
-    assert ending.ok
+    assert supervised(tmp_path, Run(), talk, take).ok
     assert got == list(range(300))
     assert most[0] < 10_000 + (1 << 16) * 2
 
@@ -141,7 +144,7 @@ def test_a_lost_database_ends_the_run(tmp_path: Path, monkeypatch: pytest.Monkey
     talk = 'import time\nprint(\'{"event": "n"}\', flush=True)\ntime.sleep(30)'
     began = time.monotonic()
     with pytest.raises(OperationalError):
-        supervise(Run(), child(tmp_path, talk), on_event=take, log=tmp_path / "log")  # type: ignore[arg-type]
+        supervised(tmp_path, Run(), talk, take)
     assert time.monotonic() - began < 15
 
 
@@ -161,10 +164,10 @@ import pathlib, signal, subprocess, sys, time
 names = [{str(tmp_path / "a")!r}, {str(tmp_path / "b")!r}]
 started = [subprocess.Popen([sys.executable, {str(worker)!r}, name]) for name in names]
 def stop(*_):
-    for one in started: one.kill()
+    for process in started: process.kill()
     sys.exit(1)
 signal.signal(signal.SIGTERM, stop)
-for one in started: one.wait()
+for process in started: process.wait()
 """
 
     class Cancelled(Run):
@@ -172,25 +175,16 @@ for one in started: one.wait()
             return not all((tmp_path / f"{name}.up").exists() for name in "ab")
 
     stopped: list[int] = []
-    run: Any = Cancelled()
-    argv = child(tmp_path, launcher)
-    ending = supervise(
-        run,
-        argv,
-        on_event=lambda event: None,
-        log=tmp_path / "log",
-        launcher=True,
-        on_stop=lambda: stopped.append(1),
-    )
+    ending = supervised(tmp_path, Cancelled(), launcher, launcher=True, on_stop=lambda: stopped.append(1))
     assert ending.cancelled
     assert [(tmp_path / name).read_text() for name in "ab"] == ["saved", "saved"]
     assert stopped == [1]
 
 
 def test_a_child_is_killed_after_its_grace_period(tmp_path: Path) -> None:
-    run: Any = Run()
+    run = Run()
     began = time.monotonic()
-    ending = supervise(run, child(tmp_path, DEAF), on_event=cancel(run), log=tmp_path / "log", grace=0.5)
+    ending = supervised(tmp_path, run, DEAF, cancel(run), grace=0.5)
     assert ending.cancelled
     assert 0.5 <= time.monotonic() - began < 15
 
@@ -200,17 +194,10 @@ def test_a_child_of_a_lost_claim_is_killed_immediately(tmp_path: Path) -> None:
         def is_owned(self) -> bool:
             return False
 
-    run: Any = Taken()
+    run = Taken()
     asked: list[int] = []
     began = time.monotonic()
-    ending = supervise(
-        run,
-        child(tmp_path, DEAF),
-        on_event=cancel(run),
-        log=tmp_path / "log",
-        grace=60,
-        on_stop=lambda: asked.append(1),
-    )
+    ending = supervised(tmp_path, run, DEAF, cancel(run), grace=60, on_stop=lambda: asked.append(1))
     assert ending.cancelled
     assert asked == []
     assert time.monotonic() - began < 15
@@ -226,13 +213,7 @@ def test_an_inherited_pipe_does_not_block_the_run(tmp_path: Path, monkeypatch: p
     got: list[str] = []
     before = set(psutil.Process().children(recursive=True))  # a browser of other tests may be among them
     began = time.monotonic()
-    ending = supervise(
-        Run(),  # type: ignore[arg-type]
-        child(tmp_path, parent),
-        on_event=lambda event: got.append(event["event"]),
-        log=tmp_path / "log",
-    )
-    assert ending.ok
+    assert supervised(tmp_path, Run(), parent, lambda event: got.append(event["event"])).ok
     assert got == ["n"]
     assert time.monotonic() - began < 15
     for process in set(psutil.Process().children(recursive=True)) - before:
@@ -244,11 +225,10 @@ def test_a_killed_launched_process_counts_as_killed(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("Root Cause (first observed failure):\n  exitcode  : -11 (pid: 3)\n")  # of the attempt before
     talk = "import sys\nsys.stderr.write('  exitcode  : -9 (pid: 7)\\n  traceback : Signal 9\\n')\nsys.exit(1)"
-    run: Any = Run()
-    ending = supervise(run, child(tmp_path, talk), on_event=lambda event: None, log=log, launcher=True)
+    ending = supervised(tmp_path, Run(), talk, launcher=True)
     assert ending.died
     assert "ran out of memory" in ending.error
-    ending = supervise(run, child(tmp_path, talk), on_event=lambda event: None, log=log)
+    ending = supervised(tmp_path, Run(), talk)
     assert not ending.died
     assert "exited with code 1" in ending.error
 
@@ -273,16 +253,6 @@ Root Cause (first observed failure):
 """
 
 
-def launched(tmp_path: Path, words: str, code: int) -> Any:
-    """How a launcher's end is taken whose second process wrote ``words`` and ended with ``code``."""
-    message = tmp_path / "message"
-    message.write_text(words + REPORT.replace("CODE", str(code)))
-    talk = f"import pathlib, sys\nsys.stderr.write(pathlib.Path({str(message)!r}).read_text())\nsys.exit(1)"
-    run: Any = Run()
-    log = tmp_path / "log"
-    return supervise(run, child(tmp_path, talk), on_event=lambda event: None, log=log, launcher=True)
-
-
 @pytest.mark.parametrize(
     ("words", "code", "died", "end"),
     [
@@ -300,7 +270,11 @@ def launched(tmp_path: Path, words: str, code: int) -> Any:
 def test_errors_of_other_ranks_are_read_from_the_log(
     tmp_path: Path, words: str, code: int, died: bool, end: str
 ) -> None:
-    ending = launched(tmp_path, words, code)
+    """The second process of a launcher wrote ``words`` and ended with ``code``."""
+    message = tmp_path / "message"
+    message.write_text(words + REPORT.replace("CODE", str(code)))
+    talk = f"import pathlib, sys\nsys.stderr.write(pathlib.Path({str(message)!r}).read_text())\nsys.exit(1)"
+    ending = supervised(tmp_path, Run(), talk, launcher=True)
     assert ending.died is died
     assert ending.error.endswith(end)
     assert ("ran out of memory" in ending.error) is died

@@ -156,13 +156,11 @@ def test_failed_jobs_without_a_run_are_for_staff(page: Callable[[str], str], peo
     assert queue.job_ids == [job.id]
 
 
-@pytest.mark.parametrize(("name", "page_status", "post_status"), [("annotator", 403, 403), ("stranger", 403, 403)])
-def test_workers_page_permissions(
-    name: str, page_status: int, post_status: int, failed_import: ImportRun, people: dict[str, Any]
-) -> None:
+def test_workers_page_permissions(failed_import: ImportRun, people: dict[str, Any]) -> None:
     address = f"/workers/failed/imports/{failed_import.job_id}/"
-    assert client(people, name).get("/workers/").status_code == page_status
-    assert client(people, name).post(address, {"do": "requeue"}).status_code == post_status
+    for name in ("annotator", "stranger"):
+        assert client(people, name).get("/workers/").status_code == 403
+        assert client(people, name).post(address, {"do": "requeue"}).status_code == 403
     assert client(people, "other").post(address, {"do": "remove"}).status_code == 404
     assert client(people, "engineer").get(address).status_code == 405
     assert client(people, "engineer").post(address, {"do": "dance"}).status_code == 400
