@@ -128,40 +128,6 @@ def test_remote_changes_reach_the_edited_json(desk: Desk, open_label: Open) -> N
 
 
 @pytest.mark.slow
-def test_a_remotely_deleted_row_is_deleted_on_blur(desk: Desk, open_label: Open) -> None:
-    document = desk.document(LINES)
-    ana = open_label(desk.ana, document)
-    ana.locator('[data-title="Line items"] [data-add-row]').click()
-    ana.keyboard.type("Widget")
-    control(ana, "Vendor").fill("ACME")
-    ana.keyboard.press("Control+s")
-    expect(ana.locator("#announcer")).to_have_text("Saved.")
-    ben = open_label(desk.ben, document)
-    ben.locator("[data-body] tr [data-delete-row]").click()
-    all_saved(ben)
-    ben.keyboard.press("Control+s")
-    expect(ben.locator("#announcer")).to_have_text("Saved.")
-    ana.evaluate("document.querySelector('[data-body] tr [data-control]').focus()")
-    hold_answers(ana)
-    change = (
-        "(element, value) => { element.value = value; element.dispatchEvent(new Event('input', { bubbles: true })) }"
-    )
-    control(ana, "Payment terms").evaluate(change, "Net 3")
-    held(ana)
-    control(ana, "Payment terms").evaluate(change, "Net 30")
-    let_go(ana)
-    let_go(ana)  # it was sent again, with the row
-    all_saved(ana)
-    expect(ana.locator("[data-body] tr")).to_have_count(1)
-    let_all_go(ana)
-    control(ana, "Vendor").focus()
-    expect(ana.locator("[data-body] tr")).to_have_count(0)
-    all_saved(ana)
-    value = Annotation.objects.get(user=desk.ana).value
-    assert value == {"vendor": "ACME", "payment_terms": "Net 30", "line_items": []}
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(("keys", "words"), [("Control+Enter", "Not submitted yet"), ("Alt+n", "Another user changed")])
 def test_a_conflict_prevents_leaving(desk: Desk, open_label: Open, keys: str, words: str) -> None:
     document, _ = desk.document(LINES), desk.document(LINES)
@@ -291,6 +257,7 @@ def test_the_draft_of_a_crashed_tab_is_merged(desk: Desk, open_label: Open) -> N
     assert page.evaluate("Object.keys(localStorage).join()") == ""
 
 
+@pytest.mark.slow
 def test_a_tab_that_is_shown_again_has_what_another_saved(desk: Desk, open_label: Open) -> None:
     document = desk.document(LINES)
     older, newer = open_label(desk.ana, document), open_label(desk.ana, document)

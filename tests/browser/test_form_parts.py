@@ -442,27 +442,6 @@ def test_cells_are_completed_from_the_line_of_their_row(notes: Desk, open_label:
 
 
 @pytest.mark.slow
-def test_lines_from_right_to_left_are_taken_as_a_whole(notes: Desk, open_label: Open) -> None:
-    lines = ["إذن تسليم", "HE-1   مفك براغي   3   قطعة", "HE-2   شريط لاصق   12   لفة", "HE-3   مسامير   500   علبة"]
-    page = open_label(notes.ana, notes.document("\n".join(lines)))
-    page.evaluate(
-        """() => {
-            const [, first, , last] = document.querySelectorAll("#document .line");
-            getSelection().setBaseAndExtent(first.firstChild, 12, last.firstChild, 8);
-            last.dispatchEvent(new MouseEvent("mouseup", { bubbles: true }));
-        }"""
-    )
-    expect(page.locator("#focus-words")).to_have_text("3 lines selected")
-    reads_lines(page)
-    page.keyboard.press("Alt+r")
-    assert items(page) == [
-        ("HE-1", "مفك براغي", 3, "قطعة"),
-        ("HE-2", "شريط لاصق", 12, "لفة"),
-        ("HE-3", "مسامير", 500, "علبة"),
-    ]
-
-
-@pytest.mark.slow
 def test_rows_from_the_boxes_of_a_page(notes: Desk, open_label: Open) -> None:
     document = notes.document(PAPER)
     paged(document, per_page=20)

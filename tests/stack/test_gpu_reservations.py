@@ -33,9 +33,9 @@ def no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_jobs_get_one_gpu_each(tmp_path: Path) -> None:
-    with reserve_gpus(machine=machine(2), folder=tmp_path, wait=never) as one:
+    with reserve_gpus(machine=machine(2), folder=tmp_path, wait=never) as first:
         with reserve_gpus(machine=machine(2), folder=tmp_path, wait=never) as other:
-            cards = {one.env["CUDA_VISIBLE_DEVICES"], other.env["CUDA_VISIBLE_DEVICES"]}
+            cards = {first.env["CUDA_VISIBLE_DEVICES"], other.env["CUDA_VISIBLE_DEVICES"]}
             assert cards == {"GPU-0-00", "GPU-1-11"}
             asked: list[int] = []
 
@@ -52,8 +52,8 @@ def test_jobs_get_one_gpu_each(tmp_path: Path) -> None:
 
 def test_the_gpu_with_most_free_memory_is_first(tmp_path: Path) -> None:
     cards = tuple(replace(card, used_bytes=(20, 1, 5)[card.index] * GIB) for card in machine(3).gpus)
-    with reserve_gpus(machine=replace(machine(3), gpus=cards), folder=tmp_path, wait=never) as found:
-        assert [card.index for card in found.gpus] == [1]
+    with reserve_gpus(machine=replace(machine(3), gpus=cards), folder=tmp_path, wait=never) as reserved:
+        assert [card.index for card in reserved.gpus] == [1]
 
 
 def test_several_gpus_are_locked_together(tmp_path: Path) -> None:
@@ -77,8 +77,8 @@ def test_visible_devices_of_the_worker_are_kept(
     chosen: str, sees: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
-    with reserve_gpus(machine=machine(3), folder=tmp_path, wait=never) as found:
-        assert found.env["CUDA_VISIBLE_DEVICES"] == sees
+    with reserve_gpus(machine=machine(3), folder=tmp_path, wait=never) as reserved:
+        assert reserved.env["CUDA_VISIBLE_DEVICES"] == sees
 
 
 def test_mig_instances_are_independent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,8 +87,8 @@ def test_mig_instances_are_independent(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(gpu_reservations, "mig_device", part)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-a")
-    with reserve_gpus(machine=machine(1), folder=tmp_path, wait=never) as one:
-        assert one.env["CUDA_VISIBLE_DEVICES"] == "MIG-a"
+    with reserve_gpus(machine=machine(1), folder=tmp_path, wait=never) as first:
+        assert first.env["CUDA_VISIBLE_DEVICES"] == "MIG-a"
         with pytest.raises(ReservationCancelled), reserve_gpus(machine=machine(1), folder=tmp_path, wait=never):
             pass
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-b")
@@ -103,8 +103,8 @@ def test_a_worker_publishes_its_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_gpus_one_job_at_a_time(tmp_path: Path) -> None:
-    with reserve_gpus(machine=machine(0), folder=tmp_path, wait=never) as found:
-        assert found.env == {}
+    with reserve_gpus(machine=machine(0), folder=tmp_path, wait=never) as reserved:
+        assert reserved.env == {}
         with pytest.raises(ReservationCancelled), reserve_gpus(machine=machine(0), folder=tmp_path, wait=never):
             pass
     other_host = replace(machine(0), host="elsewhere")
@@ -131,8 +131,8 @@ import django
 django.setup()
 from slmstudio.workers.gpu_reservations import reserve_gpus
 from tests.stack.test_gpu_reservations import machine, never
-with reserve_gpus(machine=machine(1), folder=Path({str(tmp_path)!r}), wait=never) as found:
-    subprocess.run([sys.executable, "-c", {child!r}], env={{**os.environ, **found.env}}, pass_fds=found.locks)
+with reserve_gpus(machine=machine(1), folder=Path({str(tmp_path)!r}), wait=never) as reserved:
+    subprocess.run([sys.executable, "-c", {child!r}], env={{**os.environ, **reserved.env}}, pass_fds=reserved.locks)
 """
     with subprocess.Popen([sys.executable, "-c", script]) as supervisor:
         try:

@@ -115,15 +115,15 @@ def test_limit_behind_an_untrusted_proxy(ana: Any, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("https", "proxies", "found"),
+    ("https", "proxies", "warnings"),
     [(True, [], ["slmstudio.W002"]), (True, ["127.0.0.1"], []), (False, [], [])],
 )
 def test_an_untrusted_proxy_is_a_warning(
-    db: None, settings: Any, https: bool, proxies: list[str], found: list[str]
+    db: None, settings: Any, https: bool, proxies: list[str], warnings: list[str]
 ) -> None:
     settings.HTTPS, settings.TRUSTED_PROXIES = https, proxies
     checks = run_checks(tags=["security"], include_deployment_checks=True)
-    assert [one.id for one in checks if one.id == "slmstudio.W002"] == found
+    assert [check.id for check in checks if check.id == "slmstudio.W002"] == warnings
 
 
 def test_success_resets_the_counter(ana: Any) -> None:
@@ -177,7 +177,7 @@ def test_no_password_is_checked_without_valkey(
         shared_counters._connection.cache_clear()
 
 
-def test_sign_in_events(ana: Any) -> None:
+def test_sign_in_events_are_append_only(ana: Any) -> None:
     client = Client(REMOTE_ADDR="192.0.2.1")
     client.post("/login/", {"username": "ana", "password": "typo"})
     client.post("/login/", {"username": "ana", "password": PASSWORD})
@@ -186,10 +186,6 @@ def test_sign_in_events(ana: Any) -> None:
     rows = SignInEvent.objects.order_by("pk")
     assert {row.address for row in rows} == {"192.0.2.1"}
     assert [row.user_id for row in rows] == [None, ana.pk, ana.pk]
-
-
-def test_sign_in_events_are_append_only(ana: Any) -> None:
-    attempt("ana", "typo")
     for change in ("UPDATE slmstudio_signinevent SET name = 'x'", "DELETE FROM slmstudio_signinevent"):
         with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(change)
@@ -303,7 +299,7 @@ def beside_attempts(port: int, cookies: str, number: int = 40) -> Attempts:
         kind = "Content-Type: application/x-www-form-urlencoded\r\n"
         made.codes.append(status(answer(port, f"{head}{kind}Content-Length: {len(body)}\r\n\r\n{body}".encode())))
 
-    threads = [threading.Thread(target=attempt, args=(one,)) for one in range(number)]
+    threads = [threading.Thread(target=attempt, args=(index,)) for index in range(number)]
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):

@@ -84,9 +84,3 @@ def test_checks_once_a_second_and_resets_delays(clock: Clock, monkeypatch: pytes
     clock.now += 1.1
     watchdog.check()
     assert len(printed) == 3, "after a while of peace the pause is the first one's again"
-
-
-def test_without_own_servers_nothing_is_checked() -> None:
-    printed: list[str] = []
-    ServerWatchdog(None, printed.append).check()
-    assert printed == []
