@@ -65,7 +65,7 @@ def pytest_collection(session: pytest.Session) -> None:
     """Each process of a spread run loads the test files from another place on, as rewriting their assertions takes
     seconds: what one has compiled, the others find."""
     number = os.environ.get("PYTEST_XDIST_WORKER", "gw")[2:]
-    if not number.isdigit() or [Path(one).name for one in session.config.args] != ["tests"]:
+    if not number.isdigit() or [Path(argument).name for argument in session.config.args] != ["tests"]:
         return
     files = sorted((ROOT / "tests").rglob("test_*.py"))
     first = int(number) * len(files) // _share
@@ -309,9 +309,9 @@ class Workers:
 @pytest.fixture
 def idle_workers(transactional_db: None, queues: None, tmp_path: Path) -> Iterator[Workers]:
     """``Workers`` of which none runs yet, for tests that start and kill them at moments of their choice."""
-    found = Workers(tmp_path / "workers.log")
-    yield found
-    found.stop()
+    idle = Workers(tmp_path / "workers.log")
+    yield idle
+    idle.stop()
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ async def in_event_loop(app: Any, *sockets: socket.socket, **options: Any) -> As
     try:
         yield
     finally:
-        for one in server.servers:
-            one.close()
+        for listening in server.servers:
+            listening.close()
         for connection in list(server.server_state.connections):
             connection.transport.abort()

@@ -112,10 +112,10 @@ class SharedRows:
 
     def _has_its_files(self, layer: Layer) -> bool:
         """What the last test added is deleted, as its rows were."""
-        found = self._found()
-        for added in sorted(found.keys() - layer.files.keys(), reverse=True):  # files before their folder
+        files = self._files()
+        for added in sorted(files.keys() - layer.files.keys(), reverse=True):  # files before their folder
             added.rmdir() if added.is_dir() else added.unlink()
-        return all(found.get(path) == state for path, state in layer.files.items())
+        return all(files.get(path) == state for path, state in layer.files.items())
 
     def _open(self, name: str, fixture: Callable[..., Any], wanted: dict[str, Callable[..., Any]]) -> None:
         """Makes the rows of ``fixture``; those that it rests on are there."""
@@ -140,7 +140,7 @@ class SharedRows:
         except BaseException:
             self.drop()
             raise
-        layer.files = self._found()
+        layer.files = self._files()
 
     def _close(self) -> None:
         layer = self._layers.pop()
@@ -148,31 +148,31 @@ class SharedRows:
             transaction.set_rollback(True)
         layer.atomic.__exit__(None, None, None)
 
-    def _found(self) -> Files:
+    def _files(self) -> Files:
         """Files and folders, with what changes when a file is written, even where its time is set back."""
         assert self._folder is not None
-        found: Files = {}
+        files: Files = {}
         for folder in (Path(self._folder.name), _artifacts()):
             for path in folder.rglob("*"):
                 state = path.stat()
-                found[path] = (0, 0) if path.is_dir() else (state.st_size, state.st_ctime_ns)
-        return found
+                files[path] = (0, 0) if path.is_dir() else (state.st_size, state.st_ctime_ns)
+        return files
 
 
 def _wanted(item: pytest.Item) -> dict[str, Callable[..., Any]]:
     """The shared fixtures that a test asks for, each after those that it rests on."""
     info: Any = getattr(item, "_fixtureinfo", None)
-    found = {name: rows[-1].func for name, rows in info.name2fixturedefs.items()} if info else {}
+    fixtures = {name: rows[-1].func for name, rows in info.name2fixturedefs.items()} if info else {}
     wanted: dict[str, Callable[..., Any]] = {}
 
     def add(name: str) -> None:
-        if name in wanted or not hasattr(found.get(name), "shared"):
+        if name in wanted or not hasattr(fixtures.get(name), "shared"):
             return
-        for below in inspect.signature(found[name].shared).parameters:
+        for below in inspect.signature(fixtures[name].shared).parameters:
             add(below)
-        wanted[name] = found[name]
+        wanted[name] = fixtures[name]
 
-    for name in found:
+    for name in fixtures:
         add(name)
     return wanted
 

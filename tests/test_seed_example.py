@@ -50,9 +50,9 @@ def test_seed_example_from_text_to_training_row(queues: None) -> None:
     }
     saved = client.post(f"/p/seed/label/{pk}/save/", json.dumps(body), content_type="application/json")
     assert saved.status_code == 200, saved.content
-    found = {path: INPUT[span[0][0] : span[0][1]] for path, span in saved.json()["spans"].items() if span}
+    places = {path: INPUT[span[0][0] : span[0][1]] for path, span in saved.json()["spans"].items() if span}
     # Each value is linked to where it stands in the text, the currency with its amount.
-    assert found == {**AS_PRINTED, "total_amount": "USD 1,248.50"}
+    assert places == {**AS_PRINTED, "total_amount": "USD 1,248.50"}
 
     client.post("/p/seed/datasets/", {"seed": 17, "validation": 0, "holdout": 0})
     rows = client.get("/p/seed/datasets/1/export/instruct/")

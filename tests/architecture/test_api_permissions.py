@@ -118,12 +118,10 @@ def test_ended_tokens_are_rejected(people: dict[str, Any], how: str) -> None:
         assert call(method, path, text).status_code == 401, (method, path)
 
 
-@pytest.mark.parametrize(
-    "header", ["Bearer", "Bearer ", "Basic YTpi", "Bearer slm_" + "x" * 5_000, "Bearer \xff", "slm_x"]
-)
-def test_other_authorization_headers_are_rejected(people: dict[str, Any], header: str) -> None:
-    answer = Client().get(f"{PREFIX}/projects", headers={"Authorization": header})
-    assert answer.status_code == 401
+def test_other_authorization_headers_are_rejected(people: dict[str, Any]) -> None:
+    for header in ("Bearer", "Bearer ", "Basic YTpi", "Bearer slm_" + "x" * 5_000, "Bearer \xff", "slm_x"):
+        answer = call("GET", f"{PREFIX}/projects", client=Client(headers={"Authorization": header}))
+        assert answer.status_code == 401, header
 
 
 def test_non_members_get_404(people: dict[str, Any]) -> None:

@@ -1,7 +1,6 @@
 """The pages of Deploy: what refreshes itself, keys, files, dialogs; each page in light, in dark and on a phone."""
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,7 +14,6 @@ from serving.batches import jobs
 from serving.deployments import gateway_client, services
 from serving.models import (
     AlertRule,
-    AnswerPolicy,
     BatchRun,
     Deployment,
     DriftCheck,
@@ -23,7 +21,6 @@ from serving.models import (
     Judgment,
     Package,
     ReviewItem,
-    RolloutPlan,
     SamplePlan,
     TrafficComparison,
 )
@@ -96,7 +93,6 @@ def test_a_model_is_deployed_tried_and_stopped(world: World, logged_in: As, monk
     erik.once("dialog", lambda dialog: dialog.accept())
     erik.get_by_role("button", name="Stop serving").click()
     expect(erik.get_by_text("Nothing is deployed")).to_be_visible()
-    assert Deployment.objects.get().stable is None
 
 
 def test_a_canary_is_watched_until_it_is_aborted(world: World, logged_in: As) -> None:
@@ -131,11 +127,6 @@ def test_a_canary_is_watched_until_it_is_aborted(world: World, logged_in: As) ->
     section.get_by_text("Plan", exact=True).click()
     check(erik, "deploy-rollout")
     erik.reload()
-    section.get_by_text("Plan", exact=True).click()
-    section.get_by_label("Maximum p95 latency (ms)").fill("900")
-    section.get_by_role("button", name="Save plan").click()
-    expect(section.get_by_role("status").filter(has_text="Saved")).to_be_visible()
-    assert RolloutPlan.objects.get().p95_ms == 900
     erik.get_by_role("button", name="50%").click()
     expect(erik.locator(".release").last).to_contain_text("50% of the requests")
     requests(current(world), 20, candidate=True, failed=20, at=timezone.now())
@@ -162,11 +153,6 @@ def test_settings_a_batch_and_monitoring(world: World, logged_in: As, settings: 
         confidence.request(deployment)
     erik = logged_in(world.engineer)
     erik.goto("/p/invoices/deploy/settings/")
-    policy = erik.get_by_role("region", name="Answer policy")
-    erik.get_by_label("Threshold (%)").fill("90")
-    erik.get_by_role("button", name="Save policy").click()
-    expect(policy).to_contain_text("80% automatic")
-    assert AnswerPolicy.objects.get().min_confidence == 0.9
     erik.get_by_text("Thresholds", exact=True).click()
     erik.get_by_text("Fields", exact=True).click()
     check(erik, "deploy-settings")
@@ -183,9 +169,6 @@ def test_settings_a_batch_and_monitoring(world: World, logged_in: As, settings: 
         jobs.run_batch(BatchRun.objects.get().pk)
     expect(row.locator(".badge")).to_have_text("Done")  # the page asks by itself
     check(erik, "deploy-batches")
-    with erik.expect_download() as download:
-        row.get_by_role("link", name="Download").click()
-    assert Path(download.value.path()).read_bytes().count(b"\n") == 2
     _monitor(erik, world, current(world))
 
 
@@ -242,8 +225,6 @@ def test_captured_requests_and_a_certificate(world: World, logged_in: As) -> Non
         captured(Deployment.objects.get(), f"Invoice {number}")
     erik.reload()
     check(erik, "captured")
-    erik.get_by_role("button", name="Collect").click()
-    expect(erik.get_by_role("status")).to_contain_text("3 new documents")
     services.deploy(project=world.project, user=world.engineer, stage="shadow", report=approved_report(world))
     deployment = current(world)
     assert deployment.candidate is not None

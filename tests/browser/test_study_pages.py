@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from evaluation.models import Endpoint, LabelChallenge, PrelabelRun
+from evaluation.models import Endpoint, PrelabelRun
 from evaluation.prelabels.jobs import run_prelabels
 from labeling.annotation import predictions
 from labeling.datasets.freeze import freeze
-from labeling.models import Prediction, Project, Study
+from labeling.models import Project, Study
 from labeling.studies.services import run_study
 from slmstudio.access import Role
 from tests.browser.accessibility import check
@@ -42,10 +42,6 @@ def test_studies(project: Project, logged_in: As) -> None:
     expect(page.get_by_text("waiting for a worker")).to_be_visible()
     run_study(Study.objects.get().pk)
     expect(page.get_by_role("heading", name="Suspect labels")).to_be_visible()
-    page.get_by_label("Challenge the first").fill("1")
-    page.get_by_role("button", name="Send to adjudication").click()
-    expect(page.get_by_text("1 label sent to adjudication.")).to_be_visible()
-    assert LabelChallenge.objects.count() == 1
     check(page, "label-check")
     page.goto("/p/messages/evaluation/")
     page.get_by_role("link", name="Learning curves").click()
@@ -91,10 +87,10 @@ def test_prelabels(transactional_db: None, queues: None, logged_in: As, settings
         server.replies = [says(GOOD)]
         page.goto("/p/desk/prelabels/")
         page.get_by_role("link", name="Add endpoint").click()
+        check(page, "endpoint-new")
         page.get_by_label("Name").fill("large")
         page.get_by_label("URL").fill(server.url)
         page.get_by_label("Model", exact=True).fill("fake-1")
-        check(page, "endpoint-new")
         page.get_by_role("button", name="Add endpoint").click()
         page.get_by_role("button", name="Test").click()
         expect(page.locator("#test")).to_contain_text("Valid")
@@ -108,10 +104,8 @@ def test_prelabels(transactional_db: None, queues: None, logged_in: As, settings
         run_prelabels(PrelabelRun.objects.get().pk)
     # The page asks for itself and finds that the run has ended.
     expect(page.locator("main").get_by_role("link", name="Label", exact=True)).to_be_visible()
-    expect(page.get_by_text("2 of 4 documents")).to_be_visible()
     check(page, "prelabels")
     page.get_by_role("link", name="Not a JSON object").click()
     expect(page.locator("#items tbody tr")).to_have_count(1)
     page.go_back()
     expect(page.locator("#items tbody tr")).to_have_count(4)
-    assert Prediction.objects.filter(value__isnull=False).count() == 2

@@ -138,26 +138,26 @@ SHEET = object_schema(
 
 #: what stands in every control, by the path of its field
 CONTROLS = """() => {
-    const found = {};
+    const values = {};
     const walk = (node, path) => {
         const kind = node.dataset.node;
-        const isInner = (one) => one.parentElement.closest("[data-node]") === node;
+        const isInner = (below) => below.parentElement.closest("[data-node]") === node;
         const inner = [...node.querySelectorAll("[data-node]")].filter(isInner);
         if (kind === "leaf" || kind === "checks") {
             const controls = [...node.querySelectorAll("[data-control]")];
-            const ticked = controls.filter((one) => one.checked).map((one) => JSON.parse(one.value));
+            const ticked = controls.filter(({ checked }) => checked).map(({ value }) => JSON.parse(value));
             const [first] = controls;
-            if (kind === "checks") found[path] = ticked.join();
-            else if (first.type === "radio") found[path] = String(ticked[0] ?? "");
-            else found[path] = first.tagName === "SELECT" ? first.selectedOptions[0].text : first.value;
+            if (kind === "checks") values[path] = ticked.join();
+            else if (first.type === "radio") values[path] = String(ticked[0] ?? "");
+            else values[path] = first.tagName === "SELECT" ? first.selectedOptions[0].text : first.value;
         } else if (kind === "table" || kind === "list") {
-            inner.forEach((one, at) => walk(one, `${path}[${at}]`));
+            inner.forEach((row, at) => walk(row, `${path}[${at}]`));
         } else {
-            for (const one of inner) walk(one, path ? `${path}.${one.dataset.key}` : one.dataset.key);
+            for (const field of inner) walk(field, path ? `${path}.${field.dataset.key}` : field.dataset.key);
         }
     };
     walk(document.querySelector("#form [data-node]"), "");
-    return found;
+    return values;
 }"""
 
 

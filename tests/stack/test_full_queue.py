@@ -25,9 +25,9 @@ MISCONF = "MISCONF Errors writing to the AOF file: No space left on device"
 
 
 def patient(times: float) -> QueueRetry:
-    found = QueueRetry(lambda: times)
-    found._backoff = ConstantBackoff(0.001)
-    return found
+    retry = QueueRetry(lambda: times)
+    retry._backoff = ConstantBackoff(0.001)
+    return retry
 
 
 def refusing(error: Exception, times: int) -> Any:

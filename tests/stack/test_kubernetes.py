@@ -46,10 +46,10 @@ def test_every_process_of_the_documentation_has_a_pod() -> None:
     assert all(sum(name in command for command in commands) == 1 for name in wanted), commands
     known = get_commands()
     for command in commands:
-        if found := re.search(r"manage\.py (\w+)", command):
-            assert found[1] in known
-        elif found := re.search(r"-m ([\w.]+)", command):
-            module = Path(settings.BASE_DIR, *found[1].split("."))
+        if match := re.search(r"manage\.py (\w+)", command):
+            assert match[1] in known
+        elif match := re.search(r"-m ([\w.]+)", command):
+            module = Path(settings.BASE_DIR, *match[1].split("."))
             assert (module / "__main__.py").exists()
 
 
@@ -74,12 +74,12 @@ def test_each_pod_gets_the_secrets_that_it_needs() -> None:
         "web": [signs, endpoints], "gateway": [signs, endpoints], "worker": [signs, endpoints], "serve": [signs],
         "gpu": [endpoints], "imports": [], "periodic": ["slmstudio-mail"], "migrate": [signs, "slmstudio-owner"],
     }  # fmt: skip
-    found = {}
+    given = {}
     for item, pod in pods():
         sources = pod["containers"][0]["envFrom"]
         assert [source["configMapRef"]["name"] for source in sources if "configMapRef" in source] == ["slmstudio"]
-        found[item["metadata"]["name"]] = [source["secretRef"]["name"] for source in sources if "secretRef" in source]
-    assert found == {name: ["slmstudio", *names] for name, names in more.items()}
+        given[item["metadata"]["name"]] = [source["secretRef"]["name"] for source in sources if "secretRef" in source]
+    assert given == {name: ["slmstudio", *names] for name, names in more.items()}
 
 
 def test_only_few_addresses_are_trusted_as_proxies() -> None:

@@ -52,13 +52,13 @@ def test_ended_child_is_replaced(child: LimitedChild) -> None:
 
 
 def test_requests_do_not_wait_for_each_other(child: LimitedChild) -> None:
-    found: list[int] = []
-    threads = [threading.Thread(target=lambda: found.append(number(child.ask("sleep")))) for _ in range(2)]
+    numbers: list[int] = []
+    threads = [threading.Thread(target=lambda: numbers.append(number(child.ask("sleep")))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(set(found)) == 2
+    assert len(set(numbers)) == 2
 
 
 def test_child_has_no_secrets(child: LimitedChild, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,7 +139,7 @@ def umask(process: psutil.Process) -> str:
 
 
 @pytest.mark.parametrize(
-    ("found", "preloaded", "missing"),
+    ("installed", "preloaded", "missing"),
     [
         ({"apt-get", "g++"}, True, []),
         ({"apt-get", "g++"}, False, ["libtcmalloc-minimal4"]),
@@ -148,10 +148,10 @@ def umask(process: psutil.Process) -> str:
     ],
 )
 def test_packages_that_make_training_faster_are_named(
-    monkeypatch: pytest.MonkeyPatch, found: set[str], preloaded: bool, missing: list[str]
+    monkeypatch: pytest.MonkeyPatch, installed: set[str], preloaded: bool, missing: list[str]
 ) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(shutil, "which", lambda name: name if name in found else None)
+    monkeypatch.setattr(shutil, "which", lambda name: name if name in installed else None)
     monkeypatch.setattr(serve, "cpu_settings", lambda: {"LD_PRELOAD": "library"} if preloaded else {})
     monkeypatch.setattr(serve, "this_machine", lambda: replace(this_machine(), gpus=()))
     assert serve.packages_for_training() == missing

@@ -61,8 +61,7 @@ def kinds() -> list[str]:
     return [*SignInEvent.objects.order_by("pk").values_list("kind", flat=True)]
 
 
-@pytest.mark.parametrize("path", ["/login/", "/admin/login/"])
-@pytest.mark.parametrize("name", ["ana", "nobody"])
+@pytest.mark.parametrize(("path", "name"), [("/login/", "ana"), ("/admin/login/", "nobody")])
 def test_limit_by_account(ana: Any, path: str, name: str) -> None:
     for _ in range(sign_in.PAIR_LIMIT.attempts):
         assert attempt(name, "guess", path=path).status_code == 200
@@ -150,9 +149,8 @@ def test_busy_responses_are_not_failures(ana: Any, monkeypatch: pytest.MonkeyPat
         assert attempt("ana", "typo").status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/login/", "/admin/login/"])
 def test_no_password_is_checked_without_valkey(
-    ana: Any, home: Path, settings: Any, monkeypatch: pytest.MonkeyPatch, path: str
+    ana: Any, home: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()  # the connection of the application, and its clock
     running = stack.start(home, ["valkey"])
@@ -162,7 +160,7 @@ def test_no_password_is_checked_without_valkey(
         signed_in_before = Client()
         assert signed_in_before.post("/login/", {"username": "ana", "password": PASSWORD}).status_code == 302
         stack.stop(running)
-        for password in ("guess", PASSWORD):
+        for path, password in (("/login/", "guess"), ("/login/", PASSWORD), ("/admin/login/", PASSWORD)):
             refused = attempt("ana", password, path=path)
             assert refused.status_code == 503
             assert int(refused["Retry-After"]) > 0

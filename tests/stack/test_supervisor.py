@@ -34,9 +34,9 @@ class Run:
 @pytest.fixture(autouse=True)
 def reported_alive(monkeypatch: pytest.MonkeyPatch) -> list[uuid.UUID]:
     """The jobs that were reported as alive; nothing is sent to the queue."""
-    found: list[uuid.UUID] = []
-    monkeypatch.setattr(supervisor, "report_alive", found.append)
-    return found
+    jobs: list[uuid.UUID] = []
+    monkeypatch.setattr(supervisor, "report_alive", jobs.append)
+    return jobs
 
 
 @pytest.fixture(autouse=True)

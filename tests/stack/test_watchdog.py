@@ -42,6 +42,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+def watch(clock: Clock, checks: int) -> tuple[list[str], ServerWatchdog]:
+    """What a watchdog prints in as many checks, ten a second."""
+    printed: list[str] = []
+    running: Any = object()
+    watchdog = ServerWatchdog(running, printed.append)
+    for _ in range(checks):
+        watchdog.check()
+        clock.now += 0.1
+    return printed, watchdog
+
+
 def test_restart_delays_grow(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     tries: list[float] = []
 
@@ -50,12 +61,7 @@ def test_restart_delays_grow(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> N
         raise StackError("The disk is too full to start Valkey.")
 
     monkeypatch.setattr(lifecycle, "restart_ended", fail)
-    printed: list[str] = []
-    running: Any = object()
-    watchdog = ServerWatchdog(running, printed.append)
-    for _ in range(700):
-        watchdog.check()
-        clock.now += 0.1
+    printed, _ = watch(clock, 700)
     assert [round(later - earlier) for earlier, later in pairwise(tries)] == [1, 2, 4, 8, 16, 30]
     assert printed[0] == "The disk is too full to start Valkey. The next attempt is in 1 s."
 
@@ -69,12 +75,7 @@ def test_checks_once_a_second_and_resets_delays(clock: Clock, monkeypatch: pytes
         return ["Valkey"] if gone[0] else []
 
     monkeypatch.setattr(lifecycle, "restart_ended", start)
-    printed: list[str] = []
-    running: Any = object()
-    watchdog = ServerWatchdog(running, printed.append)
-    for _ in range(50):
-        watchdog.check()
-        clock.now += 0.1
+    printed, watchdog = watch(clock, 50)
     assert len(looks) in (5, 6)
     gone[0] = True
     for _ in range(2):
