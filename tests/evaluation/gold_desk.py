@@ -36,16 +36,15 @@ def reviewer(world: World, name: str = "rita") -> Any:
 
 def first_id(world: World) -> str:
     """The id of a held-out document."""
-    found = Document.objects.filter(project=world.project, holdout=True).earliest("pk")
-    return str(found.external_id)
+    return str(Document.objects.filter(project=world.project, holdout=True).earliest("pk").external_id)
 
 
 def case(run: EvalRun, key: str) -> EvalOutput:
     """The output about a document, as a view has it."""
-    found: EvalOutput = EvalOutput.objects.select_related("document", "eval_run__project").get(
+    output: EvalOutput = EvalOutput.objects.select_related("document", "eval_run__project").get(
         eval_run=run, document__external_id=key
     )
-    return found
+    return output
 
 
 def doubted(run: EvalRun, key: str, user: User, path: str = "total_amount", reason: str = "") -> LabelChallenge:
@@ -56,16 +55,16 @@ def doubted(run: EvalRun, key: str, user: User, path: str = "total_amount", reas
 def decide(document: Document, user: User, **picks: Any) -> None:
     """A reviewer decides a doubt: the label that counts, with some values picked and confirmed."""
     fresh = Document.objects.select_related("project").get(pk=document.pk)
-    found = adjudication.open_adjudication(document=fresh, user=user)
-    assert not found.refusal, found.refusal
-    settled = found.resolve(picks)
+    opened = adjudication.open_adjudication(document=fresh, user=user)
+    assert not opened.refusal, opened.refusal
+    settled = opened.resolve(picks)
     sure = {path: {"confirmed": True, "of": dumps(value)} for path, value in picks.items()}
     adjudication.adjudicate(
         document=fresh,
         user=user,
         value=settled.value,
-        evidence={**found.evidence(settled), **sure},
-        base_version=found.version,
+        evidence={**opened.evidence(settled), **sure},
+        base_version=opened.version,
     )
 
 

@@ -16,7 +16,6 @@ from slmstudio.runs.heartbeat import Heartbeat
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from tests.evaluation import fake_openai as fakes
-from tests.evaluation import llama_server
 from tests.evaluation.benchmark_desk import MODES, started
 from tests.evaluation.factories import World, endpoint
 from tests.evaluation.fake_openai import Fake, says
@@ -66,21 +65,6 @@ def test_it_stops_where_the_benchmark_is_cancelled(wide: World, fake: Fake) -> N
     made.refresh_from_db()
     assert (run.status, made.status, len(fake.asked)) == (Status.CANCELLED, Status.CANCELLED, 2)
     assert not cancel(run=made, user=wide.engineer)
-
-
-@pytest.mark.real_model
-@pytest.mark.slow
-def test_a_real_server_of_llama_cpp_is_measured(wide: World, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evaluation.benchmarks.services.MIN_DOCUMENTS", 2)
-    with llama_server.running() as url:
-        made = started(wide, endpoint(wide, url, max_tokens=60), documents=2)
-        run_evaluation(made.runs.get().pk)
-    run = made.runs.get()
-    assert (run.status, run.error, run.scores["documents"]) == (Status.DONE, "", 2)
-    assert run.facts["prompt_tokens"] > 100 * 2
-    assert 0 < run.facts["output_tokens"] <= 120
-    reasons = EvalOutput.objects.filter(eval_run=run).values_list("finish_reason", flat=True)
-    assert set(reasons) <= {"stop", "length"}
 
 
 def test_document_moved_to_holdout_is_not_sent(wide: World, fake: Fake) -> None:

@@ -20,10 +20,8 @@ from labeling.models import Document, DocumentScore
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from tests.evaluation.benchmark_desk import MODES, another_model, answered, finished, started
-from tests.evaluation.factories import World, pretend, right
+from tests.evaluation.factories import World, pretend, right, write_spec
 from training.base_models import preparation
-from training.base_models.preparation import prepare
-from training.base_models.services import register_tiny
 from training.models import BaseModel
 
 
@@ -39,21 +37,6 @@ def test_every_model_is_asked_in_every_mode_about_the_same_documents(wide: World
     assert made.status == Status.DONE
     assert made.progress_done == made.progress_total == 80
     assert AuditEntry.objects.filter(about="benchmark 1", action="started").exists()
-
-
-@pytest.mark.slow
-def test_a_real_model_is_measured_on_the_documents_of_a_benchmark(wide: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmark_services, "MIN_DOCUMENTS", 3)
-    made = started(wide, prepare(base_model=register_tiny()), documents=3)
-    run = made.runs.get()
-    run_evaluation(run.pk)
-    run.refresh_from_db()
-    made.refresh_from_db()
-    assert (run.status, run.error, made.status) == (Status.DONE, "", Status.DONE)
-    spec = EvalSpec.from_yaml(run.spec)
-    assert (len(spec.documents.ids), spec.documents.split, len(spec.examples)) == (3, "benchmark", 2)
-    assert set(EvalOutput.objects.filter(eval_run=run).values_list("document_id", flat=True)) == set(made.documents)
-    assert summary.recompute_summary(run) == run.scores
 
 
 def test_it_recommends_with_its_reason_once_all_have_ended(wide: World, tmp_path: Path) -> None:
@@ -89,8 +72,12 @@ def test_what_resembles_what_a_candidate_learned_does_not_judge_it(
 
 def test_benchmark_is_no_holdout_evaluation_and_has_no_gate_report(wide: World) -> None:
     made = started(wide)
-    run = answered(made.runs.get(), right)
+    run = made.runs.get()
+    spec = EvalSpec.from_yaml(write_spec(run).read_text())
+    assert (len(spec.documents.ids), spec.documents.split, len(spec.examples)) == (20, "benchmark", 2)
+    run = answered(run, right)
     assert run.split == "benchmark"
+    assert summary.recompute_summary(run) == run.scores
     assert not EvalRun.objects.on_holdout().exists()
     assert not DocumentScore.objects.exists()
     with pytest.raises(Refused, match="not on the hold-out"):

@@ -58,22 +58,19 @@ def states(loop: PipelineRun) -> list[str]:
     return [run.status for run in runs]
 
 
-def test_all_stages_are_queued_at_once(loop: PipelineRun) -> None:
+def test_all_stages_are_queued_at_once_and_only_the_last_are_on_the_hold_out(loop: PipelineRun) -> None:
     assert states(loop) == [Status.QUEUED] * 7
     assert loop.status == Status.RUNNING
-
-
-def test_only_the_final_evaluations_are_on_the_hold_out(loop: PipelineRun) -> None:
     splits = {name: getattr(loop, name).split for name in EVALUATIONS}
-    final = {"base": "holdout", "tuned": "holdout"}
-    assert splits == {**dict.fromkeys(EVALUATIONS, "validation"), **final}
+    assert splits == {**dict.fromkeys(EVALUATIONS, "validation"), "base": "holdout", "tuned": "holdout"}
     order: list[Any] = [stage.run for stage in stages(loop)]
     assert order.index(loop.tuned_validation) < order.index(loop.base) < order.index(loop.tuned)
-
-
-def test_decoding_is_grounded_where_the_training_gold_is_in_the_texts(world: World, lengths: None) -> None:
-    modes = {name: getattr(start(world), name).mode for name in EVALUATIONS}
+    modes = {name: getattr(loop, name).mode for name in EVALUATIONS}
     assert modes == {**dict.fromkeys(EVALUATIONS, "grounded"), "base_free": "free", "tuned_free": "free"}
+    cancel_pipeline(loop)
+    loop.refresh_from_db()
+    assert loop.status == Status.FAILED
+    assert states(loop) == [Status.CANCELLED] * 7
 
 
 def test_decoding_is_constrained_where_no_gold_is_in_its_text(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,13 +94,6 @@ def test_a_failed_stage_ends_the_loop_and_cancels_the_rest(loop: PipelineRun) ->
     assert loop.status == Status.FAILED
     assert "evaluation of the base model failed: The model cannot be loaded." in loop.error
     assert states(loop) == [Status.FAILED, *[Status.CANCELLED] * 6]
-
-
-def test_an_abandoned_loop_leaves_nothing_in_the_queue(loop: PipelineRun) -> None:
-    cancel_pipeline(loop)
-    loop.refresh_from_db()
-    assert loop.status == Status.FAILED
-    assert states(loop) == [Status.CANCELLED] * 7
 
 
 def test_a_loop_whose_last_stage_ended_in_silence_is_concluded(world: World, loop: PipelineRun) -> None:

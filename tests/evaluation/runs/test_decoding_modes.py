@@ -1,6 +1,5 @@
 """Starting an evaluation in every way there is, from the form to the child's spec, and the ways side by side."""
 
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from django.urls import reverse
 from evaluation.endpoints import holdout_permits
 from evaluation.inference import local, prices
 from evaluation.models import EvalRun
-from evaluation.runs import outputs
 from evaluation.runs import services as run_services
 from evaluation.runs.forms import EvaluationForm
 from evaluation.runs.jobs import run_evaluation
@@ -24,12 +22,9 @@ from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.runs.supervisor import ChildExit
 from slmstudio.storage import artifacts
-from slmstudio.storage.hashing import folder_hash, sha256_file
-from tests.evaluation import tiny_gguf
+from slmstudio.storage.hashing import sha256_file
 from tests.evaluation.factories import World, copied, endpoint, evaluated, right
-from training.base_models.preparation import prepare
-from training.base_models.services import register_tiny
-from training.models import ModelExport, ModelVersion
+from training.models import ModelExport
 
 
 def url(world: World, name: str, *args: Any) -> str:
@@ -77,29 +72,6 @@ def test_llama_cpp_answers_with_the_file_that_was_made(world: World, monkeypatch
     assert run.export is not None
     assert spec["gguf"]["sha256"] == run.export.files[0]["sha256"]
     assert (run.facts["engine"], run.concurrency) == ("llama.cpp", 3)
-
-
-@pytest.mark.slow
-def test_a_real_file_is_evaluated_on_llama_cpp_from_the_row_to_the_figures(world: World) -> None:
-    copied(world)
-    tiny = prepare(base_model=register_tiny())
-    folder = artifacts.local_path(world.version.folder_key)
-    shutil.copytree(tiny.folder, folder, dirs_exist_ok=True)
-    ModelVersion.objects.filter(pk=world.version.pk).update(sha256=folder_hash(folder))
-    made = exported(world)
-    path = tiny_gguf.write(folder, artifacts.local_path(f"{made.folder_key}/invoices-v1-q8_0.gguf"))
-    made.files = [{"path": path.name, "size": path.stat().st_size, "sha256": sha256_file(path)}]
-    made.save(update_fields=["files"])
-    run = start(world, model=made, concurrency=2, mode="grounded")
-    run_evaluation(run.pk)
-    run.refresh_from_db()
-    assert (run.status, run.error) == (Status.DONE, "")
-    assert run.facts["engine"] == "llama.cpp"
-    assert 1_000_000 < run.facts["peak_memory_bytes"] < 2_000_000_000
-    assert run.scores["documents"] == run.progress_total == run.latency["n"]
-    assert run.facts["grounded"]["held"] == {"vendor": []}
-    assert run.scores["per_field"]["vendor"]["outcomes"].get("hallucinated", 0) == 0
-    assert outputs.rows_match_file(run)
 
 
 def test_what_a_batch_could_not_do_is_not_claimed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

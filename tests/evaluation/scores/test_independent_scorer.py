@@ -67,7 +67,7 @@ def _same_outcomes(studio: dict[str, int], script: dict[str, int]) -> None:
     """
     for name in ("correct", "missing", "both_absent", "unscorable"):
         assert studio.get(name, 0) == script[name], name
-    given = [sum(found.get(name, 0) for name in ("wrong", "extra", "hallucinated")) for found in (studio, script)]
+    given = [sum(outcomes.get(name, 0) for name in ("wrong", "extra", "hallucinated")) for outcomes in (studio, script)]
     assert given[0] == given[1]
 
 
