@@ -12,7 +12,6 @@ from slmstudio.runs.models import Status
 from tests.evaluation.factories import World
 from tests.labeling.api_client import api_of
 from tests.serving.batches.gateway import Gateway
-from tests.serving.batches.test_batches import deployed as deployed
 from tests.serving.batches.test_batches import stand_in as stand_in
 
 LINES = b'{"id": "a", "text": "1"}\n{"text": 2}\n'
@@ -29,7 +28,7 @@ def send(world: World, body: Any, kind: str, **headers: str) -> Any:
     return Client().post(ADDRESS, body, content_type=kind, headers=authorized)
 
 
-def test_a_batch_is_started_read_and_downloaded(world: World, deployed: Deployment, stand_in: Gateway) -> None:
+def test_a_batch_is_started_read_and_downloaded(world: World, deployment: Deployment, stand_in: Gateway) -> None:
     headers = {"Authorization": f"Bearer {token(world)}", "Idempotency-Key": "one"}
     client = Client(headers=headers)
     started = client.post(ADDRESS, LINES, content_type="application/jsonl")
@@ -55,7 +54,7 @@ def test_a_batch_is_started_read_and_downloaded(world: World, deployed: Deployme
     assert BatchRun.objects.get().token is not None
 
 
-def test_arrays_and_files_are_accepted(world: World, deployed: Deployment) -> None:
+def test_arrays_and_files_are_accepted(world: World, deployment: Deployment) -> None:
     listed = send(world, json.dumps([{"text": "1"}, {"text": "2"}]), "application/json")
     assert (listed.status_code, listed.json()["total"]) == (202, 2)
     headers = {"Authorization": f"Bearer {token(world)}"}
@@ -65,7 +64,7 @@ def test_arrays_and_files_are_accepted(world: World, deployed: Deployment) -> No
     assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
 
 
-def test_bad_bodies(world: World, deployed: Deployment) -> None:
+def test_bad_bodies(world: World, deployment: Deployment) -> None:
     for body, kind, status in (
         (b"\n", "application/jsonl", 422), (b"[", "application/json", 422), (b"a,b", "text/csv", 415),
         (b"", "application/octet-stream", 415),
@@ -76,7 +75,7 @@ def test_bad_bodies(world: World, deployed: Deployment) -> None:
     assert send(world, LINES, "application/jsonl").status_code == 409
 
 
-def test_the_page_starts_cancels_and_resumes(world: World, deployed: Deployment, stand_in: Gateway) -> None:
+def test_the_page_starts_cancels_and_resumes(world: World, deployment: Deployment, stand_in: Gateway) -> None:
     client = Client()
     client.force_login(world.engineer)
     page = "/p/invoices/deploy/batches/"

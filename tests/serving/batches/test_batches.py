@@ -22,14 +22,6 @@ from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path
 from tests.evaluation.factories import World
 from tests.serving.batches.gateway import Gateway, gateway, right
-from tests.serving.rollouts import rows
-from tests.shared_rows import shared_fixture
-
-
-@shared_fixture
-def deployed(world: World) -> Deployment:
-    """A version that a replica answers for."""
-    return rows.deployed(world)
 
 
 @pytest.fixture
@@ -71,7 +63,7 @@ def documents(number: int) -> list[dict[str, str]]:
 PAGE = {"width": 10, "height": 20, "lines": [{"text": "1", "bbox": [0.5, 1, 2.25, 3]}]}
 
 
-def test_bad_lines_cost_only_themselves(world: World, deployed: Deployment, stand_in: Gateway) -> None:
+def test_bad_lines_cost_only_themselves(world: World, deployment: Deployment, stand_in: Gateway) -> None:
     def reply(text: str) -> tuple[int, dict[str, Any]]:
         return (502, {"code": "invalid_output", "detail": "No."}) if text == "bad" else right(text)
 
@@ -98,7 +90,7 @@ def test_bad_lines_cost_only_themselves(world: World, deployed: Deployment, stan
     assert [verify_pass(token) for token in stand_in.tokens] == [Pass("invoices", None, is_batch=True)]
 
 
-def test_a_batch_goes_on_where_a_killed_worker_stopped(world: World, deployed: Deployment, stand_in: Gateway) -> None:
+def test_a_batch_goes_on_where_a_killed_worker_stopped(world: World, deployment: Deployment, stand_in: Gateway) -> None:
     batch = start(world, *documents(6))
     kept = lines.result_line(lines.Line(2, "d2", "2"), {"output": {}}, None)
     local_path(batch.result_key).write_bytes(kept + b'{"line":3,"id":"d3","outp')
@@ -109,7 +101,7 @@ def test_a_batch_goes_on_where_a_killed_worker_stopped(world: World, deployed: D
 
 
 def test_a_stopping_worker_puts_it_back(
-    world: World, deployed: Deployment, stand_in: Gateway, monkeypatch: pytest.MonkeyPatch
+    world: World, deployment: Deployment, stand_in: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = start(world, *documents(3))
     monkeypatch.setattr(supervisor, "stop_requested", lambda: True)
@@ -118,7 +110,7 @@ def test_a_stopping_worker_puts_it_back(
 
 
 def test_other_jobs_have_their_turn(
-    world: World, deployed: Deployment, stand_in: Gateway, monkeypatch: pytest.MonkeyPatch
+    world: World, deployment: Deployment, stand_in: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs, "SLICE_SECONDS", 0.0)
     monkeypatch.setattr(jobs, "_PROGRESS_SECONDS", 0.02)
@@ -135,7 +127,7 @@ def test_other_jobs_have_their_turn(
     assert sorted(stand_in.asked, key=int) == [f"{number}" for number in range(1, 41)]
 
 
-def test_a_spent_budget_stops_it_until_it_is_resumed(world: World, deployed: Deployment, stand_in: Gateway) -> None:
+def test_a_spent_budget_stops_it_until_it_is_resumed(world: World, deployment: Deployment, stand_in: Gateway) -> None:
     def reply(text: str) -> tuple[int, dict[str, Any]]:
         return (429, {"code": "budget", "detail": "It is spent."}) if len(stand_in.asked) > 3 else right(text)
 
@@ -154,7 +146,7 @@ def test_a_spent_budget_stops_it_until_it_is_resumed(world: World, deployed: Dep
 
 
 def test_live_requests_go_first(
-    world: World, deployed: Deployment, stand_in: Gateway, monkeypatch: pytest.MonkeyPatch, settings: Any
+    world: World, deployment: Deployment, stand_in: Gateway, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     """One place of the replica stays free, and a busy gateway is asked again."""
     monkeypatch.setattr(jobs, "BUSY_SECONDS", 0.01)
@@ -175,7 +167,7 @@ def test_live_requests_go_first(
 
 
 def test_it_ends_where_the_model_is_away_for_too_long(
-    world: World, deployed: Deployment, stand_in: Gateway, monkeypatch: pytest.MonkeyPatch
+    world: World, deployment: Deployment, stand_in: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs, "AWAY_SECONDS", 0.01)
     monkeypatch.setattr(jobs, "PATIENCE_SECONDS", 0.05)
@@ -185,7 +177,7 @@ def test_it_ends_where_the_model_is_away_for_too_long(
 
 
 def test_a_document_that_times_out_twice_is_an_error(
-    world: World, deployed: Deployment, stand_in: Gateway, monkeypatch: pytest.MonkeyPatch
+    world: World, deployment: Deployment, stand_in: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs, "AWAY_SECONDS", 0.01)
     stand_in.reply = lambda text: (504, {"code": "timeout", "detail": ""}) if text == "1" else right(text)
@@ -195,7 +187,7 @@ def test_a_document_that_times_out_twice_is_an_error(
 
 
 def test_a_revoked_token_stops_it(
-    world: World, deployed: Deployment, stand_in: Gateway, recwarn: pytest.WarningsRecorder
+    world: World, deployment: Deployment, stand_in: Gateway, recwarn: pytest.WarningsRecorder
 ) -> None:
     token, _ = tokens.create(project=world.project, user=world.engineer, name="t", scopes=["extract"], days=None)
     batch = start(world, *documents(2), token=token)
@@ -209,7 +201,7 @@ def test_a_revoked_token_stops_it(
 
 
 def test_a_cancelled_batch_keeps_what_it_has(
-    world: World, deployed: Deployment, stand_in: Gateway, monkeypatch: pytest.MonkeyPatch
+    world: World, deployment: Deployment, stand_in: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs, "_PROGRESS_SECONDS", 0.02)
     stand_in.delay = 0.05
@@ -228,7 +220,7 @@ def test_a_cancelled_batch_keeps_what_it_has(
     assert len(result(batch)) == batch.answered == batch.progress_done
 
 
-def test_a_key_starts_one_batch(world: World, deployed: Deployment) -> None:
+def test_a_key_starts_one_batch(world: World, deployment: Deployment) -> None:
     first = start(world, *documents(2), key="k")
     assert start(world, *documents(2), key="k").pk == first.pk
     with pytest.raises(Refused) as refused:
@@ -237,7 +229,7 @@ def test_a_key_starts_one_batch(world: World, deployed: Deployment) -> None:
     assert start(world, *documents(2)).pk != first.pk
 
 
-def test_inputs_without_documents(world: World, deployed: Deployment) -> None:
+def test_inputs_without_documents(world: World, deployment: Deployment) -> None:
     for body, code in (
         (b"", "empty"), (b"\n \n", "empty"), (b"[", "invalid_json"), (b"[]", "empty"), (b"[\xff]", "invalid_json"),
     ):  # fmt: skip
@@ -247,7 +239,7 @@ def test_inputs_without_documents(world: World, deployed: Deployment) -> None:
     assert not BatchRun.objects.exists()
 
 
-def test_large_inputs_are_rejected(world: World, deployed: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_inputs_are_rejected(world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lines, "MAX_LINES", 3)
     monkeypatch.setattr(lines, "MAX_BYTES", 200)
     monkeypatch.setattr(lines, "MAX_ARRAY_BYTES", 100)
@@ -260,7 +252,7 @@ def test_large_inputs_are_rejected(world: World, deployed: Deployment, monkeypat
         assert refused.value.code == code
 
 
-def test_webhooks_get_its_end(world: World, deployed: Deployment, stand_in: Gateway, settings: Any) -> None:
+def test_webhooks_get_its_end(world: World, deployment: Deployment, stand_in: Gateway, settings: Any) -> None:
     settings.OUTBOUND_ALLOW = ["127.0.0.1"]
     webhooks.create(project=world.project, user=world.owner, url=f"{stand_in.url}/hook", events=[services.EVENT])
     batch = run(start(world, *documents(1), b"{\n"))
@@ -270,7 +262,7 @@ def test_webhooks_get_its_end(world: World, deployed: Deployment, stand_in: Gate
 
 
 def test_files_are_deleted_when_the_project_stores_them_no_longer(
-    world: World, deployed: Deployment, stand_in: Gateway
+    world: World, deployment: Deployment, stand_in: Gateway
 ) -> None:
     Deployment.objects.update(retention_days=0)
     old, new, live = (start(world, *documents(1)) for _ in range(3))
@@ -287,7 +279,9 @@ def test_files_are_deleted_when_the_project_stores_them_no_longer(
     assert all(local_path(kept.input_key).exists() for kept in (new, live))
 
 
-def test_documents_of_a_caller_are_erased_from_its_files(world: World, deployed: Deployment, stand_in: Gateway) -> None:
+def test_documents_of_a_caller_are_erased_from_its_files(
+    world: World, deployment: Deployment, stand_in: Gateway
+) -> None:
     ids = {text: str(uuid.uuid4()) for text in ("first", "second", "third")}
     stand_in.reply = lambda text: (200, {"output": {}, "request_id": ids[text]})
     rows = [{"id": "a", "text": "first", "caller": "jane"}, {"id": "b", "text": "second"}, b"\n", {"text": "third"}]
@@ -309,7 +303,7 @@ def test_documents_of_a_caller_are_erased_from_its_files(world: World, deployed:
 
 
 def test_a_batch_that_stopped_goes_on_without_what_was_erased(
-    world: World, deployed: Deployment, stand_in: Gateway
+    world: World, deployment: Deployment, stand_in: Gateway
 ) -> None:
     batch = start(world, *[{"id": str(number), "text": f"text {number}", "caller": "jane"} for number in range(3)])
     services.cancel(run=batch, user=world.engineer)

@@ -27,7 +27,7 @@ from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import sha256_text
 from tests.evaluation.factories import World, evaluated, make_version, right
-from tests.serving.factories import answering, approved_report, built
+from tests.serving.factories import answering, approved_report
 from tests.shared_rows import shared_fixture
 
 
@@ -130,35 +130,53 @@ def test_it_is_not_shown_until_enough_is_labeled_and_then_issued_with_hashes(
         constraints={"hardware_price_per_hour": 3.6, "currency": "EUR"}
     )
     traffic(deployed, range(90), wrong={3})
-    comparison = planned(deployed, world, documents=90)
+    client = Client()
+    client.force_login(world.engineer)
+    assert client.get("/p/invoices/deploy/comparisons/").context["needed"]["available"] == 90
+    address = client.post(
+        "/p/invoices/deploy/comparisons/new/shadow/",
+        {"margin": "10", "measure": "document", "method": "anytime", "family": "", "documents": "90"},
+    )["Location"]
+    comparison = TrafficComparison.objects.get()
+    assert (address, comparison.plan["margin"]) == ("/p/invoices/deploy/comparisons/1/", 0.1)
     label(world, comparison, 10)
-    status = ComparisonStatus(comparison)
+    status = client.get(address).context["status"]
     assert (status.badge[0], status.may_issue, status.labels.unlabeled) == ("running", False, 80)
+    assert client.post(f"{address}issue/").status_code == 422
     with pytest.raises(Refused) as refused:
         services.issue(comparison=comparison, user=world.manager)
     assert refused.value.code == "not_shown"
     label(world, comparison)
-    issued = services.issue(comparison=comparison, user=world.manager)
-    content = issued.content
-    assert (issued.verdict, content["pairs"], content["drawn"]) == ("certified", 90, 90)
+    assert client.post(f"{address}issue/").status_code == 302
+    content = json.loads(client.get(f"{address}certificate.json").content)
+    comparison.refresh_from_db()
+    assert (comparison.verdict, content["outcome"], content["pairs"], content["drawn"]) == (
+        "certified", "certified", 90, 90,
+    )  # fmt: skip
     assert (content["stable"]["accuracy"], content["candidate"]["accuracy"]) == (1.0, pytest.approx(89 / 90, abs=1e-6))
     # 1,000 requests of 1,000 and 100 tokens at 2 and 10 a million; 80 ms at 3.60 an hour.
     assert (content["stable"]["cost_per_1000"], content["candidate"]["cost_per_1000"]) == (3.0, 0.08)
     assert (content["stable"]["latency_ms"]["p50"], content["candidate"]["latency_ms"]["p50"]) == (900.0, 90.0)
     assert content["hashes"]["schema"] == world.project.schema_version.sha256
-    issued.refresh_from_db()
-    assert content_hash(issued.content) == issued.sha256
+    assert content_hash(comparison.content) == comparison.sha256 == content["sha256"]
+    assert comparison.sha256 in client.get(f"{address}certificate.md").content.decode()
     with pytest.raises(Refused):
-        services.issue(comparison=issued, user=world.manager)
+        services.issue(comparison=comparison, user=world.manager)
 
 
 def test_a_candidate_that_is_worse_is_not_certified(world: World, deployed: Deployment) -> None:
-    traffic(deployed, range(60), wrong=set(range(0, 60, 5)))
-    comparison = planned(deployed, world, measure="document", margin=0.1)
-    label(world, comparison)
-    result = ComparisonStatus(comparison).labels.result
+    traffic(deployed, range(30), wrong=set(range(0, 30, 5)))
+    first, second = (planned(deployed, world, documents=30, measure="document", margin=0.1) for _ in range(2))
+    # Each further candidate has a smaller alpha.
+    attempts = [(comparison.plan["attempt"], comparison.plan["alpha"]) for comparison in (first, second)]
+    assert attempts == [(number, alpha_level(number)) for number in (1, 2)]
+    label(world, first)
+    result = ComparisonStatus(first).labels.result
     assert result.difference == pytest.approx(-0.2)
     assert (result.is_shown, result.is_bounded) == (False, False)
+    # Labels of imports do not count.
+    Gold.objects.filter(document__in=first.pairs.values("document")).update(origin=Origin.IMPORTED)
+    assert ComparisonStatus(first).labels.result.pairs == 0
 
 
 def test_field_accuracy_is_another_measure_and_a_failure_has_no_output(world: World, deployed: Deployment) -> None:
@@ -176,21 +194,6 @@ def test_a_fixed_number_is_read_once_and_for_good(world: World, deployed: Deploy
     assert ComparisonStatus(comparison).may_issue is False
     label(world, comparison)
     assert services.issue(comparison=comparison, user=world.manager).verdict == "not_shown"
-
-
-def test_labels_of_imports_do_not_count(world: World, deployed: Deployment) -> None:
-    traffic(deployed, range(5))
-    comparison = planned(deployed, world)
-    label(world, comparison)
-    Gold.objects.filter(document__in=comparison.pairs.values("document")).update(origin=Origin.IMPORTED)
-    assert ComparisonStatus(comparison).labels.result.pairs == 0
-
-
-def test_each_further_candidate_has_a_smaller_alpha(world: World, deployed: Deployment) -> None:
-    first, second = (planned(deployed, world) for _ in range(2))
-    assert [(row.plan["attempt"], row.plan["alpha"]) for row in (first, second)] == [
-        (n, alpha_level(n)) for n in (1, 2)
-    ]
 
 
 def test_families_are_those_of_the_callers(world: World, deployed: Deployment) -> None:
@@ -214,43 +217,12 @@ def test_the_planner_says_beforehand_how_many(world: World, deployed: Deployment
     assert needed == sorted(needed, reverse=True)
 
 
-def test_the_pages_and_the_files(world: World, deployed: Deployment) -> None:
-    traffic(deployed, range(60))
-    client = Client()
-    client.force_login(world.engineer)
-    assert client.get("/p/invoices/deploy/comparisons/").context["needed"]["available"] == 60
-    answer = client.post(
-        "/p/invoices/deploy/comparisons/new/shadow/",
-        {"margin": "10", "measure": "document", "method": "anytime", "family": "", "documents": "60"},
-    )
-    address = answer["Location"]
-    comparison = TrafficComparison.objects.get()
-    assert (address, comparison.plan["margin"], comparison.pairs.count()) == (
-        "/p/invoices/deploy/comparisons/1/",
-        0.1,
-        60,
-    )
-    assert client.get(address).context["status"].may_issue is False
-    assert client.post(f"{address}issue/").status_code == 422
-    label(world, comparison)
-    assert client.post(f"{address}issue/").status_code == 302
-    assert client.get(address).context["comparison"].verdict == "certified"
-    content = json.loads(client.get(f"{address}certificate.json").content)
-    comparison.refresh_from_db()
-    assert (content["outcome"], content["sha256"]) == ("certified", comparison.sha256)
-    assert comparison.sha256 in client.get(f"{address}certificate.md").content.decode()
-
-
-def test_the_gate_on_non_inferiority_compares_with_what_is_deployed(world: World) -> None:
+def test_the_gate_on_non_inferiority_compares_with_what_is_deployed(world: World, deployment: Deployment) -> None:
     gates = [{"key": "margin", "metric": "non_inferiority", "operator": ">=", "threshold": 0.6,
               "compared_with": "production"}]  # fmt: skip
-    first = approved_report(world)
-    deployment = deployment_services.deploy(project=world.project, user=world.engineer, stage="full", report=first)
-    assert deployment.candidate is not None
-    assert deployment.candidate.package is not None
-    built(deployment.candidate.package)
-    answering(deployment.candidate)
-    deployment_services.finish_promotion(deployment)
+    assert deployment.stable is not None
+    first = deployment.stable.report
+    assert first is not None
     production = deployment_queries.production_model(world.project)
     assert production is not None
     assert (production.key, production.mode) == (first.eval_run.backend.key, first.eval_run.mode)
@@ -262,13 +234,13 @@ def test_the_gate_on_non_inferiority_compares_with_what_is_deployed(world: World
     assert report.production_run is not None
     assert report.production_run.training_run == first.eval_run.training_run
     assert "version 1" in report.production["source"]
-    [found] = gate_certificates.of_project(world.project)
-    assert (found.report, found.status) == (report, "PASS")
+    [certificate] = gate_certificates.of_project(world.project)
+    assert (certificate.report, certificate.status) == (report, "PASS")
     shadow = deployment_services.deploy(
         project=world.project, user=world.engineer, stage="shadow", run=candidate
     ).candidate
     assert shadow is not None
-    assert [one.report for one in gate_certificates.of_release(shadow)] == [report]
+    assert [certificate.report for certificate in gate_certificates.of_release(shadow)] == [report]
     client = Client()
     client.force_login(world.annotator)
     for page in ("/p/invoices/deploy/", "/p/invoices/deploy/comparisons/", report.get_absolute_url()):

@@ -22,8 +22,6 @@ from slmstudio.runs.models import Status
 from slmstudio.storage.hashing import sha256_text
 from tests.evaluation.factories import World
 from tests.serving.gateway.rig import RAW, backend, release, reply, rig, route, row_of
-from tests.serving.rollouts.rows import with_candidate
-from tests.shared_rows import shared_fixture
 
 
 def logged(deployment: Deployment, number: int, *, at: Any = None, **changes: Any) -> list[RequestLog]:
@@ -61,12 +59,6 @@ class Gateway:
         return status, answered
 
 
-@shared_fixture
-def deployment(world: World) -> Deployment:
-    """A candidate in shadow."""
-    return with_candidate(world, stage="shadow")
-
-
 def run(replay: TrafficComparison, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> TrafficComparison:
     """The job with this gateway."""
     monkeypatch.setattr(jobs, "_post", gateway.post)
@@ -77,41 +69,41 @@ def run(replay: TrafficComparison, gateway: Gateway, monkeypatch: pytest.MonkeyP
     return replay
 
 
-def test_logged_requests_become_pairs(world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    logged(deployment, 4)
-    logged(deployment, 1, status=400, key_sha256="x")  # no answer, and no failure of the model
-    replay = services.start_replay(deployment=deployment, user=world.engineer, limit=100)
+def test_logged_requests_become_pairs(world: World, shadow: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged(shadow, 4)
+    logged(shadow, 1, status=400, key_sha256="x")  # no answer, and no failure of the model
+    replay = services.start_replay(deployment=shadow, user=world.engineer, limit=100)
     assert replay.progress_total == 4
-    gateway = Gateway(deployment, (200, 200), (200, 502), (200, 200))
+    gateway = Gateway(shadow, (200, 200), (200, 502), (200, 200))
     done = run(replay, gateway, monkeypatch)
     assert (done.status, done.progress_done, done.result["failed"]) == (Status.DONE, 4, 1)
     assert gateway.asked == [f"Invoice {number}" for number in (3, 2, 1, 0)]
-    watch.check(deployment.pk, timezone.now())
-    counts = Step.from_json(deployment.rollouts.get().steps[-1]).counts
+    watch.check(shadow.pk, timezone.now())
+    counts = Step.from_json(shadow.rollouts.get().steps[-1]).counts
     assert (counts.candidate_requests, counts.candidate_failures, counts.candidate_documents_failed) == (4, 1, 1)
     # A replay waits for others, so its latency says nothing.
     assert counts.candidate_timed == 0
 
 
-def test_it_goes_on_where_it_stopped(world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    logged(deployment, 5)
-    replay = services.start_replay(deployment=deployment, user=world.engineer, limit=100)
-    failing = Gateway(deployment, (200, 200), (200, 200), (0, 0))
+def test_it_goes_on_where_it_stopped(world: World, shadow: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged(shadow, 5)
+    replay = services.start_replay(deployment=shadow, user=world.engineer, limit=100)
+    failing = Gateway(shadow, (200, 200), (200, 200), (0, 0))
     monkeypatch.setattr(jobs, "_MAX_UNREACHABLE", 3)
     stopped = run(replay, failing, monkeypatch)
     assert (stopped.status, stopped.progress_done) == (Status.FAILED, 2)
-    again = services.start_replay(deployment=deployment, user=world.engineer, limit=100)
-    gateway = Gateway(deployment, (200, 200))
+    again = services.start_replay(deployment=shadow, user=world.engineer, limit=100)
+    gateway = Gateway(shadow, (200, 200))
     assert run(again, gateway, monkeypatch).progress_done == 3
     assert not set(gateway.asked) & set(failing.asked[:2])
 
 
 def test_it_waits_for_live_traffic_and_can_be_cancelled(
-    world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+    world: World, shadow: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    logged(deployment, 3)
-    replay = services.start_replay(deployment=deployment, user=world.engineer, limit=100)
-    gateway = Gateway(deployment, (429, 0), (429, 0), (200, 200), (429, 0))
+    logged(shadow, 3)
+    replay = services.start_replay(deployment=shadow, user=world.engineer, limit=100)
+    gateway = Gateway(shadow, (429, 0), (429, 0), (200, 200), (429, 0))
 
     def post(*arguments: Any) -> tuple[int, int]:
         if len(gateway.asked) == 3:
@@ -126,34 +118,34 @@ def test_it_waits_for_live_traffic_and_can_be_cancelled(
     assert gateway.asked[:3] == ["Invoice 2"] * 3
 
 
-def test_it_ends_with_the_candidate(world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    logged(deployment, 3)
-    replay = services.start_replay(deployment=deployment, user=world.engineer, limit=100)
-    Deployment.objects.filter(pk=deployment.pk).update(candidate=None, stage="", share=0)
-    assert run(replay, Gateway(deployment, (409, 0)), monkeypatch).status == Status.FAILED
+def test_it_ends_with_the_candidate(world: World, shadow: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged(shadow, 3)
+    replay = services.start_replay(deployment=shadow, user=world.engineer, limit=100)
+    Deployment.objects.filter(pk=shadow.pk).update(candidate=None, stage="", share=0)
+    assert run(replay, Gateway(shadow, (409, 0)), monkeypatch).status == Status.FAILED
 
 
-def test_erased_texts_and_repeated_documents_are_left_out(world: World, deployment: Deployment) -> None:
-    logged(deployment, 3)
-    logged(deployment, 2, at=timezone.now() - timedelta(days=2))
+def test_erased_texts_and_repeated_documents_are_left_out(world: World, shadow: Deployment) -> None:
+    logged(shadow, 3)
+    logged(shadow, 2, at=timezone.now() - timedelta(days=2))
     RequestLog.objects.filter(text="Invoice 2").update(text="")
-    assert services.start_replay(deployment=deployment, user=world.engineer, limit=100).progress_total == 2
+    assert services.start_replay(deployment=shadow, user=world.engineer, limit=100).progress_total == 2
 
 
-@pytest.mark.parametrize("limit", [0, 20_001])
-def test_what_does_not_start(world: World, deployment: Deployment, limit: int) -> None:
-    with pytest.raises(Refused) as refused:
-        services.start_replay(deployment=deployment, user=world.engineer, limit=limit)
-    assert refused.value.field == "limit"
+def test_what_does_not_start(world: World, shadow: Deployment) -> None:
+    for limit in (0, 20_001):
+        with pytest.raises(Refused) as refused:
+            services.start_replay(deployment=shadow, user=world.engineer, limit=limit)
+        assert refused.value.field == "limit"
     with pytest.raises(Refused) as nothing:
-        services.start_replay(deployment=deployment, user=world.engineer, limit=10)
+        services.start_replay(deployment=shadow, user=world.engineer, limit=10)
     assert nothing.value.code == "nothing"
     with pytest.raises(Forbidden):
-        services.start_replay(deployment=deployment, user=world.annotator, limit=10)
+        services.start_replay(deployment=shadow, user=world.annotator, limit=10)
 
 
-def test_the_page_offers_it_where_the_traffic_is_too_small(world: World, deployment: Deployment) -> None:
-    logged(deployment, 3)
+def test_the_page_offers_it_where_the_traffic_is_too_small(world: World, shadow: Deployment) -> None:
+    logged(shadow, 3)
     client = Client()
     client.force_login(world.engineer)
     page = client.get("/p/invoices/deploy/rollout/", headers={"HX-Request": "true"})

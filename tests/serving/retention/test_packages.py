@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
 from evaluation.models import Approval, AuditEntry
 from serving.deployments import services
@@ -43,19 +44,28 @@ def deleted() -> list[int]:
     return list(Package.objects.exclude(deleted_at=None).order_by("number").values_list("number", flat=True))
 
 
-def test_the_newest_stay(world: World) -> None:
-    packages = [unapproved(world) for _ in range(4)]
-    assert [one.number for one in delete_old(world.project, keep=3, dry_run=True)] == [1]
+def test_the_newest_stay(world: World, settings: Any, tmp_path: Path) -> None:
+    settings.PACKAGE_STORE = str(tmp_path)
+    packages = [unapproved(world) for _ in range(3)]
+    copy = tmp_path / world.project.slug / "1" / "model.gguf"
+    copy.parent.mkdir(parents=True)
+    copy.touch()
+    assert [package.number for package in delete_old(world.project, keep=2, dry_run=True)] == [1]
     assert folder(packages[0]).is_dir()
     assert deleted() == []
-    assert delete_all(keep=3) == 1
+    assert delete_all(keep=2) == 1
     assert not folder(packages[0]).exists()
-    assert all(folder(one).is_dir() for one in packages[1:])
+    assert not copy.parent.exists(), "nor its copy in the package store"
+    assert all(folder(package).is_dir() for package in packages[1:])
     packages[0].refresh_from_db()
     assert (packages[0].is_ready, packages[0].folder_key, packages[0].sha256) == (False, "", f"{packages[0].pk:064x}")
     assert AuditEntry.objects.filter(action="deleted", about="package 1").count() == 1
-    assert delete_all(keep=3) == 0
-    assert list(file_keys(world.project)) == [one.folder_key for one in packages[1:]]
+    assert delete_all(keep=2) == 0
+    assert list(file_keys(world.project)) == [package.folder_key for package in packages[1:]]
+    # The files that a killed pass left are deleted by the next one.
+    Package.objects.filter(pk=packages[1].pk).update(deleted_at=timezone.now())
+    assert delete_old(world.project, keep=2) == []
+    assert not folder(packages[1]).exists()
 
 
 def test_what_serves_what_it_can_go_back_to_and_what_is_approved_stay(world: World) -> None:
@@ -101,23 +111,6 @@ def test_there_is_no_way_back_to_a_deleted_package(world: World) -> None:
     with pytest.raises(Refused) as caught:
         services.roll_back(deployment=deployment, user=world.engineer)
     assert caught.value.code == "no_package"
-
-
-def test_the_files_of_a_killed_pass_are_deleted_by_the_next_one(world: World) -> None:
-    package = unapproved(world)
-    Package.objects.filter(pk=package.pk).update(deleted_at=package.created_at)
-    assert delete_old(world.project) == []
-    assert not folder(package).exists()
-
-
-def test_the_copy_in_the_package_store_is_deleted(world: World, settings: Any, tmp_path: Path) -> None:
-    settings.PACKAGE_STORE = str(tmp_path)
-    unapproved(world)
-    copy = tmp_path / world.project.slug / "1" / "model.gguf"
-    copy.parent.mkdir(parents=True)
-    copy.touch()
-    delete_old(world.project, keep=0)
-    assert not copy.parent.exists()
 
 
 def test_the_command(world: World, settings: Any) -> None:

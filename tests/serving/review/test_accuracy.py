@@ -24,7 +24,7 @@ def draw(rng: random.Random, requests: int, accuracy: float, response: Response 
     return sample
 
 
-@pytest.mark.parametrize("accuracy", [0.75, 0.9, 0.94])
+@pytest.mark.parametrize("accuracy", [0.75, 0.94])
 def test_intervals_cover_the_accuracy(accuracy: float) -> None:
     rng, covered, values = random.Random(5), 0, []
     for _ in range(250):

@@ -10,13 +10,13 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from labeling.models import Document
+from labeling.projects.services import create_project
 from serving.models import Deployment, Judgment, RequestLog, SamplePlan
 from serving.models.review import Draw, Reason, ReviewItem
 from serving.review import queue
 from serving.review.sampling import draw
 from tests.evaluation.factories import World
-from tests.serving.review.rows import deployed, logged
-from tests.shared_rows import shared_fixture
+from tests.serving.review.rows import logged
 
 HOUR = 1 / 24
 QUEUE = "/p/invoices/deploy/review/"
@@ -25,14 +25,9 @@ Status = ReviewItem.Status
 
 
 def client(user: Any) -> Client:
-    found = Client()
-    found.force_login(user)
-    return found
-
-
-@shared_fixture
-def deployment(world: World) -> Deployment:
-    return deployed(world)
+    signed_in = Client()
+    signed_in.force_login(user)
+    return signed_in
 
 
 def fill(deployment: Deployment, number: int, **changes: Any) -> list[ReviewItem]:
@@ -57,23 +52,24 @@ def test_failed_requests_in_the_queue_are_the_next_step_of_who_may_review(world:
 
 def test_the_queue_shows_texts_with_outputs_and_confidence(world: World, deployment: Deployment) -> None:
     logged(deployment, days=HOUR, confidence={"vendor": [0.5, 0.6]})
-    SamplePlan.objects.create(deployment=deployment, share=1.0, redact=["phone"])
+    plan = SamplePlan.objects.create(deployment=deployment, share=1.0, redact=["phone"])
     draw(deployment.pk, timezone.now())
-    [row] = client(world.engineer).get(QUEUE).context["page"].rows
+    engineer = client(world.engineer)
+    [row] = engineer.get(QUEUE).context["page"].rows
     assert [reason for reason, _ in row.reasons] == [Reason.LOW_CONFIDENCE, Reason.UNIFORM]
-    values = {one.path: one for one in row.values}
+    values = {value.path: value for value in row.values}
     assert (values["vendor"].confidence, values["vendor"].is_found) == (0.5, True)
     marked = {path: text for text, path in row.pieces if path}
     assert marked["vendor"] == values["vendor"].value
-
-
-def test_texts_of_the_queue_are_redacted(world: World, deployment: Deployment) -> None:
-    SamplePlan.objects.create(deployment=deployment, share=1.0, redact=["email"])
-    logged(deployment, days=HOUR, text="Ask ana@mail.example", output='{"vendor":"ana@mail.example"}')
-    draw(deployment.pk, timezone.now())
-    page = client(world.engineer).get(QUEUE).content.decode()
+    plan.redact = ["email"]
+    plan.save()
+    RequestLog.objects.update(text="Ask ana@mail.example", output='{"vendor":"ana@mail.example"}')
+    page = engineer.get(QUEUE).content.decode()
     assert "mail.example" not in page
     assert page.count("[email]") >= 2
+    RequestLog.objects.update(text="", output="")  # erased
+    [row] = engineer.get(QUEUE).context["page"].rows
+    assert (row.request, row.pieces) == (None, [])
 
 
 def test_the_queue_is_paged_by_severity_and_by_age(world: World, deployment: Deployment) -> None:
@@ -120,8 +116,8 @@ def test_selected_requests_are_decided_together(
     items = fill(deployment, 3)
     answer = client(world.engineer).post(DECIDE, {"action": action, "items": [items[0].pk, items[2].pk], "tag": ""})
     assert (answer.status_code, answer["Location"]) == (302, f"{QUEUE}?")
-    assert [one.status for one in ReviewItem.objects.order_by("pk")] == [status, Status.OPEN, status]
-    assert [one.right for one in Judgment.objects.all()] == judged
+    assert [item.status for item in ReviewItem.objects.order_by("pk")] == [status, Status.OPEN, status]
+    assert [judgment.right for judgment in Judgment.objects.all()] == judged
     assert Document.objects.filter(source="requests").count() == (2 if status == Status.SENT else 0)
 
 
@@ -135,23 +131,17 @@ def test_all_of_a_reason_are_decided_at_once(world: World, deployment: Deploymen
 
 def test_an_invalid_decision_changes_nothing(world: World, deployment: Deployment) -> None:
     [item] = fill(deployment, 1)
+    engineer = client(world.engineer)
     for values in (
         {"action": "right"}, {"action": "none", "items": item.pk}, {"action": "right", "items": "x"},
         {"action": "label", "items": item.pk, "tag": "none"}, {"action": "right", "items": 2**70},
     ):  # fmt: skip
-        assert client(world.engineer).post(DECIDE, values).status_code == 302
+        assert engineer.post(DECIDE, values).status_code == 302
+    # One of another project is not decided either.
+    create_project(owner=world.stranger, name="Other", slug="other", template="invoice", members={})
+    values = {"action": "dismiss", "items": item.pk}
+    assert client(world.stranger).post("/p/other/deploy/review/decide/", values).status_code == 302
     assert ReviewItem.objects.get().status == Status.OPEN
-
-
-def test_items_of_another_project_are_not_decided(world: World, deployment: Deployment) -> None:
-    [item] = fill(deployment, 1)
-    from labeling.projects.services import create_project
-
-    other = create_project(owner=world.stranger, name="Other", slug="other", template="invoice", members={})
-    answer = client(world.stranger).post("/p/other/deploy/review/decide/", {"action": "dismiss", "items": item.pk})
-    assert answer.status_code == 302
-    assert ReviewItem.objects.get().status == Status.OPEN
-    assert other.slug == "other"
 
 
 def judge(deployment: Deployment, number: int, right: int) -> None:
@@ -175,26 +165,19 @@ def test_live_accuracy_has_an_interval(world: World, deployment: Deployment) -> 
         project=world.project, request_id=Draw.objects.all()[0].request_id, day=timezone.now().date(),
         requested_at=timezone.now(), source=Judgment.Source.CALLER, right=False,
     )  # fmt: skip
-    [(_, live)] = client(world.annotator).get(QUEUE).context["versions"]
+    annotator = client(world.annotator)
+    [(_, live)] = annotator.get(QUEUE).context["versions"]
     assert (live.drawn, live.judged) == (40, 40)
     assert live.exact.value == pytest.approx(0.9)
     assert live.exact.low < 0.8 < live.exact.high
     assert live.fields.value == pytest.approx(0.99)
-
-
-def test_gold_counts_before_a_reviewer(world: World, deployment: Deployment) -> None:
+    Draw.objects.all().delete()
+    Judgment.objects.all().delete()
     judge(deployment, 1, 1)
     row = Judgment.objects.get()
-    Judgment.objects.create(
+    Judgment.objects.create(  # a gold label counts before a reviewer
         project=world.project, request_id=row.request_id, day=row.day, requested_at=row.requested_at,
         source=Judgment.Source.GOLD, right=False,
     )  # fmt: skip
-    [(_, live)] = client(world.annotator).get(QUEUE).context["versions"]
+    [(_, live)] = annotator.get(QUEUE).context["versions"]
     assert live.exact.value == 0.0
-
-
-def test_a_request_whose_text_was_erased_is_shown_without(world: World, deployment: Deployment) -> None:
-    fill(deployment, 1)
-    RequestLog.objects.update(text="", output="")
-    [row] = client(world.engineer).get(QUEUE).context["page"].rows
-    assert (row.request, row.pieces) == (None, [])

@@ -20,16 +20,10 @@ from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
 from tests.evaluation.factories import World
 from tests.evaluation.factories import drawn as samples
-from tests.serving.review.rows import deployed, gold_of, logged
-from tests.shared_rows import shared_fixture
+from tests.serving.review.rows import gold_of, logged
 
 HOUR = 1 / 24
 Status = ReviewItem.Status
-
-
-@shared_fixture
-def deployment(world: World) -> Deployment:
-    return deployed(world)
 
 
 def drawn(deployment: Deployment, *, uniform: bool, **changes: Any) -> ReviewItem:
@@ -67,18 +61,13 @@ def test_right_judges_all_requests_with_that_output(world: World, deployment: De
     assert Judgment.objects.count() == 3
 
 
-def test_a_failed_request_cannot_be_right(world: World, deployment: Deployment) -> None:
-    item = drawn(deployment, uniform=False)
-    with pytest.raises(Refused) as caught:
-        queue.mark_right(project=world.project, user=world.engineer, items=[item.pk])
-    assert caught.value.code == "no_output"
-    assert not Judgment.objects.exists()
-
-
 def test_dismissing_judges_nothing_and_takes_near_duplicates_along(world: World, deployment: Deployment) -> None:
     item = drawn(deployment, uniform=False, text=other_text())
     drawn(deployment, uniform=False, text=other_text() + " 2")
     assert ReviewItem.objects.open(world.project).count() == 1
+    with pytest.raises(Refused) as caught:  # a failed request cannot be right
+        queue.mark_right(project=world.project, user=world.engineer, items=[item.pk])
+    assert caught.value.code == "no_output"
     assert queue.dismiss(project=world.project, user=world.engineer, items=[item.pk]).items == 1
     assert set(ReviewItem.objects.values_list("status", flat=True)) == {Status.DISMISSED}
     assert not Judgment.objects.exists()
@@ -99,7 +88,7 @@ def test_a_targeted_request_becomes_a_document_with_its_output_as_pre_label(
     assert prediction.value == gold_of(39)
     assert prediction.model == f"invoices@{deployment.stable.number}"  # type: ignore[union-attr]
     assert not Gold.objects.filter(document=document).exists()
-    assert [one.right for one in Judgment.objects.all()] == [False]
+    assert [judgment.right for judgment in Judgment.objects.all()] == [False]
     item.refresh_from_db()
     assert (item.status, item.document) == (Status.SENT, document)
 
@@ -111,6 +100,12 @@ def test_a_document_of_the_uniform_sample_gets_no_pre_label(world: World, deploy
     assert (document.selection, document.tags) == (Selection.UNIFORM, [])
     assert not Prediction.objects.filter(document=document).exists()
     assert not Judgment.objects.exists()
+    # Without its text a request leaves the queue.
+    item = drawn(deployment, uniform=True, text="Another text.")
+    RequestLog.objects.update(text="", output="")
+    done = queue.send(project=world.project, user=world.engineer, items=[item.pk], wrong=False)
+    assert done == queue.Decided(0, gone=1)
+    assert not ReviewItem.objects.filter(pk=item.pk).exists()
 
 
 def test_its_gold_label_judges_the_requests(world: World, deployment: Deployment) -> None:
@@ -124,11 +119,11 @@ def test_its_gold_label_judges_the_requests(world: World, deployment: Deployment
     annotation.submit(document=document, user=world.annotator, value=corrected, evidence={}, base_version=0)
     assert judge_by_gold(world.project) == 2
     assert judge_by_gold(world.project) == 0
-    found = {one.request_id: one for one in Judgment.objects.all()}
-    right = found[RequestLog.objects.get(id__in=found, status=200).id]
+    judgments = {judgment.request_id: judgment for judgment in Judgment.objects.all()}
+    right = judgments[RequestLog.objects.get(id__in=judgments, status=200).id]
     assert (right.source, right.user, right.right) == (Judgment.Source.GOLD, world.annotator, False)
     assert [path for path, is_right in right.fields.items() if not is_right] == ["vendor"]
-    assert found[RequestLog.objects.get(id__in=found, status=502).id].correct_fields == 0
+    assert judgments[RequestLog.objects.get(id__in=judgments, status=502).id].correct_fields == 0
     # A corrected label judges again.
     annotation.submit(document=document, user=world.annotator, value=gold_of(39), evidence={}, base_version=1)
     assert judge_by_gold(world.project) == 2
@@ -162,14 +157,6 @@ def test_documents_are_redacted_and_still_judged(world: World, deployment: Deplo
     assert Judgment.objects.get().right
 
 
-def test_items_without_a_stored_text_leave_the_queue(world: World, deployment: Deployment) -> None:
-    item = drawn(deployment, uniform=True, text=other_text())
-    RequestLog.objects.update(text="", output="")
-    done = queue.send(project=world.project, user=world.engineer, items=[item.pk], wrong=False)
-    assert done == queue.Decided(0, gone=1)
-    assert not ReviewItem.objects.exists()
-
-
 def test_the_page_of_a_document_shows_its_requests(world: World, deployment: Deployment) -> None:
     item = drawn(deployment, uniform=False, text=other_text())
     queue.send(project=world.project, user=world.engineer, items=[item.pk], wrong=True)
@@ -181,14 +168,14 @@ def test_the_page_of_a_document_shows_its_requests(world: World, deployment: Dep
     client.force_login(world.annotator)
     page = client.get(document.get_absolute_url())
     assert page.status_code == 200
-    assert "serving/review/document_panel.html" in [one.name for one in page.templates]
+    assert "serving/review/document_panel.html" in [template.name for template in page.templates]
     assert judged_requests(Document.objects.exclude(pk=document.pk)[0]) == []
 
 
 def test_near_duplicates_of_a_right_output_are_reviewed_by_themselves(world: World, deployment: Deployment) -> None:
     low = {"status": 200, "code": "", "valid": True, "confidence": {"total_amount": [0.1, 0.2]}}
     items = [drawn(deployment, uniform=False, text=other_text() + ending, **low) for ending in ("", " 2", " 3")]
-    assert [one.leader_id for one in items] == [None, items[0].pk, items[0].pk]
+    assert [item.leader_id for item in items] == [None, items[0].pk, items[0].pk]
     queue.mark_right(project=world.project, user=world.engineer, items=[items[0].pk])
     [listed] = ReviewItem.objects.open(world.project)
     assert (listed.pk, listed.members_count) == (items[1].pk, 1)

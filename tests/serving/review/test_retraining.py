@@ -15,16 +15,10 @@ from serving.panels import retraining_step
 from serving.review import retraining
 from serving.review.retraining import open_proposals
 from tests.evaluation.factories import World, make_version
-from tests.serving.review.rows import deployed, gold_of
+from tests.serving.review.rows import gold_of
 from tests.serving.review.test_page import judge
-from tests.shared_rows import shared_fixture
 
 Rule, State = RetrainingProposal.Rule, RetrainingProposal.State
-
-
-@shared_fixture
-def deployment(world: World) -> Deployment:
-    return deployed(world)
 
 
 def plan(deployment: Deployment, **rules: Any) -> SamplePlan:
@@ -41,14 +35,20 @@ def label(world: World, number: int, *, tag: str = "") -> None:
 
 
 def test_new_labels_propose_a_run_once(world: World, deployment: Deployment) -> None:
+    webhooks.create(
+        project=world.project, user=world.owner, url="https://93.184.216.34/hook", events=["retraining.proposed"]
+    )
     plan(deployment, retrain_labels=5)
     label(world, 4)
     assert retraining.propose_all() == 0
     label(world, 1, tag="ambiguous")
     assert retraining.propose_all() == 1
     assert retraining.propose_all() == 0
-    found = RetrainingProposal.objects.get()
-    assert (found.rule, found.facts["labels"], found.facts["dataset"]) == (Rule.LABELS, 5, world.dataset.number)
+    proposal = RetrainingProposal.objects.get()
+    facts = proposal.facts
+    assert (proposal.rule, facts["labels"], facts["dataset"]) == (Rule.LABELS, 5, world.dataset.number)
+    [sent] = WebhookDelivery.objects.filter(event="retraining.proposed")
+    assert sent.webhook.project == world.project
 
 
 def test_low_live_accuracy_proposes_once_its_upper_bound_is_below(world: World, deployment: Deployment) -> None:
@@ -58,21 +58,9 @@ def test_low_live_accuracy_proposes_once_its_upper_bound_is_below(world: World, 
     judge(deployment, 60, 40)
     assert retraining.propose_all() == 1
     assert retraining.propose_all() == 0
-    found = RetrainingProposal.objects.get()
-    assert (found.rule, found.facts["version"]) == (Rule.ACCURACY, deployment.stable.number)  # type: ignore[union-attr]
-    assert found.facts["high"] < row.retrain_below
-
-
-def test_webhooks_hear_of_it(world: World, deployment: Deployment) -> None:
-    webhooks.create(
-        project=world.project, user=world.owner, url="https://93.184.216.34/hook", events=["retraining.proposed"]
-    )
-    plan(deployment, retrain_labels=1)
-    label(world, 1)
-    retraining.propose_all()
-    retraining.propose_all()
-    [sent] = WebhookDelivery.objects.filter(event="retraining.proposed")
-    assert sent.webhook.project == world.project
+    proposal = RetrainingProposal.objects.get()
+    assert (proposal.rule, proposal.facts["version"]) == (Rule.ACCURACY, deployment.stable.number)  # type: ignore[union-attr]
+    assert proposal.facts["high"] < row.retrain_below
 
 
 def test_the_next_step_is_a_version_and_then_the_filled_form(world: World, deployment: Deployment) -> None:
@@ -101,8 +89,8 @@ def test_a_run_closes_its_proposals(world: World, deployment: Deployment) -> Non
     RetrainingProposal.objects.update(created_at=timezone.now() - timedelta(minutes=1))
     make_version(world.project, world.engineer, frozen, world.base_model)
     retraining.propose_all()
-    found = RetrainingProposal.objects.get(facts__dataset=world.dataset.number)
-    assert (found.state, found.decided_by) == (State.STARTED, world.engineer)
+    proposal = RetrainingProposal.objects.get(facts__dataset=world.dataset.number)
+    assert (proposal.state, proposal.decided_by) == (State.STARTED, world.engineer)
 
 
 def test_it_is_dismissed_by_those_who_may_train(world: World, deployment: Deployment) -> None:

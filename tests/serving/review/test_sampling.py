@@ -14,14 +14,8 @@ from serving.review.sampling import draw
 from slmstudio.contract.json_text import dumps
 from tests.evaluation.factories import World
 from tests.serving.review.rows import deployed, gold_of, logged
-from tests.shared_rows import shared_fixture
 
 HOUR = 1 / 24
-
-
-@shared_fixture
-def deployment(world: World) -> Deployment:
-    return deployed(world)
 
 
 def draw_now(deployment: Deployment) -> int:
@@ -47,19 +41,16 @@ def test_requests_are_drawn_and_counted_once(deployment: Deployment) -> None:
 
 
 def test_the_sampling_rate_is_stored_with_each_draw(deployment: Deployment) -> None:
-    plan(deployment, share=0.125)
-    for number in range(40):  # the draw depends on the request's id
-        logged(deployment, days=HOUR, id=uuid.UUID(int=number))
-    drawn = draw_now(deployment)
-    assert 0 < drawn < 20
-    assert {draw.uniform_probability for draw in Draw.objects.all()} == {0.125}
-    assert ReviewItem.objects.get().draws_count == drawn  # the same text once
-
-
-def test_a_higher_rate_draws_more_of_the_same() -> None:
     places = [sampling.position(uuid.UUID(int=number)) for number in range(20_000)]
     assert sum(place < 0.1 for place in places) / 20_000 == pytest.approx(0.1, abs=0.01)
     assert all(0 <= place < 1 for place in places)
+    plan(deployment, share=0.125, redact=["email"])
+    for number in range(20):  # the draw depends on the request's id
+        logged(deployment, days=HOUR, id=uuid.UUID(int=number), text=f"Invoice for {'ab'[number % 2]}@mail.example")
+    drawn = draw_now(deployment)
+    assert drawn == sum(place < 0.125 for place in places[:20])
+    assert {draw.uniform_probability for draw in Draw.objects.all()} == {0.125}
+    assert ReviewItem.objects.get().draws_count == drawn  # the same redacted text once
 
 
 def test_a_reason_is_drawn_up_to_its_number_a_day(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,20 +65,26 @@ def test_a_reason_is_drawn_up_to_its_number_a_day(deployment: Deployment, monkey
         assert draw(deployment.pk, now - timedelta(minutes=20 - 20 * at)) == (2, 1)[at]
 
 
-@pytest.mark.parametrize(("changes", "reasons"), [
-    ({"status": 502, "code": "invalid_output", "valid": False}, [Reason.FAILURE]),
-    ({"status": 503, "code": "no_replica", "output": ""}, []),
-    ({"confidence": {"total": [0.2, 0.9]}}, [Reason.LOW_CONFIDENCE, Reason.UNIFORM]),
-    ({"source": "fallback"}, [Reason.FALLBACK, Reason.UNIFORM]),
-    ({"needs_review": True}, [Reason.REVIEW, Reason.UNIFORM]),
-    ({"lowest": 0.2}, [Reason.LOW_CONFIDENCE, Reason.UNIFORM]),
-])  # fmt: skip
-def test_reasons_are_found_in_the_log(deployment: Deployment, changes: dict[str, Any], reasons: list[str]) -> None:
+def test_reasons_are_found_in_the_log(deployment: Deployment) -> None:
     plan(deployment, share=1.0)
-    logged(deployment, days=HOUR, **changes)
-    assert draw_now(deployment) == bool(reasons)
-    assert [one.reasons for one in ReviewItem.objects.all()] == ([reasons] if reasons else [])
-    assert all(draw.reasons == reasons for draw in Draw.objects.all())
+    logs: list[tuple[dict[str, Any], list[str]]] = [
+        ({"status": 502, "code": "invalid_output", "valid": False}, [Reason.FAILURE]),
+        ({"status": 503, "code": "no_replica", "output": ""}, []),
+        ({"confidence": {"total": [0.2, 0.9]}}, [Reason.LOW_CONFIDENCE, Reason.UNIFORM]),
+        ({"source": "fallback", "automatic": True}, [Reason.FALLBACK, Reason.UNIFORM]),
+        ({"needs_review": True}, [Reason.REVIEW, Reason.UNIFORM]),
+        ({"lowest": 0.2}, [Reason.LOW_CONFIDENCE, Reason.UNIFORM]),
+        ({"automatic": True}, [Reason.UNIFORM]),
+    ]
+    rows = [
+        (logged(deployment, days=HOUR, text=f"{number} {'another text ' * number}", **changes), reasons)
+        for number, (changes, reasons) in enumerate(logs)
+    ]
+    assert draw_now(deployment) == len(rows) - 1
+    reasons_of = {draw.request_id: draw.reasons for draw in Draw.objects.all()}
+    assert [reasons_of.get(row.id, []) for row, _ in rows] == [reasons for _, reasons in rows]
+    # Automatic answers of the sample count for the error budget.
+    assert [draw.request_id for draw in Draw.objects.filter(is_audited=True)] == [rows[-1][0].id]
 
 
 def test_an_output_that_shadow_disagrees_with_is_drawn(deployment: Deployment) -> None:
@@ -106,8 +103,8 @@ def test_negative_feedback_is_always_drawn_also_days_later(world: World, deploym
     plan(deployment, share=0.0, drawn_until=timezone.now() - timedelta(hours=1))
     old, right = logged(deployment, 37, days=3), logged(deployment, 38, days=3)
     for row, is_right in ((old, False), (right, True)):
-        found = judgments.judge(project=world.project, request=row, right=is_right)
-        Judgment.objects.filter(pk=found.pk).update(updated_at=timezone.now() - timedelta(minutes=10))
+        judgment = judgments.judge(project=world.project, request=row, right=is_right)
+        Judgment.objects.filter(pk=judgment.pk).update(updated_at=timezone.now() - timedelta(minutes=10))
     assert draw_now(deployment) == 1
     drawn = Draw.objects.get()
     assert (drawn.request_id, drawn.reasons, drawn.uniform_probability) == (old.id, [Reason.FEEDBACK], None)
@@ -118,9 +115,9 @@ def test_feedback_on_a_drawn_request_adds_its_reason_and_opens_it_again(world: W
     row = logged(deployment, days=HOUR)
     draw_now(deployment)
     ReviewItem.objects.update(status=ReviewItem.Status.DISMISSED)
-    found = judgments.judge(project=world.project, request=row, right=False)
+    judgment = judgments.judge(project=world.project, request=row, right=False)
     SamplePlan.objects.update(drawn_until=timezone.now() - timedelta(hours=1))
-    Judgment.objects.filter(pk=found.pk).update(updated_at=timezone.now() - timedelta(minutes=10))
+    Judgment.objects.filter(pk=judgment.pk).update(updated_at=timezone.now() - timedelta(minutes=10))
     RequestLog.objects.filter(id=row.id).update(created_at=timezone.now() - timedelta(hours=2))
     assert draw_now(deployment) == 0
     item = ReviewItem.objects.get()
@@ -137,7 +134,7 @@ def test_near_duplicates_are_grouped_and_the_uniform_sample_is_not(deployment: D
     logged(deployment, 36, days=HOUR, status=502, code="invalid_output")
     assert draw_now(deployment) == 4
     listed = ReviewItem.objects.open(deployment.project)
-    assert sorted(one.members_count for one in listed) == [0, 2]
+    assert sorted(item.members_count for item in listed) == [0, 2]
     plan(deployment, share=1.0)
     SamplePlan.objects.update(drawn_until=timezone.now() - timedelta(hours=1))
     logged(deployment, days=HOUR / 2, text=text + " 3")
@@ -153,14 +150,6 @@ def test_without_stored_texts_requests_are_counted_and_not_drawn(world: World) -
     assert SampleDay.objects.get().answered == 1
 
 
-def test_the_redacted_text_is_the_key(deployment: Deployment) -> None:
-    plan(deployment, share=1.0, redact=["email"])
-    for name in ("ana", "ben"):
-        logged(deployment, days=HOUR, text=f"Invoice for {name}@mail.example")
-    draw_now(deployment)
-    assert ReviewItem.objects.get().draws_count == 2
-
-
 def test_drawing_takes_a_fixed_number_of_queries_for_what_is_not_drawn(
     deployment: Deployment, django_assert_max_num_queries: Any
 ) -> None:
@@ -170,22 +159,3 @@ def test_drawing_takes_a_fixed_number_of_queries_for_what_is_not_drawn(
     with django_assert_max_num_queries(45):  # two windows of an hour and the last minutes
         draw_now(deployment)
     assert SampleDay.objects.get().requests == 30
-
-
-def test_a_failure_of_one_project_does_not_stop_the_others(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: Any) -> int:
-        raise ValueError("broken")
-
-    monkeypatch.setattr(sampling, "draw", fail)
-    assert sampling.draw_all() == 0
-
-
-def test_automatic_answers_of_the_sample_count_for_the_error_budget(deployment: Deployment) -> None:
-    plan(deployment, share=1.0)
-    rows = [logged(deployment, days=HOUR, **changes) for changes in (
-        {"automatic": True}, {}, {"automatic": True, "source": "fallback"},
-    )]  # fmt: skip
-    assert draw_now(deployment) == 3
-    assert [Draw.objects.get(request_id=row.id).is_audited for row in rows] == [True, False, False]

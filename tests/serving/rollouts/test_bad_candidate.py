@@ -78,9 +78,7 @@ def test_valid_outputs_of_a_broken_model_are_noticed_too(
     assert deployment.rollouts.get().code == "disagrees"
 
 
-@pytest.mark.parametrize(("stage", "share"), [("shadow", None), ("canary", 0.5)])
-def test_a_good_one_stays(world: World, tmp_path: Path, stage: str, share: float | None) -> None:
-    deployment = with_candidate(world, stage=stage, share=share)
-    stored(deployment, answered(tmp_path, deployment, 40))
-    watch.check(deployment.pk, timezone.now())
-    assert current(world).candidate == deployment.candidate
+def test_a_good_one_stays(world: World, tmp_path: Path, canary: Deployment) -> None:
+    stored(canary, answered(tmp_path, canary, 40))
+    watch.check(canary.pk, timezone.now())
+    assert current(world).candidate == canary.candidate

@@ -19,16 +19,16 @@ PLAN = {"max_failure_rate": "1.5", "p95_ms": "800", "min_requests": "100", "marg
 
 
 def client(user: Any) -> Client:
-    found = Client(headers={"HX-Request": "true"})
-    found.force_login(user)
-    return found
+    signed_in = Client(headers={"HX-Request": "true"})
+    signed_in.force_login(user)
+    return signed_in
 
 
 def shown(world: World, at: datetime) -> queries.RolloutStatus:
     """What the section shows."""
-    found = queries.status_of(world.project, at)
-    assert found is not None
-    return found
+    status = queries.status_of(world.project, at)
+    assert status is not None
+    return status
 
 
 def test_evidence_requests_and_forecasts_are_shown(world: World, canary: Deployment) -> None:
@@ -64,15 +64,13 @@ def test_a_plan_is_saved(world: World, canary: Deployment) -> None:
     assert client(world.engineer).post("/p/invoices/deploy/plan/", without).status_code == 200
     plan.refresh_from_db()
     assert (plan.auto_promote, plan.max_failure_rate, plan.p95_ms) == (False, None, None)
-    assert client(world.annotator).post("/p/invoices/deploy/plan/", PLAN).status_code == 403
 
 
-@pytest.mark.parametrize(("field", "value"), [
-    ("max_failure_rate", "0"), ("p95_ms", "-1"), ("min_requests", ""), ("margin", "1"),
-])  # fmt: skip
-def test_errors_of_a_plan_name_their_field(world: World, canary: Deployment, field: str, value: str) -> None:
-    answer = client(world.engineer).post("/p/invoices/deploy/plan/", {**PLAN, field: value})
-    assert (answer.status_code, list(answer.context["form"].errors)) == (422, [field])
+def test_errors_of_a_plan_name_their_field(world: World, canary: Deployment) -> None:
+    engineer = client(world.engineer)
+    for field, value in (("max_failure_rate", "0"), ("p95_ms", "-1"), ("min_requests", ""), ("margin", "1")):
+        answer = engineer.post("/p/invoices/deploy/plan/", {**PLAN, field: value})
+        assert (answer.status_code, list(answer.context["form"].errors)) == (422, [field])
     assert not RolloutPlan.objects.exists()
 
 
