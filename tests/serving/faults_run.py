@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from unittest import mock
 
 from bench import harness, serving_faults
-from slmstudio.stack import control, environment
+from slmstudio.stack import environment, lifecycle
 from slmstudio.stack.paths import Paths
 from tests import database_template
 
@@ -20,7 +20,7 @@ servers, manage = environment.servers, harness.manage
 
 
 @contextlib.contextmanager
-def migrated_servers() -> Iterator[control.Running | None]:
+def migrated_servers() -> Iterator[lifecycle.Running | None]:
     """The servers of a new SLM_HOME. Their database has its tables."""
     copied = database_template.copy_to(environment.home())
     if copied:  # without the settings of the tests, which lose what was committed when the server is killed

@@ -95,10 +95,13 @@ def test_errors_name_their_field_and_an_approved_report_is_deployed(world: World
 def test_the_current_production_model_is_the_first_version(world: World) -> None:
     endpoint = Endpoint.objects.create(project=world.project, name="Big", url="http://127.0.0.1:9/v1", model="big")
     engineer = client(world.engineer)
-    assert engineer.get("/p/invoices/deploy/").context["endpoint_form"] is not None
+    form = engineer.get("/p/invoices/deploy/").context["endpoint_form"]
+    assert form.fields["capture"].initial == "token"
     assert client(world.annotator).get("/p/invoices/deploy/").context["endpoint_form"] is None
     assert engineer.post("/p/invoices/deploy/endpoint/", {"endpoint": "0"}).status_code == 422
-    assert engineer.post("/p/invoices/deploy/endpoint/", {"endpoint": endpoint.pk}).status_code == 302
+    answer = engineer.post("/p/invoices/deploy/endpoint/", {"endpoint": endpoint.pk, "capture": "own_key"})
+    assert answer["Location"] == "/p/invoices/deploy/captured/"
+    assert Deployment.objects.get().capture == "own_key"
     stable = Deployment.objects.get().stable
     assert stable is not None
     assert stable.endpoint == endpoint
@@ -133,41 +136,34 @@ def test_the_page_follows_a_candidate_until_it_is_stable(world: World, shadow: D
     assert (page.context["candidate"], page.context["settling"]) == (None, False)
 
 
-def test_a_document_is_tried_through_the_gateway(
+def test_a_document_and_a_file_are_tried_through_the_gateway(
     world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent: list[dict[str, Any]] = []
+    sent: list[Any] = []
 
-    def send(**values: Any) -> httpx.Response:
-        sent.append(values)
+    def send(*, slug: str, text: str, file: tuple[str, IO[bytes]] | None, layout: bool) -> httpx.Response:
+        sent.append((slug, text) if file is None else (file[0], file[1].read(), layout))
+        if file is not None:
+            return httpx.Response(415, json={"code": "file_type", "detail": "It is a zip."})
         return httpx.Response(200, json={
             "output": {"total": 1}, "model": "invoices@1", "request_id": "r", "confidence": {"total": 0.9},
             "evidence": {}, "latency_ms": {"total": 5, "model": 4}, "usage": {"output_tokens": 3},
         })  # fmt: skip
 
     monkeypatch.setattr(gateway_client, "send", send)
-    answer = client(world.engineer).post("/p/invoices/deploy/try/", {"text": "Total 1"}, headers={"HX-Request": "true"})
-    assert (answer.status_code, sent) == (200, [{"slug": "invoices", "text": "Total 1", "file": None, "layout": False}])
+    engineer, address = client(world.engineer), "/p/invoices/deploy/try/"
+
+    def tried(**values: Any) -> Any:
+        return engineer.post(address, values, headers={"HX-Request": "true"})
+
+    answer = tried(text="Total 1")
+    assert (answer.status_code, sent.pop()) == (200, ("invoices", "Total 1"))
     assert answer.context["answer"]["output"] == {"total": 1}
-
-
-def test_a_file_is_tried_through_the_gateway(
-    world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sent: list[tuple[str, bytes, bool]] = []
-
-    def send(*, file: tuple[str, IO[bytes]], layout: bool, **_: Any) -> httpx.Response:
-        sent.append((file[0], file[1].read(), layout))
-        return httpx.Response(415, json={"code": "file_type", "detail": "It is a zip."})
-
-    monkeypatch.setattr(gateway_client, "send", send)
-    upload = SimpleUploadedFile("a.zip", b"PK")
-    values = {"text": "ignored", "file": upload, "layout": "on"}
-    answer = client(world.engineer).post("/p/invoices/deploy/try/", values, headers={"HX-Request": "true"})
-    assert (answer.status_code, sent) == (422, [("a.zip", b"PK", True)])
+    answer = tried(text="ignored", file=SimpleUploadedFile("a.zip", b"PK"), layout="on")
+    assert (answer.status_code, sent.pop()) == (422, ("a.zip", b"PK", True))
     assert answer.context["try_form"].errors["file"] == ["It is a zip."]
-    nothing = client(world.engineer).post("/p/invoices/deploy/try/", {"text": " "}, headers={"HX-Request": "true"})
-    assert (nothing.status_code, "text" in nothing.context["try_form"].errors) == (422, True)
+    answer = tried(text=" ")
+    assert (answer.status_code, "text" in answer.context["try_form"].errors) == (422, True)
 
 
 def test_the_last_day_is_summed_up_in_a_fixed_number_of_queries(world: World, deployment: Deployment) -> None:

@@ -25,6 +25,13 @@ def chat(**changes: Any) -> bytes:
     return json.dumps({"model": "invoices", "messages": [{"role": "user", "content": TEXT}], **changes}).encode()
 
 
+#: members of a body of the other interface that are wrong
+WRONG_CHATS: list[dict[str, Any]] = [
+    {"model": 5}, {"messages": []}, {"messages": "a"}, {"messages": [{"role": "user", "content": "a\0"}]},
+    {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, {"n": 2},
+]  # fmt: skip
+
+
 #: address, body and type of what is sent -> status and code
 BODIES: list[tuple[str, bytes, str, int, str]] = [
     *((ADDRESS, body, "application/json", 400, "invalid_json") for body in (
@@ -42,10 +49,7 @@ BODIES: list[tuple[str, bytes, str, int, str]] = [
     *((CHAT, chat(model=name), "application/json", 404, code) for name, code in (
         ("receipts", "project"), ("invoices@7", "version"), ("invoices@-1", "model_not_found"),
     )),
-    *((CHAT, chat(**changes), "application/json", 422, "field") for changes in (
-        {"model": 5}, {"messages": []}, {"messages": "a"}, {"messages": [{"role": "user", "content": "a\0"}]},
-        {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, {"n": 2},
-    )),
+    *((CHAT, chat(**changes), "application/json", 422, "field") for changes in WRONG_CHATS),
 ]  # fmt: skip
 
 

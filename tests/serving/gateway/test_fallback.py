@@ -264,11 +264,11 @@ async def test_a_routing_decision_has_a_confidence_on_both_interfaces(tmp_path: 
                 choice = plain.json()["choices"][0]["message"]["content"]
                 assert json.loads(choice) == {"action": "tool"}
                 assert plain.json()["slm_studio"]["confidence"] == {"action": 0.5251}
-                as_text = {**asked, "response_format": {"type": "text"}}
+                as_text: dict[str, Any] = {**asked, "response_format": {"type": "text"}}
                 text = await gateway.client.post("/v1/chat/completions", json=as_text, headers=head)
                 assert text.json()["choices"][0]["message"]["content"] == "tool"
-                asked = {**as_text, "stream": True}
-                stream = await gateway.client.post("/v1/chat/completions", json=asked, headers=head)
+                in_parts = as_text | {"stream": True}
+                stream = await gateway.client.post("/v1/chat/completions", json=in_parts, headers=head)
                 events = [json.loads(line[6:]) for line in stream.text.splitlines() if line.startswith("data: {")]
                 streamed = "".join(event["choices"][0]["delta"].get("content", "") for event in events)
                 assert streamed == "tool"

@@ -32,7 +32,8 @@ async def test_a_text_with_its_boxes_has_the_layout_of_its_page(tmp_path: Path) 
 
 async def test_a_page_of_another_text_is_rejected(tmp_path: Path) -> None:
     async with answering(tmp_path) as (gateway, replica):
-        for page in (5, {}, [], {"width": 9, "height": 9, "lines": [{"text": "x"}]}, page_of("Total")):
+        pages: list[Any] = [5, {}, [], {"width": 9, "height": 9, "lines": [{"text": "x"}]}, page_of("Total")]
+        for page in pages:
             response = await gateway.extract(page=page)
             assert response.status_code == 422, page
             assert (response.json()["code"], response.json()["field"]) == ("field", "page")

@@ -80,7 +80,8 @@ class StandIn:
         tokens = [text[:5], text[5:]]
         other = {"token": "other", "logprob": -3.0}
         logprobs = [
-            {"token": one, "logprob": -0.1, "bytes": list(one.encode()), "top_logprobs": [other]} for one in tokens
+            {"token": token, "logprob": -0.1, "bytes": list(token.encode()), "top_logprobs": [other]}
+            for token in tokens
         ]
         return web.json_response(
             {
@@ -100,8 +101,8 @@ def asked(
     async def main() -> Any:
         async with listening(*stand_in.routes()) as address:
             monkeypatch.setenv("OLLAMA_URL", address)
-            found, builder = served("ollama", gguf=file.name, **spec)
-            engine = OllamaEngine(file.parent, found, builder, slots=2)
+            package, builder = served("ollama", gguf=file.name, **spec)
+            engine = OllamaEngine(file.parent, package, builder, slots=2)
             try:
                 await engine.start()
                 return await work(engine)

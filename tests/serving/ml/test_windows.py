@@ -4,7 +4,6 @@ from typing import Any
 
 from evaluation.ml.prompts import PromptBuilder
 from serving.ml.engines.engine import Slots, Turn, prepare
-from serving.packages.spec import ServeSpec
 from serving.replicas.protocol import Confidence, ModelOutput
 from tests.serving import event_loop
 from tests.serving.ml.engine_rig import RAW, served
@@ -26,11 +25,11 @@ def answered(text: str, output: Any) -> tuple[ModelOutput, int]:
     async def ask(prepared: tuple[list[int], str], turn: Turn) -> ModelOutput:
         prompt = builder.encoder.text_with_special_tokens(prepared[0])
         asked.append(prompt)
-        found = output(prompt)
-        if isinstance(found, ModelOutput):
-            return found
-        confidence: Confidence = {"invoice_id": (0.8, 0.9)} if "A-100" in found else {}
-        return ModelOutput(found, "stop", turn.queue_ms, turn.model_ms, len(prepared[0]), 7, confidence)
+        output_of_window = output(prompt)
+        if isinstance(output_of_window, ModelOutput):
+            return output_of_window
+        confidence: Confidence = {"invoice_id": (0.8, 0.9)} if "A-100" in output_of_window else {}
+        return ModelOutput(output_of_window, "stop", turn.queue_ms, turn.model_ms, len(prepared[0]), 7, confidence)
 
     async def work() -> ModelOutput:
         return await Slots(1).answer(builder, text, prepare, ask)
@@ -58,9 +57,3 @@ def test_a_window_without_an_output_is_the_answer() -> None:
     assert (failed.code, asked) == ("engine", 1)
     cut, asked = answered(TEXT, lambda prompt: read(prompt) if "A-100" in prompt else ModelOutput('{"tot', "length"))
     assert (cut.finish_reason, cut.raw, asked) == ("length", '{"tot', 2)
-
-
-def test_a_package_records_its_windows() -> None:
-    spec, _ = served("vllm", windows=WindowPlan(size=200, whole=300, answer=9))
-    assert ServeSpec.from_yaml(spec.to_yaml()).windows == WindowPlan(size=200, whole=300, answer=9)
-    assert served("vllm")[0].windows is None

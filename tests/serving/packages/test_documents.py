@@ -92,7 +92,7 @@ def code_of(package: Package) -> str:
     return caught.value.code
 
 
-def test_the_manifest_and_the_hash_cover_every_file(package: Package) -> None:
+def test_the_manifest_and_the_evidence_cover_every_file(world: World, package: Package) -> None:
     folder = built(package)
     manifest = json.loads((folder / "package.json").read_text())
     assert package.sha256 == folder_hash(folder)
@@ -101,13 +101,6 @@ def test_the_manifest_and_the_hash_cover_every_file(package: Package) -> None:
         path: sha256 for path, sha256 in recorded.items() if path != "package.json"
     }
     assert {"README.md", "bom.json", "vllm.sh", "evidence/approval.json", "evidence/parity.json"} <= set(recorded)
-    assert changed_files(folder) == []
-    (folder / "README.md").write_text("Changed.")
-    assert changed_files(folder) == ["README.md"]
-
-
-def test_the_evidence_names_the_approval_and_the_hashes(world: World, package: Package) -> None:
-    folder = built(package)
     report = GateReport.objects.get()
 
     def read(name: str) -> Any:
@@ -119,6 +112,9 @@ def test_the_evidence_names_the_approval_and_the_hashes(world: World, package: P
     assert (approval["manifest"], approval["manifest_sha256"]) == (report.manifest, report.approval.manifest_sha256)
     assert read("hashes.json")["schema"] == world.dataset.schema_version.compiled.hash
     assert read("evaluation.json")["scores"]["field_exact"]["rate"] == 1.0
+    assert changed_files(folder) == []
+    (folder / "README.md").write_text("Changed.")
+    assert changed_files(folder) == ["README.md"]
 
 
 def offline_documents(world: World, package: Package, folder: Path) -> Path:
@@ -131,19 +127,17 @@ def offline_documents(world: World, package: Package, folder: Path) -> Path:
     return folder
 
 
-def test_the_card_has_metadata_for_hubs(world: World, package: Package, tmp_path: Path) -> None:
+def test_the_card_has_metadata_for_hubs_and_other_servers_get_files(
+    world: World, package: Package, tmp_path: Path
+) -> None:
     BaseModel.objects.update(reference="org/small")
     package = Package.objects.with_content().get()
-    text = (offline_documents(world, package, tmp_path) / "README.md").read_text()
-    values = yaml.safe_load(text.split("---\n")[1])
+    folder = offline_documents(world, package, tmp_path)
+    values = yaml.safe_load((folder / "README.md").read_text().split("---\n")[1])
     [result] = values["model-index"][0]["results"]
     assert result["dataset"]["split"] == "holdout"
-    assert {one["type"]: one["value"] for one in result["metrics"]}["field_exact"] == 1.0
+    assert {metric["type"]: metric["value"] for metric in result["metrics"]}["field_exact"] == 1.0
     assert values["base_model"] == "org/small"
-
-
-def test_files_for_other_servers(world: World, package: Package, tmp_path: Path) -> None:
-    folder = offline_documents(world, package, tmp_path)
     modelfile = (folder / "Modelfile").read_text()
     assert modelfile.count('"""') == 2
     assert '<|im_start|>system {{ "{{" }}x}} {{ "\\"\\"\\"" }}\n{{ .Prompt }}<|im_end|>' in modelfile
@@ -169,7 +163,7 @@ def test_the_bill_of_materials_is_valid(world: World, package: Package, tmp_path
     bom = json.loads((offline_documents(world, package, tmp_path) / "bom.json").read_text())
     assert [error.message for error in validator.iter_errors(bom)] == []
     assert list(validator.iter_errors({**bom, "specVersion": 1})), "the schema is in force"
-    refs = [one["bom-ref"] for one in bom["components"]]
+    refs = [component["bom-ref"] for component in bom["components"]]
     assert len(refs) == len(set(refs))
     assert bom["dependencies"][0]["dependsOn"] == refs
     assert bom["metadata"]["component"]["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
@@ -192,13 +186,6 @@ def test_signed_packages_are_verified(package: Package, settings: Any, tmp_path:
     assert code_of(package) == "manifest"
 
 
-def test_unsigned_packages_are_served_only_without_a_key(package: Package, settings: Any, tmp_path: Path) -> None:
-    built(package)
-    verify_signature(package)
-    settings.PACKAGE_PUBLIC_KEY = keys(tmp_path)[1]
-    assert code_of(package) == "unsigned"
-
-
 def test_the_build_fails_where_the_key_cannot_be_read(package: Package, settings: Any) -> None:
     settings.PACKAGE_SIGNING_KEY = "/nowhere/key.pem"
     jobs.build_package(package.pk)
@@ -211,8 +198,10 @@ def test_the_supervisor_starts_no_unsigned_package(
     world: World, package: Package, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built(package)
+    verify_signature(package)  # no key is set
     services.deploy(project=world.project, user=world.engineer, stage="full", report=GateReport.objects.get())
     settings.PACKAGE_PUBLIC_KEY = keys(tmp_path)[1]
+    assert code_of(package) == "unsigned"
 
     def start(*_: Any, **__: Any) -> None:
         raise AssertionError("a process was started")

@@ -121,20 +121,12 @@ def test_an_engine_without_a_file_is_that_of_the_evaluation(world: World, report
     package = built(build_again(run=report.eval_run, user=world.engineer, variants=[*reversed(TWO), "transformers"]))
     options: Any = {"project": world.project, "user": world.engineer, "stage": "full", "report": report}
     for engine, variant in (("", "transformers"), ("llama_cpp", "llama_cpp-f16"), ("llama_cpp-q8_0", "")):
-        found = deployments.deploy(**options, engine=engine)
-        assert found.candidate is not None
-        assert (found.candidate.package, found.candidate.variant) == (package, variant)
-        deployments.abort(deployment=found, user=world.engineer, reason="Next.")
-
-
-def test_the_deployment_chooses_an_engine_of_the_package(world: World, report: GateReport) -> None:
-    package = built(build_again(run=report.eval_run, user=world.engineer, variants=TWO))
-    options = {"project": world.project, "user": world.engineer, "stage": "full", "report": report}
-    found = deployments.deploy(**options, engine="llama_cpp-q8_0").candidate
-    assert found is not None
-    assert (found.package, found.variant) == (package, "llama_cpp-q8_0")
-    code = code_of(lambda: deployments.deploy(**options, engine="llama_cpp-f16"))[1]
-    assert code == "busy"
+        deployment = deployments.deploy(**options, engine=engine)
+        assert deployment.candidate is not None
+        assert (deployment.candidate.package, deployment.candidate.variant) == (package, variant)
+        deployments.abort(deployment=deployment, user=world.engineer, reason="Next.")
+    deployments.deploy(**options, engine="llama_cpp-q8_0")
+    assert code_of(lambda: deployments.deploy(**options, engine="llama_cpp-f16"))[1] == "busy"
 
 
 def test_what_cannot_be_built(world: World, report: GateReport) -> None:

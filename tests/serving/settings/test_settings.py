@@ -30,7 +30,6 @@ def client(user: Any) -> Client:
 
 def test_the_sample_is_changed_by_those_who_deploy(world: World, deployment: Deployment) -> None:
     address = f"{ADDRESS}sample/"
-    assert client(world.annotator).post(address, SAMPLE).status_code == 403
     assert client(world.engineer).post(address, {**SAMPLE, "share": "200"}).status_code == 422
     assert not SamplePlan.objects.exists()
     assert client(world.engineer).post(address, SAMPLE).status_code == 302
@@ -52,4 +51,3 @@ def test_recipients_are_stored(world: World, deployment: Deployment) -> None:
     assert AlertRecipients.objects.get().addresses == ["a@example.com", "b@example.com"]
     answer = engineer.post(address, {"addresses": "no address"})
     assert (answer.status_code, list(answer.context["recipients_form"].errors)) == (422, ["addresses"])
-    assert client(world.annotator).post(address, {"addresses": ""}).status_code == 403
