@@ -54,8 +54,10 @@ def test_an_exceeded_storage_quota_rejects_imports(world: World, settings: Any) 
         import_services.start_import(project=world.project, user=world.engineer, file=file)
     assert refusal.value.code == "quota"
     assert not ImportRun.objects.exists()
-    settings.PROJECT_STORAGE_GB = 0
-    assert quotas.storage_problem(world.project) == ""
+    settings.PROJECT_GPU_HOURS = settings.PROJECT_STORAGE_GB = 0
+    with CaptureQueriesContext(connection) as queries:
+        assert quotas.compute_problem(world.project) == quotas.storage_problem(world.project) == ""
+    assert len(queries) == 0
 
 
 def spend(world: World, hours: float, ago: float = 0, **more: Any) -> None:
@@ -83,13 +85,6 @@ def test_hours_are_counted_without_loading_the_runs(world: World) -> None:
     asked = [query["sql"] for query in queries]
     assert not any(f'"{column}"' in sql for sql in asked for column in ("hyperparameters", "error", "facts", "summary"))
     assert len(asked) == sum(model.queue_name == "gpu" and bool(project_path(model)) for model in run_models())
-
-
-def test_without_a_quota_nothing_is_counted(world: World, settings: Any) -> None:
-    settings.PROJECT_GPU_HOURS = settings.PROJECT_STORAGE_GB = 0
-    with CaptureQueriesContext(connection) as queries:
-        assert quotas.compute_problem(world.project) == quotas.storage_problem(world.project) == ""
-    assert len(queries) == 0
 
 
 def test_an_exceeded_gpu_quota_rejects_runs(world: World, settings: Any) -> None:

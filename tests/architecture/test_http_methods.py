@@ -11,28 +11,17 @@ from tests.architecture.test_permissions import all_addresses
 from tests.architecture.test_permissions import people as people
 
 BROWSER = {"accept": "text/html,application/xhtml+xml", "sec-fetch-dest": "document"}
-#: the pages that have to be reached from these, by name
 BELONGS = {
     "review_reject": "review_document",
-    "review_approve": "review_document",
     "member_add": "settings",
-    "member_change": "settings",
-    "member_remove": "settings",
     "webhook_test": "webhook",
     "label_next": "label",
     "label_save": "label_document",
     "schema_migration_plan": "contract",
-    "contract_preview": "contract",
     "schema_draft": "contract",
-    "schema_migration_cancel": "schema_migration",
-    "document_tags": "document",
     "import_cancel": "import_run",
-    "freeze_cancel": "freeze_run",
-    "training_cancel": "training_run",
-    "training_notes": "training_run",
     "study_cancel": "study",
     "training_runs_change": "training",
-    "eval_cancel": "eval_run",
     "token_revoke": "tokens",
     "gate_withdraw": "gate_report",
 }

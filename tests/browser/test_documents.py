@@ -1,8 +1,5 @@
 """Document list, document and progress pages: keys, selection, URL, light and dark."""
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -11,9 +8,8 @@ from labeling.documents.list import search
 from labeling.jobs import run_bulk_edit
 from labeling.models import BulkEdit, Document
 from tests.browser.accessibility import check
+from tests.browser.conftest import As, Open
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
-
-Open = Callable[..., Page]
 
 
 @pytest.fixture
@@ -34,7 +30,7 @@ def desk(transactional_db: None) -> Desk:
 
 
 @pytest.fixture
-def open_page(logged_in: Callable[[Any], Page], desk: Desk) -> Open:
+def open_page(logged_in: As, desk: Desk) -> Open:
     """A page below the project, as a role."""
 
     def opened(role: str, path: str) -> Page:

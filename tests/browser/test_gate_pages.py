@@ -53,6 +53,7 @@ def test_approval_on_a_phone_and_void_after_a_correction(
     decision.locator("[name=waiver_owner]").select_option("erik")
     mona.get_by_role("button", name="Decide").click()
     expect(mona.locator(".page-head .badge")).to_have_text("Approved with a waiver")
+    mona.wait_for_load_state()  # a script opens what is folded before it is printed
     printed = words(mona.pdf(prefer_css_page_size=True))
     for text in (report.sentence, "Two people watch the pilot.", "printed by mona", *report.manifest.values()):
         assert text in printed, text

@@ -1,6 +1,5 @@
 """Import pages: selected and dropped files, folder paths, column previews, both themes."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.accessibility import check
+from tests.browser.conftest import As
 from tests.labeling.import_files import packed, pdf, stored
 
 TABLE = "text,category\nmy card is lost,billing\nI want to buy,sales\nwhat is this,unknown\n"
@@ -20,7 +20,7 @@ AT_THE_SWAP = """([select, value]) => document.addEventListener("htmx:afterSwap"
 
 
 @pytest.fixture
-def engineer(transactional_db: None, logged_in: Callable[[Any], Page]) -> Page:
+def engineer(transactional_db: None, logged_in: As) -> Page:
     """A page of an engineer of the project ``desk``, which routes tickets."""
     from tests.labeling.desk import make_desk
 
@@ -159,9 +159,7 @@ def test_a_rejected_upload_keeps_the_options(engineer: Page, tmp_path: Path, wat
     expect(page.get_by_text("a.docx is an Office file; save it as PDF or CSV.")).to_be_visible()
 
 
-def test_a_project_begins_with_a_fine_tuning_file(
-    transactional_db: None, logged_in: Callable[[Any], Page], tmp_path: Path
-) -> None:
+def test_a_project_begins_with_a_fine_tuning_file(transactional_db: None, logged_in: As, tmp_path: Path) -> None:
     """The walk of docs/import.md: fifty rows, and six clicks to the first labeled document."""
     from django.contrib.auth.models import Permission
 

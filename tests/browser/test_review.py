@@ -1,6 +1,5 @@
 """Review by keys, adjudication, mentions, and accessibility in both themes."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,12 +12,11 @@ from labeling.models import Document, Gold, Review
 from slmstudio.access import Role
 from slmstudio.contract.json_text import dumps
 from tests.browser.accessibility import check
-from tests.browser.conftest import Watch
+from tests.browser.conftest import As, Open, Watch
 from tests.browser.labeling import control
 from tests.labeling.label_desk import Desk
 from tests.labeling.work_desk import change, fresh, member
 
-Open = Callable[..., Page]
 TEXT = """ACME SUPPLIES LTD <b>x</b>
 Invoice A-1029              Jan 14, 2026
 Widget, blue        2      10.00      20.00
@@ -49,7 +47,7 @@ def desk(transactional_db: None) -> Desk:
 
 
 @pytest.fixture
-def open_page(logged_in: Callable[[Any], Page]) -> Open:
+def open_page(logged_in: As) -> Open:
     """A page below the project, as a person."""
 
     def opened(user: User, path: str) -> Page:

@@ -1,7 +1,6 @@
 """The schema builder: a schema without JSON, with keys alone, in step with the JSON editor."""
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,7 +23,7 @@ START = '{"type": "object", "additionalProperties": false, "properties": {"invoi
 
 
 @pytest.fixture
-def page(desk: Desk, logged_in: Callable[[Any], Page]) -> Page:
+def page(desk: Desk, logged_in: As) -> Page:
     page = logged_in(desk.owner)
     page.on("dialog", lambda dialog: dialog.accept())  # leaving with unsaved changes asks
     return opened(page)
@@ -322,7 +321,7 @@ def test_rules_are_changed_where_the_focus_is(page: Page) -> None:
 
 
 @pytest.mark.slow
-def test_a_blank_project_is_built_from_its_first_box(desk: Desk, logged_in: Callable[[Any], Page]) -> None:
+def test_a_blank_project_is_built_from_its_first_box(desk: Desk, logged_in: As) -> None:
     desk.owner.groups.add(Group.objects.get(name=GROUP))
     page = logged_in(desk.owner)
     page.goto("/")

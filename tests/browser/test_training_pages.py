@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -18,6 +17,7 @@ from labeling.studies import services
 from slmstudio.runs.models import Status
 from slmstudio.workers.hardware import Hardware
 from tests.browser.accessibility import check
+from tests.browser.conftest import As
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 from tests.training.search.fake_runs import end, evaluate
 from training.hyperparameters.definitions import Hyperparameters
@@ -55,7 +55,7 @@ def box(memory: int) -> Hardware:
 
 
 @pytest.fixture
-def engineer(logged_in: Callable[[Any], Page], desk: Desk) -> Page:
+def engineer(logged_in: As, desk: Desk) -> Page:
     return logged_in(desk.people["engineer"])
 
 

@@ -55,12 +55,9 @@ test("a quantity and its unit one blank apart", () => {
   isNote("PM-2  Stylo bille bleu   200 pce", PAPER.slice(1, 2));
 });
 
-test("bars, and a label before the article number", () => {
+test("bars, a label before the article number, text from right to left", () => {
   isNote("SKU HX-1001 | Hex bolt | 20 | pcs\nSKU HX-1002 | Washer, large | 200 | pcs", [["HX-1001", "Hex bolt", "20", "pcs"], ["HX-1002", "Washer, large", "200", "pcs"]]);
   isNote("SKU HX-1001 | Hex bolt | 20 | pcs", [["HX-1001", "Hex bolt", "20", "pcs"]]);
-});
-
-test("text from right to left", () => {
   isNote("AR-1  مفك براغي  3  قطعة\nAR-2  شريط لاصق  12  لفة\nAR-3  مسامير  500  علبة", [["AR-1", "مفك براغي", "3", "قطعة"], ["AR-2", "شريط لاصق", "12", "لفة"], ["AR-3", "مسامير", "500", "علبة"]]);
   isNote("HE-1  מברג  3 יח'\nHE-2  סרט הדבקה  12 גליל", [["HE-1", "מברג", "3", "יח'"], ["HE-2", "סרט הדבקה", "12", "גליל"]]);
 });
@@ -186,13 +183,10 @@ TB-90   Meeting table 240 x 110,         1   pcs
 
 // -- written after the rules, to see that they hold ---------------------------------------------------------------------
 
-test("a table in bars with a rule", () => {
+test("a table in bars with a rule; descriptions that begin with a number", () => {
   isNote("| SKU | Description | Quantity | Unit |\n|-----|:------------|---------:|------|\n| Z-1 | Zip bag 20 x 30 | 500 | pcs |\n| Z-2 | Label 100 x 50 | 1000 | pcs |", [
     ["Z-1", "Zip bag 20 x 30", "500", "pcs"], ["Z-2", "Label 100 x 50", "1000", "pcs"],
   ]);
-});
-
-test("descriptions that begin with a number", () => {
   isNote("D-01   500 ml bottle, clear    24   pcs\nD-02   250 ml bottle, clear    48   pcs\nD-03   1 l canister             6   pcs", [
     ["D-01", "500 ml bottle, clear", "24", "pcs"], ["D-02", "250 ml bottle, clear", "48", "pcs"], ["D-03", "1 l canister", "6", "pcs"],
   ]);
@@ -237,11 +231,8 @@ test("a position number with a point, and none selected before the fourth", () =
   isNote("10   HX-7   Rivet 4 mm   400   pcs\n20   HX-8   Rivet 5 mm   250   pcs", [["HX-7", "Rivet 4 mm", "400", "pcs"], ["HX-8", "Rivet 5 mm", "250", "pcs"]]);
 });
 
-test("lines without any text", () => {
+test("no text, and one line", () => {
   assert.deepEqual(read("------\n", NOTE, ["SKU Description"]), []);
-});
-
-test("one line", () => {
   isNote("HX-1   Hex bolt   20   pcs", [["HX-1", "Hex bolt", "20", "pcs"]]);
   isNote("1   HX-1   Hex bolt   20   pcs", [["HX-1", "Hex bolt", "20", "pcs"]]);
   isRead(INVOICE, "Widget, blue        2      10.00      20.00", [["Widget, blue", "2", "10.00", "20.00"]]);

@@ -1,7 +1,6 @@
 """The application role owns no tables, so it cannot disable the triggers of the audit log."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -11,7 +10,6 @@ from psycopg import errors
 from slmstudio.database.roles import check_role, grants, use_owner
 from slmstudio.env import EnvError
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 FORBIDDEN = [
     "UPDATE evaluation_auditentry SET action = 'x'",
     "DELETE FROM evaluation_auditentry",

@@ -6,14 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 
 from slmstudio.stack.supervisor import restart_delay
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 # argv: one PYTHON-SOURCE for each program, named a, b, c ...
 MAIN = """
 import os, sys

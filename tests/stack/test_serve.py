@@ -24,10 +24,9 @@ from slmstudio.stack.postgres import Postgres
 from slmstudio.stack.processes import command, descendants
 from slmstudio.stack.valkey import Valkey
 from slmstudio.workers.hardware import Gpu, this_machine
+from tests.conftest import ROOT
 from tests.stack.conftest import running_in
 from tests.stack.test_database_roles import assert_forbidden
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def demo(home: Path, port: int, log: Path) -> "subprocess.Popen[bytes]":

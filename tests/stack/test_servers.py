@@ -19,9 +19,9 @@ from slmstudio.stack import processes
 from slmstudio.stack.paths import DATABASE, DATABASE_OWNER, Paths
 from slmstudio.stack.postgres import SUPERUSER, Postgres
 from slmstudio.stack.valkey import Valkey
+from tests.conftest import ROOT
 from tests.stack.test_start_errors import as_nobody
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 USER = """
 import json, sys
 from pathlib import Path

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import django_rq
@@ -131,13 +132,6 @@ def test_containers_with_the_same_host_name_use_heartbeats(place: str, alive: bo
 def test_the_most_capable_machine_of_a_queue(queues: None, monkeypatch: pytest.MonkeyPatch) -> None:
     small = replace(this_machine(), host="small", gpus=())
     large = replace(small, host="large", gpus=(Gpu(0, "a", "L4", 24 << 30), Gpu(1, "b", "L4", 24 << 30)))
-    idle_worker = {"queues": ("gpu",)}
-
-    class Found:
-        def __init__(self, machine: Hardware | None) -> None:
-            self.hardware, self.queues = machine, idle_worker["queues"]
-
-    monkeypatch.setattr(
-        "slmstudio.workers.live_workers.live_workers", lambda: [Found(small), Found(large), Found(None)]
-    )
+    workers = [SimpleNamespace(hardware=machine, queues=("gpu",)) for machine in (small, large, None)]
+    monkeypatch.setattr("slmstudio.workers.live_workers.live_workers", lambda: workers)
     assert hardware_of("gpu") == large
