@@ -162,11 +162,11 @@ def test_the_page_offers_it_where_the_traffic_is_too_small(world: World, shadow:
 # -- the gateway ------------------------------------------------------------------------------------------------------
 
 
-def ask(found: Any, *, secret: str = "", **changes: Any) -> Any:
+def ask(gateway: Any, *, secret: str = "", **changes: Any) -> Any:
     """The gateway's response to the studio."""
     body = {"text": "Invoice 1", "request_id": str(uuid.UUID(int=5)), "version": 2, "key": "k" * 64, **changes}
     headers = {"Authorization": f"Bearer {secret or issue_pass('invoices replay')}"}
-    return found.client.post("/api/v1/projects/invoices/replay", json=body, headers=headers)
+    return gateway.client.post("/api/v1/projects/invoices/replay", json=body, headers=headers)
 
 
 async def test_the_gateway_asks_the_candidate_and_marks_the_row(tmp_path: Path) -> None:

@@ -41,9 +41,9 @@ def settled(world: World, deployment: Deployment) -> Deployment:
     assert deployment.candidate.package is not None
     built(deployment.candidate.package)
     assert services.finish_promotion(deployment)
-    found = queries.find(world.project)
-    assert found is not None
-    return found
+    after = queries.find(world.project)
+    assert after is not None
+    return after
 
 
 def test_annotators_and_strangers_do_not_deploy(world: World, report: GateReport, deploy: Deploy) -> None:
@@ -73,9 +73,9 @@ def test_the_first_version_becomes_stable_once_it_answers(world: World, report: 
     assert (deployment.candidate.number, deployment.stage, deployment.share) == (1, "full", 1.0)
     [package] = Package.objects.all()
     assert (package.status, package.engine, package.number) == (Status.QUEUED, "transformers", 1)
-    found = settled(world, deployment)
-    assert (found.stable, found.candidate, found.stage, found.share) == (deployment.candidate, None, "", 0.0)
-    assert found.revision > deployment.revision
+    after = settled(world, deployment)
+    assert (after.stable, after.candidate, after.stage, after.share) == (deployment.candidate, None, "", 0.0)
+    assert after.revision > deployment.revision
     kinds = [*DeploymentEvent.objects.order_by("pk").values_list("kind", "user__username")]
     assert kinds == [("deployed", "erik"), ("promoted", None)]
     actions = [*AuditEntry.objects.filter(about="version 1").order_by("pk").values_list("action", flat=True)]
@@ -108,12 +108,12 @@ def test_a_canary_is_promoted_step_by_step_and_rolled_back(world: World, report:
     deployment = services.promote(deployment=deployment, user=world.engineer, share=0.25)
     assert (deployment.stage, deployment.share) == ("canary", 0.25)
     deployment = services.promote(deployment=deployment, user=world.engineer)
-    found = settled(world, deployment)
-    assert found.stable != first.stable
-    services.roll_back(deployment=found, user=world.manager, reason="Wrong dates.")
+    after = settled(world, deployment)
+    assert after.stable != first.stable
+    services.roll_back(deployment=after, user=world.manager, reason="Wrong dates.")
     back = settled(world, queries.find(world.project))  # type: ignore[arg-type]
     assert back.stable == first.stable
-    assert services.previous_stable(back) == found.stable
+    assert services.previous_stable(back) == after.stable
     stopped = services.stop(deployment=back, user=world.owner, reason="Moved.")
     assert stopped.serving == []
     assert DeploymentEvent.objects.latest("pk").kind == "stopped"
@@ -122,6 +122,6 @@ def test_a_canary_is_promoted_step_by_step_and_rolled_back(world: World, report:
 def test_rolling_back_takes_a_candidate_out_first(world: World, report: GateReport, deploy: Deploy) -> None:
     stable = settled(world, deploy(report=report)).stable
     deployment = deploy(run=evaluated(world, right, tuned=False), stage="shadow")
-    found = services.roll_back(deployment=deployment, user=world.engineer)
-    assert (found.stable, found.candidate) == (stable, None)
-    assert code_of(lambda: services.roll_back(deployment=found, user=world.engineer)) == "no_previous"
+    after = services.roll_back(deployment=deployment, user=world.engineer)
+    assert (after.stable, after.candidate) == (stable, None)
+    assert code_of(lambda: services.roll_back(deployment=after, user=world.engineer)) == "no_previous"

@@ -53,7 +53,7 @@ def child(module: str, path: Path, log: Path, *, on_event: Callable[[dict[str, A
     fitted, records = calibrate(answered)
     value = {
         **asdict(fitted), "summary": summary(fitted, records),
-        "records": [one.to_json() for one in records],
+        "records": [record.to_json() for record in records],
     }  # fmt: skip
     (folder / "evidence/calibration.json").write_text(json.dumps(value))
     on_event({"event": "calibration", "variant": "", "file": "evidence/calibration.json"})
@@ -68,9 +68,9 @@ def test_a_build_stores_the_calibration_with_its_hash(world: World, monkeypatch:
         assert package.status == Status.DONE, package.error
         [row] = PackageCalibration.objects.filter(package=package)
         Package.objects.filter(pk=package.pk).update(status=Status.QUEUED)
-    names = [str(one["id"]) for one in dataset_queries.rows(world.dataset, Split.VALIDATION)]
+    names = [str(record["id"]) for record in dataset_queries.rows(world.dataset, Split.VALIDATION)]
     assert (row.documents, row.split, row.is_evaluated) == (len(names), "validation", False)
-    assert [DocumentRecord.from_json(one).name for one in row.records] == names
+    assert [DocumentRecord.from_json(record).name for record in row.records] == names
     file = local_path(package.folder_key) / "evidence/calibration.json"
     assert row.sha256 == sha256_file(file)
     assert {entry["path"]: entry["sha256"] for entry in package.files}["evidence/calibration.json"] == row.sha256
@@ -82,8 +82,8 @@ def test_without_validation_documents_those_of_the_evaluation_are_used_and_marke
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = evaluated(world, right)
-    found = calibrations.calibration_documents(run)
-    assert (found.split, found.is_evaluated) == (Split.VALIDATION, run.split == Split.VALIDATION)
+    validation = calibrations.calibration_documents(run)
+    assert (validation.split, validation.is_evaluated) == (Split.VALIDATION, run.split == Split.VALIDATION)
     real = dataset_queries.rows
     monkeypatch.setattr(
         dataset_queries, "rows", lambda dataset, split=None: () if split == Split.VALIDATION else real(dataset, split)
@@ -92,7 +92,7 @@ def test_without_validation_documents_those_of_the_evaluation_are_used_and_marke
     other = calibrations.calibration_documents(run)
     assert (other.split, other.is_evaluated) == (Split.HOLDOUT, True)
     assert other.rows
-    assert not {row["id"] for row in other.rows} & {row["id"] for row in found.rows}
+    assert not {row["id"] for row in other.rows} & {row["id"] for row in validation.rows}
 
 
 SCHEMA = compile_schema({

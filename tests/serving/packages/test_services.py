@@ -68,13 +68,13 @@ def code_of(work: Callable[[], object]) -> tuple[str, str]:
 
 
 def test_every_engine_that_can_serve_the_model_is_a_choice(report: GateReport, settings: Any, world: World) -> None:
-    found = {one.key: bool(one.problem) for one in choices(report.eval_run)}
-    assert found == {
+    problems = {choice.key: bool(choice.problem) for choice in choices(report.eval_run)}
+    assert problems == {
         "transformers": False, "vllm": True, "llama_cpp-f16": False, "llama_cpp-q8_0": False, "ollama-f16": True,
         "ollama-q8_0": True,
     }  # fmt: skip
     settings.VLLM_COMMAND, settings.OLLAMA_URL = "vllm", "http://127.0.0.1:11434"
-    assert not any(one.problem for one in choices(report.eval_run))
+    assert not any(choice.problem for choice in choices(report.eval_run))
 
 
 def test_a_package_with_two_files_has_the_parity_of_each(
@@ -82,10 +82,10 @@ def test_a_package_with_two_files_has_the_parity_of_each(
 ) -> None:
     package = build_again(run=report.eval_run, user=world.engineer, variants=TWO)
     spec = pack_spec(package)
-    assert [(one.key, one.engine, one.name) for one in spec.variants] == [
+    assert [(variant.key, variant.engine, variant.name) for variant in spec.variants] == [
         ("llama_cpp-f16", "llama_cpp", "model-f16.gguf"), ("llama_cpp-q8_0", "llama_cpp", "model-q8_0.gguf"),
     ]  # fmt: skip
-    assert len({one.gguf.sha256 for one in spec.variants if one.gguf}) == 2
+    assert len({variant.gguf.sha256 for variant in spec.variants if variant.gguf}) == 2
     assert spec.name == f"invoices-{spec.model.sha256[:12]}"
     monkeypatch.setattr(jobs, "run_child", child)
     jobs.build_package(package.pk)
@@ -112,9 +112,9 @@ def test_a_rebuilt_package_serves_after_the_next_deployment(world: World, report
     stable = Deployment.objects.get().stable
     assert stable is not None
     assert stable.package == first  # until it is deployed again
-    found = deployments.deploy(project=world.project, user=world.engineer, stage="full", report=report)
-    assert found.candidate is not None
-    assert (found.candidate.package, found.candidate.variant, found.candidate.number) == (again, "", 2)
+    after = deployments.deploy(project=world.project, user=world.engineer, stage="full", report=report)
+    assert after.candidate is not None
+    assert (after.candidate.package, after.candidate.variant, after.candidate.number) == (again, "", 2)
 
 
 def test_an_engine_without_a_file_is_that_of_the_evaluation(world: World, report: GateReport) -> None:
@@ -142,7 +142,7 @@ def test_what_cannot_be_built(world: World, report: GateReport) -> None:
 
 def test_the_page_and_rest_build_again(world: World, report: GateReport) -> None:
     package = built(build_again(run=report.eval_run, user=world.engineer, variants=TWO))
-    Package.objects.update(variants=[{**one, "parity": PARITY} for one in package.variants])
+    Package.objects.update(variants=[{**variant, "parity": PARITY} for variant in package.variants])
     client = Client()
     client.force_login(world.engineer)
     page = client.get("/p/invoices/deploy/packages/", headers={"HX-Request": "true"})
@@ -155,7 +155,7 @@ def test_the_page_and_rest_build_again(world: World, report: GateReport) -> None
     api = api_of(world.project, world.engineer, "deploy")
     [newest, first] = api.get("packages").json["packages"]
     assert (newest["status"], first["status"], newest["package"]) == ("queued", "done", 2)
-    assert [one["key"] for one in first["variants"]] == TWO
+    assert [variant["key"] for variant in first["variants"]] == TWO
     assert float(first["variants"][0]["difference"]) == pytest.approx(-0.01)
     assert api.post("packages", {"report": report.number, "variants": TWO}).status == 409
     Package.objects.filter(number=2).update(status=Status.CANCELLED)

@@ -53,8 +53,8 @@ def partition(ago: int) -> str:
 
 @shared_fixture
 def deployment(world: World) -> Deployment:
-    found: Deployment = Deployment.objects.create(project=world.project, retention_days=30)
-    return found
+    row: Deployment = Deployment.objects.create(project=world.project, retention_days=30)
+    return row
 
 
 def test_contents_are_erased_after_the_days_of_their_project(
@@ -185,11 +185,11 @@ def test_judgments_and_queue_items_are_erased_with_the_requests(world: World, se
 
 def made(world: World, name: str, source: str = "captured traffic", **metadata: str) -> Document:
     """A document that was made of a request."""
-    found: Document = Document.objects.create(
+    document: Document = Document.objects.create(
         project=world.project, external_id=name, text=name, sha256=sha256_text(name), source=source, metadata=metadata
     )
-    Comment.objects.create(document=found, text="A note.")
-    return found
+    Comment.objects.create(document=document, text="A note.")
+    return document
 
 
 def test_documents_leave_with_their_requests(world: World, served: Deployment) -> None:
@@ -203,11 +203,11 @@ def test_documents_leave_with_their_requests(world: World, served: Deployment) -
     made(world, "older", request_id=str(uuid.uuid4()), caller_group=caller_group(world.project.pk, "ana"))
     kept = made(world, "of another", request_id=str(other.id), caller_group=caller_group(world.project.pk, "ben"))
     imported = made(world, "imported", "receipts.jsonl", request_id=str(row.id))
-    found = services.erase(project=world.project, user=world.owner, caller="ana").documents
-    assert sorted(found.documents) == ["collected", "older", "reviewed"]
-    assert not Document.objects.filter(external_id__in=found.documents).exists()
+    erased = services.erase(project=world.project, user=world.owner, caller="ana").documents
+    assert sorted(erased.documents) == ["collected", "older", "reviewed"]
+    assert not Document.objects.filter(external_id__in=erased.documents).exists()
     assert Document.objects.filter(pk__in=[kept.pk, imported.pk]).count() == 2
-    assert sorted(AuditEntry.objects.get(action="erased").details["documents"]) == sorted(found.documents)
+    assert sorted(AuditEntry.objects.get(action="erased").details["documents"]) == sorted(erased.documents)
 
 
 def test_documents_with_gold_are_counted_and_erased_only_on_request(world: World, served: Deployment) -> None:
@@ -242,9 +242,9 @@ def test_corrections_and_queue_items_leave_with_the_texts(world: World, served: 
     assert Judgment.objects.exclude(correction="").count() == 2
     Deployment.objects.update(retention_days=10)
     services.erase_expired()
-    found = {row.request_id: row for row in Judgment.objects.all()}
-    assert (found[old.id].correction, bool(found[new.id].correction)) == ("", True)
-    assert not found[old.id].right  # figures stay
+    judgments_of = {row.request_id: row for row in Judgment.objects.all()}
+    assert (judgments_of[old.id].correction, bool(judgments_of[new.id].correction)) == ("", True)
+    assert not judgments_of[old.id].right  # figures stay
     assert ReviewItem.objects.filter(pk=item.pk).exists()  # the newer request sent the same text
     Deployment.objects.update(retention_days=0)
     services.erase_expired()

@@ -28,9 +28,9 @@ CALLERS = [f"customer-{number}" for number in range(40)]
 @shared_fixture
 def deployment(world: World) -> Deployment:
     """A canary of half of the callers."""
-    found = with_candidate(world, stage="shadow")
-    services.set_options(deployment=found, user=world.engineer, capture="", sticky=True)
-    services.promote(deployment=found, user=world.engineer, share=0.5)
+    started = with_candidate(world, stage="shadow")
+    services.set_options(deployment=started, user=world.engineer, capture="", sticky=True)
+    services.promote(deployment=started, user=world.engineer, share=0.5)
     return current(world)
 
 
@@ -87,8 +87,7 @@ def test_one_caller_with_bad_documents_is_no_reason(world: World, deployment: De
     sent(deployment, worst, 200, 100, before, past=True)
     sent(deployment, worst, 150, 80, timezone.now())
     watch.check(deployment.pk, timezone.now() + timedelta(seconds=5))
-    found = current(world)
-    assert found.candidate == deployment.candidate
+    assert current(world).candidate == deployment.candidate
     rollout = deployment.rollouts.get()
     step = Step.from_json(rollout.steps[-1])
     assert (step.counts.candidate_failures, step.checkpoint, rollout.code) == (80, 3, "callers")
