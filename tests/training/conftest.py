@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from labeling.models import DatasetVersion, Project
     from slmstudio.workers.hardware import Hardware
-    from training.models import BaseModel, LengthReport
+    from training.models import BaseModel, LengthReport, TrainingRun
 
 
 def receipt(number: int) -> dict[str, Any]:
@@ -40,9 +40,9 @@ def people(db: None) -> dict[str, Any]:
     from slmstudio.accounts.global_permissions import GROUP
 
     users = get_user_model().objects
-    found = {name: users.create_user(name, password="x") for name in [*Role.values, "stranger"]}
-    Group.objects.get(name=GROUP).user_set.add(found["engineer"], found["owner"])
-    return found
+    people = {name: users.create_user(name, password="x") for name in [*Role.values, "stranger"]}
+    Group.objects.get(name=GROUP).user_set.add(people["engineer"], people["owner"])
+    return people
 
 
 @shared_fixture
@@ -86,6 +86,14 @@ def lengths(dataset: "DatasetVersion", tiny_base_model: "BaseModel") -> "LengthR
     )
 
 
+@shared_fixture
+def run(lengths: "LengthReport", queues: None) -> "TrainingRun":
+    """A queued run of the engineer."""
+    from tests.training.fakes import start_run
+
+    return start_run(lengths)
+
+
 @pytest.fixture
 def login(people: dict[str, Any]) -> "Callable[[str], Client]":
     """``login("engineer")`` returns a client of that user."""
@@ -103,8 +111,8 @@ def login(people: dict[str, Any]) -> "Callable[[str], Client]":
 def hardware(monkeypatch: pytest.MonkeyPatch) -> "Callable[[Hardware | None], None]":
     """``hardware(x)``: the worker of the queue gpu has this machine; at first there is none."""
 
-    def set_to(found: "Hardware | None") -> None:
-        monkeypatch.setattr("slmstudio.workers.live_workers.hardware_of", lambda queue: found)
+    def set_to(machine: "Hardware | None") -> None:
+        monkeypatch.setattr("slmstudio.workers.live_workers.hardware_of", lambda queue: machine)
 
     set_to(None)
     return set_to

@@ -45,9 +45,9 @@ class Fake:
         if (folder / "fake.json").exists():
             self.plan |= json.loads((folder / "fake.json").read_text())
         self.state = folder / "state.json"
-        found = json.loads(self.state.read_text()) if resume and self.state.exists() else {}
-        self.first = int(found.get("step", 0))
-        self.earlier_seconds = float(found.get("seconds", 0.0))
+        saved = json.loads(self.state.read_text()) if resume and self.state.exists() else {}
+        self.first = int(saved.get("step", 0))
+        self.earlier_seconds = float(saved.get("seconds", 0.0))
         self.stopped = False
         self.began = 0.0
         signal.signal(signal.SIGTERM, self._stop)

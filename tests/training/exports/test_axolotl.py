@@ -8,7 +8,6 @@ import os
 import subprocess
 import time
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -162,8 +161,3 @@ def test_missing_checker_leaves_the_export_unvalidated(tmp_path: Path) -> None:
     assert validation["ok"] is False
     assert "/no/such/python could not validate it" in validation["error"]
     assert (tmp_path / "out" / "check.py").read_text() == Path(axolotl_check.__file__).read_text()
-
-
-def test_studio_does_not_depend_on_axolotl() -> None:
-    with pytest.raises(metadata.PackageNotFoundError):
-        metadata.version("axolotl")

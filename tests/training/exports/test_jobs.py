@@ -12,8 +12,6 @@ from django.conf import settings
 from django.db import OperationalError
 from django.utils import timezone
 
-from labeling.models import DatasetVersion, Project
-from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.runs.supervisor import ChildExit
@@ -24,24 +22,11 @@ from tests.training.fakes import WaitFor, wait_for_heartbeats
 from training.exports import downloads
 from training.exports import jobs as export_jobs
 from training.exports import services as export_services
-from training.hyperparameters.definitions import Hyperparameters
-from training.models import BaseModel, LengthReport, ModelExport, ModelVersion, SpecExport, TrainingRun
-from training.runs.services import start_training
+from training.models import BaseModel, ModelExport, ModelVersion, SpecExport, TrainingRun
 from training.spec import RunSpec
 
 pytestmark = pytest.mark.usefixtures("queues")
 Supervise = Callable[..., Any]
-
-
-@shared_fixture
-def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> TrainingRun:
-    return start_training(
-        project=project,
-        user=people["engineer"],
-        dataset=dataset,
-        base_model=lengths.base_model,
-        hyperparameters=Hyperparameters(epochs=2),
-    )
 
 
 @shared_fixture
@@ -115,12 +100,11 @@ def is_as_it_was(export: ModelExport) -> None:
     now = ModelExport.objects.select_related("model_version__training_run").get(pk=export.pk)
     assert (now.folder_key, now.sha256, now.files) == (export.folder_key, export.sha256, export.files)
     assert folder_hash(local_path(now.folder_key)) == export.sha256
-    found = downloads.find_folder(now.model_version.training_run, now.kind)
-    assert found is not None
-    assert (found.names, found.missing) == (("out.gguf",), [])
+    folder = downloads.find_folder(now.model_version.training_run, now.kind)
+    assert folder is not None
+    assert (folder.names, folder.missing) == (("out.gguf",), [])
 
 
-@pytest.mark.slow
 def test_gguf_export_is_created_once_with_its_parity_check(
     model: ModelVersion, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,10 +148,10 @@ def test_the_other_weights_of_a_run_have_exports_of_their_own(
     assert started[0][1]["stem"] == "receipts-v2-f16"
     is_as_it_was(made)
     assert export_services.find(run, "f16-v2") == export
-    assert [one.key for one in export_services.export_options(run) if one.is_ready] == ["f16", "f16-v2"]
-    found = downloads.find_folder(run, "f16-v2")
-    assert found is not None
-    assert found.file("out.gguf") == local_path(export.folder_key) / "out.gguf"
+    assert [option.key for option in export_services.export_options(run) if option.is_ready] == ["f16", "f16-v2"]
+    folder = downloads.find_folder(run, "f16-v2")
+    assert folder is not None
+    assert folder.file("out.gguf") == local_path(export.folder_key) / "out.gguf"
     assert [export_services.is_key(run, key) for key in ("q8_0-v2", "q8_0-v1", "exe", "exe-v2")] == [
         True, False, False, False,
     ]  # fmt: skip
@@ -187,16 +171,6 @@ def test_rejected_file_stores_its_reason_and_can_be_repeated(
     assert export.created_by is not None
     again: Any = export_services.request_export(run=run, key="f16", user=user)
     assert (again.pk, again.status, again.error) == (export.pk, Status.QUEUED, "")
-
-
-def test_run_without_model_exports_settings_only(run: TrainingRun, people: dict[str, Any]) -> None:
-    with pytest.raises(Refused) as caught:
-        export_services.request_export(run=run, key="f16", user=people["engineer"])
-    assert caught.value.code == "no_model"
-    with pytest.raises(Refused) as caught:
-        export_services.request_export(run=run, key="exe", user=people["engineer"])
-    assert caught.value.code == "unknown_export"
-    assert export_services.request_export(run=run, key="unsloth", user=people["engineer"]).status == Status.QUEUED
 
 
 @pytest.mark.slow
@@ -221,54 +195,20 @@ def test_hub_model_is_named_by_id_and_commit(run: TrainingRun, people: dict[str,
     assert (spec.base_model, spec.revision) == ("some/model", "a" * 40)
 
 
-def test_queued_export_can_be_cancelled(model: ModelVersion, people: dict[str, Any]) -> None:
-    export: Any = export_services.request_export(run=model.training_run, key="f16", user=people["engineer"])
-    assert export.cancel()
-    export_jobs.export_model(export.pk)
-    export.refresh_from_db()
-    assert export.status == Status.CANCELLED
-
-
-def test_repeated_export_drops_findings_about_rejected_files(
-    model: ModelVersion, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run, user = model.training_run, people["engineer"]
-    for kind, job, event, column in (
-        ("axolotl", export_jobs.export_spec, {"event": "validation", "ok": True, "version": "0.19"}, "validation"),
-        ("f16", export_jobs.export_model, {"event": "parity", "difference": {"at": 3}}, "parity"),
-    ):
-        export: Any = export_services.request_export(run=run, key=kind, user=user)
-        child(monkeypatch, [event])
-        job(export.pk)
-        export.refresh_from_db()
-        assert getattr(export, column) != {}
-        export = export_services.request_export(run=run, key=kind, user=user)
-        assert (export.status, export.progress_done, export.started_at) == (Status.QUEUED, 0, None)
-        child(monkeypatch, [])  # not checked this time
-        job(export.pk)
-        export.refresh_from_db()
-        assert (export.status, getattr(export, column)) == (Status.DONE, {})
-
-
 # -- made again ------------------------------------------------------------------------------------------------------
 
 
-def test_cancelling_a_queued_repetition_keeps_the_previous_export(made: ModelExport) -> None:
+def test_cancelled_repetition_keeps_the_previous_export(made: ModelExport, monkeypatch: pytest.MonkeyPatch) -> None:
     again = asked_again(made)
-    is_as_it_was(made)
     assert again.cancel()
     export_jobs.export_model(made.pk)  # the job is in the queue all the same
     again.refresh_from_db()
     assert (again.status, again.error, again.parity) == (Status.DONE, "", MEASURED)
     is_as_it_was(made)
 
-
-def test_cancelling_a_running_repetition_keeps_the_previous_export(
-    made: ModelExport, monkeypatch: pytest.MonkeyPatch
-) -> None:
     again = asked_again(made)
     started = child(monkeypatch, [], cancelled=True, content=b"half")
-    export_jobs.export_model(made.pk)
+    export_jobs.export_model(made.pk)  # it is cancelled while it runs
     again.refresh_from_db()
     assert (again.status, again.error, again.parity) == (Status.DONE, "", MEASURED)
     is_as_it_was(made)
@@ -295,36 +235,34 @@ def test_rejected_repetition_keeps_the_previous_export_and_its_findings(
     assert (again.error, again.parity) == ("The disk is full.", MEASURED)  # nothing of the attempt before
 
 
-def test_lost_worker_keeps_the_previous_export(made: ModelExport) -> None:
+def test_lost_worker_keeps_the_previous_export_and_fails_a_first_attempt(
+    made: ModelExport, people: dict[str, Any]
+) -> None:
+    first: Any = export_services.request_export(
+        run=made.model_version.training_run, key="q8_0", user=people["engineer"]
+    )
     again = asked_again(made)
     assert again.claim()
+    assert first.claim()
     silent = timezone.now() - timedelta(seconds=settings.RUN_LOST_AFTER_SECONDS + 5)
-    ModelExport.objects.filter(pk=made.pk).update(heartbeat_at=silent)
-    assert [lost.pk for lost in reap_lost_runs()] == [made.pk]
+    ModelExport.objects.update(heartbeat_at=silent)
+    assert {lost.pk for lost in reap_lost_runs()} == {made.pk, first.pk}
     again.refresh_from_db()
-    assert again.status == Status.DONE
+    first.refresh_from_db()
+    assert (first.status, again.status) == (Status.FAILED, Status.DONE)
     assert again.error.startswith("No heartbeat")
     is_as_it_was(made)
 
 
-def test_lost_first_attempt_is_failed(model: ModelVersion, people: dict[str, Any]) -> None:
-    export: Any = export_services.request_export(run=model.training_run, key="f16", user=people["engineer"])
-    assert export.claim()
-    silent = timezone.now() - timedelta(seconds=settings.RUN_LOST_AFTER_SECONDS + 5)
-    ModelExport.objects.filter(pk=export.pk).update(heartbeat_at=silent)
-    reap_lost_runs()
-    export.refresh_from_db()
-    assert export.status == Status.FAILED
-
-
 def test_new_file_replaces_the_previous_one_when_complete(made: ModelExport, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = [made.folder_key]
-    for content in (b"other", b"third"):
+    for content, parity in ((b"other", {"documents": 2}), (b"third", {})):  # the last one is not checked
         again = asked_again(made)
-        child(monkeypatch, [{"event": "parity", "documents": 2}], content=content)
+        assert (again.progress_done, again.started_at) == (0, None)
+        child(monkeypatch, [{"event": "parity", **parity}] if parity else [], content=content)
         export_jobs.export_model(made.pk)
         again.refresh_from_db()
-        assert (again.status, again.parity) == (Status.DONE, {"documents": 2})
+        assert (again.status, again.parity) == (Status.DONE, parity)
         assert (local_path(again.folder_key) / "out.gguf").read_bytes() == content
         assert again.sha256 == folder_hash(local_path(again.folder_key))
         assert not local_path(keys[-1]).exists()
@@ -353,31 +291,18 @@ def test_equal_file_keeps_its_folder_unless_missing_or_changed(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_export_sends_heartbeats_while_hashing(
+def test_export_sends_heartbeats_while_hashing_and_survives_a_database_outage(
     model: ModelVersion, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch, settings: Any, wait_for: WaitFor
 ) -> None:
     settings.RUN_HEARTBEAT_SECONDS = 0.05
     export: Any = export_services.request_export(run=model.training_run, key="q8_0", user=people["engineer"])
     child(monkeypatch, [])
+    finish = ModelExport.finish
+    tries: list[int] = []
 
     def slowly(path: Path) -> Any:
         wait_for_heartbeats(export, wait_for)
         return folder_manifest(path)
-
-    monkeypatch.setattr(export_jobs, "folder_manifest", slowly)
-    export_jobs.export_model(export.pk)
-    export.refresh_from_db()
-    assert (export.status, export.error) == (Status.DONE, "")
-
-
-@pytest.mark.django_db(transaction=True)
-def test_export_survives_a_database_outage(
-    model: ModelVersion, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    export: Any = export_services.request_export(run=model.training_run, key="q8_0", user=people["engineer"])
-    child(monkeypatch, [])
-    finish = ModelExport.finish
-    tries: list[int] = []
 
     def flaky(self: ModelExport, **changes: Any) -> bool:
         tries.append(1)
@@ -385,6 +310,7 @@ def test_export_survives_a_database_outage(
             raise OperationalError("the server closed the connection unexpectedly")
         return finish(self, **changes)
 
+    monkeypatch.setattr(export_jobs, "folder_manifest", slowly)
     monkeypatch.setattr(ModelExport, "finish", flaky)
     export_jobs.export_model(export.pk)
     export.refresh_from_db()

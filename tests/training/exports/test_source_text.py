@@ -60,41 +60,41 @@ runs = st.fixed_dictionaries(
 
 
 #: the first draw builds tables of Unicode, which takes seconds on a busy machine
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+patient = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @patient
 @given(runs)
 def test_axolotl_config_has_every_hyperparameter(hyperparameters: dict[str, Any]) -> None:
     wanted = spec(**hyperparameters)
-    run, found = wanted.run, yaml.safe_load(axolotl.config(wanted, COUNTS))
-    assert found == axolotl.settings(wanted, COUNTS)  # YAML loses nothing, no exponent becomes a text
-    assert (found["sequence_len"], found["seed"]) == (run.max_length, run.seed)
-    assert (found["micro_batch_size"], found["gradient_accumulation_steps"]) == (run.batch_size, run.accumulation)
-    assert (found["learning_rate"], found["lr_scheduler"]) == (run.learning_rate, run.scheduler)
-    assert found["warmup_steps"] == round(run.warmup_ratio * COUNTS.steps)
-    assert found.get("max_steps") == run.max_steps
-    assert found.get("num_epochs") == (run.epochs if run.max_steps is None else None)
-    assert found["gradient_checkpointing"] == run.activation_checkpointing
+    run, written = wanted.run, yaml.safe_load(axolotl.config(wanted, COUNTS))
+    assert written == axolotl.settings(wanted, COUNTS)  # YAML loses nothing, no exponent becomes a text
+    assert (written["sequence_len"], written["seed"]) == (run.max_length, run.seed)
+    assert (written["micro_batch_size"], written["gradient_accumulation_steps"]) == (run.batch_size, run.accumulation)
+    assert (written["learning_rate"], written["lr_scheduler"]) == (run.learning_rate, run.scheduler)
+    assert written["warmup_steps"] == round(run.warmup_ratio * COUNTS.steps)
+    assert written.get("max_steps") == run.max_steps
+    assert written.get("num_epochs") == (run.epochs if run.max_steps is None else None)
+    assert written["gradient_checkpointing"] == run.activation_checkpointing
     expected = {"auto": ("auto", False), "fp32": (False, False), "bf16": (True, False), "fp16": (False, True)}
-    assert (found["bf16"], found["fp16"]) == expected[run.precision]
-    assert found.get("adapter") == (None if run.method == "full" else run.method)
-    assert found.get("load_in_4bit", False) == (run.method == "qlora")
+    assert (written["bf16"], written["fp16"]) == expected[run.precision]
+    assert written.get("adapter") == (None if run.method == "full" else run.method)
+    assert written.get("load_in_4bit", False) == (run.method == "qlora")
     if run.method != "full":
-        assert (found["lora_r"], found["lora_alpha"], found["lora_dropout"]) == (
+        assert (written["lora_r"], written["lora_alpha"], written["lora_dropout"]) == (
             run.lora.r, run.lora.alpha, run.lora.dropout,
         )  # fmt: skip
-        assert found.get("lora_target_linear", False) == (run.lora.targets == "all-linear")
-    assert (found["excess_length_strategy"], found["sample_packing"]) == ("raise", False)
-    assert found.get("use_tensorboard", False) == ("tensorboard" in run.trackers)
+        assert written.get("lora_target_linear", False) == (run.lora.targets == "all-linear")
+    assert (written["excess_length_strategy"], written["sample_packing"]) == ("raise", False)
+    assert written.get("use_tensorboard", False) == ("tensorboard" in run.trackers)
 
 
 @patient
 @given(runs)
 def test_unsloth_script_has_every_hyperparameter(hyperparameters: dict[str, Any]) -> None:
     wanted = spec(**hyperparameters)
-    run, found = wanted.run, values(unsloth.script(wanted, COUNTS))
-    arguments, adapter = found["ARGUMENTS"], found["ADAPTER"]
+    run, written = wanted.run, values(unsloth.script(wanted, COUNTS))
+    arguments, adapter = written["ARGUMENTS"], written["ADAPTER"]
     assert (arguments["max_length"], arguments["seed"]) == (run.max_length, run.seed)
     assert arguments["per_device_train_batch_size"] == run.batch_size
     assert arguments["gradient_accumulation_steps"] == run.accumulation
@@ -104,9 +104,9 @@ def test_unsloth_script_has_every_hyperparameter(hyperparameters: dict[str, Any]
     assert (arguments["completion_only_loss"], arguments["packing"]) == (True, False)
     expected = {"auto": (None, False), "fp32": (False, False), "bf16": (True, False), "fp16": (False, True)}
     assert (arguments["bf16"], arguments["fp16"]) == expected[run.precision]
-    assert found["LOAD"]["load_in_4bit"] == (run.method == "qlora")
-    assert found["LOAD"]["full_finetuning"] == (run.method == "full")
-    assert found["PATIENCE"] == run.early_stopping
+    assert written["LOAD"]["load_in_4bit"] == (run.method == "qlora")
+    assert written["LOAD"]["full_finetuning"] == (run.method == "full")
+    assert written["PATIENCE"] == run.early_stopping
     assert (adapter is None) == (run.method == "full")
     if adapter is not None:
         assert (adapter["r"], adapter["lora_alpha"], adapter["lora_dropout"]) == (
@@ -117,20 +117,20 @@ def test_unsloth_script_has_every_hyperparameter(hyperparameters: dict[str, Any]
 def values(script: str) -> dict[str, Any]:
     """The upper-case names a script gives values to, without running it."""
     compile(script, "unsloth_train.py", "exec")
-    found: dict[str, Any] = {}
+    constants: dict[str, Any] = {}
     for node in ast.parse(script).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper():
             value = node.value
             if isinstance(value, ast.Call):
                 assert isinstance(value.func, ast.Attribute)
                 assert value.func.attr == "loads"
-                found[node.targets[0].id] = json.loads(ast.literal_eval(value.args[0]))
+                constants[node.targets[0].id] = json.loads(ast.literal_eval(value.args[0]))
             else:
-                found[node.targets[0].id] = ast.literal_eval(value)
-    return found
+                constants[node.targets[0].id] = ast.literal_eval(value)
+    return constants
 
 
-@pytest.mark.parametrize("hostile", [HOSTILE, "\n\nbase_model: evil", '"; exit() #', "@ADAPTER@ @PATIENCE@"])
+@pytest.mark.parametrize("hostile", [HOSTILE, "\n\nbase_model: evil", "@ADAPTER@ @PATIENCE@"])
 def test_user_text_stays_a_comment_or_a_value(hostile: str) -> None:
     mean = spec(title=hostile, slug=hostile, base_model=hostile, revision=hostile)
     harmless = spec(base_model=hostile, revision=hostile)
@@ -140,19 +140,16 @@ def test_user_text_stays_a_comment_or_a_value(hostile: str) -> None:
     assert ast.dump(ast.parse(script)) == ast.dump(ast.parse(unsloth.script(harmless, COUNTS)))
 
 
-def test_early_stopping_sets_evaluation_and_save_steps() -> None:
-    found = axolotl.settings(spec(early_stopping=3, save_every=5), COUNTS)
-    assert (found["eval_strategy"], found["save_strategy"]) == ("steps", "steps")
-    assert found["eval_steps"] == found["save_steps"] == COUNTS.eval_steps
-    assert found["early_stopping_patience"] == 3
-    assert found["load_best_model_at_end"] is True
-
-
-def test_no_validation_rows_disable_evaluation_and_early_stopping() -> None:
+def test_early_stopping_sets_evaluation_and_save_steps_where_rows_validate() -> None:
+    written = axolotl.settings(spec(early_stopping=3, save_every=5), COUNTS)
+    assert (written["eval_strategy"], written["save_strategy"]) == ("steps", "steps")
+    assert written["eval_steps"] == written["save_steps"] == COUNTS.eval_steps
+    assert written["early_stopping_patience"] == 3
+    assert written["load_best_model_at_end"] is True
     blind = replace(COUNTS, validation=0)
-    found = axolotl.settings(spec(early_stopping=3), blind)
-    assert found["eval_strategy"] == "no"
-    assert not {"test_datasets", "early_stopping_patience", "load_best_model_at_end"} & found.keys()
+    without = axolotl.settings(spec(early_stopping=3), blind)
+    assert without["eval_strategy"] == "no"
+    assert not {"test_datasets", "early_stopping_patience", "load_best_model_at_end"} & without.keys()
     assert values(unsloth.script(spec(early_stopping=3), blind))["PATIENCE"] is None
 
 

@@ -8,16 +8,12 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from labeling.models import DatasetVersion, Project
-from slmstudio.access import Role
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_manifest, manifest_hash
 from tests.shared_rows import shared_fixture
 from training.exports import downloads
-from training.hyperparameters.definitions import Hyperparameters
-from training.models import LengthReport, ModelExport, ModelVersion, TrainingRun
-from training.runs.services import start_training
+from training.models import ModelExport, ModelVersion, TrainingRun
 
 pytestmark = pytest.mark.usefixtures("queues")
 URL = "/p/receipts/training/1/"
@@ -33,17 +29,6 @@ PARITY = {
     "llama_cpp": {"field_exact": 0.77, "schema_valid": 1.0, "median_ms": 300.0},
     "examples": [{"id": "r7", "training": "<script>alert(1)</script>", "llama_cpp": '{"total":"2"}'}],
 }
-
-
-@shared_fixture
-def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> TrainingRun:
-    return start_training(
-        project=project,
-        user=people["engineer"],
-        dataset=dataset,
-        base_model=lengths.base_model,
-        hyperparameters=Hyperparameters(),
-    )
 
 
 def fill(key: str, files: dict[str, bytes]) -> tuple[list[dict[str, Any]], str]:
@@ -81,7 +66,9 @@ def text(answer: Any) -> str:
 
 
 def test_previous_export_can_be_downloaded_during_a_repetition(gguf: ModelExport, login: Login) -> None:
-    client = login("engineer")
+    reader, client = login("annotator"), login("engineer")
+    assert "Export again" not in text(reader.get(URL))
+    assert reader.get(f"{URL}files/f16.zip").status_code == 200
     client.post(f"{URL}exports/f16/", headers=HTMX)
     for status in (Status.QUEUED, Status.RUNNING):
         ModelExport.objects.filter(pk=gguf.pk).update(status=status)
@@ -125,22 +112,6 @@ def test_settings_can_be_exported_without_a_model(run: TrainingRun, login: Login
     assert "The run has no model to export" in text(answer)
     assert client.post(f"{URL}exports/axolotl/", headers=HTMX).status_code == 200
     assert client.post(f"{URL}exports/exe/", headers=HTMX).status_code == 404
-    assert client.get(f"{URL}exports/f16/").status_code == 405
-
-
-@pytest.mark.parametrize("role", [Role.ANNOTATOR, Role.REVIEWER, Role.MANAGER])
-def test_readers_can_view_and_download(gguf: ModelExport, login: Login, role: str) -> None:
-    client = login(role)
-    assert "Export again" not in text(client.get(URL))
-    assert client.post(f"{URL}exports/f16/").status_code == 403
-    assert client.post(f"{URL}exports/f16/cancel/").status_code == 403
-    assert client.get(f"{URL}files/f16.zip").status_code == 200
-
-
-def test_strangers_get_nothing(gguf: ModelExport, login: Login) -> None:
-    client = login("stranger")
-    for path in ("exports/", "files/f16.zip", "files/f16/parity.json", "files/merged.zip"):
-        assert client.get(URL + path).status_code == 404
 
 
 def test_folder_is_streamed_as_a_reproducible_zip(model: ModelVersion, login: Login) -> None:
@@ -158,23 +129,18 @@ def test_folder_is_streamed_as_a_reproducible_zip(model: ModelVersion, login: Lo
     assert b"".join(again.streaming_content) == whole
 
 
-def test_single_file_is_downloaded_unchanged(model: ModelVersion, login: Login) -> None:
-    answer: Any = login("annotator").get(f"{URL}files/merged/README.md")
-    assert b"".join(answer.streaming_content) == b"# card"
-    assert answer["Content-Disposition"] == 'attachment; filename="README.md"'
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "merged/../spec.yaml", "merged/%2e%2e/spec.yaml", "merged//etc/passwd", "merged/notes.txt", "adapter/x",
-        "q8_0/x.gguf", "log/log.txt",
-    ],
-)  # fmt: skip
-def test_unrecorded_files_are_not_found(model: ModelVersion, login: Login, path: str) -> None:
+def test_recorded_file_is_downloaded_unchanged_and_no_other_is_found(model: ModelVersion, login: Login) -> None:
     (local_path(model.folder_key) / "notes.txt").write_text("not recorded")
     (local_path(model.training_run.folder_key) / "spec.yaml").write_text("spec")
-    assert login("owner").get(f"{URL}files/{path}").status_code == 404
+    client = login("annotator")
+    answer: Any = client.get(f"{URL}files/merged/README.md")
+    assert b"".join(answer.streaming_content) == b"# card"
+    assert answer["Content-Disposition"] == 'attachment; filename="README.md"'
+    for path in (
+        "merged/../spec.yaml", "merged/%2e%2e/spec.yaml", "merged//etc/passwd", "merged/notes.txt", "adapter/x",
+        "q8_0/x.gguf", "log/log.txt",
+    ):  # fmt: skip
+        assert client.get(f"{URL}files/{path}").status_code == 404, path
 
 
 def test_file_replaced_by_a_link_is_not_followed(model: ModelVersion, login: Login) -> None:

@@ -10,16 +10,14 @@ import pytest
 import yaml
 
 from labeling.datasets.queries import rows
-from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path, write_text
 from slmstudio.storage.hashing import folder_manifest, manifest_hash
 from tests.shared_rows import shared_fixture
-from training.hyperparameters.definitions import Hyperparameters
+from tests.training.fakes import start_run
 from training.model_cards import card
 from training.models import BaseModel, LengthReport, TrainingEvent, TrainingRun
 from training.runs.event_recorder import record_artifacts
-from training.runs.services import start_training
 from training.spec import RunSpec
 
 pytestmark = pytest.mark.usefixtures("queues")
@@ -27,18 +25,12 @@ ENVIRONMENT = {"python": "3.11", "processor": "A processor", "packages": {"torch
 
 
 @shared_fixture
-def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> TrainingRun:
+def run(lengths: LengthReport, queues: None) -> TrainingRun:
     """A run that has learned, with its folder as the trainer leaves it."""
     BaseModel.objects.filter(pk=lengths.base_model_id).update(licence="Apache-2.0", reference="some/model")
-    base = BaseModel.objects.get(pk=lengths.base_model_id)
-    made = start_training(
-        project=project,
-        user=people["engineer"],
-        dataset=dataset,
-        base_model=base,
-        hyperparameters=Hyperparameters(learning_rate=5e-4),
-    )
-    row = next(row for row in rows(dataset) if row["split"] == "train")
+    lengths.base_model.refresh_from_db()
+    made = start_run(lengths, learning_rate=5e-4)
+    row = next(row for row in rows(lengths.dataset) if row["split"] == "train")
     seen = {
         "train": {"id": row["id"], "prompt": f"<|im_start|>user\n{row['text']}<|im_end|>", "completion": "{}<|im_end|>"}
     }
@@ -78,16 +70,11 @@ def test_model_version_has_card_lineage_and_environment(run: TrainingRun) -> Non
     assert lineage["license_record"]["commercial_use"] == "yes"
 
 
-def test_repeated_recording_is_idempotent(run: TrainingRun) -> None:
-    reported = artifact(run)
-    text = card.text(run)
+def test_card_describes_model_usage_and_training(run: TrainingRun) -> None:
+    text, reported = card.text(run), artifact(run)
     card.write(run, local_path(f"{run.folder_key}/merged"))
     model = record_artifacts(run, {"merged": reported})
-    assert (local_path(model.folder_key) / "README.md").read_text() == text
-
-
-def test_card_describes_model_usage_and_training(run: TrainingRun) -> None:
-    text = card.text(run)
+    assert (local_path(model.folder_key) / "README.md").read_text() == text, "recorded once more, it stays the same"
     front = yaml.safe_load(text.split("---")[1])
     assert (front["license"], front["base_model"]) == ("apache-2.0", "some/model")
     assert f"\n{run.dataset.instruction}\n" in text
@@ -140,11 +127,8 @@ def _outside_fences(text: str) -> list[str]:
     return outside
 
 
-def test_card_without_measured_lengths_has_no_prompt(run: TrainingRun) -> None:
+def test_card_without_measured_lengths_has_no_prompt_and_a_long_run_few_points(run: TrainingRun) -> None:
     LengthReport.objects.all().delete()
     assert "{document}" not in card.text(run)
-
-
-def test_many_points_are_spread_over_the_run() -> None:
     assert card.spread(range(1, 101)) == [1, 15, 29, 43, 58, 72, 86, 100]
     assert card.spread([1, 2]) == [1, 2]

@@ -1,12 +1,13 @@
 """Charts: histograms, and field accuracy over time with the counts of scoring."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.runs.charts import HEIGHT, WIDTH, fields_over_time, histogram, marks_of
 
 
-@given(st.lists(st.integers(min_value=0, max_value=50_000), max_size=300))
+@settings(max_examples=40)
+@given(st.lists(st.integers(min_value=0, max_value=50_000), max_size=100))
 def test_histogram_counts_every_length_once(lengths: list[int]) -> None:
     drawn = histogram(lengths)
     if drawn is None:

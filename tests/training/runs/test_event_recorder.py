@@ -9,29 +9,21 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_hash
 from tests.shared_rows import shared_fixture
+from tests.training.fakes import start_run
 from training.child_processes import ChildFailed
-from training.hyperparameters.definitions import Hyperparameters
-from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingRun
+from training.models import LengthReport, ModelVersion, TrainingRun
 from training.runs.curves import curve_points, final_metrics
 from training.runs.event_recorder import EventRecorder, record_artifacts
-from training.runs.services import start_training
 from training.runs.trackers import trackers_of
 
 
 @shared_fixture
-def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> TrainingRun:
-    started = start_training(
-        project=project,
-        user=people["engineer"],
-        dataset=dataset,
-        base_model=lengths.base_model,
-        hyperparameters=Hyperparameters(),
-    )
+def run(lengths: LengthReport) -> TrainingRun:
+    started = start_run(lengths)
     assert started.claim()
     return started
 
@@ -47,27 +39,23 @@ def artifact(run: TrainingRun, kind: str) -> dict[str, Any]:
     return {"event": "artifact", "kind": kind, "path": str(folder), "files": [], "sha256": folder_hash(folder)}
 
 
-def test_repeated_point_is_one_row(run: TrainingRun) -> None:
+def test_repeated_points_and_warnings_are_stored_once(run: TrainingRun) -> None:
     for _ in range(2):
         recorder = EventRecorder(run)
         for step in (1, 2, 3):
             recorder(metrics(step))
         recorder.flush()
     assert list(run.events.order_by("step").values_list("kind", "step")) == [("metrics", s) for s in (1, 2, 3)]
-
-
-def test_several_warnings_at_one_step_are_stored_once_each(run: TrainingRun) -> None:
     for message in ("the loss jumped", "memory is short", "the loss jumped"):
         EventRecorder(run)({"event": "warning", "step": 4, "message": message})
-    assert sorted(event.data["message"] for event in run.events.all()) == ["memory is short", "the loss jumped"]
+    warnings = run.events.filter(kind="warning")
+    assert sorted(event.data["message"] for event in warnings) == ["memory is short", "the loss jumped"]
 
 
 def test_points_are_written_in_batches_and_flushed_at_the_end(run: TrainingRun) -> None:
     recorder = EventRecorder(run)
     recorder({"event": "start", "total_steps": 500, "train_rows": 14})
-    with CaptureQueriesContext(
-        connection,
-    ) as queries:
+    with CaptureQueriesContext(connection) as queries:
         for step in range(1, 501):
             recorder(metrics(step))
         recorder.flush()
@@ -78,11 +66,13 @@ def test_points_are_written_in_batches_and_flushed_at_the_end(run: TrainingRun) 
     assert run.facts == {"total_steps": 500, "train_rows": 14}
 
 
-def test_unstorable_values_do_not_stop_a_run(run: TrainingRun) -> None:
+def test_unstorable_values_and_unknown_events_do_not_stop_a_run(run: TrainingRun) -> None:
     recorder = EventRecorder(run)
     recorder(metrics(1, loss=math.nan, grad_norm=math.inf))
     recorder({"event": "samples", "step": 1, "rows": [{"id": "a\0b", "raw": "\ud800 {\0", "outcomes": {}}]})
+    recorder({"event": "weather", "step": 1})
     recorder.flush()
+    assert run.events.count() == 2
     assert run.events.get(kind="metrics").data["loss"] is None
     assert run.events.get(kind="metrics").data["grad_norm"] is None
     assert "\0" not in run.events.get(kind="samples").data["rows"][0]["raw"]
@@ -99,16 +89,15 @@ def test_attempt_from_the_start_deletes_earlier_points(run: TrainingRun) -> None
     assert (run.progress_done, run.checkpoint_step, run.events.count()) == (0, 0, 0)
 
 
-def test_unknown_events_are_ignored(run: TrainingRun) -> None:
-    EventRecorder(run)({"event": "weather", "step": 1})
-    assert not TrainingEvent.objects.exists()
-
-
-def test_reaped_run_accepts_no_progress(run: TrainingRun) -> None:
+def test_reaped_run_accepts_neither_progress_nor_a_model(run: TrainingRun) -> None:
     TrainingRun.objects.filter(pk=run.pk).update(status=Status.FAILED, error="lost")
     recorder = EventRecorder(run)
     recorder(metrics(5))
     recorder.flush()
+    state = local_path(f"{run.folder_key}/state/9/model.pt").parent.parent
+    record_artifacts(run, {"merged": artifact(run, "merged")})
+    assert not ModelVersion.objects.exists()
+    assert state.exists()
     run.refresh_from_db()
     assert (run.status, run.error, run.progress_done) == (Status.FAILED, "lost", 0)
 
@@ -148,36 +137,27 @@ def test_best_and_last_become_two_versions(
     assert versions.count() == 2
 
 
-def test_full_fine_tuning_has_no_adapter(run: TrainingRun) -> None:
+def test_full_fine_tuning_has_no_adapter_and_its_checkpoints_are_deleted(run: TrainingRun) -> None:
+    EventRecorder(run)({"event": "checkpoint", "step": 9, "path": "state/9", "bytes": 9, "sha256": "f"})
+    state = local_path(f"{run.folder_key}/state/9/model.pt").parent.parent
     model = record_artifacts(run, {"merged": artifact(run, "merged")})
     assert (model.adapter_key, model.adapter_sha256, model.adapter_files) == ("", "", [])
+    run.refresh_from_db()
+    assert (run.status, run.checkpoint_step) == (Status.DONE, 0)
+    assert not state.exists()
 
 
-def test_changed_files_are_rejected(run: TrainingRun) -> None:
+def test_changed_files_and_a_folder_outside_the_run_are_rejected(run: TrainingRun, tmp_path: Any) -> None:
     reported = artifact(run, "merged")
     (local_path(f"{run.folder_key}/merged") / "model.safetensors").write_bytes(b"half")
-    with pytest.raises(ChildFailed, match="differ from what the trainer reported"):
-        record_artifacts(run, {"merged": reported})
+    (tmp_path / "x").write_text("x")
+    elsewhere = {"kind": "merged", "path": str(tmp_path), "sha256": folder_hash(tmp_path)}
+    for merged, reason in ((reported, "differ from what the trainer reported"), (elsewhere, "outside the run")):
+        with pytest.raises(ChildFailed, match=reason):
+            record_artifacts(run, {"merged": merged})
     assert not ModelVersion.objects.exists()
     run.refresh_from_db()
     assert run.status == Status.RUNNING
-
-
-def test_folder_outside_the_run_is_rejected(run: TrainingRun, tmp_path: Any) -> None:
-    (tmp_path / "x").write_text("x")
-    elsewhere = {"kind": "merged", "path": str(tmp_path), "sha256": folder_hash(tmp_path)}
-    with pytest.raises(ChildFailed, match="outside the run"):
-        record_artifacts(run, {"merged": elsewhere})
-
-
-def test_reaped_run_gets_no_model_version(run: TrainingRun) -> None:
-    TrainingRun.objects.filter(pk=run.pk).update(status=Status.FAILED, error="lost")
-    state = local_path(f"{run.folder_key}/state/9/model.pt").parent.parent
-    record_artifacts(run, {"merged": artifact(run, "merged")})
-    assert not ModelVersion.objects.exists()
-    assert state.exists()
-    run.refresh_from_db()
-    assert (run.status, run.error) == (Status.FAILED, "lost")
 
 
 def test_worker_of_a_claimed_run_changes_nothing(run: TrainingRun) -> None:
@@ -200,12 +180,9 @@ def test_worker_of_a_claimed_run_changes_nothing(run: TrainingRun) -> None:
     assert (run.progress_done, run.checkpoint_step) == (5, 0)
 
 
-def test_attempt_killed_while_loading_has_no_progress(run: TrainingRun) -> None:
+def test_progress_of_an_attempt_begins_at_its_newest_checkpoint(run: TrainingRun) -> None:
     run.checkpoint_step = 5
-    assert EventRecorder(run).resumed_from == 5
-
-
-def test_repeated_checkpoint_is_not_the_newest(run: TrainingRun) -> None:
+    assert EventRecorder(run).resumed_from == 5, "it was killed while it loaded"
     recorder = EventRecorder(run)
     recorder({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 6})
     recorder({"event": "checkpoint", "step": 3, "path": "state/3", "bytes": 9, "sha256": "f"})
@@ -214,23 +191,13 @@ def test_repeated_checkpoint_is_not_the_newest(run: TrainingRun) -> None:
     assert run.events.filter(kind="checkpoint", step=3).exists()
 
 
-def test_finished_run_has_no_checkpoints(run: TrainingRun) -> None:
-    EventRecorder(run)({"event": "checkpoint", "step": 9, "path": "state/9", "bytes": 9, "sha256": "f"})
-    state = local_path(f"{run.folder_key}/state/9/model.pt").parent.parent
-    reported = {"merged": artifact(run, "merged")}
-    record_artifacts(run, reported)
-    run.refresh_from_db()
-    assert (run.status, run.checkpoint_step) == (Status.DONE, 0)
-    assert not state.exists()
-
-
 def test_resumed_attempt_deletes_only_later_points(run: TrainingRun) -> None:
     first = EventRecorder(run)
     first({"event": "start", "total_steps": 9, "train_rows": 14, "resumed_from": 0})
     for step in range(1, 8):
         first(metrics(step))
-        if step == 4:
-            first({"event": "checkpoint", "step": 4, "path": "state/4", "bytes": 9, "sha256": "f"})
+        if step in (4, 6):
+            first({"event": "checkpoint", "step": step, "path": f"state/{step}", "bytes": 9, "sha256": "f"})
     first({"event": "warning", "step": 6, "message": "the loss jumped"})
     again = EventRecorder(run)
     again({"event": "warning", "step": 7, "message": "the checkpoint of step 7 is damaged"})
@@ -302,18 +269,13 @@ def test_end_facts_are_removed_on_resume(run: TrainingRun) -> None:
     assert final_metrics([run])[0]["seconds"] != 9.0
 
 
-def test_idle_recorder_writes_pending_points(run: TrainingRun) -> None:
+def test_idle_recorder_writes_pending_points_and_a_stopping_one_says_what_it_does(run: TrainingRun) -> None:
     recorder = EventRecorder(run)
     recorder({"event": "start", "total_steps": 9, "train_rows": 14})
     recorder(metrics(1))
     assert not run.events.exists()
     recorder.on_idle()
     assert run.events.count() == 1
-
-
-def test_stopping_run_shows_that_it_saves_a_checkpoint(run: TrainingRun) -> None:
-    recorder = EventRecorder(run)
-    recorder({"event": "start", "total_steps": 9, "train_rows": 14})
     recorder.on_stop()
     recorder({"event": "validation", "step": 1, "loss": 1.0})
     run.refresh_from_db()

@@ -16,7 +16,6 @@ import pytest
 from django.db import connection
 from psycopg import sql
 
-from labeling.models import DatasetVersion, Project
 from slmstudio import stack
 from slmstudio.runs.controls import cancel
 from slmstudio.runs.models import Status
@@ -28,10 +27,8 @@ from slmstudio.stack.postgres import Postgres
 from slmstudio.stack.valkey import Valkey
 from slmstudio.storage.artifacts import local_path
 from tests.training.fake_trainer import loss
-from tests.training.fakes import WORKER, attempts, curve, plan
-from training.hyperparameters.definitions import Hyperparameters
+from tests.training.fakes import WORKER, attempts, curve, plan, start_run
 from training.models import LengthReport, ModelVersion, TrainingRun
-from training.runs.services import start_training
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 STEPS = 60
@@ -39,19 +36,11 @@ WHOLE = [(step, loss(step)) for step in range(1, STEPS + 1)]
 
 
 @pytest.fixture
-def start(
-    project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any], queues: None
-) -> Callable[..., TrainingRun]:
+def start(lengths: LengthReport, queues: None) -> Callable[..., TrainingRun]:
     """Queues a run of the fake trainer: 60 steps in three seconds, a checkpoint every ten."""
 
     def make(**values: Any) -> TrainingRun:
-        run = start_training(
-            project=project,
-            user=people["engineer"],
-            dataset=dataset,
-            base_model=lengths.base_model,
-            hyperparameters=Hyperparameters(),
-        )
+        run = start_run(lengths)
         plan(run, **{"steps": STEPS, "pace": 0.05, "save_every": 10, **values})
         return run
 
@@ -138,17 +127,17 @@ def _server(
 @pytest.fixture
 def postgresql(servers: stack.Running | None) -> Iterator[Any]:
     """It ``goes`` and ``comes`` back, afterwards at the latest."""
-    found = _server(servers, Postgres, ForeignPostgres)
-    yield found
-    found.comes()
+    server = _server(servers, Postgres, ForeignPostgres)
+    yield server
+    server.comes()
 
 
 @pytest.fixture
 def valkey(servers: stack.Running | None) -> Iterator[Any]:
     """It is killed when it ``goes``, and ``comes`` back, afterwards at the latest."""
-    found = _server(servers, Valkey, ForeignValkey, kill=True)
-    yield found
-    found.comes()
+    server = _server(servers, Valkey, ForeignValkey, kill=True)
+    yield server
+    server.comes()
 
 
 def reached(run: TrainingRun, step: int) -> Callable[[], bool]:
@@ -160,7 +149,7 @@ def family(pid: int) -> list[psutil.Process]:
     return [worker, *worker.children(recursive=True)]
 
 
-def test_killed_worker_costs_only_time(
+def test_killed_worker_costs_only_time_and_a_stopped_one_requeues_its_run(
     start: Any, settled: Any, idle_workers: Any, wait_for: Callable[..., None], settings: Any
 ) -> None:
     run = start(pace=0.2)
@@ -186,56 +175,43 @@ def test_killed_worker_costs_only_time(
     assert ModelVersion.objects.filter(training_run=run).count() == 1
     assert run.facts["tokens"] == STEPS * 100
 
-
-def test_stopped_worker_saves_a_checkpoint_and_requeues(
-    start: Any, idle_workers: Any, wait_for: Callable[..., None]
-) -> None:
-    run = start(save_every=10_000, steps=2_000)
-    idle_workers.start("gpu", options=WORKER)
-    wait_for(reached(run, 10), seconds=30, message=idle_workers.text)
+    later = start(save_every=10_000, steps=2_000)
+    wait_for(reached(later, 10), seconds=30, message=idle_workers.text)
     worker = idle_workers.processes.pop("gpu")
     began = time.monotonic()
     worker.terminate()
     assert worker.wait(60) == 0
     assert time.monotonic() - began < 30  # the run would take minutes
-    run.refresh_from_db()
-    assert (run.status, run.attempts_since_restart) == (Status.QUEUED, 0)
-    assert 10 <= run.checkpoint_step == len(curve(run)) < 2_000
-    assert django_rq.get_queue("gpu").job_ids == [str(run.job_id)]
+    later.refresh_from_db()
+    assert (later.status, later.attempts_since_restart) == (Status.QUEUED, 0)
+    assert 10 <= later.checkpoint_step == len(curve(later)) < 2_000
+    assert django_rq.get_queue("gpu").job_ids == [str(later.job_id)]
 
 
-def test_postgresql_outage_loses_neither_points_nor_the_child(
-    start: Any, settled: Any, idle_workers: Any, wait_for: Callable[..., None], postgresql: Any
+def test_outages_and_a_run_without_memory_cost_neither_points_nor_the_worker(
+    start: Any, settled: Any, idle_workers: Any, wait_for: Callable[..., None], postgresql: Any, valkey: Any
 ) -> None:
-    run = start()
     idle_workers.start("gpu", options=WORKER)
-    wait_for(reached(run, 5), seconds=30, message=idle_workers.text)
-    postgresql.goes()
-    time.sleep(float(os.environ.get("AWAY_SECONDS", "2")))  # the trainer ends or continues
-    postgresql.comes()
-    settled(run, seconds=90)
-    assert (run.status, run.error) == (Status.DONE, "")
-    assert len(attempts(run)) == 1
-    assert curve(run) == WHOLE
-    assert run.events.filter(kind="checkpoint").count() == STEPS // 10
-
-
-def test_valkey_kill_loses_neither_run_nor_worker(
-    start: Any, settled: Any, idle_workers: Any, wait_for: Callable[..., None], valkey: Any
-) -> None:
-    run = start()
-    idle_workers.start("gpu", options=WORKER)
-    wait_for(reached(run, 5), seconds=30, message=idle_workers.text)
-    valkey.goes()
-    time.sleep(1)
-    valkey.comes()
+    worker = idle_workers.processes["gpu"]
+    os.kill(worker.pid, STOP_SIGNAL)  # to the worker itself it stops neither its current job nor later ones
+    for server, seconds in ((postgresql, float(os.environ.get("AWAY_SECONDS", "2"))), (valkey, 1)):
+        run = start()
+        wait_for(reached(run, 5), seconds=30, message=idle_workers.text)
+        server.goes()
+        time.sleep(seconds)  # the trainer ends or continues
+        server.comes()
+        settled(run, seconds=90)
+        assert (run.status, run.error) == (Status.DONE, "")
+        assert len(attempts(run)) == 1
+        assert curve(run) == WHOLE
+        assert run.events.filter(kind="checkpoint").count() == STEPS // 10
+    run = start(pace=0.01, die_always=15)
     settled(run)
-    assert (run.status, run.error) == (Status.DONE, "")
-    assert curve(run) == WHOLE
-    assert idle_workers.processes["gpu"].poll() is None
-    later = start(steps=3)
-    settled(later)
-    assert later.status == Status.DONE, idle_workers.text()
+    assert run.status == Status.FAILED, idle_workers.text()
+    assert "ran out of memory" in run.error
+    assert [attempt["from"] for attempt in attempts(run)] == [0, 10], "it is tried once more"
+    assert worker.poll() is None
+    assert django_rq.get_queue("gpu").count == 0
 
 
 def test_two_workers_of_one_host_run_one_after_the_other(
@@ -257,16 +233,3 @@ def test_two_workers_of_one_host_run_one_after_the_other(
     settled(second)
     assert (first.status, second.status) == (Status.CANCELLED, Status.DONE)
     assert second.finished_at > first.finished_at
-
-
-def test_out_of_memory_is_retried_once_and_the_worker_survives(start: Any, settled: Any, idle_workers: Any) -> None:
-    idle_workers.start("gpu", options=WORKER)
-    # A signal to the worker itself stops neither its current job nor later ones.
-    os.kill(idle_workers.processes["gpu"].pid, STOP_SIGNAL)
-    run = start(pace=0.01, die_always=15)
-    settled(run)
-    assert run.status == Status.FAILED
-    assert "ran out of memory" in run.error
-    assert [attempt["from"] for attempt in attempts(run)] == [0, 10]
-    assert idle_workers.processes["gpu"].poll() is None
-    assert django_rq.get_queue("gpu").count == 0

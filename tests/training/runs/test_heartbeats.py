@@ -8,38 +8,23 @@ import django_rq
 import pytest
 from django.db import OperationalError
 
-from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
 from slmstudio.storage.hashing import folder_hash, folder_manifest
 from tests.training.fakes import WaitFor, plan, wait_for_heartbeats
 from training.child_processes import ChildFailed
-from training.hyperparameters.definitions import Hyperparameters
 from training.job_failures import FailureHandler
-from training.models import LengthReport, ModelVersion, TrainingRun
+from training.models import ModelVersion, TrainingRun
 from training.runs import event_recorder
 from training.runs import jobs as run_jobs
-from training.runs.services import start_training
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def run(
-    project: Project,
-    dataset: DatasetVersion,
-    lengths: LengthReport,
-    people: dict[str, Any],
-    queues: None,
-    monkeypatch: pytest.MonkeyPatch,
-) -> TrainingRun:
+def run(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> TrainingRun:
+    """Its trainer is the fake."""
     monkeypatch.setattr(run_jobs, "TRAINER", "tests.training.fake_trainer")
-    return start_training(
-        project=project,
-        user=people["engineer"],
-        dataset=dataset,
-        base_model=lengths.base_model,
-        hyperparameters=Hyperparameters(),
-    )
+    return run
 
 
 def away_once(monkeypatch: pytest.MonkeyPatch, name: str, *, done: bool) -> list[int]:

@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -13,39 +12,21 @@ import pytest
 from django.db import connection
 
 from labeling.datasets.queries import file_path
-from labeling.models import DatasetVersion, Project
 from slmstudio.runs.controls import cancel
 from slmstudio.runs.models import Status
 from slmstudio.runs.supervisor import ChildExit
 from slmstudio.stack.processes import command
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_hash, sha256_text
+from tests.training.fakes import start_run
 from training.child_processes import ChildFailed
 from training.hyperparameters.definitions import Hyperparameters
 from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingRun
 from training.runs import jobs as run_jobs
 from training.runs.event_recorder import EventRecorder
 from training.runs.jobs import run_training
-from training.runs.services import start_training
 
 pytestmark = pytest.mark.django_db(transaction=True)
-QUICK = Hyperparameters(max_length=1024, epochs=3, batch_size=4)
-
-
-@pytest.fixture
-def queued(
-    project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any], queues: None
-) -> Callable[[Hyperparameters], TrainingRun]:
-    def make(hyperparameters: Hyperparameters) -> TrainingRun:
-        return start_training(
-            project=project,
-            user=people["engineer"],
-            dataset=dataset,
-            base_model=lengths.base_model,
-            hyperparameters=hyperparameters,
-        )
-
-    return make
 
 
 @contextmanager
@@ -71,15 +52,16 @@ def concurrently(act: Callable[[], bool]) -> Iterator[None]:
 
 def children() -> list[psutil.Process]:
     """Trainers this process has started."""
-    found = psutil.Process().children(recursive=True)
-    return [child for child in found if "-m training.ml.train" in " ".join(command(child))]
+    running = psutil.Process().children(recursive=True)
+    return [child for child in running if "-m training.ml.train" in " ".join(command(child))]
 
 
 @pytest.mark.slow
 def test_run_with_a_killed_trainer_gives_a_model_version_and_every_point_once(
-    queued: Callable[[Hyperparameters], TrainingRun],
+    lengths: LengthReport, queues: None
 ) -> None:
-    run = queued(QUICK)
+    quick: dict[str, Any] = {"max_length": 1024, "epochs": 3, "batch_size": 4}
+    run = start_run(lengths, **quick)
     # What an interrupted attempt of the same run has left behind.
     TrainingEvent.objects.create(run=run, kind="metrics", step=900, data={"loss": 9.0})
 
@@ -99,7 +81,8 @@ def test_run_with_a_killed_trainer_gives_a_model_version_and_every_point_once(
         run.refresh_from_db()
         assert run.facts["resumed_from"] >= 1
     assert (run.status, run.error) == (Status.DONE, "")
-    assert run.progress_done == run.progress_total == run.facts["steps"] == QUICK.steps(run.facts["train_rows"])
+    steps_to_take = Hyperparameters(**quick).steps(run.facts["train_rows"])
+    assert run.progress_done == run.progress_total == run.facts["steps"] == steps_to_take
     assert run.facts["seconds"] > 0
     assert run.facts["tokens"] > 0
 
@@ -130,35 +113,23 @@ def test_run_with_a_killed_trainer_gives_a_model_version_and_every_point_once(
 MORE_MEMORY = ". The run can be resumed when more memory is free. To use smaller settings, duplicate the run."
 
 
-@pytest.mark.parametrize(
-    ("kind", "error", "advice"),
-    [
-        (
-            "diverged",
-            "The loss is not a number after step 57.",
-            "Duplicate the run with a lower learning rate.",
-        ),
+def test_resume_is_suggested_where_it_helps() -> None:
+    for kind, error, advice in (
+        ("diverged", "The loss is not a number after step 57.", "Duplicate the run with a lower learning rate."),
         ("memory", "Not enough memory. Try a smaller batch_size.", MORE_MEMORY),
         ("", "The process was killed, most likely because the machine ran out of memory.", MORE_MEMORY),
-        ("", "The process exited with code 1.", ", and the run can be resumed from it."),
         ("disk", "The disk is full.", ", and the run can be resumed from it."),
-    ],
-)
-def test_resume_is_suggested_where_it_helps(kind: str, error: str, advice: str) -> None:
-    run = TrainingRun(checkpoint_step=50)
-    ending = ChildExit(ok=False, error=error, died=not kind, last={"error": {"kind": kind}} if kind else {})
-    with pytest.raises(ChildFailed) as caught:
-        run_jobs._conclude(run, ending, EventRecorder(run))
-    message = str(caught.value)
-    assert message.startswith(f"{error} Its checkpoint at step 50 is kept")
-    assert message.endswith(advice)
-    assert "resumed" in message  # or the page says that it can be
+    ):
+        run = TrainingRun(checkpoint_step=50)
+        ending = ChildExit(ok=False, error=error, died=not kind, last={"error": {"kind": kind}} if kind else {})
+        with pytest.raises(ChildFailed) as caught:
+            run_jobs._conclude(run, ending, EventRecorder(run))
+        message = str(caught.value)
+        assert message.startswith(f"{error} Its checkpoint at step 50 is kept")
+        assert message.endswith(advice)
 
 
-def test_cancelled_and_deleted_runs_are_skipped(
-    queued: Callable[[Hyperparameters], TrainingRun],
-) -> None:
-    run = queued(QUICK)
+def test_cancelled_and_deleted_runs_are_skipped(run: TrainingRun) -> None:
     cancel(run=run, user=run.created_by)
     run_training(run.pk)
     run.refresh_from_db()
@@ -166,37 +137,24 @@ def test_cancelled_and_deleted_runs_are_skipped(
     run_training(10**9)
 
 
-def test_changed_base_model_is_rejected_before_the_start(
-    queued: Callable[[Hyperparameters], TrainingRun], tiny_folder: Path, tmp_path: Path
-) -> None:
-    run = queued(QUICK)
-    run.spec = run.spec.replace(run.base_model.sha256, "f" * 64)
-    run.save(update_fields=["spec"])
-    run_training(run.pk)
-    run.refresh_from_db()
-    assert run.status == Status.FAILED
-    assert "have changed since" in run.error
-    assert not local_path(f"{run.folder_key}/log.txt").exists()
+def test_changed_or_missing_inputs_are_rejected_before_the_start(lengths: LengthReport, queues: None) -> None:
+    model, dataset_file = lengths.base_model, file_path(lengths.dataset)
 
+    def error_of(old: str = "", new: str = "") -> str:
+        run = start_run(lengths)
+        run.spec = run.spec.replace(old, new)
+        run.save(update_fields=["spec"])
+        run_training(run.pk)
+        run.refresh_from_db()
+        assert run.status == Status.FAILED
+        assert not local_path(f"{run.folder_key}/log.txt").exists()
+        return run.error
 
-def test_changed_dataset_is_rejected_before_the_start(queued: Callable[[Hyperparameters], TrainingRun]) -> None:
-    run = queued(QUICK)
-    path = file_path(run.dataset)
-    path.chmod(0o644)
-    with path.open("a") as file:
+    assert "have changed since" in error_of(model.sha256, "f" * 64)
+    missing = error_of(model.folder, "/nowhere/tiny")
+    assert "folder of base model tiny-random is missing" in missing
+    assert "/nowhere" not in missing
+    dataset_file.chmod(0o644)
+    with dataset_file.open("a") as file:
         file.write("{}\n")
-    run_training(run.pk)
-    run.refresh_from_db()
-    assert run.status == Status.FAILED
-    assert "changed since it was frozen" in run.error
-
-
-def test_missing_base_model_folder_is_an_error_message(queued: Callable[[Hyperparameters], TrainingRun]) -> None:
-    run = queued(QUICK)
-    run.spec = run.spec.replace(run.base_model.folder, "/nowhere/tiny")
-    run.save(update_fields=["spec"])
-    run_training(run.pk)
-    run.refresh_from_db()
-    assert run.status == Status.FAILED
-    assert "folder of base model tiny-random is missing" in run.error
-    assert "/nowhere" not in run.error
+    assert "changed since it was frozen" in error_of()

@@ -1,18 +1,16 @@
 """The comparison of runs: runs in the URL, unavailable runs, differences."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 from django.test import Client
 
-from labeling.models import DatasetVersion, Project
-from slmstudio.access import Role
+from labeling.projects.services import create_project
 from slmstudio.runs.models import Status
-from training.hyperparameters.definitions import Hyperparameters
+from tests.training.fakes import start_run
 from training.models import LengthReport, TrainingEvent, TrainingRun
-from training.runs.services import start_training
 
 pytestmark = pytest.mark.usefixtures("queues")
 URL = "/p/receipts/training/overlay/"
@@ -21,18 +19,8 @@ Login = Callable[[str], Client]
 
 
 @pytest.fixture
-def start(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> Any:
-    def call(name: str = "", **hyperparameters: Any) -> TrainingRun:
-        return start_training(
-            project=project,
-            user=people["engineer"],
-            dataset=dataset,
-            base_model=lengths.base_model,
-            hyperparameters=replace(Hyperparameters(), **hyperparameters),
-            name=name,
-        )
-
-    return call
+def start(lengths: LengthReport) -> Any:
+    return partial(start_run, lengths)
 
 
 def points(run: TrainingRun, *losses: float) -> None:
@@ -43,22 +31,15 @@ def points(run: TrainingRun, *losses: float) -> None:
     TrainingEvent.objects.create(run=run, kind="samples", step=1, data={"field_exact": 0.75, "rows": []})
 
 
-@pytest.mark.parametrize("role", [Role.ANNOTATOR, Role.MANAGER])
-def test_members_see_the_runs_of_the_url(start: Any, login: Login, role: str) -> None:
-    start("one"), start("two")
-    page = login(role).get(URL, {"runs": "2,1"})
+def test_members_see_the_runs_of_the_url(start: Any, login: Login) -> None:
+    start(), start()
+    page = login("annotator").get(URL, {"runs": "2,1"})
     html = page.content.decode()
     assert page.status_code == 200
     assert [run.number for run in page.context["runs"]] == [2, 1]
     for number in (1, 2):
         assert f'data-run="/p/receipts/training/{number}/curves.json"' in html
     assert 'role="alert"' not in html
-    assert '<option value="tokens">Tokens</option>' in html
-
-
-def test_stranger_gets_404(start: Any, login: Login) -> None:
-    start()
-    assert login("stranger").get(URL, {"runs": "1"}).status_code == 404
 
 
 def test_checkboxes_become_one_url(start: Any, login: Login) -> None:
@@ -68,33 +49,21 @@ def test_checkboxes_become_one_url(start: Any, login: Login) -> None:
     assert login("manager").get(f"{URL}?runs=1%0d%0aX:y&runs=2").status_code == 302
 
 
-@pytest.mark.parametrize(
-    ("runs", "words", "shown"),
-    [
-        ("1,9", "Not found in this project: run 9.", [1]),
-        ("1,abc,2", "Not a run number: “abc”.", [1, 2]),
-        ("1,-2,,1", "Not a run number: “-2”.", [1]),
-        ("<b>,2", "Not a run number: “&lt;b&gt;”.", [2]),
-        ("99999999999999999999,2", "Not a run number: “9999", [2]),
-        ("1,2,3,4,5,6", "At most 5 runs can be compared; ignored: 6.", [1, 2, 3, 4, 5]),
-    ],
-)
-def test_unavailable_runs_are_reported_and_the_rest_is_shown(
-    start: Any, login: Login, runs: str, words: str, shown: list[int]
-) -> None:
+def test_unavailable_runs_are_reported_and_the_rest_is_shown(start: Any, login: Login, people: dict[str, Any]) -> None:
     for _ in range(6):
         start()
-    page = login("engineer").get(URL, {"runs": runs})
-    assert [run.number for run in page.context["runs"]] == shown
-    assert words in page.content.decode()
-
-
-def test_runs_of_another_project_are_not_shown(start: Any, login: Login, people: dict[str, Any]) -> None:
-    from labeling.projects.services import create_project
-
-    start()
+    client = login("engineer")
+    for runs, words, shown in (
+        ("1,9", "Not found in this project: run 9.", [1]),
+        ("<b>,-2,,2", "Not a run number: “&lt;b&gt;”", [2]),
+        ("99999999999999999999,2", "Not a run number: “9999", [2]),
+        ("1,2,3,4,5,6", "At most 5 runs can be compared; ignored: 6.", [1, 2, 3, 4, 5]),
+    ):
+        page = client.get(URL, {"runs": runs})
+        assert [run.number for run in page.context["runs"]] == shown, runs
+        assert words in page.content.decode(), runs
     create_project(owner=people["engineer"], name="Other", slug="other", template="receipt")
-    page = login("engineer").get("/p/other/training/overlay/", {"runs": "1"})
+    page = client.get("/p/other/training/overlay/", {"runs": "1"})
     assert "Not found in this project: run 1." in page.content.decode()
     assert not page.context["runs"]
 
@@ -130,7 +99,7 @@ def test_query_count_is_constant(start: Any, login: Login, django_assert_max_num
 
 
 def test_run_is_compared_on_its_page(start: Any, login: Login) -> None:
-    start("one"), start("two", seed=4)
+    start(), start(seed=4)
     client = login("manager")
     assert "Compare settings and curves." in client.get("/p/receipts/training/2/").content.decode()
     page = client.get("/p/receipts/training/2/", {"against": "1"})

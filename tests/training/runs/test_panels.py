@@ -8,28 +8,14 @@ from django.utils import timezone
 from labeling.models import DatasetVersion, Project
 from slmstudio.access import Action, project_for
 from slmstudio.runs.models import Status
-from tests.shared_rows import shared_fixture
-from training.hyperparameters.definitions import Hyperparameters
-from training.models import LengthReport, TrainingRun
+from training.models import TrainingRun
 from training.panels import last_run, training_step
-from training.runs.services import start_training
 
 
 @pytest.fixture
 def seen(project: Project, people: dict[str, Any]) -> Any:
     """``seen("engineer")``: the project as that person sees it."""
     return lambda name: project_for(people[name], "receipts", Action.READ)
-
-
-@shared_fixture
-def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> TrainingRun:
-    return start_training(
-        project=project,
-        user=people["engineer"],
-        dataset=dataset,
-        base_model=lengths.base_model,
-        hyperparameters=Hyperparameters(),
-    )
 
 
 def test_strip_without_a_dataset_shows_no_runs(seen: Any, people: dict[str, Any]) -> None:

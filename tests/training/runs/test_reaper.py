@@ -10,26 +10,11 @@ from django.db import OperationalError
 from django.utils import timezone
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from labeling.models import DatasetVersion, Project
 from slmstudio import hooks
 from slmstudio.runs import heartbeat, reaper
 from slmstudio.runs.models import Status
-from tests.shared_rows import shared_fixture
-from training.hyperparameters.definitions import Hyperparameters
 from training.models import LengthReport, TrainingRun
 from training.runs.jobs import run_training
-from training.runs.services import start_training
-
-
-@shared_fixture
-def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> TrainingRun:
-    return start_training(
-        project=project,
-        user=people["engineer"],
-        dataset=dataset,
-        base_model=lengths.base_model,
-        hyperparameters=Hyperparameters(),
-    )
 
 
 def silent_for(run: TrainingRun, seconds: float, **changes: Any) -> None:
@@ -43,9 +28,10 @@ LONG = settings.RUN_LOST_AFTER_SECONDS + 5
 
 
 @pytest.mark.django_db(transaction=True)
-def test_lost_run_is_requeued_with_its_progress(run: TrainingRun, queues: None) -> None:
+def test_lost_run_is_requeued_with_its_progress(run: TrainingRun) -> None:
     silent_for(run, LONG, progress_done=40, progress_total=90, checkpoint_step=35, attempts=2)
     before = run.job_id
+    django_rq.get_queue("gpu").empty()
     assert [again.pk for again in reaper.reap_lost_runs()] == [run.pk]
     run.refresh_from_db()
     assert (run.status, run.progress_done, run.checkpoint_step) == (Status.QUEUED, 40, 35)
@@ -54,7 +40,13 @@ def test_lost_run_is_requeued_with_its_progress(run: TrainingRun, queues: None) 
     assert reaper.reap_lost_runs() == []
 
 
-def test_run_that_lost_three_workers_fails(run: TrainingRun) -> None:
+def test_run_that_lost_three_workers_fails_and_calls_the_hook(
+    run: TrainingRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_reaped = hooks.ModelHooks[[Any], object]()
+    monkeypatch.setattr(reaper, "run_reaped", run_reaped)
+    reaped: list[int] = []
+    run_reaped["training.TrainingRun"].register(lambda ended: reaped.append(ended.pk))
     silent_for(run, LONG, progress_done=40, progress_total=90, attempts=3, checkpoint_step=35)
     assert [ended.pk for ended in reaper.reap_lost_runs()] == [run.pk]
     run.refresh_from_db()
@@ -64,6 +56,7 @@ def test_run_that_lost_three_workers_fails(run: TrainingRun) -> None:
     assert run.error.endswith("Resume it from step 35.")
     assert run.finished_at is not None
     assert reaper.reap_lost_runs() == []
+    assert reaped == [run.pk]
 
 
 def test_lost_run_with_a_requested_cancellation_is_cancelled(run: TrainingRun) -> None:
@@ -87,7 +80,7 @@ def test_live_queued_and_unsupervised_runs_are_kept(run: TrainingRun) -> None:
     assert reaper.reap_lost_runs() == []
 
 
-def test_run_without_database_access_is_kept_while_its_supervisor_reports(run: TrainingRun, queues: None) -> None:
+def test_run_without_database_access_is_kept_while_its_supervisor_reports(run: TrainingRun) -> None:
     silent_for(run, LONG)
     heartbeat.report_alive(run.job_id)
     key = heartbeat.KEY.format(run.job_id)
@@ -162,25 +155,10 @@ def unavailable() -> None:
     raise OperationalError("away")
 
 
-def test_reaped_run_calls_the_hook(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_reaped = hooks.ModelHooks[[Any], object]()
-    monkeypatch.setattr(reaper, "run_reaped", run_reaped)
-    reaped: list[int] = []
-    run_reaped["training.TrainingRun"].register(lambda ended: reaped.append(ended.pk))
-    silent_for(run, LONG, attempts=3)
-    reaper.reap_lost_runs()
-    assert reaped == [run.pk]
-
-
-def test_job_reaps_before_it_starts(run: TrainingRun) -> None:
-    silent_for(run, LONG)
-    run_training(10**9)  # a run that has gone
-    run.refresh_from_db()
-    assert run.status == Status.QUEUED
-
-
-def test_workers_page_reaps(run: TrainingRun, login: Any, queues: None) -> None:
-    silent_for(run, LONG)
-    assert login("engineer").get("/workers/").status_code == 200
-    run.refresh_from_db()
-    assert run.status == Status.QUEUED
+def test_a_job_and_the_workers_page_reap(run: TrainingRun, login: Any) -> None:
+    client = login("engineer")
+    for reap in (lambda: run_training(10**9), lambda: client.get("/workers/")):  # the job of a run that has gone
+        silent_for(run, LONG)
+        reap()
+        run.refresh_from_db()
+        assert run.status == Status.QUEUED

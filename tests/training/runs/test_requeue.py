@@ -8,29 +8,14 @@ import pytest
 from django.utils import timezone
 from rq.job import JobStatus
 
-from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import requeue_interrupted, requeue_missing_jobs
-from tests.shared_rows import shared_fixture
-from training.hyperparameters.definitions import Hyperparameters
+from tests.training.fakes import start_run
 from training.models import LengthReport, TrainingRun
 from training.runs.queries import queue_position
-from training.runs.services import resume, start_training
+from training.runs.services import resume
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@shared_fixture
-def run(
-    queues: None, project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]
-) -> TrainingRun:
-    return start_training(
-        project=project,
-        user=people["engineer"],
-        dataset=dataset,
-        base_model=lengths.base_model,
-        hyperparameters=Hyperparameters(),
-    )
 
 
 def jobs() -> list[str]:
@@ -41,36 +26,26 @@ def made_ago(run: TrainingRun, seconds: float) -> None:
     TrainingRun.objects.filter(pk=run.pk).update(created_at=timezone.now() - timedelta(seconds=seconds))
 
 
-def test_forgotten_job_is_queued_again(run: TrainingRun) -> None:
-    django_rq.get_queue("gpu").empty()
+def test_only_a_forgotten_job_is_queued_again(run: TrainingRun) -> None:
     made_ago(run, 120)
+    before = jobs()
+    assert requeue_missing_jobs() == []
+    assert jobs() == before == [str(run.job_id)]
+    django_rq.get_queue("gpu").empty()
     assert [again.pk for again in requeue_missing_jobs()] == [run.pk]
     run.refresh_from_db()
     assert jobs() == [str(run.job_id)]
     assert requeue_missing_jobs() == []
 
 
-def test_queued_run_is_kept_whatever_its_age(run: TrainingRun, people: dict[str, Any]) -> None:
-    second = start_training(
-        project=run.project,
-        user=people["engineer"],
-        dataset=run.dataset,
-        base_model=run.base_model,
-        hyperparameters=Hyperparameters(),
-    )
+def test_resumed_run_is_last_in_the_queue(run: TrainingRun, lengths: LengthReport, people: dict[str, Any]) -> None:
+    second = start_run(lengths)
     assert (queue_position(run), queue_position(second)) == (0, 1)
     run.status, run.checkpoint_step = Status.CANCELLED, 3
     run.save(update_fields=["status", "checkpoint_step"])
     assert queue_position(second) == 0  # its job is still in the queue and will find nothing to do
     resume(run=run, user=people["engineer"])
     assert (queue_position(run), queue_position(second)) == (1, 0)
-
-
-def test_queued_job_is_left_alone(run: TrainingRun) -> None:
-    made_ago(run, 120)
-    before = jobs()
-    assert requeue_missing_jobs() == []
-    assert jobs() == before == [str(run.job_id)]
 
 
 def test_interrupted_run_is_requeued_under_a_new_job(run: TrainingRun) -> None:
@@ -116,7 +91,7 @@ def test_failed_job_is_requeued_from_the_workers_page(run: TrainingRun, people: 
     assert login("engineer").post(address, {"do": "requeue"}).status_code == 302
     run.refresh_from_db()
     assert (run.status, run.error, run.attempts_since_restart) == (Status.QUEUED, "", 0)
-    assert [(one["who"], one["step"]) for one in run.facts["resumed_by"]] == [("engineer", 8)]
+    assert [(resumed["who"], resumed["step"]) for resumed in run.facts["resumed_by"]] == [("engineer", 8)]
     assert jobs() == [str(run.job_id)]
     assert django_rq.get_queue("gpu").failed_job_registry.count == 0
 

@@ -13,7 +13,6 @@ import psutil
 import pytest
 from django.db import connection
 
-from labeling.models import DatasetVersion, Project
 from slmstudio.errors import Refused
 from slmstudio.runs import supervisor
 from slmstudio.runs.controls import cancel
@@ -22,32 +21,19 @@ from slmstudio.runs.reaper import requeue_interrupted
 from slmstudio.storage.artifacts import local_path
 from tests.training.fake_trainer import loss
 from tests.training.fakes import attempts, curve, plan
-from training.hyperparameters.definitions import Hyperparameters
-from training.models import LengthReport, ModelVersion, TrainingRun
+from training.models import ModelVersion, TrainingRun
 from training.runs import jobs as run_jobs
-from training.runs.services import resume, start_training
+from training.runs.services import resume
 
 pytestmark = pytest.mark.django_db(transaction=True)
 WHOLE = [(step, loss(step)) for step in range(1, 21)]
 
 
 @pytest.fixture
-def run(
-    project: Project,
-    dataset: DatasetVersion,
-    lengths: LengthReport,
-    people: dict[str, Any],
-    queues: None,
-    monkeypatch: pytest.MonkeyPatch,
-) -> TrainingRun:
+def run(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> TrainingRun:
+    """Its trainer is the fake."""
     monkeypatch.setattr(run_jobs, "TRAINER", "tests.training.fake_trainer")
-    return start_training(
-        project=project,
-        user=people["engineer"],
-        dataset=dataset,
-        base_model=lengths.base_model,
-        hyperparameters=Hyperparameters(),
-    )
+    return run
 
 
 @pytest.fixture
@@ -196,17 +182,6 @@ def test_child_that_received_a_signal_is_cancelled(run: TrainingRun, once_at_ste
     assert run.facts["stopped"] is True
     assert not ModelVersion.objects.exists()
     assert not psutil.pid_exists(attempts(run)[0]["pid"])
-
-
-def test_damaged_checkpoint_resumes_from_an_older_one(run: TrainingRun) -> None:
-    plan(run, die_at=13)
-    work(run)
-    local_path(f"{run.folder_key}/state.json").write_text('{"step": 5}')
-    work(run)
-    assert run.status == Status.DONE
-    assert attempts(run)[-1]["from"] == 5
-    assert curve(run) == WHOLE
-    assert list(run.events.filter(kind="checkpoint").order_by("step").values_list("step", flat=True)) == [5, 10, 15, 20]
 
 
 def test_unresumable_run_is_rejected(run: TrainingRun, people: dict[str, Any]) -> None:

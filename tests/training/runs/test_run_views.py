@@ -12,14 +12,11 @@ from django.test import Client
 from django.utils import timezone
 
 from labeling.datasets.queries import rows
-from labeling.models import DatasetVersion, Project
-from slmstudio.access import Role
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path, write_text
 from tests.shared_rows import shared_fixture
-from training.hyperparameters.definitions import Hyperparameters
+from tests.training.fakes import start_run
 from training.models import LengthReport, ModelVersion, TrainingEvent, TrainingRun
-from training.runs.services import start_training
 from training.spec import RunSpec
 
 pytestmark = pytest.mark.usefixtures("queues")
@@ -29,15 +26,8 @@ Login = Callable[[str], Client]
 
 
 @shared_fixture
-def run(project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any]) -> TrainingRun:
-    return start_training(
-        project=project,
-        user=people["engineer"],
-        dataset=dataset,
-        base_model=lengths.base_model,
-        hyperparameters=Hyperparameters(learning_rate=3e-4, epochs=6, batch_size=2),
-        name="a first try",
-    )
+def run(lengths: LengthReport, queues: None) -> TrainingRun:
+    return start_run(lengths, name="a first try", learning_rate=3e-4, epochs=6, batch_size=2)
 
 
 @shared_fixture
@@ -45,35 +35,20 @@ def points(run: TrainingRun) -> list[TrainingEvent]:
     """Two steps, an evaluation with samples, and a warning."""
     validation = next(iter(rows(run.dataset, "validation")))
     outcomes = {"company": "correct", "date": "wrong", "address": "missing", "total": "both_absent"}
-    sample = {
-        "id": validation["id"],
-        "raw": '{"company"',
-        "valid": False,
-        "correct": 1,
-        "fields": 3,
-        "outcomes": outcomes,
-    }
+    sample = {"id": validation["id"], "raw": '{"company"', "valid": False, "correct": 1, "fields": 3}
     numbers = {
-        "learning_rate": 1e-4,
-        "grad_norm": 1.5,
-        "tokens_per_second": 183.0,
-        "memory_bytes": 2**30,
-        "tokens": 900,
-    }
+        "learning_rate": 1e-4, "grad_norm": 1.5, "tokens_per_second": 183.0, "memory_bytes": 2**30, "tokens": 900,
+    }  # fmt: skip
     began = timezone.now() - timedelta(minutes=1)
     return [
         TrainingEvent.objects.create(
-            run=run,
-            kind=kind,
-            step=step,
-            data={"step": step, **data},
-            created_at=began + timedelta(minutes=step - 1),
+            run=run, kind=kind, step=step, data={"step": step, **data}, created_at=began + timedelta(minutes=step - 1)
         )
         for kind, step, data in (
             ("metrics", 1, {"loss": 2.5, "epoch": 0.5, "seconds_left": 90, **numbers}),
             ("metrics", 2, {"loss": 2.25, "epoch": 1.0, "seconds_left": 75, **numbers}),
             ("validation", 2, {"loss": 2.375, "epoch": 1.0}),
-            ("samples", 2, {"field_exact": 1 / 3, "schema_valid": 0.0, "rows": [sample]}),
+            ("samples", 2, {"field_exact": 1 / 3, "schema_valid": 0.0, "rows": [{**sample, "outcomes": outcomes}]}),
             ("warning", 2, {"message": "The loss jumped."}),
             ("checkpoint", 2, {"path": "/srv/state/checkpoint-00000002", "bytes": 3 * 2**20, "sha256": "e" * 64}),
         )
@@ -84,23 +59,15 @@ def set_to(run: TrainingRun, status: str, **changes: Any) -> None:
     TrainingRun.objects.filter(pk=run.pk).update(status=status, **changes)
 
 
-@pytest.mark.parametrize("role", Role.values)
-def test_members_read_and_engineers_have_the_buttons(run: TrainingRun, login: Login, role: str) -> None:
-    page = login(role).get(URL)
-    assert page.status_code == 200
-    html = page.content.decode()
-    assert "a first try" in html
-    for button in ('id="cancel-run"', 'id="duplicate-run"'):
-        assert (button in html) == (role in (Role.ENGINEER, Role.OWNER)), button
+def test_engineers_have_the_buttons(run: TrainingRun, login: Login) -> None:
+    for role in ("annotator", "engineer"):
+        html = login(role).get(URL).content.decode()
+        assert "a first try" in html
+        for button in ('id="cancel-run"', 'id="duplicate-run"'):
+            assert (button in html) == (role == "engineer"), button
 
 
-def test_stranger_and_wrong_number_get_404(run: TrainingRun, login: Login) -> None:
-    for path in ("", "curves.json", "spec.yaml", "log.txt"):
-        assert login("stranger").get(URL + path).status_code == 404
-        assert login("engineer").get(f"/p/receipts/training/2/{path}").status_code == 404
-
-
-def test_running_run_shows_step_epoch_and_time_left(
+def test_running_run_shows_progress_and_samples_next_to_gold(
     run: TrainingRun, points: list[TrainingEvent], login: Login
 ) -> None:
     set_to(run, Status.RUNNING, progress_done=2, progress_total=24, stage="training", started_at=run.created_at)
@@ -109,6 +76,10 @@ def test_running_run_shows_step_epoch_and_time_left(
         assert words in html, words
     for words in ("2.2500", "2.3750", "183", "1.1 GB", "The loss jumped."):
         assert words in html, words
+    assert next(iter(rows(run.dataset, "validation")))["gold"]["company"] in html
+    marks = ["company: correct", "date: wrong", "address: false negative", "total: absent in both"]
+    places = [html.index(f'title="{mark}"') for mark in marks]
+    assert places == sorted(places), "in the order of the schema"
 
 
 def test_failed_run_shows_its_error_and_what_is_kept(
@@ -120,6 +91,10 @@ def test_failed_run_shows_its_error_and_what_is_kept(
     assert "at step 2 of 24" in html
     assert 'id="cancel-run"' not in html
     assert "hx-trigger" not in html  # nothing asks again
+    client = login("engineer")
+    assert 'id="resume-run"' not in client.get(URL).content.decode()
+    assert "cannot be resumed" in client.post(f"{URL}resume/", follow=True).content.decode()
+    assert client.post(f"{URL}resume/", headers=HTMX)["HX-Refresh"] == "true"
 
 
 def test_run_with_a_checkpoint_can_be_resumed(run: TrainingRun, points: list[TrainingEvent], login: Login) -> None:
@@ -131,22 +106,11 @@ def test_run_with_a_checkpoint_can_be_resumed(run: TrainingRun, points: list[Tra
         assert 'id="resume-run"' in html
         assert "checkpoint at step 2" in html
         assert 'id="resume-run"' not in login("manager").get(URL).content.decode()
-    assert login("manager").post(resume).status_code == 403
-    assert login("stranger").post(resume).status_code == 404
-    assert login("engineer").get(resume).status_code == 405
     answer = login("engineer").post(resume)
     assert (answer.status_code, answer["Location"]) == (302, URL)
     run.refresh_from_db()
     assert run.status == Status.QUEUED
     assert "It resumes from its checkpoint at step 2." in login("engineer").get(URL).content.decode()
-
-
-def test_run_without_a_checkpoint_cannot_be_resumed(run: TrainingRun, login: Login) -> None:
-    set_to(run, Status.FAILED)
-    client = login("engineer")
-    assert 'id="resume-run"' not in client.get(URL).content.decode()
-    assert "cannot be resumed" in client.post(f"{URL}resume/", follow=True).content.decode()
-    assert client.post(f"{URL}resume/", headers=HTMX)["HX-Refresh"] == "true"
 
 
 def test_checkpoints_best_evaluation_and_estimate_are_shown(
@@ -196,7 +160,6 @@ def test_tracker_files_are_downloaded_as_a_zip(run: TrainingRun, login: Login) -
         assert archive.namelist() == ["tensorboard/events.out.tfevents.1"]
     for name in ("wandb", "adapter", "state"):
         assert client.get(f"{URL}{name}.zip").status_code == 404
-    assert login("stranger").get(address).status_code == 404
 
 
 def test_finished_run_lists_files_lineage_and_next_step(run: TrainingRun, login: Login) -> None:
@@ -210,25 +173,10 @@ def test_finished_run_lists_files_lineage_and_next_step(run: TrainingRun, login:
         files=[{"path": "model.safetensors", "size": 3 * 2**20, "sha256": "d" * 64}],
     )
     html = login("engineer").get(URL).content.decode()
-    for words in (
-        "model.safetensors",
-        "3 MB",
-        "c" * 12,
-        "d" * 12,
-        f"{run.folder_key}/merged",
-        run.dataset.sha256[:12],
-    ):
+    folder = f"{run.folder_key}/merged"
+    for words in ("model.safetensors", "3 MB", "c" * 12, "d" * 12, folder, run.dataset.sha256[:12]):
         assert words in html, words
     assert 'href="/p/receipts/evaluation/new/?model=run-1&amp;dataset=1"' in html
-
-
-def test_samples_are_shown_next_to_gold_with_marks(run: TrainingRun, points: list[TrainingEvent], login: Login) -> None:
-    html = login("manager").get(URL).content.decode()
-    gold = next(iter(rows(run.dataset, "validation")))["gold"]
-    assert gold["company"] in html
-    for title in ("company: correct", "date: wrong", "address: false negative", "total: absent in both"):
-        assert f'title="{title}"' in html, title
-    assert html.index('title="company') < html.index('title="date') < html.index('title="total')
 
 
 def test_curves_return_new_points_as_json(run: TrainingRun, points: list[TrainingEvent], login: Login) -> None:
@@ -258,15 +206,6 @@ def test_curves_return_new_points_as_json(run: TrainingRun, points: list[Trainin
     assert last["live"] is False
 
 
-def test_curves_need_few_queries_and_no_sample_texts(
-    run: TrainingRun, points: list[TrainingEvent], login: Login, django_assert_max_num_queries: Any
-) -> None:
-    client = login("annotator")
-    with django_assert_max_num_queries(6):
-        answer = client.get(f"{URL}curves.json")
-    assert '{\\"company' not in answer.content.decode()  # what the model wrote stays where it is
-
-
 def test_page_query_count_is_constant(
     run: TrainingRun, points: list[TrainingEvent], login: Login, django_assert_max_num_queries: Any
 ) -> None:
@@ -279,41 +218,37 @@ def test_page_query_count_is_constant(
     with django_assert_max_num_queries(30):
         assert client.get(URL).status_code == 200
     with django_assert_max_num_queries(7):
-        assert len(client.get(f"{URL}curves.json").json()["metrics"]) == 102
+        answer = client.get(f"{URL}curves.json")
+    assert len(answer.json()["metrics"]) == 102
+    assert '{\\"company' not in answer.content.decode()  # what the model wrote stays where it is
 
 
-@pytest.mark.parametrize("part", ["head", "side", "samples", "log", "kept"])
-def test_live_parts_refresh(run: TrainingRun, points: list[TrainingEvent], login: Login, part: str) -> None:
-    write_text(f"{run.folder_key}/log.txt", "loading\n")
-    fragment = login("manager").get(URL, {"part": part}, headers=HTMX).content.decode()
-    assert f"?part={part}" in fragment
-    assert "hx-trigger" in fragment
-    assert "<html" not in fragment
-
-
-def test_unchanged_parts_are_not_sent_again(run: TrainingRun, points: list[TrainingEvent], login: Login) -> None:
+def test_live_parts_refresh_and_unchanged_ones_are_not_sent_again(
+    run: TrainingRun, points: list[TrainingEvent], login: Login
+) -> None:
     write_text(f"{run.folder_key}/log.txt", "loading\n")
     client = login("manager")
+    for part in ("head", "side", "samples", "log", "kept"):
+        fragment = client.get(URL, {"part": part}, headers=HTMX).content.decode()
+        assert f"?part={part}" in fragment
+        assert "hx-trigger" in fragment
+        assert "<html" not in fragment
     for part, seen, status in (("samples", points[3].pk, 204), ("log", len("loading\n"), 204), ("log", 3, 200)):
         assert client.get(f"{URL}?part={part}&seen={seen}", headers=HTMX).status_code == status, part
 
 
-def test_spec_file_reproduces_the_run(run: TrainingRun, login: Login) -> None:
-    answer = login("manager").get(f"{URL}spec.yaml")
+def test_spec_file_reproduces_the_run_and_names_the_resolved_precision(run: TrainingRun, login: Login) -> None:
+    client = login("manager")
+    answer = client.get(f"{URL}spec.yaml")
     assert answer.content.decode() == run.spec
     assert 'filename="receipts-run-1.yaml"' in answer["Content-Disposition"]
-
-
-def test_spec_file_names_the_resolved_precision(run: TrainingRun, login: Login) -> None:
     set_to(run, Status.DONE, facts={"precision": "bf16"})
-    text = login("manager").get(f"{URL}spec.yaml").content.decode()
+    text = client.get(f"{URL}spec.yaml").content.decode()
     assert RunSpec.from_yaml(text) == replace(RunSpec.from_yaml(run.spec), precision="bf16")
     assert "resolved to bf16" in text.splitlines()[0]
-    assert "precision: bf16" in login("manager").get(URL).content.decode()
+    assert "precision: bf16" in client.get(URL).content.decode()
     TrainingRun.objects.update(spec=run.spec.replace("precision: auto", "precision: fp32"))
-    assert "\nprecision: fp32\n" in login("manager").get(f"{URL}spec.yaml").content.decode(), (
-        "an explicit choice is kept"
-    )
+    assert "\nprecision: fp32\n" in client.get(f"{URL}spec.yaml").content.decode(), "an explicit choice is kept"
 
 
 def test_log_is_plain_text_and_may_be_missing(run: TrainingRun, login: Login) -> None:
@@ -327,13 +262,8 @@ def test_log_is_plain_text_and_may_be_missing(run: TrainingRun, login: Login) ->
     assert "10%" not in html
 
 
-def test_cancel_needs_the_run_permission_and_is_idempotent(run: TrainingRun, login: Login) -> None:
+def test_cancelling_is_idempotent(run: TrainingRun, login: Login) -> None:
     cancel = f"{URL}cancel/"
-    assert login("manager").post(cancel).status_code == 403
-    assert login("stranger").post(cancel).status_code == 404
-    assert login("engineer").get(cancel).status_code == 405
-    run.refresh_from_db()
-    assert run.status == Status.QUEUED
     answer = login("engineer").post(cancel)
     assert (answer.status_code, answer["Location"]) == (302, URL)
     run.refresh_from_db()

@@ -8,37 +8,21 @@ from typing import Any
 import django_rq
 import pytest
 
-from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
 from slmstudio.runs.supervisor import ChildExit
 from slmstudio.stack.supervisor import EXIT_WITH_PARENT
 from slmstudio.workers import gpu_reservations, live_workers
 from slmstudio.workers.hardware import Gpu, Hardware, this_machine
-from tests.shared_rows import shared_fixture
 from tests.training.fakes import attempts
 from training.base_models.catalog import CATALOG
-from training.hyperparameters.definitions import Hyperparameters
-from training.models import BaseModel, LengthReport, TrainingRun
+from training.models import BaseModel, TrainingRun
 from training.runs import jobs as run_jobs
 from training.runs.event_recorder import EventRecorder
-from training.runs.services import resume, start_training
+from training.runs.services import resume
 from training.spec import RunSpec
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CARDS = (Gpu(0, "GPU-a", "L4", 24 << 30, 0), Gpu(1, "GPU-b", "L4", 24 << 30, 0))
-
-
-@shared_fixture
-def run(
-    project: Project, dataset: DatasetVersion, lengths: LengthReport, people: dict[str, Any], queues: None
-) -> TrainingRun:
-    return start_training(
-        project=project,
-        user=people["engineer"],
-        dataset=dataset,
-        base_model=lengths.base_model,
-        hyperparameters=Hyperparameters(),
-    )
 
 
 def on_cards(run: TrainingRun, count: int) -> None:
@@ -69,8 +53,13 @@ def test_command_line_for_several_gpus_uses_the_launcher(run: TrainingRun) -> No
     assert words[:2] == [sys.executable, str(EXIT_WITH_PARENT)]
 
 
-def test_worker_with_too_few_gpus_requeues_the_run(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_needing_more_gpus_than_any_worker_waits_and_then_fails(
+    run: TrainingRun, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that is restarted is waited for; then a person decides."""
     on_cards(run, 4)
+    run.checkpoint_step = 7
+    run.save(update_fields=["checkpoint_step"])
     queue = django_rq.get_queue("gpu")
     queue.empty()
     behind = queue.enqueue("training.runs.jobs.run_training", 0)
@@ -83,17 +72,6 @@ def test_worker_with_too_few_gpus_requeues_the_run(run: TrainingRun, monkeypatch
     assert (run.status, run.stage) == (Status.QUEUED, "waiting for a worker with 4 GPUs")
     assert (run.attempts, run.attempts_since_restart) == (0, 0)
     assert list(queue.job_ids) == [behind.id, str(run.job_id)]
-
-
-def test_run_needing_more_gpus_than_any_worker_fails(
-    run: TrainingRun, people: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One that is restarted is waited for; then it is over, and a person decides."""
-    on_cards(run, 4)
-    run.checkpoint_step = 7
-    run.save(update_fields=["checkpoint_step"])
-    monkeypatch.setattr(run_jobs, "REQUEUE_SECONDS", 0.0)
-    run_jobs.run_training(run.pk)
     monkeypatch.setattr(run_jobs, "NO_WORKER_SECONDS", 0.0)
     run_jobs.run_training(run.pk)
     run.refresh_from_db()
@@ -132,20 +110,15 @@ def small(memory: int = 200 << 20) -> Hardware:
     return replace(this_machine(), host="small", memory_bytes=memory, gpus=())
 
 
-@pytest.fixture
-def large(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> TrainingRun:
-    """A run of a model with a known shape, on a machine that is too small for it. Nothing is trained."""
+def test_run_too_large_for_a_machine_waits_and_for_every_machine_fails(
+    run: TrainingRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shape = next(known.shape for known in CATALOG if known.shape and known.slug == "smollm2-135m-instruct")
     BaseModel.objects.filter(pk=run.base_model_id).update(shape=shape.as_dict())
     monkeypatch.setattr(run_jobs, "TRAINER", "tests.training.fake_trainer")
     monkeypatch.setattr(run_jobs, "REQUEUE_SECONDS", 0.0)
     monkeypatch.setattr(run_jobs, "own_machine", small)
-    return run
-
-
-def test_machine_with_too_little_memory_requeues_the_run(large: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = large
-    monkeypatch.setattr("slmstudio.workers.live_workers.hardware_by_worker", lambda queue: [small(), small(64 << 30)])
+    monkeypatch.setattr(live_workers, "hardware_by_worker", lambda queue: [small(), small(64 << 30)])
     queue = django_rq.get_queue("gpu")
     queue.empty()
     behind = queue.enqueue("training.runs.jobs.run_training", 0)
@@ -155,13 +128,8 @@ def test_machine_with_too_little_memory_requeues_the_run(large: TrainingRun, mon
     assert run.stage == "waiting for a suitable worker"
     assert list(queue.job_ids) == [behind.id, str(run.job_id)]
 
-
-def test_run_too_large_for_every_machine_fails_with_a_setting(
-    large: TrainingRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = large
     monkeypatch.setattr(run_jobs, "NO_WORKER_SECONDS", 0.0)
-    monkeypatch.setattr("slmstudio.workers.live_workers.hardware_by_worker", lambda queue: [small()])
+    monkeypatch.setattr(live_workers, "hardware_by_worker", lambda queue: [small()])
     run_jobs.run_training(run.pk)
     run.refresh_from_db()
     assert run.status == Status.FAILED
@@ -174,7 +142,7 @@ def test_machine_without_a_package_names_what_to_install(run: TrainingRun, monke
     monkeypatch.setattr(run_jobs, "TRAINER", "tests.training.fake_trainer")
     monkeypatch.setattr(run_jobs, "NO_WORKER_SECONDS", 0.0)
     monkeypatch.setattr(run_jobs, "own_machine", lambda: replace(this_machine(), packages=()))
-    monkeypatch.setattr("slmstudio.workers.live_workers.hardware_by_worker", lambda queue: [])
+    monkeypatch.setattr(live_workers, "hardware_by_worker", lambda queue: [])
     run_jobs.run_training(run.pk)
     run.refresh_from_db()
     assert (run.status, "pip install wandb" in run.error) == (Status.FAILED, True)
