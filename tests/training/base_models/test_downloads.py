@@ -29,9 +29,9 @@ def engineer(dataset: DatasetVersion, login: Login) -> Client:
 
 
 def panel(html: str) -> str:
-    found = re.search(r'<section class="card" id="lengths".*?</section>', html, re.S)
-    assert found
-    return found.group()
+    section = re.search(r'<section class="card" id="lengths".*?</section>', html, re.S)
+    assert section
+    return section.group()
 
 
 def test_showing_a_hub_model_downloads_nothing_and_shows_its_size(engineer: Client) -> None:
@@ -40,14 +40,11 @@ def test_showing_a_hub_model_downloads_nothing_and_shows_its_size(engineer: Clie
     assert "must be downloaded" in html
     assert "about 1.2 GB" in html
     assert ">Download</button>" in html
-    assert not ModelDownload.objects.exists()
-
-
-def test_lengths_need_a_downloaded_model(engineer: Client) -> None:
     answer = engineer.post(LENGTHS, CHOICE)
     assert answer.status_code == 422
     assert "is not on this machine" in answer.content.decode()
     assert not LengthReport.objects.exists()
+    assert not ModelDownload.objects.exists()
 
 
 def test_download_is_requested_and_cancelled(engineer: Client, django_capture_on_commit_callbacks: Any) -> None:
@@ -76,14 +73,10 @@ def test_downloaded_model_is_measured_automatically(engineer: Client, tiny_base_
     assert not ModelDownload.objects.exists()
 
 
-def test_account_without_permission_sees_who_grants_it(engineer: Client) -> None:
+def test_account_without_permission_sees_who_grants_it(engineer: Client, login: Login) -> None:
     Group.objects.get(name=GROUP).user_set.clear()
     answer = engineer.post(f"{LENGTHS}?fetch=1", CHOICE)
     assert answer.status_code == 422
     assert "do not have permission to download models" in answer.content.decode()
-    assert not ModelDownload.objects.exists()
-
-
-def test_download_needs_the_run_permission(engineer: Client, login: Login) -> None:
     assert login("manager").post(f"{LENGTHS}?fetch=1", CHOICE).status_code == 403
     assert not ModelDownload.objects.exists()

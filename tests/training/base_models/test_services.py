@@ -71,16 +71,6 @@ def test_sync_adopts_a_hub_model_added_earlier(own: Path) -> None:
     assert BaseModel.objects.filter(location__iexact="Qwen/Qwen3-0.6B").count() == 1
 
 
-@pytest.mark.slow
-def test_leftovers_of_a_killed_child_are_removed(own: Path) -> None:
-    left = Path(settings.HOME) / "models" / ".mine.new"
-    left.mkdir(parents=True)
-    (left / "model.safetensors").write_bytes(b"x")
-    model = prepare(base_model=register_folder(slug="mine", name="Mine", folder=own))
-    assert not left.exists()
-    shutil.rmtree(model.folder)
-
-
 def test_catalog_has_origin_and_memory_of_each_model() -> None:
     sync_catalog()
     gemma = find_base_model("gemma-3-270m")
@@ -105,18 +95,18 @@ def test_hub_model_is_registered_before_download() -> None:
     assert resolve_model("Qwen/Qwen3-0.6B@main").slug == "qwen3-0-6b"  # the one of the catalog
 
 
-@pytest.mark.parametrize("hub_id", ["", "Qwen3", "a/b/c", "../x/y", "a b/c", "-a/b", "a/..", "https://h.co/a/b"])
-def test_invalid_hub_id_is_rejected(hub_id: str) -> None:
-    with pytest.raises(Refused) as caught:
-        add_hub_model(hub_id=hub_id)
-    assert caught.value.field == "hub_id"
-    assert not BaseModel.objects.exists()
-
-
-def test_invalid_or_conflicting_revision_is_rejected() -> None:
+def test_invalid_hub_id_and_revision_are_rejected() -> None:
+    for hub_id in ("", "Qwen3", "a/b/c", "../x/y", "a b/c", "-a/b", "a/..", "https://h.co/a/b"):
+        with pytest.raises(Refused) as caught:
+            add_hub_model(hub_id=hub_id)
+        assert caught.value.field == "hub_id", hub_id
     with pytest.raises(Refused) as caught:
         add_hub_model(hub_id="a/b", revision="../../etc")
     assert caught.value.field == "revision"
+    assert not BaseModel.objects.exists()
+
+
+def test_other_revision_of_a_prepared_model_is_rejected() -> None:
     model = add_hub_model(hub_id="a/b")
     BaseModel.objects.filter(pk=model.pk).update(folder="/x", sha256="a" * 64, revision="c0ffee")
     assert add_hub_model(hub_id="a/b", revision="c0ffee").is_prepared
@@ -125,25 +115,29 @@ def test_invalid_or_conflicting_revision_is_rejected() -> None:
     assert caught.value.code == "other_revision"
 
 
-def test_unreachable_hub_is_an_error_message(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_model_is_downloaded_on_request_only_and_an_unreachable_hub_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = add_hub_model(hub_id="a/b")
+    with pytest.raises(Refused) as caught:
+        prepare(base_model=model, download=False)
+    assert caught.value.code == "download_required"
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # no server
     with pytest.raises(Refused, match=r"a/b cannot be downloaded\. Use a packaged model"):
-        prepare(base_model=add_hub_model(hub_id="a/b"))
-
-
-def test_nothing_is_downloaded_without_a_request() -> None:
-    with pytest.raises(Refused) as caught:
-        prepare(base_model=add_hub_model(hub_id="a/b"), download=False)
-    assert caught.value.code == "download_required"
+        prepare(base_model=model)
 
 
 @pytest.mark.slow
 def test_registered_folder_is_copied_clean(own: Path) -> None:
     (own / "notes.txt").write_text("not part of a model")
+    left = Path(settings.HOME) / "models" / ".mine.new"  # by a killed child
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_bytes(b"x")
     model = prepare(base_model=register_folder(slug="mine", name="Mine", folder=own))
     target = Path(model.folder)
     assert target == Path(settings.HOME) / "models" / "mine"
     assert model.sha256 == folder_hash(target)
+    assert not left.exists()
     assert not (target / "notes.txt").exists()
     assert model.context == 2048
     assert model.parameters > 0
@@ -166,50 +160,30 @@ def test_model_with_code_is_rejected_and_leaves_no_files(own: Path) -> None:
 
 
 def test_folder_outside_the_allowed_roots_is_rejected(folders: Path, tiny_folder: Path) -> None:
-    for path in (tiny_folder, folders / ".." / "x", folders, Path("/etc")):
+    (folders / "link").symlink_to(tiny_folder)
+    outside: list[Path | str] = [tiny_folder, folders / ".." / "x", folders, Path("/etc"), folders / "link"]
+    invalid = ("~nosuchuser/x", "~", "x" * 300, "a\0b")
+    for folder in [*outside, *invalid, *(folders / name for name in invalid)]:
         with pytest.raises(Refused) as caught:
-            register_folder(slug="x", name="X", folder=path)
-        assert caught.value.field == "folder"
+            register_folder(slug="x", name="X", folder=folder)
+        assert caught.value.field == "folder", folder
+        assert folder not in outside or caught.value.code == "outside_model_folders", folder
     assert not BaseModel.objects.exists()
 
 
-def test_link_out_of_the_allowed_roots_is_rejected(folders: Path, tiny_folder: Path) -> None:
-    (folders / "link").symlink_to(tiny_folder)
-    with pytest.raises(Refused) as caught:
-        register_folder(slug="x", name="X", folder=folders / "link")
-    assert caught.value.code == "outside_model_folders"
-
-
-@pytest.mark.parametrize("name", ["~nosuchuser/x", "~", "x" * 300, "a\0b"])
-def test_invalid_folder_is_rejected(folders: Path, name: str) -> None:
-    for folder in (name, folders / name):
-        with pytest.raises(Refused) as caught:
-            register_folder(slug="x", name="X", folder=folder)
-        assert caught.value.field == "folder"
-
-
-@pytest.mark.parametrize("slug", ["", "Has Space", "../up", "UPPER"])
-def test_invalid_slug_is_rejected(own: Path, slug: str) -> None:
-    with pytest.raises(Refused) as caught:
-        register_folder(slug=slug, name="X", folder=own)
-    assert caught.value.field == "slug"
-
-
-def test_taken_slug_is_rejected(own: Path) -> None:
+def test_invalid_or_taken_slug_is_rejected(own: Path) -> None:
     sync_catalog()
+    for slug in ("", "Has Space", "../up", "UPPER"):
+        with pytest.raises(Refused) as caught:
+            register_folder(slug=slug, name="X", folder=own)
+        assert caught.value.field == "slug", slug
     with pytest.raises(Refused) as caught:
         register_folder(slug="smollm2-135m-instruct", name="X", folder=own)
     assert caught.value.code == "slug_taken"
 
 
-def test_intact_folder_is_not_prepared_again(tiny_base_model: BaseModel) -> None:
-    before = Path(tiny_base_model.folder).stat().st_mtime_ns
-    assert prepare(base_model=tiny_base_model).folder == tiny_base_model.folder
-    assert Path(tiny_base_model.folder).stat().st_mtime_ns == before
-
-
 @pytest.mark.slow
-def test_existing_folder_is_only_verified(tiny_folder: Path) -> None:
+def test_existing_folder_is_only_verified_and_an_intact_one_not_prepared_again(tiny_folder: Path) -> None:
     target = Path(settings.HOME) / "models" / "tiny-random"
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(tiny_folder, target)
@@ -217,6 +191,7 @@ def test_existing_folder_is_only_verified(tiny_folder: Path) -> None:
     try:
         model = prepare(base_model=register_tiny())
         assert (model.folder, model.sha256) == (str(target), folder_hash(target))
+        assert prepare(base_model=model).folder == model.folder
         assert (target / "model.safetensors").stat().st_mtime_ns == made
     finally:
         shutil.rmtree(target)
@@ -234,15 +209,12 @@ def test_models_list_shows_models_and_rejects_unknown_slugs(tiny_base_model: Any
 
 
 @pytest.mark.slow
-def test_models_check_verifies_a_prepared_model(tiny_base_model: BaseModel) -> None:
+def test_models_check_verifies_a_prepared_model_and_lists_problems(tiny_base_model: BaseModel, own: Path) -> None:
     output = StringIO()
     call_command("models", "check", "tiny-random", stdout=output)
     assert [line[:4] for line in output.getvalue().splitlines()[:3]] == ["ok  "] * 3
     with pytest.raises(CommandError, match="is not prepared"):
         call_command("models", "check", "gemma-3-270m")
-
-
-def test_models_check_lists_problems(own: Path) -> None:
     (own / "config.json").write_text(json.dumps({**json.loads((own / "config.json").read_text()), "auto_map": {}}))
     BaseModel.objects.create(slug="own", name="Own", source="folder", location=str(own), folder=str(own), sha256="a")
     output = StringIO()

@@ -12,12 +12,11 @@ from labeling.models import Project
 from slmstudio.workers.hardware import Hardware
 from tests.labeling.api_client import api_of
 from tests.training.estimates.machines import SMOLLM, machine
+from tests.training.fakes import start_run
 from training.estimates.services import SMALL_MODEL, recommended_method
-from training.hyperparameters.definitions import Hyperparameters
 from training.hyperparameters.presets import preset
 from training.models import BaseModel, LengthReport, TrainingRun
 from training.runs.run_spec import hyperparameters_of
-from training.runs.services import start_training
 from training.spec import RunSpec
 
 URL = "/p/receipts/training/new/"
@@ -89,8 +88,8 @@ def test_unchanged_form_starts_the_recommended_method(engineer: Client) -> None:
     estimate = engineer.get(f"{URL}estimate/", values_of(page)).context["estimate"]
     assert engineer.post(URL, values_of(page)).status_code == 302
     run = TrainingRun.objects.get()
-    found = hyperparameters_of(RunSpec.from_yaml(run.spec))
-    assert (found.method, found.epochs, found.learning_rate) == ("full", FULL.epochs, FULL.learning_rate)
+    started = hyperparameters_of(RunSpec.from_yaml(run.spec))
+    assert (started.method, started.epochs, started.learning_rate) == ("full", FULL.epochs, FULL.learning_rate)
     assert run.estimate["memory_bytes"] == estimate.memory_bytes
 
 
@@ -115,41 +114,30 @@ def test_a_chosen_method_is_kept_and_a_proposed_one_follows(engineer: Client, ha
 def test_a_rejected_form_still_proposes(engineer: Client, hardware: SetHardware) -> None:
     rejected = engineer.post(URL, {**values_of(engineer.get(URL)), "seed": "-1"}, headers=HTMX)
     assert rejected.status_code == 422
+    part = engineer.get("/p/receipts/training/lengths/", {"dataset": "1", "base_model": "tiny-random"}, headers=HTMX)
+    assert 'data-recommended="full"' in part.content.decode()
     hardware(machine(3))
     assert method_of(engineer.get(URL, values_of(rejected), headers=HTMX))[0] == "lora"
 
 
-def test_measured_lengths_carry_the_recommendation(engineer: Client) -> None:
-    part = engineer.get("/p/receipts/training/lengths/", {"dataset": "1", "base_model": "tiny-random"}, headers=HTMX)
-    assert 'data-recommended="full"' in part.content.decode()
-
-
 @pytest.mark.usefixtures("queues")
-def test_the_method_of_an_earlier_run_is_kept(
-    engineer: Client, small_model: BaseModel, lengths: LengthReport, people: dict[str, Any]
-) -> None:
-    start_training(
-        project=lengths.dataset.project,
-        user=people["engineer"],
-        dataset=lengths.dataset,
-        base_model=small_model,
-        hyperparameters=Hyperparameters(epochs=2.5),
-    )
+def test_the_method_of_an_earlier_run_is_kept(engineer: Client, lengths: LengthReport) -> None:
+    start_run(lengths, epochs=2.5)
     page = engineer.get(URL, {"from": "1"})
     assert method_of(page)[:2] == ("lora", 2.5)
     assert method_of(engineer.get(URL, values_of(page), headers=HTMX))[:2] == ("lora", 2.5)
 
 
 @pytest.mark.usefixtures("queues")
-@pytest.mark.parametrize(
-    ("arguments", "method"),
-    [([], "full"), (["--set", "lora_r=8"], "lora"), (["--method", "lora"], "lora"), (["--set", "epochs=2"], "full")],
-)
-def test_train_command_starts_the_recommended_method(
-    small_model: BaseModel, lengths: LengthReport, arguments: list[str], method: str
-) -> None:
-    call_command("train", lengths.dataset.project.slug, *arguments, stdout=StringIO())
-    assert RunSpec.from_yaml(TrainingRun.objects.get().spec).method == method
+def test_train_command_starts_the_recommended_method(small_model: BaseModel, lengths: LengthReport) -> None:
+    for arguments, method in (
+        ([], "full"),
+        (["--set", "lora_r=8"], "lora"),
+        (["--method", "lora"], "lora"),
+        (["--set", "epochs=2"], "full"),
+    ):
+        call_command("train", lengths.dataset.project.slug, *arguments, stdout=StringIO())
+        assert RunSpec.from_yaml(TrainingRun.objects.latest("number").spec).method == method
 
 
 def test_search_form_starts_with_the_recommended_method(engineer: Client, hardware: SetHardware) -> None:

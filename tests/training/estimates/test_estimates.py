@@ -56,13 +56,17 @@ def total(shape: ModelShape = SMOL, device: str = "cpu", longest: int = 900, **c
     return sum(part.bytes for part in parts)
 
 
-@pytest.mark.parametrize("known", [one for one in CATALOG if one.shape], ids=lambda known: known.slug)
-def test_catalog_parameters_match_their_shapes(known: Any) -> None:
-    shape = known.shape
+def test_catalog_parameters_match_their_shapes() -> None:
+    for known in CATALOG:
+        if known.shape:
+            assert known.shape.parameters == expected_parameters(known.architecture, known.shape), known.slug
+
+
+def expected_parameters(architecture: str, shape: ModelShape) -> int:
     norms = {"Gemma3ForCausalLM": 2 * shape.hidden + 2 * shape.head_dim, "Qwen3ForCausalLM": 2 * shape.head_dim}
     biases = {"Qwen2ForCausalLM": shape.attention_width + 2 * shape.kv_width}
-    more = norms.get(known.architecture, 0) + biases.get(known.architecture, 0)
-    assert shape.parameters == shape.derived_parameters() + shape.layers * more
+    more = norms.get(architecture, 0) + biases.get(architecture, 0)
+    return shape.derived_parameters() + shape.layers * more
 
 
 def test_shape_is_read_from_a_configuration_with_widths() -> None:
@@ -103,24 +107,24 @@ def test_fitting_run_and_unknown_hardware_have_no_problems() -> None:
 
 def test_single_change_is_suggested_where_sufficient() -> None:
     room = machine(500, gpu=estimated(machine(500, gpu=500)).memory_bytes * 0.8 / 0.92 / GB)
-    found = estimated(room)
-    assert found.suggestions == {"batch_size": 4}
-    assert set(found.problems) == {"batch_size"}
-    assert found.fits is False
+    limited = estimated(room)
+    assert limited.suggestions == {"batch_size": 4}
+    assert set(limited.problems) == {"batch_size"}
+    assert limited.fits is False
     assert estimated(room, hyperparameters=replace(HYPERPARAMETERS, batch_size=4, accumulation=2)).fits
 
 
-@pytest.mark.parametrize("share", [0.6, 0.4, 0.3, 0.25, 0.2, 0.15])
+@pytest.mark.parametrize("share", [0.6, 0.3, 0.15])
 @pytest.mark.parametrize("place", [bare_gpu, machine])
 def test_suggested_values_fit(share: float, place: Callable[[float], Hardware]) -> None:
     hyperparameters = replace(HYPERPARAMETERS, method="full", batch_size=16, precision="bf16")
     if place is machine:
         share = (1 + share) / 2  # a processor goes through a batch in pieces, so less can be saved
     room = place(estimated(place(500), hyperparameters=hyperparameters).memory_bytes * share / 0.92 / GB)
-    found = estimated(room, hyperparameters=hyperparameters)
-    assert found.suggestions
-    assert set(found.suggestions) == set(found.problems)
-    changed = dict(found.suggestions)
+    limited = estimated(room, hyperparameters=hyperparameters)
+    assert limited.suggestions
+    assert set(limited.suggestions) == set(limited.problems)
+    changed = dict(limited.suggestions)
     if "batch_size" in changed:
         changed["accumulation"] = hyperparameters.effective_batch // changed["batch_size"]
     assert estimated(room, hyperparameters=replace(hyperparameters, **changed)).problems == {}
@@ -128,23 +132,24 @@ def test_suggested_values_fit(share: float, place: Callable[[float], Hardware]) 
 
 def test_several_changes_are_each_minimal() -> None:
     hyperparameters, room = replace(HYPERPARAMETERS, method="full"), bare_gpu(14)
-    found = estimated(room, LARGE, hyperparameters)
-    assert found.suggestions == {"batch_size": 2, "method": "lora"}, (
+    limited = estimated(room, LARGE, hyperparameters)
+    assert limited.suggestions == {"batch_size": 2, "method": "lora"}, (
         "no document is given up, nothing is computed again"
     )
-    assert set(found.problems) == set(found.suggestions)
+    assert set(limited.problems) == set(limited.suggestions)
     assert estimated(room, LARGE, replace(hyperparameters, batch_size=2, accumulation=4, method="lora")).fits
     assert not estimated(room, LARGE, replace(hyperparameters, batch_size=4, accumulation=2, method="lora")).fits
 
 
 def test_shorter_sequence_is_suggested_alone_only_for_few_dropped_documents() -> None:
-    def found(lengths: list[int]) -> Estimate:
+    def estimate_of(lengths: list[int]) -> Estimate:
         hyperparameters = Hyperparameters(max_length=8000)
         return estimate(shape=SMOL, hyperparameters=hyperparameters, lengths=lengths, hardware=bare_gpu(4), answer=100)
 
     short = [200] * 50
-    assert found([*short, 8000]).suggestions == {"max_length": 256}
-    assert found([*short, *range(300, 8001, 100)]).suggestions == {"batch_size": 4, "activation_checkpointing": True}
+    assert estimate_of([*short, 8000]).suggestions == {"max_length": 256}
+    many = estimate_of([*short, *range(300, 8001, 100)])
+    assert many.suggestions == {"batch_size": 4, "activation_checkpointing": True}
 
 
 def test_model_that_never_fits_is_the_problem() -> None:
@@ -152,27 +157,20 @@ def test_model_that_never_fits_is_the_problem() -> None:
 
 
 def test_gpu_is_the_limit_and_offers_qlora() -> None:
-    found = estimated(machine(500, gpu=4), LARGE, replace(HYPERPARAMETERS, batch_size=1, activation_checkpointing=True))
-    assert found.limit_name == "NVIDIA Test of host"
-    assert "QLoRA" in " ".join(found.problems.values())
+    limited = estimated(
+        machine(500, gpu=4), LARGE, replace(HYPERPARAMETERS, batch_size=1, activation_checkpointing=True)
+    )
+    assert limited.limit_name == "NVIDIA Test of host"
+    assert "QLoRA" in " ".join(limited.problems.values())
 
 
 def test_qlora_is_not_suggested_without_its_package() -> None:
     room = machine(500, gpu=3)
     assert estimated(room, LARGE).suggestions["method"] == "qlora"
-    found = estimated(replace(room, packages=()), LARGE)
-    assert (found.suggestions, list(found.problems)) == ({}, ["base_model"])
-    assert "pip install bitsandbytes" in found.problems["base_model"]
+    limited = estimated(replace(room, packages=()), LARGE)
+    assert (limited.suggestions, list(limited.problems)) == ({}, ["base_model"])
+    assert "pip install bitsandbytes" in limited.problems["base_model"]
     assert "bitsandbytes" not in estimated(replace(machine(500, gpu=1), packages=()), LARGE).problems["base_model"]
-
-
-def test_early_stopping_adds_a_checkpoint_of_disk() -> None:
-    hyperparameters = replace(HYPERPARAMETERS, method="full", keep_best_and_last=False)
-    usual, patient = (
-        estimated(hyperparameters=replace(hyperparameters, early_stopping=patience)).disk_bytes
-        for patience in (None, 3)
-    )
-    assert patient - usual == 12 * SMOL.parameters
 
 
 @pytest.mark.parametrize(("method", "trained"), [("full", SMOL.parameters), ("lora", SMOL.adapter_parameters(16))])
@@ -184,13 +182,13 @@ def test_weight_averaging_adds_a_copy_of_the_trained_weights(method: str, traine
     assert averaged.disk_bytes - usual.disk_bytes == 4 * 4 * trained  # in each of the four checkpoints
 
 
-def test_best_and_last_take_the_disk_of_a_second_model_and_a_checkpoint() -> None:
-    hyperparameters = replace(HYPERPARAMETERS, method="full")
-    both, one = (
-        estimated(hyperparameters=replace(hyperparameters, keep_best_and_last=kept)).disk_bytes
-        for kept in (True, False)
-    )
-    assert both - one == (12 + 2) * SMOL.parameters
+def test_early_stopping_takes_the_disk_of_a_checkpoint_and_a_second_model_of_both() -> None:
+    def disk(**changes: Any) -> int:
+        return estimated(hyperparameters=replace(HYPERPARAMETERS, method="full", **changes)).disk_bytes
+
+    usual = disk(keep_best_and_last=False)
+    assert disk(keep_best_and_last=False, early_stopping=3) - usual == 12 * SMOL.parameters
+    assert disk(keep_best_and_last=True) - usual == (12 + 2) * SMOL.parameters
 
 
 def test_full_disk_is_a_problem_with_a_suggestion() -> None:
@@ -218,14 +216,14 @@ def test_dropped_rows_cost_nothing() -> None:
 
 def test_a_row_over_the_limit_counts_as_its_windows() -> None:
     hyperparameters = replace(HYPERPARAMETERS, max_length=1000)
-    found = trained_lengths([200, 1000, 9000], hyperparameters)
-    assert (found[:2], max(found)) == ([200, 1000], 1000)
-    assert 9000 < sum(found[2:]) < 12_000
+    lengths = trained_lengths([200, 1000, 9000], hyperparameters)
+    assert (lengths[:2], max(lengths)) == ([200, 1000], 1000)
+    assert 9000 < sum(lengths[2:]) < 12_000
 
 
 def test_estimate_survives_storage() -> None:
-    found = estimated(machine(3), LARGE)
-    assert Estimate.from_dict(json.loads(json.dumps(found.as_dict()))) == found
+    limited = estimated(machine(3), LARGE)
+    assert Estimate.from_dict(json.loads(json.dumps(limited.as_dict()))) == limited
     assert Estimate.from_dict({}) is None
 
 

@@ -13,10 +13,10 @@ from labeling.models import DatasetVersion, Split
 from labeling.projects.services import create_project
 from slmstudio.runs.models import Status
 from tests.training.estimates.machines import SMOLLM, machine
+from tests.training.fakes import start_run
 from training.estimates.services import estimate_for
 from training.hyperparameters.definitions import Hyperparameters
 from training.models import BaseModel, LengthReport, TrainingRun
-from training.runs.services import start_training
 
 URL = "/p/receipts/training/new/estimate/"
 FORM = "/p/receipts/training/new/"
@@ -39,19 +39,23 @@ def filled(client: Client, **changes: Any) -> dict[str, Any]:
 
 def field_message(html: str, name: str) -> str:
     """The message at a field, swapped out of band."""
-    found = re.search(rf'<div id="{name}-message"[^>]*>(.*?)</div>', html, re.DOTALL)
-    return found[1] if found else ""
+    message = re.search(rf'<div id="{name}-message"[^>]*>(.*?)</div>', html, re.DOTALL)
+    return message[1] if message else ""
 
 
-def test_page_shows_whether_it_fits(engineer: Client, hardware: Any) -> None:
+def test_page_shows_whether_it_fits_and_an_invalid_value_at_its_field(engineer: Client, hardware: Any) -> None:
     hardware(machine(16))
     answer = engineer.get(URL, filled(engineer))
     html = answer.content.decode()
-    found = answer.context["estimate"]
-    assert found.memory_bytes > SMOLLM["parameters"] * 4
-    assert f"{found.steps:,} steps" in html
+    estimate = answer.context["estimate"]
+    assert estimate.memory_bytes > SMOLLM["parameters"] * 4
+    assert f"{estimate.steps:,} steps" in html
     assert "It fits." in html
     assert "field-error" not in html
+    html = engineer.get(URL, filled(engineer, learning_rate="7")).content.decode()
+    assert "Learning rate: " in field_message(html, "learning_rate")
+    assert field_message(html, "epochs") == ""
+    assert engineer.get(URL, {"dataset": "x"}).status_code == 200
 
 
 def test_unfit_run_names_a_setting_and_a_fitting_value(engineer: Client, hardware: Any) -> None:
@@ -61,7 +65,7 @@ def test_unfit_run_names_a_setting_and_a_fitting_value(engineer: Client, hardwar
     html = answer.content.decode()
     refused = answer.context["field_messages"]
     assert refused
-    offered = {name: one["value"] for name, one in refused.items() if one["value"] is not None}
+    offered = {name: message["value"] for name, message in refused.items() if message["value"] is not None}
     assert offered
     for name, value in offered.items():
         assert f'data-apply="{name}" data-value="{value}"' in field_message(html, name)
@@ -69,12 +73,6 @@ def test_unfit_run_names_a_setting_and_a_fitting_value(engineer: Client, hardwar
     again = engineer.get(URL, {**asked, **turned})
     assert not again.context["field_messages"]
     assert "It fits." in again.content.decode()
-
-
-def test_invalid_value_is_shown_at_its_field(engineer: Client) -> None:
-    html = engineer.get(URL, filled(engineer, learning_rate="7")).content.decode()
-    assert "Learning rate: " in field_message(html, "learning_rate")
-    assert field_message(html, "epochs") == ""
 
 
 def test_early_stopping_without_validation_is_shown_at_its_field(engineer: Client, lengths: LengthReport) -> None:
@@ -86,13 +84,6 @@ def test_early_stopping_without_validation_is_shown_at_its_field(engineer: Clien
     assert field_message(engineer.get(URL, asked).content.decode(), "early_stopping") == ""
     html = engineer.get(URL, {**asked, "early_stopping": "3"}).content.decode()
     assert "all of them are longer than 256 tokens" in field_message(html, "early_stopping")
-
-
-@pytest.mark.parametrize("role", ["annotator", "reviewer", "manager"])
-def test_estimate_needs_the_run_permission(engineer: Client, login: Login, role: str) -> None:
-    assert login(role).get(URL).status_code == 403
-    assert engineer.post(URL).status_code == 405
-    assert engineer.get(URL, {"dataset": "x"}).status_code == 200
 
 
 def test_cuda_options_are_disabled_without_a_gpu_worker(engineer: Client, hardware: Any) -> None:
@@ -120,7 +111,7 @@ def test_several_gpus_share_a_step(engineer: Client, hardware: Any) -> None:
 
 @pytest.mark.usefixtures("queues")
 def test_package_options_are_disabled_until_a_worker_has_them(engineer: Client, hardware: Any) -> None:
-    bare, full = (replace(machine(64, gpus=1), packages=found) for found in ((), ("bitsandbytes", "wandb")))
+    bare, full = (replace(machine(64, gpus=1), packages=packages) for packages in ((), ("bitsandbytes", "wandb")))
     hardware(bare)
     page = engineer.get(FORM).content.decode()
     for value, package in (("qlora", "bitsandbytes"), ("wandb", "wandb")):
@@ -137,29 +128,23 @@ def test_package_options_are_disabled_until_a_worker_has_them(engineer: Client, 
 
 
 @pytest.mark.usefixtures("queues")
-def test_bf16_is_assumed_until_measured(
-    engineer: Client, hardware: Any, dataset: DatasetVersion, tiny_base_model: BaseModel, people: dict[str, Any]
-) -> None:
+def test_bf16_is_assumed_until_measured(engineer: Client, hardware: Any, lengths: LengthReport) -> None:
     here = replace(machine(64), bf16=True)
     hardware(here)
-    base_model = BaseModel.objects.get(pk=tiny_base_model.pk)
+    lengths.base_model.refresh_from_db()
 
     def ended(timed: str, **hyperparameters: Any) -> None:
-        run = start_training(
-            project=dataset.project,
-            user=people["owner"],
-            dataset=dataset,
-            base_model=base_model,
-            hyperparameters=Hyperparameters(**hyperparameters),
-        )
+        run = start_run(lengths, **hyperparameters)
         facts = {"machine": here.kind, "device": "cpu", "precision": timed}
         run.status, run.facts, run.finished_at = Status.DONE, facts, timezone.now()
         run.save()
 
     def activations() -> int:
-        found = estimate_for(dataset=dataset, base_model=base_model, hyperparameters=Hyperparameters())
-        assert found is not None
-        return next(part.bytes for part in found.parts if part.title == "activations")
+        estimate = estimate_for(
+            dataset=lengths.dataset, base_model=lengths.base_model, hyperparameters=Hyperparameters()
+        )
+        assert estimate is not None
+        return next(part.bytes for part in estimate.parts if part.title == "activations")
 
     by_its_flags = activations()
     ended("fp32", precision="fp32")
@@ -171,30 +156,25 @@ def test_bf16_is_assumed_until_measured(
 
 
 def test_throughput_matches_project_machine_and_precision(
-    engineer: Client, hardware: Any, dataset: DatasetVersion, tiny_base_model: BaseModel, people: dict[str, Any]
+    engineer: Client, hardware: Any, lengths: LengthReport, people: dict[str, Any]
 ) -> None:
     here = machine(64)
     hardware(here)
+    lengths.base_model.refresh_from_db()
+    dataset, base_model, hyperparameters = lengths.dataset, lengths.base_model, Hyperparameters()
 
     def ran(project: Any, **facts: Any) -> TrainingRun:
-        spec = start_training(
-            project=dataset.project,
-            user=people["owner"],
-            dataset=dataset,
-            base_model=base_model,
-            hyperparameters=hyperparameters,
-        ).spec
+        spec = start_run(lengths).spec
         known = {"tokens": 50_000, "seconds": 100, "device": "cpu", "precision": "fp32", "machine": here.kind, **facts}
         number = TrainingRun.objects.count() + 1
         made = {"project": project, "number": number, "dataset": dataset, "base_model": base_model, "spec": spec}
         return TrainingRun.objects.create(**made, status=Status.DONE, facts=known, finished_at=timezone.now())
 
     def source() -> str:
-        found = estimate_for(dataset=dataset, base_model=base_model, hyperparameters=hyperparameters)
-        assert found is not None
-        return found.seconds_from
+        estimate = estimate_for(dataset=dataset, base_model=base_model, hyperparameters=hyperparameters)
+        assert estimate is not None
+        return estimate.seconds_from
 
-    base_model, hyperparameters = BaseModel.objects.get(pk=tiny_base_model.pk), Hyperparameters()
     rough = source()
     other = create_project(owner=people["owner"], name="Other", slug="other", template="receipt")
     ran(dataset.project, machine="another processor, 64 cores")

@@ -53,10 +53,10 @@ def test_proposals_are_in_the_space_and_the_same_for_the_same_trials() -> None:
 
 def test_later_trials_are_better_than_the_first_ones() -> None:
     early, late = 0.0, 0.0
-    for seed in range(4):
+    for seed in range(2):
         values = [objective(dict(trial.parameters)) for trial in search(24, seed=seed)]
         early, late = early + sum(values[:8]), late + sum(values[-8:])
-    assert late - early > 4 * 8 * 0.02
+    assert late - early > 2 * 8 * 0.02
 
 
 def test_pruning_saves_evaluations_and_keeps_the_best() -> None:
@@ -75,10 +75,5 @@ def test_the_worse_of_two_ends_at_the_first_evaluation() -> None:
     assert not prunes(SPEC, [good], running(parameters, 0.61))
     assert prunes(SPEC, [good], running(parameters, 0.61, 0.65))
     assert not prunes(SPEC, [good], running(parameters, 0.61, 0.75, 0.1))
-
-
-def test_the_last_evaluation_never_prunes() -> None:
-    parameters = {"method": "full", "learning_rate": 1e-3, "epochs": 2, "batch": 8}
-    good = complete(parameters, *[0.9] * 4)
-    assert not prunes(SPEC, [good], running(parameters, *[0.1] * 4))
+    assert not prunes(SPEC, [good], running(parameters, *[0.1] * 4)), "the last evaluation never prunes"
     assert not prunes(SPEC, [good], running(parameters))

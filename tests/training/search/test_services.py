@@ -69,7 +69,6 @@ def test_next_trial_starts_when_one_ends_and_the_last_ends_the_search(start_sear
 
 def test_as_many_trials_at_the_same_time_as_allowed(start_search: Start) -> None:
     search = start_search(parallel=3)
-    assert states(search) == ["running"] * 3
     services.advance(search.pk)
     assert states(search) == ["running"] * 3
     complete(search, 2, 0.5)
@@ -97,21 +96,17 @@ def test_worse_trial_is_pruned_at_its_evaluation(
         assert states(search) == ["complete", "pruned", "running"]
 
 
-def test_value_is_that_of_the_weights_that_were_kept(start_search: Start) -> None:
+def test_trial_that_ends_without_a_value_does_not_end_the_search(start_search: Start) -> None:
     search = start_search()
-    run = trial_run(search, 1)
+    for number, status in ((1, Status.FAILED), (2, Status.CANCELLED)):
+        end(trial_run(search, number), status, error="The disk is full.")
+        services.advance(search.pk)
+    assert states(search) == ["failed", "cancelled", "running"]
+    run = trial_run(search, 3)
     evaluate(run, 0.5, 0.8, 0.7)
     end(run, facts={"best_step": 2})
     services.advance(search.pk)
-    assert trial_of(search, 1).value == 0.8
-
-
-@pytest.mark.parametrize("status", [Status.FAILED, Status.CANCELLED])
-def test_trial_that_ends_without_a_value_does_not_end_the_search(start_search: Start, status: Status) -> None:
-    search = start_search()
-    end(trial_run(search, 1), status, error="The disk is full.")
-    services.advance(search.pk)
-    assert states(search) == [status, "running"]
+    assert trial_of(search, 3).value == 0.8, "that of the weights that were kept"
 
 
 def test_budget_ends_the_search_and_cancels_what_runs(start_search: Start) -> None:
@@ -185,7 +180,7 @@ def test_only_the_best_models_stay(
     assert (search.status, states(search)) == (Status.DONE, [*["complete"] * 4, "pruned"])
     kept = ModelVersion.objects.with_weights().order_by("number").values_list("number", flat=True)
     assert list(kept) == [2, 3, 4]
-    on_disk = [local_path(one.folder_key).exists() for one in ModelVersion.objects.order_by("number")]
+    on_disk = [local_path(version.folder_key).exists() for version in ModelVersion.objects.order_by("number")]
     assert on_disk == [False, True, True, True]
     assert trial_of(search, 1).value == 0.5
     last.refresh_from_db()
@@ -234,19 +229,8 @@ def test_repeated_evaluations_of_a_resumed_run_count_once(start_search: Start) -
     assert trial_of(search, 1).values == [0.5, 0.6, 0.7]
 
 
-def test_same_history_gives_the_same_trials(start_search: Start) -> None:
-    parameters = []
-    for _ in range(2):
-        search = start_search(trials=3)
-        for number in (1, 2, 3):
-            complete(search, number, 0.5 + 0.1 * number)
-        parameters.append([trial.parameters for trial in trials_of(search)[0]])
-    assert parameters[0] == parameters[1]
-
-
-@pytest.mark.parametrize(
-    ("changes", "field"),
-    [
+def test_what_cannot_run_is_rejected(start_search: Start, lengths: LengthReport) -> None:
+    for changes, field in (
         ({"dataset": 99}, "dataset"),
         ({"base_model": "nothing"}, "base_model"),
         ({"method": ("qlora",)}, "method"),
@@ -254,22 +238,16 @@ def test_same_history_gives_the_same_trials(start_search: Start) -> None:
         ({"learning_rate_low": 1e-2, "learning_rate_high": 1e-3}, "form"),
         ({"lora_r": ()}, "lora_r"),
         ({"batch": (8, 8)}, "form"),
-        ({"method": ("dora",)}, "method"),
-    ],
-)
-def test_what_cannot_run_is_rejected(start_search: Start, changes: dict[str, Any], field: str) -> None:
-    with pytest.raises(Refused) as caught:
-        start_search(**changes)
-    assert field in caught.value.errors
-    assert not Study.objects.exists()
-    assert not TrainingRun.objects.exists()
-
-
-def test_without_lengths_nothing_starts(start_search: Start, lengths: LengthReport) -> None:
+    ):
+        with pytest.raises(Refused) as caught:
+            start_search(**changes)
+        assert field in caught.value.errors, changes
     LengthReport.objects.all().delete()
     with pytest.raises(Refused) as caught:
         start_search()
     assert caught.value.code == "lengths_unknown"
+    assert not Study.objects.exists()
+    assert not TrainingRun.objects.exists()
 
 
 def test_resumed_search_goes_on_with_the_next_trial(start_search: Start, people: dict[str, Any]) -> None:
