@@ -23,7 +23,7 @@ from training.ml.train import main
 from training.spec import RunSpec
 for line in sys.stdin:
     spec, *flags = json.loads(line)
-    values = dict(one[2:].split("=") for one in flags if "=" in one)
+    values = dict(flag[2:].split("=") for flag in flags if "=" in flag)
     count = int(values.pop("processes", 1))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -39,9 +39,9 @@ def receipt(number: int, **gold: Any) -> Row:
 
 def copies(rows: list[Row], compiled: CompiledSchema, epochs: int = 2) -> list[tuple[Row, Row]]:
     """Each row with its augmented copies in some epochs."""
-    found = Augmentation(rows, compiled, seed=3)
+    augmentation = Augmentation(rows, compiled, seed=3)
     return [
-        (row, found.row(index, epoch))
+        (row, augmentation.row(index, epoch))
         for epoch in range(epochs)
         for index, row in enumerate(rows)
         if (index + epoch) % 2
@@ -50,70 +50,67 @@ def copies(rows: list[Row], compiled: CompiledSchema, epochs: int = 2) -> list[t
 
 def test_values_are_exchanged_in_text_and_gold() -> None:
     rows = [receipt(number) for number in range(12)]
-    found = copies(rows, schema())
-    changed = [one for row, one in found if one.gold["shop"] != row.gold["shop"]]
-    assert 4 <= len(changed) < 12
-    assert any(one.gold["seller"] != row.gold["seller"] for row, one in found)
-    for row, one in found:
-        shop = one.gold["shop"].upper()
-        assert one.text.startswith(f"# {shop}.\n")
-        assert one.text.endswith(f"\n{shop}.")  # both occurrences
-        assert f"\n{one.gold['seller']['city']}\n" in one.text
-        assert one.gold["total"] == row.gold["total"]
-        assert f"total {row.gold['total']}\n" in one.text
-        assert (one.id, one.split) == (row.id, row.split)
+    made = copies(rows, schema())
+    assert 4 <= sum(copy.gold["shop"] != row.gold["shop"] for row, copy in made) < 12
+    assert any(copy.gold["seller"] != row.gold["seller"] for row, copy in made)
+    for row, copy in made:
+        shop = copy.gold["shop"].upper()
+        assert copy.text.startswith(f"# {shop}.\n")
+        assert copy.text.endswith(f"\n{shop}.")  # both occurrences
+        assert f"\n{copy.gold['seller']['city']}\n" in copy.text
+        assert copy.gold["total"] == row.gold["total"]
+        assert f"total {row.gold['total']}\n" in copy.text
+        assert (copy.id, copy.split) == (row.id, row.split)
     assert rows == [receipt(number) for number in range(12)]
 
 
 def test_rows_are_themselves_in_every_second_epoch_and_copies_differ_by_epoch() -> None:
     rows = [receipt(number) for number in range(6)]
-    found = Augmentation(rows, schema(), seed=3)
-    assert [found.row(1, epoch) is rows[1] for epoch in range(4)] == [False, True, False, True]
-    assert found.row(1, 0) == Augmentation(rows, schema(), seed=3).row(1, 0)
-    assert len({found.row(1, epoch).text for epoch in range(0, 12, 2)}) > 1
-    assert found.row(1, 0) != Augmentation(rows, schema(), seed=4).row(1, 0)
+    augmentation = Augmentation(rows, schema(), seed=3)
+    assert [augmentation.row(1, epoch) is rows[1] for epoch in range(4)] == [False, True, False, True]
+    assert augmentation.row(1, 0) == Augmentation(rows, schema(), seed=3).row(1, 0)
+    assert len({augmentation.row(1, epoch).text for epoch in range(0, 12, 2)}) > 1
+    assert augmentation.row(1, 0) != Augmentation(rows, schema(), seed=4).row(1, 0)
 
 
 def test_only_lines_away_from_values_are_dropped() -> None:
-    for row, one in copies([receipt(number) for number in range(12)], schema(), epochs=4):
-        lines = one.text.split("\n")
+    for row, copy in copies([receipt(number) for number in range(12)], schema(), epochs=4):
+        lines = copy.text.split("\n")
         assert {"Jalan", "item aaa", "item ttt", "thanks to"} <= set(lines)
         assert 10 <= len(lines) < len(row.text.split("\n"))
 
 
-@pytest.mark.parametrize(
-    ("properties", "gold"),
-    [
+def test_no_line_is_dropped_where_a_value_has_no_place() -> None:
+    schema_and_gold: list[tuple[dict[str, Any], dict[str, Any]]] = [
         ({"paid": {"type": "boolean"}}, {"paid": True}),  # any line may be the reason of a class
         ({"note": {"type": "string"}}, {"note": "is not in the text"}),
-    ],
-)
-def test_no_line_is_dropped_where_a_value_has_no_place(properties: dict[str, Any], gold: dict[str, Any]) -> None:
-    for row, one in copies([receipt(number, **gold) for number in range(8)], schema(**properties)):
-        assert one.text.count("\n") == row.text.count("\n")
+    ]
+    for properties, gold in schema_and_gold:
+        for row, copy in copies([receipt(number, **gold) for number in range(8)], schema(**properties)):
+            assert copy.text.count("\n") == row.text.count("\n")
 
 
-@pytest.mark.parametrize("number", range(3))
-def test_a_value_within_another_is_never_lost(number: int) -> None:
+def test_a_value_within_another_is_never_lost() -> None:
     """The city is a part of the address as well, and its only occurrence."""
     text = {"type": "string"}
     compiled = compile_schema({"type": "object", "properties": {"address": text, "city": text}})
-    rows = [
-        Row(f"r{n}-{number}", "train", f"Jalan {SHOPS[n]}, {CITIES[n]}", {})
-        for n in range(6)
-    ]  # fmt: skip
-    rows = [replace(one, gold={"address": one.text, "city": CITIES[n]}) for n, one in enumerate(rows)]
-    for _, one in copies(rows, compiled, epochs=4):
-        assert one.gold["address"] in one.text
-        assert one.gold["city"] in one.text
+    for number in range(3):
+        addresses = [(f"Jalan {shop}, {city}", city) for shop, city in zip(SHOPS, CITIES, strict=True)]
+        rows = [
+            Row(f"r{n}-{number}", "train", address, {"address": address, "city": city})
+            for n, (address, city) in enumerate(addresses)
+        ]
+        for _, copy in copies(rows, compiled, epochs=4):
+            assert copy.gold["address"] in copy.text
+            assert copy.gold["city"] in copy.text
 
 
 def test_overlapping_occurrences_are_exchanged_once() -> None:
     compiled = compile_schema({"type": "object", "properties": {"shop": {"type": "string"}}})
-    rows = [Row(f"r{n}", "train", f"{one} {one} {one}", {"shop": f"{one} {one}"}) for n, one in enumerate("abcdef")]
-    found = [(row, one) for row, one in copies(rows, compiled) if one.gold != row.gold]
-    assert found
-    assert all(one.text == f"{one.gold['shop']} {row.gold['shop'][0]}" for row, one in found)
+    rows = [Row(f"r{n}", "train", f"{a} {a} {a}", {"shop": f"{a} {a}"}) for n, a in enumerate("abcdef")]
+    exchanged = [(row, copy) for row, copy in copies(rows, compiled) if copy.gold != row.gold]
+    assert exchanged
+    assert all(copy.text == f"{copy.gold['shop']} {row.gold['shop'][0]}" for row, copy in exchanged)
 
 
 def test_copies_follow_the_schema() -> None:
@@ -125,24 +122,21 @@ def test_copies_follow_the_schema() -> None:
         "then": {"properties": {"city": {"const": CITIES[0]}}},
     })  # fmt: skip
     rows = [Row(f"r{n}", "train", f"{SHOPS[n]}\n{CITIES[n]}", {"shop": SHOPS[n], "city": CITIES[n]}) for n in range(6)]
-    found = copies(rows, compiled, epochs=8)
-    assert any(one.gold != row.gold for row, one in found)
-    assert all(not compiled.validate(one.gold) for _, one in found)
+    made = copies(rows, compiled, epochs=8)
+    assert any(copy.gold != row.gold for row, copy in made)
+    assert all(not compiled.validate(copy.gold) for _, copy in made)
 
 
-def test_amounts_and_few_values_are_not_exchanged() -> None:
-    rows = [receipt(number) for number in range(3)]  # three shops
-    assert all(one.gold == row.gold for row, one in copies(rows, schema(), epochs=4))
-
-
-def test_values_in_words_of_their_own_are_not_exchanged() -> None:
+def test_few_values_and_values_in_words_of_their_own_are_not_exchanged() -> None:
     """The kind of a document, which a few documents happen to contain."""
     compiled, kinds = schema(kind={"type": "string"}), ["refund", "sale", "return", "deposit", "repair", "loan"]
     plain = [receipt(number, kind=kinds[number % 6]) for number in range(12)]
     rows = [replace(row, text=f"{row.text}\n{row.gold['kind'] if n < 5 else ''}") for n, row in enumerate(plain)]
-    found = copies(rows, compiled, epochs=4)
-    assert any(one.gold["shop"] != row.gold["shop"] for row, one in found)
-    assert all(one.gold["kind"] == row.gold["kind"] for row, one in found)
+    made = copies(rows, compiled, epochs=4)
+    assert any(copy.gold["shop"] != row.gold["shop"] for row, copy in made)
+    assert all(copy.gold["kind"] == row.gold["kind"] for row, copy in made)
+    few = [receipt(number) for number in range(3)]  # three shops
+    assert all(copy.gold == row.gold for row, copy in copies(few, schema(), epochs=4))
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +146,7 @@ def encoder() -> Encoder:
 
 def loaded(folder: Path, encoder: Encoder, **changes: Any) -> tuple[EncodedDataset, RunSpec, CompiledSchema]:
     rows = [receipt(number) for number in range(6)]
-    dataset = write_dataset(folder / "data.jsonl", [{**vars(one), "tags": [], "origin": "human"} for one in rows])
+    dataset = write_dataset(folder / "data.jsonl", [{**vars(row), "tags": [], "origin": "human"} for row in rows])
     compiled = schema()
     contract = {"instruction": "Extract.", "schema": compiled.schema}
     spec = build(RunSpec, train_spec(tiny(), dataset, folder / "out", contract=contract, **changes))
@@ -162,20 +156,17 @@ def loaded(folder: Path, encoder: Encoder, **changes: Any) -> tuple[EncodedDatas
 def test_dataset_has_the_tokens_of_its_epoch(tmp_path: Path, encoder: Encoder) -> None:
     data, spec, compiled = loaded(tmp_path, encoder, max_length=1024)
     rows = AugmentedRows(data.train, spec, compiled, encoder)
-    found, dataset = Augmentation([one.row for one in data.train], compiled, spec.seed), rows.dataset()
+    augmentation = Augmentation([encoded.row for encoded in data.train], compiled, spec.seed)
+    dataset = rows.dataset()
     for rows.epoch in (0, 1):
         for index in range(6):
-            one, row = dataset[index], found.row(index, rows.epoch)
+            item, row = dataset[index], augmentation.row(index, rows.epoch)
             answer = encoder.completion(compiled.canonical(row.gold))
-            assert one["labels"] == [-100] * (len(one["input_ids"]) - len(answer)) + answer
-            assert one["input_ids"] == encoder.prompt(instruction="Extract.", document=row.text) + answer
-
-
-def test_copies_over_the_limit_stay_as_they_were(tmp_path: Path, encoder: Encoder) -> None:
-    shortest = min(one.length for one in loaded(tmp_path, encoder, max_length=1024)[0].train)
-    data, spec, compiled = loaded(tmp_path, encoder, max_length=1024)
-    rows = AugmentedRows(data.train, replace(spec, max_length=shortest // 2), compiled, encoder)
-    assert [rows.encoded(number) for number in range(6)] == data.train
+            assert item["labels"] == [-100] * (len(item["input_ids"]) - len(answer)) + answer
+            assert item["input_ids"] == encoder.prompt(instruction="Extract.", document=row.text) + answer
+    shortest = min(encoded.length for encoded in data.train)
+    limited = AugmentedRows(data.train, replace(spec, max_length=shortest // 2), compiled, encoder)
+    assert [limited.encoded(number) for number in range(6)] == data.train, "copies over the limit stay as they were"
 
 
 @pytest.mark.slow

@@ -3,7 +3,9 @@
 import errno
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -46,28 +48,28 @@ def test_newest_two_and_the_best_are_kept(tmp_path: Path) -> None:
     assert steps(store) == [4, 7]
 
 
-@pytest.mark.parametrize("harm", ["changed", "cut", "gone", "added", "facts", "manifest"])
-def test_damaged_checkpoint_is_skipped(tmp_path: Path, harm: str) -> None:
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda path: (path / "weights").write_text("weights 3"),
+        lambda path: (path / "weights").write_text("weig"),
+        lambda path: (path / "weights").unlink(),
+        lambda path: (path / "optimizer.pt").write_text("of foreign origin"),
+        lambda path: (path / "manifest.json").write_text(
+            (path / "manifest.json").read_text().replace('"best_step": null', '"best_step": 1')
+        ),
+        lambda path: (path / "manifest.json").write_text("{"),
+    ],
+    ids=["changed", "cut", "gone", "added", "facts", "manifest"],
+)
+def test_damaged_checkpoint_is_skipped(tmp_path: Path, harm: Callable[[Path], object]) -> None:
     store = CheckpointStore(tmp_path)
     write(store, 1)
-    path = write(store, 2).path
-    if harm == "changed":
-        (path / "weights").write_text("weights 3")
-    elif harm == "cut":
-        (path / "weights").write_text("weig")
-    elif harm == "gone":
-        (path / "weights").unlink()
-    elif harm == "added":
-        (path / "optimizer.pt").write_text("of foreign origin")
-    elif harm == "facts":
-        text = (path / "manifest.json").read_text()
-        (path / "manifest.json").write_text(text.replace('"best_step": null', '"best_step": 1'))
-    else:
-        (path / "manifest.json").write_text("{")
+    harm(write(store, 2).path)
     damaged: list[int] = []
-    found = store.newest(damaged.append)
-    assert found is not None
-    assert (found.step, damaged) == (1, [2])
+    intact = store.newest(damaged.append)
+    assert intact is not None
+    assert (intact.step, damaged) == (1, [2])
 
 
 def test_unfinished_checkpoint_is_ignored(tmp_path: Path) -> None:
@@ -108,11 +110,11 @@ def test_nothing_is_written_below_the_reserve(tmp_path: Path, monkeypatch: pytes
     store = CheckpointStore(tmp_path)
     for step in (1, 2):
         write(store, step)
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: _Usage(checkpoints.RESERVED_BYTES + 9))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=checkpoints.RESERVED_BYTES + 9))
     with pytest.raises(DiskFull, match="268 MB is reserved"):
         write(store, 3)
     assert steps(store) == [2]  # the older one has made way first
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: _Usage(checkpoints.RESERVED_BYTES + 10))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=checkpoints.RESERVED_BYTES + 10))
     write(store, 3)
     assert steps(store) == [2, 3]
 
@@ -124,7 +126,7 @@ def test_last_intact_checkpoint_is_never_deleted(tmp_path: Path, monkeypatch: py
     store = CheckpointStore(tmp_path)
     whole = store.newest()
     assert whole is not None
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: _Usage(checkpoints.RESERVED_BYTES))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=checkpoints.RESERVED_BYTES))
     with pytest.raises(DiskFull, match="The previous checkpoint is kept"):
         write(store, 105)
     assert store.newest() == whole
@@ -134,11 +136,6 @@ def test_last_intact_checkpoint_is_never_deleted(tmp_path: Path, monkeypatch: py
     for step in (105, 110, 115):
         write(store, step)
     assert steps(store) == [110, 115]
-
-
-class _Usage:
-    def __init__(self, free: int) -> None:
-        self.free = free
 
 
 def test_repeated_step_replaces_its_checkpoint(tmp_path: Path) -> None:

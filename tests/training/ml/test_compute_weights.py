@@ -1,23 +1,21 @@
 """Copies of the weights in bf16: the gradients of autocast, bit for bit, and weights that are given back."""
 
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from tests.training.ml_data import tiny
 from training.ml.loop.trainer import summed_loss
 from training.ml.modeling.attention import blockwise_attention
 from training.ml.modeling.compute_weights import ComputeWeights
-from training.ml.modeling.tiny_model import build_tiny
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> Any:
-    build_tiny(tmp_path / "tiny")
-    return AutoModelForCausalLM.from_pretrained(tmp_path / "tiny", dtype=torch.float32)
+def model() -> Any:
+    return AutoModelForCausalLM.from_pretrained(tiny(), dtype=torch.float32)
 
 
 def gradients(model: Any, weights: ComputeWeights | None) -> list[torch.Tensor]:
@@ -36,26 +34,26 @@ def gradients(model: Any, weights: ComputeWeights | None) -> list[torch.Tensor]:
 def test_gradients_are_those_of_autocast(model: Any) -> None:
     weights = ComputeWeights(model, torch.bfloat16)
     for _ in range(2):  # steps
-        expected, found = gradients(model, None), gradients(model, weights)
-        assert all(torch.equal(one, wanted) for one, wanted in zip(found, expected, strict=True))
-        assert {one.dtype for one in found} == {torch.float32}
+        expected, computed = gradients(model, None), gradients(model, weights)
+        assert all(torch.equal(*pair) for pair in zip(computed, expected, strict=True))
+        assert {gradient.dtype for gradient in computed} == {torch.float32}
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter -= 0.1 * parameter.grad
 
 
 def test_weights_are_given_back_after_an_error(model: Any) -> None:
-    before = {name: id(one) for name, one in model.named_parameters()}
-    state = {name: one.clone() for name, one in model.state_dict().items()}
+    before = {name: id(weight) for name, weight in model.named_parameters()}
+    state = {name: weight.clone() for name, weight in model.state_dict().items()}
     weights = ComputeWeights(model, torch.bfloat16)
 
     def fail() -> None:
         with weights.in_use():
-            used = {one.dtype for name, one in model.named_parameters() if name.endswith("_proj.weight")}
+            used = {weight.dtype for name, weight in model.named_parameters() if name.endswith("_proj.weight")}
             assert used == {torch.bfloat16}
             raise ArithmeticError
 
     with pytest.raises(ArithmeticError):
         fail()
-    assert {name: id(one) for name, one in model.named_parameters()} == before
-    assert all(torch.equal(one, state[name]) for name, one in model.state_dict().items())
+    assert {name: id(weight) for name, weight in model.named_parameters()} == before
+    assert all(torch.equal(weight, state[name]) for name, weight in model.state_dict().items())

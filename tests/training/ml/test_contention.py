@@ -16,19 +16,10 @@ from training.ml.hardware.contention import CALM_PERIODS, CpuLoad, CpuUsage, Yie
 IDLE, LIGHT, HALF, ONE, TWO = 0.05, 0.24, 0.5, 1.0, 1.9
 
 
-def _level(level: int, *others: float) -> int:
-    room = YieldLevel(level)
-    for cores in others:
-        room = room.after(cores)
-    return room.level
-
-
-@pytest.mark.parametrize(
-    ("before", "others", "level"),
-    [
+def test_threads_yield_immediately_and_return_after_calm() -> None:
+    for before, others, level in (
         (0, [IDLE, LIGHT] * 9, 0),  # what a page costs now and then
         (0, [HALF], 1),
-        (0, [ONE], 2),
         (0, [TWO], 3),
         (1, [ONE], 2),
         (2, [HALF] * (CALM_PERIODS - 1), 2),
@@ -38,10 +29,11 @@ def _level(level: int, *others: float) -> int:
         (2, [IDLE] * (CALM_PERIODS - 1) + [ONE] + [IDLE] * (CALM_PERIODS - 1), 2),
         (2, [IDLE] * CALM_PERIODS + [ONE], 2),
         (0, [-3.0], 0),  # cores that this process has no thread for
-    ],
-)
-def test_threads_yield_immediately_and_return_after_calm(before: int, others: list[float], level: int) -> None:
-    assert _level(before, *others) == level
+    ):
+        room = YieldLevel(before)
+        for cores in others:
+            room = room.after(cores)
+        assert room.level == level, (before, others)
 
 
 def test_cores_are_yielded_only_under_load() -> None:
@@ -52,10 +44,8 @@ def test_load_is_split_into_own_and_other_cores() -> None:
     before, now = CpuUsage(10.0, 4.0, {0: 10.0, 1: 20.0, 2: 5.0}), CpuUsage(12.0, 7.0, {0: 12.0, 1: 22.0, 2: 5.2})
     load = now.load_since(before)
     assert (load.own, round(load.others, 6), load.idle) == (1.5, 0.6, frozenset({2}))
-
-
-def test_lagging_counters_give_no_negative_load() -> None:
-    assert CpuUsage(2.0, 3.0, {0: 30.0}).load_since(CpuUsage(1.0, 1.0, {0: 29.5})) == CpuLoad(own=2.0, others=0.0)
+    lagging = CpuUsage(2.0, 3.0, {0: 30.0}).load_since(CpuUsage(1.0, 1.0, {0: 29.5}))
+    assert lagging == CpuLoad(own=2.0, others=0.0)
 
 
 def test_usage_counts_this_process_among_all() -> None:

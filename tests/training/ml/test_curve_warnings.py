@@ -15,21 +15,15 @@ def falling(steps: int) -> list[float]:
     return [4 * 0.95**step for step in range(steps)]
 
 
-def test_normal_curve_has_no_warning() -> None:
+def test_a_normal_loss_has_no_warning_and_a_spike_one() -> None:
     assert warnings_of(falling(100)) == []
-
-
-def test_spike_is_warned_once() -> None:
     messages = warnings_of([*falling(40), 9.0, 9.0, *falling(20)])
     assert len(messages) == 1
     assert "Loss spike" in messages[0]
 
 
-def test_flat_loss_is_warned() -> None:
+def test_flat_and_rising_losses_are_warned_of() -> None:
     assert ["too low" in message for message in warnings_of([2.0] * 60)] == [True]
-
-
-def test_rising_loss_is_warned() -> None:
     assert ["too high" in message for message in warnings_of([2.0 + step / 20 for step in range(60)])] == [True]
 
 

@@ -47,12 +47,9 @@ def test_plain_prompt_needs_no_template() -> None:
     assert encoder.end_id == encoder.tokenizer.eos_token_id
 
 
-def test_chat_without_a_template_is_rejected() -> None:
+def test_chat_needs_a_template_and_one_without_system_turn_gets_one_user_turn() -> None:
     with pytest.raises(Refused, match="chat template"):
         with_template(None)
-
-
-def test_template_without_system_turn_gets_one_user_turn() -> None:
     encoder = with_template(
         "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
         "[{{ m.role }}]{{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}[model]{% endif %}"

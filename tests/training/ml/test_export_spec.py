@@ -9,16 +9,7 @@ import pytest
 
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import sha256_file
-from tests.training.ml_data import (
-    INSTRUCTION,
-    SCHEMA,
-    EventCollector,
-    named,
-    rows,
-    tiny,
-    train_spec,
-    write_dataset,
-)
+from tests.training.ml_data import INSTRUCTION, SCHEMA, EventCollector, named, rows, tiny, train_spec, write_dataset
 from training.exports.child_specs import TrainerSpec
 from training.ml import export_spec
 from training.ml.data.encoded_dataset import load_dataset
@@ -62,23 +53,23 @@ def test_segments_have_the_trained_token_ids(tmp_path: Path, prompt: str) -> Non
     for split, count in (("train", 12), ("validation", 4)):
         read = of_split(read_rows(wanted.run.dataset.path), split)
         encoded = encode_rows(read, instruction=INSTRUCTION, schema=schema, encoder=encoder)
-        seen = hashlib.sha256()
-        for one, row in zip(encoded, jsonl(tmp_path / "out" / f"{split}.jsonl"), strict=True):
+        tokens = hashlib.sha256()
+        for trained, row in zip(encoded, jsonl(tmp_path / "out" / f"{split}.jsonl"), strict=True):
             ids: list[int] = []
             labels: list[int] = []
             for segment in row["segments"]:
                 part = encoder.tokenizer(segment["text"], add_special_tokens=False)["input_ids"]
                 ids += part
                 labels += part if segment["label"] else [-100] * len(part)
-            assert ids == one.prompt + one.completion
-            assert labels == [-100] * len(one.prompt) + one.completion
-            seen.update(json.dumps([ids, labels]).encode())
-        assert noted[split] == {"rows": count, "sha256": seen.hexdigest()}
+            assert ids == trained.prompt + trained.completion
+            assert labels == [-100] * len(trained.prompt) + trained.completion
+            tokens.update(json.dumps([ids, labels]).encode())
+        assert noted[split] == {"rows": count, "sha256": tokens.hexdigest()}
 
 
 def test_rows_are_those_the_run_trains_on(tmp_path: Path) -> None:
     """A share of the training documents, and those with silver labels."""
-    silver = [{**one, "id": f"silver-{one['id']}"} for one in rows(train=3, validation=0, holdout=0)]
+    silver = [{**row, "id": f"silver-{row['id']}"} for row in rows(train=3, validation=0, holdout=0)]
     extra = write_dataset(tmp_path / "silver.jsonl", silver)
     wanted = spec(tmp_path, train_share=0.5, silver={"path": str(extra), "sha256": sha256_file(extra)})
     collector = EventCollector()
@@ -86,36 +77,31 @@ def test_rows_are_those_the_run_trains_on(tmp_path: Path) -> None:
     assert named(collector.events, "done")[0]["train"] == 9
     encoder = load_encoder(str(tiny()), "chat")
     data = load_dataset(wanted.run, compiled(wanted.run.contract), encoder)
-    ids = [[*one.prompt, *one.completion] for one in data.train]
+    ids = [[*row.prompt, *row.completion] for row in data.train]
     written = [
         [
             token
-            for one in row["segments"]
-            for token in encoder.tokenizer(one["text"], add_special_tokens=False)["input_ids"]
+            for segment in row["segments"]
+            for token in encoder.tokenizer(segment["text"], add_special_tokens=False)["input_ids"]
         ]
         for row in jsonl(tmp_path / "out" / "train.jsonl")
     ]
     assert written == ids
 
 
-def test_hold_out_is_not_exported(tmp_path: Path) -> None:
+def test_rows_over_the_limit_are_rejected_or_dropped_and_hold_out_is_not_exported(tmp_path: Path) -> None:
     made = rows()
+    made[0]["text"] *= 30
     for row in made:
         if row["split"] == "holdout":
             row["text"] += " SECRET"
-    export_spec.main(spec(tmp_path, made), EventCollector().emitter)
-    assert not any("SECRET" in path.read_text() for path in (tmp_path / "out").iterdir())
-
-
-def test_rows_over_the_limit_are_rejected_or_dropped(tmp_path: Path) -> None:
-    made = rows()
-    made[0]["text"] *= 30
     with pytest.raises(Refused, match="1 of 12 train documents are longer than 256 tokens"):
         export_spec.main(spec(tmp_path, made, max_length=256, too_long="refuse"), EventCollector().emitter)
     collector = EventCollector()
     export_spec.main(spec(tmp_path, made, max_length=256, too_long="leave_out"), collector.emitter)
     assert named(collector.events, "done")[0]["left_out"] == 1
     assert len(jsonl(tmp_path / "out" / "train.jsonl")) == 11
+    assert not any("SECRET" in path.read_text() for path in (tmp_path / "out").iterdir())
 
 
 def test_text_with_different_tokens_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,9 +114,9 @@ def test_text_with_different_tokens_is_rejected(tmp_path: Path, monkeypatch: pyt
     load_with_real = load_dataset
 
     def encode(*args: Any, **parts: Any) -> Any:
-        found = load_with_real(*args, **parts)
+        dataset = load_with_real(*args, **parts)
         monkeypatch.setattr(Encoder, "text", other)
-        return found
+        return dataset
 
     monkeypatch.setattr(export_spec, "load_dataset", encode)
     with pytest.raises(Refused, match="Document train-0 cannot be written as text"):

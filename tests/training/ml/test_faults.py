@@ -3,11 +3,14 @@
 import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from safetensors.torch import load_file, save_file
 
+from slmstudio.errors import Refused
 from tests.training.ml.test_resume import outcome, spec_file
+from tests.training.ml.test_train import run
 from tests.training.ml_data import named, rows, tiny
 from tests.training.ml_process import nursery
 
@@ -43,19 +46,22 @@ def test_full_disk_at_the_end_fails_only_the_save(tmp_path: Path) -> None:
 def test_full_disk_for_checkpoints_is_warned_once(tmp_path: Path) -> None:
     spec = spec_file(tmp_path, max_steps=3, save_every=1, early_stopping=None)
     events = list(nursery().run(spec, "--FSIZE=60000"))
-    messages = [one["message"] for one in named(events, "warning") if "could not be saved" in one["message"]]
+    messages = [event["message"] for event in named(events, "warning") if "could not be saved" in event["message"]]
     assert len(messages) == 1
     assert messages[0].endswith("The run continues.")
-    assert [one["step"] for one in named(events, "metrics")] == [1, 2, 3]
+    assert [event["step"] for event in named(events, "metrics")] == [1, 2, 3]
     assert not named(events, "checkpoint")
     assert not list((tmp_path / "out" / "state").iterdir())
 
 
-def test_early_stopping_fails_where_the_best_step_cannot_be_saved(tmp_path: Path) -> None:
-    events = list(nursery().run(spec_file(tmp_path, eval_every=1), "--FSIZE=60000"))
-    assert events[-1]["kind"] == "disk"
-    assert "early_stopping" in events[-1]["message"]
-    assert len(named(events, "metrics")) == 1
+def test_early_stopping_fails_where_the_best_step_cannot_be_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
+    with pytest.raises(Refused, match="early_stopping") as caught:
+        run(tmp_path, eval_every=1, early_stopping=9, sample_documents=0)
+    assert caught.value.code == "disk"
+    assert not list((tmp_path / "out" / "state").iterdir())
 
 
 def test_nan_loss_names_the_learning_rate(tmp_path: Path) -> None:
@@ -64,7 +70,7 @@ def test_nan_loss_names_the_learning_rate(tmp_path: Path) -> None:
     weights = load_file(broken / "model.safetensors")
     weights["model.norm.weight"].fill_(math.inf)
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
-    events = list(nursery().run(spec_file(tmp_path, model=broken)))
-    assert (nursery().code, events[-1]["kind"]) == (2, "diverged")
-    assert "learning_rate" in events[-1]["message"]
-    assert not named(events, "checkpoint")
+    with pytest.raises(Refused, match="learning_rate") as caught:
+        run(tmp_path, model=broken)
+    assert caught.value.code == "diverged"
+    assert not (tmp_path / "out" / "state").exists()

@@ -18,7 +18,7 @@ def key(name: str, kind: int, value: bytes) -> bytes:
 
 
 def tensor(name: str = "a", numbers: tuple[int, ...] = (4,), offset: int = 0) -> bytes:
-    dimensions = struct.pack("<I", len(numbers)) + b"".join(struct.pack("<Q", one) for one in numbers)
+    dimensions = struct.pack("<I", len(numbers)) + b"".join(struct.pack("<Q", number) for number in numbers)
     return text(name) + dimensions + struct.pack("<IQ", 0, offset)
 
 
@@ -42,11 +42,6 @@ def reason(file: Path, data: bytes) -> str:
     with pytest.raises(Refused) as caught:
         check_file(file)
     return caught.value.message
-
-
-def test_valid_header_is_accepted(file: Path) -> None:
-    file.write_bytes(SOUND)
-    check_file(file)
 
 
 @pytest.mark.parametrize(
@@ -73,9 +68,11 @@ def test_invalid_header_is_rejected(file: Path, data: bytes, why: str) -> None:
     assert why in reason(file, data)
 
 
-@pytest.mark.parametrize("cut", range(4, len(SOUND) - 64, 7))
-def test_truncated_header_is_rejected(file: Path, cut: int) -> None:
-    assert reason(file, SOUND[:cut])
+def test_valid_header_is_accepted_and_a_truncated_one_rejected(file: Path) -> None:
+    file.write_bytes(SOUND)
+    check_file(file)
+    for cut in range(4, len(SOUND) - 64):
+        assert reason(file, SOUND[:cut])
 
 
 def test_missing_file_or_tokenizer_is_rejected(file: Path) -> None:
@@ -105,6 +102,5 @@ def test_in_one_reading_a_file_is_parsed_once(file: Path) -> None:
     assert read is not alone
     contents = {name: field.contents() for name, field in read.fields.items()}
     assert contents == {name: field.contents() for name, field in alone.fields.items()}
-    assert [(one.name, one.data.tolist()) for one in read.tensors] == [
-        (one.name, one.data.tolist()) for one in alone.tensors
-    ]
+    tensors = [[(part.name, part.data.tolist()) for part in reader.tensors] for reader in (read, alone)]
+    assert tensors[0] == tensors[1]

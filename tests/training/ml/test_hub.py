@@ -49,7 +49,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
         info = SimpleNamespace(sha="c0ffee", siblings=siblings, card_data=None)
         monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda self, *args, **kwargs: info)
 
-        def one(repo: str, name: str, *, revision: str, local_dir: Path) -> str:
+        def file(repo: str, name: str, *, revision: str, local_dir: Path) -> str:
             (local_dir / ".cache").mkdir(exist_ok=True)
             fetched.append(name)
             return str(shutil.copyfile(source / name, local_dir / name))
@@ -58,31 +58,28 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
             if broken is not None:
                 raise broken
             for name in allow_patterns:
-                one(repo, name, revision=revision, local_dir=local_dir)
+                file(repo, name, revision=revision, local_dir=local_dir)
             return str(local_dir)
 
-        monkeypatch.setattr(huggingface_hub, "hf_hub_download", one)
+        monkeypatch.setattr(huggingface_hub, "hf_hub_download", file)
         monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
         return fetched
 
     return put
 
 
-def test_weights_are_downloaded_once(hub: Any, tmp_path: Path) -> None:
-    fetched = hub(sharded(tmp_path / "source"))
+def test_duplicate_weights_are_copied_or_downloaded_once(hub: Any, tmp_path: Path) -> None:
+    source = sharded(tmp_path / "source")
+    local = prepare(PrepareSpec(kind="local", source=str(source), output_dir=str(tmp_path / "local")))
+    assert local["parameters"] == 147_840
+    assert not (tmp_path / "local" / "consolidated.safetensors").exists()
+    fetched = hub(source)
     done = prepare(spec(tmp_path / "out"))
     assert "consolidated.safetensors" not in fetched
     assert done["parameters"] == 147_840  # and not twice as many
     assert done["revision"] == "c0ffee"
-    assert {path.name for path in tmp_path.iterdir()} == {"source", "out"}
+    assert {path.name for path in tmp_path.iterdir()} == {"source", "local", "out"}
     assert not (tmp_path / "out" / ".cache").exists()
-
-
-def test_local_duplicate_weights_are_copied_once(tmp_path: Path) -> None:
-    source = sharded(tmp_path / "source")
-    done = prepare(PrepareSpec(kind="local", source=str(source), output_dir=str(tmp_path / "out")))
-    assert done["parameters"] == 147_840
-    assert not (tmp_path / "out" / "consolidated.safetensors").exists()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
@@ -29,9 +30,9 @@ class _Answers(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    found = HTTPServer(("127.0.0.1", 0), _Answers)
-    with in_thread(found):
-        yield f"http://127.0.0.1:{found.server_port}"
+    answers = HTTPServer(("127.0.0.1", 0), _Answers)
+    with in_thread(answers):
+        yield f"http://127.0.0.1:{answers.server_port}"
 
 
 def test_documents_bypass_proxies(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,13 +48,8 @@ def test_timeout_grows_with_tokens() -> None:
     assert runtime.answer_seconds(1, 1) < 180
 
 
-@pytest.mark.parametrize(
-    "error", [httpx.ConnectError("refused"), RuntimeError("failed to load"), OSError("no library")]
-)
-def test_unresponsive_llama_cpp_is_an_error_message(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    def compare(*args: Any) -> None:
-        raise error
-
+def test_unresponsive_llama_cpp_is_an_error_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "installed", lambda: True)
-    monkeypatch.setattr(runtime, "compare", compare)
-    assert "Not compared with llama.cpp" in prepare._compare_with_llama_cpp(Path("x.gguf"), None, None, "Smol")
+    for error in (httpx.ConnectError("refused"), RuntimeError("failed to load"), OSError("no library")):
+        monkeypatch.setattr(runtime, "compare", Mock(side_effect=error))
+        assert "Not compared with llama.cpp" in prepare._compare_with_llama_cpp(Path("x.gguf"), None, None, "Smol")

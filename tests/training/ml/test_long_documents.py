@@ -25,9 +25,9 @@ def statements() -> list[Statement]:
 
 def loaded(folder: Path, made: list[Statement], **changes: Any) -> EncodedDataset:
     rows = [
-        {"id": f"s{number}", "split": "validation" if number == 2 else "train", "text": one.text,
-         "gold": json.loads(dumps(one.gold))}
-        for number, one in enumerate(made)
+        {"id": f"s{number}", "split": "validation" if number == 2 else "train", "text": document.text,
+         "gold": json.loads(dumps(document.gold))}
+        for number, document in enumerate(made)
     ]  # fmt: skip
     dataset = write_dataset(folder / "data.jsonl", rows)
     contract = {"instruction": INSTRUCTION, "schema": SCHEMA}
@@ -36,33 +36,33 @@ def loaded(folder: Path, made: list[Statement], **changes: Any) -> EncodedDatase
 
 
 def test_each_window_is_a_row_with_its_part_of_gold(tmp_path: Path, statements: list[Statement]) -> None:
-    found = loaded(tmp_path, statements)
-    assert all(one.length <= LIMIT for one in [*found.train, *found.validation])
-    assert found.left_out == []
+    data = loaded(tmp_path, statements)
+    assert all(row.length <= LIMIT for row in [*data.train, *data.validation])
+    assert data.left_out == []
     for number, made in enumerate(statements[:2]):
-        parts = [one for one in found.train if one.document.id == f"s{number}"]
+        parts = [row for row in data.train if row.document.id == f"s{number}"]
         assert len(parts) > 2
-        for one in parts:
-            assert one.of is not None
-            assert one.row.gold["transactions"] == made.read(one.of.window)["transactions"]
-    [whole] = [one for one in found.train if one.of is None]
-    facts = found.window_facts()
+        for part in parts:
+            assert part.of is not None
+            assert part.row.gold["transactions"] == made.read(part.of.window)["transactions"]
+    [whole] = [row for row in data.train if row.of is None]
+    facts = data.window_facts()
     assert facts is not None
-    assert (facts["documents"], facts["rows"]) == (2, len(found.train) - 1)
-    assert (facts["whole"], facts["answer"]) == (len(whole.prompt), max(len(one.completion) for one in found.train))
-    [document] = found.validation_documents()
-    assert "".join(dict.fromkeys(one.document.text for one in document)) == statements[2].text
-    assert len(document) > 2
+    assert (facts["documents"], facts["rows"]) == (2, len(data.train) - 1)
+    assert (facts["whole"], facts["answer"]) == (len(whole.prompt), max(len(row.completion) for row in data.train))
+    [windows] = data.validation_documents()
+    assert "".join(dict.fromkeys(window.document.text for window in windows)) == statements[2].text
+    assert len(windows) > 2
 
 
 def test_a_share_is_of_documents_not_of_windows(tmp_path: Path, statements: list[Statement]) -> None:
     every, part = loaded(tmp_path, statements), loaded(tmp_path, statements, train_share=0.34)
-    assert len({one.document.id for one in part.train}) == 1
-    assert {one.row.id for one in part.train} < {one.row.id for one in every.train}
+    assert len({row.document.id for row in part.train}) == 1
+    assert {row.row.id for row in part.train} < {row.row.id for row in every.train}
 
 
 def test_documents_can_be_left_out_instead(tmp_path: Path, statements: list[Statement]) -> None:
-    found = loaded(tmp_path, statements, too_long="leave_out")
-    assert [one["id"] for one in found.left_out] == ["s0", "s1", "s2"]
-    assert found.windows is not None
-    assert found.windows.whole is None
+    data = loaded(tmp_path, statements, too_long="leave_out")
+    assert [row["id"] for row in data.left_out] == ["s0", "s1", "s2"]
+    assert data.windows is not None
+    assert data.windows.whole is None

@@ -5,24 +5,14 @@ from training.prompts import FewShotExample, chat, escape_special_tokens, plain,
 EXAMPLE = FewShotExample("Invoice 1", '{"id":"1"}')
 
 
-def test_tuned_model_gets_instruction_and_document() -> None:
-    assert chat(instruction=" Extract. ", document="Invoice 2") == [
-        {"role": "system", "content": "Extract."},
-        {"role": "user", "content": "Invoice 2"},
-    ]
-
-
 def test_base_model_gets_schema_and_examples_in_order() -> None:
     messages = chat(instruction="Extract.", document="Invoice 2", schema_text='{"a":1}', examples=[EXAMPLE, EXAMPLE])
-    assert [one["role"] for one in messages] == ["system", "user", "assistant", "user", "assistant", "user"]
+    assert [message["role"] for message in messages] == ["system", "user", "assistant", "user", "assistant", "user"]
     assert '{"a":1}' in messages[0]["content"]
     assert messages[2]["content"] == EXAMPLE.answer
-
-
-def test_template_without_system_role_gets_its_text_in_the_first_turn() -> None:
-    messages = without_system(chat(instruction="Extract.", document="Invoice 2", examples=[EXAMPLE]))
-    assert [one["role"] for one in messages] == ["user", "assistant", "user"]
-    assert messages[0]["content"] == "Extract.\n\nInvoice 1"
+    merged = without_system(chat(instruction=" Extract. ", document="Invoice 2", examples=[EXAMPLE]))
+    assert [message["role"] for message in merged] == ["user", "assistant", "user"]
+    assert merged[0]["content"] == "Extract.\n\nInvoice 1"
 
 
 def test_plain_prompt_ends_where_the_completion_begins() -> None:

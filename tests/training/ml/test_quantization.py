@@ -1,7 +1,6 @@
 """QLoRA without CUDA: rejections, and the requested settings."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -11,25 +10,20 @@ from tests.training.ml.test_train import spec_in
 from training.ml.modeling import quantization
 
 
-def test_qlora_needs_cuda(tmp_path: Path) -> None:
+def test_qlora_needs_cuda_and_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Refused, match="method: qlora needs a CUDA device"):
         quantization.check_qlora(spec_in(tmp_path, method="qlora"), torch.device("cpu"))
-
-
-def test_qlora_needs_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quantization, "find_spec", lambda name: None)
     with pytest.raises(Refused, match="pip install bitsandbytes"):
         quantization.check_qlora(spec_in(tmp_path, method="qlora"), torch.device("cuda"))
     quantization.check_qlora(spec_in(tmp_path, method="lora"), torch.device("cuda"))
 
 
-@pytest.mark.parametrize(
-    ("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp32", torch.float32)]
-)
-def test_base_is_stored_in_nf4_and_computed_in_the_run_precision(precision: str, dtype: Any) -> None:
-    config = quantization.config(precision)
+def test_base_is_stored_in_nf4_and_computed_in_the_run_precision() -> None:
+    config = quantization.config("bf16")
     assert (config.load_in_4bit, config.bnb_4bit_quant_type, config.bnb_4bit_use_double_quant) == (True, "nf4", True)
-    assert config.bnb_4bit_compute_dtype == dtype
+    assert config.bnb_4bit_compute_dtype == torch.bfloat16
+    assert quantization.config("fp16").bnb_4bit_compute_dtype == torch.float16
 
 
 def test_adapter_weights_are_trained_in_fp32() -> None:

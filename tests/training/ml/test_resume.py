@@ -19,6 +19,9 @@ pytestmark = pytest.mark.slow
 #: values of the clock are reported, and differ
 CLOCK = ("tokens_per_second", "memory_bytes", "seconds_left")
 
+#: averaged weights are a part of a checkpoint, too
+EMA: dict[str, Any] = {"weight_averaging": "ema", "ema_decay": 0.9}
+
 
 def spec_file(folder: Path, **changes: Any) -> Path:
     """Twelve steps over three epochs, with everything in it that draws random numbers or counts."""
@@ -53,7 +56,7 @@ def outcome(events: list[Event]) -> dict[str, Any]:
     """What has to be the same however a run got there."""
     [done] = named(events, "done")
     return {
-        "artifacts": {one["kind"]: one["sha256"] for one in named(events, "artifact")},
+        "artifacts": {event["kind"]: event["sha256"] for event in named(events, "artifact")},
         "tokens": done["tokens"],
         "steps": done["steps"],
         "best": done["best_step"],
@@ -62,11 +65,11 @@ def outcome(events: list[Event]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def unkilled(tmp_path_factory: pytest.TempPathFactory) -> list[Event]:
-    return list(nursery().run(spec_file(tmp_path_factory.mktemp("unkilled"))))
+    return list(nursery().run(spec_file(tmp_path_factory.mktemp("unkilled"), **EMA)))
 
 
 def test_run_killed_twice_matches_an_uninterrupted_run(unkilled: list[Event], tmp_path: Path) -> None:
-    spec = spec_file(tmp_path, save_every=1)
+    spec = spec_file(tmp_path, save_every=1, **EMA)
     first, second = random.randint(1, 6), random.randint(2, 5)  # one step: it may die before any checkpoint
     print(f"killed after {first} steps, then after {second} more")
     first_events = nursery().signal_at(signal.SIGKILL, spec, first)
@@ -81,14 +84,14 @@ def test_run_killed_twice_matches_an_uninterrupted_run(unkilled: list[Event], tm
     assert outcome(last) == outcome(unkilled)
     # And once more in the last part alone: who heard the parts before may have been killed with them.
     assert curve(last) == curve(unkilled)
-    assert [one["step"] for one in named(last, "metrics")] == list(range(1, 13))
-    assert {one["step"] for one in named(last, "checkpoint")} == set(range(1, 13))
+    assert [event["step"] for event in named(last, "metrics")] == list(range(1, 13))
+    assert {event["step"] for event in named(last, "checkpoint")} == set(range(1, 13))
 
 
 def test_stopped_run_saves_a_checkpoint_and_no_model_and_repeats_its_evaluation(
     unkilled: list[Event], tmp_path: Path
 ) -> None:
-    spec = spec_file(tmp_path)
+    spec = spec_file(tmp_path, **EMA)
     first_events: list[Event] = []
     for event in nursery().run(spec):
         first_events.append(event)
@@ -109,7 +112,7 @@ def test_stopped_run_saves_a_checkpoint_and_no_model_and_repeats_its_evaluation(
 
 
 def test_damaged_checkpoint_falls_back_to_the_previous(unkilled: list[Event], tmp_path: Path) -> None:
-    spec = spec_file(tmp_path, save_every=1)
+    spec = spec_file(tmp_path, save_every=1, **EMA)
     first_events = nursery().signal_at(signal.SIGTERM, spec, 4)
     newest = Path(named(first_events, "checkpoint")[-1]["path"])
     weights = newest / "weights.safetensors"
@@ -125,7 +128,7 @@ def test_damaged_checkpoint_falls_back_to_the_previous(unkilled: list[Event], tm
     assert named(last, "start")[0]["resumed_from"] == step - 1
     assert f"step {step} is damaged" in named(last, "warning")[0]["message"]
     assert curve([*first_events, *last]) == curve(unkilled)
-    assert [one["step"] for one in named(last, "metrics")] == list(range(1, 13))
+    assert [event["step"] for event in named(last, "metrics")] == list(range(1, 13))
     assert outcome(last) == outcome(unkilled)
 
 

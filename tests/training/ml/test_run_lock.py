@@ -1,7 +1,6 @@
 """Two processes never write into the folder of one run: a fresh one is rejected, a resumed one waits."""
 
 import fcntl
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from slmstudio.errors import Refused
+from slmstudio.runs.supervisor import CHECKPOINT_GRACE_SECONDS
 from tests.training.ml.test_resume import spec_file
 from tests.training.ml_process import nursery
 from training.ml.loop import run_lock
@@ -32,7 +32,7 @@ def test_resumed_run_waits_for_the_earlier_process(tmp_path: Path) -> None:
     with ExitStack() as other:
         other.enter_context(locked_folder(tmp_path / "out"))
         events = list(nursery().run(spec))
-        assert [(one["event"], one["kind"]) for one in events] == [("error", "busy")]
+        assert [(event["event"], event["kind"]) for event in events] == [("error", "busy")]
         assert not (tmp_path / "out" / "state").exists()
         other.callback(lambda: left.append(time.monotonic()))
         threading.Timer(1.5, other.pop_all().close).start()
@@ -42,32 +42,12 @@ def test_resumed_run_waits_for_the_earlier_process(tmp_path: Path) -> None:
     assert (nursery().code, event["event"], event["steps"]) == (0, "done", 1)
 
 
-@pytest.mark.slow
-def test_killed_run_releases_its_folder(tmp_path: Path) -> None:
-    spec = spec_file(tmp_path, max_steps=2)
-    nursery().signal_at(signal.SIGKILL, spec, 1)
-    assert nursery().code == -signal.SIGKILL
-    with folder_lock(tmp_path / "out", wait=0):
-        pass
-
-
 def test_lock_timeout_and_stop_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_lock, "_POLL_SECONDS", 0.01)
     with locked_folder(tmp_path):
-        with (
-            pytest.raises(Refused) as caught,
-            folder_lock(tmp_path, wait=0.05),
-        ):
+        with pytest.raises(Refused) as caught, folder_lock(tmp_path, wait=0.05):
             pass
-        with (
-            pytest.raises(Refused) as stopped,
-            folder_lock(tmp_path, wait=9, stopped=lambda: True),
-        ):
+        with pytest.raises(Refused) as stopped, folder_lock(tmp_path, wait=9, stopped=lambda: True):
             pass
     assert (caught.value.code, stopped.value.code) == ("busy", "stopped")
-
-
-def test_lock_timeout_exceeds_the_stop_time() -> None:
-    from slmstudio.runs.supervisor import CHECKPOINT_GRACE_SECONDS
-
     assert WAIT_SECONDS > CHECKPOINT_GRACE_SECONDS

@@ -33,11 +33,11 @@ def test_two_processes_match_one_with_and_without_a_stop(tmp_path: Path) -> None
     first = launch(spec, stop=True)
     assert named(first, "done")[0]["stopped"] is True
     rest = launch(spec, "--resume")
-    one = run(tmp_path / "one", accumulation=2, **CHANGES)
+    single = run(tmp_path / "one", accumulation=2, **CHANGES)
     for name in ("start", "done"):
         assert len(named(rest, name)) == 1
     assert named(rest, "start")[0]["resumed_from"] == named(first, "checkpoint")[-1]["step"] < 4
-    for alone in named(one, "metrics"):
+    for alone in named(single, "metrics"):
         [shared] = [step for step in named(rest, "metrics") if step["step"] == alone["step"]]  # reported again
         assert shared["loss"] == pytest.approx(alone["loss"], rel=1e-4)
         assert shared["grad_norm"] == pytest.approx(alone["grad_norm"], rel=1e-3)

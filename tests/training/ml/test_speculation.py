@@ -9,12 +9,9 @@ from training.ml.decoding.speculation import Speculator
 NOTHING = np.array([], dtype=np.int64)
 
 
-def test_no_history_gives_no_draft() -> None:
+def test_draft_begins_like_earlier_outputs() -> None:
     assert Speculator().propose(NOTHING, [], 8) == []
     assert Speculator().propose(np.array([1, 2, 3]), [9], 8) == []
-
-
-def test_draft_begins_like_earlier_outputs() -> None:
     foresight = Speculator([[1, 2, 3, 40], [1, 2, 3, 50]])
     assert foresight.propose(NOTHING, [], 3) == [1, 2, 3]
 
@@ -36,13 +33,10 @@ def test_draft_ends_at_a_split_vote() -> None:
     assert foresight.propose(NOTHING, [1], 8) == [2]
 
 
-def test_written_outputs_are_learned_separately() -> None:
+def test_written_outputs_and_the_current_one_are_matched() -> None:
     foresight = Speculator()
     foresight.add([1, 2, 3], [7, 8])
     assert foresight.propose(NOTHING, [1], 8) == [2, 3]
-
-
-def test_current_output_is_matched() -> None:
     assert Speculator().propose(NOTHING, [1, 2, 3, 1, 2], 2) == [3, 1]
 
 

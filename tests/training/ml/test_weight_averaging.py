@@ -1,6 +1,5 @@
-"""Averaged weights: the formula, what is evaluated and saved, and a resume."""
+"""Averaged weights: the formula, and what is evaluated and saved."""
 
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.training.ml.test_resume import outcome, spec_file
 from tests.training.ml.test_train import hashes, run
 from tests.training.ml_data import named
-from tests.training.ml_process import nursery
 from training.ml.decoding.decoder import Loaded
 from training.ml.loop.samples import ValidationSampler
 from training.ml.loop.trainer import AVERAGE, WEIGHTS
@@ -55,42 +52,38 @@ def test_average_is_updated_every_fourth_step_of_a_long_run() -> None:
             values.append(weight.item())
     first = 1 - 0.9
     assert values == pytest.approx([first] * 4 + [1 - (1 - first) * 0.9**4])
-
-
-def test_decay_grows_to_its_limit() -> None:
-    assert decay_at(1, 0.99) == 2 / 11
-    assert decay_at(90, 0.99) == 0.91
-    assert decay_at(10_000, 0.99) == 0.99
+    assert [decay_at(step, 0.99) for step in (1, 90, 10_000)] == [2 / 11, 0.91, 0.99]
 
 
 @pytest.mark.slow
 def test_averaged_weights_are_evaluated_and_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training itself is the same; the validation loss, the samples and the adapter are those of the average."""
-    seen: list[dict[str, torch.Tensor]] = []
+    sampled: list[dict[str, torch.Tensor]] = []
 
     def sample(self: ValidationSampler, loaded: Loaded, **_: Any) -> dict[str, Any]:
-        weights = {name: one for name, one in loaded.model.named_parameters() if one.requires_grad}
-        seen.append({name: one.detach().clone() for name, one in weights.items()})
+        weights = {name: weight for name, weight in loaded.model.named_parameters() if weight.requires_grad}
+        sampled.append({name: weight.detach().clone() for name, weight in weights.items()})
         return {"rows": [], "field_exact": 1.0, "schema_valid": 1.0}
 
     monkeypatch.setattr(ValidationSampler, "sample", sample)
     common: dict[str, Any] = {"max_steps": 4, "eval_every": 2, "save_every": 1}
     plain = run(tmp_path / "plain", **common)
     averaged = run(tmp_path / "ema", **common, **EMA)
-    assert [one["loss"] for one in named(averaged, "metrics")] == [one["loss"] for one in named(plain, "metrics")]
-    for one, other in zip(named(averaged, "validation"), named(plain, "validation"), strict=True):
-        assert one["loss"] != other["loss"]
+    losses = [[event["loss"] for event in named(events, "metrics")] for events in (averaged, plain)]
+    assert losses[0] == losses[1]
+    for with_average, without in zip(named(averaged, "validation"), named(plain, "validation"), strict=True):
+        assert with_average["loss"] != without["loss"]
 
     kept = tmp_path / "ema" / "out" / "state" / "checkpoint-00000004"
     average, weights = load_file(kept / AVERAGE), load_file(kept / WEIGHTS)
     assert weights.keys() == average.keys()
-    assert any(not torch.equal(one, weights[name]) for name, one in average.items())
-    assert len(seen) == 4
-    for name, one in seen[-1].items():
-        assert torch.equal(one, average[f"base_model.model.{name}"]), name
+    assert any(not torch.equal(weight, weights[name]) for name, weight in average.items())
+    assert len(sampled) == 4
+    for name, weight in sampled[-1].items():
+        assert torch.equal(weight, average[f"base_model.model.{name}"]), name
     saved = load_file(tmp_path / "ema" / "out" / "adapter" / "adapter_model.safetensors")
-    for name, one in saved.items():
-        assert torch.equal(one, average[name.replace(".weight", ".default.weight")]), name
+    for name, weight in saved.items():
+        assert torch.equal(weight, average[name.replace(".weight", ".default.weight")]), name
 
 
 @pytest.mark.slow
@@ -104,16 +97,3 @@ def test_best_step_has_the_averaged_weights(tmp_path: Path, monkeypatch: pytest.
     events = run(tmp_path / "best", max_steps=4, best_metric="field_accuracy", **common)
     assert named(events, "done")[0]["best_step"] == 2
     assert hashes(events) == hashes(short)
-
-
-@pytest.mark.slow
-def test_killed_run_resumes_with_the_same_average(tmp_path: Path) -> None:
-    changes: dict[str, Any] = {"method": "full", "max_steps": 6, "early_stopping": None, "save_every": 1, **EMA}
-    whole = list(nursery().run(spec_file(tmp_path / "whole", **changes)))
-    spec = spec_file(tmp_path / "killed", **changes)
-    nursery().signal_at(signal.SIGKILL, spec, 3)
-    last = list(nursery().run(spec, "--resume"))
-    assert named(last, "start")[0]["resumed_from"] in (2, 3)
-    assert outcome(last) == outcome(whole)
-    unaveraged = list(nursery().run(spec_file(tmp_path / "plain", **{**changes, "weight_averaging": "none"})))
-    assert outcome(unaveraged)["artifacts"] != outcome(whole)["artifacts"]
