@@ -9,6 +9,7 @@ from django.core.management import call_command
 
 from evaluation.classical import services as classical
 from evaluation.gates.services import create_report
+from evaluation.inference.backend import ModelUnavailable
 from evaluation.models import ClassicalModel, EvalOutput, EvalRun, GateReport
 from evaluation.reproduction import services
 from evaluation.reproduction.services import changed_facts
@@ -106,8 +107,22 @@ def test_a_classical_model_is_made_again(world: World, reproduce: Reproduce, tmp
     assert (code, "model.json" in text) == (1, True)
 
 
-def test_what_is_missing_cannot_be_reproduced(world: World, reproduce: Reproduce) -> None:
-    report = create_report(eval_run=evaluated(world, pretend(2, spoil=0.1)), baseline=None, user=world.engineer)
+def test_what_is_missing_cannot_be_reproduced(
+    world: World, reproduce: Reproduce, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = evaluated(world, pretend(2, spoil=0.1))
+    rewrite(run, facts={**run.facts, "environment": {"precision": "bf16"}})
+    report = create_report(eval_run=EvalRun.objects.get(pk=run.pk), baseline=None, user=world.engineer)
+    precisions = []
+
+    def unavailable(backend: Any, spec: Any, *rest: Any) -> Any:
+        precisions.append(spec.precision)
+        raise ModelUnavailable("There is no device.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(services, "_generate", unavailable)
+        assert reproduce(report, "--outputs")[0] == 2
+    assert precisions == ["bf16"], "the recorded precision is used, not a timed one"
     (artifacts.local_path(world.version.folder_key) / "model.safetensors").write_bytes(b"others")
     code, text = reproduce(report, "--outputs")
     assert (code, "have changed" in text) == (2, True)
