@@ -25,20 +25,10 @@ from slmstudio.contract.scoring.scorer import SCORER_VERSION
 from slmstudio.errors import Refused
 from slmstudio.storage import artifacts
 from tests.evaluation.factories import World, evaluated, pretend, rewrite
-from tests.shared_rows import shared_fixture
 
 
 def tomorrow(days: int = 1) -> date:
     return timezone.localdate() + timedelta(days=days)
-
-
-@shared_fixture
-def report(world: World) -> GateReport:
-    """A report of which not every gate passes."""
-    run = evaluated(world, pretend(2, spoil=0.05))
-    report = create_report(eval_run=run, baseline=None, user=world.engineer)
-    assert not report.passed
-    return report
 
 
 def approve(report: GateReport, user: User, **changes: Any) -> Approval:

@@ -17,15 +17,9 @@ from labeling.models import Membership
 from labeling.projects import members
 from slmstudio.access import Role
 from slmstudio.errors import Refused
-from tests.evaluation.factories import World, as_engineer, evaluated, pretend
+from tests.evaluation.factories import World, as_engineer
 from tests.evaluation.runs.test_resources import measured
-from tests.shared_rows import shared_fixture
 from training.models import TrainingRun
-
-
-@shared_fixture
-def report(world: World) -> GateReport:
-    return create_report(eval_run=evaluated(world, pretend(2, spoil=0.05)), baseline=None, user=world.engineer)
 
 
 def fresh(report: GateReport) -> GateReport:

@@ -24,14 +24,8 @@ from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import folder_hash, folder_manifest, manifest_hash, sha256_file, sha256_text
 from tests.evaluation.factories import World, broken, evaluated, pretend, rewrite, right
 from tests.evaluation.gates.test_services import changed
-from tests.shared_rows import shared_fixture
 from training.exports import jobs as export_jobs
 from training.models import BaseModel, ModelExport
-
-
-@shared_fixture
-def report(world: World) -> GateReport:
-    return create_report(eval_run=evaluated(world, pretend(2, spoil=0.05)), baseline=None, user=world.engineer)
 
 
 def remade(report: GateReport, run: Any) -> GateReport:

@@ -10,23 +10,13 @@ from django.utils import timezone
 from evaluation.approvals.decisions import decide, void_reasons
 from evaluation.approvals.forms import DecisionForm
 from evaluation.approvals.waivers import Waiver, open_gates, waivers_of
-from evaluation.gates.services import create_report
 from evaluation.models import Approval, GateReport
 from slmstudio.errors import Refused
-from tests.evaluation.factories import World, evaluated, pretend
-from tests.shared_rows import shared_fixture
+from tests.evaluation.factories import World
 
 
 def tomorrow(days: int = 1) -> date:
     return timezone.localdate() + timedelta(days=days)
-
-
-@shared_fixture
-def report(world: World) -> GateReport:
-    """A report of which not every gate passes."""
-    report = create_report(eval_run=evaluated(world, pretend(2, spoil=0.05)), baseline=None, user=world.engineer)
-    assert len(open_gates(report)) > 1
-    return report
 
 
 def approve(report: GateReport, user: User, waiver: Any) -> Approval:

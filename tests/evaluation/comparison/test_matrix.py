@@ -144,11 +144,3 @@ def test_runs_that_have_nothing_in_common_are_refused(
     monkeypatch.setattr("evaluation.comparison.matrix.shared_fields", lambda runs: frozenset())
     with pytest.raises(Refused, match="no fields in common"):
         build_matrix(project=world.project, runs=three)
-
-
-def test_the_page_takes_a_fixed_number_of_queries(
-    client: Client, three: list[EvalRun], django_assert_max_num_queries: Any
-) -> None:
-    client.get(f"{PAGE}?runs=1,2,3")
-    with django_assert_max_num_queries(9):
-        client.get(f"{PAGE}?runs=1,2,3")

@@ -78,15 +78,16 @@ def test_outputs_are_opened_with_a_reason_and_that_is_recorded(world: World, clo
     assert (entry.user, entry.about, entry.details["documents"]) == (world.engineer, f"evaluation {closed.number}", 12)
     assert [engineer.get(page).status_code for page in pages_of_outputs(closed)] == [200, 200, 200]
     first = closed.opened_at
+    validation, few = evaluated(world, right, split="validation"), MIN_HOLDOUT_DOCUMENTS - 1
+    with pytest.raises(Refused) as refused:
+        opened(validation, world)
+    assert refused.value.field == "run"
+    unopened = evaluated(world, right, is_open=False)
+    shown = [is_shown(few, validation), is_shown(few, validation, unopened), is_shown(few + 1, unopened)]
+    assert shown == [True, False, True], "small slices only outside the hold-out or where it is open"
+    assert is_shown(few, closed)
     opened(closed, world, "again")
     assert (closed.opened_at, AuditEntry.objects.filter(action=disclosure.OPENED_ACTION).count()) == (first, 1)
-
-
-def test_only_finished_hold_out_evaluations_are_opened(world: World) -> None:
-    run = evaluated(world, right, split="validation")
-    with pytest.raises(Refused) as refused:
-        opened(run, world)
-    assert refused.value.field == "run"
 
 
 def test_a_rescoring_is_as_open_as_its_source(world: World, closed: EvalRun) -> None:
@@ -121,24 +122,10 @@ def test_known_documents_count_for_no_model_that_is_made_afterward(world: World,
     assert latency["n"] == 12
     assert any(f"evaluation {closed.number}" in warning for warning in warnings(after))
     assert not any("opened" in warning for warning in warnings(before))
-
-
-def test_documents_that_nobody_knows_count(world: World, closed: EvalRun) -> None:
-    """Those that entered the hold-out after the evaluation whose outputs were opened."""
-    opened(closed, world)
+    # A document that entered the hold-out after the outputs were opened is known to nobody.
     rewrite(closed.outputs.earliest("pk"), document=Document.objects.filter(holdout=False).earliest("pk"))
-    world.training_run, world.version = make_version(world.project, world.engineer, world.dataset, world.base_model)
     report = report_on(evaluated(world, right, is_open=False), world.engineer)
     assert {row["n"] for row in answers_of(report)} == {1}
-
-
-def test_small_slices_are_shown_outside_the_hold_out_or_where_it_is_open(world: World, closed: EvalRun) -> None:
-    validation, few = evaluated(world, right, split="validation"), MIN_HOLDOUT_DOCUMENTS - 1
-    assert [is_shown(few, validation), is_shown(few, validation, closed), is_shown(few + 1, closed)] == [
-        True, False, True
-    ]  # fmt: skip
-    opened(closed, world)
-    assert is_shown(few, closed)
 
 
 def test_earlier_lookalikes_of_the_hold_out_count_as_opened(world: World, closed: EvalRun) -> None:

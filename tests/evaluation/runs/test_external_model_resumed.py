@@ -74,14 +74,6 @@ def test_other_line_ends_in_an_answer_do_not_end_its_line(world: World, fake: Fa
     assert outputs.rows_match_file(run)
 
 
-def test_another_model_behind_the_name_is_asked_about_everything(world: World, fake: Fake) -> None:
-    run = start(world, endpoint(world, fake.url))
-    cut_off(run, 4, fake)
-    Endpoint.objects.update(model="fake-2")
-    run = ended(run)
-    assert (run.status, run.facts["model"], len(fake.asked)) == (Status.DONE, "fake-2", 4 + run.progress_total)
-
-
 def test_killed_while_it_takes_up_it_loses_no_answer(world: World, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     run = start(world, endpoint(world, fake.url))
     cut_off(run, 4, fake)
