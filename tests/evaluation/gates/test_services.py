@@ -14,6 +14,7 @@ from evaluation.gates.baselines import default_baseline
 from evaluation.gates.holdout.evaluation_numbers import earlier_reports, next_evaluation_number
 from evaluation.gates.policy.definition import GateError
 from evaluation.gates.policy.services import current_policy, gates_of, set_policy
+from evaluation.gates.prerequisites import prerequisites
 from evaluation.gates.services import create_report
 from evaluation.gates.verdicts import Verdict
 from evaluation.models import AuditEntry, EvalOutput, EvalRun, GatePolicy, GateReport
@@ -21,6 +22,7 @@ from evaluation.regression_suite import services as regression_suite_services
 from evaluation.runs.services import start_evaluation
 from labeling.datasets import freeze
 from labeling.models import DatasetItem, Document
+from labeling.projects.services import create_project
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
 from tests.evaluation.factories import World, broken, evaluated, make_base_model, make_version, pretend, right
@@ -274,3 +276,12 @@ def test_an_existing_report_is_returned_after_other_approvals(world: World) -> N
     trained_again(world)
     approve(world, evaluated(world, right))
     assert create_report(eval_run=first, baseline=base, user=world.engineer) == report
+
+
+def test_prerequisites_name_the_order_with_the_hold_out_last(world: World) -> None:
+    empty = create_project(owner=world.owner, name="Empty", slug="empty", template="invoice")
+    assert [step.is_done for step in prerequisites(empty).steps] == [False, False, False]
+    steps = prerequisites(world.project)
+    assert steps.next == steps.steps[-1]
+    evaluated(world, right)
+    assert prerequisites(world.project).next is None

@@ -34,8 +34,8 @@ def test_what_to_expect_comes_from_evaluations_of_the_same_base(world: World) ->
     assert throughput.expected_rate(run) is None
 
 
-def test_small_or_early_lag_has_no_warning(world: World) -> None:
+def test_a_lag_that_is_neither_small_nor_early_has_a_warning(world: World) -> None:
     evaluated(world, right, latency_ms=lambda index: 1000.0)
-    for latency_ms, documents in ((1500.0, 4), (5000.0, 2)):
+    for latency_ms, documents, is_warned in ((1500.0, 4, False), (5000.0, 2, False), (5000.0, 4, True)):
         run: Any = at_work(world, latency_ms, documents)
-        assert throughput.slow_run_warning(run) == ""
+        assert bool(throughput.slow_run_warning(run)) is is_warned
