@@ -268,6 +268,10 @@ def test_a_file_that_is_not_what_was_made_is_refused(tmp_path: Path, gguf: Path)
     for change, why in changes:
         with pytest.raises(Refused, match=why):
             run(tmp_path, child=generate_llama, **change)
-    for wrong, field in (({"confidence": True, "at_once": 2}, "confidence"), ({"at_once": 99}, "at_once")):
+    wrongs: list[tuple[dict[str, Any], str]] = [
+        ({"confidence": True, "at_once": 2}, "confidence"),
+        ({"at_once": 99}, "at_once"),
+    ]
+    for wrong, field in wrongs:
         with pytest.raises(SpecError, match=field):
             spec(tmp_path, **wrong)
