@@ -10,7 +10,6 @@ from evaluation.benchmarks import services
 from evaluation.benchmarks.forms import candidate_choices
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.operations import operation
-from labeling.api.problems import refusal_problem
 from slmstudio.errors import Refused
 from slmstudio.web.paging import page
 
@@ -53,19 +52,15 @@ def start(request: HttpRequest, slug: Slug, body: BenchmarkIn) -> Any:
     """
     project = project_of(request)
     known = {choice.key: choice.candidate for choices in candidate_choices(project).values() for choice in choices}
-    try:
-        unknown = [key for key in body.models if key not in known]
-        if unknown:
-            raise Refused(
-                f"Model {unknown[0]!r} not found. GET benchmarks/models lists the available models.", field="models"
-            )
-        made = services.start_benchmark(
-            project=project, user=caller(request).user, candidates=[known[key] for key in body.models],
-            modes=body.modes, documents=body.documents,
-        )  # fmt: skip
-    except Refused as refusal:
-        raise refusal_problem(refusal, {}) from refusal
-    return Status(202, made)
+    if unknown := [key for key in body.models if key not in known]:
+        raise Refused(
+            f"Model {unknown[0]!r} not found. GET benchmarks/models lists the available models.", field="models"
+        )
+    benchmark = services.start_benchmark(
+        project=project, user=caller(request).user, candidates=[known[key] for key in body.models],
+        modes=body.modes, documents=body.documents,
+    )  # fmt: skip
+    return Status(202, benchmark)
 
 
 @router.get("/{int:number}", summary="Get a benchmark", operation_id="benchmark", **operation("read", BenchmarkOut))

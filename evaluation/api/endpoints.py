@@ -10,8 +10,7 @@ from evaluation.api.schemas import EndpointIn, EndpointOut, EndpointsOut
 from evaluation.endpoints import holdout_permits, services
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.operations import operation
-from labeling.api.problems import Problem, refusal_problem
-from slmstudio.errors import Refused
+from labeling.api.problems import Problem
 
 router = Router(tags=["external models"])
 
@@ -39,8 +38,6 @@ def add(request: HttpRequest, slug: Slug, body: EndpointIn) -> Any:
     """
     try:
         row = services.save_endpoint(project=project_of(request), user=caller(request).user, **body.model_dump())
-    except Refused as refusal:
-        raise refusal_problem(refusal, {}) from refusal
     except ValidationError as error:
         errors = [{"field": name, "message": " ".join(texts)} for name, texts in error.message_dict.items()]
         raise Problem(422, errors[0]["message"], errors, {"code": "invalid"}) from error

@@ -14,7 +14,7 @@ from evaluation.runs import services
 from evaluation.runs.model_choices import model_choices
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.operations import operation
-from labeling.api.problems import Problem, field_problem, refusal_problem
+from labeling.api.problems import Problem, field_problem
 from labeling.api.schemas import Text
 from labeling.models import Project, Split
 from slmstudio.errors import Refused
@@ -71,8 +71,6 @@ def start(request: HttpRequest, slug: Slug, body: EvaluationIn) -> Any:
         return Status(200, _same(earlier, body))
     try:
         run = _start(project, caller(request).user, body, key)
-    except Refused as refusal:
-        raise refusal_problem(refusal, {}) from refusal
     except (IntegrityError, ValidationError):  # the same key in two requests
         earlier = _with_key(project, key)
         if earlier is None:

@@ -22,8 +22,7 @@ from evaluation.gates.policy.definition import GateError, GateSet
 from evaluation.models import Approval, EvalRun, GateReport
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.operations import operation
-from labeling.api.problems import field_problem, refusal_problem
-from slmstudio.errors import Refused
+from labeling.api.problems import field_problem
 from slmstudio.web.paging import page
 
 router = Router(tags=["gates"])
@@ -31,13 +30,6 @@ PER_PAGE = 50
 XML = "application/xml"
 Form = Literal["json", "junit"]
 _FORM: Any = Query("json", alias="format", description="junit: the gates as a JUnit file")  # type: ignore[type-arg]
-#: statuses of refusals by their code; the others are about a field of the request
-_STATUS = {
-    **dict.fromkeys(("not_finished", "decided", "changed", "model_changed", "not_approved", "withdrawn"), 409),
-    "own_involvement": 403,
-}
-#: fields of the services -> of the requests
-_FIELDS = {"eval_run": "evaluation", "withdrawal": ""}
 
 
 @router.get("", summary="List gate reports", operation_id="gate_reports", **operation("read", GateReportsOut))
@@ -71,11 +63,8 @@ def create(request: HttpRequest, response: HttpResponse, slug: Slug, body: GateR
         gates = None if body.gates is None else GateSet.from_json(body.gates)
     except GateError as error:
         raise field_problem("gates", str(error)) from error
-    try:
-        baseline = _baseline(project, run, body)
-        outcome = run_gates(eval_run=run, baseline=baseline, user=caller(request).user, gates=gates)
-    except Refused as refusal:
-        raise _problem(refusal) from refusal
+    baseline = _baseline(project, run, body)
+    outcome = run_gates(eval_run=run, baseline=baseline, user=caller(request).user, gates=gates)
     if outcome.report is not None:
         outcome = outcome_of(_read(request, outcome.report.number))
     return _response(outcome, form, response)
@@ -124,13 +113,10 @@ def decide(request: HttpRequest, slug: Slug, number: int, body: DecisionIn) -> A
     missing, or a gate that does not pass has no waiver; `errors` names the field.
     """
     report = _read(request, number)
-    try:
-        decisions.decide(
-            report=report, user=caller(request).user, decision=body.decision, reason=body.reason,
-            waiver=_waivers(report, body.waivers),
-        )  # fmt: skip
-    except Refused as refusal:
-        raise _problem(refusal) from refusal
+    decisions.decide(
+        report=report, user=caller(request).user, decision=body.decision, reason=body.reason,
+        waiver=_waivers(report, body.waivers),
+    )  # fmt: skip
     return _report(_read(request, number))
 
 
@@ -158,16 +144,8 @@ def _waivers(report: GateReport, sent: list[WaiverIn]) -> dict[str, Waiver]:
 def withdraw(request: HttpRequest, slug: Slug, number: int, body: WithdrawalIn) -> Any:
     """Withdraws an approval, which is void from then on. 409: the report is not approved, or it was withdrawn."""
     report = _read(request, number)
-    try:
-        decisions.withdraw(report=report, user=caller(request).user, reason=body.reason)
-    except Refused as refusal:
-        raise _problem(refusal) from refusal
+    decisions.withdraw(report=report, user=caller(request).user, reason=body.reason)
     return _report(_read(request, number))
-
-
-def _problem(refusal: Refused) -> Any:
-    errors = {_FIELDS.get(name, name): text for name, text in refusal.errors.items()}
-    return refusal_problem(Refused(refusal.message, code=refusal.code, errors=errors), _STATUS)
 
 
 # -- responses ---------------------------------------------------------------------------------------------------------

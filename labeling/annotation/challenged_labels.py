@@ -71,7 +71,7 @@ def send_to_adjudication(*, document: Document) -> AnnotationRevision:
     """
     row = Document.objects.select_for_update(of=("self",), no_key=True).get(pk=document.pk)
     if row.disputed:
-        raise Refused("This document is already in adjudication.")
+        raise Refused("This document is already in adjudication.", code="conflict")
     if row.state == DocumentState.SKIPPED:
         raise Refused("This document is skipped, so its label is not used.")
     gold = Gold.objects.current(row.project).select_related("revision__annotation").filter(document=row).first()

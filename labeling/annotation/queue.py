@@ -328,7 +328,7 @@ def skip(*, document: Document, user: User, reason: str) -> None:
     require(document.project, user, Action.LABEL)
     reason = " ".join(reason.replace("\x00", "").split())[:300]
     if not reason:
-        raise Refused("Enter a reason for skipping this document.", code="reason")
+        raise Refused("Enter a reason for skipping this document.", field="reason", code="reason")
     if not Document.objects.filter(pk=document.pk, state__in=state.SKIPPABLE).update(**state.skip(reason)):
         raise Refused("This document is already submitted and cannot be skipped.", code="submitted")
     emit_document_event("document.skipped", document, user)
@@ -347,7 +347,7 @@ def flag(*, document: Document, user: User, tags: Iterable[str]) -> list[str]:
         requested = set(tags)
         unknown = sorted(requested.difference(known))
         if unknown:
-            raise Refused(f"Unknown tag: {', '.join(unknown)[:200]}.", code="tag")
+            raise Refused(f"Unknown tag: {', '.join(unknown)[:200]}.", field="tags", code="tag")
         row.tags = [tag for tag in known if tag in requested]
         row.save(update_fields=["tags"])
     return list(row.tags)

@@ -12,7 +12,7 @@ from labeling.annotation import services as annotation_services
 from labeling.annotation.payloads import MAX_FIELDS
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.operations import operation
-from labeling.api.problems import Problem, field_problem
+from labeling.api.problems import Problem
 from labeling.api.schemas import (
     DocumentText,
     In,
@@ -35,7 +35,6 @@ from labeling.api.schemas import (
 from labeling.comments import services as comment_services
 from labeling.form.merge import MISSING, MergeConflict
 from labeling.models import Comment, Document, Review
-from slmstudio.errors import Refused
 
 router = Router(tags=["labeling"])
 
@@ -310,10 +309,7 @@ def _rejection_detail(saved: annotation_services.SaveResult, body: SaveIn) -> st
 def skip(request: HttpRequest, slug: Slug, pk: int, body: SkipIn) -> Any:
     """Removes a document from the queue, with the reason why it cannot be labeled."""
     document = object_of(request, Document.objects.without_text(), pk=pk)
-    try:
-        annotation_services.skip(document=document, user=caller(request).user, reason=body.reason)
-    except Refused as refusal:
-        raise Problem(409, str(refusal)) from refusal
+    annotation_services.skip(document=document, user=caller(request).user, reason=body.reason)
     return HttpResponse(status=204)
 
 
@@ -323,10 +319,7 @@ def skip(request: HttpRequest, slug: Slug, pk: int, body: SkipIn) -> Any:
 def flag(request: HttpRequest, slug: Slug, pk: int, body: TagsIn) -> Any:
     """Sets the failure tags of a document."""
     document = object_of(request, Document.objects.without_text(), pk=pk)
-    try:
-        return {"tags": annotation_services.flag(document=document, user=caller(request).user, tags=body.tags)}
-    except Refused as refusal:
-        raise field_problem("tags", str(refusal)) from refusal
+    return {"tags": annotation_services.flag(document=document, user=caller(request).user, tags=body.tags)}
 
 
 @router.post(
@@ -337,15 +330,9 @@ def flag(request: HttpRequest, slug: Slug, pk: int, body: TagsIn) -> Any:
 def restore(request: HttpRequest, slug: Slug, pk: int, body: RestoreIn) -> Any:
     """Saves the value of an earlier revision as a new draft of the user."""
     document = object_of(request, Document.objects.without_text(), pk=pk)
-    try:
-        return annotation_services.restore(
-            document=document,
-            user=caller(request).user,
-            revision_id=body.revision,
-            base_version=body.base_version,
-        )
-    except Refused as refusal:
-        raise Problem(409, str(refusal)) from refusal
+    return annotation_services.restore(
+        document=document, user=caller(request).user, revision_id=body.revision, base_version=body.base_version
+    )
 
 
 @router.get("/documents/{int:pk}/comments", summary="List comments", **operation("read", Items[CommentOut]))
@@ -363,26 +350,17 @@ def comments(request: HttpRequest, slug: Slug, pk: int) -> Any:
 def add_comment(request: HttpRequest, slug: Slug, pk: int, body: CommentIn) -> Any:
     """Comments on a document or a field; `@name` notifies a member."""
     document = object_of(request, Document.objects.without_text(), pk=pk)
-    try:
-        comment = comment_services.add(document=document, user=caller(request).user, text=body.text, path=body.field)
-    except Refused as refusal:
-        about_field = body.field and " field" in str(refusal)
-        raise field_problem("field" if about_field else "text", str(refusal)) from refusal
-    return Status(201, comment)
+    user = caller(request).user
+    return Status(201, comment_services.add(document=document, user=user, text=body.text, path=body.field))
 
 
 @router.post(
     "/documents/{int:pk}/comments/{int:comment}/resolve",
     summary="Resolve a comment",
-    **operation("label", CommentOut, 409),
+    **operation("label", CommentOut),
 )
 def resolve_comment(request: HttpRequest, slug: Slug, pk: int, comment: int) -> Any:
     """Marks a comment as resolved."""
     document = object_of(request, Document.objects.only_key(), pk=pk)
     row: Comment = get_object_or_404(document.comments.select_related("user"), pk=comment)
-    try:
-        comment_services.resolve(comment=row, user=caller(request).user)
-    except Refused as refusal:
-        raise Problem(409, str(refusal)) from refusal
-    row.refresh_from_db()
-    return row
+    return comment_services.resolve(comment=row, user=caller(request).user)

@@ -9,7 +9,7 @@ from pydantic import Field
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.documents import DocumentFilters, chosen
 from labeling.api.operations import operation
-from labeling.api.problems import Problem, field_problem
+from labeling.api.problems import Problem
 from labeling.api.schemas import In, Items, Moment, Number, Out, State, Text, UserName, Whole
 from labeling.datasets import export as dataset_export
 from labeling.datasets import freeze as freeze_module
@@ -20,7 +20,6 @@ from labeling.datasets.near_duplicates import HIGHEST, LOWEST, THRESHOLD
 from labeling.models import DatasetVersion, DocumentState, FreezeRun, Gold
 from labeling.models.documents import QUEUE
 from slmstudio.access import Action, may
-from slmstudio.errors import Refused
 
 router = Router(tags=["datasets"])
 project_router = Router(tags=["datasets"])
@@ -105,17 +104,14 @@ def datasets(request: HttpRequest, slug: Slug) -> Any:
     return {"items": project_of(request).datasets.for_page()}
 
 
-@router.post("", summary="Freeze a dataset version", **operation("curate", FreezeRunOut, 400, status=202))
+@router.post("", summary="Freeze a dataset version", **operation("curate", FreezeRunOut, 400, 409, status=202))
 def freeze(request: HttpRequest, slug: Slug, body: FreezeIn) -> Any:
     """Freezes the labeled documents in the background. Use the `id` of the response to read its progress."""
     project = project_of(request)
     values = body.model_dump()
     shares = {name: values.pop(name) for name in ("seed", "validation_share", "holdout_share")}
     rules: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    try:
-        run = freeze_module.start_freeze(project=project, user=caller(request).user, rules=Rules(**rules), **shares)
-    except Refused as refusal:
-        raise field_problem(refusal.field, refusal.message) from refusal
+    run = freeze_module.start_freeze(project=project, user=caller(request).user, rules=Rules(**rules), **shares)
     return Status(202, run)
 
 
@@ -171,12 +167,9 @@ def export(
     documents = chosen(request, project, filters) if some else None
     blind = None if may(project.role, Action.REVIEW) else caller(request).user.pk
     is_holdout = filters.holdout == "yes" or filters.split == "holdout"
-    try:
-        pieces = dataset_export.export_project(
-            project, shape, documents=documents, part=part, is_holdout=is_holdout, blind=blind
-        )
-    except Refused as refusal:
-        raise Problem(409, str(refusal)) from refusal
+    pieces = dataset_export.export_project(
+        project, shape, documents=documents, part=part, is_holdout=is_holdout, blind=blind
+    )
     return _file(pieces, (project.slug, part, shape), FORMATS[shape])
 
 

@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.documents import router as documents
 from labeling.api.operations import operation
-from labeling.api.problems import Problem, field_problem, upload_problem
+from labeling.api.problems import Problem, field_problem
 from labeling.api.projects import DraftOut
 from labeling.api.schemas import Flag, Moment, Out, Page, RowOrField, Text, page
 from labeling.imports import services as import_services
@@ -210,12 +210,9 @@ def _start_rows(request: HttpRequest, project: Project, lines: bytes, source: st
 
 
 def _start(request: HttpRequest, project: Project, upload: Any, name: str, kind: str | None, **more: Any) -> Any:
-    try:
-        run = import_services.start_import(
-            project=project, user=caller(request).user, file=upload, file_name=name, kind=kind, **more
-        )
-    except Refused as refusal:
-        raise upload_problem(refusal) from refusal
+    run = import_services.start_import(
+        project=project, user=caller(request).user, file=upload, file_name=name, kind=kind, **more
+    )
     return Status(202, run)
 
 
@@ -322,16 +319,11 @@ def preview_import(
     """
     project = project_of(request)
     parsed = _options(request, kind, options)
-    try:
-        upload = uploads.store_upload(files=[file], kind=kind)
-    except Refused as refusal:
-        raise upload_problem(refusal) from refusal
+    upload = uploads.store_upload(files=[file], kind=kind)
     try:
         if error := options_error(parsed, upload.kind):
             raise field_problem("options", error)
         return {"kind": upload.kind, **_preview(upload, project, parsed)}
-    except Refused as refusal:
-        raise upload_problem(refusal) from refusal
     finally:
         uploads.delete_upload(upload)
 
@@ -342,7 +334,7 @@ def _preview(upload: Upload, project: Project, options: dict[str, Any]) -> dict[
     if upload.format.is_table:
         return _columns(upload, project, options)
     if upload.format.is_paged or upload.kind == "zip":
-        raise Refused(f"A file of the format {upload.kind} has no preview. Import it directly.")
+        raise Refused(f"A file of the format {upload.kind} has no preview. Import it directly.", field="file")
     return _rows(uploads.preview_rows(upload, options, project.schema_version))
 
 

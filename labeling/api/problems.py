@@ -1,8 +1,7 @@
 """Errors as problem objects (RFC 9457): a status, a message, and the rows or fields with errors."""
 
-import contextlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -21,6 +20,21 @@ from slmstudio.storage.artifacts import is_disk_full
 from slmstudio.web.views import insufficient_storage, problem
 
 logger = logging.getLogger(__name__)
+
+#: statuses of refusals by their code; 409 where the state of an object is the reason, and not what was sent
+_STATUSES = {
+    **dict.fromkeys(
+        ("busy", "ended", "not_ended", "changed", "conflict", "submitted", "independent", "migration"), 409
+    ),
+    **dict.fromkeys(("not_finished", "decided", "model_changed", "not_approved", "withdrawn"), 409),
+    **dict.fromkeys(("deployed", "not_deployed", "no_stable", "no_candidate", "no_previous", "not_broken"), 409),
+    **dict.fromkeys(
+        ("issued", "not_shown", "kind", "storage", "too_many_live", "revision", "migration", "no_label"), 409
+    ),
+    **dict.fromkeys(("own_involvement", "own_label"), 403),
+    **dict.fromkeys(("too_large", "too_many"), 413),
+    "disk_full": 507,
+}
 
 #: messages by error type of pydantic; other types keep their own message
 _MESSAGES = {
@@ -71,41 +85,23 @@ def authentication_required() -> Problem:
     )
 
 
-def field_problem(field: str, message: str, status: int = 422) -> Problem:
-    """The error of a field; of the whole request if ``field`` is form."""
-    errors = [] if field in ("", "form") else [{"field": field, "message": message}]
-    return Problem(status, message, errors)
+def field_problem(field: str, message: str) -> Problem:
+    """The error of a field."""
+    return Problem(422, message, [{"field": field, "message": message}])
 
 
-def upload_problem(refusal: Refused) -> Problem:
-    """The error of an uploaded file."""
-    return field_problem("file", str(refusal), 507 if refusal.code == "disk_full" else 422)
-
-
-def refusal_problem(refusal: Refused, status: Mapping[str, int], **more: Any) -> Problem:
-    """A rejected request: ``status`` by the code of the refusal, else 422 with the fields. Its ``code`` is that of the
-    refusal, or ``invalid``.
-    """
+def _refused(request: HttpRequest, refusal: Refused) -> HttpResponse:
+    """A rejected request, with its fields. Its ``code`` is that of the refusal, or ``invalid``."""
     code = refusal.code or "invalid"
     errors = [{"field": name, "message": text} for name, text in refusal.errors.items() if name not in ("", "form")]
-    return Problem(status.get(code, 422), refusal.message, errors, {"code": code, **more})
-
-
-@contextlib.contextmanager
-def conflicts(*codes: str) -> Iterator[None]:
-    """Refusals in the block become problems: 409 with one of these codes, else 422."""
-    try:
-        yield
-    except Refused as refusal:
-        if refusal.code in codes:  # the state of the object, not what was sent
-            raise Problem(409, refusal.message, [], {"code": refusal.code}) from refusal
-        raise refusal_problem(refusal, {}) from refusal
+    return problem(_STATUSES.get(code, 422), refusal.message, errors, {"code": code})
 
 
 def install(api: NinjaAPI) -> None:
     """Registers handlers that turn every exception into a problem object."""
     handlers: dict[type[Exception], Any] = {
         Problem: lambda request, error: error.response(),
+        Refused: _refused,
         ValidationError: _invalid,
         HttpError: _http_error,
         Http404: lambda request, error: problem(404, "The object does not exist, or you have no access to it."),

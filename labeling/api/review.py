@@ -167,8 +167,6 @@ def _decide(request: HttpRequest, pk: int, service: Callable[..., Any], **values
     except Refused as refusal:
         if not project.documents.filter(pk=pk).exists():
             raise Http404 from refusal
-        raise Problem(
-            403 if str(refusal) in (review_services.OWN_LABEL, adjudication.OWN_LABEL) else 409, str(refusal)
-        ) from refusal
+        raise
     state = project.documents.values_list("state", flat=True).get(pk=pk)
     return {"id": pk, "state": state, "decision": review.decision, "reviewer": review.reviewer}

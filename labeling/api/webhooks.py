@@ -8,13 +8,12 @@ from pydantic import Field
 
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.operations import operation
-from labeling.api.problems import Problem, field_problem
+from labeling.api.problems import Problem
 from labeling.api.schemas import In, Items, Json, Moment, Out, Page, Text, page
 from labeling.integrations import deliveries as delivery_service
 from labeling.integrations import events
 from labeling.integrations import webhooks as service
 from labeling.models import Webhook
-from slmstudio.errors import Refused
 
 router = Router(tags=["webhooks"])
 #: unknown names are rejected by the service
@@ -91,11 +90,7 @@ def webhooks(request: HttpRequest, slug: Slug) -> Any:
 @router.post("", summary="Create a webhook", **operation("webhooks", WebhookSecretOut, 400, status=201))
 def add_webhook(request: HttpRequest, slug: Slug, body: WebhookIn) -> Any:
     """Adds a webhook. The response has its signing secret."""
-    try:
-        hook = service.create(project=project_of(request), user=caller(request).user, **body.model_dump())
-    except Refused as refusal:
-        raise field_problem(refusal.field, refusal.message) from refusal
-    return Status(201, hook)
+    return Status(201, service.create(project=project_of(request), user=caller(request).user, **body.model_dump()))
 
 
 @router.get("/{int:pk}", summary="Get a webhook", **operation("webhooks", WebhookOut))
@@ -108,10 +103,7 @@ def webhook(request: HttpRequest, slug: Slug, pk: int) -> Any:
 def change_webhook(request: HttpRequest, slug: Slug, pk: int, body: WebhookChange) -> Any:
     """Changes URL, events or active state."""
     hook = object_of(request, Webhook, pk=pk)
-    try:
-        return service.change(webhook=hook, user=caller(request).user, **body.model_dump(exclude_none=True))
-    except Refused as refusal:
-        raise field_problem(refusal.field, refusal.message) from refusal
+    return service.change(webhook=hook, user=caller(request).user, **body.model_dump(exclude_none=True))
 
 
 @router.delete("/{int:pk}", summary="Delete a webhook", **operation("webhooks", None, status=204))
@@ -158,7 +150,4 @@ def redeliver(request: HttpRequest, slug: Slug, pk: int, delivery: int) -> Any:
     row = object_of(request, Webhook, pk=pk).deliveries.filter(pk=delivery).first()
     if row is None:
         raise Problem(404, "This webhook has no such delivery.")
-    try:
-        return Status(202, delivery_service.redeliver(delivery=row, user=caller(request).user))
-    except Refused as refusal:
-        raise Problem(409, refusal.message) from refusal
+    return Status(202, delivery_service.redeliver(delivery=row, user=caller(request).user))

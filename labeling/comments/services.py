@@ -29,10 +29,10 @@ def add(*, document: Document, user: User, text: str, path: str = "") -> Comment
     require(document.project, user, Action.LABEL)
     text = text.replace("\x00", "").strip()
     if not text:
-        raise Refused("Enter a comment.")
+        raise Refused("Enter a comment.", field="text")
     if len(text) > MAX_CHARACTERS:
-        raise Refused(f"The comment is {len(text):,} characters long; the maximum is {MAX_CHARACTERS:,}.")
-    _check_text("The comment", text)
+        raise Refused(f"The comment is {len(text):,} characters long; the maximum is {MAX_CHARACTERS:,}.", field="text")
+    _check_text("text", "The comment", text)
     _check_path(path)
     if Comment.objects.filter(document=document).count() >= MAX_COMMENTS:
         raise Refused(f"This document has {MAX_COMMENTS:,} comments, which is the maximum.")
@@ -43,23 +43,23 @@ def add(*, document: Document, user: User, text: str, path: str = "") -> Comment
     return comment
 
 
-def _check_text(what: str, text: str) -> None:
+def _check_text(field: str, what: str, text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise Refused(f"{what} contains a lone surrogate, which cannot be stored.") from error
+        raise Refused(f"{what} contains a lone surrogate, which cannot be stored.", field=field) from error
 
 
 def _check_path(path: str) -> None:
     if not path:
         return
-    _check_text("The field", path)
+    _check_text("field", "The field", path)
     try:
         steps = split(path)
     except ValueError as error:
-        raise Refused("Unknown field.") from error
+        raise Refused("Unknown field.", field="field") from error
     if len(path) > MAX_PATH_LENGTH or None in steps or "\x00" in path:
-        raise Refused("Unknown field.")
+        raise Refused("Unknown field.", field="field")
 
 
 def _mentioned_members(project_id: int, text: str) -> list[int]:

@@ -59,15 +59,15 @@ def start_import(
     """
     require(project, user, Action.CURATE)
     if kind and kind not in FORMATS:
-        raise Refused(f"Unknown format {kind}. The formats are {', '.join(FORMATS)}.")
+        raise Refused(f"Unknown format {kind}. The formats are {', '.join(FORMATS)}.", field="file")
     if file is None:
-        raise Refused("Choose a file.")
+        raise Refused("Choose a file.", field="file")
     if file_name:
         file.name = file_name
     upload = uploads.store_upload(files=[file], kind=kind or "")
     try:
         if error := options_error(options or {}, upload.kind):
-            raise Refused(error)
+            raise Refused(error, field="options")
         return start_upload(
             project=project, user=user, upload=upload, options=options, as_holdout=as_holdout, synthetic=synthetic
         )
@@ -92,7 +92,7 @@ def start_upload(
     """
     require(project, user, Action.CURATE)
     if problem := quotas.storage_problem(project):
-        raise Refused(problem, code="quota")
+        raise Refused(problem, field="file", code="quota")
     run = ImportRun(
         project=project,
         file_name=upload.name[:200],

@@ -68,16 +68,18 @@ def store_upload(*, files: Sequence["File[bytes]"], paths: Sequence[str] = (), k
         Refused: it is empty, too large, or its format is not supported.
     """
     if not files:
-        raise Refused("Choose a file.")
+        raise Refused("Choose a file.", field="file")
     size = sum(file.size or 0 for file in files)
     if not size:
-        raise Refused("The file is empty." if len(files) == 1 else "The files are empty.")
+        raise Refused("The file is empty." if len(files) == 1 else "The files are empty.", field="file")
     if size > MAX_UPLOAD:
-        raise Refused(f"The upload is larger than {MAX_UPLOAD // 1024**3} GB. Split it into several imports.")
+        raise Refused(
+            f"The upload is larger than {MAX_UPLOAD // 1024**3} GB. Split it into several imports.", field="file"
+        )
     if len(files) == 1:
         return _store(files[0], _last_name(files[0].name), kind)
     if len(files) > MAX_FILES:
-        raise Refused(f"The upload has {len(files):,} files; the maximum is {MAX_FILES:,}.")
+        raise Refused(f"The upload has {len(files):,} files; the maximum is {MAX_FILES:,}.", field="file")
     names = list(_names(files, paths))
     with _enough_room(), tempfile.TemporaryFile() as packed:
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
@@ -108,7 +110,7 @@ def _enough_room() -> Iterator[None]:
         if not is_disk_full(error):
             raise
         message = "The server disk is full. Nothing was stored. Ask an administrator to free some space."
-        raise Refused(message, code="disk_full") from error
+        raise Refused(message, field="file", code="disk_full") from error
 
 
 def _store(file: "File[bytes]", name: str, kind: str) -> Upload:
@@ -122,7 +124,7 @@ def _store(file: "File[bytes]", name: str, kind: str) -> Upload:
         if kind and FORMATS[kind].is_line_based:
             return Upload(key, name, kind)
         artifacts.store().delete(key)
-        raise Refused(str(error)) from None
+        raise Refused(str(error), field="file") from None
     except BaseException:
         artifacts.store().delete(key)
         raise
@@ -203,9 +205,9 @@ def upload_from_signature(text: str, project: Project) -> tuple[Upload, dict[str
     try:
         pk, key, name, kind, flags = signing.loads(text, salt=_SALT, max_age=RETENTION)
     except (signing.BadSignature, ValueError, TypeError):
-        raise Refused(missing) from None
+        raise Refused(missing, field="file") from None
     if pk != project.pk or not artifacts.store().exists(key):
-        raise Refused(missing)
+        raise Refused(missing, field="file")
     return Upload(key, name, kind), flags
 
 
@@ -290,9 +292,9 @@ def _review(
                 **more,
             )
     except ReadError as error:
-        raise Refused(str(error)) from None
+        raise Refused(str(error), field="file") from None
     except FileNotFoundError:
-        raise Refused("The uploaded file is no longer available. Upload it again.") from None
+        raise Refused("The uploaded file is no longer available. Upload it again.", field="file") from None
     value: _T = _adapter(cast("Hashable", kind)).validate_python(answer)
     return value
 

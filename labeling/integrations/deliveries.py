@@ -73,7 +73,7 @@ def redeliver(*, delivery: WebhookDelivery, user: User | None) -> WebhookDeliver
     """
     require(delivery.webhook.project, user, Action.ADMINISTER)
     if delivery.status == Status.WAITING:
-        raise Refused("This delivery is still in progress.", field="form")
+        raise Refused("This delivery is still in progress.", code="busy")
     changed = WebhookDelivery.objects.filter(pk=delivery.pk).exclude(status=Status.WAITING)
     if changed.update(status=Status.WAITING, attempts=0, next_attempt_at=timezone.now(), error="") == 1:
         _enqueue(delivery.pk, 0)

@@ -163,7 +163,7 @@ def adjudicate(*, document: Document, user: User, value: Any, evidence: Mapping[
         locked = lock_for_decision(document, user, state.approve(), base_version, disputed=True, prediction=prediction)
         row = locked.document
         if row.project.four_eyes and challenge is not None and challenge.created_by == user.pk:
-            raise Refused(OWN_CHALLENGE)
+            raise Refused(OWN_CHALLENGE, code="own_label")
         # No merge: the reviewer saw all labels and writes a new one.
         marks = {path: place for label in labels for path, place in label.evidence.items() if place.get("absent")}
         saved = merge_save(locked, user, value, {**marks, **evidence}, row.own_version or 0, None)

@@ -213,7 +213,7 @@ def undo_approval(*, review: Review, user: User) -> Document:
     """
     require(review.document.project, user, Action.REVIEW)
     if not can_undo(review, user):
-        raise Refused("This decision can no longer be undone. Return the document to the queue instead.")
+        raise Refused("This decision can no longer be undone. Return the document to the queue instead.", code="ended")
     newer = Review.objects.filter(document=review.document_id, pk__gt=review.pk)
     unchanged = Q(~Exists(newer), state=DocumentState.APPROVED)
     with transaction.atomic():
@@ -253,9 +253,11 @@ def reject(*, document: Document, user: User, reason: str, base_version: int | N
     require(document.project, user, Action.REVIEW)
     reason = _normalize_text(reason)
     if not reason:
-        raise Refused(NO_REASON)
+        raise Refused(NO_REASON, field="reason")
     if len(reason) > MAX_REASON_LENGTH:
-        raise Refused(f"The reason is {len(reason):,} characters long; the maximum is {MAX_REASON_LENGTH:,}.")
+        raise Refused(
+            f"The reason is {len(reason):,} characters long; the maximum is {MAX_REASON_LENGTH:,}.", field="reason"
+        )
     with transaction.atomic():
         locked = lock_for_decision(document, user, state.reject(), base_version, disputed=None)
         row = locked.document
@@ -304,12 +306,12 @@ def lock_for_decision(
     try:
         locked = lock_document(document, user, changes, prediction=prediction, only_if=only_if)
     except Document.DoesNotExist as gone:
-        raise ConflictingChange(_conflict_message(document)) from gone
+        raise ConflictingChange(_conflict_message(document), code="conflict") from gone
     row = locked.document
     if row.label_pk is None:
         raise Refused(NO_LABEL, code="no_label")
     if base_version is not None and base_version != row.label_number:
-        raise ConflictingChange("The label has changed. Reload the page and review it again.")
+        raise ConflictingChange("The label has changed. Reload the page and review it again.", code="conflict")
     own = row.own_pk is not None if is_blind_overlap(row, row.decision) else row.label_by == user.pk
     if row.project.four_eyes and own:
         raise Refused(OWN_LABEL, code="own_label")

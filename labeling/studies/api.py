@@ -8,13 +8,12 @@ from pydantic import Field
 
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.operations import operation
-from labeling.api.problems import field_problem, refusal_problem
+from labeling.api.problems import field_problem
 from labeling.api.schemas import In, Out, Text
 from labeling.api.wire import answer
 from labeling.models import Study
 from labeling.studies import services
 from labeling.studies.kinds import all_kinds, kind_of
-from slmstudio.errors import Refused
 
 router = Router(tags=["studies"])
 _PATH = "/{slug:kind}/{int:number}"
@@ -65,11 +64,7 @@ def start(request: HttpRequest, slug: Slug, body: StudyIn) -> HttpResponse:
     if kind is None:
         raise field_problem("kind", f"must be one of {', '.join(kind.key for kind in all_kinds())}")
     project, user = project_of(request), caller(request).user
-    try:
-        study = services.start(project=project, user=user, kind=kind, spec=body.spec, name=body.name)
-    except Refused as refusal:
-        raise refusal_problem(refusal, {}) from refusal
-    return answer(_out(study), 202)
+    return answer(_out(services.start(project=project, user=user, kind=kind, spec=body.spec, name=body.name)), 202)
 
 
 @router.get(_PATH, summary="Get a study", operation_id="study", **operation("read", StudyOut))
@@ -90,10 +85,7 @@ def cancel(request: HttpRequest, slug: Slug, kind: str, number: int) -> HttpResp
 def resume(request: HttpRequest, slug: Slug, kind: str, number: int) -> HttpResponse:
     """Continues a study that failed or was cancelled."""
     study = object_of(request, Study, kind=kind, number=number)
-    try:
-        services.resume(study=study, user=caller(request).user)
-    except Refused as refusal:
-        raise refusal_problem(refusal, {"not_ended": 409}) from refusal
+    services.resume(study=study, user=caller(request).user)
     study.refresh_from_db()
     return answer(_out(study))
 

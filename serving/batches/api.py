@@ -10,18 +10,16 @@ from pydantic import Field
 
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.operations import operation
-from labeling.api.problems import Problem, conflicts, field_problem, refusal_problem
+from labeling.api.problems import Problem, field_problem
 from labeling.api.schemas import Flag, Moment, Out, Text
 from serving.batches import services
 from serving.models import BatchRun
-from slmstudio.errors import Refused
 from slmstudio.storage.artifacts import local_path
 from slmstudio.web.paging import page
 
 router = Router(tags=["batch"])
 PER_PAGE = 50
 _LINES = ("application/jsonl", "application/x-ndjson", "application/ndjson", "application/x-jsonlines")
-_STATUSES = {"not_deployed": 409, "too_many_live": 409, "storage": 409, "too_large": 413, "too_many": 413}
 _DOCUMENT = {"description": "An object with `text`; optional `id`, which the result repeats, `page` and `caller`."}
 _BODY = {
     "required": True,
@@ -93,13 +91,10 @@ def start(
     """
     project, who = project_of(request), caller(request)
     source, file_name = _source(request)
-    try:
-        run, is_new = services.start(
-            project=project, user=who.user, token=who.token, source=source, name=name or file_name,
-            key=request.headers.get("Idempotency-Key", ""), evidence=evidence,
-        )  # fmt: skip
-    except Refused as refusal:
-        raise refusal_problem(refusal, _STATUSES) from refusal
+    run, is_new = services.start(
+        project=project, user=who.user, token=who.token, source=source, name=name or file_name,
+        key=request.headers.get("Idempotency-Key", ""), evidence=evidence,
+    )  # fmt: skip
     run.project = project
     return Status(202 if is_new else 200, run)
 
@@ -170,7 +165,6 @@ def cancel(request: HttpRequest, slug: Slug, pk: int) -> Any:
 def resume(request: HttpRequest, slug: Slug, pk: int) -> Any:
     """Resumes a batch that was cancelled or has failed, such as one whose budget was spent."""
     run = object_of(request, BatchRun, pk=pk)
-    with conflicts("ended"):
-        services.resume(run=run, user=caller(request).user)
+    services.resume(run=run, user=caller(request).user)
     run.refresh_from_db()
     return run

@@ -1,6 +1,5 @@
 """Comparisons over REST, with the rules of the page."""
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
 from django.http import Http404, HttpRequest
@@ -10,7 +9,7 @@ from pydantic import Field
 from evaluation.models import GateReport
 from labeling.api.access import Slug, caller, project_of
 from labeling.api.operations import operation
-from labeling.api.problems import Problem, conflicts, field_problem
+from labeling.api.problems import Problem, field_problem
 from labeling.api.schemas import In, Moment, Number, Out, Text, Whole
 from serving.comparisons import queries, services
 from serving.comparisons.labels import Measure, Method
@@ -97,7 +96,7 @@ def split(request: HttpRequest, slug: Slug, body: SplitIn) -> Any:
     if report is None:
         raise field_problem("report", f"There is no gate report {body.report}.")
     values = body.model_dump() | {"report": report, "share": float(body.share)}
-    return _changed(lambda: services.start_split(project=project, user=caller(request).user, **values))
+    return services.start_split(project=project, user=caller(request).user, **values)
 
 
 @router.post("/shadow", summary="Compare on labeled documents", operation_id="comparison_shadow", **_CHANGE)
@@ -105,22 +104,16 @@ def shadow(request: HttpRequest, slug: Slug, body: LabelsIn) -> Any:
     """Plans a comparison of the candidate on labeled documents, and samples them."""
     deployment, user = _deployment(request), caller(request).user
     values = body.model_dump() | {"margin": float(body.margin)}
-
-    def start() -> TrafficComparison:
-        started = services.start_labels(deployment=deployment, user=user, **values)
-        services.draw(comparison=started, user=user)
-        return started
-
-    return _changed(start)
+    started = services.start_labels(deployment=deployment, user=user, **values)
+    services.draw(comparison=started, user=user)
+    return started
 
 
 @router.post("/replay", summary="Replay logged requests", operation_id="comparison_replay", **_CHANGE)
 def replay(request: HttpRequest, slug: Slug, body: ReplayIn) -> Any:
     """Sends logged requests to the candidate in shadow, in the background."""
     deployment = _deployment(request)
-    return _changed(
-        lambda: services.start_replay(deployment=deployment, user=caller(request).user, limit=int(body.limit))
-    )
+    return services.start_replay(deployment=deployment, user=caller(request).user, limit=int(body.limit))
 
 
 @router.get("/{number}", summary="Get a comparison", operation_id="comparison", **operation("deploy", ComparisonOut))
@@ -133,26 +126,21 @@ def comparison(request: HttpRequest, slug: Slug, number: ComparisonNumber) -> An
 def stop(request: HttpRequest, slug: Slug, number: ComparisonNumber, body: StopIn) -> Any:
     """Ends a live split, or cancels a replay."""
     row, user = _comparison(request, number), caller(request).user
-    return _changed(lambda: services.stop(comparison=row, user=user, keep_b=body.keep == "b"))
+    return services.stop(comparison=row, user=user, keep_b=body.keep == "b")
 
 
 @router.post("/{number}/draw", summary="Sample missing documents", operation_id="comparison_draw", **_CHANGE)
 def draw(request: HttpRequest, slug: Slug, number: ComparisonNumber) -> Any:
     """Samples the planned documents that the traffic did not have before."""
-    row, user = _comparison(request, number), caller(request).user
-
-    def drawn() -> TrafficComparison:
-        services.draw(comparison=row, user=user)
-        return row
-
-    return _changed(drawn)
+    row = _comparison(request, number)
+    services.draw(comparison=row, user=caller(request).user)
+    return row
 
 
 @router.post("/{number}/certificate", summary="Issue the certificate", operation_id="comparison_issue", **_CHANGE)
 def issue(request: HttpRequest, slug: Slug, number: ComparisonNumber) -> Any:
     """Stores what a comparison shows as a certificate."""
-    row, user = _comparison(request, number), caller(request).user
-    return _changed(lambda: services.issue(comparison=row, user=user))
+    return services.issue(comparison=_comparison(request, number), user=caller(request).user)
 
 
 def _comparison(request: HttpRequest, number: int) -> TrafficComparison:
@@ -167,8 +155,3 @@ def _deployment(request: HttpRequest) -> Deployment:
     if deployment is None:
         raise Problem(409, "Nothing is deployed.")
     return deployment
-
-
-def _changed(change: Callable[[], TrafficComparison]) -> TrafficComparison:
-    with conflicts("busy", "no_stable", "no_candidate", "deployed", "ended", "issued", "not_shown", "kind"):
-        return change()

@@ -9,7 +9,7 @@ from pydantic import Field
 from evaluation.models import Endpoint
 from labeling.api.access import Slug, caller, project_of
 from labeling.api.operations import operation
-from labeling.api.problems import Problem, conflicts, field_problem
+from labeling.api.problems import Problem, field_problem
 from labeling.api.schemas import In, Moment, Number, Out, Text, Whole
 from labeling.models import Project
 from serving.confidence import policy as policies
@@ -105,8 +105,7 @@ def set_policy(request: HttpRequest, slug: Slug, body: PolicyIn) -> Any:
 def resume(request: HttpRequest, slug: Slug, body: ResumeIn) -> Any:
     """Resumes automatic answers after the budget was exceeded; the budget starts over."""
     project = project_of(request)
-    with conflicts("reason", "not_broken"):
-        policies.resume(deployment=_status(project).deployment, user=caller(request).user, reason=body.reason)
+    policies.resume(deployment=_status(project).deployment, user=caller(request).user, reason=body.reason)
     return _status(project)
 
 

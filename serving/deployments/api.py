@@ -11,7 +11,7 @@ from pydantic import Field
 from evaluation.models import Endpoint, GateReport
 from labeling.api.access import Slug, caller, project_of
 from labeling.api.operations import operation
-from labeling.api.problems import Problem, conflicts, field_problem
+from labeling.api.problems import Problem, field_problem
 from labeling.api.schemas import In, Moment, Number, Out, Text, Whole
 from labeling.models import Project
 from serving.deployments import queries, services
@@ -135,7 +135,8 @@ def deploy(request: HttpRequest, slug: Slug, body: DeployIn) -> Any:
     if report is None:
         raise field_problem("report", f"There is no gate report {body.report}.")
     values = body.model_dump(exclude={"report"})
-    return _changed(project, lambda: services.deploy(project=project, user=_user(request), report=report, **values))
+    services.deploy(project=project, user=caller(request).user, report=report, **values)
+    return _shown(project)
 
 
 @router.post("/external", summary="Start with an external model", operation_id="deploy_external", **_CHANGE)
@@ -145,10 +146,8 @@ def deploy_external(request: HttpRequest, slug: Slug, body: ExternalIn) -> Any:
     endpoint = Endpoint.objects.in_use(project).filter(name=body.endpoint).first()
     if endpoint is None:
         raise field_problem("endpoint", "There is no such endpoint.")
-    return _changed(
-        project,
-        lambda: services.deploy_endpoint(project=project, user=_user(request), endpoint=endpoint, capture=body.capture),
-    )
+    services.deploy_endpoint(project=project, user=caller(request).user, endpoint=endpoint, capture=body.capture)
+    return _shown(project)
 
 
 @router.post("/promote", summary="Promote the candidate", operation_id="promote", **_CHANGE)
@@ -174,17 +173,8 @@ def _change(request: HttpRequest, change: Callable[..., Any], **values: Any) -> 
     deployment = queries.find(project)
     if deployment is None:
         raise Problem(409, "Nothing is deployed.")
-    return _changed(project, lambda: change(deployment=deployment, user=_user(request), **values))
-
-
-def _changed(project: Project, change: Callable[[], Any]) -> SimpleNamespace:
-    with conflicts("busy", "no_stable", "deployed", "no_candidate", "no_previous"):
-        change()
+    change(deployment=deployment, user=caller(request).user, **values)
     return _shown(project)
-
-
-def _user(request: HttpRequest) -> Any:
-    return caller(request).user
 
 
 def _shown(project: Project) -> SimpleNamespace:

@@ -9,7 +9,7 @@ from pydantic import Field
 from evaluation.models import GateReport
 from labeling.api.access import Slug, caller, project_of
 from labeling.api.operations import operation
-from labeling.api.problems import conflicts, field_problem
+from labeling.api.problems import field_problem
 from labeling.api.schemas import In, Number, Out, Text, Whole
 from serving.models import Package
 from serving.packages import services
@@ -89,6 +89,5 @@ def build(request: HttpRequest, slug: Slug, body: BuildIn) -> Any:
     if report is None:
         raise field_problem("report", f"There is no gate report {body.report}.")
     user: Any = caller(request).user
-    with conflicts("busy"):
-        package = services.build_again(run=report.eval_run, user=user, variants=body.variants)
+    package = services.build_again(run=report.eval_run, user=user, variants=body.variants)
     return Package.objects.with_content().get(pk=package.pk)
