@@ -3,32 +3,26 @@
 from typing import Any
 
 from django.http import HttpRequest
-from ninja import Query, Router, Status
+from ninja import Router, Status
 
-from evaluation.api.schemas import BenchmarkIn, BenchmarkOut, BenchmarksOut, ModelsOut
+from evaluation.api.schemas import BenchmarkIn, BenchmarkOut, ModelOut
 from evaluation.benchmarks import services
 from evaluation.benchmarks.forms import candidate_choices
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.operations import operation
+from labeling.api.schemas import Before, Items, Page, page
 from slmstudio.errors import Refused
-from slmstudio.web.paging import page
 
 router = Router(tags=["benchmarks"])
-PER_PAGE = 20
 
 
-@router.get("", summary="List benchmarks", operation_id="benchmarks", **operation("read", BenchmarksOut))
-def benchmarks(
-    request: HttpRequest,
-    slug: Slug,
-    before: int | None = Query(None, ge=1, lt=2**63),  # type: ignore[type-arg]
-) -> Any:
+@router.get("", summary="List benchmarks", operation_id="benchmarks", **operation("read", Page[BenchmarkOut]))
+def benchmarks(request: HttpRequest, slug: Slug, before: Before = None) -> Any:
     """The benchmarks of the project, newest first, twenty per page."""
-    listed = page(_rows(request), after=before, newest=True, size=PER_PAGE)
-    return {"items": listed.rows, "next_before": listed.after}
+    return page(_rows(request), before, size=20)
 
 
-@router.get("/models", summary="List candidates", operation_id="benchmark_models", **operation("read", ModelsOut))
+@router.get("/models", summary="List candidates", operation_id="benchmark_models", **operation("read", Items[ModelOut]))
 def models(request: HttpRequest, slug: Slug) -> Any:
     """The candidates of a benchmark, with the key that selects each."""
     groups = candidate_choices(project_of(request))

@@ -6,16 +6,17 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from ninja import Router, Status
 
-from evaluation.api.schemas import EndpointIn, EndpointOut, EndpointsOut
+from evaluation.api.schemas import EndpointIn, EndpointOut
 from evaluation.endpoints import holdout_permits, services
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.operations import operation
 from labeling.api.problems import Problem
+from labeling.api.schemas import Items
 
 router = Router(tags=["external models"])
 
 
-@router.get("", summary="List external models", operation_id="endpoints", **operation("read", EndpointsOut))
+@router.get("", summary="List external models", operation_id="endpoints", **operation("read", Items[EndpointOut]))
 def endpoints(request: HttpRequest, slug: Slug) -> Any:
     """The external models of the project."""
     project = project_of(request)

@@ -7,7 +7,7 @@ from django.db import IntegrityError
 from django.http import HttpRequest
 from ninja import Query, Router, Status
 
-from evaluation.api.schemas import EvaluationIn, EvaluationOut, EvaluationsOut, ModelsOut, UnconfirmedOut
+from evaluation.api.schemas import EvaluationIn, EvaluationOut, ModelOut, UnconfirmedOut
 from evaluation.gates.holdout.price import evaluation_price
 from evaluation.models import EvalRun
 from evaluation.runs import services
@@ -15,31 +15,28 @@ from evaluation.runs.model_choices import model_choices
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.operations import operation
 from labeling.api.problems import Problem, field_problem
-from labeling.api.schemas import Text
+from labeling.api.schemas import Before, Items, Page, Text, page
 from labeling.models import Project, Split
 from slmstudio.errors import Refused
-from slmstudio.web.paging import page
 
 router = Router(tags=["evaluations"])
-PER_PAGE = 50
 _KEY = "Idempotency-Key"
 _MAX_KEY = 200
 
 
-@router.get("", summary="List evaluations", operation_id="evaluations", **operation("read", EvaluationsOut))
+@router.get("", summary="List evaluations", operation_id="evaluations", **operation("read", Page[EvaluationOut]))
 def evaluations(
     request: HttpRequest,
     slug: Slug,
     split: Text = Query("", description="only evaluations of this split"),  # type: ignore[type-arg]
-    before: int | None = Query(None, ge=1, lt=2**63),  # type: ignore[type-arg]
+    before: Before = None,
 ) -> Any:
     """The evaluations of the project, newest first, fifty per page."""
     rows = _rows(project_of(request))
-    listed = page(rows.filter(split=split) if split else rows, after=before, newest=True, size=PER_PAGE)
-    return {"items": listed.rows, "next_before": listed.after}
+    return page(rows.filter(split=split) if split else rows, before)
 
 
-@router.get("/models", summary="List models", operation_id="evaluation_models", **operation("read", ModelsOut))
+@router.get("/models", summary="List models", operation_id="evaluation_models", **operation("read", Items[ModelOut]))
 def models(request: HttpRequest, slug: Slug) -> Any:
     """The models that can be evaluated, with the key that starts an evaluation of each."""
     groups = model_choices(project_of(request))

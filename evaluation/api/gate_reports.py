@@ -9,7 +9,7 @@ from evaluation.api.schemas import (
     DecisionIn,
     GateReportIn,
     GateReportOut,
-    GateReportsOut,
+    GateReportRowOut,
     WaiverIn,
     WithdrawalIn,
 )
@@ -23,26 +23,21 @@ from evaluation.models import Approval, EvalRun, GateReport
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.operations import operation
 from labeling.api.problems import field_problem
-from slmstudio.web.paging import page
+from labeling.api.schemas import Before, Page, page
 
 router = Router(tags=["gates"])
-PER_PAGE = 50
 XML = "application/xml"
 Form = Literal["json", "junit"]
 _FORM: Any = Query("json", alias="format", description="junit: the gates as a JUnit file")  # type: ignore[type-arg]
 
 
-@router.get("", summary="List gate reports", operation_id="gate_reports", **operation("read", GateReportsOut))
-def reports(
-    request: HttpRequest,
-    slug: Slug,
-    before: int | None = Query(None, ge=1, lt=2**63),  # type: ignore[type-arg]
-) -> Any:
+@router.get("", summary="List gate reports", operation_id="gate_reports", **operation("read", Page[GateReportRowOut]))
+def reports(request: HttpRequest, slug: Slug, before: Before = None) -> Any:
     """The gate reports of the project, newest first, fifty per page."""
     project = project_of(request)
-    listed = page(project.gate_reports.for_list(project), after=before, newest=True, size=PER_PAGE)
+    listed = page(project.gate_reports.for_list(project), before)
     current = decisions.CurrentState(project)
-    return {"items": [_row(report, current) for report in listed.rows], "next_before": listed.after}
+    return listed | {"items": [_row(report, current) for report in listed["items"]]}
 
 
 @router.post(

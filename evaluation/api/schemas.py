@@ -1,6 +1,6 @@
 """Bodies and responses of evaluations, gate reports and external models."""
 
-from datetime import date, datetime
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -11,7 +11,7 @@ from evaluation.inference.model_columns import ExternalModel
 from evaluation.inference.spec import MAX_CONCURRENCY
 from evaluation.models import Approval, Benchmark, Endpoint, EvalRun
 from evaluation.pipeline.report import figures
-from labeling.api.schemas import In, Number, Number_, Out, Text, Whole
+from labeling.api.schemas import In, Moment, Number, Number_, Out, Text, Whole
 from labeling.models import Split
 from slmstudio.runs.models import Status
 
@@ -21,13 +21,7 @@ def _day(value: Any) -> Any:
     return date.fromisoformat(value) if isinstance(value, str) and len(value) == 10 else value
 
 
-def _written(moment: Any) -> Any:
-    return moment.isoformat() if isinstance(moment, date | datetime) else moment
-
-
 Day = Annotated[date, BeforeValidator(_day)]
-#: a time or a day of a response, in ISO 8601
-Moment = Annotated[str, BeforeValidator(_written)]
 Reason = Annotated[Text, Field(max_length=4_000)]
 
 
@@ -43,12 +37,6 @@ class ModelOut(Out):
     )
     label: str
     group: str
-
-
-class ModelsOut(Out):
-    """The models that can be evaluated."""
-
-    items: list[ModelOut]
 
 
 class EvaluationIn(In):
@@ -94,13 +82,6 @@ class EvaluationOut(Out):
     def resolve_reports(run: EvalRun) -> list[int]:
         """In order."""
         return sorted(report.number for report in run.gate_reports.all())
-
-
-class EvaluationsOut(Out):
-    """Evaluations, newest first."""
-
-    items: list[EvaluationOut]
-    next_before: int | None
 
 
 class PriceOut(Out):
@@ -168,13 +149,6 @@ class BenchmarkOut(Out):
         return results.reported_runs(benchmark, list(benchmark.runs.with_model().order_by("number")))
 
 
-class BenchmarksOut(Out):
-    """Benchmarks, newest first."""
-
-    items: list[BenchmarkOut]
-    next_before: int | None
-
-
 # -- gates -------------------------------------------------------------------------------------------------------------
 
 
@@ -239,46 +213,30 @@ class DecisionOut(Out):
     manifest_sha256: str
 
 
-class GateReportOut(Out):
-    """The gates of an evaluation: a gate report on the hold-out, a gate check on validation."""
+class GateReportRowOut(Out):
+    """A gate report in a list."""
 
     report: int | None = Field(description="number of the gate report; null: a check, which is not stored")
     evaluation: int
-    baseline: int | None
     model: str
-    split: str
     verdict: str = Field(description="PASS, FAIL or NOT PROVEN: FAIL where one gate fails, PASS where all pass")
     code: int = Field(description="the exit code of a job: 0 PASS, 1 FAIL, 2 NOT PROVEN")
     sentence: str
-    policy: int | None = Field(description="version of the gate policy; null: the gates of the request")
-    holdout_evaluation: int | None = Field(description="number of the hold-out evaluation")
-    gates: list[GateOut]
     state: str = Field("", description="pending, approved, rejected or void; empty for a check")
-    decision: DecisionOut | None = None
-    evidence: str | None = Field(None, description="URL of the evidence bundle")
     url: str
     created_at: Moment | None
 
 
-class GateReportRowOut(Out):
-    """A gate report in a list."""
+class GateReportOut(GateReportRowOut):
+    """The gates of an evaluation: a gate report on the hold-out, a gate check on validation."""
 
-    report: int
-    evaluation: int
-    model: str
-    verdict: str
-    code: int
-    sentence: str
-    state: str
-    url: str
-    created_at: Moment
-
-
-class GateReportsOut(Out):
-    """Gate reports, newest first."""
-
-    items: list[GateReportRowOut]
-    next_before: int | None
+    baseline: int | None
+    split: str
+    policy: int | None = Field(description="version of the gate policy; null: the gates of the request")
+    holdout_evaluation: int | None = Field(description="number of the hold-out evaluation")
+    gates: list[GateOut]
+    decision: DecisionOut | None = None
+    evidence: str | None = Field(None, description="URL of the evidence bundle")
 
 
 class WaiverIn(In):
@@ -352,9 +310,3 @@ class EndpointOut(Out):
     def resolve_key(endpoint: Endpoint) -> str:
         """As in the list of models."""
         return f"endpoint-{endpoint.pk}"
-
-
-class EndpointsOut(Out):
-    """The external models of a project, by name."""
-
-    items: list[EndpointOut]

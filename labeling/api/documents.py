@@ -12,7 +12,7 @@ from labeling.annotation.locked_document import sees_own_only
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.operations import operation
 from labeling.api.problems import Problem, field_problem
-from labeling.api.schemas import PER_PAGE, Json, Moment, Out, Page, State, Text, UserName, page
+from labeling.api.schemas import PER_PAGE, Before, Json, Moment, Out, Page, State, Text, UserName, page
 from labeling.documents.list import search
 from labeling.documents.list.filters import MAX_CONDITIONS, Filters, read_filters
 from labeling.documents.list.orders import decode_position
@@ -235,7 +235,7 @@ def document(request: HttpRequest, slug: Slug, pk: int) -> Any:
 
 
 @router.get("/{int:pk}/history", summary="Get the history of a document", **operation("read", Page[RevisionOut]))
-def history(request: HttpRequest, slug: Slug, pk: int, before: int | None = Query(None, ge=1, lt=2**63)) -> Any:
+def history(request: HttpRequest, slug: Slug, pk: int, before: Before = None) -> Any:
     """The revisions of the document's labels, newest first, fifty per page."""
     row = object_of(request, Document.objects.without_text(), pk=pk)
     rows = AnnotationRevision.objects.of(row)

@@ -15,7 +15,7 @@ from labeling.api.documents import router as documents
 from labeling.api.operations import operation
 from labeling.api.problems import Problem, field_problem
 from labeling.api.projects import DraftOut
-from labeling.api.schemas import Flag, Moment, Out, Page, RowOrField, Text, page
+from labeling.api.schemas import Before, Flag, Moment, Out, Page, RowOrField, Text, page
 from labeling.imports import services as import_services
 from labeling.imports import uploads
 from labeling.imports.formats.jsonl import parse_jsonl
@@ -220,7 +220,7 @@ def _start(request: HttpRequest, project: Project, upload: Any, name: str, kind:
 
 
 @router.get("", summary="List imports", **operation("read", Page[ImportRunOut], is_sparse=True))
-def imports(request: HttpRequest, slug: Slug, before: int | None = Query(None, ge=1, lt=2**63)) -> Any:
+def imports(request: HttpRequest, slug: Slug, before: Before = None) -> Any:
     """The imports of the project, newest first, fifty per page."""
     return page(project_of(request).imports.all(), before)
 

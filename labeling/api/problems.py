@@ -21,21 +21,40 @@ from slmstudio.web.views import insufficient_storage, problem
 
 logger = logging.getLogger(__name__)
 
-#: statuses of refusals by their code; 409 where the state of an object is the reason, and not what was sent
+#: codes of refusals of which the state of an object is the reason, and not what was sent
+_STATE_CODES = [
+    "busy",
+    "changed",
+    "conflict",
+    "decided",
+    "deployed",
+    "ended",
+    "independent",
+    "issued",
+    "kind",
+    "migration",
+    "model_changed",
+    "no_candidate",
+    "no_label",
+    "no_previous",
+    "no_stable",
+    "not_approved",
+    "not_broken",
+    "not_deployed",
+    "not_ended",
+    "not_finished",
+    "not_shown",
+    "revision",
+    "storage",
+    "submitted",
+    "too_many_live",
+    "withdrawn",
+]
+#: statuses of refusals by their code; others are 422
 _STATUSES = {
-    **dict.fromkeys(
-        ("busy", "ended", "not_ended", "changed", "conflict", "submitted", "independent", "migration"), 409
-    ),
-    **dict.fromkeys(("not_finished", "decided", "model_changed", "not_approved", "withdrawn"), 409),
-    **dict.fromkeys(("deployed", "not_deployed", "no_stable", "no_candidate", "no_previous", "not_broken"), 409),
-    **dict.fromkeys(
-        ("issued", "not_shown", "kind", "storage", "too_many_live", "revision", "migration", "no_label"), 409
-    ),
-    **dict.fromkeys(("own_involvement", "own_label"), 403),
-    **dict.fromkeys(("too_large", "too_many"), 413),
-    "disk_full": 507,
-}
-
+    **dict.fromkeys(_STATE_CODES, 409),
+    "own_involvement": 403, "own_label": 403, "too_large": 413, "too_many": 413, "disk_full": 507,
+}  # fmt: skip
 #: messages by error type of pydantic; other types keep their own message
 _MESSAGES = {
     "missing": "is missing",

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
-from ninja import Schema
+from ninja import Query, Schema
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from slmstudio.contract.json_text import text_fits
@@ -71,6 +71,8 @@ State = Literal["new", "in_progress", "submitted", "approved", "rejected", "skip
 Version = Annotated[Whole, Field(ge=0, lt=2**31)]
 Number_ = Annotated[Whole, Field(ge=1, lt=2**31)]
 Key = Annotated[Whole, Field(ge=1, lt=2**63)]
+#: of a query string: the key of the last row of the page before
+Before = Annotated[int | None, Query(ge=1, lt=2**63)]
 #: a label: any JSON value but null, since drafts can be invalid
 Value = Annotated[Json, BeforeValidator(_some_value), WithJsonSchema({"not": {"type": "null"}})]
 #: of a response: a time or a day in ISO 8601, and the name of a user
@@ -134,7 +136,7 @@ class Page(Items[T], Generic[T]):
     next_before: int | None = Field(description="the next value of before; null on the last page")
 
 
-def page(rows: QuerySet[Any], before: int | None) -> dict[str, Any]:
+def page(rows: QuerySet[Any], before: int | None, size: int = PER_PAGE) -> dict[str, Any]:
     """The rows of a ``Page``."""
-    listed = paging.page(rows, after=before, newest=True, size=PER_PAGE)
+    listed = paging.page(rows, after=before, newest=True, size=size)
     return {"items": listed.rows, "next_before": listed.after}

@@ -3,13 +3,13 @@
 from typing import Annotated, Any
 
 from django.http import HttpRequest, HttpResponse
-from ninja import Query, Router, Status
+from ninja import Router, Status
 from pydantic import Field
 
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.operations import operation
 from labeling.api.problems import Problem
-from labeling.api.schemas import In, Items, Json, Moment, Out, Page, Text, page
+from labeling.api.schemas import Before, In, Items, Json, Moment, Out, Page, Text, page
 from labeling.integrations import deliveries as delivery_service
 from labeling.integrations import events
 from labeling.integrations import webhooks as service
@@ -135,7 +135,7 @@ def test_webhook(request: HttpRequest, slug: Slug, pk: int) -> Any:
 
 
 @router.get("/{int:pk}/deliveries", summary="List deliveries", **operation("webhooks", Page[DeliveryOut]))
-def deliveries(request: HttpRequest, slug: Slug, pk: int, before: int | None = Query(None, ge=1, lt=2**63)) -> Any:
+def deliveries(request: HttpRequest, slug: Slug, pk: int, before: Before = None) -> Any:
     """The webhook's deliveries, newest first, fifty per page. They are kept for thirty days."""
     return page(object_of(request, Webhook, pk=pk).deliveries.all(), before)
 

@@ -1,10 +1,8 @@
 """JSON of requests and responses: strict and exact, as everywhere in the project."""
 
-from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, cast
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.utils.datastructures import MultiValueDict
 from ninja.parser import Parser
 from ninja.renderers import BaseRenderer
@@ -34,13 +32,3 @@ class ExactRenderer(BaseRenderer):
 
     def render(self, request: HttpRequest, data: Any, *, response_status: int) -> str:
         return dumps(data)
-
-
-def answer(data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> HttpResponse:
-    """A JSON response of an operation that does not let ninja serialize it."""
-    return HttpResponse(dumps(data), status=status, content_type=JSON, headers=dict(headers or {}))
-
-
-def at(moment: datetime | None) -> str | None:
-    """A time in ISO 8601, in UTC."""
-    return None if moment is None else moment.isoformat()

@@ -2,15 +2,14 @@
 
 from typing import Annotated, Any
 
-from django.http import HttpRequest, HttpResponse
-from ninja import Query, Router
+from django.http import HttpRequest
+from ninja import Query, Router, Status
 from pydantic import Field
 
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.operations import operation
 from labeling.api.problems import field_problem
-from labeling.api.schemas import In, Out, Text
-from labeling.api.wire import answer
+from labeling.api.schemas import In, Items, Out, Text
 from labeling.models import Study
 from labeling.studies import services
 from labeling.studies.kinds import all_kinds, kind_of
@@ -38,62 +37,47 @@ class StudyOut(Out):
     error: str
     progress_done: int
     progress_total: int
-    dataset: int | None
+    dataset: int | None = Field(None, validation_alias="dataset.number")
     spec: dict[str, Any]
     trials: list[dict[str, Any]]
     result: dict[str, Any]
-    page: str
+    page: str = Field(validation_alias="get_absolute_url")
 
 
-class StudiesOut(Out):
-    """Studies, newest first."""
-
-    items: list[StudyOut]
-
-
-@router.get("", summary="List studies", operation_id="studies", **operation("read", StudiesOut))
-def studies(request: HttpRequest, slug: Slug, kind: str = Query("", max_length=20)) -> HttpResponse:
+@router.get("", summary="List studies", operation_id="studies", **operation("read", Items[StudyOut]))
+def studies(request: HttpRequest, slug: Slug, kind: str = Query("", max_length=20)) -> Any:
     """The fifty newest studies of the project, or of a kind."""
-    return answer({"items": [_out(study) for study in project_of(request).studies.newest(kind)[:50]]})
+    return {"items": project_of(request).studies.newest(kind)[:50]}
 
 
 @router.post("", summary="Create a study", operation_id="start_study", **operation("train", StudyOut, 400, status=202))
-def start(request: HttpRequest, slug: Slug, body: StudyIn) -> HttpResponse:
+def start(request: HttpRequest, slug: Slug, body: StudyIn) -> Any:
     """Starts a study in the background: poll it until its ``status`` is neither queued nor running."""
     kind = kind_of(body.kind)
     if kind is None:
         raise field_problem("kind", f"must be one of {', '.join(kind.key for kind in all_kinds())}")
     project, user = project_of(request), caller(request).user
-    return answer(_out(services.start(project=project, user=user, kind=kind, spec=body.spec, name=body.name)), 202)
+    return Status(202, services.start(project=project, user=user, kind=kind, spec=body.spec, name=body.name))
 
 
 @router.get(_PATH, summary="Get a study", operation_id="study", **operation("read", StudyOut))
-def read(request: HttpRequest, slug: Slug, kind: str, number: int) -> HttpResponse:
+def read(request: HttpRequest, slug: Slug, kind: str, number: int) -> Any:
     """A study with its trials and its result."""
-    return answer(_out(object_of(request, Study, kind=kind, number=number)))
+    return object_of(request, Study, kind=kind, number=number)
 
 
 @router.post(f"{_PATH}/cancel", summary="Cancel a study", operation_id="cancel_study", **operation("train", StudyOut))
-def cancel(request: HttpRequest, slug: Slug, kind: str, number: int) -> HttpResponse:
+def cancel(request: HttpRequest, slug: Slug, kind: str, number: int) -> Any:
     """Cancels a study with its runs; its trials are kept. Idempotent."""
     study = object_of(request, Study, kind=kind, number=number)
     services.cancel(study=study, user=caller(request).user)
-    return answer(_out(study))
+    return study
 
 
 @router.post(f"{_PATH}/resume", summary="Resume a study", operation_id="resume_study", **operation("train", StudyOut))
-def resume(request: HttpRequest, slug: Slug, kind: str, number: int) -> HttpResponse:
+def resume(request: HttpRequest, slug: Slug, kind: str, number: int) -> Any:
     """Continues a study that failed or was cancelled."""
     study = object_of(request, Study, kind=kind, number=number)
     services.resume(study=study, user=caller(request).user)
     study.refresh_from_db()
-    return answer(_out(study))
-
-
-def _out(study: Study) -> dict[str, Any]:
-    columns = ("kind", "number", "name", "status", "stage", "error", "progress_done", "progress_total")
-    return {
-        **{column: getattr(study, column) for column in (*columns, "spec", "trials", "result")},
-        "dataset": study.dataset.number if study.dataset is not None else None,
-        "page": study.get_absolute_url(),
-    }
+    return study

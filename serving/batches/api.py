@@ -11,14 +11,12 @@ from pydantic import Field
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.operations import operation
 from labeling.api.problems import Problem, field_problem
-from labeling.api.schemas import Flag, Moment, Out, Text
+from labeling.api.schemas import Before, Flag, Moment, Out, Page, Text, page
 from serving.batches import services
 from serving.models import BatchRun
 from slmstudio.storage.artifacts import local_path
-from slmstudio.web.paging import page
 
 router = Router(tags=["batch"])
-PER_PAGE = 50
 _LINES = ("application/jsonl", "application/x-ndjson", "application/ndjson", "application/x-jsonlines")
 _DOCUMENT = {"description": "An object with `text`; optional `id`, which the result repeats, `page` and `caller`."}
 _BODY = {
@@ -65,13 +63,6 @@ class BatchOut(Out):
         return run.answered + run.failed
 
 
-class BatchesOut(Out):
-    """Batches, newest first."""
-
-    items: list[BatchOut]
-    next_before: int | None
-
-
 @router.post(
     "",
     summary="Create a batch",
@@ -111,18 +102,10 @@ def _source(request: HttpRequest) -> tuple[IO[bytes], str]:
     raise Problem(415, "Send application/jsonl (one object per line), application/json (a list), or a file.")
 
 
-@router.get("", summary="List batches", operation_id="batches", **operation("extract", BatchesOut))
-def batches(
-    request: HttpRequest,
-    slug: Slug,
-    before: int | None = Query(None, ge=1, lt=2**63),  # type: ignore[type-arg]
-) -> Any:
+@router.get("", summary="List batches", operation_id="batches", **operation("extract", Page[BatchOut]))
+def batches(request: HttpRequest, slug: Slug, before: Before = None) -> Any:
     """The batches of the project, newest first, fifty per page."""
-    project = project_of(request)
-    listed = page(
-        BatchRun.objects.filter(project=project).select_related("project"), after=before, newest=True, size=PER_PAGE
-    )
-    return {"items": listed.rows, "next_before": listed.after}
+    return page(project_of(request).batches.all(), before)
 
 
 @router.get("/{int:pk}", summary="Get a batch", operation_id="batch", **operation("extract", BatchOut))
