@@ -22,34 +22,12 @@ from slmstudio.web.views import insufficient_storage, problem
 logger = logging.getLogger(__name__)
 
 #: codes of refusals of which the state of an object is the reason, and not what was sent
-_STATE_CODES = [
-    "busy",
-    "changed",
-    "conflict",
-    "decided",
-    "deployed",
-    "ended",
-    "independent",
-    "issued",
-    "kind",
-    "migration",
-    "model_changed",
-    "no_candidate",
-    "no_label",
-    "no_previous",
-    "no_stable",
-    "not_approved",
-    "not_broken",
-    "not_deployed",
-    "not_ended",
-    "not_finished",
-    "not_shown",
-    "revision",
-    "storage",
-    "submitted",
-    "too_many_live",
+_STATE_CODES = (
+    "busy", "changed", "conflict", "decided", "deployed", "ended", "independent", "issued", "kind", "migration",
+    "model_changed", "no_candidate", "no_label", "no_previous", "no_stable", "not_approved", "not_broken",
+    "not_deployed", "not_ended", "not_finished", "not_shown", "revision", "storage", "submitted", "too_many_live",
     "withdrawn",
-]
+)  # fmt: skip
 #: statuses of refusals by their code; others are 422
 _STATUSES = {
     **dict.fromkeys(_STATE_CODES, 409),
@@ -110,10 +88,12 @@ def field_problem(field: str, message: str) -> Problem:
 
 
 def _refused(request: HttpRequest, refusal: Refused) -> HttpResponse:
-    """A rejected request, with its fields. Its ``code`` is that of the refusal, or ``invalid``."""
+    """A rejected request, with the fields to change. Its ``code`` is that of the refusal, or ``invalid``."""
     code = refusal.code or "invalid"
-    errors = [{"field": name, "message": text} for name, text in refusal.errors.items() if name not in ("", "form")]
-    return problem(_STATUSES.get(code, 422), refusal.message, errors, {"code": code})
+    status = _STATUSES.get(code, 422)
+    errors = {name: text for name, text in refusal.errors.items() if name not in ("", "form") and status != 409}
+    rows = [{"field": name, "message": text} for name, text in errors.items()]
+    return problem(status, refusal.message, rows, {"code": code})
 
 
 def install(api: NinjaAPI) -> None:
