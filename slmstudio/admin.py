@@ -16,12 +16,10 @@ from django.http import HttpRequest
 from slmstudio.models import SignInEvent
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):
+class ReadOnly:
     """Rows that cannot be added, changed or deleted here."""
 
-    actions = None
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -29,6 +27,12 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
+    """Pages of rows that only services write."""
+
+    actions = None
 
 
 class AccountAdmin(UserAdmin):
@@ -69,21 +73,13 @@ class PermissionsAdmin(GroupAdmin):
 admin.site.unregister([get_user_model(), Group])
 admin.site.register(get_user_model(), AccountAdmin)
 admin.site.register(Group, PermissionsAdmin)
-
-
-@admin.register(LogEntry)
-class LogEntryAdmin(ReadOnlyAdmin):
-    """The log of account changes on these pages."""
-
-    list_display = ("action_time", "user", "object_repr", "__str__")
-    list_select_related = ("user", "content_type")
-
-
-@admin.register(SignInEvent)
-class SignInEventAdmin(ReadOnlyAdmin):
-    """The log of sign-ins and failed attempts."""
-
-    list_display = ("created_at", "kind", "name", "address")
-    list_filter = ("kind",)
-    search_fields = ("name", "address")
-    date_hierarchy = "created_at"
+# The log of account changes on these pages.
+admin.site.register(
+    LogEntry, ReadOnlyAdmin, list_display=("action_time", "user", "object_repr", "__str__"),
+    list_select_related=("user", "content_type"),
+)  # fmt: skip
+# The log of sign-ins and failed attempts.
+admin.site.register(
+    SignInEvent, ReadOnlyAdmin, list_display=("created_at", "kind", "name", "address"), list_filter=("kind",),
+    search_fields=("name", "address"), date_hierarchy="created_at",
+)  # fmt: skip
