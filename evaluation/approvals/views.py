@@ -29,6 +29,7 @@ from evaluation.runs.views import context_of
 from evaluation.stats import alpha_level
 from slmstudio.access import Action, project_for
 from slmstudio.errors import Refused
+from slmstudio.web.forms import FieldErrors
 from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment
 
 
@@ -136,11 +137,8 @@ def withdraw(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     project, report = _report_of(request, slug, number, Action.APPROVE)
     form = WithdrawalForm(request.POST, prefix="withdrawal")
     if form.is_valid():
-        try:
+        with FieldErrors(form, {"withdrawal": "reason"}):
             decisions.withdraw(report=report, user=request.user, reason=form.cleaned_data["reason"])
-        except Refused as error:
-            form.add_error("reason", error.message)
-        else:
             if is_htmx(request):
                 return HttpResponse(status=204, headers={"HX-Refresh": "true"})
             return redirect(report.get_absolute_url())

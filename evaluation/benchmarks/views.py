@@ -15,8 +15,8 @@ from evaluation.http import set_project
 from evaluation.models import Benchmark, EvalRun
 from labeling.models import Project
 from slmstudio.access import Action, project_for
-from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
+from slmstudio.web.forms import FieldErrors
 from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment, query_param, redirect_to
 
 PAGE = 20
@@ -58,11 +58,8 @@ def new(request: SignedInRequest, slug: str) -> HttpResponse:
         return render(request, "evaluation/benchmarks/new.html", _new_context(project, stock, form))
     form = BenchmarkForm(request.POST, project=project, stock=stock)
     if form.is_valid():
-        try:
+        with FieldErrors(form):
             made = service.start_benchmark(project=project, user=request.user, **form.service_arguments())
-        except Refused as refusal:
-            form.add_error(refusal.field if refusal.field in form.fields else None, refusal.message)
-        else:
             return redirect_to(request, made.get_absolute_url())
     context = _new_context(project, stock, form)
     return page_or_fragment(request, "evaluation/benchmarks/new.html", "form", context, status=422)

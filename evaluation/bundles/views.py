@@ -1,6 +1,5 @@
 """The download of an evidence bundle."""
 
-from django.contrib import messages
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_safe
@@ -10,7 +9,7 @@ from evaluation.bundles.contents import bundle_hash
 from evaluation.bundles.verification import LIST
 from evaluation.models import GateReport
 from slmstudio.access import Action, project_for
-from slmstudio.errors import Refused
+from slmstudio.web.forms import RefusalMessage
 from slmstudio.web.requests import SignedInRequest
 
 
@@ -25,11 +24,9 @@ def _report_of(request: SignedInRequest, slug: str, number: int) -> GateReport:
 def bundle(request: SignedInRequest, slug: str, number: int) -> HttpResponseBase:
     """The bundle of a report as a zip file; back to the report where it cannot be made."""
     report = _report_of(request, slug, number)
-    try:
+    with RefusalMessage(request):
         return bundle_response(report)
-    except Refused as refused:
-        messages.error(request, refused.message)
-        return redirect(report.get_absolute_url())
+    return redirect(report.get_absolute_url())
 
 
 @require_safe

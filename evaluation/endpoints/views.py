@@ -12,7 +12,7 @@ from evaluation.endpoints import holdout_permits, services
 from evaluation.endpoints.forms import EndpointForm
 from evaluation.models import Endpoint
 from slmstudio.access import Action, project_for
-from slmstudio.errors import Refused
+from slmstudio.web.forms import FieldErrors
 from slmstudio.web.requests import SignedInRequest
 
 
@@ -59,13 +59,10 @@ def endpoint(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 
 def _saved(request: SignedInRequest, project: Any, form: EndpointForm, row: Endpoint | None) -> Endpoint | None:
     """The saved endpoint; None if the form has errors."""
-    if not form.is_valid():
-        return None
-    try:
-        return services.save_endpoint(project=project, user=request.user, endpoint=row, **form.cleaned_data)
-    except Refused as refusal:
-        form.add_error(refusal.field if refusal.field in form.fields else None, refusal.message)
-        return None
+    if form.is_valid():
+        with FieldErrors(form):
+            return services.save_endpoint(project=project, user=request.user, endpoint=row, **form.cleaned_data)
+    return None
 
 
 @require_POST

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
@@ -21,6 +20,7 @@ from evaluation.models import EvalRun, GatePolicy
 from evaluation.stats import ALPHA, alpha_level
 from slmstudio.access import Action, Role, project_for
 from slmstudio.errors import Refused
+from slmstudio.web.forms import FieldErrors, RefusalMessage
 from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment, redirect_to
 
 
@@ -45,11 +45,8 @@ def new_report(request: SignedInRequest, slug: str) -> HttpResponse:
         return page_or_fragment(request, "evaluation/gates/new_report.html", "form", context)
     form = GateReportForm(request.POST, project=project)
     if form.is_valid():
-        try:
+        with FieldErrors(form):
             report = create_report(user=request.user, **form.options())
-        except Refused as error:
-            form.add_error(error.field if error.field in form.fields else None, error.message)
-        else:
             return redirect_to(request, report.get_absolute_url())
     context = {"project": project, "form": form}
     return page_or_fragment(request, "evaluation/gates/new_report.html", "form", context, status=422)
@@ -87,10 +84,8 @@ def open_outputs(request: SignedInRequest, slug: str, number: int) -> HttpRespon
     """Opens the single outputs of a hold-out evaluation, with a ``reason``."""
     project = project_for(request.user, slug, Action.PROPOSE_POLICY)
     run = get_object_or_404(project.eval_runs.select_related("dataset"), number=number)
-    try:
+    with RefusalMessage(request):
         disclosure.open_outputs(run=run, user=request.user, reason=request.POST.get("reason", ""))
-    except Refused as error:
-        messages.error(request, error.message)
     return redirect_to(request, f"{run.get_absolute_url()}#outputs")
 
 

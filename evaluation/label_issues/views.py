@@ -26,7 +26,7 @@ from evaluation.scores.display import score_rows, text_of
 from evaluation.widgets import narrow_number_input, select, textarea
 from labeling.models import FreezeRun, Project
 from slmstudio.access import Action, project_for
-from slmstudio.errors import Refused
+from slmstudio.web.forms import FieldErrors, RefusalMessage
 from slmstudio.web.requests import SignedInRequest, positive_int, query_param
 
 PAGE_SIZE = 25
@@ -132,13 +132,10 @@ def challenge(request: SignedInRequest, slug: str, number: int, document: int) -
     )
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data
-        try:
+        with FieldErrors(form):
             created = challenges.create_challenge(
                 output=output, user=request.user, path=data["field"], reason=data["reason"]
             )
-        except Refused as error:
-            form.add_error(error.field if error.field in form.fields else None, error.message)
-        else:
             _challenge_message(request, created)
             return redirect("challenges", slug)
     context = {
@@ -182,20 +179,18 @@ def freeze(request: SignedInRequest, slug: str) -> HttpResponse:
     """Freezes a dataset version with the corrections."""
     project = project_for(request.user, slug, Action.CURATE)
     before = corrections.correction_status(project)
-    try:
+    with RefusalMessage(request):
         frozen = corrections.freeze(project=project, user=request.user)
-    except Refused as error:
-        messages.error(request, error.message)
+        if isinstance(frozen, FreezeRun):
+            messages.info(request, "The new version is being created. Re-score evaluations when it is finished.")
+            return redirect(frozen)
+        if before.newest is not None and frozen.pk == before.newest.pk:
+            messages.info(request, f"{frozen} is up to date; no new version was created.")
+        else:
+            count = len(set(before.waiting).intersection(corrections.correction_status(project).frozen))
+            text = ngettext("{version} has {n} corrected label.", "{version} has {n} corrected labels.", count)
+            messages.success(request, f"{text.format(version=frozen, n=count)} Re-score evaluations with it.")
         return redirect("challenges", slug)
-    if isinstance(frozen, FreezeRun):
-        messages.info(request, "The new version is being created. Re-score evaluations when it is finished.")
-        return redirect(frozen)
-    if before.newest is not None and frozen.pk == before.newest.pk:
-        messages.info(request, f"{frozen} is up to date; no new version was created.")
-    else:
-        count = len(set(before.waiting).intersection(corrections.correction_status(project).frozen))
-        text = ngettext("{version} has {n} corrected label.", "{version} has {n} corrected labels.", count)
-        messages.success(request, f"{text.format(version=frozen, n=count)} Re-score evaluations with it.")
     return redirect("challenges", slug)
 
 
@@ -204,18 +199,16 @@ def rescore_all(request: SignedInRequest, slug: str) -> HttpResponse:
     """Re-scores the selected evaluations on the newest version."""
     project = project_for(request.user, slug, Action.RUN)
     numbers = [number for text in request.POST.getlist("runs") if (number := positive_int(text))]
-    try:
+    with RefusalMessage(request):
         queued, errors = corrections.rescore_all(
             project=project, numbers=numbers, user=request.user, confirm_holdout=_is_confirmed(request)
         )
-    except Refused as error:
-        messages.error(request, error.message)
-        return redirect("challenges", slug)
-    text = ngettext("Re-scored as evaluation {numbers}.", "Re-scored as evaluations {numbers}.", len(queued))
-    messages.success(request, text.format(numbers=", ".join(str(run.number) for run in queued)))
-    if errors:
-        messages.warning(request, " ".join(dict.fromkeys(errors)))
-    return redirect(queued[0]) if len(queued) == 1 else redirect("challenges", slug)
+        text = ngettext("Re-scored as evaluation {numbers}.", "Re-scored as evaluations {numbers}.", len(queued))
+        messages.success(request, text.format(numbers=", ".join(str(run.number) for run in queued)))
+        if errors:
+            messages.warning(request, " ".join(dict.fromkeys(errors)))
+        return redirect(queued[0]) if len(queued) == 1 else redirect("challenges", slug)
+    return redirect("challenges", slug)
 
 
 @require_POST
@@ -227,14 +220,12 @@ def rescore(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     if dataset is None:
         messages.error(request, "Select a dataset version.")
         return redirect("eval_run", slug, number)
-    try:
+    with RefusalMessage(request):
         rescored = rescoring.rescore(
             run=run, dataset=dataset, user=request.user, confirm_holdout=_is_confirmed(request)
         )
-    except Refused as error:
-        messages.error(request, error.message)
-        return redirect("eval_run", slug, number)
-    return redirect("eval_run", slug, rescored.number)
+        return redirect("eval_run", slug, rescored.number)
+    return redirect("eval_run", slug, number)
 
 
 def _is_confirmed(request: SignedInRequest) -> bool:
@@ -278,11 +269,8 @@ def queue_lookalikes(request: SignedInRequest, slug: str, number: int) -> HttpRe
     part = parse_output_filter(request.GET)
     form = LookalikeForm(request.POST if request.method == "POST" else None, project=project, user=request.user)
     if request.method == "POST" and form.is_valid():
-        try:
+        with FieldErrors(form):
             entry = lookalikes.queue_lookalikes(run=run, part=part, user=request.user, **form.options())
-        except Refused as error:
-            form.add_error(error.field if error.field in form.fields else None, error.message)
-        else:
             return redirect("lookalikes_queued", slug, entry.pk)
     query = urlencode({name: value for name in FILTERS if (value := getattr(part, name))})
     context = {

@@ -21,10 +21,10 @@ from labeling.models import Split
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.contract.scoring.scorer import ERROR_LABELS, SCORER_VERSION, wilson
 from slmstudio.contract.scoring.summary import OTHER
-from slmstudio.errors import Refused
 from slmstudio.runs import controls
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
+from slmstudio.web.forms import FieldErrors, RefusalMessage
 from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment, positive_int, query_param, redirect_to
 
 PAGE = 25
@@ -267,10 +267,8 @@ def measure(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     report = project.gate_reports.filter(eval_run=run, number=wanted).first() if wanted else None
     page = f"{report.get_absolute_url() if report is not None else run.get_absolute_url()}#resources"
     if request.method == "POST":
-        try:
+        with RefusalMessage(request):
             resources.start_measurement(run=run, user=request.user)
-        except Refused as refusal:
-            messages.error(request, refusal.message)
         return redirect_to(request, page)
     if not is_htmx(request):
         return redirect(page)
@@ -333,11 +331,8 @@ def new(request: SignedInRequest, slug: str) -> HttpResponse:
         return render(request, page, {"project": project, "form": form})
     form = EvaluationForm(request.POST, project=project)
     if form.is_valid():
-        try:
+        with FieldErrors(form):
             run = services.start_evaluation(project=project, user=request.user, **form.service_arguments())
-        except Refused as refusal:
-            form.add_error(refusal.field if refusal.field in form.fields else None, refusal.message)
-        else:
             return redirect_to(request, run.get_absolute_url())
     return page_or_fragment(request, "evaluation/runs/new.html", "form", {"project": project, "form": form}, status=422)
 

@@ -12,7 +12,7 @@ from labeling.datasets import freeze, freeze_candidates
 from labeling.datasets.forms import NAMES, FreezeForm
 from labeling.models import DatasetVersion, FreezeRun, Project, SchemaMigration
 from slmstudio.access import Action, project_for
-from slmstudio.errors import Refused
+from slmstudio.web.forms import FieldErrors
 from slmstudio.web.requests import SignedInRequest
 
 
@@ -46,20 +46,17 @@ def _freeze(request: SignedInRequest, project: Project, form: FreezeForm) -> Dat
     """Freezes a small project directly, a large one in a job."""
     settings: dict[str, Any] = {**form.settings(), "rules": form.rules()}
     newest = project.datasets.newest()
-    try:
+    with FieldErrors(form, NAMES):
         if freeze.needs_job(project, form.rules()):
             return freeze.start_freeze(project=project, user=request.user, **settings)
         frozen = freeze.freeze(project=project, user=request.user, **settings)
-    except Refused as refusal:
-        name = NAMES.get(refusal.field, refusal.field)
-        form.add_error(name if name in form.fields else None, refusal.message)
-        return None
-    if newest is not None and frozen.pk == newest.pk:
-        messages.info(request, f"No new version: nothing has changed since {frozen}.")
-    else:
-        count = frozen.counts["documents"]
-        messages.success(request, f"Created {frozen} with {count:,} {ngettext('document', 'documents', count)}.")
-    return frozen
+        if newest is not None and frozen.pk == newest.pk:
+            messages.info(request, f"No new version: nothing has changed since {frozen}.")
+        else:
+            count = frozen.counts["documents"]
+            messages.success(request, f"Created {frozen} with {count:,} {ngettext('document', 'documents', count)}.")
+        return frozen
+    return None
 
 
 @require_safe

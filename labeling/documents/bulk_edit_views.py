@@ -16,6 +16,7 @@ from labeling.documents.list.filters import read_query
 from labeling.models import BulkEdit
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
+from slmstudio.web.forms import RefusalMessage
 from slmstudio.web.requests import SignedInRequest
 
 
@@ -104,9 +105,7 @@ def edit(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 def undo(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Queues the undo of an edit."""
     _, row = object_for(request.user, slug, Action.CURATE, BulkEdit, pk=pk)
-    try:
+    with RefusalMessage(request):
         back = bulk_edit.undo(edit=row, user=request.user)
-    except Refused as refusal:
-        messages.error(request, str(refusal))
-        return redirect("bulk_edit", slug, pk)
-    return redirect("bulk_edit", slug, back.pk)
+        return redirect("bulk_edit", slug, back.pk)
+    return redirect("bulk_edit", slug, pk)

@@ -17,7 +17,7 @@ from labeling.failure_tags import tags_of
 from labeling.models import SavedView
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.database.transactions import StatementTimeout
-from slmstudio.errors import Refused
+from slmstudio.web.forms import RefusalMessage
 from slmstudio.web.paging import ApproximateCount
 from slmstudio.web.requests import SignedInRequest
 
@@ -81,7 +81,7 @@ def save_view(request: SignedInRequest, slug: str) -> HttpResponse:
     """Saves the filters of a query string under a name."""
     project = project_for(request.user, slug, Action.READ)
     query = request.POST.get("query", "")
-    try:
+    with RefusalMessage(request):
         view = saved_filters.save_view(
             project=project,
             user=request.user,
@@ -89,9 +89,6 @@ def save_view(request: SignedInRequest, slug: str) -> HttpResponse:
             query=query,
             shared=request.POST.get("shared") == "on",
         )
-    except Refused as refusal:
-        messages.error(request, str(refusal))
-    else:
         query = view.query
         audience = "for all members" if view.shared else "for you"
         messages.success(request, f"The view {view.name} was saved {audience}.")
@@ -102,11 +99,8 @@ def save_view(request: SignedInRequest, slug: str) -> HttpResponse:
 def delete_view(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Deletes a view; its filters stay in the URL."""
     project, view = object_for(request.user, slug, Action.READ, SavedView, pk=pk)
-    try:
+    with RefusalMessage(request):
         saved_filters.delete_view(view=view, user=request.user, can_delete_shared=Action.CURATE in project.can)
-    except Refused as refusal:
-        messages.error(request, str(refusal))
-    else:
         messages.success(request, f"The view {view.name} was deleted.")
     return redirect(_list(slug, view.query))
 

@@ -21,8 +21,8 @@ from labeling.failure_tags import tags_of
 from labeling.models import Comment
 from slmstudio import panels
 from slmstudio.access import Action, project_for
-from slmstudio.errors import Refused
 from slmstudio.storage import artifacts
+from slmstudio.web.forms import RefusalMessage
 from slmstudio.web.requests import SignedInRequest
 
 _IMAGE_TYPES: Final = {"webp": "image/webp", "jpg": "image/jpeg", "png": "image/png"}
@@ -68,10 +68,8 @@ def change(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     if not form.is_valid():
         messages.error(request, str(next(iter(form.errors.values()))[0]))
         return redirect(row)
-    try:
+    with RefusalMessage(request):
         bulk_edit.change_one(document=row, user=request.user, action=form.cleaned_data["action"], params=form.params())
-    except Refused as refusal:
-        messages.error(request, str(refusal))
     return redirect(row)
 
 
@@ -79,10 +77,8 @@ def change(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 def set_tags(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Sets the document's failure tags."""
     row = get_object_or_404(project_for(request.user, slug, Action.LABEL).documents.without_text(), pk=pk)
-    try:
+    with RefusalMessage(request):
         queue.flag(document=row, user=request.user, tags=request.POST.getlist("tags"))
-    except Refused as refusal:
-        messages.error(request, str(refusal))
     return redirect(row)
 
 
@@ -91,14 +87,12 @@ def comment(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Adds a comment, or resolves one (``settle``: its id); redirects to the page that it came from."""
     row = get_object_or_404(project_for(request.user, slug, Action.LABEL).documents.without_text(), pk=pk)
     settle = request.POST.get("settle", "")
-    try:
+    with RefusalMessage(request):
         if settle:
             number = int(settle) if settle.isascii() and settle.isdigit() and len(settle) < 19 else 0
             comment_services.resolve(comment=get_object_or_404(Comment, pk=number, document=row), user=request.user)
         else:
             comment_services.add(document=row, user=request.user, text=request.POST.get("text", ""))
-    except Refused as refusal:
-        messages.error(request, str(refusal))
     in_review = request.POST.get("from") == "review"
     back = reverse("review_document", args=[slug, pk]) if in_review else row.get_absolute_url()
     return redirect(f"{back}#comments")

@@ -30,6 +30,7 @@ from slmstudio.accounts import global_permissions
 from slmstudio.errors import Refused
 from slmstudio.storage import artifacts
 from slmstudio.web.body_limits import AROUND_FILES, takes_files
+from slmstudio.web.forms import RefusalMessage
 from slmstudio.web.requests import SignedInRequest, page_or_fragment, redirect_to
 
 #: uploads whose import was not started, by project, in the session
@@ -52,13 +53,10 @@ def exchanges(request: SignedInRequest, slug: str) -> HttpResponse:
         return redirect_to(request, reverse("import", args=[slug]))
     form = OptionsForm(data, formats=[upload.format])
     if request.method == "POST":
-        try:
+        with RefusalMessage(request):
             run = services.start_upload(
                 project=project, user=request.user, upload=upload, options=form.chosen(), **flags
             )
-        except Refused as refusal:
-            messages.error(request, str(refusal))
-        else:
             _remember(request, project, "")
             return redirect("import_run", slug, run.pk)
     _remember(request, project, signed)

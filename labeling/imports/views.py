@@ -24,6 +24,7 @@ from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from slmstudio.web.body_limits import AROUND_FILES, takes_files
+from slmstudio.web.forms import RefusalMessage
 from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment, redirect_to
 
 #: imports on the page of a new one
@@ -148,14 +149,12 @@ def import_run(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 def restart(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Queues a failed or cancelled import again. Documents that exist are skipped."""
     _, run = object_for(request.user, slug, Action.CURATE, ImportRun, pk=pk)
-    try:
+    with RefusalMessage(request):
         new = services.restart(run=run, user=request.user)
-    except Refused as refusal:
-        messages.error(request, str(refusal))
-        return redirect("import_run", slug, pk)
-    if new is None:
-        messages.info(request, "The import cannot be restarted: it did not fail, or its file was deleted.")
-    return redirect("import_run", slug, pk if new is None else new.pk)
+        if new is None:
+            messages.info(request, "The import cannot be restarted: it did not fail, or its file was deleted.")
+        return redirect("import_run", slug, pk if new is None else new.pk)
+    return redirect("import_run", slug, pk)
 
 
 def _rejects(request: SignedInRequest, slug: str, pk: int) -> tuple[IO[bytes], str]:

@@ -9,7 +9,7 @@ from labeling.integrations import tokens as service
 from labeling.integrations.forms import TokenForm
 from labeling.models import ApiToken
 from slmstudio.access import Action, may, object_for, project_for
-from slmstudio.errors import Refused
+from slmstudio.web.forms import FieldErrors
 from slmstudio.web.requests import SignedInRequest, query_param
 
 
@@ -21,11 +21,8 @@ def tokens(request: SignedInRequest, slug: str) -> HttpResponse:
     scope = query_param(request, "scope") or "read"
     form = TokenForm(request.POST or None, role=project.role, initial={"days": service.DEFAULT_DAYS, "scopes": [scope]})
     if request.method == "POST" and form.is_valid():
-        try:
+        with FieldErrors(form):
             created, secret = service.create(project=project, user=request.user, **form.cleaned_data)
-        except Refused as refusal:
-            form.add_error(None if refusal.field == "form" else refusal.field, refusal.message)
-        else:
             form = TokenForm(role=project.role)
     context = {
         "project": project,

@@ -13,7 +13,7 @@ from labeling.integrations import webhooks as service
 from labeling.integrations.forms import WebhookForm
 from labeling.models import Webhook, WebhookDelivery
 from slmstudio.access import Action, object_for, project_for
-from slmstudio.errors import Refused
+from slmstudio.web.forms import FieldErrors, RefusalMessage
 from slmstudio.web.paging import page
 from slmstudio.web.requests import SignedInRequest
 
@@ -26,11 +26,8 @@ def add(request: SignedInRequest, slug: str) -> HttpResponse:
     project = project_for(request.user, slug, Action.ADMINISTER)
     form = WebhookForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
-        try:
+        with FieldErrors(form):
             hook = service.create(project=project, user=request.user, **form.cleaned_data)
-        except Refused as refusal:
-            form.add_error(None if refusal.field == "form" else refusal.field, refusal.message)
-        else:
             messages.success(request, "Webhook added. Give the secret to the receiver, then send a test.")
             return redirect("webhook", slug, hook.pk)
     return render(
@@ -49,11 +46,8 @@ def webhook(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     if request.method == "POST":
         form = WebhookForm(request.POST)
         if form.is_valid():
-            try:
+            with FieldErrors(form):
                 service.change(webhook=hook, user=request.user, **form.cleaned_data)
-            except Refused as refusal:
-                form.add_error(None if refusal.field == "form" else refusal.field, refusal.message)
-            else:
                 messages.success(request, "Saved.")
                 return redirect("webhook", slug, hook.pk)
     log = _log(request, hook)
@@ -104,11 +98,9 @@ def redeliver(request: SignedInRequest, slug: str, pk: int, delivery: int) -> Ht
     """Sends a delivery again."""
     _, hook = object_for(request.user, slug, Action.ADMINISTER, Webhook, pk=pk)
     row = get_object_or_404(WebhookDelivery, webhook=hook, pk=delivery)
-    try:
+    with RefusalMessage(request):
         deliveries.redeliver(delivery=row, user=request.user)
         messages.info(request, "The delivery was queued again with the same ID.")
-    except Refused as refusal:
-        messages.warning(request, refusal.message)
     return redirect("webhook", slug, pk)
 
 

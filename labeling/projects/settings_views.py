@@ -15,6 +15,7 @@ from labeling.projects.settings_forms import MemberForm, WorkflowForm
 from slmstudio import quotas
 from slmstudio.access import Action, Role, object_for, project_for
 from slmstudio.errors import Refused
+from slmstudio.web.forms import FieldErrors
 from slmstudio.web.requests import SignedInRequest
 
 
@@ -26,11 +27,8 @@ def settings(request: SignedInRequest, slug: str) -> HttpResponse:
         return _page(request, project)
     form = WorkflowForm(request.POST)
     if form.is_valid():
-        try:
+        with FieldErrors(form):
             members.change_settings(project=project, by=request.user, values=form.values())
-        except Refused as refusal:
-            form.add_error(None if refusal.field == "form" else refusal.field, refusal.message)
-        else:
             messages.success(request, "Settings saved.")
             return redirect("settings", slug)
     return _page(request, project, work=form)
@@ -42,11 +40,8 @@ def add_member(request: SignedInRequest, slug: str) -> HttpResponse:
     project = project_for(request.user, slug, Action.ADMINISTER)
     form = MemberForm(request.POST)
     if form.is_valid():
-        try:
+        with FieldErrors(form):
             added = members.add(project=project, by=request.user, **form.cleaned_data)
-        except Refused as refusal:
-            form.add_error(refusal.field, refusal.message)
-        else:
             messages.success(request, f"{added.user.get_username()} was added as {added.role}.")
             return redirect("settings", slug)
     return _page(request, project, member=form)

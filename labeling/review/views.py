@@ -22,6 +22,7 @@ from labeling.review import adjudication, queries, services
 from labeling.review.forms import ConflictForm, RejectForm
 from slmstudio.access import Action, Role, may, object_for, project_for
 from slmstudio.errors import Refused
+from slmstudio.web.forms import RefusalMessage
 from slmstudio.web.paging import count, key_of, page
 from slmstudio.web.requests import SignedInRequest
 
@@ -174,12 +175,10 @@ def review_approve(request: SignedInRequest, slug: str, pk: int) -> HttpResponse
     """Approves the label and redirects to the next one."""
     _, document = object_for(request.user, slug, Action.REVIEW, Document, pk=pk)
     version = key_of(request.POST.get("version")) or 0
-    try:
+    with RefusalMessage(request):
         services.approve(document=document, user=request.user, base_version=version)
-    except Refused as refused:
-        messages.error(request, str(refused))
-        return redirect("review_document", slug, pk)
-    return redirect(_next_url(slug, document, disputes=False))
+        return redirect(_next_url(slug, document, disputes=False))
+    return redirect("review_document", slug, pk)
 
 
 @require_POST
@@ -188,10 +187,8 @@ def review_undo(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     _, document = object_for(request.user, slug, Action.REVIEW, Document, pk=pk)
     decision = get_object_or_404(document.reviews, pk=key_of(request.POST.get("review")))
     decision.document = document
-    try:
+    with RefusalMessage(request):
         services.undo_approval(review=decision, user=request.user)
-    except Refused as refused:
-        messages.error(request, str(refused))
     return redirect("review_document", slug, pk)
 
 
@@ -207,14 +204,12 @@ def review_reject(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
             return redirect("review_document", slug, pk)
         return _label_page(request, project, document, form, status=422)
     data = form.cleaned_data
-    try:
+    with RefusalMessage(request):
         services.reject(
             document=document, user=request.user, reason=data["reason"], base_version=data["version"] or None
         )
-    except Refused as refused:
-        messages.error(request, str(refused))
-        return redirect("review_document", slug, pk)
-    return redirect(_next_url(slug, document, disputes=disputed))
+        return redirect(_next_url(slug, document, disputes=disputed))
+    return redirect("review_document", slug, pk)
 
 
 @require_POST

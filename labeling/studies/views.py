@@ -19,6 +19,7 @@ from labeling.studies.kinds import StudyKind, all_kinds, kind_of, known_kind, re
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
 from slmstudio.web.body_limits import takes_files
+from slmstudio.web.forms import RefusalMessage
 from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment, positive_int
 from slmstudio.workers.live_workers import no_worker_message
 
@@ -178,10 +179,8 @@ def cancel(request: SignedInRequest, slug: str, kind: str, number: int) -> HttpR
 def resume(request: SignedInRequest, slug: str, kind: str, number: int) -> HttpResponse:
     """Continues a study that failed or was cancelled."""
     _, study = object_for(request.user, slug, _existing_kind(kind).action, Study, kind=kind, number=number)
-    try:
+    with RefusalMessage(request):
         services.resume(study=study, user=request.user)
-    except Refused as refusal:
-        messages.error(request, refusal.message)
     return redirect(study)
 
 

@@ -18,7 +18,7 @@ from serving.deployments import queries as deployment_queries
 from serving.models.review import Reason
 from serving.review import accuracy, queue
 from slmstudio.access import Action, project_for
-from slmstudio.errors import Refused
+from slmstudio.web.forms import RefusalMessage
 from slmstudio.web.requests import SignedInRequest, query_param
 
 RIGHT, WRONG, LABEL, DISMISS = "right", "wrong", "label", "dismiss"
@@ -97,20 +97,18 @@ def decide(request: SignedInRequest, slug: str) -> HttpResponse:
     if form.cleaned_data["everything"]:
         items = queue.all_items(project, reason if reason in Reason.values else "")
     of: dict[str, Any] = {"project": project, "user": request.user, "items": items}
-    try:
+    with RefusalMessage(request):
         if action == RIGHT:
             done = queue.mark_right(**of)
         elif action == DISMISS:
             done = queue.dismiss(**of)
         else:
             done = queue.send(**of, wrong=action == WRONG, tag=form.cleaned_data["tag"])
-    except Refused as refusal:
-        messages.error(request, refusal.message)
+        text = f"{done.items:,} {ngettext(*_DONE[action], done.items)}."
+        if done.gone:
+            text += f" {done.gone:,} left the queue because their text is no longer stored."
+        if done.rejected:
+            text += f" {done.rejected:,} cannot be stored as documents and stay in the queue."
+        messages.success(request, text)
         return redirect(address)
-    text = f"{done.items:,} {ngettext(*_DONE[action], done.items)}."
-    if done.gone:
-        text += f" {done.gone:,} left the queue because their text is no longer stored."
-    if done.rejected:
-        text += f" {done.rejected:,} cannot be stored as documents and stay in the queue."
-    messages.success(request, text)
     return redirect(address)

@@ -11,21 +11,16 @@ def _text(**attrs: str) -> forms.TextInput:
     return forms.TextInput(attrs={**_TEXT, **attrs})
 
 
-class ServiceErrorForm(forms.Form):
-    """A form that shows the messages of a service at their fields."""
+class ModelForm(forms.Form):
+    """A form with a place for the message of each field."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name, field in self.fields.items():
             field.widget.attrs["aria-describedby"] = f"{self.prefix}-{name}-message"
 
-    def add_errors(self, errors: dict[str, str]) -> None:
-        """Adds the messages of a service at their fields."""
-        for field, message in errors.items():
-            self.add_error(field if field in self.fields else None, message)
 
-
-class HubForm(ServiceErrorForm):
+class HubForm(ModelForm):
     """A model of the hub."""
 
     prefix = "hub"
@@ -44,7 +39,7 @@ class HubForm(ServiceErrorForm):
     )
 
 
-class FolderForm(ServiceErrorForm):
+class FolderForm(ModelForm):
     """A folder on the server."""
 
     prefix = "folder"

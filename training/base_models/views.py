@@ -12,6 +12,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from slmstudio.accounts.global_permissions import may_download_models, permission_granter
 from slmstudio.errors import Refused
+from slmstudio.web.forms import FieldErrors
 from slmstudio.web.requests import SignedInRequest, is_htmx
 from slmstudio.workers.live_workers import no_worker_message
 from training.base_models.downloads import can_view_models, cancel_download, no_permission_message, request_download
@@ -120,11 +121,8 @@ def add(request: SignedInRequest) -> HttpResponse:
     from_folder = request.POST.get("kind") == "folder"
     form: Any = FolderForm(request.POST) if from_folder else HubForm(request.POST)
     if form.is_valid():
-        try:
+        with FieldErrors(form):
             model = register_folder(**form.cleaned_data) if from_folder else add_hub_model(**form.cleaned_data)
-        except Refused as refusal:
-            form.add_errors(refusal.errors)
-        else:
             request_download(base_model=model, user=request.user)
             return redirect("base_models")
     return _render(request, 422, **{"folder_form" if from_folder else "hub_form": form})

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_POST, require_safe
 from slmstudio.access import Action, object_for, project_for
 from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE
+from slmstudio.web.forms import RefusalMessage
 from slmstudio.web.requests import SignedInRequest, is_htmx, positive_int
 from slmstudio.workers.live_workers import no_worker_message
 from training.models import TrainingRun
@@ -53,7 +54,7 @@ def change_runs(request: SignedInRequest, slug: str) -> HttpResponse:
     project = project_for(request.user, slug, Action.RUN)
     numbers = [number for number in map(positive_int, request.POST.getlist("runs")) if number]
     tags = request.POST.get("tags", "").replace("\0", "")
-    try:
+    with RefusalMessage(request):
         match request.POST.get("action"):
             case "archive":
                 changed = services.archive(project=project, user=request.user, numbers=numbers)
@@ -69,9 +70,6 @@ def change_runs(request: SignedInRequest, slug: str) -> HttpResponse:
                 text = ngettext("Tags of %d run removed.", "Tags of %d runs removed.", changed)
             case _:
                 raise Refused("Choose what to do with the selected runs.")
-    except Refused as refusal:
-        messages.error(request, refusal.message)
-    else:
         messages.success(request, text % changed)
     back = request.POST.get("query", "")
     address = reverse("training", args=[project.slug])
@@ -83,7 +81,7 @@ def describe_run(request: SignedInRequest, slug: str, number: int) -> HttpRespon
     """Stores name, tags and notes of a run; with ``archive`` or ``restore`` only that."""
     project, run = object_for(request.user, slug, Action.RUN, TrainingRun, number=number)
     texts = {name: request.POST.get(name, "").replace("\0", "") for name in ("name", "tags", "notes")}
-    try:
+    with RefusalMessage(request):
         if "archive" in request.POST:
             if not services.archive(project=project, user=request.user, numbers=[run.number]):
                 raise Refused("A run that is queued or running cannot be archived. Cancel it first.")
@@ -92,6 +90,4 @@ def describe_run(request: SignedInRequest, slug: str, number: int) -> HttpRespon
         else:
             services.describe_run(run=run, user=request.user, **texts)
             messages.success(request, "Saved.")
-    except Refused as refusal:
-        messages.error(request, refusal.message)
     return redirect(run.get_absolute_url())

@@ -272,12 +272,6 @@ class NewRunForm(ChoiceForm):
         batch, device_batch = self.cleaned_data["effective_batch"], self.cleaned_data["device_batch"]
         return with_effective_batch(Hyperparameters(**values), batch, device_batch)
 
-    def add_errors(self, errors: dict[str, str]) -> None:
-        """Adds the messages of a service at their fields."""
-        for field, message in errors.items():
-            name = FIELD_OF.get(field, field)
-            self.add_error(name if name in self.fields else None, message)
-
 
 #: hyperparameter -> form field, where the names differ
 FIELD_OF = {"batch_size": "device_batch", "accumulation": "effective_batch"}

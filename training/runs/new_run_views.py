@@ -20,6 +20,7 @@ from slmstudio.access import Action, project_for
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.web.body_limits import takes_files
+from slmstudio.web.forms import FieldErrors
 from slmstudio.web.requests import SignedInRequest, is_htmx, positive_int
 from slmstudio.workers.live_workers import no_worker_message
 from training.base_models.downloads import cancel_download, download_of, request_download
@@ -43,7 +44,7 @@ def new_run(request: SignedInRequest, slug: str) -> HttpResponse:
     if request.method == "POST":
         form = NewRunForm(request.POST, project=project)
         if form.is_valid():
-            try:
+            with FieldErrors(form, FIELD_OF):
                 run = start_training(
                     project=project,
                     user=request.user,
@@ -52,9 +53,6 @@ def new_run(request: SignedInRequest, slug: str) -> HttpResponse:
                     hyperparameters=form.hyperparameters,
                     name=form.cleaned_data["name"],
                 )
-            except Refused as refusal:
-                form.add_errors(refusal.errors)
-            else:
                 address = run.get_absolute_url()
                 return HttpResponseClientRedirect(address) if is_htmx(request) else redirect(address)
         return _render_form(request, project, form, status=422)

@@ -10,13 +10,13 @@ from django.views.decorators.http import require_GET, require_POST, require_safe
 from django_htmx.http import HttpResponseClientRefresh
 
 from slmstudio.access import Action, object_for
-from slmstudio.errors import Refused
 from slmstudio.hooks import Hook
 from slmstudio.runs.models import Status
 from slmstudio.runs.path_redaction import redact_paths
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import sha256_text
 from slmstudio.text.formatting import format_bytes
+from slmstudio.web.forms import RefusalMessage
 from slmstudio.web.requests import SignedInRequest, is_htmx, positive_int
 from slmstudio.workers.live_workers import no_worker_message
 from training.exports.downloads import Folder, zip_folder
@@ -175,11 +175,8 @@ def delete_weights(request: SignedInRequest, slug: str, number: int, version: in
     """Deletes the weights of a model version of a run, unless something needs them."""
     _, run = object_for(request.user, slug, Action.RUN, _RUNS, number=number)
     model = get_object_or_404(run.model_versions, number=version)
-    try:
+    with RefusalMessage(request):
         size = retention.delete_weights(version=model, user=request.user)
-    except Refused as refusal:
-        messages.error(request, refusal.message)
-    else:
         messages.success(request, f"The weights of {model} were deleted ({format_bytes(size)}).")
     return HttpResponseClientRefresh() if is_htmx(request) else redirect(run.get_absolute_url())
 

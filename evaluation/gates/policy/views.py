@@ -13,6 +13,7 @@ from evaluation.gates.policy.services import current_policy, gates_of, known_sli
 from evaluation.models import PolicyProposal
 from slmstudio.access import Action, project_for
 from slmstudio.errors import Refused
+from slmstudio.web.forms import FieldErrors
 from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment, redirect_to
 
 
@@ -68,12 +69,10 @@ def answer(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     rows = project.policy_proposals.select_related("created_by", "based_on")
     proposal = get_object_or_404(rows, number=number)
     form = AnswerForm(request.POST)
-    try:
-        if form.is_valid():
+    if form.is_valid():
+        with FieldErrors(form):
             _do(proposal, request.user, **form.cleaned_data)
             return redirect_to(request, f"/p/{project.slug}/gates/")
-    except Refused as refusal:
-        form.add_error(refusal.field or None, refusal.message)
     return _again(request, project, proposal, form)
 
 
