@@ -179,22 +179,6 @@ def errors(runs: Sequence[EvalRun]) -> list[dict[str, Any]]:
     ]
 
 
-def as_report(benchmark: Benchmark, runs: Sequence[EvalRun]) -> dict[str, Any]:
-    """The whole benchmark, JSON-ready."""
-    return {
-        "benchmark": benchmark.number,
-        "status": benchmark.status,
-        "dataset": {"number": benchmark.dataset.number, "sha256": benchmark.dataset.sha256},
-        "documents": list(
-            benchmark.dataset.items.filter(document__in=benchmark.documents)
-            .order_by("document__external_id")
-            .values_list("document__external_id", flat=True)
-        ),
-        "recommendation": benchmark.result,
-        "runs": reported_runs(benchmark, runs),
-    }
-
-
 def reported_runs(benchmark: Benchmark, runs: Sequence[EvalRun]) -> list[dict[str, Any]]:
     """The runs of a benchmark, JSON-ready."""
     return [_reported(row) for row in rows(benchmark, runs)]

@@ -27,7 +27,6 @@ class Forecast:
     hours: float | None
     #: until a candidate is stopped that fails ``BAD_RATIO`` times as often
     bad_requests: int | None
-    bad_hours: float | None
 
     @property
     def seconds(self) -> float | None:
@@ -74,9 +73,7 @@ def forecast(
 
         requests = _first(lambda number: judge([*past, expected(number)], plan).action, Action.PROMOTE)  # noqa: B023
         stopped = _first(lambda number: judge([bad(number)], plan).action, Action.ABORT)
-        forecasts.append(
-            Forecast(stage, share, requests, _hours(requests, per_hour), stopped, _hours(stopped, per_hour))
-        )
+        forecasts.append(Forecast(stage, share, requests, _hours(requests, per_hour), stopped))
         before = [*past, expected(requests or 0)]
     return forecasts
 

@@ -3,10 +3,7 @@
 import logging
 import os
 import stat
-from collections.abc import Iterable
 from pathlib import Path
-
-from slmstudio.errors import Refused
 
 logger = logging.getLogger(__name__)
 UMASK = 0o077
@@ -35,20 +32,3 @@ def _close(folder: Path, taken: int) -> None:
             folder.chmod(mode & ~taken)
         except OSError as error:  # a file system without permissions
             logger.warning("the permissions of %s cannot be restricted: %s", folder, error)
-
-
-def write_whole(path: Path, chunks: Iterable[bytes]) -> None:
-    """Writes a file next to its place and then moves it there, so that a reader never gets a part of it.
-
-    Raises:
-        Refused: it cannot be written, with the reason.
-    """
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.writelines(chunks)
-        part.replace(path)
-    except OSError as error:
-        raise Refused(f"Cannot write {path}: {error}.") from error
-    finally:
-        part.unlink(missing_ok=True)

@@ -31,7 +31,6 @@ class Asked:
     system: str = ""
     model: str = ""
     caller: str = ""
-    streams: bool = False
     is_document: bool = False
     #: the body; None where it is no object, or one of too many values
     body: dict[str, Any] | None = None
@@ -81,7 +80,6 @@ def asked(path: str, raw: bytes) -> Asked:
     return Asked(
         text=last, system=system, model=_text(body.get("model")),
         caller=(_text(body.get("user")) or _text(body.get("safety_identifier")))[:80],
-        streams=body.get("stream") is True,
         is_document=known and single and bool(last.strip()) and "\0" not in last and None not in texts,
         body=body, stored=_without_document(body, last),
     )  # fmt: skip

@@ -39,12 +39,10 @@ class EarlyStopping:
     best_step: int | None = None
     best_loss: float | None = None
     misses: int = 0
-    last_step: int = -1
     keeps_both: bool = False
 
     def update(self, step: int, loss: float) -> bool:
         """Takes an evaluation; True where its score is the lowest so far. NaN never is."""
-        self.last_step = step
         if math.isfinite(loss) and (self.best_loss is None or loss < self.best_loss):
             self.best_step, self.best_loss, self.misses = step, loss, 0
             return True
