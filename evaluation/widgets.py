@@ -15,11 +15,6 @@ def textarea(rows: int, **attrs: Attribute) -> forms.Textarea:
     return forms.Textarea(attrs={"class": "form-control", "rows": rows, **attrs})
 
 
-def number_input(**attrs: Attribute) -> forms.NumberInput:
-    """A number."""
-    return forms.NumberInput(attrs={"class": "form-control", **attrs})
-
-
 def narrow_number_input(**attrs: Attribute) -> forms.NumberInput:
     """A number in a narrow field."""
     return forms.NumberInput(attrs={"class": "form-control num-input", **attrs})

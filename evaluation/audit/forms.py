@@ -6,8 +6,9 @@ from django import forms
 from django.utils.text import capfirst
 
 from evaluation.audit.services import ACTION_LABELS, AuditFilter, action_names, user_names
-from evaluation.widgets import select, text_input
+from evaluation.widgets import text_input
 from labeling.models import Project
+from slmstudio.web.forms import BootstrapForm
 
 
 def _day(label: str) -> forms.DateField:
@@ -19,11 +20,11 @@ def _day(label: str) -> forms.DateField:
     )
 
 
-class AuditForm(forms.Form):
+class AuditForm(BootstrapForm):
     """Filters of the audit log; invalid values have an error and match all."""
 
-    action = forms.ChoiceField(label="Action", required=False, widget=select())
-    user = forms.ChoiceField(label="User", required=False, widget=select())
+    action = forms.ChoiceField(label="Action", required=False)
+    user = forms.ChoiceField(label="User", required=False)
     text = forms.CharField(
         label="Object or reason",
         required=False,

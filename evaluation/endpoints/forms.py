@@ -3,10 +3,11 @@
 from django import forms
 
 from evaluation.models import Endpoint
-from evaluation.widgets import checkbox, number_input, select, text_input
+from evaluation.widgets import text_input
+from slmstudio.web.forms import BootstrapForm
 
 
-class EndpointForm(forms.Form):
+class EndpointForm(BootstrapForm):
     """An endpoint. Its key is never entered here."""
 
     name = forms.CharField(
@@ -35,34 +36,27 @@ class EndpointForm(forms.Form):
     structured = forms.ChoiceField(
         label="Structured output",
         choices=Endpoint.Structured.choices,
-        widget=select(),
         help_text="Automatic tries JSON Schema, then any JSON object, then the prompt only.",
     )
-    logprobs = forms.BooleanField(
-        label="Request token probabilities, where supported", required=False, widget=checkbox()
-    )
-    timeout_seconds = forms.IntegerField(label="Timeout in seconds", widget=number_input())
+    logprobs = forms.BooleanField(label="Request token probabilities, where supported", required=False)
+    timeout_seconds = forms.IntegerField(label="Timeout in seconds")
     concurrency = forms.IntegerField(
         label="Concurrent requests",
-        widget=number_input(),
         help_text="At most the server's number of parallel slots; further requests would time out in its queue.",
     )
     max_tokens = forms.IntegerField(
         label="Maximum output tokens",
-        widget=number_input(),
         help_text="Includes reasoning: a reasoning model needs several thousand.",
     )
     window_tokens = forms.IntegerField(
         label="Window size in tokens",
         required=False,
-        widget=number_input(),
         help_text="Longer documents are sent in windows of this size, and the outputs are merged. Leave empty to send "
         "documents whole.",
     )
     reasoning_effort = forms.ChoiceField(
         label="Reasoning effort",
         choices=[("", "Not sent"), *Endpoint.Effort.choices],
-        widget=select(),
         required=False,
         help_text="For reasoning models only. Reasoning is removed from the output and billed as output tokens.",
     )
@@ -71,7 +65,6 @@ class EndpointForm(forms.Form):
         min_value=0,
         max_value=1_000_000,
         required=False,
-        widget=number_input(step="any"),
         help_text="In the currency of the contract. Used for the cost of evaluations and benchmarks.",
     )
     price_out = forms.FloatField(
@@ -79,21 +72,9 @@ class EndpointForm(forms.Form):
         min_value=0,
         max_value=1_000_000,
         required=False,
-        widget=number_input(step="any"),
     )
 
     @classmethod
     def of(cls, endpoint: Endpoint) -> "EndpointForm":
         """With the values of an endpoint."""
         return cls(initial={name: getattr(endpoint, name) for name in cls.base_fields})
-
-    @classmethod
-    def empty(cls) -> "EndpointForm":
-        """With the defaults."""
-        new = Endpoint()
-        return cls(
-            initial={
-                name: getattr(new, name)
-                for name in ("structured", "logprobs", "timeout_seconds", "concurrency", "max_tokens")
-            }
-        )

@@ -25,7 +25,7 @@ def _endpoint_of(request: SignedInRequest, slug: str, pk: int, action: Action) -
 def new(request: SignedInRequest, slug: str) -> HttpResponse:
     """The form of a new endpoint; then redirects to its page."""
     project = project_for(request.user, slug, Action.RUN)
-    form = EndpointForm.empty()
+    form = EndpointForm.of(Endpoint())
     if request.method == "POST":
         form = EndpointForm(request.POST)
         created = _saved(request, project, form, None)

@@ -6,8 +6,8 @@ from django import forms
 
 from evaluation.gates.baselines import default_baseline
 from evaluation.models import EvalRun
-from evaluation.widgets import select
 from labeling.models import Project
+from slmstudio.web.forms import BootstrapForm
 
 
 class ReportOptions(TypedDict):
@@ -17,11 +17,11 @@ class ReportOptions(TypedDict):
     baseline: EvalRun | None
 
 
-class GateReportForm(forms.Form):
+class GateReportForm(BootstrapForm):
     """A hold-out evaluation and its baseline."""
 
-    eval_run = forms.ChoiceField(label="Evaluation", widget=select())
-    baseline = forms.ChoiceField(label="Baseline", required=False, widget=select())
+    eval_run = forms.ChoiceField(label="Evaluation")
+    baseline = forms.ChoiceField(label="Baseline", required=False)
 
     def __init__(self, data: Any = None, *, project: Project, initial: dict[str, Any] | None = None) -> None:
         super().__init__(data, initial=initial)

@@ -23,10 +23,10 @@ from evaluation.label_issues.lookalikes import DEFAULT_COUNT, MAX_COUNT, OutputF
 from evaluation.models import EvalOutput, EvalRun, LabelChallenge
 from evaluation.runs import rescoring
 from evaluation.scores.display import score_rows, text_of
-from evaluation.widgets import narrow_number_input, select, textarea
+from evaluation.widgets import narrow_number_input, textarea
 from labeling.models import FreezeRun, Project
 from slmstudio.access import Action, project_for
-from slmstudio.web.forms import FieldErrors, RefusalMessage
+from slmstudio.web.forms import BootstrapForm, FieldErrors, RefusalMessage
 from slmstudio.web.requests import SignedInRequest, positive_int, query_param
 
 PAGE_SIZE = 25
@@ -35,10 +35,10 @@ FILTERS = tuple(field.name for field in fields(OutputFilter))
 _MAX_PREVIEW_LENGTH = 60
 
 
-class ChallengeForm(forms.Form):
+class ChallengeForm(BootstrapForm):
     """The field and the reason of a label challenge."""
 
-    field = forms.ChoiceField(label="Field", required=False, widget=select())
+    field = forms.ChoiceField(label="Field", required=False)
     reason = forms.CharField(
         label="Reason",
         required=False,
@@ -61,7 +61,7 @@ def _preview(path: str, row: Mapping[str, Any]) -> str:
     return f"{path}: {gold[:_MAX_PREVIEW_LENGTH]}{'…' if len(gold) > _MAX_PREVIEW_LENGTH else ''}"
 
 
-class LookalikeForm(forms.Form):
+class LookalikeForm(BootstrapForm):
     """How many lookalikes are queued, and for whom."""
 
     count = forms.IntegerField(

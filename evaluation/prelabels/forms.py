@@ -6,34 +6,30 @@ from django import forms
 
 from evaluation.models import Endpoint
 from evaluation.prelabels.services import MAX_DOCUMENTS, MAX_EXAMPLES
-from evaluation.widgets import checkbox, number_input, select
 from labeling.models import Project
+from slmstudio.web.forms import BootstrapForm
 from training.models import ModelVersion
 
 
-class PrelabelForm(forms.Form):
+class PrelabelForm(BootstrapForm):
     """A new run: model and documents. ``query`` comes from the list of documents.
 
     Models of archived runs are offered only where they are named.
     """
 
-    model = forms.ChoiceField(label="Model", widget=select())
+    model = forms.ChoiceField(label="Model")
     limit = forms.IntegerField(
         label="Maximum number of documents",
         min_value=1,
         max_value=MAX_DOCUMENTS,
-        widget=number_input(),
         help_text="In import order.",
     )
-    again = forms.BooleanField(
-        label="Include documents that already have a pre-label", required=False, widget=checkbox()
-    )
+    again = forms.BooleanField(label="Include documents that already have a pre-label", required=False)
     examples = forms.IntegerField(
         label="Few-shot examples",
         min_value=0,
         max_value=MAX_EXAMPLES,
         required=False,
-        widget=number_input(),
         help_text="For an endpoint: labeled training documents in the prompt.",
     )
     token_budget = forms.IntegerField(
@@ -41,7 +37,6 @@ class PrelabelForm(forms.Form):
         min_value=1,
         max_value=2_000_000_000,
         required=False,
-        widget=number_input(),
         help_text="For an endpoint: no more documents are sent after this many tokens. Leave empty for no limit.",
     )
     query = forms.CharField(max_length=2000, required=False, widget=forms.HiddenInput())

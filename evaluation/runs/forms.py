@@ -9,35 +9,32 @@ from evaluation.inference.spec import MAX_CONCURRENCY
 from evaluation.models import EvalRun
 from evaluation.runs import services
 from evaluation.runs.model_choices import EXTERNAL, model_choices
-from evaluation.widgets import number_input, select
 from labeling.datasets.queries import FEW, dataset_warnings
 from labeling.models import Contract, DatasetVersion, Project, Split
+from slmstudio.web.forms import BootstrapForm
 
 
-class EvaluationForm(forms.Form):
+class EvaluationForm(BootstrapForm):
     """A new evaluation: model, documents, decoding mode and concurrency."""
 
     model = forms.ChoiceField(
         label="Model",
-        widget=select(),
         help_text="Base and external models get the schema and two few-shot examples; a fine-tuned model gets the "
         "instruction only.",
     )
-    dataset = forms.ChoiceField(label="Dataset version", widget=select())
+    dataset = forms.ChoiceField(label="Dataset version")
     split = forms.ChoiceField(
         label="Split",
         choices=Split.choices,
-        widget=select(),
         help_text="Compare candidates and look for errors on validation. The hold-out is for gates on one model.",
     )
-    mode = forms.ChoiceField(label="Decoding mode", widget=select())
+    mode = forms.ChoiceField(label="Decoding mode")
     concurrency = forms.IntegerField(
         label="Concurrency",
         min_value=1,
         max_value=MAX_CONCURRENCY,
         initial=1,
         required=False,
-        widget=number_input(),
     )
 
     #: the price of a hold-out evaluation that was confirmed
