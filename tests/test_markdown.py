@@ -45,7 +45,7 @@ def test_control_characters_and_direction_overrides_are_removed() -> None:
 
 #: filters whose results are numbers, dates, choices of the template or escaped
 SAFE = re.compile(
-    r"\|(md|md_lines|md_code|percent(:0)?|money(_range)?:[\w.]+|number(:\d)?|p_value|exact_percent|share:[\w.]+|points|milliseconds"
+    r"\|(md|md_lines|md_code|percent(:0)?|money(_range|_interval)?:[\w.]+|number(:\d)?|p_value|exact_percent|rate_interval|share:[\w.]+|points|milliseconds"
     r"|length|add:[\w.]+|date_time|full_date|pluralize(:.+)?|yesno:.+)$"
 )
 #: values that are numbers or hashes of our own

@@ -15,6 +15,16 @@ register = template.Library()
 
 
 @register.filter
+def rate_interval(value: Mapping[str, Any] | None) -> str:
+    """A rate with its interval as plain text: "95.0% (90.0% to 98.0%)"."""
+    if not value or not value.get("n"):
+        return NONE
+    if value.get("low") is None:
+        return percent(value["rate"])
+    return f"{percent(value['rate'])} ({percent(value['low'])} to {percent(value['high'])})"
+
+
+@register.filter
 def share(count: int, n: int) -> str:
     """A count out of ``n`` as "95.0%"; a dash if ``n`` is 0."""
     return percent(count / n) if n else NONE

@@ -6,6 +6,7 @@ from django import template
 
 from evaluation.scores.slice_selector import Slice, SliceError
 from slmstudio.text.formatting import format_money
+from slmstudio.web.markdown import escape_line
 
 register = template.Library()
 
@@ -25,6 +26,14 @@ def money_range(amount: Any, currency: str = "") -> str:
     if not amount or amount.low == amount.high:
         return ""
     return f"{format_money(amount.low, currency)} to {format_money(amount.high, currency)}"
+
+
+@register.filter
+def money_interval(amount: Any, currency: str = "") -> str:
+    """An amount with its interval, as Markdown: "$300 ($120 to $480)"."""
+    interval = escape_line(money_range(amount, currency))
+    value = format_money(amount.value if amount else None, currency)
+    return f"{value} ({interval})" if interval else value
 
 
 _VERDICT_ICONS = {
