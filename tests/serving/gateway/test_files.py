@@ -5,7 +5,6 @@ import io
 import json
 import time
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from starlette.responses import JSONResponse, Response
 from labeling.imports.formats.page_text import MAX_PAGES
 from tests.labeling.import_files import in_format, pdf, picture
 from tests.labeling.imports.test_formats_scans import huge_png
-from tests.serving import event_loop
 from tests.serving.gateway.rig import ANSWER, RAW, Rig, answering
 
 LINE = "Invoice A-17, total 12.50"
@@ -29,19 +27,9 @@ async def send(gateway: Rig, name: str, content: bytes, **fields: str) -> Any:
     return await gateway.client.post(ADDRESS, files={"file": (name, content)}, data=fields, headers=AUTHORIZED)
 
 
-def with_rig(tmp_path: Path, work: Callable[[Rig, list[str]], Any], **options: Any) -> None:
-    """Runs ``work`` with a gateway and the texts that its replica got."""
-
-    async def run() -> None:
-        async with answering(tmp_path, **options) as (gateway, replica):
-            await work(gateway, replica.asked)
-
-    event_loop.run(run())
-
-
 @pytest.mark.slow
-def test_pdf_scan_and_text_are_read_as_an_import_reads_them(tmp_path: Path) -> None:
-    async def work(gateway: Rig, asked: list[str]) -> None:
+async def test_pdf_scan_and_text_are_read_as_an_import_reads_them(tmp_path: Path) -> None:
+    async with answering(tmp_path) as (gateway, replica):
         response = await send(gateway, "a.pdf", pdf([[LINE], ["Second page"]]), caller="ana")
         value = response.json()
         assert response.status_code == 200, value
@@ -59,10 +47,8 @@ def test_pdf_scan_and_text_are_read_as_an_import_reads_them(tmp_path: Path) -> N
 
         scan = await send(gateway, "c.png", in_format(picture(["INVOICE A-1029"]), "PNG"))
         assert scan.json()["document"]["format"] == "image"
-        assert asked == [text, LINE, scan.json()["document"]["text"]]
-        assert "A-1029" in asked[-1]
-
-    with_rig(tmp_path, work)
+        assert replica.asked == [text, LINE, scan.json()["document"]["text"]]
+        assert "A-1029" in replica.asked[-1]
 
 
 def encrypted() -> bytes:
@@ -93,7 +79,7 @@ def bomb() -> bytes:
     return target.getvalue()
 
 
-def test_files_that_are_not_read(tmp_path: Path) -> None:
+async def test_files_that_are_not_read(tmp_path: Path) -> None:
     packed = bomb()
     unread: list[tuple[str, bytes, dict[str, str], int, str]] = [
         ("a.pdf", encrypted(), {}, 422, "encrypted"),
@@ -123,7 +109,7 @@ def test_files_that_are_not_read(tmp_path: Path) -> None:
         (2 * part.replace(b'%s"', b'file"; filename="a.txt"') + b"--x--\r\n", 400, "invalid_form"),
     ]
 
-    async def work(gateway: Rig, asked: list[str]) -> None:
+    async with answering(tmp_path) as (gateway, replica):
         for name, content, fields, status, code in unread:
             response = await send(gateway, name, content, **fields)
             assert (response.status_code, response.json()["code"]) == (status, code), (name, fields, content[:20])
@@ -132,32 +118,26 @@ def test_files_that_are_not_read(tmp_path: Path) -> None:
         for body, status, code in forms:
             response = await gateway.client.post(ADDRESS, content=body, headers=headers)
             assert (response.status_code, response.json()["code"]) == (status, code), body
-        assert asked == []
-
-    with_rig(tmp_path, work)
+        assert replica.asked == []
 
 
-def test_a_file_that_takes_too_long_is_given_up_and_its_reader_ends(tmp_path: Path) -> None:
-    async def work(gateway: Rig, asked: list[str]) -> None:
+async def test_a_file_that_takes_too_long_is_given_up_and_its_reader_ends(tmp_path: Path) -> None:
+    async with answering(tmp_path, file_seconds=0.3) as (gateway, _):
         began = time.monotonic()
         response = await send(gateway, "a.pdf", pages(MAX_PAGES), ocr="always")
         assert (response.status_code, response.json()["code"]) == (422, "too_slow")
         assert time.monotonic() - began < 10
         assert (await send(gateway, "b.txt", LINE.encode())).status_code == 200
 
-    with_rig(tmp_path, work, file_seconds=0.3)
 
-
-def test_the_event_loop_goes_on_while_a_file_is_read(tmp_path: Path) -> None:
-    async def work(gateway: Rig, asked: list[str]) -> None:
+async def test_the_event_loop_goes_on_while_a_file_is_read(tmp_path: Path) -> None:
+    async with answering(tmp_path) as (gateway, _):
         reading = asyncio.ensure_future(send(gateway, "a.pdf", pages(60)))
         await asyncio.sleep(0.05)
         began = time.monotonic()
         assert (await gateway.extract()).status_code == 200
         assert not reading.done() or time.monotonic() - began < 1
         assert (await reading).json()["code"] == "no_text"
-
-    with_rig(tmp_path, work)
 
 
 async def test_an_idempotency_key_belongs_to_the_content_of_the_file(

@@ -1,10 +1,10 @@
 """Breakers and retries of the gateway, with replicas that fail."""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import orjson
 import pytest
@@ -14,7 +14,6 @@ from serving.gateway import replica_client as client
 from serving.gateway import replica_pool as pool_module
 from serving.gateway.problems import GatewayProblem
 from serving.gateway.replica_pool import ReplicaPool, ReplicaUnavailable
-from tests.serving import event_loop
 from tests.serving.gateway import wire
 from tests.serving.gateway.rig import ANSWER, backend, release, reply
 
@@ -27,15 +26,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def with_pool(work: Callable[[ReplicaPool], Any]) -> None:
-    async def run() -> None:
-        pool = ReplicaPool("secret", 8, 5.0)
-        try:
-            await work(pool)
-        finally:
-            await pool.close()
-
-    event_loop.run(run())
+@contextlib.asynccontextmanager
+async def running_pool() -> AsyncIterator[ReplicaPool]:
+    pool = ReplicaPool("secret", 8, 5.0)
+    try:
+        yield pool
+    finally:
+        await pool.close()
 
 
 async def codes(pool: ReplicaPool, address: str, number: int = 1) -> list[str]:
@@ -51,7 +48,7 @@ async def codes(pool: ReplicaPool, address: str, number: int = 1) -> list[str]:
     return list(await asyncio.gather(*[ask() for _ in range(number)]))
 
 
-def test_requests_that_fail_together_open_the_breaker_once(tmp_path: Path, clock: list[float]) -> None:
+async def test_requests_that_fail_together_open_the_breaker_once(tmp_path: Path, clock: list[float]) -> None:
     asked = 0
 
     async def broken(text: str) -> Response:
@@ -59,7 +56,7 @@ def test_requests_that_fail_together_open_the_breaker_once(tmp_path: Path, clock
         asked += 1
         return Response(status_code=500)
 
-    async def work(pool: ReplicaPool) -> None:
+    async with running_pool() as pool:
         async with backend(tmp_path / "a", broken) as replica:
             await codes(pool, replica.address, 20)
             assert pool._states[replica.address].opened_until == pytest.approx(clock[0] + 1)
@@ -68,11 +65,9 @@ def test_requests_that_fail_together_open_the_breaker_once(tmp_path: Path, clock
             assert sorted(await codes(pool, replica.address, 20)) == ["engine"] + ["no_replica"] * 19
             assert asked == 21  # one request tries, the others do not wait for it
 
-    with_pool(work)
 
-
-def test_a_replica_that_answers_again_closes_the_breaker(tmp_path: Path, clock: list[float]) -> None:
-    async def work(pool: ReplicaPool) -> None:
+async def test_a_replica_that_answers_again_closes_the_breaker(tmp_path: Path, clock: list[float]) -> None:
+    async with running_pool() as pool:
         address = f"unix:{tmp_path}/a"
         await codes(pool, address, 5)
         clock[0] += 1.1
@@ -80,46 +75,38 @@ def test_a_replica_that_answers_again_closes_the_breaker(tmp_path: Path, clock: 
             assert await codes(pool, address) == [""]
             assert await codes(pool, address, 5) == [""] * 5
 
-    with_pool(work)
 
-
-def test_a_replica_that_was_started_again_is_asked_at_once(tmp_path: Path, clock: list[float]) -> None:
+async def test_a_replica_that_was_started_again_is_asked_at_once(tmp_path: Path, clock: list[float]) -> None:
     """Its supervisor takes it out of the routes until it answers."""
 
-    async def work(pool: ReplicaPool) -> None:
+    async with running_pool() as pool:
         address = f"unix:{tmp_path}/a"
         await codes(pool, address, 5)
         pool.forget_others(set())
         async with backend(tmp_path / "a", reply()):
             assert await codes(pool, address) == [""]
 
-    with_pool(work)
 
-
-def test_a_replica_that_was_forgotten_is_not_asked(tmp_path: Path) -> None:
+async def test_a_replica_that_was_forgotten_is_not_asked(tmp_path: Path) -> None:
     gone, there = f"unix:{tmp_path}/gone.sock", tmp_path / "there.sock"
 
-    async def work(pool: ReplicaPool) -> None:
+    async with running_pool() as pool:
         async with backend(there, reply()) as replica:
             # The request has its list of replicas; then the route of one of them ends.
             pool._state(gone).client.close()
             answer = await pool.answer(release(1, gone, replica.address), "a", max_queue=8)
             assert (answer.finish_reason, len(replica.asked)) == ("stop", 1)
 
-    with_pool(work)
 
-
-def test_a_host_that_cannot_be_reached_is_no_time_out_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_host_that_cannot_be_reached_is_no_time_out_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "CONNECT_SECONDS", 0.05)
 
-    async def work(pool: ReplicaPool) -> None:
+    async with running_pool() as pool:
         with pytest.raises(ReplicaUnavailable):
             await pool._ask(pool._state("http://192.0.2.1:1"), "a")
 
-    with_pool(work)
 
-
-def test_connections_are_used_again_and_a_stale_one_is_replaced(tmp_path: Path) -> None:
+async def test_connections_are_used_again_and_a_stale_one_is_replaced(tmp_path: Path) -> None:
     """A replica may close an idle connection in the moment in which it is used: it has not read the request then."""
     connections: list[int] = []
     closes = [False]
@@ -135,7 +122,7 @@ def test_connections_are_used_again_and_a_stale_one_is_replaced(tmp_path: Path) 
             writer.write(wire.response(orjson.dumps(ANSWER)))
             await writer.drain()
 
-    async def work(pool: ReplicaPool) -> None:
+    async with running_pool() as pool:
         async with wire.raw_backend(tmp_path / "a", speak) as address:
             assert [await codes(pool, address) for _ in range(3)] == [[""]] * 3
             assert connections == [3]
@@ -144,5 +131,3 @@ def test_connections_are_used_again_and_a_stale_one_is_replaced(tmp_path: Path) 
             assert connections == [3, 1]
             assert await codes(pool, address, 5) == [""] * 5
             assert len(connections) == 6
-
-    with_pool(work)
