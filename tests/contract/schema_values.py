@@ -91,7 +91,7 @@ def _choice(making: Making) -> Part:
     if making.chance(0.3):
         return {"const": values[0]}, st.just(values[0])
     if making.chance(0.2):
-        return {making.pick("oneOf", "anyOf"): [{"const": one, "title": "T"} for one in values]}, st.sampled_from(
+        return {making.pick("oneOf", "anyOf"): [{"const": value, "title": "T"} for value in values]}, st.sampled_from(
             values
         )
     return {"enum": values}, st.sampled_from(values)
@@ -118,7 +118,7 @@ def _object(making: Making, depth: int) -> Part:
     names = making.draw(st.lists(st.sampled_from(NAMES), max_size=4, unique=True))
     parts = {name: part(making, depth - 1) for name in names}
     required = [name for name in names if making.chance(0.4)]
-    schema: dict[str, Any] = {"type": "object", "properties": {name: one for name, (one, _) in parts.items()}}
+    schema: dict[str, Any] = {"type": "object", "properties": {name: inner for name, (inner, _) in parts.items()}}
     if required or making.chance(0.2):
         schema["required"] = required
     values = {name: inner for name, (_, inner) in parts.items()}
@@ -169,11 +169,13 @@ def _ruled_by(
 
 def _fields(values: dict[str, Values], required: list[str]) -> Values:
     wanted = {name: inner for name, inner in values.items() if name in required}
-    return st.fixed_dictionaries(wanted, optional={name: one for name, one in values.items() if name not in required})
+    return st.fixed_dictionaries(
+        wanted, optional={name: inner for name, inner in values.items() if name not in required}
+    )
 
 
-def _joined(one: Values, other: Values) -> Values:
-    return st.tuples(one, other).map(lambda both: {**both[0], **both[1]})
+def _joined(first: Values, second: Values) -> Values:
+    return st.tuples(first, second).map(lambda both: {**both[0], **both[1]})
 
 
 def _shuffled(values: Values) -> Values:
@@ -197,7 +199,7 @@ def _rows(making: Making, depth: int) -> Part:
 
 def _tuple(making: Making, depth: int) -> Part:
     parts = [part(making, depth - 1) for _ in range(making.pick(1, 2, 3))]
-    schema: dict[str, Any] = {"type": "array", "prefixItems": [one for one, _ in parts]}
+    schema: dict[str, Any] = {"type": "array", "prefixItems": [inner for inner, _ in parts]}
     values: Values = st.tuples(*[inner for _, inner in parts]).map(list)
     match making.pick(False, "absent", "schema"):
         case False:
@@ -214,7 +216,7 @@ def _tuple(making: Making, depth: int) -> Part:
 
 def _union(making: Making, depth: int) -> Part:
     parts = [part(making, depth - 1) for _ in range(making.pick(2, 3))]
-    return {making.pick("anyOf", "oneOf"): [one for one, _ in parts]}, st.one_of([values for _, values in parts])
+    return {making.pick("anyOf", "oneOf"): [inner for inner, _ in parts]}, st.one_of([values for _, values in parts])
 
 
 def _turned(making: Making, depth: int) -> Part:
@@ -248,13 +250,13 @@ def _nullable(making: Making, depth: int) -> Part:
 
 
 def _both_nullable(making: Making, depth: int) -> Part:
-    (one, first), (two, second) = _nullable(making, depth), _nullable(making, depth)
-    return {making.pick("oneOf", "anyOf"): [one, two]}, first | second | st.none()
+    (schema, first), (other, second) = _nullable(making, depth), _nullable(making, depth)
+    return {making.pick("oneOf", "anyOf"): [schema, other]}, first | second | st.none()
 
 
 def _all_of(making: Making, depth: int) -> Part:
     parts = [_object(making, depth - 1), _object(making, depth - 1)]
-    schemas = [one for one, _ in parts]
+    schemas = [inner for inner, _ in parts]
     if making.chance(0.3):
         making.defs[f"all{len(making.defs)}"] = schemas[0]
         schemas[0] = {"$ref": f"#/$defs/all{len(making.defs) - 1}"}
@@ -290,25 +292,25 @@ def _recursive(making: Making, depth: int) -> Part:
         "additionalProperties": False,
     }
     around: Callable[[Values], Values] = {
-        "list": lambda one: st.lists(one, max_size=2),
-        "nullable": lambda one: st.none() | one,
-        "optional": lambda one: one,
-        "map": lambda one: st.dictionaries(st.sampled_from(["k", "l m"]), one, max_size=2),
-        "forms": lambda one: st.just("s") | one,
+        "list": lambda node: st.lists(node, max_size=2),
+        "nullable": lambda node: st.none() | node,
+        "optional": lambda node: node,
+        "map": lambda node: st.dictionaries(st.sampled_from(["k", "l m"]), node, max_size=2),
+        "forms": lambda node: st.just("s") | node,
     }[shape]
-    found: Values = st.fixed_dictionaries({"own": values})
+    nodes: Values = st.fixed_dictionaries({"own": values})
     for _ in range(2):
-        found = _shuffled(st.fixed_dictionaries({"own": values}, optional={"inner": around(found)}))
-    return here, found
+        nodes = _shuffled(st.fixed_dictionaries({"own": values}, optional={"inner": around(nodes)}))
+    return here, nodes
 
 
 def _ruled(making: Making, depth: int) -> Part:
     """Fields that depend on the value of another."""
-    (one, first), (two, second) = part(making, depth - 1), part(making, depth - 1)
+    (then, first), (otherwise, second) = part(making, depth - 1), part(making, depth - 1)
     rule = {
         "if": {"properties": {"is": {"const": "x"}}, "required": ["is"]},
-        "then": {"properties": {"more": one}, "required": ["more"]},
-        "else": {"properties": {"more": two}},
+        "then": {"properties": {"more": then}, "required": ["more"]},
+        "else": {"properties": {"more": otherwise}},
     }
     schema = {
         "type": "object",

@@ -25,13 +25,13 @@ SEEN: Counter[str] = Counter()
 def comparable(part: Any) -> Any:
     """A schema without the documented differences."""
     if isinstance(part, list):
-        return [comparable(one) for one in part]
+        return [comparable(inner) for inner in part]
     if not isinstance(part, dict):
         return part
     return {
-        key: comparable(one)
-        for key, one in part.items()
-        if key not in DIFFERENT and not (key == "multipleOf" and one != int(one))
+        key: comparable(inner)
+        for key, inner in part.items()
+        if key not in DIFFERENT and not (key == "multipleOf" and inner != int(inner))
     }
 
 
@@ -46,7 +46,7 @@ def damaged(draw: st.DrawFn, value: Any) -> Any:
     other = st.sampled_from([None, True, 0, 7, -1, "", "x", [], {}, [1, 1], {"a": 1}])
     if isinstance(value, dict) and value and draw(st.integers(0, 3)):
         name = draw(st.sampled_from(sorted(value)))
-        rest = {one: inner for one, inner in value.items() if one != name}
+        rest = {key: inner for key, inner in value.items() if key != name}
         kind = draw(st.sampled_from(["inside", "inside", "missing", "additional"]))
         if kind == "inside":
             return {**rest, name: draw(damaged(value[name]))}
@@ -77,11 +77,11 @@ def test_valid_means_what_jsonschema_means(made: tuple[dict[str, Any], Values], 
         return
     reference = Draft202012Validator(plain(schema))
     value = data.draw(values)
-    for one in (value, data.draw(damaged(value))):
-        expected = reference.is_valid(plain(one))
+    for tried in (value, data.draw(damaged(value))):
+        expected = reference.is_valid(plain(tried))
         SEEN["valid" if expected else "not valid"] += 1
-        problems = compiled.validate(one)
-        assert (not problems) == expected, f"{dumps(schema)}\n{dumps(one)}\n{problems}"
+        problems = compiled.validate(tried)
+        assert (not problems) == expected, f"{dumps(schema)}\n{dumps(tried)}\n{problems}"
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+from slmstudio.contract.values.kinds.registry import KINDS, kinds_for
 from slmstudio.contract.values.kinds.values import normalize
 from tests.contract.samples import INVOICE_SCHEMA, anything, compile_schema, field, json_values
 
@@ -77,6 +78,14 @@ def test_not_the_same(schema: dict[str, Any], left: Any, right: Any) -> None:
 
 def test_empty_inputs() -> None:
     assert normalize(None, field({"type": "string"})) is None
+
+
+def test_kinds_fit_types() -> None:
+    assert kinds_for("boolean") == ("exact", "class")
+    assert kinds_for("object") == ("exact",)
+    assert set(kinds_for("integer")) == {"exact", "number", "money", "identifier", "class"}
+    assert set(kinds_for("string")) == set(KINDS) - {"array"}
+    assert kinds_for("any") == ("exact", "text", "free")
 
 
 FIELDS = compile_schema(INVOICE_SCHEMA).fields

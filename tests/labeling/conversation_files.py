@@ -72,7 +72,10 @@ def calls() -> list[tuple[dict[str, Any], dict[str, Any]]]:
         client.chat.completions.parse(model=MODEL, messages=messages(n), response_format=Invoice)  # type: ignore[arg-type]
         for n in range(4)
     ]
-    return [(body, one.model_dump(mode="json", warnings=False)) for body, one in zip(sent, answered, strict=True)]
+    return [
+        (body, completion.model_dump(mode="json", warnings=False))
+        for body, completion in zip(sent, answered, strict=True)
+    ]
 
 
 def batch_input() -> str:
@@ -118,8 +121,8 @@ def langsmith() -> str:
         )
         run.end(outputs={"generations": [[{"text": TEXTS[number], "message": dumpd(AIMessage(TEXTS[number]))}]]})
         rows += [
-            json.loads(one.model_dump_json(exclude={"client", "ls_client", "parent_run", "child_runs"}))
-            for one in (chain, run)
+            json.loads(written.model_dump_json(exclude={"client", "ls_client", "parent_run", "child_runs"}))
+            for written in (chain, run)
         ]
     return lines(rows)
 
@@ -227,13 +230,6 @@ def _sharegpt(number: int) -> dict[str, Any]:
     return {"id": f"s{number}", "conversations": [{"from": who, "value": text} for who, text in reply]}
 
 
-def _kiln_call(number: int) -> dict[str, Any]:
-    """Kiln's ``openai_chat_toolcall_jsonl``."""
-    function = {"name": "task_response", "arguments": TEXTS[number]}
-    call = {"id": "call_1", "type": "function", "function": function}
-    return {"messages": [*messages(number), {"role": "assistant", "content": None, "tool_calls": [call]}]}
-
-
 def _kiln_template(number: int) -> dict[str, Any]:
     """Kiln's ``huggingface_chat_template_jsonl``."""
     return {"conversations": [*messages(number), {"role": "assistant", "content": TEXTS[number]}]}
@@ -314,7 +310,6 @@ FILES: dict[str, tuple[str, Any]] = {
         ),
     ),
     "sharegpt.jsonl": ("sharegpt", lambda: of(_sharegpt)),
-    "kiln-call.jsonl": ("openai", lambda: of(_kiln_call)),
     "kiln-template.jsonl": ("sharegpt", lambda: of(_kiln_template)),
     "kiln-template-call.jsonl": ("sharegpt", lambda: of(_kiln_template_call)),
     "argilla.json": ("argilla", lambda: json.dumps([argilla(n) for n in range(4)])),

@@ -15,11 +15,8 @@ from labeling.imports.formats.jsonl import parse_jsonl
 from labeling.models import Project
 from labeling.projects.services import create_project
 from slmstudio.access import Role
+from tests.contract.samples import SEED_TEXT
 
-SEED_TEXT = (
-    "...Thank you for your business. Invoice A-1029 issued on Jan 14, 2026. Payment terms: Net 30. Line items omitted "
-    "for brevity. Total amount due USD 1,248.50. Vendor: Acme Supplies..."
-)
 SEED_OUTPUT = '{"invoice_id": "A-1029", "date": "2026-01-14", "vendor": "Acme Supplies", "total_amount": 1248.50}'
 SEED_ROW = f'{{"id": "seed", "text": {json.dumps(SEED_TEXT)}, "gold": {SEED_OUTPUT}}}'
 

@@ -4,8 +4,6 @@ from decimal import Decimal
 from random import Random
 from typing import Any
 
-from hypothesis import strategies as st
-
 from labeling.form.codec import ABSENT, from_entry, raw_text, to_entry
 from labeling.form.nodes import MORE, FormNode
 from slmstudio.contract.json_text import dumps
@@ -85,11 +83,12 @@ def raw_parts(node: FormNode, entry: Any) -> list[str]:
     if node.shape == "variants":
         return raw_parts(node.forms[entry["$form"]], entry["$value"])
     if node.shape in ("map", "list", "table"):
-        assert node.item is not None
-        return [found for inner in entry for found in raw_parts(node.item, inner)]
-    if node.shape == "tuple":
-        return [found for child, inner in zip(node.children, entry, strict=False) for found in raw_parts(child, inner)]
-    return [found for child in node.children for found in raw_parts(child, entry.get(child.key, ABSENT))]
+        pairs = [(node.item, inner) for inner in entry]
+    elif node.shape == "tuple":
+        pairs = list(zip(node.children, entry, strict=False))
+    else:
+        pairs = [(child, entry.get(child.key, ABSENT)) for child in node.children]
+    return [pattern for child, inner in pairs for pattern in raw_parts(child, inner)]
 
 
 def sample(node: FormNode, random: Random, depth: int = 0) -> Any:
@@ -147,54 +146,3 @@ def _group(node: FormNode, random: Random, depth: int) -> dict[str, Any]:
         elif value is not ABSENT:
             result[child.key] = value
     return result
-
-
-# -- schemas made by chance --
-
-_leaves = st.sampled_from(
-    [
-        {"type": "string"},
-        {"type": "string", "format": "date"},
-        {"type": ["number", "null"]},
-        {"type": "integer"},
-        {"type": "boolean"},
-        {"enum": ["A", 1, None]},
-        {"enum": [f"class {number}" for number in range(12)]},
-        {"const": "only"},
-        {"type": ["string", "integer"]},
-        {},
-        {"type": "array", "uniqueItems": True, "items": {"enum": ["x", "y"]}},
-        {"$ref": "#/$defs/again"},
-    ]
-)
-_names = st.sampled_from(["a", "b", "kind", "x.y", "ü", "key", "value", "$more"])
-
-
-def _objects(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    def made(properties: dict[str, Any], more: Any, wanted: bool) -> dict[str, Any]:
-        return object_schema(properties, required=list(properties)[: int(wanted)], additionalProperties=more)
-
-    return st.builds(made, st.dictionaries(_names, inner, min_size=1, max_size=3), st.booleans() | inner, st.booleans())
-
-
-_schemas = st.recursive(
-    _leaves,
-    lambda inner: (
-        _objects(inner)
-        | st.builds(lambda item: {"type": "array", "items": item}, inner)
-        | st.builds(lambda items: {"type": "array", "prefixItems": items}, st.lists(inner, min_size=1, max_size=3))
-        | st.builds(lambda values: {"type": "object", "additionalProperties": values}, inner)
-        | st.builds(lambda forms: {"oneOf": forms}, st.lists(_objects(inner), min_size=2, max_size=3))
-        | st.builds(lambda forms: {"anyOf": forms}, st.lists(inner, min_size=1, max_size=3))
-        | st.builds(lambda forms: {"allOf": forms}, st.lists(_objects(inner), min_size=1, max_size=2))
-    ),
-    max_leaves=8,
-)
-_again = object_schema({"name": {"type": "string"}, "again": {"type": "array", "items": {"$ref": "#/$defs/again"}}})
-
-
-@st.composite
-def schemas(draw: st.DrawFn) -> dict[str, Any]:
-    """A schema of a whole document with any mix of the parts above."""
-    properties = draw(st.dictionaries(_names, _schemas, min_size=1, max_size=4))
-    return object_schema(properties, **{"$defs": {"again": _again}})

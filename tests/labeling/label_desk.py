@@ -5,16 +5,15 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 
-from labeling.models import Document, Project
-from labeling.projects.services import create_project
+from labeling.annotation import predictions
+from labeling.models import Document, Project, SchemaVersion
+from labeling.projects.services import create_project, save_contract
 from slmstudio.access import Role
-from slmstudio.contract.json_text import loads, sha256
+from slmstudio.contract.json_text import dumps, loads, sha256
+from tests.contract.samples import SEED_TARGET, SEED_TEXT
 
-TEXT = (
-    "...Thank you for your business. Invoice A-1029 issued on Jan 14, 2026. Payment terms: Net 30. Line items omitted "
-    "for brevity. Total amount due USD 1,248.50. Vendor: Acme Supplies..."
-)
-GOLD_TEXT = '{"invoice_id":"A-1029","date":"2026-01-14","vendor":"Acme Supplies","total_amount":1248.50}'
+TEXT = SEED_TEXT
+GOLD_TEXT = SEED_TARGET
 
 
 def gold() -> dict[str, Any]:
@@ -55,3 +54,22 @@ def make_desk(template: str = "invoice", slug: str = "desk") -> Desk:
         owner=owner, name="Desk", slug=slug, template=template, members={ana: Role.ANNOTATOR, ben: Role.ANNOTATOR}
     )
     return Desk(project, owner, ana, ben, stranger)
+
+
+def change_schema(project: Project, user: Any, instruction: str = "Do it.", **properties: Any) -> SchemaVersion:
+    """Saves the schema with properties added, or with more keywords in properties that it has."""
+    schema = loads(project.schema_version.schema_text)
+    for name, keywords in properties.items():
+        schema["properties"].setdefault(name, {}).update(keywords)
+    text = dumps(schema)
+    version = save_contract(project=project, user=user, instruction=instruction, schema_text=text, constraints={})
+    project.contract.refresh_from_db()
+    return version
+
+
+def pre_label(document: Document, raw: str, source: str = "s", **more: Any) -> None:
+    """Records the output of a model for a document."""
+    project = Project.objects.get(pk=document.project_id)
+    proposals = [predictions.PredictionInput(document.pk, raw, **more)]
+    version = project.schema_version
+    predictions.record(project=project, schema_version=version, proposals=proposals, model="m", source=source)

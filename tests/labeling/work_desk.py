@@ -44,8 +44,8 @@ def submit(document: Document, user: User, base: int = 0, **changes: Any) -> ann
 
 def fresh(document: Document) -> Document:
     """The document as it is now."""
-    found: Document = Document.objects.select_related("project").get(pk=document.pk)
-    return found
+    current: Document = Document.objects.select_related("project").get(pk=document.pk)
+    return current
 
 
 def at_once(*works: Callable[[], Any]) -> list[Any]:

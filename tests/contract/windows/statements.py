@@ -52,16 +52,16 @@ class Statement:
         def inside(span: tuple[int, int]) -> bool:
             return window.start <= span[0] and span[1] <= window.end
 
-        found: dict[str, Any] = {"currency": self.gold["currency"]}
+        output: dict[str, Any] = {"currency": self.gold["currency"]}
         for name, spans in self.singles.items():
             if any(map(inside, spans)):
-                found[name] = self.gold[name]
+                output[name] = self.gold[name]
             elif name.endswith("balance"):
-                found[name] = None
-        found["transactions"] = [
+                output[name] = None
+        output["transactions"] = [
             row for row, span in zip(self.gold["transactions"], self.rows, strict=True) if inside(span)
         ]
-        return found
+        return output
 
     def write(self, text: str) -> tuple[int, int]:
         """Appends a text; returns its place."""

@@ -1,4 +1,4 @@
-"""A long document scored as one, from models that see one window at a time."""
+"""A long document scored as one, from models that see one window at a time; the schema of such a window."""
 
 import random
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import pytest
 from slmstudio.contract.json_text import dumps
 from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.contract.scoring.scorer import DocumentScore, score_document, summarize
-from slmstudio.contract.windows.gold import window_gold, window_schema
+from slmstudio.contract.windows.gold import nullable_window_schema, window_gold, window_schema
 from slmstudio.contract.windows.merge import merge_outputs
 from slmstudio.contract.windows.windows import Window, split_windows
 from tests.contract.windows.statements import SCHEMA, Statement, statement
@@ -152,3 +152,35 @@ def test_an_output_that_is_not_an_object_is_that_of_the_document() -> None:
     windows = [Window(0, 5, TEXT[:5]), Window(5, 9, TEXT[5:9])]
     assert merge_outputs(COMPILED, TEXT, windows, ["{}", "[1"]).raw == "[1"
     assert merge_outputs(COMPILED, TEXT, windows, ["{}", "[1]"]).raw == "[1]"
+
+
+# -- the schema of the output for a window --
+
+
+NUMBER: dict[str, Any] = {"type": "string"}
+
+
+def test_a_value_that_a_window_lacks_is_left_out_or_null() -> None:
+    inner = {"type": "object", "properties": {"number": NUMBER}, "required": ["number"]}
+    compiled = compile_schema(
+        {"type": "object", "properties": {"number": NUMBER, "order": inner}, "required": ["number", "order"]}
+    )
+    left_out, null = window_schema(compiled).schema, nullable_window_schema(compiled).schema
+    assert left_out["required"] == ["order"]
+    assert null["required"] == ["number", "order"]
+    assert null["properties"]["number"] == {"anyOf": [NUMBER, {"type": "null"}]}
+    assert null["properties"]["order"]["required"] == left_out["properties"]["order"]["required"] == []
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"allOf": [{"properties": {"number": {"type": "string"}}}]},
+        {"if": {"properties": {"kind": {"const": "a"}}}, "then": {"properties": {"number": {"type": "string"}}}},
+    ],
+)
+def test_a_field_that_is_also_constrained_elsewhere_is_left_out(more: dict[str, Any]) -> None:
+    compiled = compile_schema(
+        {"type": "object", "properties": {"kind": NUMBER}, "required": ["kind", "number"], **more}
+    )
+    assert "number" not in nullable_window_schema(compiled).schema["required"]

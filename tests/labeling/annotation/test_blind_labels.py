@@ -3,18 +3,16 @@
 import pytest
 from django.test import Client
 
-from labeling.annotation import predictions, queue
+from labeling.annotation import queue
 from labeling.documents import bulk_edit
 from labeling.models import Document, DocumentState
 from labeling.review import services as review_services
 from slmstudio.access import Role
 from slmstudio.contract.json_text import dumps
 from tests.labeling.desk import browser
-from tests.labeling.label_desk import Desk, gold
+from tests.labeling.label_desk import Desk, gold, pre_label
 from tests.labeling.work_desk import member, review_desk, submit
 from tests.shared_rows import shared_fixture
-
-pytestmark = pytest.mark.django_db
 
 
 @shared_fixture
@@ -38,15 +36,7 @@ def listed(desk: Desk, client: Client) -> str:
     return client.get(url(desk, "documents/?field=vendor&op=is&value=Acme")).content.decode()
 
 
-def propose(desk: Desk, document: Document) -> None:
-    value = dumps({**gold(), "vendor": "ZZZMODEL"})
-    predictions.record(
-        project=desk.project,
-        schema_version=desk.project.schema_version,
-        proposals=[predictions.PredictionInput(document.pk, value)],
-        model="m",
-        source="s",
-    )
+PRE_LABEL = dumps({**gold(), "vendor": "ZZZMODEL"})
 
 
 @pytest.mark.parametrize("name", ["ben", "mia"])
@@ -90,7 +80,7 @@ def test_manager_sees_labels_of_others_after_labeling(desk: Desk) -> None:
 
 def test_unlabeled_holdout_document_has_no_pre_label(desk: Desk) -> None:
     document = desk.document()
-    propose(desk, document)
+    pre_label(document, PRE_LABEL)
     client = browser(desk.ana)
     for state in DocumentState:
         Document.objects.filter(pk=document.pk).update(holdout=True, state=state)
@@ -102,7 +92,7 @@ def test_withheld_pre_label_is_shown_after_labeling_and_not_after_a_skip(desk: D
     desk.project.withheld_share = 1
     desk.project.save()
     document = desk.document()
-    propose(desk, document)
+    pre_label(document, PRE_LABEL)
     queue.skip(document=document, user=desk.ana, reason="cannot be read")
     for user in (desk.ana, desk.owner):
         page = browser(user).get(url(desk, f"documents/{document.pk}/")).content.decode()

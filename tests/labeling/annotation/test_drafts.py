@@ -5,16 +5,11 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from labeling.annotation import predictions
 from labeling.annotation import services as annotation_services
 from labeling.models import Annotation, AnnotationRevision, Document, Gold, Origin, Prediction
-from labeling.projects.services import save_contract
-from slmstudio.contract.schema.compiled import dumps, loads
 from slmstudio.errors import Refused
-from tests.labeling.label_desk import GOLD_TEXT, Desk, gold, make_desk
+from tests.labeling.label_desk import GOLD_TEXT, Desk, change_schema, gold, make_desk, pre_label
 from tests.shared_rows import shared_fixture
-
-pytestmark = pytest.mark.django_db
 
 
 @shared_fixture
@@ -26,9 +21,7 @@ def desk(db: None) -> Desk:
 
 
 def predicted(desk: Desk, document: Document, raw: str = GOLD_TEXT) -> Prediction:
-    version = desk.project.schema_version
-    proposals = [predictions.PredictionInput(document.pk, raw)]
-    predictions.record(project=desk.project, schema_version=version, proposals=proposals, model="m", source="s")
+    pre_label(document, raw)
     return Prediction.objects.get(document=document)
 
 
@@ -96,17 +89,11 @@ def test_label_without_visible_pre_label_is_human(desk: Desk) -> None:
     }
 
 
-def newer_schema(desk: Desk) -> None:
-    schema = loads(desk.project.schema_version.schema_text)
-    schema["properties"]["note"] = {"type": ["string", "null"]}
-    save_contract(project=desk.project, user=desk.owner, instruction="x", schema_text=dumps(schema), constraints={})
-
-
 def test_pre_label_origin_survives_a_newer_schema(desk: Desk) -> None:
     document = desk.document()
     prediction = predicted(desk, document)
     label(document, desk.ana, prediction=prediction.pk)
-    newer_schema(desk)
+    change_schema(desk.project, desk.owner, note={"type": ["string", "null"]})
     # The form of both is filled from the label under the older schema.
     assert annotation_services.open_document(document=document, user=desk.ben).value == gold()
     save(document, desk.ben, gold(), 0)
@@ -119,7 +106,7 @@ def test_pre_label_origin_is_per_annotator_with_overlap(desk: Desk) -> None:
     document = desk.document(overlap=2)
     predicted(desk, document)
     label(document, desk.ana)
-    newer_schema(desk)
+    change_schema(desk.project, desk.owner, note={"type": ["string", "null"]})
     label(document, desk.ana)
     label(document, desk.ben)
     origins = Annotation.objects.filter(schema_version__number=2).values_list("user", "origin")
@@ -129,7 +116,7 @@ def test_pre_label_origin_is_per_annotator_with_overlap(desk: Desk) -> None:
 def test_tab_filled_before_schema_change_keeps_origin(desk: Desk) -> None:
     document = desk.document()
     prediction = predicted(desk, document)
-    newer_schema(desk)
+    change_schema(desk.project, desk.owner, note={"type": ["string", "null"]})
     save(document, desk.ana, gold(), 0, schema_number=1, prediction=prediction.pk)
     label(document, desk.ana, 1)
     assert Gold.objects.get().origin == Origin.PRELABELLED

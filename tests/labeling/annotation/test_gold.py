@@ -17,16 +17,15 @@ from labeling.documents.panels import documents_panel
 from labeling.imports import services as import_services
 from labeling.models import Annotation, Document, DocumentState, Gold, Project
 from labeling.projects import members
-from labeling.projects.services import save_contract, schema_impact
+from labeling.projects.services import schema_impact
 from labeling.review import adjudication
 from labeling.review import services as review_services
-from slmstudio.access import Action, Role, project_for
-from slmstudio.contract.schema.compiled import dumps, loads
+from slmstudio.access import Action, project_for
 from slmstudio.errors import Refused
 from tests.labeling.api_client import api_of
 from tests.labeling.desk import browser
-from tests.labeling.label_desk import TEXT, Desk, gold
-from tests.labeling.work_desk import change, fresh, member, review_desk, submit
+from tests.labeling.label_desk import TEXT, Desk, change_schema, gold
+from tests.labeling.work_desk import change, fresh, review_desk, submit
 from tests.shared_rows import shared_fixture
 
 APPROVED = {"approved", "fixed", "adjudicated", "relabelled"}
@@ -65,9 +64,7 @@ def desk(db: None) -> Desk:
     adjudication.adjudicate(
         document=fresh(documents["adjudicated"]), user=desk.rita, value=gold(), evidence={}, base_version=2
     )
-    schema = loads(desk.project.schema_version.schema_text)
-    schema["properties"]["vendor"]["minLength"] = 6
-    save_contract(project=desk.project, user=desk.owner, instruction="x", schema_text=dumps(schema), constraints={})
+    change_schema(desk.project, desk.owner, vendor={"minLength": 6})
 
     draft = {"user": desk.ana, "value": {"vendor": "Acme Supplies"}, "evidence": {}, "base_version": 0}
     annotation_services.save_draft(document=fresh(documents["in-progress"]), **draft)
@@ -199,10 +196,7 @@ def test_gold_stays_under_a_compatible_schema(desk: Desk) -> None:
     change(desk, review_required=False)
     before = dict(Gold.objects.current(desk.project).values_list("document_id", "revision_id"))
     count = Annotation.objects.count()
-    schema = loads(desk.project.schema_version.schema_text)
-    schema["properties"]["note"] = {"type": "string"}
-    member(desk, "eva", Role.ENGINEER)
-    save_contract(project=desk.project, user=desk.owner, instruction="x", schema_text=dumps(schema), constraints={})
+    change_schema(desk.project, desk.owner, note={"type": "string"})
     after: dict[Any, Any] = dict(Gold.objects.current(desk.project).values_list("document_id", "revision_id"))
     assert after == {pk: revision for pk, revision in before.items() if pk in after}
     assert APPROVED - {"relabelled"} <= in_list(desk.project)

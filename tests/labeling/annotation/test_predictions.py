@@ -15,8 +15,6 @@ from slmstudio.contract.scoring.scorer import count_differences
 from tests.labeling.label_desk import Desk, make_desk
 from tests.shared_rows import shared_fixture
 
-pytestmark = pytest.mark.django_db
-
 RAW = '{"total_amount":1248.50,"invoice_id":"A-1029","date":"2026-01-14","vendor":"Acme Supplies"}'
 
 

@@ -3,9 +3,7 @@
 import json
 from typing import Any
 
-import pytest
 from django.contrib.auth.models import User
-from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
@@ -13,26 +11,13 @@ from labeling.annotation import presence
 from labeling.annotation import services as annotation_services
 from labeling.models import Document, Membership, Presence
 from labeling.projects import members
-from tests.labeling.label_desk import Desk, make_desk
-from tests.shared_rows import shared_fixture
-
-pytestmark = pytest.mark.django_db
-
-
-@shared_fixture
-def desk(db: None) -> Desk:
-    return make_desk()
-
-
-def client_of(user: User) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
+from tests.labeling.desk import browser
+from tests.labeling.label_desk import Desk
 
 
 def post(user: User, name: str, document: Document | None = None, body: Any = None) -> Any:
     address = reverse(name, args=["desk"] if document is None else ["desk", document.pk])
-    return client_of(user).post(address, json.dumps(body or {}), content_type="application/json")
+    return browser(user).post(address, json.dumps(body or {}), content_type="application/json")
 
 
 def shows(user: User, document: Document, tab: str = "tab") -> str:
@@ -61,7 +46,7 @@ def test_prefetched_document_is_not_open(desk: Desk) -> None:
     strip = shows(desk.ben, second)
     assert "data-open-by" not in strip
     assert f"{desk.ana.username} has {first.external_id} open" in strip
-    state = client_of(desk.ben).get(reverse("label_state", args=["desk", second.pk])).json()
+    state = browser(desk.ben).get(reverse("label_state", args=["desk", second.pk])).json()
     assert state["held_by"] == ""
     shows(desk.ana, second)
     assert f'data-open-by="{desk.ana.username}"' in shows(desk.ben, second)
@@ -79,14 +64,14 @@ def test_tab_has_one_document(desk: Desk) -> None:
 def test_api_user_is_present_by_lock(desk: Desk) -> None:
     document = desk.document()
     annotation_services.acquire_lock(document=document, user=desk.ana)
-    state = client_of(desk.ben).get(reverse("label_state", args=["desk", document.pk])).json()
+    state = browser(desk.ben).get(reverse("label_state", args=["desk", document.pk])).json()
     assert state["held_by"] == desk.ana.username
 
 
 def test_malformed_report_and_removed_member(desk: Desk) -> None:
     document = desk.document()
     address = reverse("label_presence", args=["desk", document.pk])
-    assert client_of(desk.ana).post(address, "[", content_type="application/json").status_code == 400
+    assert browser(desk.ana).post(address, "[", content_type="application/json").status_code == 400
     assert shows(desk.ana, document, tab="x" * 500)
     members.remove(membership=Membership.objects.get(project=desk.project, user=desk.ana), by=desk.owner)
     assert not Presence.objects.exists()

@@ -15,8 +15,6 @@ from tests.labeling.label_desk import Desk
 from tests.labeling.work_desk import fresh, review_desk, submit
 from tests.shared_rows import shared_fixture
 
-pytestmark = pytest.mark.django_db
-
 
 @shared_fixture
 def desk(db: None) -> Desk:

@@ -9,17 +9,8 @@ from django.contrib.auth.models import User
 from labeling.annotation import services as annotation_services
 from labeling.form.codec import FormEntry
 from labeling.models import Annotation, AnnotationRevision, Document, DocumentState, Gold, Origin
-from labeling.projects.services import save_contract
 from slmstudio.contract.json_text import dumps
-from tests.labeling.label_desk import Desk, gold, make_desk
-from tests.shared_rows import shared_fixture
-
-pytestmark = pytest.mark.django_db
-
-
-@shared_fixture
-def desk(db: None) -> Desk:
-    return make_desk()
+from tests.labeling.label_desk import Desk, change_schema, gold, make_desk
 
 
 def draft(document: Document, user: User, value: Any, base: int = 0, **more: Any) -> annotation_services.SaveResult:
@@ -126,9 +117,7 @@ def test_changed_label_counts_after_submit(desk: Desk) -> None:
 
 def test_submit_under_newer_schema_stays_a_draft(desk: Desk) -> None:
     document = desk.document()
-    schema = desk.project.schema_version
-    text = schema.schema_text.replace('"invoice_id":{', '"note":{"type":["string","null"]},"invoice_id":{', 1)
-    save_contract(project=desk.project, user=desk.owner, instruction="Do it.", schema_text=text, constraints={})
+    change_schema(desk.project, desk.owner, note={"type": ["string", "null"]})
     saved = submit(document, desk.ana, gold(), schema_number=1)
     assert (saved.submitted, saved.schema_version.number) == (False, 2)
     assert submit(document, desk.ana, gold(), saved.version, schema_number=2).submitted
@@ -213,10 +202,7 @@ def test_import_conflicts_with_its_own_user(desk: Desk) -> None:
 def test_base_version_of_an_older_schema_is_ignored(desk: Desk) -> None:
     document = desk.document()
     draft(document, desk.ana, {"vendor": "Acme"}, 0)
-    text = desk.project.schema_version.schema_text.replace(
-        '"invoice_id":{', '"note":{"type":"string"},"invoice_id":{', 1
-    )
-    save_contract(project=desk.project, user=desk.owner, instruction="Do it.", schema_text=text, constraints={})
+    change_schema(desk.project, desk.owner, note={"type": "string"})
     draft(document, desk.ben, {"vendor": "Acme Supplies"}, 0, schema_number=2)
     saved = draft(document, desk.ana, {"vendor": "Acme Ltd"}, 1, schema_number=1)
     assert [(clash.path, clash.theirs) for clash in saved.conflicts] == [("vendor", "Acme Supplies")]

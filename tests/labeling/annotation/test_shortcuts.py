@@ -8,8 +8,7 @@ from django.test import Client
 from django.urls import reverse
 
 from labeling.annotation import shortcuts
-from tests.labeling.label_desk import Desk, make_desk
-from tests.shared_rows import shared_fixture
+from tests.labeling.label_desk import Desk
 
 
 def test_default_chords_are_unique_and_valid() -> None:
@@ -54,11 +53,6 @@ def test_reset_is_refused_while_another_action_uses_the_chord() -> None:
 def test_invalid_stored_shortcuts_are_ignored() -> None:
     stored: list[object] = [None, [], "x", {"skip": 3}, {"skip": ["Alt+KeyU"]}, {"skip": "nonsense"}]
     assert {shortcuts.bindings(value)["skip"] for value in stored} == {("Alt+KeyX",)}
-
-
-@shared_fixture
-def desk(db: None) -> Desk:
-    return make_desk()
 
 
 def test_page_sets_refuses_and_resets_shortcuts(desk: Desk) -> None:

@@ -16,11 +16,6 @@ from tests.shared_rows import shared_fixture
 
 
 @shared_fixture
-def desk(db: None) -> Desk:
-    return make_desk()
-
-
-@shared_fixture
 def api(desk: Desk) -> Api:
     return api_of(desk.project, desk.people["engineer"])
 

@@ -10,15 +10,10 @@ from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.storage import artifacts
 from tests.labeling.api_client import Api, api_of
 from tests.labeling.conversation_files import DOCUMENTS, FILES, PREFIX, SYSTEM
-from tests.labeling.desk import Desk, bring_in, invoice, jsonl, make_desk
+from tests.labeling.desk import Desk, bring_in, invoice, jsonl
 from tests.shared_rows import shared_fixture
 
 CHAT = FILES["openai.jsonl"][1]().encode()
-
-
-@shared_fixture
-def desk(db: None) -> Desk:
-    return make_desk()
 
 
 @shared_fixture

@@ -129,12 +129,12 @@ def test_skip_and_tags(desk: Desk, api: Api) -> None:
 
 def test_history_and_restore(desk: Desk, api: Api) -> None:
     pk = seed().pk
-    api.put(f"documents/{pk}/draft", {"value": {"vendor": "One"}, "base_version": 0})
-    api.put(f"documents/{pk}/draft", {"value": {"vendor": "Two"}, "base_version": 1})
+    for version, vendor in enumerate(("One", "Two")):
+        api.put(f"documents/{pk}/draft", {"value": {"vendor": vendor}, "base_version": version})
     rows = api.get(f"documents/{pk}/history").json["items"]
     assert [(row["number"], row["value"]["vendor"]) for row in rows] == [(2, "Two"), (1, "One")]
-    back = api.post(f"documents/{pk}/restore", {"revision": rows[1]["id"], "base_version": 2})
-    assert back.json["value"] == {"vendor": "One"}
+    restored = api.post(f"documents/{pk}/restore", {"revision": rows[1]["id"], "base_version": 2})
+    assert restored.json["value"] == {"vendor": "One"}
     assert api.post(f"documents/{pk}/restore", {"revision": 10**9, "base_version": 2}).status == 409
 
 

@@ -7,16 +7,9 @@ from labeling.integrations import webhooks
 from labeling.models import Comment, Document, Mention, WebhookDelivery
 from slmstudio.errors import Refused
 from tests.labeling.desk import browser
-from tests.labeling.label_desk import Desk, make_desk
+from tests.labeling.label_desk import Desk
 from tests.labeling.work_desk import fresh, member
 from tests.shared_rows import shared_fixture
-
-pytestmark = pytest.mark.django_db
-
-
-@shared_fixture
-def desk(db: None) -> Desk:
-    return make_desk()
 
 
 @shared_fixture

@@ -8,7 +8,7 @@ from labeling.datasets.ceiling import MAX_LISTED, CeilingCounter, absent_values,
 from labeling.datasets.freeze import freeze
 from labeling.models import DatasetVersion
 from slmstudio.contract.schema.compiled import compile_schema, loads
-from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+from tests.labeling.desk import Desk, bring_in, invoice
 from tests.shared_rows import shared_fixture
 
 SCHEMA = {
@@ -72,11 +72,6 @@ def test_the_list_is_bounded_but_the_counts_are_not() -> None:
     listed = [loads(line) for line in counter.text().splitlines()]
     assert len(listed) == MAX_LISTED
     assert listed[0] == {"document": 0, "id": "0", "split": "train", "field": "vendor", "gold": "Acme"}
-
-
-@shared_fixture
-def desk() -> Desk:
-    return make_desk()
 
 
 @shared_fixture

@@ -2,21 +2,17 @@
 
 from typing import Any
 
-import pytest
-
 from labeling.datasets.diff import diff, differences
 from labeling.datasets.freeze import freeze
 from labeling.models import Annotation, AnnotationRevision, DatasetVersion, Document, DocumentState, Gold, Origin
-from labeling.projects.services import save_contract
-from slmstudio.contract.schema.compiled import dumps, loads
+from slmstudio.contract.schema.compiled import loads
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+from tests.labeling.label_desk import change_schema
 from tests.shared_rows import shared_fixture
-
-pytestmark = pytest.mark.django_db
 
 
 @shared_fixture
-def desk() -> Desk:
+def desk(db: None) -> Desk:
     desk = make_desk()
     bring_in(desk.project, [invoice(number) for number in range(20)])
     return desk
@@ -80,13 +76,8 @@ def test_moved_documents(desk: Desk) -> None:
 
 def test_schema_and_instruction_changes(desk: Desk) -> None:
     first = frozen(desk)
-    schema = loads(desk.project.schema_version.schema_text)
-    schema["properties"]["currency"] = {"type": ["string", "null"]}
-    save_contract(
-        project=desk.project, user=desk.people["engineer"], instruction="Another one.", schema_text=dumps(schema),
-        constraints={},
-    )  # fmt: skip
-    desk.project.contract.refresh_from_db()
+    currency = {"type": ["string", "null"]}
+    change_schema(desk.project, desk.people["engineer"], "Another one.", currency=currency)
     changed = diff(first, frozen(desk))
     assert any("currency" in line.text for line in changed.schema if line.mark == "+")
     assert [line.text for line in changed.instruction if line.mark == "+"] == ["Another one."]

@@ -32,13 +32,11 @@ from slmstudio.contract.schema.compiled import dumps, loads
 from tests.labeling.desk import SEED_ROW, Desk, bring_in, invoice, make_desk
 from tests.shared_rows import shared_fixture
 
-pytestmark = pytest.mark.django_db
-
 ROUND = ("rows", "csv", "label-studio", "hf")
 
 
 @shared_fixture
-def desk() -> Desk:
+def desk(db: None) -> Desk:
     desk = make_desk()
     bring_in(desk.project, [SEED_ROW, *[invoice(n, tags=["ocr_noise"], shop=f"s{n % 3}") for n in range(10)]])
     bring_in(desk.project, [invoice(50, gold=False)])
@@ -256,7 +254,7 @@ SPANS = {"spans": [{"type": "person", "text": "@Ana"}, {"type": "phone", "text":
         ("label-studio", "pii-redaction", SPANS),
     ],
 )
-def test_exported_file_can_be_uploaded(shape: str, template: str, gold: dict[str, Any]) -> None:
+def test_exported_file_can_be_uploaded(db: None, shape: str, template: str, gold: dict[str, Any]) -> None:
     """Through the upload and the job: the kind of the file and its columns are seen by themselves."""
     desk, other = make_desk("first", template), make_desk("other", template)
     text = '=Acme, "& Sons"\nInvoice -17\nWidget\nblue 2 10.0 20.00\n@Ana +49 170 1 No. '

@@ -24,20 +24,12 @@ from labeling.models import (
     Gold,
     Origin,
 )
-from labeling.projects.services import save_contract
 from slmstudio.contract.schema.compiled import dumps, loads
 from slmstudio.errors import Refused
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import sha256_file
 from tests.labeling.desk import SEED_OUTPUT, SEED_ROW, SEED_TEXT, Desk, bring_in, invoice, make_desk
-from tests.shared_rows import shared_fixture
-
-pytestmark = pytest.mark.django_db
-
-
-@shared_fixture
-def desk() -> Desk:
-    return make_desk()
+from tests.labeling.label_desk import change_schema
 
 
 def frozen(desk: Desk, **more: Any) -> DatasetVersion:
@@ -104,16 +96,9 @@ def test_another_seed_or_label_is_another_hash(desk: Desk) -> None:
 def test_a_new_instruction_is_a_new_version_of_the_same_file(desk: Desk) -> None:
     bring_in(desk.project, [invoice(number) for number in range(10)])
     first = frozen(desk)
-    change_contract(desk, instruction="Another one.")
+    change_schema(desk.project, desk.people["engineer"], "Another one.")
     second = frozen(desk)
     assert (second.number, second.sha256) == (2, first.sha256)
-
-
-def change_contract(desk: Desk, schema: str = "", instruction: str = "Same.") -> None:
-    text = schema or desk.project.schema_version.schema_text
-    user = desk.people["engineer"]
-    save_contract(project=desk.project, user=user, instruction=instruction, schema_text=text, constraints={})
-    desk.project.contract.refresh_from_db()
 
 
 def test_the_holdout_stays_the_same_while_the_project_grows(desk: Desk) -> None:
@@ -170,9 +155,7 @@ def test_valid_labels_of_earlier_schema_are_included(desk: Desk) -> None:
     short = invoice(1)
     short["gold"]["vendor"] = "A"
     bring_in(desk.project, [short, invoice(2), invoice(3)])
-    schema = loads(desk.project.schema_version.schema_text)
-    schema["properties"]["vendor"]["minLength"] = 3
-    change_contract(desk, dumps(schema))
+    change_schema(desk.project, desk.people["engineer"], vendor={"minLength": 3})
     ahead = preview(project=desk.project)
     assert (ahead.documents, ahead.invalid) == (2, 1)
     dataset = frozen(desk)

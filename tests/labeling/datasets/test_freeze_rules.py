@@ -16,19 +16,10 @@ from labeling.datasets.freeze_rules import Rules
 from labeling.datasets.queries import near_duplicate_pairs, rows
 from labeling.jobs import run_freeze
 from labeling.models import DatasetVersion, Document, FreezeRun, Gold, Origin, Webhook, WebhookDelivery
-from labeling.projects.services import save_contract
 from slmstudio import hooks
-from slmstudio.contract.schema.compiled import dumps, loads
 from slmstudio.errors import Refused
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
-from tests.shared_rows import shared_fixture
-
-pytestmark = pytest.mark.django_db
-
-
-@shared_fixture
-def desk() -> Desk:
-    return make_desk()
+from tests.labeling.label_desk import change_schema
 
 
 def frozen(desk: Desk, **more: Any) -> DatasetVersion:
@@ -221,12 +212,7 @@ def test_changed_schema_cancels_the_freeze(desk: Desk, monkeypatch: pytest.Monke
     plan = freeze_module._assign_splits
 
     def concurrent(*arguments: Any) -> Any:
-        schema = loads(desk.project.schema_version.schema_text)
-        schema["properties"]["currency"] = {"type": ["string", "null"]}
-        save_contract(
-            project=desk.project, user=desk.people["engineer"], instruction="Same.", schema_text=dumps(schema),
-            constraints={},
-        )  # fmt: skip
+        change_schema(desk.project, desk.people["engineer"], currency={"type": ["string", "null"]})
         return plan(*arguments)
 
     monkeypatch.setattr(freeze_module, "_assign_splits", concurrent)

@@ -11,15 +11,9 @@ from labeling.documents import bulk_edit
 from labeling.models import BulkEdit, DatasetItem, Document
 from labeling.models.documents import Selection
 from slmstudio.errors import Refused
-from tests.labeling.desk import Desk, bring_in, invoice, make_desk
-from tests.shared_rows import shared_fixture
+from tests.labeling.desk import Desk, bring_in, invoice
 
 pytestmark = pytest.mark.django_db
-
-
-@shared_fixture
-def desk() -> Desk:
-    return make_desk()
 
 
 def select(**kinds: range) -> None:

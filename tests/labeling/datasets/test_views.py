@@ -12,17 +12,11 @@ from labeling.datasets.freeze_rules import Rules
 from labeling.jobs import run_freeze
 from labeling.models import DatasetVersion, FreezeRun
 from slmstudio.storage import artifacts
-from tests.labeling.desk import Desk, bring_in, invoice, make_desk
+from tests.labeling.desk import Desk, bring_in, invoice
+from tests.labeling.label_desk import pre_label
 from tests.shared_rows import shared_fixture
 
-pytestmark = pytest.mark.django_db
-
 KNOBS = {"seed": 17, "validation": "10", "holdout": "20"}
-
-
-@shared_fixture
-def desk() -> Desk:
-    return make_desk()
 
 
 @shared_fixture
@@ -45,7 +39,6 @@ def test_page_previews_and_freezes_the_version(desk: Desk) -> None:
 
 
 def test_rules_offer_what_the_project_uses(desk: Desk) -> None:
-    from labeling.annotation import predictions
     from labeling.models import Document
 
     bring_in(desk.project, [invoice(1), invoice(2)])
@@ -61,30 +54,11 @@ def test_rules_offer_what_the_project_uses(desk: Desk) -> None:
     bring_in(desk.project, [invoice(3, tags=["ocr_noise", "en"])])
     assert [value for value, _ in fields()["tags"].choices] == ["ocr_noise", "en"]
     assert "ocr_noise" not in dict(fields()["tags"].choices).values()
-    proposals = [predictions.PredictionInput(Document.objects.latest("pk").pk, "{}")]
-    predictions.record(
-        project=desk.project, schema_version=desk.project.schema_version, proposals=proposals, model="m", source="api"
-    )
+    pre_label(Document.objects.latest("pk"), "{}", "api")
     assert names <= fields().keys()
     answer = client.get(desk.url("datasets/?seed=17&validation=10&holdout=20&tags=en&silver=agreement"))
     assert (answer.context["form"].unfolded, answer.context["form"].silver_unfolded) == (True, True)
     assert answer.context["preview"].documents == 1
-
-
-def test_unanswered_fields_lead_to_their_documents(desk: Desk) -> None:
-    from labeling.models import Annotation, AnnotationRevision, Document
-
-    bring_in(desk.project, [invoice(number) for number in range(9)])
-    # As labels of a person that leave a field open.
-    Annotation.objects.update(user=desk.people["annotator"], evidence={})
-    AnnotationRevision.objects.update(evidence={})
-    frozen = freeze(project=desk.project, user=desk.people["engineer"])
-    assert frozen.counts["unanswered"]["due_date"] == 9
-    rows = desk.as_("engineer").get(desk.url("datasets/1/")).context["unanswered"]
-    (row,) = [row for row in rows if row["count"] == 9 and "due" in row["title"].lower()]
-    first = Document.objects.order_by("pk").values_list("external_id", flat=True)
-    assert len(row["documents"]) == 5
-    assert {document.external_id for document in row["documents"]} <= set(first)
 
 
 def test_an_export_of_a_split_and_a_version_without_file(desk: Desk, frozen: DatasetVersion) -> None:

@@ -2,22 +2,11 @@
 
 from typing import Any
 
-import pytest
-
 from labeling.datasets.freeze import freeze
 from labeling.datasets.queries import FEW, OF_SEARCH, OF_TRAINING, dataset_warnings
 from labeling.models import Split
-from labeling.projects.services import save_contract
-from slmstudio.contract.schema.compiled import dumps, loads
-from tests.labeling.desk import Desk, bring_in, invoice, make_desk
-from tests.shared_rows import shared_fixture
-
-pytestmark = pytest.mark.django_db
-
-
-@shared_fixture
-def desk(db: None) -> Desk:
-    return make_desk()
+from tests.labeling.desk import Desk, bring_in, invoice
+from tests.labeling.label_desk import change_schema
 
 
 def frozen(desk: Desk, documents: int) -> Any:
@@ -25,22 +14,10 @@ def frozen(desk: Desk, documents: int) -> Any:
     return freeze(project=desk.project, user=desk.people["engineer"], validation_share=0.2)
 
 
-def change_schema(desk: Desk) -> None:
-    schema = loads(desk.project.schema_version.schema_text)
-    schema["properties"]["note"] = {"type": "string"}
-    save_contract(
-        project=desk.project,
-        user=desk.people["engineer"],
-        instruction=desk.project.contract.instruction,
-        schema_text=dumps(schema),
-        constraints={},
-    )
-
-
 def test_a_dataset_of_the_current_schema_with_enough_documents_has_none(desk: Desk) -> None:
     dataset = frozen(desk, 60)
     assert dataset_warnings(dataset, OF_TRAINING) == []
-    change_schema(desk)
+    change_schema(desk.project, desk.people["engineer"], note={"type": "string"})
     [warning] = dataset_warnings(dataset, OF_TRAINING)
     assert "v1" in warning
     assert "v2" in warning
@@ -56,7 +33,7 @@ def test_each_small_split_has_a_warning(desk: Desk) -> None:
 
 def test_forms_of_runs_show_them(desk: Desk) -> None:
     dataset = frozen(desk, 12)
-    change_schema(desk)
+    change_schema(desk.project, desk.people["engineer"], note={"type": "string"})
     engineer = desk.as_("engineer")
     page = engineer.get(desk.url("training/new/"))
     assert page.context["dataset_warnings"] == dataset_warnings(dataset, OF_TRAINING)

@@ -20,12 +20,11 @@ from slmstudio.storage import artifacts
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 from tests.shared_rows import shared_fixture
 
-pytestmark = pytest.mark.django_db
 Action = BulkEdit.Action
 
 
 @shared_fixture
-def desk() -> Desk:
+def desk(db: None) -> Desk:
     made = make_desk()
     bring_in(made.project, [invoice(number, gold=number % 2 == 0) for number in range(6)])
     return made

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pytest
-
 from labeling.annotation import services as annotation_services
 from labeling.annotation.diffs import SESSION, document_history, history_steps
 from labeling.comments import services as comment_services
@@ -23,11 +21,9 @@ from labeling.review import services as review_services
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 from tests.shared_rows import shared_fixture
 
-pytestmark = pytest.mark.django_db
-
 
 @shared_fixture
-def desk() -> Desk:
+def desk(db: None) -> Desk:
     made = make_desk()
     bring_in(made.project, [invoice(1), invoice(2, gold=False)])
     return made

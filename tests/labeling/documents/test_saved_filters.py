@@ -8,11 +8,9 @@ from slmstudio.errors import Refused
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 from tests.shared_rows import shared_fixture
 
-pytestmark = pytest.mark.django_db
-
 
 @shared_fixture
-def desk() -> Desk:
+def desk(db: None) -> Desk:
     made = make_desk()
     bring_in(made.project, [invoice(1), invoice(2, gold=False)])
     return made

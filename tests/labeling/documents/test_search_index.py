@@ -9,11 +9,9 @@ from slmstudio.runs.models import Status
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 from tests.shared_rows import shared_fixture
 
-pytestmark = pytest.mark.django_db
-
 
 @shared_fixture
-def desk() -> Desk:
+def desk(db: None) -> Desk:
     desk = make_desk()
     bring_in(desk.project, [invoice(number) for number in range(25)])
     return desk

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from labeling.form.codec import from_entry, leaf_values, to_entry
 from labeling.form.tree import form_for, node_at, tree_of
 from slmstudio.contract.json_text import dumps, loads
-from slmstudio.contract.schema.compiled import compile_schema
+from slmstudio.contract.schema.compiled import SchemaError, compile_schema
 from tests.contract.samples import json_values
-from tests.labeling.form_values import EVERYTHING, raw_parts, sample, schemas, survives
+from tests.contract.schema_values import Values, schemas_of_every_kind
+from tests.labeling.form_values import EVERYTHING, raw_parts, sample, survives
 
 NAMES = [
     *EVERYTHING["properties"],
@@ -37,21 +38,19 @@ VALUES = st.recursive(
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(schemas(), st.integers(0, 10**6))
-def test_form_value_round_trips_for_any_schema(schema: dict[str, Any], seed: int) -> None:
-    tree = tree_of(compile_schema(loads(dumps(schema))))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(schemas_of_every_kind(), json_values, st.integers(0, 10**6))
+def test_any_value_round_trips_through_the_form_of_any_schema(
+    made: tuple[dict[str, Any], Values], value: Any, seed: int
+) -> None:
+    try:
+        compiled = compile_schema(loads(dumps(made[0])))
+    except SchemaError:
+        return
+    tree = tree_of(compiled)
     assert all(node.reason for node in tree.nodes() if node.shape == "json")
     for number in range(3):
         assert survives(tree, sample(tree, Random(seed + number)))
-
-
-@pytest.mark.slow
-@settings(max_examples=40, deadline=None)
-@given(schemas(), json_values)
-def test_any_value_round_trips_through_any_form(schema: dict[str, Any], value: Any) -> None:
-    compiled = compile_schema(loads(dumps(schema)))
-    tree = tree_of(compiled)
     assert survives(tree, value)
     list(leaf_values(tree, value))
     form_for(compiled, value, read_only=True)

@@ -14,14 +14,6 @@ from labeling.imports.services import insert_rows
 from labeling.models import Annotation, AnnotationRevision, Document, Gold, Page, Prediction
 from slmstudio.storage import artifacts
 from tests.labeling.desk import SEED_ROW, Desk, bring_in, invoice, make_desk
-from tests.shared_rows import shared_fixture
-
-pytestmark = pytest.mark.django_db
-
-
-@shared_fixture
-def desk() -> Desk:
-    return make_desk()
 
 
 def test_copy_omits_nullable_columns_only() -> None:

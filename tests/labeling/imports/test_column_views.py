@@ -1,8 +1,17 @@
-"""The columns of a table: guessed and chosen roles, the preview, and expired uploads."""
+"""The columns of a table: guessed and chosen roles, the preview, and expired uploads.
 
+The sample of a dataset is read once, by a child process with limits.
+"""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
 import pytest
 
 from labeling.imports import uploads
+from labeling.imports.reviews import ImportPreview
 from labeling.jobs import run_import
 from labeling.models import (
     Document,
@@ -10,18 +19,11 @@ from labeling.models import (
     ImportRun,
 )
 from tests.labeling.desk import Desk, make_desk
-from tests.labeling.import_pages import HTMX, PAGE, columns_url, upload_token
-from tests.shared_rows import shared_fixture
-
-pytestmark = pytest.mark.django_db
+from tests.labeling.import_files import packed
+from tests.labeling.import_pages import HTMX, PAGE, columns_url, file, upload_token
 
 
-@shared_fixture
-def desk() -> Desk:
-    return make_desk()
-
-
-def test_table_asks_for_columns() -> None:
+def test_table_asks_for_columns(db: None) -> None:
     desk = make_desk("routing", template="ticket-routing")
     address = columns_url(desk)
     client = desk.as_("engineer")
@@ -78,3 +80,59 @@ def test_expired_upload_is_deleted(desk: Desk, monkeypatch: pytest.MonkeyPatch) 
     assert uploads.delete_expired() >= 1
     monkeypatch.undo()
     assert "Upload it again" in desk.as_("engineer").get(address, follow=True).content.decode()
+
+
+def dataset(folder: Path, rows: int = 150) -> bytes:
+    """A zipped dataset as Datasets saves it."""
+    table = pa.table({"text": [f"ticket {n}" for n in range(rows)], "category": ["billing"] * rows})
+    path = folder / "data.arrow"
+    with pa.ipc.new_stream(str(path), table.schema) as writer:
+        writer.write_table(table)
+    return packed({"data/state.json": "{}", "data/data-00000-of-00001.arrow": path.read_bytes()})
+
+
+def columns_page(desk: Desk, content: bytes) -> str:
+    """The address of the page."""
+    answer = desk.as_("engineer").post(desk.url(PAGE), {"file": file("set.zip", content), "kind": "dataset"})
+    assert answer.status_code == 302
+    return str(answer["Location"])
+
+
+class Children:
+    """Counts the child processes of the reader, and lets nothing be unpacked here."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.started = 0
+        start = subprocess.Popen
+
+        def counting(*arguments: Any, **keywords: Any) -> Any:
+            self.started += "labeling.imports.formats.arrow" in arguments[0]
+            return start(*arguments, **keywords)
+
+        def forbidden(*arguments: Any, **keywords: Any) -> None:
+            raise AssertionError("unpacked in the web process")
+
+        monkeypatch.setattr("labeling.imports.formats.line_child.subprocess.Popen", counting)
+        monkeypatch.setattr("labeling.imports.formats.zip_folder._unpack", forbidden)
+
+
+def test_dataset_sample_is_cached(db: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk, children = make_desk("samples", template="ticket-routing"), Children(monkeypatch)
+    address = columns_page(desk, dataset(tmp_path))
+    for _ in range(3):
+        answer = desk.as_("engineer").get(address)
+        assert answer.status_code == 200
+        assert [len(row) for row in answer.context["rows"]] == [2] * 8
+        assert answer.context["preview"] == ImportPreview(100, 100, [])
+    assert children.started == 1
+
+
+def test_bomb_is_stopped_by_ratio(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk, children = make_desk("samples", template="ticket-routing"), Children(monkeypatch)
+    address = columns_page(desk, packed({"data/data.arrow": b"\0" * 40_000_000}))
+    for _ in range(3):
+        answer = desk.as_("engineer").get(address)
+        assert answer.status_code == 200
+        assert "unpacks to more than 16 MB" in answer.context["error"]
+    assert children.started == 1
+    assert desk.as_("engineer").post(desk.url(f"{PAGE}columns/"), {"u": upload_token(address)}).status_code == 422

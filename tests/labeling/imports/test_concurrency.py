@@ -2,20 +2,18 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from typing import Any
 
 import psutil
 import pytest
 from django.core.files.base import ContentFile
 from django.db import connection
-from django.utils import timezone
 
 from labeling.imports.bulk_copy import ImportResult
-from labeling.imports.services import restart, start_import
+from labeling.imports.services import start_import
 from labeling.models import Document, Gold, ImportRun
 from slmstudio.runs.models import Status
-from slmstudio.runs.reaper import reap_lost_runs, requeue_interrupted
+from slmstudio.runs.reaper import requeue_interrupted
 from tests.labeling.desk import bring_in, invoice, jsonl, make_desk
 
 
@@ -39,20 +37,7 @@ def test_concurrent_imports_of_equal_rows() -> None:
 
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
-def test_worker_imports(idle_workers: Any, wait_for: Callable[..., None]) -> None:
-    idle_workers.start("imports")
-    desk = make_desk()
-    upload = ContentFile(jsonl([invoice(1), "oops"]), name="rows.jsonl")
-    run = start_import(project=desk.project, user=desk.people["engineer"], file=upload)
-    wait_for(lambda: not ImportRun.objects.get(pk=run.pk).is_live, message=idle_workers.text)
-    run.refresh_from_db()
-    assert (run.status, run.imported, run.rejected) == (Status.DONE, 1, 1)
-
-
-@pytest.mark.slow
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("who", ["start", "user"])
-def test_killed_worker_loses_nothing(idle_workers: Any, wait_for: Callable[..., None], who: str) -> None:
+def test_killed_worker_loses_nothing(idle_workers: Any, wait_for: Callable[..., None]) -> None:
     desk = make_desk()
     bring_in(desk.project, [invoice(7)])
     count = 30_000
@@ -76,21 +61,10 @@ def test_killed_worker_loses_nothing(idle_workers: Any, wait_for: Callable[..., 
     assert run.status == Status.RUNNING, "it was killed too late"
     assert 1 < there < count, "it was killed too late"
     assert there == run.imported + 1, "a batch and its count are one transaction"
-    new = run
-    if who == "start":
-        assert requeue_interrupted() == [run]
-    else:
-        long_ago = timezone.now() - timedelta(hours=1)
-        ImportRun.objects.filter(pk=run.pk).update(heartbeat_at=long_ago, attempts=ImportRun.attempts_allowed)
-        assert run in reap_lost_runs()
-        run.refresh_from_db()
-        assert "No heartbeat" in run.error
-        restarted = restart(run=run, user=desk.people["engineer"])
-        assert restarted is not None
-        new = restarted
+    assert requeue_interrupted() == [run]
     idle_workers.start("imports")
-    wait_for(lambda: not ImportRun.objects.get(pk=new.pk).is_live, message=idle_workers.text)
-    new.refresh_from_db()
-    assert (new.status, new.imported + new.duplicates, new.rejected) == (Status.DONE, count, 2)
-    assert new.imported == (count - 1 if new == run else count - there), "rows of the first attempt are no duplicates"
+    wait_for(lambda: not ImportRun.objects.get(pk=run.pk).is_live, message=idle_workers.text)
+    run.refresh_from_db()
+    assert (run.status, run.imported + run.duplicates, run.rejected) == (Status.DONE, count, 2)
+    assert run.imported == count - 1, "rows of the first attempt are no duplicates"
     assert (Document.objects.count(), Gold.objects.count()) == (count, 900)

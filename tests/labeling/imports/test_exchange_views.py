@@ -15,15 +15,8 @@ from slmstudio.storage import artifacts
 from tests.labeling.conversation_files import ANSWERS, DOCUMENTS, FILES, PREFIX, SYSTEM, batch_input, batch_output
 from tests.labeling.desk import Desk, make_desk
 from tests.labeling.import_pages import HTMX, PAGE, file, upload_token
-from tests.shared_rows import shared_fixture
 
-pytestmark = pytest.mark.django_db
 CHAT = FILES["openai.jsonl"][1]().encode()
-
-
-@shared_fixture
-def desk() -> Desk:
-    return make_desk()
 
 
 def review_url(desk: Desk, *files: tuple[str, bytes]) -> str:

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labeling.imports.formats import json_values, label_studio
-from labeling.imports.formats.registry import detect
+from labeling.imports.formats.registry import FORMATS, OPTIONS, describe_options, detect, options_error
+from labeling.imports.forms import ColumnsForm, ImportForm
 from labeling.imports.rows import ReadError, RowError, validate_row
 from slmstudio.contract.schema.compiled import compile_schema
 from tests.labeling.import_files import packed, pdf, read, schema, stored
@@ -45,21 +46,6 @@ def test_a_broken_row_costs_itself(tmp_path: Path) -> None:
     bad, good = read(stored(tmp_path, "rows.json", b'[{"text": "\xff"}, {"text": "f\xc3\xbcne"}]'))
     assert "not valid UTF-8" in bad.error
     assert good.data == {"text": "füne"}
-
-
-def test_hostile_values_are_rejected(tmp_path: Path) -> None:
-    hostile = {
-        '{"text": "a", "text": "b"}': "occurs twice",
-        '{"text": "a", "n": NaN}': "NaN is not a number",
-        '{"text": "a", "n": ' + "9" * 400 + "}": "at most 60 digits",
-        '{"text": "a", "n": ' + "[" * 10_000 + "]" * 10_000 + "}": "64 deep",
-        '{"text": "\\ud800"}': "surrogate",
-        '{"text": "a\\u0000"}': "NUL",
-    }
-    *bad, good = read(stored(tmp_path, "rows.json", f'[{", ".join(hostile)}, {{"text": "fine"}}]'))
-    for row, message in zip(bad, hostile.values(), strict=True):
-        assert message in row.error
-    assert good.data == {"text": "fine"}
 
 
 def test_overlong_row_is_skipped(tmp_path: Path) -> None:
@@ -305,3 +291,32 @@ def test_malformed_task_is_rejected(malformed: Any) -> None:
     data = json.dumps([malformed, task([])]).encode()
     _, good = label_studio.parse_tasks(BytesIO(data), schema("invoice-with-lines"))
     assert good.data["text"] == TEXT
+
+
+# -- the registry of import formats: a format in it is detected, read and configured without further code --
+
+
+def test_every_option_has_a_form_field_and_is_documented() -> None:
+    fields = {*ImportForm().fields}
+    for file_format in FORMATS.values():
+        if file_format.is_table or file_format.is_reviewed:
+            fields |= {*ColumnsForm({}, formats=[file_format]).fields}
+    assert {*OPTIONS} <= fields
+    assert all(name in describe_options() for name in OPTIONS)
+
+
+def test_options_are_checked() -> None:
+    cases: list[tuple[dict[str, object], str, bool]] = [
+        ({"delimiter": ";", "header": False}, "csv", True),
+        ({"delimiter": "#"}, "csv", False),
+        ({"header": 1}, "csv", False),
+        ({"nothing": "x"}, "csv", False),
+        ({"ocr": "never"}, "zip", True),
+        ({"columns": {"a": "text"}}, "dataset", True),
+        ({"columns": {"a": "text"}}, "text", False),
+        ({"columns": "a"}, "csv", False),
+    ]
+    for options, name, valid in cases:
+        assert (options_error(options, name) == "") is valid, options
+    form = ColumnsForm({"delimiter": ";", "encoding": "", "header": "no"}, formats=[FORMATS["csv"]])
+    assert form.chosen() == {"delimiter": ";", "header": False}

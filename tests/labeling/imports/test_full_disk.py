@@ -18,18 +18,12 @@ from labeling.imports.upload_handlers import OneFileUploadHandler
 from labeling.models import ImportRun
 from slmstudio.storage import artifacts
 from tests.labeling.api_client import Api, api_of
-from tests.labeling.desk import Desk, invoice, jsonl, make_desk
+from tests.labeling.desk import Desk, invoice, jsonl
 from tests.labeling.import_pages import PAGE, file
-from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
 ROWS = jsonl([invoice(1)])
 Usage = namedtuple("Usage", "total used free")
-
-
-@shared_fixture
-def desk() -> Desk:
-    return make_desk()
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pytest
-
 from labeling.datasets.forms import FreezeForm
 from labeling.documents.list.choices import choices
 from labeling.documents.list.filters import Filters
@@ -14,11 +12,9 @@ from labeling.projects.members import change_settings
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 from tests.shared_rows import shared_fixture
 
-pytestmark = pytest.mark.django_db
-
 
 @shared_fixture
-def desk() -> Desk:
+def desk(db: None) -> Desk:
     desk = make_desk()
     bring_in(desk.project, [invoice(1, tags=["en", "ocr_noise"]), invoice(2, tags=["Zwei Spalten"]), invoice(3)])
     desk.project.refresh_from_db()

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from labeling.annotation import predictions, queue
+from labeling.annotation import queue
 from labeling.annotation import services as annotation_services
 from labeling.documents import bulk_edit
 from labeling.jobs import run_bulk_edit
@@ -17,11 +17,9 @@ from labeling.review import services as review_services
 from slmstudio.access import Forbidden, Role
 from slmstudio.contract.schema.compiled import dumps
 from slmstudio.errors import Refused
-from tests.labeling.label_desk import Desk, gold
+from tests.labeling.label_desk import Desk, gold, pre_label
 from tests.labeling.work_desk import change, fresh, member, review_desk, submit
 from tests.shared_rows import shared_fixture
-
-pytestmark = pytest.mark.django_db
 
 
 @shared_fixture
@@ -134,14 +132,7 @@ def test_adjudicated_pre_labels_stay_pre_labeled(desk: Desk) -> None:
     other: list[dict[str, Any]] = [{}, {"vendor": "Acme"}]
     for changes in other:
         document = desk.document(overlap=2)
-        proposal = predictions.PredictionInput(document.pk, dumps(gold()))
-        predictions.record(
-            project=desk.project,
-            schema_version=desk.project.schema_version,
-            proposals=[proposal],
-            model="m",
-            source="s",
-        )
+        pre_label(document, dumps(gold()))
         submit(document, desk.ana)
         submit(document, desk.ben, **changes)
         proposals[document] = bool(changes)

@@ -21,12 +21,11 @@ from tests.labeling.desk import Desk, invoice, make_desk
 from tests.labeling.import_pages import PAGE, file, upload_token
 from tests.shared_rows import shared_fixture
 
-pytestmark = pytest.mark.django_db
 ROWS = 50
 
 
 @shared_fixture
-def desk() -> Desk:
+def desk(db: None) -> Desk:
     desk = make_desk()
     desk.project.withheld_share = 0.05
     desk.project.review_required = False

@@ -2,7 +2,9 @@
 
 import json
 import time
+import zipfile
 from html import unescape
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from labeling.jobs import run_import
 from labeling.models import (
     Document,
     ImportRun,
+    Page,
     Project,
     Webhook,
     WebhookDelivery,
@@ -22,17 +25,9 @@ from labeling.models import (
 from slmstudio.quotas import storage_problem
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
-from tests.labeling.desk import Desk, invoice, jsonl, make_desk
+from tests.labeling.desk import Desk, browser, invoice, jsonl, make_desk
 from tests.labeling.import_files import packed, pdf
 from tests.labeling.import_pages import PAGE, file, imported, upload_token
-from tests.shared_rows import shared_fixture
-
-pytestmark = pytest.mark.django_db
-
-
-@shared_fixture
-def desk() -> Desk:
-    return make_desk()
 
 
 def test_queued_import_is_cancelled_and_restarted(desk: Desk) -> None:
@@ -185,3 +180,39 @@ def test_pdf_progress_counts_pages(desk: Desk, monkeypatch: pytest.MonkeyPatch) 
     pages = [(b["progress_done"], b["progress_total"]) for b in beats if b.get("stage") == "reading pages"]
     assert {(1, 3), (2, 3), (3, 3)} <= {*pages, (3, 3)}
     assert pages == sorted(pages)
+
+
+# -- imported PDFs and the images of their pages --
+
+
+def test_page_image_is_for_members(desk: Desk) -> None:
+    imported(desk, {"file": file("a.pdf", pdf([["Invoice A-1"], ["Page two"]]))})
+    document = Document.objects.get()
+    assert (document.external_id, document.page_count) == ("a.pdf", 2)
+    url = desk.url(f"documents/{document.pk}/pages/2/image")
+    client = desk.as_("annotator")
+    answer = client.get(url)
+    data = b"".join(answer.streaming_content)  # type: ignore[attr-defined]
+    assert (answer["Content-Type"], data[8:12]) == ("image/webp", b"WEBP")
+    assert answer["X-Content-Type-Options"] == "nosniff"
+    assert answer["Cache-Control"] == "private, no-store"
+    assert client.get(desk.url(f"documents/{document.pk}/pages/3/image")).status_code == 404
+
+    stranger = browser(make_desk("other").people["owner"])
+    assert stranger.get(url).status_code == 404
+    assert stranger.get(f"/p/other/documents/{document.pk}/pages/2/image").status_code == 404
+    artifacts.store().delete(Page.objects.get(number=2).image_key)
+    assert client.get(url).status_code == 404
+
+
+def test_a_folder_of_pdfs_with_a_broken_one(desk: Desk) -> None:
+    whole = BytesIO()
+    with zipfile.ZipFile(whole, "w") as zipped:
+        zipped.writestr("good.pdf", pdf([["Good"]]))
+        zipped.writestr("bad.pdf", pdf([["Bad"]])[:150])
+        zipped.writestr("locked.pdf", pdf([["x"]], encrypted=True))
+    run = imported(desk, {"file": file("f.zip", whole.getvalue()), "ocr": "never"})
+    assert (run.imported, run.rejected) == (1, 2)
+    reasons = {row["file"]: row["reason"] for row in run.rejects}
+    assert "password" in reasons["locked.pdf"]
+    assert "not a valid PDF" in reasons["bad.pdf"]

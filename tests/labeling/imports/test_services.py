@@ -37,14 +37,8 @@ from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.storage import artifacts
 from tests.labeling.desk import SEED_ROW, SEED_TEXT, Desk, bring_in, invoice, jsonl, make_desk
-from tests.shared_rows import shared_fixture
 
 pytestmark = pytest.mark.django_db
-
-
-@shared_fixture
-def desk() -> Desk:
-    return make_desk()
 
 
 def start(desk: Desk, data: bytes, **more: Any) -> ImportRun:

@@ -15,17 +15,9 @@ from labeling.models import (
     IndexRun,
 )
 from slmstudio.runs.models import Status
-from tests.labeling.desk import Desk, invoice, jsonl, make_desk
+from tests.labeling.desk import Desk, invoice, jsonl
 from tests.labeling.import_files import packed
 from tests.labeling.import_pages import HTMX, PAGE, file, imported
-from tests.shared_rows import shared_fixture
-
-pytestmark = pytest.mark.django_db
-
-
-@shared_fixture
-def desk() -> Desk:
-    return make_desk()
 
 
 def test_file_is_imported_and_reported(desk: Desk) -> None:

@@ -4,22 +4,12 @@ import json
 from collections import Counter
 from typing import Any
 
-import pytest
-
 from labeling.imports.rows import MISFIT
 from labeling.models import ImportRun
 from slmstudio.contract.json_text import loads
 from slmstudio.storage import artifacts
 from tests.contract.hostile_schemas import hostile_schema, statements
-from tests.labeling.desk import Desk, bring_in, invoice, make_desk
-from tests.shared_rows import shared_fixture
-
-pytestmark = pytest.mark.django_db
-
-
-@shared_fixture
-def desk() -> Desk:
-    return make_desk()
+from tests.labeling.desk import Desk, bring_in, invoice
 
 
 def draft(desk: Desk, body: Any, role: str = "engineer") -> Any:

@@ -17,15 +17,9 @@ from labeling.models import Document, DocumentState, Gold, Membership, Project, 
 from labeling.projects.services import ProjectError, contract_etag, create_project, save_contract, schema_impact
 from slmstudio.access import Role
 from slmstudio.contract.schema.compiled import dumps, loads, sha256
-from tests.labeling.desk import Desk, bring_in, invoice, make_desk, person
-from tests.shared_rows import shared_fixture
+from tests.labeling.desk import Desk, bring_in, invoice, person
 
 pytestmark = pytest.mark.django_db
-
-
-@shared_fixture
-def desk() -> Desk:
-    return make_desk()
 
 
 def save(desk: Desk, **changes: Any) -> SchemaVersion:

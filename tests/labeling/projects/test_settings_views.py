@@ -12,13 +12,7 @@ from labeling.models import ApiToken, Document, Membership, Webhook, WebhookDeli
 from labeling.projects import members
 from slmstudio.access import Role
 from slmstudio.errors import Refused
-from tests.labeling.desk import Desk, bring_in, browser, invoice, make_desk, person
-from tests.shared_rows import shared_fixture
-
-
-@shared_fixture
-def desk(db: None) -> Desk:
-    return make_desk()
+from tests.labeling.desk import Desk, bring_in, browser, invoice, person
 
 
 @pytest.fixture(autouse=True)

@@ -19,14 +19,6 @@ from slmstudio.accounts.global_permissions import GROUP
 from slmstudio.contract.schema.compiled import dumps, loads
 from slmstudio.contract.sources.detection import draft_schema
 from tests.labeling.desk import Desk, bring_in, browser, invoice, make_desk, person
-from tests.shared_rows import shared_fixture
-
-pytestmark = pytest.mark.django_db
-
-
-@shared_fixture
-def desk() -> Desk:
-    return make_desk()
 
 
 def contract_form(desk: Desk, **changes: object) -> dict[str, object]:
@@ -93,7 +85,7 @@ def test_project_limit_per_owner(db: None, settings: Any) -> None:
     assert Project.objects.count() == 2
 
 
-def test_creator_becomes_owner() -> None:
+def test_creator_becomes_owner(db: None) -> None:
     user = creator()
     answer = browser(user).post("/", {"name": "Müllers Rechnungen", "template": "blank"})
     project = Project.objects.get()
@@ -268,3 +260,23 @@ def test_hostile_names_are_escaped(desk: Desk) -> None:
         page = client.get(desk.url(path)).content.decode()
         assert hostile not in page
         assert "<img src=x>" not in page
+
+
+# -- the frame of the JSON editor --------------------------------------------------------------------------------------
+
+
+def test_frame_policy_only_adds_styles(desk: Desk) -> None:
+    """The JSON editor may style itself; it may load and send nothing."""
+    client = desk.as_("annotator")
+    answer = client.get("/editor/")
+    assert answer.status_code == 200
+    policy = dict(part.strip().partition(" ")[::2] for part in answer["Content-Security-Policy"].split(";"))
+    assert policy["style-src"] == "'self' 'unsafe-inline'"
+    assert policy["script-src"] == "'self'"
+    assert policy["frame-ancestors"] == "'self'"
+    assert policy["connect-src"] == policy["form-action"] == policy["default-src"] == "'none'"
+    assert answer["X-Frame-Options"] == "SAMEORIGIN"
+    other = client.get("/p/desk/contract/")
+    assert "unsafe-inline" not in other["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in other["Content-Security-Policy"]
+    assert other["X-Frame-Options"] == "DENY"

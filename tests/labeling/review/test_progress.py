@@ -15,11 +15,9 @@ from labeling.review import progress
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
 from tests.shared_rows import shared_fixture
 
-pytestmark = pytest.mark.django_db
-
 
 @shared_fixture
-def desk() -> Desk:
+def desk(db: None) -> Desk:
     return make_desk()
 
 

@@ -19,21 +19,12 @@ from labeling.models import (
     Review,
     WebhookDelivery,
 )
-from labeling.projects.services import save_contract
 from labeling.review import queries as review_queries
 from labeling.review import services as review_services
 from slmstudio.access import Action, Forbidden, Role, authorize
 from slmstudio.errors import Refused
-from tests.labeling.label_desk import Desk, gold
-from tests.labeling.work_desk import change, fresh, member, review_desk, submit
-from tests.shared_rows import shared_fixture
-
-pytestmark = pytest.mark.django_db
-
-
-@shared_fixture
-def desk(db: None) -> Desk:
-    return review_desk()
+from tests.labeling.label_desk import Desk, change_schema, gold
+from tests.labeling.work_desk import change, fresh, member, submit
 
 
 def listen(desk: Desk) -> None:
@@ -255,10 +246,7 @@ def test_reviewers_get_different_labels_in_turn(desk: Desk) -> None:
 def test_label_of_older_schema_cannot_be_reviewed(desk: Desk) -> None:
     document = desk.document()
     saved = submit(document, desk.ana)
-    text = desk.project.schema_version.schema_text.replace(
-        '"invoice_id":{', '"note":{"type":"string"},"invoice_id":{', 1
-    )
-    save_contract(project=desk.project, user=desk.owner, instruction="Do it.", schema_text=text, constraints={})
+    change_schema(desk.project, desk.owner, note={"type": "string"})
     assert not review_queries.pending_review(desk.project).exists()
     assert "in progress" in review_services.open_review(document=fresh(document), user=desk.rita).refusal
     with pytest.raises(Refused, match="no label to review"):

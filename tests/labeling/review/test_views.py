@@ -2,29 +2,23 @@
 
 from typing import Any
 
-import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 
 from labeling.annotation import services as annotation_services
 from labeling.comments import services as comment_services
 from labeling.form.codec import leaf_values
 from labeling.form.tree import tree_of
-from labeling.models import DocumentState, Gold, Review
-from slmstudio.access import Role
+from labeling.models import Document, DocumentState, Gold, Review
+from labeling.review import services as review_services
+from slmstudio.access import Action, Role, project_for
 from slmstudio.contract.json_text import dumps
+from slmstudio.panels import NextStep, next_steps_for
 from tests.labeling.desk import browser
 from tests.labeling.label_desk import TEXT, Desk, make_desk
-from tests.labeling.work_desk import fresh, member, review_desk, submit
-from tests.shared_rows import shared_fixture
-
-pytestmark = pytest.mark.django_db
-
-
-@shared_fixture
-def desk(db: None) -> Desk:
-    return review_desk()
+from tests.labeling.work_desk import change, fresh, member, submit
 
 
 def at(desk: Desk, path: str = "") -> str:
@@ -126,6 +120,29 @@ def test_stale_approval_is_refused(desk: Desk) -> None:
         assert answer.redirect_chain[-1][0] == at(desk, f"{document.pk}/")
         assert "The label has changed" in answer.content.decode()
     assert not Gold.objects.exists()
+
+
+def test_screen_says_whether_a_submit_approves(desk: Desk) -> None:
+    def approves(document: Document, user: User) -> bool:
+        state = browser(user).get(reverse("label_state", args=["desk", document.pk])).json()
+        return bool(state["approves"])
+
+    rejected, shared = desk.document(), desk.document(overlap=2)
+    base = submit(rejected, desk.ana).version
+    review_services.reject(document=fresh(rejected), user=desk.rita, reason="The total is wrong.")
+    assert [approves(rejected, user) for user in (desk.ana, desk.rita)] == [False, True]
+    assert submit(rejected, desk.rita, base).approved
+    submit(shared, desk.ana)
+    assert not approves(shared, desk.rita)
+    assert not submit(shared, desk.rita).approved
+    # Over one's own approved label a submit approves only where four eyes are not required.
+    for settings, expected in (({"review_required": False}, False), ({"four_eyes": False}, True)):
+        own = desk.document()
+        base = submit(own, desk.rita).version
+        review_services.approve(document=fresh(own), user=desk.owner, base_version=base)
+        change(desk, **settings)
+        assert approves(own, desk.rita) is expected
+        assert submit(own, desk.rita, base).approved is expected
 
 
 def test_reject_needs_a_reason(desk: Desk) -> None:
@@ -299,3 +316,43 @@ def _sure(label: dict[str, Any], compiled: Any) -> dict[str, Any]:
     return {
         path: {"confirmed": True, "of": dumps(value)} for path, _node, value in leaf_values(tree_of(compiled), label)
     }
+
+
+# -- the home page names the step that the work between people brings --
+
+
+def steps(desk: Desk, user: User) -> list[NextStep]:
+    return next_steps_for(project_for(user, desk.project.slug, Action.READ), user)
+
+
+def step(desk: Desk, user: User) -> NextStep:
+    return steps(desk, user)[0]
+
+
+def test_next_step_of_reviewer(desk: Desk) -> None:
+    for _ in range(2):
+        submit(desk.document(), desk.ana)
+    review = step(desk, desk.rita)
+    assert (review.text.split()[0], review.button, review.url) == ("2", "Review", "/p/desk/review/")
+    desk.document()
+    assert step(desk, desk.ben).button == "Label"
+
+
+def test_conflicts_come_after_reviews(desk: Desk) -> None:
+    change(desk, review_required=False)
+    document = desk.document(overlap=2)
+    submit(document, desk.ana)
+    submit(document, desk.ben, vendor="Acme")
+    adjudicate = step(desk, desk.rita)
+    assert (adjudicate.text.split()[0], adjudicate.url) == ("1", "/p/desk/review/?show=disputed")
+
+
+def test_mentions_come_after_rejections_and_hide_nothing(desk: Desk) -> None:
+    document = desk.document()
+    submit(document, desk.ana)
+    review_services.reject(document=fresh(document), user=desk.rita, reason="no")
+    comment_services.add(document=fresh(document), user=desk.rita, text=f"@{desk.ana} see page 2")
+    assert [(step.button, step.url) for step in steps(desk, desk.ana)] == [
+        ("Correct", "/p/desk/label/"),
+        ("Read", "/p/desk/mentions/"),
+    ]

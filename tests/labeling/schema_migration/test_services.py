@@ -144,19 +144,6 @@ def test_drafts_migrate_as_drafts(desk: Desk) -> None:
     assert (saved.version, saved.value) == (2, {"seller": "Acme Inc"})
 
 
-def test_later_draft_does_not_replace_gold(desk: Desk) -> None:
-    bring_in(desk.project, [invoice(1, gold=False)])
-    document, annotator = Document.objects.get(), desk.people["annotator"]
-    label: dict[str, Any] = {"document": document, "user": annotator, "evidence": {}}
-    value = {"invoice_id": "F-1", "date": "2026-01-14", "vendor": "Acme Supplies", "total_amount": 1.5}
-    annotation_services.submit(**label, value=value, base_version=0)
-    annotation_services.save_draft(**label, value={**value, "vendor": "Acme"}, base_version=1)
-    run(desk, renamed(desk), RENAME, dry_run=False)
-    gold = Gold.objects.newest_of(desk.project).select_related("revision", "revision__annotation").get()
-    assert gold.revision.value["seller"] == "Acme Supplies"
-    assert gold.revision.annotation.value["seller"] == "Acme"
-
-
 def test_interrupted_migration_resumes(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     bring_in(desk.project, [invoice(number) for number in range(1, 8)])
     monkeypatch.setattr(schema_migration_services, "BATCH", 3)
