@@ -83,6 +83,7 @@ def raw_parts(node: FormNode, entry: Any) -> list[str]:
     if node.shape == "variants":
         return raw_parts(node.forms[entry["$form"]], entry["$value"])
     if node.shape in ("map", "list", "table"):
+        assert node.item is not None
         pairs = [(node.item, inner) for inner in entry]
     elif node.shape == "tuple":
         pairs = list(zip(node.children, entry, strict=False))

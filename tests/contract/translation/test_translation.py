@@ -259,11 +259,12 @@ def test_a_document_that_is_no_object_becomes_a_field(schema: Any, name: str, pa
 
 
 def test_a_missing_type_at_the_top() -> None:
-    for schema in (
+    schemas: list[dict[str, Any]] = [
         {"properties": {"a": {}}},
         {"type": ["object", "null"], "properties": {"a": {}}},
         {"anyOf": [{"properties": {"a": {"type": "string"}}}, {"properties": {"b": {"type": "string"}}}]},
-    ):
+    ]
+    for schema in schemas:
         translation = read(schema)
         assert translation.compiled.schema["type"] == "object"
         assert [note.code for note in translation.notes] == [Code.TYPE]
@@ -313,7 +314,8 @@ def test_what_is_no_json_or_no_contract_is_refused() -> None:
     for text in ("", "{", '{"a": 1, "a": }', "[1"):
         with pytest.raises(JsonError):
             translate(text)
-    for schema in ([], 3, {"type": "object", "properties": {}}, of(a={"$ref": "#/properties/a"})):
+    schemas: list[Any] = [[], 3, {"type": "object", "properties": {}}, of(a={"$ref": "#/properties/a"})]
+    for schema in schemas:
         with pytest.raises(SchemaError):
             read(schema)
 

@@ -165,5 +165,6 @@ def test_my_changes_are_never_lost(base: dict[str, Any], mine: dict[str, Any], t
 
 
 def test_any_values_can_be_merged() -> None:
-    for value in ([], "text", None, 5):
+    values: list[Any] = [[], "text", None, 5]
+    for value in values:
         assert merge({}, {"a": 1}, value).conflicts == [MergeConflict("", value)]

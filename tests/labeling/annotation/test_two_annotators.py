@@ -120,7 +120,8 @@ def test_concurrent_drafts_lose_nothing(desk: Desk) -> None:
     document = desk.document()
 
     def work(user: Any, name: str) -> None:
-        version, value = 0, {}
+        version = 0
+        value: dict[str, str] = {}
         for number in range(4):
             value = {**value, name: f"{name} {number}"}
             saved = annotation_services.save_draft(

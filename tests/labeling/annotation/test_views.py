@@ -134,8 +134,10 @@ def test_invalid_json_is_not_saved(desk: Desk) -> None:
 def test_a_malformed_request_is_refused(desk: Desk) -> None:
     document, client = desk.document(), browser(desk.ana)
     body = {"json": "{}", "evidence": {}, "base_version": 0, "schema": 1, "seconds": 0, "submit": False}
-    wrong = [{"evidence": []}, {"base_version": -1}, {"base_version": True}, {"json": 5}, {"typed": []},
-             {"typed": {"date": 1}}, {"typed": "x"}]  # fmt: skip
+    wrong: list[dict[str, Any]] = [
+        {"evidence": []}, {"base_version": -1}, {"base_version": True}, {"json": 5}, {"typed": []},
+        {"typed": {"date": 1}}, {"typed": "x"},
+    ]  # fmt: skip
     for malformed in ["not json", "[]", {"entry": {}}, *({**body, **change} for change in wrong)]:
         assert post(client, "label_save", document, malformed).status_code == 400, malformed
     assert not Annotation.objects.exists()
