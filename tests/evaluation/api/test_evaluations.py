@@ -48,7 +48,8 @@ def test_the_holdout_takes_a_confirmation_of_its_price(world: World, api: Api) -
 
 
 def test_a_wrong_field_is_named(api: Api) -> None:
-    for field, value in (("model", "run-9"), ("dataset", 7), ("mode", "fast"), ("modell", "run-1")):
+    wrong: list[tuple[str, Any]] = [("model", "run-9"), ("dataset", 7), ("mode", "fast"), ("modell", "run-1")]
+    for field, value in wrong:
         answer = start(api, **{field: value})
         assert (answer.status, [error["field"] for error in answer.json["errors"]]) == (422, [field])
     assert not EvalRun.objects.exists()
