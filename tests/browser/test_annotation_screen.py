@@ -52,6 +52,26 @@ def test_a_label_by_keyboard_and_selection(desk: Desk, open_label: Open) -> None
 
 
 @pytest.mark.slow
+def test_a_key_at_mouse_release_applies_to_the_selection(desk: Desk, open_label: Open) -> None:
+    desk.document(LINES)
+    page = open_label(desk.ana)
+    control(page, "Invoice number").focus()
+    # In one task, as on a browser that is busy: no timer runs between the two.
+    page.evaluate(
+        """() => {
+            const lines = [...document.querySelectorAll("#document .line")];
+            const [first, last] = ["Widget, blue", "Hydraulic pump"].map((words) =>
+                lines.find((line) => line.textContent.includes(words)));
+            getSelection().setBaseAndExtent(first, 0, last, last.childNodes.length);
+            first.dispatchEvent(new MouseEvent("mouseup", { bubbles: true }));
+            const key = { key: "r", code: "KeyR", altKey: true, bubbles: true, cancelable: true };
+            document.activeElement.dispatchEvent(new KeyboardEvent("keydown", key));
+        }"""
+    )
+    expect(page.locator("[data-body] tr")).to_have_count(2)
+
+
+@pytest.mark.slow
 def test_a_double_submit_skips_no_document(desk: Desk, open_label: Open) -> None:
     first, second, _ = (desk.document(LINES) for _ in range(3))
     page = open_label(desk.ana, first)

@@ -186,6 +186,27 @@ def test_maps_and_json_are_edited(everything: Page) -> None:
     check(page, "form-parts")
 
 
+@pytest.mark.slow
+def test_arrows_in_a_grid_choice_move_between_cells(desk: Desk, open_label: Open) -> None:
+    row = object_schema({"name": {"type": "string", "maxLength": 9}, "intent": {"enum": INTENTS}})
+    use_schema(desk, object_schema({"rows": {"type": "array", "items": row}}))
+    page = open_label(desk.ana, desk.document("Cancel it."))
+    page.locator("#form [data-add-row]").click()
+    page.locator("#form [data-add-row]").click()
+    boxes = page.locator("#form td [data-combo]")
+    boxes.nth(0).focus()
+    page.keyboard.press("ArrowDown")
+    expect(boxes.nth(1)).to_be_focused()
+    page.keyboard.type("refund cash")
+    page.keyboard.press("Enter")
+    expect(boxes.nth(1)).to_have_value("refund cash")
+    expect(boxes.nth(1)).to_be_focused()
+    page.keyboard.press("Alt+ArrowDown")
+    expect(page.locator("#combo-list")).to_be_visible()
+    page.keyboard.press("Escape")
+    assert value_of(page)["rows"][1] == {"intent": "refund cash"}
+
+
 def rows(count: int) -> list[dict[str, Any]]:
     return [
         {"name": f"Row {n}", "note": f"a note {n}", "count": n, "price": n + 0.5, "day": "2026-01-14", "kind": "a"}

@@ -62,6 +62,7 @@ def test_a_good_value_is_read(monkeypatch: pytest.MonkeyPatch, reader: str, text
         ("list", "a,,b", "none of them empty"),
         ("choice", "loud", "one of INFO, DEBUG"),
         ("hosts", "inside,10.0.0.0/99", "a name, an address or a network"),
+        ("hosts", "10.0.0", "a name, an address or a network"),
         ("hosts", "inside:8000", "a name, an address or a network"),
         ("networks", "inside", "addresses or networks"),
     ],

@@ -89,6 +89,8 @@ def test_unknown_functions_are_not_run(idle_workers: Workers, wait_for: Callable
         (call("labeling.jobs.run_import", 1, more=2), {}),
         (call("labeling.jobs.run_import", 1, instance="x"), {}),
         (call("labeling.jobs.run_import", 1), {"success_callback_name": "os.getcwd"}),
+        (call("labeling.jobs.run_import", 1), {"failure_callback_name": "os.getcwd"}),
+        (call("labeling.jobs.run_import", 1), {"stopped_callback_name": "os.getcwd"}),
         (b'{"a": 1}', {}),
         (call(["os.system"]), {}),  # type: ignore[arg-type]
         (b"\x80\x04N.", {}),

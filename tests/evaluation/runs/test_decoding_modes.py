@@ -117,7 +117,14 @@ def test_the_owner_permits_on_the_page_of_the_endpoint(world: World, client: Cli
     settings.OUTBOUND_ALLOW = ["127.0.0.1"]
     external = endpoint(world, "http://127.0.0.1:9/v1")
     client.force_login(world.owner)
+
+    def offered() -> str:
+        """The models of the form of an evaluation, which says what is sent to them."""
+        return str(EvaluationForm(project=world.project).fields["model"].choices)  # type: ignore[attr-defined]
+
+    assert "127.0.0.1; no hold-out documents" in offered()
     client.post(url(world, "endpoint_holdout", external.pk), {"permit": "yes"})
+    assert "127.0.0.1; including hold-out documents" in offered()
     permit = holdout_permits.permit_for(external)
     assert permit is not None
     assert permit.user == world.owner

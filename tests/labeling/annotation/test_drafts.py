@@ -81,6 +81,9 @@ def test_label_without_visible_pre_label_is_human(desk: Desk) -> None:
         predicted(desk, document)
     Prediction.objects.filter(document=withheld).update(withheld=True)
     Document.objects.filter(pk=held_out.pk).update(holdout=True)
+    for user in (desk.ana, desk.ben):
+        opened = annotation_services.open_document(document=before, user=user)
+        assert (opened.filled_from, opened.value) == (None, {"vendor": "Acme"}), "a begun document is not filled"
     label(withheld, desk.ana)
     label(held_out, desk.ana)
     label(before, desk.ana, 1)

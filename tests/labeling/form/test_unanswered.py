@@ -84,7 +84,7 @@ def test_submit_asks_once_about_empty_fields(desk: Desk, client: Client) -> None
     assert (revision.evidence["due_date"], "purchase_order" in revision.evidence) == (ABSENT, False)
 
 
-def test_value_replaces_absent_mark(desk: Desk, client: Client) -> None:
+def test_value_replaces_absent_mark_and_the_json_view_keeps_it(desk: Desk, client: Client) -> None:
     document = desk.document()
     entry = {**ENTRY, "purchase_order": "A-1029"}
     evidence = {"purchase_order": ABSENT, "due_date": ABSENT}
@@ -92,6 +92,12 @@ def test_value_replaces_absent_mark(desk: Desk, client: Client) -> None:
     assert answer.status_code == 200
     kept = Gold.objects.get().revision.evidence
     assert ("absent" in kept["purchase_order"], kept["due_date"]) == (False, ABSENT)
+    typed = desk.document()  # in the JSON view
+    text, marks = json.dumps(dict.fromkeys(ENTRY)), dict.fromkeys(OPTIONAL, ABSENT)
+    answer = save(client, typed, None, json=text, submit=True, asked=[], evidence=marks)
+    assert answer.status_code == 200
+    kept = Gold.objects.get(document=typed).revision.evidence
+    assert {path: kept[path] for path in OPTIONAL} == marks
 
 
 def test_absent_marks_survive_merge_and_restore(desk: Desk, client: Client) -> None:

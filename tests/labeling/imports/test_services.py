@@ -228,7 +228,9 @@ def test_import_that_kills_every_worker_fails(desk: Desk, monkeypatch: pytest.Mo
         assert run.status == status
 
 
-def test_a_running_import_stops_when_it_is_cancelled(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_running_import_stops_when_it_is_cancelled_and_continues_when_it_is_restarted(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(bulk_copy, "BATCH", 10)
     run = start(desk, jsonl([invoice(number) for number in range(50)]))
     write = bulk_copy.write
@@ -241,6 +243,13 @@ def test_a_running_import_stops_when_it_is_cancelled(desk: Desk, monkeypatch: py
     run_import(run.pk)
     run.refresh_from_db()
     assert (run.status, run.imported, Document.objects.count()) == (Status.CANCELLED, 10, 10)
+    monkeypatch.setattr(import_services, "write", write)
+    again = import_services.restart(run=run, user=desk.people["engineer"])
+    assert again is not None
+    run_import(again.pk)
+    again.refresh_from_db()
+    assert (again.status, again.imported, again.duplicates) == (Status.DONE, 40, 10)
+    assert Document.objects.count() == Gold.objects.count() == 50
 
 
 def test_reader_error_keeps_imported_rows(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,7 +136,9 @@ def test_screen_says_whether_a_submit_approves(desk: Desk) -> None:
     assert not approves(shared, desk.rita)
     assert not submit(shared, desk.rita).approved
     # Over one's own approved label a submit approves only where four eyes are not required.
-    for settings, expected in (({"review_required": False}, False), ({"four_eyes": False}, True)):
+    for settings, expected in (
+        ({"review_required": True}, False), ({"review_required": False}, False), ({"four_eyes": False}, True),
+    ):  # fmt: skip
         own = desk.document()
         base = submit(own, desk.rita).version
         review_services.approve(document=fresh(own), user=desk.owner, base_version=base)

@@ -88,6 +88,16 @@ def test_pending_label_migrates_with_a_later_draft(desk: Desk) -> None:
     assert annotation_services.open_document(document=fresh(document), user=desk.ana).value["vendor"] == "Acme Ltd"
 
 
+def test_document_whose_label_is_invalid_is_requeued_despite_a_valid_draft(desk: Desk) -> None:
+    document = desk.document()
+    submit(document, desk.ana)
+    draft(document, desk.ana, 1, vendor="Acme Supplies of Delaware")
+    migrate(desk, schema(desk, shortest=20))
+    assert fresh(document).state == DocumentState.IN_PROGRESS
+    assert not review_queries.pending_review(desk.project).exists()
+    assert annotation_services.next_document(project=desk.project, user=desk.ana) == document
+
+
 def test_invalid_label_ends_a_conflict(desk: Desk) -> None:
     document = desk.document(overlap=2)
     submit(document, desk.ana)
