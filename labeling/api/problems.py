@@ -33,6 +33,8 @@ _STATUSES = {
     **dict.fromkeys(_STATE_CODES, 409),
     "own_involvement": 403, "own_label": 403, "too_large": 413, "too_many": 413, "disk_full": 507,
 }  # fmt: skip
+#: fields of services -> of requests
+_FIELDS = {"eval_run": "evaluation"}
 #: messages by error type of pydantic; other types keep their own message
 _MESSAGES = {
     "missing": "is missing",
@@ -90,10 +92,9 @@ def field_problem(field: str, message: str) -> Problem:
 def _refused(request: HttpRequest, refusal: Refused) -> HttpResponse:
     """A rejected request, with the fields to change. Its ``code`` is that of the refusal, or ``invalid``."""
     code = refusal.code or "invalid"
-    status = _STATUSES.get(code, 422)
-    errors = {name: text for name, text in refusal.errors.items() if name not in ("", "form") and status != 409}
+    errors = {_FIELDS.get(name, name): text for name, text in refusal.errors.items() if name not in ("", "form")}
     rows = [{"field": name, "message": text} for name, text in errors.items()]
-    return problem(status, refusal.message, rows, {"code": code})
+    return problem(_STATUSES.get(code, 422), refusal.message, rows, {"code": code})
 
 
 def install(api: NinjaAPI) -> None:

@@ -118,7 +118,8 @@ def test_what_cannot_be_tested_is_refused_with_a_code(world: World, api: Api) ->
     answer = api.post("gate-reports", {"evaluation": queued})
     assert (answer.status, answer.json["code"]) == (409, "not_finished")
     train = evaluated(world, right, split=Split.TRAIN)
-    assert of_evaluation(api, train).json["code"] == "not_holdout"
+    other = of_evaluation(api, train)
+    assert (other.status, other.json["code"], other.json["errors"][0]["field"]) == (422, "not_holdout", "evaluation")
     run = evaluated(world, right)
     other = of_evaluation(api, run, gates=[])
     assert (other.status, other.json["code"], other.json["errors"][0]["field"]) == (422, "other_policy", "gates")

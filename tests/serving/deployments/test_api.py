@@ -61,7 +61,7 @@ def test_errors_name_their_field(world: World, report: GateReport) -> None:
         ({"report": 99}, 422, ["report"]),
         ({"report": "1"}, 422, ["report"]),
         ({"report": 1, "stage": "now"}, 422, ["stage"]),
-        ({"report": 1, "stage": "canary"}, 409, []),
+        ({"report": 1, "stage": "canary"}, 409, ["stage"]),
         ({"report": 1, "share": 1.5}, 422, ["share"]),
         ({"report": 1, "engine": "llama_cpp"}, 422, ["engine"]),
         ({"report": 1, "engnie": ""}, 422, ["engnie"]),
