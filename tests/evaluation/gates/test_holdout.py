@@ -208,7 +208,7 @@ def test_a_gate_on_the_base_model_requires_its_own(world: World, tmp_path: Any) 
 # -- one look, and thresholds -----------------------------------------------------------------------------------------
 
 
-def test_a_single_evaluation_is_the_only_one_and_uses_the_budget_for_later_policies(world: World) -> None:
+def test_a_single_evaluation_uses_the_budget_for_later_policies(world: World) -> None:
     policy(world, WRONG, only_look=True)
     first, second = evaluated(world, right), evaluated(world, right)
     assert verdict_of(create_report(eval_run=first, baseline=None, user=world.engineer), "wrong").n
@@ -217,9 +217,15 @@ def test_a_single_evaluation_is_the_only_one_and_uses_the_budget_for_later_polic
     assert len(earlier_reports(report.eval_run)) == 2
     assert "earlier single-evaluation policy" in verdict_of(report, "wrong").sentence
     assert not report.passed
-    policy(world, {**WRONG, "threshold": 0.6}, only_look=True)
-    chosen = create_report(eval_run=first, baseline=None, user=world.engineer)
-    assert verdict_of(chosen, "wrong").status == "NOT PROVEN", "one of several was chosen"
+
+
+def test_a_single_evaluation_is_not_chosen_among_several(world: World) -> None:
+    policy(world, WRONG)
+    first, second = evaluated(world, right), evaluated(world, right)
+    create_report(eval_run=second, baseline=None, user=world.engineer)
+    policy(world, WRONG, only_look=True)
+    report = create_report(eval_run=first, baseline=None, user=world.engineer)
+    assert (report.holdout_number, verdict_of(report, "wrong").status) == (1, "NOT PROVEN")
 
 
 def test_thresholds_set_after_results_have_a_warning(world: World, client: Client) -> None:

@@ -11,6 +11,7 @@ from evaluation.inference.clients import openai_client as module
 from evaluation.inference.clients.openai_client import OpenAIClient
 from evaluation.inference.clients.openai_options import EndpointConfig
 from evaluation.inference.completion import ResponseStatus
+from slmstudio.contract.output_json import extract_json
 from slmstudio.contract.schema.compiled import compile_schema, dumps
 from tests.evaluation import fake_openai as fakes
 from tests.evaluation.fake_openai import (
@@ -44,6 +45,8 @@ def test_tokens_that_were_not_counted_apart_are_not_all_taken_for_read(fake: Fak
         ({"total_tokens": 120}, len(GOOD) // 4, True),
         ({"total_tokens": 120, "prompt_tokens": 90}, 30, False),
         ({"total_tokens": 120, "completion_tokens": 200}, len(GOOD) // 4, True),
+        # Thinking that is counted apart is paid for, too.
+        ({"total_tokens": 120, "prompt_tokens": 90, "completion_tokens": 20}, 30, False),
     )
     for usage, written, estimated in usages:
         fake.replies = [sends(dumps({**fakes.completion(GOOD), "usage": usage}).encode())]
@@ -288,6 +291,19 @@ def test_the_key_goes_into_the_header_and_nowhere_else(fake: Fake) -> None:
     assert "sk-secret" not in repr(EndpointConfig(fake.url, "m", key="sk-secret"))
     ask(fake)
     assert "Authorization" not in fake.headers[1]
+
+
+def test_the_json_in_an_answer_is_found() -> None:
+    for content, expected in (
+        ('{"a":1}', '{"a":1}'),
+        ('```\n{"a":1}\n```', '{"a":1}'),
+        ('<think>{"no":0}</think>\n{"a":1}', '{"a":1}'),
+        ('It is {"a":{"b":1}}.', '{"a":{"b":1}}'),
+        ('{"a":', '{"a":'),
+        ("no braces", "no braces"),
+    ):
+        start, text = extract_json(content)
+        assert (text, content[start:].startswith(text)) == (expected, True)
 
 
 def test_a_server_that_repeats_the_key_does_not_get_it_shown(fake: Fake) -> None:

@@ -57,6 +57,10 @@ def test_from_a_challenge_to_rescored_evaluations(world: World, run: EvalRun, en
     again = f"{run.get_absolute_url()}rescore/"
     assertContains(engineer.post(again, {"dataset": "x"}, follow=True), "Select a dataset version")
     assertContains(engineer.post(again, {"dataset": "1"}, follow=True), "already")
+    made.delete()
+    assertContains(engineer.post(again, {"dataset": "2"}, follow=True), "Confirm the hold-out evaluation")
+    sent = engineer.post(again, {"dataset": "2", "confirm_holdout": "yes"})
+    assert sent["Location"] == EvalRun.objects.get(rescored_from=run).get_absolute_url()
 
 
 def test_an_engineer_is_led_from_the_correction_to_the_scores(world: World, run: EvalRun) -> None:

@@ -208,12 +208,12 @@ def shared(ours: Outputs, theirs: Outputs) -> float:
     return same / sum(max(map(len, pair)) for pair in pairs)
 
 
-@pytest.mark.parametrize("mode", ["grounded", "free"])
-def test_llama_cpp_answers_what_the_folder_answers(tmp_path: Path, gguf: Path, mode: str) -> None:
+@pytest.mark.parametrize(("mode", "at_once"), [("grounded", 1), ("free", 3)])
+def test_llama_cpp_answers_what_the_folder_answers(tmp_path: Path, gguf: Path, mode: str, at_once: int) -> None:
     same: dict[str, Any] = {"mode": mode, "schema": COPIED, "max_new_tokens": 24}
     ours = by_id(run(tmp_path / "folder", **same))
     ref = {"path": str(gguf), "sha256": sha256_file(gguf)}
-    events = run(tmp_path / "file", child=generate_llama, gguf=ref, **same)
+    events = run(tmp_path / "file", child=generate_llama, gguf=ref, at_once=at_once, **same)
     theirs = by_id(events)
     assert shared(ours, theirs) > 0.6
     for name, output in theirs.items():
@@ -231,6 +231,7 @@ def test_llama_cpp_answers_what_the_folder_answers(tmp_path: Path, gguf: Path, m
     [start], [done] = named(events, "start"), named(events, "done")
     assert (start["engine"], start["precision"]) == ("llama.cpp", "f32")
     assert done["docs_per_second"] > 0
+    assert 1_000_000 < done["peak_memory_bytes"] < 2_000_000_000
 
 
 def test_llama_cpp_reads_a_long_document_in_windows_up_to_their_maximum(

@@ -123,6 +123,12 @@ def test_missing_or_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch, t
     assert refused.value.code == "model"
 
 
+def test_field_with_one_value_is_constant() -> None:
+    rows = [Row(row.id, row.split, row.text, {**row.gold, "urgent": True}) for row in tickets()]
+    output = trained("tfidf", TICKET, rows)[1].predict("anything")
+    assert (loads(output.text)["urgent"], output.confidence["urgent"]) == (True, 1)
+
+
 @pytest.mark.parametrize(("kind", "schema", "rows"), [("tfidf", TICKET, tickets()), ("rules", INVOICE, invoices())])
 def test_stored_model_predicts_the_same(kind: str, schema: dict[str, Any], rows: list[Row], tmp_path: Path) -> None:
     compiled, model = trained(kind, schema, rows)

@@ -211,6 +211,22 @@ def test_a_refused_key_ends_the_run_and_keeps_what_there_is(world: World, fresh:
     assert again.progress_total == FRESH - 2, "a new run goes on with the others"
 
 
+def test_a_missing_key_and_an_unreachable_endpoint_end_the_run(
+    world: World, fresh: list[Document], fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("", "sk-1"), ("_PROJECTS", "*"), ("_HOSTS", "127.0.0.1")):
+        monkeypatch.setenv(f"SLM_KEY_TEST{name}", value)
+    run = started(world, make_endpoint(world, fake, key_variable="SLM_KEY_TEST"))
+    monkeypatch.delenv("SLM_KEY_TEST")
+    ended(run)
+    assert (run.status, fake.asked) == (Status.FAILED, [])
+    assert run.error.startswith("Environment variable SLM_KEY_TEST is not set.")
+    run = started(world, make_endpoint(world, fake, name="away", concurrency=1))
+    Endpoint.objects.update(url="http://127.0.0.1:9/v1")
+    ended(run)
+    assert (run.status, outcomes(run)) == (Status.FAILED, {"unreachable": 5, "waiting": FRESH - 5})
+
+
 def test_the_budget_ends_the_asking(world: World, fresh: list[Document], fake: Fake) -> None:
     run = ended(started(world, make_endpoint(world, fake, concurrency=1), token_budget=300))
     assert run.status == Status.DONE

@@ -1,5 +1,6 @@
 """An evaluation over an endpoint that is cut off, fails or is given up: what is not lost, and not paid for twice."""
 
+import json
 import threading
 import uuid
 from typing import Any
@@ -74,6 +75,14 @@ def test_other_line_ends_in_an_answer_do_not_end_its_line(world: World, fake: Fa
     assert outputs.rows_match_file(run)
 
 
+def test_another_model_behind_the_name_is_asked_about_everything(world: World, fake: Fake) -> None:
+    run = start(world, endpoint(world, fake.url))
+    cut_off(run, 4, fake)
+    Endpoint.objects.update(model="fake-2")
+    run = ended(run)
+    assert (run.status, run.facts["model"], len(fake.asked)) == (Status.DONE, "fake-2", 4 + run.progress_total)
+
+
 def test_killed_while_it_takes_up_it_loses_no_answer(world: World, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     run = start(world, endpoint(world, fake.url))
     cut_off(run, 4, fake)
@@ -146,6 +155,10 @@ def failed(world: World, fake: Fake, external: Endpoint, **order: Any) -> tuple[
 
 def test_fewer_at_once_and_other_prices_lose_no_answer(world: World, fake: Fake, client: Client) -> None:
     run, kept = failed(world, fake, endpoint(world, fake.url), concurrency=2)
+    path = artifacts.local_path(run.outputs_key)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert {line.pop("at_once") for line in lines} == {2}  # lines without it, as in older files, count as their run
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     Endpoint.objects.update(concurrency=1, price_in=7.5, price_out=None)
     run_services.resume(run=run, user=world.engineer)
     run = ended(run)

@@ -38,6 +38,8 @@ def test_a_run_is_queued_with_its_number_its_size_and_an_audit_entry(world: Worl
     assert second.model_label == "run 1"
     entry = AuditEntry.objects.get(about="evaluation 1")
     assert (entry.user, entry.action, entry.details["dataset"]) == (world.engineer, "started", world.dataset.sha256)
+    run = start_evaluation(project=world.project, user=world.engineer, dataset=world.dataset, model=world.base_model)
+    assert run.split == EvalRun().split == "validation", "the hold-out is used only where it is asked for"
 
 
 def test_what_cannot_be_evaluated_is_refused(world: World) -> None:

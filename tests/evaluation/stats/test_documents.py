@@ -13,6 +13,7 @@ from evaluation.stats import (
     exact_upper,
     mean_bound,
     paired_loss,
+    quantile_lower,
     quantile_upper,
     sample_size_for,
     share_interval,
@@ -150,6 +151,11 @@ def test_a_limit_holds_for_the_p95_where_95_percent_are_proven_to_be_within() ->
     within = sum(value <= bound for value in values)
     assert exact_lower(within, 200) >= 0.95
     assert exact_lower(within - 1, 200) < 0.95
+    least = quantile_lower(values, 0.95)
+    assert least is not None
+    below = sum(value < least for value in values)
+    assert exact_upper(below, 200) <= 0.95 < exact_upper(below + 1, 200), "proven to be slower"
+    assert quantile_lower([], 0.95) is None
 
 
 @pytest.mark.slow

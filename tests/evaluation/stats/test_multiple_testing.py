@@ -56,6 +56,12 @@ def test_a_canary_is_tested_as_statsmodels_does() -> None:
         assert tested.not_worse <= tested.alike
 
 
+def test_all_right_on_both_sides_bounds_the_difference() -> None:
+    low, high = difference_interval(300, 300, 100, 100)
+    assert -0.05 < low < 0 < high < 0.02
+    assert canary(300, 300, 100, 100, 0.05).not_worse < 0.05
+
+
 def test_without_requests_nothing_is_shown() -> None:
     assert difference_interval(0, 0, 5, 5) == (-1.0, 1.0)
     assert canary(5, 5, 0, 0, 0.1).alike == 1.0

@@ -4,6 +4,7 @@ from typing import Any
 
 from evaluation.ml.prompts import PromptBuilder
 from serving.ml.engines.engine import Slots, Turn, prepare
+from serving.packages.spec import ServeSpec
 from serving.replicas.protocol import Confidence, ModelOutput
 from tests.serving import event_loop
 from tests.serving.ml.engine_rig import RAW, served
@@ -57,3 +58,9 @@ def test_a_window_without_an_output_is_the_answer() -> None:
     assert (failed.code, asked) == ("engine", 1)
     cut, asked = answered(TEXT, lambda prompt: read(prompt) if "A-100" in prompt else ModelOutput('{"tot', "length"))
     assert (cut.finish_reason, cut.raw, asked) == ("length", '{"tot', 2)
+
+
+def test_a_package_records_its_windows() -> None:
+    windows = WindowPlan(size=200, whole=300, answer=9)
+    assert ServeSpec.from_yaml(served("vllm", windows=windows)[0].to_yaml()).windows == windows
+    assert served("vllm")[0].windows is None

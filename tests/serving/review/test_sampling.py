@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from labeling.projects.services import create_project
 from serving.models import Deployment, Judgment, RequestLog, SampleDay, SamplePlan
 from serving.models.review import Draw, Reason, ReviewItem
 from serving.review import judgments, sampling
@@ -159,3 +160,18 @@ def test_drawing_takes_a_fixed_number_of_queries_for_what_is_not_drawn(
     with django_assert_max_num_queries(45):  # two windows of an hour and the last minutes
         draw_now(deployment)
     assert SampleDay.objects.get().requests == 30
+
+
+def test_a_failure_of_one_project_does_not_stop_the_others(
+    world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = create_project(owner=world.owner, name="Other", slug="other", template="invoice")
+    Deployment.objects.create(project=other)
+
+    def draw_or_fail(pk: int, now: Any) -> int:
+        if pk == deployment.pk:
+            raise ValueError("broken")
+        return 3
+
+    monkeypatch.setattr(sampling, "draw", draw_or_fail)
+    assert sampling.draw_all() == 3

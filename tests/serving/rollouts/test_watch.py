@@ -238,7 +238,7 @@ def test_a_rollout_waits_for_the_replicas_of_its_candidate(world: World, canary:
     assert (Rollout.objects.get().verdict, current(world).share) == ("promote", 0.5)
 
 
-@pytest.mark.parametrize(("candidate", "stable", "outcome"), [(6, 0, ""), (7, 0, "aborted"), (7, 6, "")])
+@pytest.mark.parametrize(("candidate", "stable", "outcome"), [(6, 0, ""), (7, 0, "aborted"), (7, 6, ""), (0, 9, "")])
 def test_a_candidate_whose_replicas_crash_is_aborted(
     world: World, shadow: Deployment, candidate: int, stable: int, outcome: str
 ) -> None:  # fmt: skip

@@ -52,3 +52,8 @@ def test_fragmentation_follows_what_a_step_frees() -> None:
     assert fragments(FULL) > fragments(BF16) > fragments(BF16, longest=200) > 0
     assert fragments(replace(FULL, activation_checkpointing=True)) < fragments(FULL)
     assert fragments(replace(FULL, precision="fp32")) == 0
+
+
+def test_merging_uses_what_the_steps_freed() -> None:
+    short, long = (parts_of(BF16, longest, 20)["merging the adapter"] for longest in (80, 1000))
+    assert long < short <= 6 * SMOL.parameters

@@ -28,6 +28,10 @@ def test_processes_of_one_run_agree_without_timing(monkeypatch: pytest.MonkeyPat
     assert machine.resolve_precision("auto", CPU) == "fp32"
 
 
+def test_bf16_speedup_is_measured() -> None:
+    assert 0.02 < machine._bf16_speedup() < 50
+
+
 def test_resumed_run_keeps_its_precision(tmp_path: Path) -> None:
     spec = RunSpec(
         base_model=ModelRef(path=""),

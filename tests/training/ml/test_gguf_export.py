@@ -133,6 +133,7 @@ def compared(shared: float, *, right: float = 0.8, valid: float = 1.0, documents
         ("q8_0", compared(0.3, right=0.0), "field accuracy 0%.*80%.*f16"),
         ("q8_0", compared(0.3, right=0.69), "field accuracy 69%"),
         ("q8_0", compared(0.9, valid=0.85), "85%.*100%"),
+        ("f16", compared(0.9, right=0.6), "field accuracy 60%"),
     ],
 )
 def test_differing_outputs_or_lower_accuracy_are_rejected(kind: str, comparison: dict[str, Any], figures: str) -> None:

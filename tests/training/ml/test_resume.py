@@ -88,6 +88,17 @@ def test_run_killed_twice_matches_an_uninterrupted_run(unkilled: list[Event], tm
     assert {event["step"] for event in named(last, "checkpoint")} == set(range(1, 13))
 
 
+@pytest.mark.slow
+def test_killed_full_fine_tuning_without_averages_matches_an_uninterrupted_run(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"method": "full", "max_steps": 5, "early_stopping": None, "save_every": 1}
+    whole = list(nursery().run(spec_file(tmp_path / "whole", **changes)))
+    spec = spec_file(tmp_path / "killed", **changes)
+    nursery().signal_at(signal.SIGKILL, spec, 3)
+    last = list(nursery().run(spec, "--resume"))
+    assert named(last, "start")[0]["resumed_from"] in (2, 3)
+    assert outcome(last) == outcome(whole)
+
+
 def test_stopped_run_saves_a_checkpoint_and_no_model_and_repeats_its_evaluation(
     unkilled: list[Event], tmp_path: Path
 ) -> None:

@@ -184,6 +184,17 @@ def test_child_that_received_a_signal_is_cancelled(run: TrainingRun, once_at_ste
     assert not psutil.pid_exists(attempts(run)[0]["pid"])
 
 
+def test_damaged_checkpoint_resumes_from_an_older_one(run: TrainingRun) -> None:
+    plan(run, die_at=13)
+    work(run)
+    local_path(f"{run.folder_key}/state.json").write_text('{"step": 5}')
+    work(run)
+    assert run.status == Status.DONE
+    assert attempts(run)[-1]["from"] == 5
+    assert curve(run) == WHOLE
+    assert list(run.events.filter(kind="checkpoint").order_by("step").values_list("step", flat=True)) == [5, 10, 15, 20]
+
+
 def test_unresumable_run_is_rejected(run: TrainingRun, people: dict[str, Any]) -> None:
     with pytest.raises(Refused) as caught:
         resume(run=run, user=people["engineer"])
