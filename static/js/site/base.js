@@ -2,7 +2,6 @@
 
 import { $, make } from "./dom.js";
 import { hasModifier } from "./keyboard.js";
-import "./copy_button.js";
 
 // Only pages with a form to send can lose input; the labeling screen saves by itself.
 let interrupted = () => {};
@@ -43,6 +42,8 @@ function toggleShortcutHelp() {
 document.addEventListener("click", (event) => {
   if (event.target.closest("[data-theme-toggle]")) toggleTheme();
   if (event.target.closest("[data-keys-help]")) toggleShortcutHelp();
+  const copying = event.target.closest("[data-copy], [data-copy-from], [data-copy-address]");
+  if (copying) import("./copy_button.js").then((module) => module.copy(copying));
 });
 
 // Bootstrap's scripts are for menus and the like: they load when one is first pointed at or focused.

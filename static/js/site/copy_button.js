@@ -10,9 +10,8 @@ function textOf(button, field) {
   return button.dataset.copy || (button.previousElementSibling?.textContent ?? "");
 }
 
-document.addEventListener("click", async (event) => {
-  const button = event.target.closest("[data-copy], [data-copy-from], [data-copy-address]");
-  if (!button) return;
+/** @param {HTMLElement} button */
+export async function copy(button) {
   const field = /** @type {HTMLInputElement | null} */ (document.getElementById(button.dataset.copyFrom ?? ""));
   const text = textOf(button, field);
   field?.select();
@@ -24,4 +23,4 @@ document.addEventListener("click", async (event) => {
     const how = field ? "The text is selected: press Ctrl+C." : text;
     announce(`The browser does not allow copying here. ${how}`, "warning");
   }
-});
+}
