@@ -24,9 +24,10 @@ class BootstrapForm(forms.Form):
 
     def is_accepted(self, change: Callable[[], object]) -> bool:
         """Whether the values are valid and a service takes them; what it refuses becomes an error of the field."""
-        if self.is_valid():
-            with FieldErrors(self):
-                change()
+        if not self.is_valid():
+            return False
+        with FieldErrors(self):
+            change()
         return not self.errors
 
 
