@@ -2,7 +2,8 @@
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
+from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST
 
 from labeling.integrations import tokens as service
@@ -10,7 +11,7 @@ from labeling.integrations.forms import TokenForm
 from labeling.models import ApiToken
 from slmstudio.access import Action, may, object_for, project_for
 from slmstudio.web.forms import FieldErrors
-from slmstudio.web.requests import SignedInRequest, query_param
+from slmstudio.web.requests import SignedInRequest, query_param, redirect_to
 
 
 @require_http_methods(["GET", "POST"])
@@ -45,4 +46,5 @@ def revoke(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         raise Http404("This token belongs to another user.")
     if service.revoke(token=token, user=request.user):
         messages.success(request, f"{token.name} ({token.prefix}…) was revoked.")
-    return redirect("settings" if is_owner and request.POST.get("back") == "settings" else "tokens", slug)
+    name = "settings" if is_owner and request.POST.get("back") == "settings" else "tokens"
+    return redirect_to(request, reverse(name, args=[slug]))

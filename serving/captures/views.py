@@ -140,7 +140,7 @@ def remove_key(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     """Removes a registered key."""
     project = project_for(request.user, slug, Action.DEPLOY)
     services.remove_key(row=get_object_or_404(queries.all_keys(project), pk=pk), user=request.user)
-    return redirect_to(request, f"{reverse('captures', args=[slug])}#keys")
+    return redirect_to(request, reverse("captures", args=[slug]))  # an address that only adds #keys would not reload
 
 
 @require_POST

@@ -68,6 +68,13 @@ class ComparisonStatus:
         """The evidence that decides a live split."""
         return needed(ALPHA / 2)
 
+    @property
+    def standing(self) -> str:
+        """What a live split shows so far, as a sentence."""
+        if self.comparison.verdict in (Verdict.A, Verdict.B):
+            return f"{self.comparison.verdict.upper()} is shown to be better."
+        return "Neither version is shown to be better yet."
+
     @cached_property
     def labels(self) -> Labeled:
         """What the labels show."""

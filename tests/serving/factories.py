@@ -1,6 +1,8 @@
 """Approved reports and packages, made without a model."""
 
+import re
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 from django.utils import timezone
@@ -42,3 +44,10 @@ def answering(release: Release, **changes: Any) -> Replica:
     values: dict[str, Any] = {"state": Replica.State.READY, "address": "unix:/none", "heartbeat_at": later}
     slot = Replica.objects.filter(release=release).count()
     return Replica.objects.create(release=release, host="here", slot=slot, **{**values, **changes})
+
+
+def confirmations(answer: Any, address: str) -> list[str]:
+    """What a page asks before it sends the forms of an address; "" for a form that asks nothing."""
+    forms = re.findall(r"<form\b[^>]*>", answer.content.decode())
+    asked = [re.search(r'hx-confirm="([^"]*)"', form) for form in forms if f'hx-post="{address}"' in form]
+    return [unescape(text[1]) if text else "" for text in asked]

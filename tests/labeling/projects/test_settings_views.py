@@ -184,6 +184,8 @@ def test_members_revoke_own_tokens_owners_all(desk: Desk) -> None:
     first, _ = tokens.create(project=desk.project, user=desk.people["annotator"], name="a", scopes=["read"], days=None)
     second, _ = tokens.create(project=desk.project, user=desk.people["annotator"], name="b", scopes=["read"], days=None)
     assert desk.as_("reviewer").post(desk.url(f"tokens/{first.pk}/revoke/")).status_code == 404
+    for page in (desk.as_("annotator").get(desk.url("tokens/")), desk.as_("owner").get(desk.url("settings/"))):
+        assert 'hx-confirm="Revoke a? Programs that use it will be rejected at once.' in page.content.decode()
     assert "was revoked" in follow(desk.as_("annotator"), desk.url(f"tokens/{first.pk}/revoke/"))
     answer = desk.as_("owner").post(desk.url(f"tokens/{second.pk}/revoke/"), {"back": "settings"})
     assert answer["Location"] == desk.url("settings/")

@@ -13,6 +13,7 @@ from tests.evaluation.factories import World
 from tests.labeling.api_client import api_of
 from tests.serving.batches.gateway import Gateway
 from tests.serving.batches.test_batches import stand_in as stand_in
+from tests.serving.factories import confirmations
 
 LINES = b'{"id": "a", "text": "1"}\n{"text": 2}\n'
 ADDRESS = "/api/v1/projects/invoices/extract/batch"
@@ -84,6 +85,9 @@ def test_the_page_starts_cancels_and_resumes(world: World, deployment: Deploymen
     client.post(page, {"file": SimpleUploadedFile("a.jsonl", LINES), "evidence": "on"})
     batch = BatchRun.objects.get()
     assert (batch.name, batch.evidence, batch.created_by, batch.token) == ("a.jsonl", True, world.engineer, None)
+    shown = client.get(page, headers={"HX-Request": "true"})
+    [asked] = confirmations(shown, f"{page}{batch.pk}/cancel/")
+    assert asked == f"Cancel {batch.name}? The results so far are kept."
     client.post(f"{page}{batch.pk}/cancel/")
     batch.refresh_from_db()
     assert batch.status == Status.CANCELLED
@@ -93,5 +97,6 @@ def test_the_page_starts_cancels_and_resumes(world: World, deployment: Deploymen
     assert batch.status == Status.DONE
     shown = client.get(page, headers={"HX-Request": "true"})
     assert [run.pk for run in shown.context["runs"]] == [batch.pk]
+    assert "Line 2: text must be a non-empty string." in shown.content.decode()
     assert client.get(f"{page}{batch.pk}/result.jsonl").getvalue().count(b"\n") == 2
     assert client.post(f"{page}{batch.pk}/resume/", headers={"HX-Request": "true"}).status_code == 422

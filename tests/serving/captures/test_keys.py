@@ -14,6 +14,7 @@ from slmstudio.errors import Refused
 from tests.evaluation.factories import World
 from tests.serving.captures.test_services import captured
 from tests.serving.captures.test_services import deployed as _deployed
+from tests.serving.factories import confirmations
 
 deployed = _deployed
 KEY = "sk-proj-0123456789abcdef"
@@ -35,6 +36,8 @@ def test_a_key_is_registered_and_removed_on_the_page(world: World, deployed: Dep
     refused = client.post(address, {"key": KEY})
     assert (refused.status_code, CaptureKey.objects.count()) == (422, 1)
     assert KEY not in refused.content.decode()
+    [asked] = confirmations(client.get("/p/invoices/deploy/captured/"), f"{address}{row.pk}/remove/")
+    assert asked == f"Remove {row.prefix}? Requests with this key will be rejected at once."
     assert client.post(f"{address}{row.pk}/remove/").status_code == 302
     assert _routes()["invoices"].caller_keys == frozenset()
     entries = AuditEntry.objects.filter(about__startswith="client key").order_by("pk")

@@ -19,7 +19,7 @@ from serving.rollouts import watch
 from slmstudio.access import Forbidden
 from slmstudio.errors import Refused
 from tests.evaluation.factories import World
-from tests.serving.factories import answering, approved_report
+from tests.serving.factories import answering, approved_report, confirmations
 from tests.serving.rollouts.rows import current, requests
 from tests.shared_rows import shared_fixture
 
@@ -134,6 +134,10 @@ def test_the_pages_and_the_certificate(world: World, deployment: Deployment) -> 
     assert client.get(address).context["comparisons"] == []
     values = {"report": report.number, "question": "failures", "share": "20"}
     assert client.post(f"{address}new/split/", values)["Location"] == f"{address}1/"
+    assert confirmations(client.get(f"{address}1/"), f"{address}1/stop/") == [
+        f"Stop the comparison and send all requests to {side}? Neither version is shown to be better yet."
+        for side in "AB"
+    ]
     [status] = client.get(address).context["comparisons"]
     assert (status.split.share, status.badge[0]) == (0.2, "running")
     answering(current(world).candidate)  # type: ignore[arg-type]

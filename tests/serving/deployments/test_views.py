@@ -15,8 +15,9 @@ from django.utils import timezone
 from evaluation.models import Endpoint, GateReport
 from serving.deployments import gateway_client, services
 from serving.models import Deployment, RequestLog
+from serving.rollouts.watch import check_all
 from tests.evaluation.factories import World, evaluated, right
-from tests.serving.factories import approved_report, built
+from tests.serving.factories import approved_report, built, confirmations
 
 
 def client(user: Any) -> Client:
@@ -109,6 +110,18 @@ def test_the_current_production_model_is_the_first_version(world: World) -> None
     assert page.context["endpoint_form"] is None
     assert page.context["stable"].state == ("done", "external")
     assert engineer.post("/p/invoices/deploy/endpoint/", {"endpoint": endpoint.pk}).status_code == 422
+
+
+def test_a_promotion_is_confirmed_with_what_it_does_and_its_evidence(world: World, canary: Deployment) -> None:
+    engineer, address = client(world.engineer), "/p/invoices/deploy/promote/"
+    no_evidence = "No evidence yet: no requests were counted."
+    assert confirmations(engineer.get("/p/invoices/deploy/"), address) == [
+        f"Send 50% of the requests to version 2? {no_evidence}",
+        f"Send all requests to version 2 and make it stable? {no_evidence}",
+    ]
+    check_all(timezone.now())
+    few = "The candidate answered 0 of at least 200 requests in this stage."
+    assert all(few in asked for asked in confirmations(engineer.get("/p/invoices/deploy/"), address))
 
 
 def test_buttons_promote_abort_and_stop(world: World, canary: Deployment) -> None:
