@@ -18,6 +18,8 @@ MAX_BYTES = 200 * 2**20
 MAX_ARRAY_BYTES = 20 * 2**20
 MAX_LINE_BYTES = 4_000_000
 MAX_ID = 200
+#: failed lines that a page shows, and how much of a result is searched for them
+_FAILURES, _FAILURE_BYTES = 3, 2**18
 _FIELDS = {"id", "text", "page", "caller"}
 _NUMBER = re.compile(rb'\{"line":(\d+)')
 
@@ -143,6 +145,20 @@ def done_lines(path: Path) -> set[int]:
         if end != size:
             file.truncate(end)
     return numbers
+
+
+def first_failures(path: Path) -> list[tuple[int, str]]:
+    """Number and reason of the first lines that failed, as far as they are near the start of a result."""
+    if not path.exists():
+        return []
+    failures = []
+    with path.open("rb") as file:
+        for line in file.readlines(_FAILURE_BYTES):
+            if len(failures) < _FAILURES and b'"error":' in line[: MAX_ID + 100]:
+                result = orjson.loads(line)
+                if "error" in result:
+                    failures.append((int(result["line"]), result["error"]["detail"] or result["error"]["code"]))
+    return failures
 
 
 def _ends_line(file: IO[bytes], end: int) -> bool:

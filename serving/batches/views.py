@@ -8,7 +8,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from serving.batches import services
+from serving.batches import lines, services
 from serving.batches.lines import MAX_BYTES
 from serving.models import BatchRun
 from serving.navigation import section_url
@@ -74,7 +74,10 @@ def batches(request: SignedInRequest, slug: str) -> HttpResponse:
 
 def _listed(project: Any) -> dict[str, Any]:
     newest = page(project.batches.select_related("token", "created_by"), newest=True, size=SHOWN)
-    return {"runs": newest.rows, "live": any(run.is_live for run in newest.rows)}
+    failures = {
+        run.pk: lines.first_failures(local_path(run.result_key)) for run in newest.rows if run.failed and run.has_result
+    }
+    return {"runs": newest.rows, "live": any(run.is_live for run in newest.rows), "failures": failures}
 
 
 @require_safe

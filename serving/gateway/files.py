@@ -158,9 +158,13 @@ def _format_of(path: Path, name: str) -> Format:
     detected = detect(path, name)
     if detected.name in (scans.PDF.name, scans.IMAGE.name):
         return detected
+    suffix = Path(name).suffix.lower()
     declared = next(
-        (known for known in FORMATS.values() if Path(name).suffix.lower() in known.extensions), plain_text.FORMAT
+        (known for known in FORMATS.values() if suffix in (*known.extensions, *known.usual_extensions)),
+        plain_text.FORMAT,
     )
+    if declared.is_binary and not detected.is_binary:
+        raise _type_problem(f"{name} is named {suffix} but is not a {suffix[1:].upper()} file.")
     if detected.is_binary or zipfile.is_zipfile(path) or declared.name != plain_text.FORMAT.name:
         raise _type_problem(f"{name} is not a PDF, an image or text: {detected.title}.")
     return plain_text.FORMAT

@@ -94,6 +94,8 @@ async def test_files_that_are_not_read(tmp_path: Path) -> None:
         ("a.exe", b"MZ" + bytes(99), {}, 415, "file_type"),
         ("a.bin", bytes(range(256)), {}, 415, "file_type"),
         ("a.csv", b"a,b\n1,2\n", {}, 415, "file_type"),
+        ("a.pdf", b"INVOICE A-1029", {}, 415, "file_type"),
+        ("a.png", b"INVOICE A-1029", {}, 415, "file_type"),
         ("a.txt", b"", {}, 422, "no_text"),
         ("a.txt", b" \n ", {}, 422, "no_text"),
         ("a.txt", b"a\0b", {}, 422, "damaged"),
