@@ -222,6 +222,8 @@ def change(*, project: Project, user: User, metric: str, values: Mapping[str, An
     require(project, user, Action.DEPLOY)
     if metric not in METRICS:
         raise Refused("There is no such alert.", field="form", code="metric")
+    if METRICS[metric].unit == "percent" and values["limit"] > 1:
+        raise Refused("A limit for a share can be at most 100%.", field="limit", code="value")
     rules_of(project)
     with transaction.atomic():
         rule = AlertRule.objects.select_for_update().get(project=project, metric=metric)

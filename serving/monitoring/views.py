@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -82,10 +83,11 @@ def alert_rule(request: SignedInRequest, slug: str, metric: str) -> HttpResponse
         raise Http404("There is no such alert.")
     address = reverse("deploy_monitoring", args=[slug])
     if request.method != "POST":
-        return redirect_to(request, f"{address}?edit={metric}#alert-{metric}")
+        return redirect_to(request, f"{address}?edit={metric}#alerts")
     form = _rule_form(project, metric, request.POST)
     if form.is_accepted(lambda: alerts.change(project=project, user=request.user, metric=metric, values=form.values())):
-        return redirect_to(request, f"{address}#alerts")
+        messages.success(request, f"The alert {METRICS[metric].title} was saved.")
+        return redirect_to(request, address)
     return _render(request, project, form=form, status=422)
 
 

@@ -262,7 +262,8 @@ def test_a_rule_is_changed_in_percent_and_minutes(world: World, deployment: Depl
     form = engineer.get(f"{ADDRESS}?edit=failures").context["form"]
     assert (form.initial["limit"], form.initial["for_seconds"]) == (5, 5)
     AlertRule.objects.filter(metric="failures").update(state="firing")
-    assert engineer.post(f"{ADDRESS}rules/failures/", RULE).status_code == 302
+    saved = engineer.post(f"{ADDRESS}rules/failures/", RULE, follow=True)
+    assert [str(message) for message in saved.context["messages"]] == ["The alert Failed requests was saved."]
     rule = AlertRule.objects.get(metric="failures")
     assert (rule.limit, rule.window_seconds, rule.for_seconds) == (0.025, 1_800, 600)
     assert (rule.min_requests, rule.missing_fires, rule.enabled, rule.state) == (100, True, True, "ok")
@@ -275,12 +276,15 @@ def test_a_rule_is_changed_in_percent_and_minutes(world: World, deployment: Depl
 def test_errors_name_their_field(world: World) -> None:
     engineer = client(world.engineer)
     for field, value in (
-        ("limit", "-1"), ("limit", ""), ("window_seconds", "0"), ("for_seconds", "2000"), ("min_requests", "x"),
+        ("limit", "-1"), ("limit", ""), ("limit", "500"), ("window_seconds", "0"), ("for_seconds", "2000"),
+        ("min_requests", "x"),
     ):  # fmt: skip
         answer = engineer.post(f"{ADDRESS}rules/failures/", {**RULE, field: value})
         assert (answer.status_code, list(answer.context["form"].errors)) == (422, [field])
     assert AlertRule.objects.get(metric="failures").limit == 0.05
     assert engineer.post(f"{ADDRESS}rules/none/", RULE).status_code == 404
+    # A figure that is no share can be above 100.
+    assert engineer.post(f"{ADDRESS}rules/p95/", {**RULE, "limit": "500"}).status_code == 302
 
 
 def test_firing_alerts_lead_to_what_they_are_about(world: World, deployment: Deployment) -> None:
