@@ -11,7 +11,7 @@ from labeling.integrations.tokens import active_tokens
 from labeling.models import ApiToken, Project
 from serving.models import Budget, TokenUsage
 from serving.models.callers import Totals
-from slmstudio.access import Action
+from slmstudio.access import Role
 
 NO_LIMITS = Budget()
 #: days of the chart
@@ -94,14 +94,23 @@ def use_of(project: Project, token: ApiToken | None) -> Use:
     return Use(token.name, token, rows.filter(token_id=token.pk).totals(), limits)
 
 
+def sees_all_tokens(project: Project) -> bool:
+    """Whether the signed-in user sees the tokens of all members, not only their own."""
+    return getattr(project, "role", "") in (Role.MANAGER, Role.OWNER)
+
+
 def use_of_project(project: Project, user: User) -> list[Use]:
-    """The project, then its tokens by their use: all of them for owners, else those of the user."""
-    is_owner = Action.ADMINISTER in getattr(project, "can", ())
-    tokens = [use_of(project, token) for token in active_tokens(project, None if is_owner else user)]
+    """The project, then its tokens by their use: all of them for managers and owners, revoked ones included if they
+    were used; else those of the user, and the others as one sum."""
+    rows = TokenUsage.objects.of_month(timezone.now().date()).filter(project_id=project.pk)
+    mine = {} if sees_all_tokens(project) else {"user": user}
+    used = ApiToken.objects.filter(project=project, pk__in=rows.values("token_id"), **mine).select_related("user")
+    shown = {token.pk: token for token in [*active_tokens(project, mine.get("user")), *used]}
+    tokens = [use_of(project, token) for token in shown.values()]
     tokens.sort(key=lambda use: use.totals.requests, reverse=True)
-    rows = TokenUsage.objects.of_month(timezone.now().date()).filter(project_id=project.pk, token_id=0)
-    studio = Use("Web interface and commands", None, rows.totals())
-    return [use_of(project, None), *tokens, *([studio] if studio.totals.requests else [])]
+    others = Use("Other tokens", None, rows.exclude(token_id__in=[0, *shown]).totals())
+    studio = Use("Web interface and commands", None, rows.filter(token_id=0).totals())
+    return [use_of(project, None), *tokens, *(use for use in (others, studio) if use.totals.requests)]
 
 
 def days(project: Project, token: ApiToken | None) -> list[Day]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -23,6 +24,13 @@ from slmstudio.access import Action, project_for
 from slmstudio.errors import Refused
 from slmstudio.web.forms import BootstrapForm
 from slmstudio.web.requests import SignedInRequest, redirect_to
+
+#: form on the page -> the message once it is saved
+_SAVED = {
+    "policy_form": "The answer policy was saved.",
+    "sample_form": "Review sample and storage were saved.",
+    "recipients_form": "The addresses for alerts were saved.",
+}
 
 
 @require_safe
@@ -66,8 +74,8 @@ def _saved(
 ) -> HttpResponse:
     """The page again after a form was sent: with its errors, or saved. ``name``: of the form on the page."""
     if form.is_accepted(change):
-        part = name.removesuffix("_form")
-        return redirect_to(request, f"{reverse('deploy_settings', args=[project.slug])}#{part}")
+        messages.success(request, _SAVED[name])
+        return redirect_to(request, reverse("deploy_settings", args=[project.slug]))
     return _page(request, project, status=422, **{name: form})
 
 
@@ -118,6 +126,7 @@ def resume(request: SignedInRequest, slug: str) -> HttpResponse:
         policies.resume(deployment=deployment, user=request.user, reason=request.POST.get("reason", "")[:1_000])
     except Refused as error:
         return _page(request, project, refused=error.message, status=422)
+    messages.success(request, "Automatic answers were resumed.")
     return redirect_to(request, reverse("deploy_settings", args=[slug]))
 
 
@@ -132,7 +141,8 @@ def limits(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
     if form.is_accepted(
         lambda: services.set_limits(project=project, user=request.user, token=token, **form.cleaned_data)
     ):
-        return redirect_to(request, f"{reverse('deploy_monitoring', args=[slug])}#usage")
+        messages.success(request, "The limits were saved.")
+        return redirect_to(request, reverse("budget", args=[slug, pk]))
     context = {
         "project": project, "token": token, "use": use, "form": form, "pk": pk,
         "days": usage.days(project, token), "resets_on": usage.resets_on(timezone.now().date()),
@@ -143,8 +153,8 @@ def limits(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 def _token(request: SignedInRequest, project: Project, pk: int) -> ApiToken | None:
     if pk == 0:
         return None
-    is_owner = Action.ADMINISTER in getattr(project, "can", ())
-    token: ApiToken | None = active_tokens(project, None if is_owner else request.user).filter(pk=pk).first()
+    user = None if usage.sees_all_tokens(project) else request.user
+    token: ApiToken | None = active_tokens(project, user).filter(pk=pk).first()
     if token is None:
         raise Http404("No such token.")
     return token

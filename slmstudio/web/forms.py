@@ -24,11 +24,13 @@ class BootstrapForm(forms.Form):
 
     def is_accepted(self, change: Callable[[], object]) -> bool:
         """Whether the values are valid and a service takes them; what it refuses becomes an error of the field."""
-        if not self.is_valid():
-            return False
-        with FieldErrors(self):
-            change()
-        return not self.errors
+        if self.is_valid():
+            with FieldErrors(self):
+                change()
+        # The browser scrolls to the field with the first error.
+        if wrong := next((field for name, field in self.fields.items() if name in self.errors), None):
+            wrong.widget.attrs["autofocus"] = True
+        return self.is_bound and not self.errors
 
 
 class FieldErrors(AbstractContextManager[Any, bool]):

@@ -34,22 +34,42 @@ def client(user: Any) -> Client:
     return signed_in
 
 
-def test_owners_see_all_tokens_and_others_their_own(world: World) -> None:
+def test_managers_and_owners_see_all_tokens_and_others_their_own(world: World) -> None:
     theirs, own = token_of(world, world.engineer, "theirs"), token_of(world, world.manager, "own")
     used(world, theirs.pk, 5)
     used(world, own.pk, 7)
     used(world, 0, 2)
     used(world, own.pk, 100, days=31)
-    rows = {
-        use.name: use.totals.requests
-        for use in client(world.owner).get("/p/invoices/deploy/monitoring/").context["uses"]
-    }
-    assert rows == {"Project": 14, "own": 7, "theirs": 5, "Web interface and commands": 2}
-    shown = client(world.engineer).get("/p/invoices/deploy/monitoring/").context["uses"]
-    assert [use.name for use in shown] == ["Project", "theirs", "Web interface and commands"]
+
+    def shown(user: Any) -> dict[str, int]:
+        uses = client(user).get("/p/invoices/deploy/monitoring/").context["uses"]
+        return {use.name: use.totals.requests for use in uses}
+
+    for user in (world.owner, world.manager):
+        assert shown(user) == {"Project": 14, "own": 7, "theirs": 5, "Web interface and commands": 2}
+    # The sums are those of the project for everyone.
+    assert shown(world.engineer) == {"Project": 14, "theirs": 5, "Other tokens": 7, "Web interface and commands": 2}
+    assert client(world.manager).get(f"/p/invoices/deploy/usage/{theirs.pk}/").status_code == 200
     assert client(world.engineer).get(f"/p/invoices/deploy/usage/{own.pk}/").status_code == 404
     days = client(world.owner).get(f"/p/invoices/deploy/usage/{own.pk}/").context["days"]
     assert (len(days), days[-1].requests, days[-1].height, days[0].requests) == (30, 7, usage.BAR, 0)
+    tokens.revoke(token=own, user=world.manager)
+    assert shown(world.owner)["own"] == 7
+    assert client(world.owner).get(f"/p/invoices/deploy/usage/{own.pk}/").status_code == 404
+
+
+def test_the_page_of_limits_has_the_form_or_says_who_may_change_them(world: World) -> None:
+    address, way_back = "/p/invoices/deploy/usage/0/", '"/p/invoices/deploy/monitoring/#usage"'
+    client(world.owner).post(address, {"requests_per_minute": "1200"})
+    for user in (world.manager, world.engineer, world.annotator):
+        page = client(user).get(address).content.decode()
+        assert "Owners of the project can change the limits." in page
+        assert ("1,200" in page, page.count("<dd>no limit</dd>")) == (True, 3)
+        assert way_back in page
+        assert '<form class="stack"' not in page
+    page = client(world.owner).get(address).content.decode()
+    assert 'name="requests_per_minute"' in page
+    assert way_back in page
 
 
 def test_owners_set_budgets(world: World) -> None:
@@ -59,7 +79,7 @@ def test_owners_set_budgets(world: World) -> None:
     address = f"/p/invoices/deploy/usage/{token.pk}/"
     assert client(world.engineer).post(address, values).status_code == 403
     assert client(world.owner).post(address, {"requests_per_month": "0"}).status_code == 422
-    assert client(world.owner).post(address, values).status_code == 302
+    assert b"The limits were saved." in client(world.owner).post(address, values, follow=True).content
     budget = usage.limits_of_token(token.pk)
     assert (budget.tokens_per_minute, budget.requests_per_month, budget.tokens_per_month) == (100, 5, None)
     assert usage.used_this_month(token_id=token.pk) == (4, 55)
