@@ -24,14 +24,20 @@ def _whole(
 
 
 class PolicyForm(BootstrapForm):
-    """The answer policy."""
+    """The answer policy. What only a larger model needs is left out where the project has none, and stays as it is."""
+
+    #: without meaning where no larger model is selected
+    of_larger_model = ("rest", "on_invalid", "on_unavailable", "on_invariant")
 
     min_confidence = _percent(
         "Threshold (%)", required=False,
         help_text="Minimum confidence of every field. Leave empty to return every valid answer.",
     )  # fmt: skip
+    endpoint = forms.ModelChoiceField(
+        Endpoint.objects.none(), label="Larger model", required=False, empty_label="None",
+        help_text="None: answers below the threshold go to human review.",
+    )  # fmt: skip
     rest = forms.ChoiceField(label="Answers below the threshold go to", choices=AnswerPolicy.Rest.choices)
-    endpoint = forms.ModelChoiceField(Endpoint.objects.none(), label="Larger model", required=False, empty_label="None")
     on_invalid = forms.BooleanField(label="Use the larger model when the output is invalid", required=False)
     on_unavailable = forms.BooleanField(
         label="Use the larger model when the small model does not respond", required=False
@@ -48,7 +54,12 @@ class PolicyForm(BootstrapForm):
         if policy.min_confidence is not None:
             initial["min_confidence"] = round(100 * policy.min_confidence, 4)
         super().__init__(data, initial=initial)
-        self.fields["endpoint"].queryset = Endpoint.objects.in_use(project)  # type: ignore[attr-defined]
+        endpoints = Endpoint.objects.in_use(project)
+        self.fields["endpoint"].queryset = endpoints  # type: ignore[attr-defined]
+        if policy.endpoint_id is None and not endpoints.exists():
+            for name in ("endpoint", *self.of_larger_model):
+                del self.fields[name]
+            self.fields["min_confidence"].help_text += " Answers below it go to human review."
 
     def values(self) -> dict[str, Any]:
         """What ``confidence.policy.set_policy`` takes."""
