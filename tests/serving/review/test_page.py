@@ -1,5 +1,6 @@
 """The pages of the review queue and of live accuracy."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -166,6 +167,9 @@ def test_live_accuracy_has_an_interval(world: World, deployment: Deployment) -> 
         requested_at=timezone.now(), source=Judgment.Source.CALLER, right=False,
     )  # fmt: skip
     annotator = client(world.annotator)
+    page = annotator.get(QUEUE).content.decode()
+    assert "Reviewers, engineers and owners see the sampled requests and judge them." in page
+    assert re.search(r'data-go="y"[^>]*aria-current="page"', page), "the menu shows where the page belongs"
     [(_, live)] = annotator.get(QUEUE).context["versions"]
     assert (live.drawn, live.judged) == (40, 40)
     assert live.exact.value == pytest.approx(0.9)
