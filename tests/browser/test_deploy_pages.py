@@ -1,5 +1,6 @@
 """The pages of Deploy: what refreshes itself, keys, files, dialogs; each page in light, in dark and on a phone."""
 
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -73,9 +74,28 @@ def test_a_model_is_deployed_tried_and_stopped(world: World, logged_in: As, monk
         "output": {"total": 12.5}, "model": "invoices@1", "request_id": "r-1", "confidence": {"total": 0.9},
         "evidence": {"total": [[0, 4]]}, "latency_ms": {"total": 5, "model": 4}, "usage": {"output_tokens": 3},
     }  # fmt: skip
-    monkeypatch.setattr(gateway_client, "send", lambda **_: httpx.Response(200, json=answer))
+    problem = {"code": "busy", "detail": "The queue is full."}
+    monkeypatch.setattr(gateway_client, "send", lambda **_: httpx.Response(429, json=problem))
     erik.locator("#try textarea").fill("Total 12.50")
-    erik.get_by_role("button", name="Send").click()
+    send, error, wait = (
+        erik.get_by_role("button", name="Send"), erik.get_by_text("The queue is full."),
+        erik.get_by_text("Waiting for the answer"),
+    )  # fmt: skip
+    send.click()
+    expect(error).to_be_visible()
+    answered = threading.Event()
+
+    def answer_later(**_: Any) -> httpx.Response:
+        assert answered.wait(30)
+        return httpx.Response(200, json=answer)
+
+    monkeypatch.setattr(gateway_client, "send", answer_later)
+    send.click()
+    expect(wait).to_be_visible()
+    expect(error).to_be_hidden()
+    expect(send).to_be_disabled()
+    answered.set()
+    expect(wait).to_be_hidden()
     expect(erik.locator(".answer pre")).to_contain_text('"total": 12.5')
     expect(erik.locator("#try textarea")).to_have_value("Total 12.50")
     erik.get_by_role("tab", name="curl").press("ArrowRight")
@@ -127,7 +147,14 @@ def test_a_canary_is_watched_until_it_is_aborted(world: World, logged_in: As) ->
     section.get_by_text("Plan", exact=True).click()
     check(erik, "deploy-rollout")
     erik.reload()
-    erik.get_by_role("button", name="50%").click()
+    canary = erik.get_by_role("button", name="Canary 50%")
+    asked: list[str] = []
+    erik.once("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    canary.click()
+    assert asked[0].startswith("Send 50% of the requests to version 2? The candidate answered 60 of at least 200")
+    assert current(world).share == 0.25
+    erik.once("dialog", lambda dialog: dialog.accept())
+    canary.click()
     expect(erik.locator(".release").last).to_contain_text("50% of the requests")
     requests(current(world), 20, candidate=True, failed=20, at=timezone.now())
     check_all(timezone.now() + timedelta(seconds=9))
@@ -156,6 +183,15 @@ def test_settings_a_batch_and_monitoring(world: World, logged_in: As, settings: 
     erik.get_by_text("Thresholds", exact=True).click()
     erik.get_by_text("Fields", exact=True).click()
     check(erik, "deploy-settings")
+    below = erik.get_by_label("Answers below the threshold go to")
+    expect(below).to_be_visible()
+    erik.get_by_label("Larger model", exact=True).select_option(label="None")
+    expect(below).to_be_hidden()
+    erik.get_by_label("Sampling rate").fill("200")
+    erik.locator("#sample").get_by_role("button", name="Save").click()
+    share = erik.get_by_label("Sampling rate")
+    expect(share).to_be_focused()
+    expect(share).to_be_in_viewport()
     erik.goto("/p/invoices/deploy/")
     erik.locator("#batches > summary").click()
     lines = b'{"id": "a", "text": "1"}\n{"id": "b"}\n'
@@ -168,6 +204,7 @@ def test_settings_a_batch_and_monitoring(world: World, logged_in: As, settings: 
         settings.GATEWAY_URL = server.url
         jobs.run_batch(BatchRun.objects.get().pk)
     expect(row.locator(".badge")).to_have_text("Done")  # the page asks by itself
+    expect(row).to_contain_text("Line 2: text must be a non-empty string.")
     check(erik, "deploy-batches")
     _monitor(erik, world, current(world))
 
@@ -209,6 +246,8 @@ def _monitor(page: Page, world: World, deployment: Deployment) -> None:
     count_marked(timezone.now())
     expect(first).to_contain_text(str(before + 5))  # the page reads itself again
     page.get_by_role("link", name="Change p95 latency").click()
+    expect(page.get_by_role("heading", name="Alerts")).to_be_in_viewport()
+    expect(page.get_by_role("form", name="p95 latency").get_by_label("Window (minutes)")).to_be_in_viewport()
     check(page, "alert-form")
 
 
