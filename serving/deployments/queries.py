@@ -17,7 +17,7 @@ from evaluation.models import Approval, EvalRun, GateReport
 from labeling.models import Document, Project
 from serving.deployments.gate_certificates import GateCertificate, of_release
 from serving.engines import ENGINES
-from serving.models import Deployment, DeploymentEvent, Package, Release, Replica, RequestLog
+from serving.models import Deployment, DeploymentEvent, Package, Release, Replica, RequestLog, Rollout
 from serving.packages.services import choices
 from slmstudio.access import Action
 from slmstudio.runs.models import ACTIVE, Status
@@ -259,3 +259,9 @@ def sample_text(project: Project) -> str:
     """The text of a document, to try the model with."""
     rows: Any = Document.objects.filter(project=project).order_by("pk").values_list("text", flat=True)
     return str(rows.first() or "")[:8_000]
+
+
+def evidence_sentence(deployment: Deployment) -> str:
+    """What the evidence says about the candidate, for the question whether to give it more requests."""
+    rollout = Rollout.objects.filter(deployment=deployment, ended_at=None).order_by("-pk").first()
+    return rollout.reason if rollout is not None and rollout.reason else "No evidence yet: no requests were counted."

@@ -15,7 +15,6 @@ from serving.deployments import gateway_client, queries, services
 from serving.deployments.forms import DeployForm, EndpointForm, ReasonForm, TryForm
 from serving.deployments.snippets import snippets
 from serving.models import Deployment, Stage
-from serving.rollouts import queries as rollout_queries
 from slmstudio.access import Action, project_for
 from slmstudio.contract.json_text import loads
 from slmstudio.errors import Refused
@@ -77,7 +76,7 @@ def _status(project: Any) -> dict[str, Any]:
         "settling": settling,
         "steps": [(int(100 * step), step) for step in steps],
         "previous": services.previous_stable(deployment) if deployment and deployment.stable_id else None,
-        "evidence": rollout_queries.evidence_sentence(deployment) if deployment and candidate else "",
+        "evidence": queries.evidence_sentence(deployment) if deployment and candidate else "",
         "reason_form": ReasonForm(),
     }
 

@@ -92,12 +92,6 @@ def status_of(project: Project, now: datetime) -> RolloutStatus | None:
     )  # fmt: skip
 
 
-def evidence_sentence(deployment: Deployment) -> str:
-    """What the evidence says about the candidate, for the question whether to give it more requests."""
-    rollout = Rollout.objects.filter(deployment=deployment, ended_at=None).order_by("-pk").first()
-    return rollout.reason if rollout is not None and rollout.reason else "No evidence yet: no requests were counted."
-
-
 def plan_of(deployment: Deployment) -> RolloutPlan:
     """The plan of a deployment; the default where none is stored."""
     return RolloutPlan.objects.filter(deployment=deployment).first() or RolloutPlan(deployment=deployment)

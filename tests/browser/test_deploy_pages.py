@@ -30,7 +30,7 @@ from serving.monitoring.figures import count_marked, floor
 from serving.review.sampling import draw
 from serving.rollouts.watch import check_all
 from tests.browser.accessibility import check
-from tests.browser.conftest import As
+from tests.browser.conftest import As, Watch
 from tests.evaluation.factories import World
 from tests.serving.batches.gateway import gateway
 from tests.serving.captures.test_services import captured
@@ -45,7 +45,10 @@ from tests.serving.rollouts.rows import add_candidate, current, deployed, reques
 pytestmark = pytest.mark.slow
 
 
-def test_a_model_is_deployed_tried_and_stopped(world: World, logged_in: As, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_is_deployed_tried_and_stopped(
+    world: World, logged_in: As, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch.allow("422 POST /p/invoices/deploy/try/")
     report = approved_report(world)
     erik = logged_in(world.engineer)
     erik.goto(report.get_absolute_url())
@@ -171,7 +174,8 @@ def refresh(page: Page, seconds: int) -> None:
     page.wait_for_load_state("networkidle")
 
 
-def test_settings_a_batch_and_monitoring(world: World, logged_in: As, settings: Any) -> None:
+def test_settings_a_batch_and_monitoring(world: World, logged_in: As, watch: Watch, settings: Any) -> None:
+    watch.allow("422 POST /p/invoices/deploy/settings/sample/")
     deployment = confidence.deployed(world)
     assert deployment.stable is not None
     answering(deployment.stable)
@@ -184,9 +188,9 @@ def test_settings_a_batch_and_monitoring(world: World, logged_in: As, settings: 
     erik.get_by_text("Fields", exact=True).click()
     check(erik, "deploy-settings")
     below = erik.get_by_label("Answers below the threshold go to")
+    expect(below).to_be_hidden()  # no larger model is selected
+    erik.get_by_label("Larger model", exact=True).select_option(index=1)
     expect(below).to_be_visible()
-    erik.get_by_label("Larger model", exact=True).select_option(label="None")
-    expect(below).to_be_hidden()
     erik.get_by_label("Sampling rate").fill("200")
     erik.locator("#sample").get_by_role("button", name="Save").click()
     share = erik.get_by_label("Sampling rate")
