@@ -151,7 +151,7 @@ def first_failures(path: Path) -> list[tuple[int, str]]:
     """Number and reason of the first lines that failed, as far as they are near the start of a result."""
     if not path.exists():
         return []
-    failures = []
+    failures: list[tuple[int, str]] = []
     with path.open("rb") as file:
         for line in file.readlines(_FAILURE_BYTES):
             if len(failures) < _FAILURES and b'"error":' in line[: MAX_ID + 100]:

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from django.utils import timezone
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Dialog, Page, expect
 
 from evaluation.models import Endpoint
 from labeling.models import Document
@@ -152,7 +152,12 @@ def test_a_canary_is_watched_until_it_is_aborted(world: World, logged_in: As) ->
     erik.reload()
     canary = erik.get_by_role("button", name="Canary 50%")
     asked: list[str] = []
-    erik.once("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+
+    def refuse(dialog: Dialog) -> None:
+        asked.append(dialog.message)
+        dialog.dismiss()
+
+    erik.once("dialog", refuse)
     canary.click()
     assert asked[0].startswith("Send 50% of the requests to version 2? The candidate answered 60 of at least 200")
     assert current(world).share == 0.25
