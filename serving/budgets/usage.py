@@ -100,7 +100,7 @@ def use_of_project(project: Project, user: User) -> list[Use]:
     tokens = [use_of(project, token) for token in active_tokens(project, None if is_owner else user)]
     tokens.sort(key=lambda use: use.totals.requests, reverse=True)
     rows = TokenUsage.objects.of_month(timezone.now().date()).filter(project_id=project.pk, token_id=0)
-    studio = Use("Web interface and commands", None, rows.totals())
+    studio = Use("Web interface, batches and commands", None, rows.totals())
     return [use_of(project, None), *tokens, *([studio] if studio.totals.requests else [])]
 
 

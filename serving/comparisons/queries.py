@@ -43,7 +43,9 @@ class ComparisonStatus:
             return "failed", str(comparison.get_verdict_display())
         if comparison.verdict:
             return "done", str(comparison.get_verdict_display())
-        return ("running" if comparison.is_live else "queued"), str(comparison.get_verdict_display())
+        if not comparison.is_live:
+            return "cancelled", "ended, nothing shown"
+        return "running", str(comparison.get_verdict_display())
 
     @cached_property
     def split(self) -> Split:

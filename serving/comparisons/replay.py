@@ -20,6 +20,8 @@ from slmstudio.runs.reaper import reap_lost_runs
 from training.job_failures import FailureHandler
 
 MAX_REQUESTS = 20_000
+#: requests of a replay that is started on the page of the rollout
+OFFERED = 1_000
 #: seconds between two tries of a request while others are answered
 PAUSE_SECONDS = 0.2
 MAX_PAUSE_SECONDS = 5.0
@@ -45,6 +47,18 @@ def pending(project: Project, stable: Release, candidate: Release, limit: int) -
             if len(requests) == limit:
                 break
     return requests
+
+
+def available(deployment: Deployment) -> int | None:
+    """How many requests a replay for the candidate would send; None where more than ``OFFERED`` are stored, of which
+    some may be answered already."""
+    stable, candidate = deployment.stable, deployment.candidate
+    if stable is None or candidate is None:
+        return 0
+    stored = RequestLog.objects.filter(project_id=deployment.project_id, release=stable, shadow_of=None)
+    if len(stored.exclude(text="").values_list("id", flat=True)[: OFFERED + 1]) > OFFERED:
+        return None
+    return len(pending(deployment.project, stable, candidate, OFFERED))
 
 
 def run_replay(pk: int) -> None:

@@ -79,7 +79,7 @@ class ReleaseStatus:
             return "done", "answering" if self.ready >= self.wanted else f"{self.ready} of {self.wanted} ready"
         if any(replica.state == Replica.State.FAILED for replica in self.replicas):
             return "failed", "failed to start"
-        return "queued", "starting" if self.replicas else "waiting for manage.py serve"
+        return "queued", "starting" if self.replicas else "waiting for a host"
 
     @property
     def has_bundle(self) -> bool:
