@@ -44,9 +44,9 @@ def test_owners_see_all_tokens_and_others_their_own(world: World) -> None:
         use.name: use.totals.requests
         for use in client(world.owner).get("/p/invoices/deploy/monitoring/").context["uses"]
     }
-    assert rows == {"Project": 14, "own": 7, "theirs": 5, "Web interface and commands": 2}
+    assert rows == {"Project": 14, "own": 7, "theirs": 5, "Web interface, batches and commands": 2}
     shown = client(world.engineer).get("/p/invoices/deploy/monitoring/").context["uses"]
-    assert [use.name for use in shown] == ["Project", "theirs", "Web interface and commands"]
+    assert [use.name for use in shown] == ["Project", "theirs", "Web interface, batches and commands"]
     assert client(world.engineer).get(f"/p/invoices/deploy/usage/{own.pk}/").status_code == 404
     days = client(world.owner).get(f"/p/invoices/deploy/usage/{own.pk}/").context["days"]
     assert (len(days), days[-1].requests, days[-1].height, days[0].requests) == (30, 7, usage.BAR, 0)
