@@ -115,9 +115,3 @@ def find(project: Project, number: int) -> ComparisonStatus | None:
         return None
     comparison.project = project
     return ComparisonStatus(comparison)
-
-
-def running_split(project: Project) -> TrafficComparison | None:
-    """The live split that runs."""
-    split: TrafficComparison | None = TrafficComparison.objects.splits().filter(project=project).first()
-    return split

@@ -17,7 +17,7 @@ from evaluation.models import Approval, EvalRun, GateReport
 from labeling.models import Document, Project
 from serving.deployments.gate_certificates import GateCertificate, of_release
 from serving.engines import ENGINES
-from serving.models import Deployment, DeploymentEvent, Package, Release, Replica, RequestLog
+from serving.models import Deployment, DeploymentEvent, Package, Release, Replica, RequestLog, TrafficComparison
 from serving.packages.services import choices
 from slmstudio.access import Action
 from slmstudio.runs.models import ACTIVE, Status
@@ -253,6 +253,12 @@ def deploy_action(report: GateReport, user: User) -> ReportAction | None:
         return None
     url = reverse("deployment", args=[report.project.slug])
     return ReportAction("Deploy", "rocket-takeoff", f"{url}?report={report.number}#deploy")
+
+
+def running_split(project: Project) -> TrafficComparison | None:
+    """The live split that runs."""
+    split: TrafficComparison | None = TrafficComparison.objects.splits().filter(project=project).first()
+    return split
 
 
 def sample_text(project: Project) -> str:

@@ -11,7 +11,6 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from labeling.form.codec import pretty
-from serving.comparisons.queries import running_split
 from serving.deployments import gateway_client, queries, services
 from serving.deployments.forms import DeployForm, EndpointForm, ReasonForm, TryForm
 from serving.deployments.snippets import snippets
@@ -77,7 +76,7 @@ def _status(project: Any) -> dict[str, Any]:
         "settling": settling,
         "steps": [(int(100 * step), step) for step in steps],
         "previous": services.previous_stable(deployment) if deployment and deployment.stable_id else None,
-        "split": running_split(project) if candidate else None,
+        "split": queries.running_split(project) if candidate else None,
         "reason_form": ReasonForm(),
     }
 

@@ -5,12 +5,11 @@ from datetime import datetime
 
 from evaluation.stats.sequential import needed
 from labeling.models import Project
-from serving.comparisons.replay import available
 from serving.deployments import services
 from serving.models import Deployment, Rollout, RolloutPlan, Stage, TrafficComparison
 from serving.rollouts.counts import Counts, Step
 from serving.rollouts.forecast import Forecast, failure_rate, forecast
-from serving.rollouts.log_counts import requests_per_hour
+from serving.rollouts.log_counts import available, requests_per_hour
 from serving.rollouts.verdicts import ALPHA, Action, Code, meaning
 
 _QUESTIONS = {

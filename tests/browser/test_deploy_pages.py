@@ -259,7 +259,7 @@ def test_review_by_keys(world: World, logged_in: As) -> None:
     expect(items).to_have_count(5)
     check(erik, "review-queue")
     items.last.get_by_role("link").click()
-    expect(erik.get_by_role("region", name="Output")).to_be_visible()
+    expect(erik.get_by_role("region", name="Output", exact=True)).to_be_visible()
     check(erik, "request")
     erik.go_back()
     erik.keyboard.press("j")
