@@ -32,6 +32,7 @@ urlpatterns = [
     path("deploy/confidence/", moved_to("deploy_settings"), name="former_confidence"),
     path("deploy/review/", review_views.review, name="deploy_review"),
     path("deploy/review/decide/", review_views.decide, name="deploy_review_decide"),
+    path("deploy/requests/", review_views.request_page, name="deploy_request"),
     path("deploy/accuracy/", moved_to("deploy_review"), name="former_accuracy"),
     path("deploy/versions/", version_views.versions, name="deploy_versions"),
     path("deploy/retraining/dismiss/", version_views.dismiss, name="deploy_retraining_dismiss"),

@@ -109,7 +109,7 @@ def use_of_project(project: Project, user: User) -> list[Use]:
     tokens = [use_of(project, token) for token in shown.values()]
     tokens.sort(key=lambda use: use.totals.requests, reverse=True)
     others = Use("Other tokens", None, rows.exclude(token_id__in=[0, *shown]).totals())
-    studio = Use("Web interface and commands", None, rows.filter(token_id=0).totals())
+    studio = Use("Web interface, batches and commands", None, rows.filter(token_id=0).totals())
     return [use_of(project, None), *tokens, *(use for use in (others, studio) if use.totals.requests)]
 
 

@@ -43,7 +43,9 @@ class ComparisonStatus:
             return "failed", str(comparison.get_verdict_display())
         if comparison.verdict:
             return "done", str(comparison.get_verdict_display())
-        return ("running" if comparison.is_live else "queued"), str(comparison.get_verdict_display())
+        if not comparison.is_live:
+            return "cancelled", "ended, nothing shown"
+        return "running", str(comparison.get_verdict_display())
 
     @cached_property
     def split(self) -> Split:
@@ -120,9 +122,3 @@ def find(project: Project, number: int) -> ComparisonStatus | None:
         return None
     comparison.project = project
     return ComparisonStatus(comparison)
-
-
-def running_split(project: Project) -> TrafficComparison | None:
-    """The live split that runs."""
-    split: TrafficComparison | None = TrafficComparison.objects.splits().filter(project=project).first()
-    return split

@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 from django.conf import settings
 
-from labeling.models import Project
 from serving.gateway.tokens import issue_pass
-from serving.models import Deployment, Release, RequestLog, Stage, TrafficComparison
+from serving.models import Deployment, RequestLog, Stage, TrafficComparison
+from serving.rollouts.log_counts import pending
 from slmstudio.contract.output_json import extract_json
 from slmstudio.errors import Refused
 from slmstudio.runs.heartbeat import keep_alive
@@ -26,25 +26,6 @@ MAX_PAUSE_SECONDS = 5.0
 _BATCH = 100
 #: consecutive requests without any response, after which it fails
 _MAX_UNREACHABLE = 60
-
-
-def pending(project: Project, stable: Release, candidate: Release, limit: int) -> list[tuple[Any, Any]]:
-    """Day and id of stored requests that the stable version answered or failed, the newest first, without those that
-    the candidate answered already. Each document once."""
-    with_text = RequestLog.objects.filter(project_id=project.pk, release=stable, shadow_of=None).exclude(text="")
-    rows = with_text.filter(status=200) | with_text.filter(status__gte=500)
-    answered = RequestLog.objects.filter(project_id=project.pk, release=candidate, shadow_of__isnull=False).exclude(
-        status=429
-    )
-    known = set(answered.values_list("key_sha256", flat=True))
-    requests: list[tuple[Any, Any]] = []
-    for day, pk, key in rows.order_by("-created_at").values_list("day", "id", "key_sha256").iterator():
-        if key not in known and key:
-            known.add(key)
-            requests.append((day, pk))
-            if len(requests) == limit:
-                break
-    return requests
 
 
 def run_replay(pk: int) -> None:

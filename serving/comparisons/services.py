@@ -13,10 +13,11 @@ from evaluation.stats import alpha_level
 from labeling.models import Project
 from serving.comparisons import certificate, labels, split
 from serving.comparisons.labels import LabelPlan, Measure, Method
-from serving.comparisons.replay import MAX_REQUESTS, pending
+from serving.comparisons.replay import MAX_REQUESTS
 from serving.comparisons.split import Question, Split
 from serving.deployments import services as deployment_services
 from serving.models import Deployment, Stage, TrafficComparison
+from serving.rollouts.log_counts import pending
 from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status

@@ -39,7 +39,7 @@ def _context(project: Any, kind: str = "", rejected: forms.Form | None = None) -
     has_stable = deployment is not None and deployment.stable_id is not None
     in_shadow = has_stable and deployment is not None and deployment.stage == Stage.SHADOW
     offered = {
-        Kind.SPLIT: has_stable and queries.running_split(project) is None,
+        Kind.SPLIT: has_stable and deployment_queries.running_split(project) is None,
         Kind.SHADOW: has_stable and deployment is not None and deployment.candidate_id is not None,
         Kind.REPLAY: in_shadow,
     }

@@ -17,7 +17,16 @@ from evaluation.models import Approval, EvalRun, GateReport
 from labeling.models import Document, Project
 from serving.deployments.gate_certificates import GateCertificate, of_release
 from serving.engines import ENGINES
-from serving.models import Deployment, DeploymentEvent, Package, Release, Replica, RequestLog, Rollout
+from serving.models import (
+    Deployment,
+    DeploymentEvent,
+    Package,
+    Release,
+    Replica,
+    RequestLog,
+    Rollout,
+    TrafficComparison,
+)
 from serving.packages.services import choices
 from slmstudio.access import Action
 from slmstudio.runs.models import ACTIVE, Status
@@ -79,7 +88,7 @@ class ReleaseStatus:
             return "done", "answering" if self.ready >= self.wanted else f"{self.ready} of {self.wanted} ready"
         if any(replica.state == Replica.State.FAILED for replica in self.replicas):
             return "failed", "failed to start"
-        return "queued", "starting" if self.replicas else "waiting for manage.py serve"
+        return "queued", "starting" if self.replicas else "waiting for a host"
 
     @property
     def has_bundle(self) -> bool:
@@ -253,6 +262,12 @@ def deploy_action(report: GateReport, user: User) -> ReportAction | None:
         return None
     url = reverse("deployment", args=[report.project.slug])
     return ReportAction("Deploy", "rocket-takeoff", f"{url}?report={report.number}#deploy")
+
+
+def running_split(project: Project) -> TrafficComparison | None:
+    """The live split that runs."""
+    split: TrafficComparison | None = TrafficComparison.objects.splits().filter(project=project).first()
+    return split
 
 
 def sample_text(project: Project) -> str:

@@ -255,15 +255,20 @@ def stop(*, deployment: Deployment, user: User, reason: str = "") -> Deployment:
 
 
 def previous_stable(deployment: Deployment) -> Release | None:
-    """The release that was stable before the current one."""
-    rows = DeploymentEvent.objects.filter(project=deployment.project_id, stable__isnull=False)
-    event = (
-        rows.exclude(stable=deployment.stable_id)
-        .select_related("stable__report", "stable__package")
-        .order_by("-pk")
-        .first()
-    )
-    return event.stable if event is not None else None
+    """The release that was stable before the current one, without those that were aborted as a candidate since."""
+    rows = DeploymentEvent.objects.filter(project=deployment.project_id).order_by("-pk")
+    excluded: set[int | None] = {None, deployment.stable_id}
+    aborted = None
+    for kind, release, stable in rows.values_list("kind", "release_id", "stable_id"):
+        if stable not in excluded:
+            return Release.objects.select_related("report", "package").get(pk=stable)
+        if kind == Kind.ABORTED:
+            aborted = release
+        elif release == aborted and kind in (Kind.DEPLOYED, Kind.ROLLED_BACK):
+            # An aborted rollback says nothing about the version that it goes back to.
+            excluded |= {aborted} if kind == Kind.DEPLOYED else set()
+            aborted = None
+    return None
 
 
 def is_waiting_for_package(release: Release) -> bool:

@@ -77,6 +77,7 @@ def _status(project: Any) -> dict[str, Any]:
         "steps": [(int(100 * step), step) for step in steps],
         "previous": services.previous_stable(deployment) if deployment and deployment.stable_id else None,
         "evidence": queries.evidence_sentence(deployment) if deployment and candidate else "",
+        "split": queries.running_split(project) if candidate else None,
         "reason_form": ReasonForm(),
     }
 

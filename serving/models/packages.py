@@ -104,8 +104,8 @@ class Package(BackgroundRun):
         return f"package {self.number}"
 
     def get_absolute_url(self) -> str:
-        """The page of the deployment, which lists packages."""
-        return reverse("deployment", args=[self.project.slug])
+        """The page of the deployment, opened at its packages."""
+        return f"{reverse('deployment', args=[self.project.slug])}?show=packages#packages"
 
     @property
     def is_ready(self) -> bool:

@@ -473,6 +473,8 @@ class AlertLine:
             return "cancelled", "off"
         if self.rule.checked_at is None and self.rule.state == State.OK:
             return "new", "not checked"
+        if self.rule.value is None and self.rule.state == State.OK:
+            return "new", "no data"
         return _BADGES[State(self.rule.state)]
 
 

@@ -55,8 +55,9 @@ def _changes(project: Project, since: datetime, now: datetime) -> list[Change]:
     rows = DeploymentEvent.objects.filter(project=project, created_at__gte=since, created_at__lte=now)
     changes: list[Change] = []
     for event in rows.select_related("release").order_by("-pk")[:_MAX_MARKS]:
-        stage = f" to {event.get_stage_display().lower()}" if event.stage else ""
-        share = f" {percent(event.share, 0)}" if event.stage == "canary" else ""
+        has_stage = event.release is not None and event.stage  # a change of the policy changes no stage
+        stage = f" to {event.get_stage_display().lower()}" if has_stage else ""
+        share = f" {percent(event.share, 0)}" if has_stage and event.stage == "canary" else ""
         text = f"{event.get_kind_display()} {event.release or ''}{stage}{share}".strip()
         changes.append((event.created_at, text, event.reason, _TONES.get(event.kind, "neutral")))
     ended = Rollout.objects.filter(
@@ -71,7 +72,7 @@ def _changes(project: Project, since: datetime, now: datetime) -> list[Change]:
 def _clock(at: datetime, window: Window) -> str:
     local = timezone.localtime(at)
     clock = format_clock(local)
-    return clock if window.seconds <= 86_400 else f"{format_short_date(local)}, {clock}"
+    return clock if window.seconds < 86_400 else f"{format_short_date(local)}, {clock}"
 
 
 def _traffic_series(

@@ -67,18 +67,25 @@ class ShownValue:
 
 
 @dataclass(frozen=True)
-class QueueRow:
-    """An item with the request that it shows, redacted. ``pieces``: of the text, with the path of the value that is
-    marked or ""; none where the text is no longer stored. ``hidden``: characters that are not shown."""
+class ShownRequest:
+    """A request, redacted. ``pieces``: of the text, with the path of the value that is marked or ""; none where the
+    text is no longer stored. ``hidden``: characters that are not shown."""
 
-    item: ReviewItem
-    reasons: list[tuple[str, str]]
     pieces: list[tuple[str, str]]
     hidden: int
     values: list[ShownValue]
     output: str
-    request: RequestLog | None
+    request: RequestLog
     detail: str
+
+
+@dataclass(frozen=True)
+class QueueRow:
+    """An item with the request that it shows; None where its text is no longer stored."""
+
+    item: ReviewItem
+    reasons: list[tuple[str, str]]
+    shown: ShownRequest | None
 
 
 @dataclass(frozen=True)
@@ -145,7 +152,23 @@ def all_items(project: Project, reason: str) -> list[int]:
 def _rows(project: Project, items: Sequence[ReviewItem]) -> list[QueueRow]:
     requests = _shown(items)
     kinds, newest = judgments.redacted_kinds(project), project.schema_version.compiled
-    return [_row(item, requests.get(item.request_id), kinds, newest) for item in items]
+    labels = dict(Reason.choices)
+    rows = []
+    for item in items:
+        request = requests.get(item.request_id)
+        reasons = [(reason, str(labels.get(reason, reason))) for reason in item.reasons]
+        rows.append(QueueRow(item, reasons, _redacted(request, kinds, newest) if request is not None else None))
+    return rows
+
+
+def shown_request(project: Project, request_id: object) -> ShownRequest:
+    """A caller's request by its id, as the queue shows it.
+
+    Raises:
+        UnknownRequest: the log of the project does not have it.
+    """
+    request = judgments.find_request(project, judgments.parse_id(request_id))
+    return _redacted(request, judgments.redacted_kinds(project), project.schema_version.compiled)
 
 
 def _shown(items: Sequence[ReviewItem]) -> dict[Any, RequestLog]:
@@ -155,17 +178,11 @@ def _shown(items: Sequence[ReviewItem]) -> dict[Any, RequestLog]:
     return {row.id: row for row in rows}
 
 
-def _row(
-    item: ReviewItem, request: RequestLog | None, kinds: Sequence[str], newest: CompiledSchema
-) -> QueueRow:  # fmt: skip
-    labels = dict(Reason.choices)
-    reasons = [(reason, str(labels.get(reason, reason))) for reason in item.reasons]
-    if request is None:
-        return QueueRow(item, reasons, [], 0, [], "", None, "")
+def _redacted(request: RequestLog, kinds: Sequence[str], newest: CompiledSchema) -> ShownRequest:
     text = redact(request.text, kinds)
     values, spans = _values(request, kinds, text[:MAX_TEXT], newest)
-    return QueueRow(
-        item, reasons, _pieces(text[:MAX_TEXT], spans), max(0, len(text) - MAX_TEXT), values,
+    return ShownRequest(
+        _pieces(text[:MAX_TEXT], spans), max(0, len(text) - MAX_TEXT), values,
         "" if values else redact(request.output, kinds), request, redact(request.detail, kinds),
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from django.utils import timezone
 
 from labeling.datasets.near_duplicates import THRESHOLD, MinHashIndex
 from labeling.models import Project
-from serving.models import Deployment, Judgment, RequestLog, SampleDay, SamplePlan
+from serving.models import AnswerPolicy, Deployment, Judgment, RequestLog, SampleDay, SamplePlan
 from serving.models.review import Draw, Reason, ReviewItem
 from serving.review.queue import severity
 from serving.review.redaction import redact
@@ -93,6 +94,14 @@ def position(request_id: object) -> float:
     return int(hashlib.sha256(f"draw:uniform:{request_id}".encode()).hexdigest()[:13], 16) / 16**13
 
 
+def confidence_floor(deployment: Deployment) -> float:
+    """Below it the confidence of a field is low: the threshold of the answer policy, or else the project's limit for
+    pre-filled fields."""
+    policy = AnswerPolicy.objects.filter(deployment=deployment).first()
+    threshold = policy.min_confidence if policy is not None else None
+    return deployment.project.confidence_floor if threshold is None else threshold
+
+
 def ordered(reasons: Iterable[str]) -> list[str]:
     """Reasons, the most urgent first."""
     return sorted({str(reason) for reason in reasons}, key=Reason.values.index)
@@ -106,6 +115,11 @@ class _Window:
     since: datetime
     until: datetime
     candidates: dict[uuid.UUID, Candidate] = field(default_factory=dict)
+
+    @cached_property
+    def floor(self) -> float:
+        """The limit of a low confidence."""
+        return confidence_floor(self.plan.deployment)
 
     def draw(self) -> int:
         self._note_answers()
@@ -124,8 +138,7 @@ class _Window:
         values = row["id"], row["day"], row["created_at"], row["release_id"], confidence, automatic
         candidate = self.candidates.setdefault(row["id"], Candidate(*values))
         candidate.reasons |= set(reasons)
-        floor = self.plan.deployment.project.confidence_floor
-        if Reason.UNIFORM in candidate.reasons and confidence is not None and confidence < floor:
+        if Reason.UNIFORM in candidate.reasons and confidence is not None and confidence < self.floor:
             candidate.reasons.add(Reason.LOW_CONFIDENCE)
 
     def _rows(self) -> Any:

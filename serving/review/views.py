@@ -17,7 +17,9 @@ from labeling.models import Project
 from serving.deployments import queries as deployment_queries
 from serving.models.review import Reason
 from serving.review import accuracy, queue
+from serving.review.sampling import confidence_floor
 from slmstudio.access import Action, project_for
+from slmstudio.errors import Refused
 from slmstudio.web.forms import RefusalMessage
 from slmstudio.web.requests import SignedInRequest, query_param
 
@@ -79,8 +81,25 @@ def review(request: SignedInRequest, slug: str) -> HttpResponse:
             "total": counts.get(reason, 0),
             "tags": list(tags_of(project).items()),
             "limit": queue.MAX_ITEMS,
+            "floor": confidence_floor(deployment) if deployment is not None else project.confidence_floor,
         }
     return render(request, "serving/review/review.html", context)
+
+
+@require_safe
+def request_page(request: SignedInRequest, slug: str) -> HttpResponse:
+    """A caller's request by its id. Its text and output are for users who may review."""
+    project = project_for(request.user, slug, Action.READ)
+    deployment = deployment_queries.find(project)
+    floor = confidence_floor(deployment) if deployment is not None else project.confidence_floor
+    context: dict[str, Any] = {
+        "project": project, "wanted": request.GET.get("id", "").strip()[:100], "shown": None, "floor": floor,
+    }  # fmt: skip
+    try:
+        context["shown"] = queue.shown_request(project, context["wanted"])
+    except Refused as refused:
+        context["refused"] = refused.message
+    return render(request, "serving/review/request.html", context, status=404 if "refused" in context else 200)
 
 
 @require_POST

@@ -6,8 +6,12 @@ from typing import Any
 from django.db import connection
 
 from evaluation.stats.sequential import CallerCount
+from labeling.models import Project
+from serving.models import Deployment, Release, RequestLog
 from serving.rollouts.counts import Counts, Step
 
+#: requests of a replay that is started on the page of the rollout
+OFFERED = 1_000
 #: a row that says something about the model: an answer, or a failure that is not the caller's. A document that is too
 #: long for one of the models is that model's failure, and so is an answer that the larger model gave in its place.
 #: Where no replica answered, no model did.
@@ -169,3 +173,34 @@ def requests_per_hour(project_id: int, now: datetime, hours: int = 24) -> float:
 
 def _day(moment: datetime) -> Any:
     return moment.astimezone(UTC).date()
+
+
+def pending(project: Project, stable: Release, candidate: Release, limit: int) -> list[tuple[Any, Any]]:
+    """Day and id of stored requests that the stable version answered or failed, the newest first, without those that
+    the candidate answered already. Each document once."""
+    with_text = RequestLog.objects.filter(project_id=project.pk, release=stable, shadow_of=None).exclude(text="")
+    rows = with_text.filter(status=200) | with_text.filter(status__gte=500)
+    answered = RequestLog.objects.filter(project_id=project.pk, release=candidate, shadow_of__isnull=False).exclude(
+        status=429
+    )
+    known = set(answered.values_list("key_sha256", flat=True))
+    requests: list[tuple[Any, Any]] = []
+    for day, pk, key in rows.order_by("-created_at").values_list("day", "id", "key_sha256").iterator():
+        if key not in known and key:
+            known.add(key)
+            requests.append((day, pk))
+            if len(requests) == limit:
+                break
+    return requests
+
+
+def available(deployment: Deployment) -> int | None:
+    """How many requests a replay for the candidate would send; None where more than ``OFFERED`` are stored, of which
+    some may be answered already."""
+    stable, candidate = deployment.stable, deployment.candidate
+    if stable is None or candidate is None:
+        return 0
+    stored = RequestLog.objects.filter(project_id=deployment.project_id, release=stable, shadow_of=None)
+    if len(stored.exclude(text="").values_list("id", flat=True)[: OFFERED + 1]) > OFFERED:
+        return None
+    return len(pending(deployment.project, stable, candidate, OFFERED))

@@ -9,7 +9,7 @@ from serving.deployments import services
 from serving.models import Deployment, Rollout, RolloutPlan, Stage, TrafficComparison
 from serving.rollouts.counts import Counts, Step
 from serving.rollouts.forecast import Forecast, failure_rate, forecast
-from serving.rollouts.log_counts import requests_per_hour
+from serving.rollouts.log_counts import available, requests_per_hour
 from serving.rollouts.verdicts import ALPHA, Action, Code, meaning
 
 _QUESTIONS = {
@@ -36,6 +36,9 @@ class RolloutStatus:
     forecasts: list[Forecast]
     per_hour: float
     replay: TrafficComparison | None = None
+    #: stored requests that a replay would send now; None: at least as many as it takes at most
+    replayable: int | None = None
+    is_split: bool = False
     #: with sticky callers nothing is forecast: callers count, and how they fail is not known
     sticky: bool = False
 
@@ -43,7 +46,7 @@ class RolloutStatus:
     def offers_replay(self) -> bool:
         """Whether logged requests can be answered by the candidate: in shadow, where none are being replayed."""
         live = self.replay is not None and self.replay.is_live
-        return self.deployment.stage == Stage.SHADOW and not live
+        return self.deployment.stage == Stage.SHADOW and not live and self.replayable != 0
 
     @property
     def is_too_slow(self) -> bool:
@@ -53,6 +56,8 @@ class RolloutStatus:
     @property
     def badge(self) -> tuple[str, str]:
         """The state of its badge, and its label."""
+        if self.is_split:
+            return "running", "live split"
         if self.rollout is None or not self.rollout.verdict:
             return "queued", "no requests counted yet"
         if self.rollout.outcome:
@@ -89,6 +94,8 @@ def status_of(project: Project, now: datetime) -> RolloutStatus | None:
         deployment=deployment, rollout=rollout, plan=plan, steps=steps, evidence=_lines(rollout),
         forecasts=_forecasts(deployment, steps, plan, per_hour, now) if is_running and not sticky else [],
         per_hour=per_hour, replay=TrafficComparison.objects.newest_replay(deployment), sticky=sticky,
+        replayable=available(deployment) if deployment.stage == Stage.SHADOW else 0,
+        is_split=is_running and TrafficComparison.objects.splits().filter(project=project).exists(),
     )  # fmt: skip
 
 

@@ -93,7 +93,7 @@ def _current(deployment: Deployment, now: datetime) -> Rollout | None:
         end = since.filter(kind__in=_ENDS).order_by("pk").first()
         same = candidate is not None and candidate.package_id == rollout.candidate.package_id
         if end is not None or not same:
-            _close(rollout, end, now)
+            _close(rollout, end or since.filter(stage=Stage.FULL).order_by("-pk").first(), now)
             rollout = None
     if candidate is None or deployment.stable is None:
         return None
@@ -125,9 +125,14 @@ def _note_step(rollout: Rollout, deployment: Deployment, changed_at: datetime) -
 
 
 def _close(rollout: Rollout, end: DeploymentEvent | None, now: datetime) -> None:
-    rollout.ended_at = end.created_at if end is not None else now
-    rollout.outcome = Outcome.ABORTED if end is not None else Outcome.PROMOTED
-    rollout.save(update_fields=["ended_at", "outcome"])
+    """``end``: the event that ended it. The last verdict stays as the reason where the application changed it."""
+    is_aborted = end is not None and end.kind in _ENDS
+    rollout.ended_at = end.created_at if end is not None and is_aborted else now
+    rollout.outcome = Outcome.ABORTED if is_aborted else Outcome.PROMOTED
+    if end is not None and end.user is not None:
+        target = "" if is_aborted else " to all requests"
+        rollout.reason = f"{end.get_kind_display()}{target} by {end.user.get_username()}. {end.reason}".strip()
+    rollout.save(update_fields=["ended_at", "outcome", "reason"])
 
 
 # -- counting, judging and acting -------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ NEEDS = {
             deploy_rollout deploy_monitoring budget former_studies former_study former_study_new former_challenge
             former_challenges former_challenges_freeze former_challenges_rescore former_gate_report_new
             former_confidence former_accuracy former_ab_tests former_certificates former_certificate former_alerts
-            former_drift former_usage
+            former_drift former_usage deploy_request
         """,
         Action.LABEL: """
             label label_document label_state label_next label_save label_skip label_flag label_presence label_release

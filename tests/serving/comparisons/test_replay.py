@@ -14,7 +14,7 @@ from serving.comparisons import replay as jobs
 from serving.comparisons import services
 from serving.gateway.tokens import issue_pass
 from serving.models import Deployment, RequestLog, TrafficComparison
-from serving.rollouts import watch
+from serving.rollouts import log_counts, watch
 from serving.rollouts.counts import Step
 from slmstudio.access import Forbidden
 from slmstudio.errors import Refused
@@ -144,13 +144,17 @@ def test_what_does_not_start(world: World, shadow: Deployment) -> None:
         services.start_replay(deployment=shadow, user=world.annotator, limit=10)
 
 
-def test_the_page_offers_it_where_the_traffic_is_too_small(world: World, shadow: Deployment) -> None:
+def test_the_page_offers_it_where_the_traffic_is_too_small(
+    world: World, shadow: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     logged(shadow, 3)
     client = Client()
     client.force_login(world.engineer)
     page = client.get("/p/invoices/deploy/rollout/", headers={"HX-Request": "true"})
     status = page.context["status"]
-    assert (status.is_too_slow, status.offers_replay) == (True, True)
+    assert (status.is_too_slow, status.offers_replay, status.replayable) == (True, True, 3)
+    monkeypatch.setattr(log_counts, "OFFERED", 2)
+    assert log_counts.available(shadow) is None  # not counted
     assert client.post("/p/invoices/deploy/comparisons/new/replay/", {"limit": "1000"}).status_code == 302
     assert TrafficComparison.objects.get().progress_total == 3
     assert client.post("/p/invoices/deploy/comparisons/new/replay/", {"limit": "1000"}).status_code == 422

@@ -110,8 +110,15 @@ def test_it_is_stopped_with_one_of_both(world: World, split: TrafficComparison, 
 
 
 def test_it_ends_where_the_candidate_is_taken_out(world: World, split: TrafficComparison) -> None:
+    client = Client(headers={"HX-Request": "true"})
+    client.force_login(world.engineer)
+    assert client.get("/p/invoices/deploy/").context["split"] == split
+    assert client.get("/p/invoices/deploy/rollout/").context["status"].badge == ("running", "live split")
     deployment_services.abort(deployment=current(world), user=None, reason="It fails.")
     assert checked(split).status == "done"
+    status = client.get(split.get_absolute_url()).context["status"]
+    assert (status.badge, status.may_issue) == (("cancelled", "ended, nothing shown"), False)
+    assert client.get("/p/invoices/deploy/").context["split"] is None
 
 
 def test_what_does_not_start(world: World, deployment: Deployment) -> None:

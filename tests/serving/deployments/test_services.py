@@ -114,6 +114,12 @@ def test_a_canary_is_promoted_step_by_step_and_rolled_back(world: World, report:
     back = settled(world, queries.find(world.project))  # type: ignore[arg-type]
     assert back.stable == first.stable
     assert services.previous_stable(back) == after.stable
+    # An aborted rollback is offered again; a version that was aborted as a candidate is not.
+    services.roll_back(deployment=back, user=world.manager)
+    again = services.abort(deployment=back, user=world.manager, reason="It was right.")
+    assert services.previous_stable(again) == after.stable
+    services.abort(deployment=deploy(report=second, stage="shadow"), user=world.manager, reason="Worse.")
+    assert services.previous_stable(again) is None
     stopped = services.stop(deployment=back, user=world.owner, reason="Moved.")
     assert stopped.serving == []
     assert DeploymentEvent.objects.latest("pk").kind == "stopped"

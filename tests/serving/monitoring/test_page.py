@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from labeling.models import Contract
 from serving.deployments import services
-from serving.models import Deployment, HostSample
+from serving.models import Deployment, DeploymentEvent, HostSample
 from serving.monitoring.charts import WIDTH
 from serving.monitoring.figures import WINDOWS, count_marked, floor
 from serving.monitoring.page import page as page_of
@@ -133,3 +133,10 @@ def test_a_rollback_is_a_mark(world: World, canary: Deployment) -> None:
     services.abort(deployment=canary, user=world.engineer, reason="Slow.")
     page = page_of(world.project, WINDOWS["1h"], timezone.now())
     assert page["changes"][0][2:] == ("Slow.", "bad")
+
+
+def test_a_change_of_the_policy_names_no_stage(world: World, canary: Deployment) -> None:
+    services.record_change(canary, DeploymentEvent.Kind.POLICY, world.engineer, "Below 60% to review.")
+    page = page_of(world.project, WINDOWS["24h"], timezone.now())
+    assert page["changes"][0][1] == "Answer policy changed"
+    assert "," in page["charts"][0].ends[0]  # the day before is named

@@ -60,9 +60,16 @@ def test_a_package_without_the_program_or_a_file_has_no_bundle(world: World, rel
         assert status is not None
         return status.has_bundle
 
+    def is_linked() -> bool:
+        client = Client(headers={"HX-Request": "true"})
+        client.force_login(world.engineer)
+        return URL in client.get("/p/invoices/deploy/packages/").content.decode()
+
     assert has_bundle()
+    assert is_linked()
     (local_path(f"packages/test/{release.package_id}") / "prompt.json").unlink()
     assert get(world.engineer).status_code == 404
     Package.objects.update(files=[{"path": "model.gguf", "size": 4, "sha256": ""}])
     assert not has_bundle()
+    assert not is_linked()
     assert get(world.engineer).status_code == 404

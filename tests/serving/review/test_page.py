@@ -16,12 +16,14 @@ from serving.models import Deployment, Judgment, RequestLog, SamplePlan
 from serving.models.review import Draw, Reason, ReviewItem
 from serving.review import queue
 from serving.review.sampling import draw
+from slmstudio.contract.json_text import dumps
 from tests.evaluation.factories import World
 from tests.serving.review.rows import logged
 
 HOUR = 1 / 24
 QUEUE = "/p/invoices/deploy/review/"
 DECIDE = f"{QUEUE}decide/"
+FIND = "/p/invoices/deploy/requests/"
 Status = ReviewItem.Status
 
 
@@ -58,9 +60,9 @@ def test_the_queue_shows_texts_with_outputs_and_confidence(world: World, deploym
     engineer = client(world.engineer)
     [row] = engineer.get(QUEUE).context["page"].rows
     assert [reason for reason, _ in row.reasons] == [Reason.LOW_CONFIDENCE, Reason.UNIFORM]
-    values = {value.path: value for value in row.values}
+    values = {value.path: value for value in row.shown.values}
     assert (values["vendor"].confidence, values["vendor"].is_found) == (0.5, True)
-    marked = {path: text for text, path in row.pieces if path}
+    marked = {path: text for text, path in row.shown.pieces if path}
     assert marked["vendor"] == values["vendor"].value
     plan.redact = ["email"]
     plan.save()
@@ -70,7 +72,27 @@ def test_the_queue_shows_texts_with_outputs_and_confidence(world: World, deploym
     assert page.count("[email]") >= 2
     RequestLog.objects.update(text="", output="")  # erased
     [row] = engineer.get(QUEUE).context["page"].rows
-    assert (row.request, row.pieces) == (None, [])
+    assert row.shown is None
+
+
+def test_a_request_is_found_by_its_id_with_its_text_for_reviewers(world: World, deployment: Deployment) -> None:
+    output = {"vendor": "Wool & Sons"}
+    request = logged(deployment, text="Ask ana@mail.example for 12.50", output=dumps(output), total_ms=1_234)
+    SamplePlan.objects.create(deployment=deployment, redact=["email"])
+    shadow = logged(deployment, shadow_of=request.id)
+    create_project(owner=world.engineer, name="Other", slug="other", template="invoice", members={})
+    engineer = client(world.engineer)
+    assert f"{FIND}?id={request.id}" in engineer.get("/p/invoices/deploy/").content.decode()
+    for written in (f"{request.id}", f" chatcmpl-{request.id} "):
+        page = engineer.get(FIND, {"id": written}).content.decode()
+        assert all(text in page for text in ("Wool &amp; Sons", "Ask [email] for", "1.23 s", "Version 1"))
+    page = client(world.annotator).get(FIND, {"id": f"{request.id}"}).content.decode()
+    assert "1.23 s" in page
+    assert "12.50" not in page
+    assert "Wool" not in page
+    for address, wanted in ((FIND, "x"), (FIND, shadow.id), ("/p/other/deploy/requests/", request.id)):
+        answer = engineer.get(address, {"id": f"{wanted}"})
+        assert (answer.status_code, answer.context["shown"]) == (404, None)
 
 
 def test_the_queue_is_paged_by_severity_and_by_age(world: World, deployment: Deployment) -> None:

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from labeling.projects.services import create_project
-from serving.models import Deployment, Judgment, RequestLog, SampleDay, SamplePlan
+from serving.models import AnswerPolicy, Deployment, Judgment, RequestLog, SampleDay, SamplePlan
 from serving.models.review import Draw, Reason, ReviewItem
 from serving.review import judgments, sampling
 from serving.review.sampling import draw
@@ -64,6 +64,15 @@ def test_a_reason_is_drawn_up_to_its_number_a_day(deployment: Deployment, monkey
             moment = now - timedelta(minutes=30 - 20 * at)
             RequestLog.objects.filter(id=row.id).update(created_at=moment)
         assert draw(deployment.pk, now - timedelta(minutes=20 - 20 * at)) == (2, 1)[at]
+
+
+def test_the_threshold_of_the_answer_policy_says_what_a_low_confidence_is(deployment: Deployment) -> None:
+    plan(deployment, share=1.0)
+    AnswerPolicy.objects.create(deployment=deployment, min_confidence=0.6)
+    sure, unsure = (logged(deployment, days=HOUR, text=f"{low}", lowest=low) for low in (0.7, 0.5))
+    draw_now(deployment)
+    assert Draw.objects.get(request_id=sure.id).reasons == [Reason.UNIFORM]
+    assert Draw.objects.get(request_id=unsure.id).reasons == [Reason.LOW_CONFIDENCE, Reason.UNIFORM]
 
 
 def test_reasons_are_found_in_the_log(deployment: Deployment) -> None:

@@ -52,6 +52,18 @@ def test_evidence_requests_and_forecasts_are_shown(world: World, canary: Deploym
     check_all(at + timedelta(seconds=9))
     status = shown(world, at)
     assert (status.badge, status.forecasts) == (("failed", "aborted"), [])
+    assert status.rollout is not None
+    assert status.rollout.reason == "Aborted by erik. Slow."
+
+
+def test_a_rollout_that_a_person_promotes_names_the_person(world: World, canary: Deployment) -> None:
+    at = timezone.now() + timedelta(seconds=1)
+    check_all(at)
+    assert Rollout.objects.get().code == "few_requests"
+    services.finish_promotion(services.promote(deployment=canary, user=world.manager))
+    check_all(at + timedelta(seconds=5))
+    rollout = Rollout.objects.get()
+    assert (rollout.outcome, rollout.reason) == ("promoted", "Promoted to all requests by mona.")
 
 
 def test_a_plan_is_saved(world: World, canary: Deployment) -> None:

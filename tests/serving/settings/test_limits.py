@@ -47,9 +47,14 @@ def test_managers_and_owners_see_all_tokens_and_others_their_own(world: World) -
         return {use.name: use.totals.requests for use in uses}
 
     for user in (world.owner, world.manager):
-        assert shown(user) == {"Project": 14, "own": 7, "theirs": 5, "Web interface and commands": 2}
+        assert shown(user) == {"Project": 14, "own": 7, "theirs": 5, "Web interface, batches and commands": 2}
     # The sums are those of the project for everyone.
-    assert shown(world.engineer) == {"Project": 14, "theirs": 5, "Other tokens": 7, "Web interface and commands": 2}
+    assert shown(world.engineer) == {
+        "Project": 14,
+        "theirs": 5,
+        "Other tokens": 7,
+        "Web interface, batches and commands": 2,
+    }
     assert client(world.manager).get(f"/p/invoices/deploy/usage/{theirs.pk}/").status_code == 200
     assert client(world.engineer).get(f"/p/invoices/deploy/usage/{own.pk}/").status_code == 404
     days = client(world.owner).get(f"/p/invoices/deploy/usage/{own.pk}/").context["days"]
