@@ -115,6 +115,7 @@ def test_only_another_budget_starts_over(world: World, deployment: Deployment) -
 def test_the_page_shows_figures_and_stores_the_policy(client: Client, world: World, deployment: Deployment) -> None:
     address, post = (reverse(name, args=[world.project.slug]) for name in ("deploy_settings", "deploy_policy"))
     values = {"budget_wrong": "1", "budget_of": "50", "rest": "people", "min_confidence": "90", "on_invalid": "on"}
+    larger(world)
     client.force_login(world.engineer)
     assert client.post(post, values).status_code == 302
     policy = AnswerPolicy.objects.get()
