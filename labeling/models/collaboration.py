@@ -1,4 +1,4 @@
-"""What users do on documents beside labeling: reviews, comments, presence, saved views and preferences."""
+"""What users do with documents besides labeling: reviews, comments, presence, saved views and preferences."""
 
 from django.conf import settings
 from django.db import models

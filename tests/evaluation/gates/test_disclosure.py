@@ -122,7 +122,7 @@ def test_known_documents_count_for_no_model_that_is_made_afterward(world: World,
     assert latency["n"] == 12
     assert any(f"evaluation {closed.number}" in warning for warning in warnings(after))
     assert not any("opened" in warning for warning in warnings(before))
-    # A document that entered the hold-out after the outputs were opened is known to nobody.
+    # A document that entered the hold-out after the outputs were opened is not known to any user.
     rewrite(closed.outputs.earliest("pk"), document=Document.objects.filter(holdout=False).earliest("pk"))
     report = report_on(evaluated(world, right, is_open=False), world.engineer)
     assert {row["n"] for row in answers_of(report)} == {1}

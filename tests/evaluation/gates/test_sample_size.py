@@ -129,7 +129,7 @@ def test_a_slice_is_drawn_from_its_own_documents(world: World) -> None:
     slices = {"a": "metadata.supplier=ACME", "b": "metadata.pages=3", "c": "metadata.pages=4"}
     report = report_of(world, *({**VALID, "key": key, "slice": name} for key, name in slices.items()))
     available = {labels.key: labels.available for labels in required_labels(report)}
-    assert available == {"a": 35, "b": 35}, "of what nobody measured nothing is said"
+    assert available == {"a": 35, "b": 35}, "documents that were not measured have no entry"
     grown = queue_labels(report=report, key="a", user=world.engineer)
     drawn = Document.objects.filter(pk__in=grown.documents)
     assert {document.metadata["supplier"] for document in drawn} == {"ACME"}

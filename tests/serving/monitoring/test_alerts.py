@@ -64,7 +64,7 @@ def test_failures_fire_after_five_minutes_and_resolve(deployment: Deployment) ->
     event = AlertEvent.objects.get()
     assert (event.metric, event.limit) == ("failures", 0.05)
     assert event.value == pytest.approx(60 / 260, abs=0.02)
-    # A second host informs nobody again.
+    # A second host sends no second notification.
     assert check_all(fired_at + timedelta(seconds=2)) == 0
     # The window of ten minutes has to pass first, then five minutes below the margin.
     pass_minutes(deployment, 10, 27, failed=0, good=20)
