@@ -357,3 +357,26 @@ def tiny_base_model(db: None) -> "BaseModel":
     model.context, model.instruction_tuned = 2048, True
     model.save()
     return model
+
+
+@shared_fixture
+def tiny_encoder_model(db: None) -> "BaseModel":
+    """The row of a tiny encoder, prepared."""
+    from slmstudio.storage.hashing import folder_hash
+    from tests.training.ml_data import tiny_encoder
+    from training.ml.prepare import describe
+    from training.models import BaseModel
+
+    facts = describe(tiny_encoder())
+    return BaseModel.objects.create(
+        slug="tiny-encoder",
+        name="Tiny encoder",
+        family=BaseModel.Family.ENCODER,
+        source=BaseModel.Source.FOLDER,
+        location=str(tiny_encoder()),
+        folder=str(tiny_encoder()),
+        sha256=folder_hash(tiny_encoder()),
+        context=facts["context_length"],
+        parameters=facts["parameters"],
+        shape=facts["shape"],
+    )

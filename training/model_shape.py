@@ -1,4 +1,4 @@
-"""The shape of a language model from ``config.json``, and its parameter counts. Pure."""
+"""The shape and the family of a language model from ``config.json``, and its parameter counts. Pure."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,6 +10,26 @@ _KEYS = {
     "heads": "num_attention_heads",
     "vocabulary": "vocab_size",
 }
+#: ``model_type`` of the encoders of text; each has a fast tokenizer with offsets
+ENCODERS = frozenset(
+    {"albert", "bert", "camembert", "deberta-v2", "distilbert", "electra", "modernbert", "mpnet", "roberta",
+     "xlm-roberta"}
+)  # fmt: skip
+#: those whose positions begin after that of padding
+_SHIFTED_POSITIONS = ("camembert", "mpnet", "roberta", "xlm-roberta")
+
+
+def is_encoder(config: dict[str, Any]) -> bool:
+    """Whether a ``config.json`` is that of an encoder of text."""
+    return config.get("model_type") in ENCODERS and not config.get("is_decoder")
+
+
+def context_of(config: dict[str, Any]) -> int | None:
+    """Tokens that the model of a ``config.json`` reads at most; None where it does not say."""
+    positions = _or_none(config, "max_position_embeddings")
+    if positions is None or config.get("model_type") not in _SHIFTED_POSITIONS:
+        return positions
+    return positions - int(config.get("pad_token_id", 1)) - 1
 
 
 class UnknownModelShape(ValueError):
@@ -18,10 +38,11 @@ class UnknownModelShape(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelShape:
-    """A decoder like llama: grouped-query attention, a gated MLP, one embedding.
+    """A decoder like llama, or an encoder like BERT: grouped-query attention, an MLP, one embedding.
 
     ``tied``: head and embedding share weights, which ``parameters`` counts once. ``context`` is in tokens, 0 where
-    unknown. ``window``: tokens of a sliding attention window, None without one.
+    unknown. ``window``: tokens of a sliding attention window, None without one. ``gated``: the MLP has a gate, a third
+    matrix.
     """
 
     layers: int
@@ -35,6 +56,8 @@ class ModelShape:
     parameters: int
     context: int
     window: int | None = None
+    encoder: bool = False
+    gated: bool = True
 
     @property
     def attention_width(self) -> int:
@@ -48,11 +71,11 @@ class ModelShape:
 
     @property
     def linear_sizes(self) -> tuple[tuple[int, int], ...]:
-        """Inputs and outputs of the seven linear layers of one block, which adapters are added to."""
+        """Inputs and outputs of the linear layers of one block, which adapters are added to."""
         hidden, queries, keys, inner = self.hidden, self.attention_width, self.kv_width, self.intermediate
         return (
             (hidden, queries), (hidden, keys), (hidden, keys), (queries, hidden),
-            (hidden, inner), (hidden, inner), (inner, hidden),
+            *[(hidden, inner)] * (1 + self.gated), (inner, hidden),
         )  # fmt: skip
 
     @property
@@ -90,6 +113,8 @@ class ModelShape:
             tied=bool(values.get("tied")),
             context=int(values.get("context") or 0),
             window=int(window) if window else None,
+            encoder=bool(values.get("encoder")),
+            gated=bool(values.get("gated", True)),
         )
 
     @classmethod
@@ -97,8 +122,11 @@ class ModelShape:
         """The shape of a ``config.json``; ``parameters`` as counted, derived from the widths if 0.
 
         Raises:
-            UnknownModelShape: the configuration has no layers or widths under their usual names.
+            UnknownModelShape: the configuration has no layers or widths under their usual names, or its layers are of
+                another kind.
         """
+        if config.get("model_type") in ("albert", "deberta-v2"):
+            raise UnknownModelShape("The layers of the model share weights, or have an attention of their own.")
         inner = config.get("text_config")
         text = {**config, **inner} if isinstance(inner, dict) else config
         sizes = {name: _whole(text, key) for name, key in _KEYS.items()}
@@ -111,8 +139,10 @@ class ModelShape:
             head_dim=head_dim,
             tied=tied,
             parameters=1,
-            context=_or_none(text, "max_position_embeddings") or 0,
+            context=context_of(text) or 0,
             window=_window(text),
+            encoder=is_encoder(config),
+            gated=not is_encoder(config) or config.get("model_type") == "modernbert",
         )
         return cls(**{**shape.as_dict(), "parameters": parameters or shape.derived_parameters()})
 

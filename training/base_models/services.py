@@ -16,7 +16,7 @@ TINY = "tiny-random"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,63}", re.ASCII)
 #: columns that a prepared model keeps: its own configuration knows better than the catalog
-PRESERVED_COLUMNS = ("parameters", "context", "shape", "architecture")
+PRESERVED_COLUMNS = ("parameters", "context", "shape", "architecture", "family")
 
 
 def sync_catalog() -> list[BaseModel]:
@@ -85,7 +85,7 @@ def register_folder(*, slug: str, name: str, folder: Path | str, licence: str = 
     if not any(path.is_relative_to(root) and path != root for root in allowed):
         places = ", ".join(str(root) for root in allowed)
         raise Refused(
-            f"{path} is not inside {places}. An administrator can allow other folders.",
+            f"{path} is not inside {places}. An administrator can add a folder to MODEL_FOLDERS.",
             field="folder",
             code="outside_model_folders",
         )

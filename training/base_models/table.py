@@ -13,7 +13,7 @@ from training.estimates.estimate import fit
 from training.estimates.memory import training_memory
 from training.estimates.services import shape_of
 from training.estimates.throughput import request_seconds
-from training.hyperparameters.definitions import Hyperparameters
+from training.hyperparameters.definitions import ENCODER_WINDOW, Hyperparameters
 from training.model_shape import ModelShape
 from training.models import BaseModel
 
@@ -50,10 +50,14 @@ def model_rows(
 
 
 def _memory(shape: ModelShape, tokens: int, hardware: Hardware | None) -> dict[str, int]:
-    """Bytes to train by method; QLoRA needs a GPU."""
+    """Bytes to train by method; QLoRA needs a GPU, and is for decoders."""
     device = "cuda" if hardware is not None and hardware.gpus else "cpu"
     needed = {}
+    if shape.encoder:
+        tokens = min(tokens, ENCODER_WINDOW)
     for method, where in (("lora", device), ("qlora", "cuda"), ("full", device)):
+        if method == "qlora" and shape.encoder:
+            continue
         fast = where == "cuda" or hardware is None or hardware.bf16
         parts = training_memory(
             shape,

@@ -99,16 +99,18 @@ def estimate(
     speed: float | None = None,
     speed_from: str = "",
     answer: int = 0,
+    spans: int = 0,
     disk_free: int | None = None,
 ) -> Estimate:
     """Memory, time and disk of a run over training rows of ``lengths`` tokens.
 
     ``speed``: measured tokens per second for these hyperparameters; without it, the throughput is estimated from the
-    model's size and the hardware. ``answer``: tokens of the longest completion. ``disk_free``: free bytes where the run
-    writes. Rows over ``max_length`` count as windows, or as dropped where the run drops them.
+    model's size and the hardware. ``answer``: tokens of the longest completion. ``spans``: span heads of an encoder.
+    ``disk_free``: free bytes where the run writes. Rows over ``max_length`` count as windows, or as dropped where the
+    run drops them.
     """
     kept = trained_lengths(lengths, hyperparameters) or [hyperparameters.max_length]
-    needs = Requirements(shape, hardware, kept, min(kept), max(kept), answer)
+    needs = Requirements(shape, hardware, kept, min(kept), max(kept), answer, spans)
     parts = needs.parts(hyperparameters)
     total = sum(part.bytes for part in parts)
     limit, name = usable_memory(hardware)

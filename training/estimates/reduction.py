@@ -28,7 +28,9 @@ def resolved_precision(hyperparameters: Hyperparameters, hardware: "Hardware | N
 
 @dataclass(frozen=True)
 class Requirements:
-    """What stays the same while hyperparameters change. Lengths are in tokens; ``answer``: the longest completion."""
+    """What stays the same while hyperparameters change. Lengths are in tokens; ``answer``: the longest completion;
+    ``spans``: span heads of an encoder.
+    """
 
     shape: ModelShape
     hardware: "Hardware | None"
@@ -36,6 +38,7 @@ class Requirements:
     shortest: int
     longest: int
     answer: int
+    spans: int = 0
 
     @property
     def has_gpus(self) -> bool:
@@ -44,8 +47,9 @@ class Requirements:
 
     @property
     def supports_qlora(self) -> bool:
-        """Whether QLoRA is available on this hardware."""
-        return self.has_gpus and self.hardware is not None and PACKAGES["qlora"] not in self.hardware.missing
+        """Whether QLoRA is available on this hardware, and for this family of models."""
+        installed = self.hardware is not None and PACKAGES["qlora"] not in self.hardware.missing
+        return self.has_gpus and installed and not self.shape.encoder
 
     def keeps_most_documents(self, hyperparameters: Hyperparameters) -> bool:
         """Whether at most ``MAX_DROPPED_SHARE`` of the documents are over the sequence length."""
@@ -62,6 +66,7 @@ class Requirements:
             precision=resolved_precision(hyperparameters, self.hardware),
             device="cuda" if self.has_gpus else "cpu",
             answer=self.answer,
+            spans=self.spans,
         )
 
     def total(self, hyperparameters: Hyperparameters) -> int:
@@ -173,6 +178,7 @@ def _too_large_message(needs: Requirements, hyperparameters: Hyperparameters, li
     smallest = (
         f"Even the minimum settings need {format_bytes(needs.total(hyperparameters))}. Choose a smaller base model"
     )
-    if needs.has_gpus and not needs.supports_qlora and needs.total(replace(hyperparameters, method="qlora")) <= limit:
+    missing = needs.has_gpus and not needs.supports_qlora and not needs.shape.encoder
+    if missing and needs.total(replace(hyperparameters, method="qlora")) <= limit:
         return f"{smallest}, or QLoRA, which would fit. {missing_package_message('qlora')}"
     return f"{smallest}."

@@ -11,6 +11,7 @@ from labeling.models import DatasetVersion, Project, Split
 from slmstudio.storage.artifacts import local_path
 from slmstudio.workers import live_workers
 from slmstudio.workers.hardware import Hardware
+from training.encoders.heads import plan_heads
 from training.estimates.estimate import Estimate, estimate, trained_lengths
 from training.estimates.memory import DEFAULT_MEMORY_LIMIT
 from training.estimates.reduction import resolved_precision
@@ -70,8 +71,14 @@ def estimate_for(
         speed=speed,
         speed_from=speed_from,
         answer=max((answer for tokens, answer in rows if tokens <= hyperparameters.max_length), default=0),
+        spans=_span_heads(dataset, hyperparameters) if shape.encoder else 0,
         disk_free=_free_disk_bytes(),
     )
+
+
+def _span_heads(dataset: DatasetVersion, hyperparameters: Hyperparameters) -> int:
+    heads = plan_heads(dataset.schema_version.compiled).heads
+    return sum(head.kind == "span" and head.pattern not in hyperparameters.without_heads for head in heads)
 
 
 def measured_throughput(
@@ -234,6 +241,8 @@ def recommended_method(*, dataset: DatasetVersion, base_model: BaseModel) -> tup
 
     Whether it fits is estimated with its preset. It is unknown without the lengths of the documents or a worker.
     """
+    if base_model.is_encoder:
+        return _recommended_for_encoder(dataset, base_model)
     task = task_of(dataset.schema_version.compiled.fields)
     if task != "extraction":
         return "lora", f"LoRA is recommended: an adapter is enough for {task}."
@@ -252,3 +261,11 @@ def recommended_method(*, dataset: DatasetVersion, base_model: BaseModel) -> tup
         "Full fine-tuning is recommended: a small model needs all its weights for values that span several lines, such "
         "as addresses. It takes longer."
     )
+
+
+def _recommended_for_encoder(dataset: DatasetVersion, base_model: BaseModel) -> tuple[str, str]:
+    full = default_hyperparameters(dataset=dataset, base_model=base_model, method="full")
+    estimate = estimate_for(dataset=dataset, base_model=base_model, hyperparameters=full)
+    if estimate is not None and estimate.problems:
+        return "lora", "LoRA is recommended: full fine-tuning needs more memory or disk than the worker has."
+    return "full", "Full fine-tuning is recommended: an encoder is small, and its heads are new."

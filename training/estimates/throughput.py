@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from training.hyperparameters.definitions import Hyperparameters
+from training.hyperparameters.definitions import ENCODER_WINDOW, Hyperparameters
 from training.model_shape import ModelShape
 
 if TYPE_CHECKING:
@@ -25,12 +25,13 @@ def flops_per_token(shape: ModelShape, hyperparameters: Hyperparameters, length:
     """Floating point operations per token of a row of ``length`` tokens, forward and backward.
 
     Per weight: two forward, two for the gradient of the input, two for the gradient of a trained weight, and two more
-    with gradient checkpointing. Attention covers half of the row on average. QLoRA dequantizes its weights each time,
-    about a third more.
+    with gradient checkpointing. Attention covers half of the row on average, all of it in an encoder, whose heads are
+    small. QLoRA dequantizes its weights each time, about a third more.
     """
-    window = min(length / 2, shape.window or length / 2)
+    attended = length if shape.encoder else length / 2
+    window = min(attended, shape.window or attended)
     attention = 4 * window * shape.attention_width * shape.layers
-    head = shape.vocabulary * shape.hidden * SCORED_SHARE
+    head = 0 if shape.encoder else shape.vocabulary * shape.hidden * SCORED_SHARE
     again = 1 if hyperparameters.activation_checkpointing else 0
     if hyperparameters.method == "full":
         return (6 + 2 * again) * shape.body + 6 * head + (3 + again) * attention
@@ -69,11 +70,16 @@ def estimate_source(hardware: "Hardware") -> str:
 
 
 def request_seconds(shape: ModelShape, hardware: "Hardware", *, prompt: int, answer: int) -> float:
-    """Estimated seconds of one request: the prompt is compute-bound, generation is bound by reading the weights."""
+    """Estimated seconds of one request: the prompt is compute-bound, generation is bound by reading the weights. An
+    encoder only reads, in windows.
+    """
     gpu = bool(hardware.gpus)
     rate = GPU_FLOPS if gpu else hardware.cores * (CORE_BF16_FLOPS if hardware.bf16 else CORE_FP32_FLOPS)
     width = 2 if gpu or hardware.bf16 else 4
-    attention = 2 * prompt * shape.attention_width * shape.layers
+    attended = 2 * min(prompt, ENCODER_WINDOW) if shape.encoder else prompt
+    attention = 2 * attended * shape.attention_width * shape.layers
     reading = prompt * (2 * shape.body + attention) / rate
+    if shape.encoder:
+        return reading + SECONDS_PER_TOKEN
     weights = width * (shape.body + shape.vocabulary * shape.hidden)
     return reading + answer * (weights / (GPU_BYTES_PER_SECOND if gpu else CPU_BYTES_PER_SECOND) + SECONDS_PER_TOKEN)

@@ -21,6 +21,10 @@ from training.models import Export, ModelExport, ModelVersion, SpecExport, Train
 from training.spec import DatasetRef, ModelRef, RunSpec
 
 GGUF = tuple(ModelExport.Kind.values)
+HYBRID_MESSAGE = "A hybrid model consists of two models and cannot be exported as one file. Build a package."
+ENCODER_MESSAGE = (
+    "An encoder with heads cannot be exported for llama.cpp or another trainer. Download the model, or build a package."
+)
 
 
 def request_export(*, run: TrainingRun, key: str, user: User) -> Export:
@@ -31,9 +35,11 @@ def request_export(*, run: TrainingRun, key: str, user: User) -> Export:
     that fails.
 
     Raises:
-        Refused: no such export, or a GGUF file of a run without a model.
+        Refused: no such export, a GGUF file of a run without a model, an encoder, or a hybrid model.
     """
     require(run.project, user, Action.RUN)
+    if problem := why_none(run):
+        raise Refused(problem, field="kind", code="encoder")
     if key in TRAINERS:
         return _request(SpecExport, {"training_run": run, "kind": key}, user)
     if not is_key(run, key):
@@ -43,6 +49,9 @@ def request_export(*, run: TrainingRun, key: str, user: User) -> Export:
         raise Refused("The run has no model to export yet. Wait until it is done.", field="kind", code="no_model")
     if model.weights_deleted_at is not None:
         raise Refused(f"The weights of {model} were deleted.", field="kind", code="no_weights")
+    if run.facts.get("hybrid"):
+        message = f"A GGUF file would hold only the decoder of {model}. Export the run that trained the decoder."
+        raise Refused(message, field="kind", code="hybrid")
     return _request(ModelExport, {"model_version": model, "kind": kind}, user)
 
 
@@ -221,8 +230,17 @@ DESCRIPTIONS = {
 }
 
 
+def why_none(run: TrainingRun) -> str:
+    """Why a run has no exports; "" where it has some."""
+    if run.facts.get("hybrid"):
+        return HYBRID_MESSAGE
+    return ENCODER_MESSAGE if run.base_model.is_encoder else ""
+
+
 def export_options(run: TrainingRun) -> list[ExportOption]:
-    """All exports of a run, in the order of the page."""
+    """All exports of a run, in the order of the page; none of an encoder or a hybrid model."""
+    if why_none(run):
+        return []
     models = ModelExport.objects.filter(model_version__training_run=run).select_related("model_version")
     exports: dict[str, Export] = {key_of(export): export for export in models}
     exports |= {key_of(export): export for export in SpecExport.objects.filter(training_run=run)}

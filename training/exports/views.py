@@ -25,6 +25,7 @@ def exports_context(run: TrainingRun) -> dict[str, Any]:
     }
     return {
         "options": options,
+        "no_exports": services.why_none(run),
         "exported": [option for option in options if option.is_ready],
         "export_model": None if deleted else model,
         "weights_deleted": deleted,

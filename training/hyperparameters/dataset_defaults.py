@@ -4,8 +4,8 @@ import math
 from dataclasses import replace
 
 from labeling.models import DatasetVersion, Split
-from training.hyperparameters.definitions import Hyperparameters
-from training.hyperparameters.presets import preset, task_of
+from training.hyperparameters.definitions import ENCODER_WINDOW, Hyperparameters
+from training.hyperparameters.presets import ENCODER_SAMPLES, encoder_preset, preset, task_of
 from training.models import BaseModel, LengthReport
 
 
@@ -15,10 +15,20 @@ def train_rows(dataset: DatasetVersion) -> int:
 
 
 def default_hyperparameters(
-    *, dataset: DatasetVersion, base_model: BaseModel | None = None, method: str = "lora"
+    *, dataset: DatasetVersion, base_model: BaseModel | None = None, method: str = "lora", rows: int | None = None
 ) -> Hyperparameters:
-    """The preset for a dataset, with a sequence length that fits its documents where their lengths are known."""
-    hyperparameters = preset(train_rows(dataset), method, task_of(dataset.schema_version.compiled.fields))
+    """The preset for a dataset, with a sequence length that fits its documents where their lengths are known; for
+    ``rows`` training documents, by default all. An encoder reads longer documents in windows.
+    """
+    rows = train_rows(dataset) if rows is None else rows
+    task = task_of(dataset.schema_version.compiled.fields)
+    if base_model is not None and base_model.is_encoder:
+        hyperparameters = encoder_preset(rows, base_model.parameters, base_model.context, method, task)
+        if dataset.counts.get("splits", {}).get(Split.VALIDATION, 0) < ENCODER_SAMPLES:
+            # Too few to choose between epochs by: the last weights are kept.
+            hyperparameters = replace(hyperparameters, best_metric="validation_loss")
+        return hyperparameters
+    hyperparameters = preset(rows, method, task)
     if base_model is None:
         return hyperparameters
     report = LengthReport.objects.of(dataset, base_model)
@@ -35,4 +45,5 @@ def needed_length(report: LengthReport) -> int:
     context = report.base_model.context
     fitting = [tokens for _, tokens in report.totals() if not context or tokens <= context]
     needed = math.ceil(max(fitting, default=0) / 64) * 64
-    return min(needed, context) if context else needed
+    limits = [limit for limit in (context, ENCODER_WINDOW if report.base_model.is_encoder else 0) if limit]
+    return min(needed, *limits)

@@ -8,7 +8,7 @@ from annotated_types import Ge, Le
 from pydantic import Field
 from pydantic.fields import FieldInfo
 
-from training.strict_yaml import Flag, Number, OneOf, Whole
+from training.strict_yaml import Flag, Number, OneOf, Text, Whole
 
 Method = Literal["lora", "qlora", "full"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -19,6 +19,8 @@ CUDA_ONLY = {
     "qlora": "QLoRA needs a CUDA GPU, and no GPU worker has one. Use LoRA.",
     "fp16": "fp16 needs a CUDA GPU, and no GPU worker has one. Use automatic.",
 }
+#: tokens of a window of an encoder, at most: the memory of span scores grows with the square
+ENCODER_WINDOW = 512
 
 
 def about(title: str, hint: str = "") -> FieldInfo:
@@ -70,7 +72,7 @@ class TrainingSettings:
     accumulation: Annotated[Whole, in_range("Gradient accumulation", (1, 1024))] = 1
     learning_rate: Annotated[
         Number,
-        in_range("Learning rate", (1e-8, 0.1), "0.001 suits LoRA, 0.0003 full fine-tuning."),
+        in_range("Learning rate", (1e-8, 0.1), "0.001 suits LoRA, 0.0003 full fine-tuning, and 0.00005 an encoder."),
     ] = 1e-3
     epochs: Annotated[Number, in_range("Epochs", (0.01, 100))] = 3.0
     precision: Annotated[
@@ -200,7 +202,8 @@ class TrainingSettings:
 class Hyperparameters(TrainingSettings):
     """The settings of a training run, besides dataset and base model.
 
-    ``silver``: also train on the silver labels of the dataset.
+    ``silver``: also train on the silver labels of the dataset. ``without_heads``: fields that an encoder does not
+    answer, by pattern.
     """
 
     lora_r: Rank = 16
@@ -214,10 +217,12 @@ class Hyperparameters(TrainingSettings):
             "validation.",
         ),
     ] = False
+    without_heads: Annotated[tuple[Text, ...], about("Fields without a head")] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The values by name, as JSON, with the effective batch size."""
-        return {**asdict(self), "trackers": list(self.trackers), "effective_batch": self.effective_batch}
+        lists = {name: list(getattr(self, name)) for name in ("trackers", "without_heads")}
+        return {**asdict(self), **lists, "effective_batch": self.effective_batch}
 
 
 #: the type, title, range and hint of each hyperparameter

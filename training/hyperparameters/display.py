@@ -11,7 +11,7 @@ TITLES = {
         *("activation_checkpointing", "lora_r", "lora_alpha", "lora_dropout", "scheduler", "warmup_ratio", "too_long"),
         *("seed", "early_stopping", "best_metric", "weight_averaging", "ema_decay", "augmentation"),
         *("keep_best_and_last", "eval_every", "save_every", "sample_documents", "sample_seconds", "devices"),
-        *("trackers", "silver", "train_share"),
+        *("trackers", "silver", "train_share", "without_heads"),
     )
 }
 PRIMARY = ("method", "max_length", "effective_batch", "learning_rate", "epochs", "precision")
@@ -42,6 +42,8 @@ def describe(hyperparameters: Hyperparameters, defaults: Hyperparameters) -> lis
             continue
         if name == "ema_decay" and hyperparameters.weight_averaging == "none":
             continue
+        if name == "without_heads" and not hyperparameters.without_heads:
+            continue
         text, preset_text = describe_value(name, hyperparameters), describe_value(name, defaults)
         lines.append((title, text, "" if text == preset_text else preset_text, name in PRIMARY))
     return lines
@@ -61,7 +63,7 @@ def describe_value(name: str, hyperparameters: Hyperparameters) -> str:
     if name == "max_length":
         return f"{value:,} tokens"
     if name == "train_share":
-        return exact_percent(value)
+        return exact_percent(round(value, 3))
     if name == "warmup_ratio":
         return f"{exact_percent(value)} of the steps"
     if name == "early_stopping":
@@ -72,8 +74,8 @@ def describe_value(name: str, hyperparameters: Hyperparameters) -> str:
         return f"{value:,} at each evaluation" if value else "none"
     if name == "sample_seconds":
         return f"{value:,} s" if value else "none"
-    if name == "trackers":
-        return ", ".join(VALUE_LABELS.get(tracker, tracker) for tracker in value) or "none"
+    if isinstance(value, tuple):
+        return ", ".join(str(VALUE_LABELS.get(item, item)) for item in value) or "none"
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, float):

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from pydantic import TypeAdapter, ValidationError
 
-from training.hyperparameters.definitions import CUDA_ONLY, FIELDS, PACKAGES, Hyperparameters, range_of
+from training.hyperparameters.definitions import CUDA_ONLY, ENCODER_WINDOW, FIELDS, PACKAGES, Hyperparameters, range_of
 from training.hyperparameters.display import VALUE_LABELS
 
 _ADAPTER = TypeAdapter(Hyperparameters)
@@ -25,11 +25,12 @@ def problems(
     cuda: bool = False,
     gpus: int = 1,
     missing: Collection[str] = (),
+    encoder: bool = False,
 ) -> dict[str, str]:
     """A message for each invalid hyperparameter.
 
-    ``context``: tokens that the model reads, 0 where unknown. ``cuda``, ``gpus`` and ``missing`` (packages) describe
-    the worker that would train.
+    ``context``: tokens that the model reads, 0 where unknown. ``encoder``: whether it is one. ``cuda``, ``gpus`` and
+    ``missing`` (packages) describe the worker that would train.
     """
     messages: dict[str, str] = {}
     try:
@@ -54,6 +55,20 @@ def problems(
         messages.setdefault("trackers", missing_package_message(not_installed[0]))
     if context and "max_length" not in messages and hyperparameters.max_length > context:
         messages["max_length"] = f"The model reads at most {context:,} tokens, not {hyperparameters.max_length:,}."
+    return {**_family_problems(hyperparameters, encoder), **messages}
+
+
+def _family_problems(hyperparameters: Hyperparameters, encoder: bool) -> dict[str, str]:
+    """Problems with the family of the base model."""
+    if not encoder:
+        return {"without_heads": "Only encoders have heads."} if hyperparameters.without_heads else {}
+    messages = {}
+    if hyperparameters.method == "qlora":
+        messages["method"] = "An encoder is trained with full fine-tuning or LoRA."
+    if hyperparameters.max_length > ENCODER_WINDOW:
+        messages["max_length"] = f"An encoder reads longer documents in windows of at most {ENCODER_WINDOW} tokens."
+    if hyperparameters.too_long != "windows":
+        messages["too_long"] = "An encoder always reads long documents in windows."
     return messages
 
 

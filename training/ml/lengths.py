@@ -7,8 +7,9 @@ Writes one JSON object a line to ``output`` (id, split, prompt, completion; the 
 import json
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from slmstudio.contract.windows.windows import Window
 from training.ml.data.encoder import Encoder
 from training.ml.data.rows import Row, compiled, read_rows
 from training.ml.events import Emitter, run_child
-from training.ml.modeling.folder_checks import check_ref
+from training.ml.modeling.folder_checks import check_ref, is_encoder
 from training.spec import LengthsSpec
 
 
@@ -79,30 +80,54 @@ def load_encoder(path: str, style: str) -> Encoder:
 
 
 def main(spec: LengthsSpec, emitter: Emitter) -> None:
-    """The child process."""
-    check_ref(spec.base_model)
+    """The child process. For an encoder a row is its document, with nothing to complete."""
+    config = check_ref(spec.base_model)
     rows = read_rows(spec.dataset.path, spec.dataset.sha256)
-    encoder = load_encoder(spec.base_model.path, spec.prompt)
-    encoded = encode_rows(rows, instruction=spec.contract.instruction, schema=compiled(spec.contract), encoder=encoder)
+    measured = _encoder_lengths(spec, rows) if is_encoder(config) else _decoder_lengths(spec, rows)
     output = Path(spec.output)
     output.parent.mkdir(parents=True, exist_ok=True)
     sampled: set[str] = set()
     with output.open("w", encoding="utf-8") as file:
-        for row in encoded:
-            measured: dict[str, Any] = {
-                "id": row.row.id,
-                "split": row.row.split,
-                "prompt": len(row.prompt),
-                "completion": len(row.completion),
-            }
-            if row.row.split not in sampled:
-                sampled.add(row.row.split)
-                measured["seen"] = {
-                    "prompt": encoder.text_with_special_tokens(row.prompt),
-                    "completion": encoder.text_with_special_tokens(row.completion),
-                }
-            file.write(json.dumps(measured, ensure_ascii=False) + "\n")
-    emitter.emit("done", rows=len(encoded), output=str(output))
+        for row, values, seen in measured:
+            line: dict[str, Any] = {"id": row.id, "split": row.split, **values}
+            if row.split not in sampled:
+                sampled.add(row.split)
+                line["seen"] = seen()
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    emitter.emit("done", rows=len(rows), output=str(output))
+
+
+Measured = tuple[Row, dict[str, int], Callable[[], dict[str, str]]]
+
+
+def _decoder_lengths(spec: LengthsSpec, rows: list[Row]) -> Iterator[Measured]:
+    encoder = load_encoder(spec.base_model.path, spec.prompt)
+    encoded = encode_rows(rows, instruction=spec.contract.instruction, schema=compiled(spec.contract), encoder=encoder)
+
+    def seen(row: EncodedRow) -> dict[str, str]:
+        texts = {"prompt": row.prompt, "completion": row.completion}
+        return {name: encoder.text_with_special_tokens(tokens) for name, tokens in texts.items()}
+
+    for row in encoded:
+        lengths = {"prompt": len(row.prompt), "completion": len(row.completion)}
+        yield row.row, lengths, partial(seen, row)
+
+
+def _encoder_lengths(spec: LengthsSpec, rows: list[Row]) -> Iterator[Measured]:
+    from training.ml.encoders.task import load_tokenizer
+    from training.ml.encoders.windows import line_break_of, windows_of
+
+    tokenizer = load_tokenizer(Path(spec.base_model.path))
+    backend = tokenizer.backend_tokenizer
+    line_break = line_break_of(backend)
+
+    def seen(tokens: list[int]) -> dict[str, str]:
+        return {"prompt": tokenizer.decode(tokens), "completion": ""}
+
+    for row in rows:
+        [whole] = windows_of(backend, row.text, sys.maxsize, line_break)
+        tokens = whole.tokens
+        yield row, {"prompt": len(tokens), "completion": 0}, partial(seen, tokens)
 
 
 if __name__ == "__main__":

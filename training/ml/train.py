@@ -29,27 +29,31 @@ from typing import Any
 import torch
 from transformers import set_seed
 
+from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.errors import Refused
-from training.ml.data.encoded_dataset import EncodedDataset, load_dataset
-from training.ml.data.encoder import Encoder
 from training.ml.data.rows import compiled
+from training.ml.encoders.task import EncoderTask
 from training.ml.events import Emitter, is_main_process, run_child
 from training.ml.hardware import device as machine
-from training.ml.lengths import load_encoder
+from training.ml.hybrid import assemble
 from training.ml.loop import artifacts, tracking
 from training.ml.loop.checkpoint_manager import CheckpointManager, fingerprint_values
 from training.ml.loop.checkpoints import Checkpoint
+from training.ml.loop.completion_task import CompletionTask
 from training.ml.loop.progress_callback import ProgressCallback, StopSignal
+from training.ml.loop.resumable_trainer import ResumableTrainer, TrainingStopped
 from training.ml.loop.run_lock import WAIT_SECONDS, folder_lock
-from training.ml.loop.trainer import CompletionTrainer, TrainingStopped
-from training.ml.loop.trainer_assembly import build_trainer, optimizer_constants
+from training.ml.loop.task import TrainingTask, optimizer_constants
 from training.ml.modeling import quantization
-from training.ml.modeling.folder_checks import check_ref
+from training.ml.modeling.folder_checks import check_ref, is_encoder
 from training.spec import RunSpec
 
 
 def main(spec: RunSpec, emitter: Emitter, *, resume: bool = False) -> None:
     """The child process."""
+    if spec.hybrid is not None:
+        assemble(spec, emitter)
+        return
     stop = StopSignal()
     stop.listen()
     device = machine.pick_device()
@@ -58,15 +62,12 @@ def main(spec: RunSpec, emitter: Emitter, *, resume: bool = False) -> None:
     precision = machine.resolve_precision(original_precision(output, spec) if resume else spec.precision, device)
     check_machine(spec, device, precision)
     tracking.check_trackers(spec)
-    check_ref(spec.base_model)
-    schema = compiled(spec.contract)
-    encoder = load_encoder(spec.base_model.path, spec.prompt)
-    data = load_dataset(spec, schema, encoder)
+    task = load_task(spec, compiled(spec.contract))
 
     lock = folder_lock(output, wait=WAIT_SECONDS if resume else 0.0, stopped=lambda: stop.set)
     with lock if is_main_process() else nullcontext():  # the other processes wait for the first one
         set_seed(spec.seed)
-        trainer, progress = build_trainer(spec, data, schema, encoder, emitter, stop, device, precision)
+        trainer, progress = task.build_trainer(emitter, stop, device, precision)
         checkpoints = CheckpointManager(
             output / "state", fingerprint_values(spec, precision=precision), trainer, progress, emitter
         )
@@ -76,7 +77,7 @@ def main(spec: RunSpec, emitter: Emitter, *, resume: bool = False) -> None:
         changed = _write_environment(spec, output, environment) if is_main_process() else ""
         step = checkpoint.step if checkpoint else 0
         close = tracking.start_trackers(spec, emitter, resumed_from=step) if is_main_process() else lambda: None
-        _announce_start(spec, data, trainer, emitter, encoder, environment, step)
+        _announce_start(task, trainer, emitter, environment, step)
         checkpoints.replay_events(checkpoint)
         if changed and checkpoint:
             message = f"Resumed with a different {changed}: the last digits of the results can differ."
@@ -87,10 +88,10 @@ def main(spec: RunSpec, emitter: Emitter, *, resume: bool = False) -> None:
             if not progress.stopped:
                 best = checkpoints.restore_best()
                 if is_main_process():
-                    _save(spec, trainer, output, emitter)
+                    task.save(trainer, output, emitter)
                     other = checkpoints.load_other(best)
                     if other is not None:
-                        _save(spec, trainer, output / "other", emitter, "other_")
+                        task.save(trainer, output / "other", emitter, "other_")
                     checkpoints.store.prune()
         finally:
             close()
@@ -105,6 +106,16 @@ def main(spec: RunSpec, emitter: Emitter, *, resume: bool = False) -> None:
             other_step=other,
             peak_memory_bytes=progress.peak_memory,
         )
+
+
+def load_task(spec: RunSpec, schema: CompiledSchema) -> TrainingTask:
+    """The task of the base model's family, with its dataset.
+
+    Raises:
+        Refused: the base model or the dataset cannot be used.
+    """
+    config = check_ref(spec.base_model)
+    return EncoderTask(spec, schema) if is_encoder(config) else CompletionTask(spec, schema)
 
 
 def check_machine(spec: RunSpec, device: torch.device, precision: str) -> None:
@@ -165,18 +176,17 @@ def _holds_spec(path: Path, spec: RunSpec) -> bool:
 
 
 def _announce_start(
-    spec: RunSpec,
-    data: EncodedDataset,
-    trainer: CompletionTrainer,
+    task: TrainingTask,
+    trainer: ResumableTrainer,
     emitter: Emitter,
-    encoder: Encoder,
     environment: dict[str, Any],
     resumed_from: int,
 ) -> None:
+    data = task.data
     parameters = list(trainer.model.parameters())
     emitter.emit(
         "start",
-        total_steps=spec.steps(len(data.train)),
+        total_steps=task.spec.steps(len(data.train)),
         parameters=sum(quantization.parameter_count(weights) for weights in parameters),
         trainable_parameters=sum(weights.numel() for weights in parameters if weights.requires_grad),
         train_rows=len(data.train),
@@ -188,9 +198,9 @@ def _announce_start(
         precision=environment["precision"],
         environment=environment,
         optimizer=optimizer_constants(trainer.args),
-        prompt_sha256=encoder.template_sha256(instruction=spec.contract.instruction),
         longest=max(row.length for row in data.train),
         resumed_from=resumed_from,
+        **task.start_facts(),
     )
     if not data.validation:
         message = "There are no validation documents, so there is no validation loss and no samples."
@@ -204,7 +214,7 @@ def _announce_start(
 
 
 def _train(
-    trainer: CompletionTrainer,
+    trainer: ResumableTrainer,
     progress: ProgressCallback,
     checkpoints: CheckpointManager,
     checkpoint: Checkpoint | None,
@@ -226,19 +236,6 @@ def _train(
     progress.stopped = progress.stopped or stop.set
     if progress.stopped and trainer.state.global_step > (checkpoint.step if checkpoint else 0):
         checkpoints.save_checkpoint()
-
-
-def _save(spec: RunSpec, trainer: CompletionTrainer, output: Path, emitter: Emitter, prefix: str = "") -> None:
-    """Saves the weights of the model below ``output``; ``prefix``: of the kinds of the ``artifact`` events."""
-    base = Path(spec.base_model.path)
-    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
-    if spec.method == "full":
-        artifacts.save_full(model, base, output / "merged")
-    else:
-        artifacts.save_adapter(model, spec.base_model.slug, output / "adapter")
-        artifacts.emit_artifact(emitter, f"{prefix}adapter", output / "adapter")
-        artifacts.merge(base, output / "adapter", output / "merged")
-    artifacts.emit_artifact(emitter, f"{prefix}merged", output / "merged")
 
 
 if __name__ == "__main__":

@@ -16,13 +16,12 @@ from slmstudio.contract.schema.compiled import loads
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import sha256_text
 from slmstudio.text.formatting import percent
+from training.encoders.heads import plan_heads
 from training.models import BaseModel, LengthReport, TrainingEvent, TrainingRun
 from training.prompts import PLACEHOLDER, prompt_schema
-from training.spec import RunSpec
+from training.spec import CARD_FILES, RunSpec
 
-README, LINEAGE, ENVIRONMENT = "README.md", "lineage.json", "environment.json"
-#: what ``write`` puts into a model folder
-FILES = (README, LINEAGE, ENVIRONMENT)
+README, LINEAGE, ENVIRONMENT = CARD_FILES
 #: evaluations that the card shows, spread over the run
 MAX_EVALUATIONS = 8
 _KIND = TrainingEvent.Kind
@@ -55,6 +54,8 @@ def text(run: TrainingRun) -> str:
     """The card as Markdown with the front matter that model hubs read."""
     base = run.base_model
     values: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
+    if base.is_encoder:
+        values = {"library_name": "slm-studio", "pipeline_tag": "token-classification"}
     if base.licence:
         values["license"] = base.licence.lower()
     if reference := _reference(base):
@@ -71,10 +72,7 @@ def body(run: TrainingRun) -> str:
     parts = [
         f"# {escaped_line(run.project.name)}: {escaped_line(str(run))}",
         f"{escaped_line(run.base_model.name)}, fine-tuned to extract a JSON object of a fixed schema from a document.",
-        _summary_section(run, spec),
-        _usage_section(run, spec),
-        _training_section(run, spec),
-        _limits_section(run),
+        *(_hybrid_sections(run) if spec.hybrid else _sections(run, spec)),
         table("License of the base model", ("", ""), terms),
         table(
             "Lineage",
@@ -84,6 +82,33 @@ def body(run: TrainingRun) -> str:
         _environment_section(run),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _sections(run: TrainingRun, spec: RunSpec) -> list[str]:
+    """The sections of a run that trained a model."""
+    return [
+        _summary_section(run, spec),
+        _encoder_usage_section(run, spec) if run.base_model.is_encoder else _usage_section(run, spec),
+        _training_section(run, spec),
+        _limits_section(run),
+    ]
+
+
+def _hybrid_sections(run: TrainingRun) -> list[str]:
+    """Those of a run that combined two models."""
+    rows = [
+        (field["pattern"], f"{field['threshold']:.7g}", f"{field['asked']} of {field['documents']}")
+        for field in run.facts.get("hybrid", {}).get("fields", [])
+    ]
+    how = (
+        "A hybrid model: the encoder in `encoder/` answers first, and this decoder where the encoder's probability is "
+        "below the threshold of a field in `hybrid.json`, or where it has no head. SLM Studio runs both; other "
+        "programs run the decoder alone."
+    )
+    return [
+        how,
+        table("Thresholds", ("Field", "Threshold", "Answered by the decoder on validation"), rows),
+    ]
 
 
 def _reference(base: BaseModel) -> str:
@@ -129,6 +154,55 @@ def _usage_section(run: TrainingRun, spec: RunSpec) -> str:
         f"{end}. Decode greedily (temperature 0). A different instruction lowers accuracy."
     )
     return "\n\n".join([*parts, _transformers(spec.prompt), _servers(spec.prompt)])
+
+
+def _encoder_usage_section(run: TrainingRun, spec: RunSpec) -> str:
+    located = {head["field"]: head["located"] for head in run.facts.get("heads") or ()}
+    plan = plan_heads(run.dataset.schema_version.compiled)
+    heads = [head for head in plan.heads if head.pattern not in spec.without_heads]
+    gold = {field: f"{count:,} of {total:,}" for field, (count, total) in located.items()}
+    rows = [(head.pattern, head.description, gold.get(head.pattern, "")) for head in heads]
+    missing = {
+        **{item.pattern: item.reason for item in plan.unanswered},
+        **dict.fromkeys(spec.without_heads, "left out"),
+    }
+    rows += [(pattern, f"none: {reason}", "") for pattern, reason in missing.items()]
+    code = (
+        "from pathlib import Path\n\n"
+        "from training.ml.data.rows import compiled\n"
+        "from training.ml.encoders.predictor import load_predictor\n"
+        "from training.spec import RunSpec\n\n"
+        "contract = RunSpec.from_yaml(Path(SPEC).read_text()).contract\n"
+        "predictor = load_predictor(Path(FOLDER), compiled(contract))\n"
+        "answer = predictor.predict(document)\n"
+        "print(answer.text, answer.confidence)"
+    )
+    parts = [
+        "## Usage",
+        (
+            "The encoder reads the document once, without an instruction. Its heads point at the values of the fields; "
+            "the output is one JSON object with properties in the order of the schema."
+        ),
+        table("", ("Field", "Head", "Training documents with gold in the text"), rows),
+        _spelling_rules(run),
+        (
+            "`model.safetensors` and `config.json` are the encoder, which transformers loads; `heads.safetensors` and "
+            "`heads.json` are the heads, which SLM Studio computes. In its repository, with the RunSpec of the run:"
+        ),
+        fenced(code, "python"),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _spelling_rules(run: TrainingRun) -> str:
+    """How the letters of a document become the spelling of gold, by field; "" where they stay as they are."""
+    try:
+        stored = json.loads(local_path(f"{run.folder_key}/merged/heads.json").read_text(encoding="utf-8"))
+        spelling = {str(field): (rules["rules"], rules["known"]) for field, rules in stored["spelling"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ""
+    rows = [(field, "; ".join(rules) or "none", f"{len(known):,}") for field, (rules, known) in spelling.items()]
+    return table("", ("Field", "Changes to what is printed", "Values with a spelling of their own"), rows)
 
 
 def _transformers(style: str) -> str:
@@ -183,7 +257,10 @@ def _training_section(run: TrainingRun, spec: RunSpec) -> str:
         (f"{step:,}", _number(loss, 4), *("" if rate is None else percent(rate, 0) for rate in (exact, valid)))
         for step, loss, exact, valid in spread(_evaluations(run))
     ]
-    settings = [*_settings(spec), *((name, str(value)) for name, value in (run.facts.get("optimizer") or {}).items())]
+    settings = [
+        *_settings(spec, run.base_model.is_encoder),
+        *((name, str(value)) for name, value in (run.facts.get("optimizer") or {}).items()),
+    ]
     totals = [(title, run.facts.get(name)) for name, title in _TOTALS.items()]
     measured = [(title, f"{value:,}") for title, value in totals if isinstance(value, int | float)]
     parts = [
@@ -198,6 +275,13 @@ def _training_section(run: TrainingRun, spec: RunSpec) -> str:
 def _limits_section(run: TrainingRun) -> str:
     newest = run.events.filter(kind=_KIND.SAMPLES).order_by("-step").first()
     samples = len((newest.data.get("rows") if newest else None) or [])
+    if run.base_model.is_encoder:
+        lines = [
+            "It is trained only on documents like those of its dataset.",
+            f"The figures above are from {samples} validation documents, and no evaluation: the hold-out was not used.",
+            "Every output is valid under the schema, but values can be wrong. Verify them.",
+        ]
+        return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
     lines = [
         "It is trained only on documents like those of its dataset, and not to converse or to refuse requests.",
         (
@@ -231,10 +315,18 @@ def lineage_of(run: TrainingRun, spec: RunSpec) -> dict[str, Any]:
         "dataset": run.dataset.number,
         "dataset_sha256": spec.dataset.sha256,
         **({"silver_sha256": spec.silver.sha256} if spec.silver is not None else {}),
+        **_parts_of(spec),
         "schema": run.dataset.schema_version.number,
         "schema_sha256": spec.contract.schema_sha256,
         "spec_sha256": sha256_text(run.spec),
     }
+
+
+def _parts_of(spec: RunSpec) -> dict[str, str]:
+    """The hashes of the two models of a hybrid; nothing for another model."""
+    if spec.hybrid is None:
+        return {}
+    return {"encoder_sha256": spec.hybrid.encoder.sha256, "decoder_sha256": spec.hybrid.decoder.sha256}
 
 
 def _full_lineage(run: TrainingRun) -> dict[str, Any]:
@@ -252,13 +344,15 @@ def _full_lineage(run: TrainingRun) -> dict[str, Any]:
     }
 
 
-def _settings(spec: RunSpec) -> list[tuple[str, str]]:
+def _settings(spec: RunSpec, is_encoder: bool) -> list[tuple[str, str]]:
     """The settings of the spec, without paths."""
     names = [
         *("method", "max_length", "batch_size", "accumulation", "devices", "learning_rate", "scheduler"),
-        *("warmup_ratio", "epochs", "max_steps", "precision", "seed", "early_stopping", "too_long", "prompt"),
+        *("warmup_ratio", "epochs", "max_steps", "precision", "seed", "early_stopping", "too_long"),
+        *(() if is_encoder else ("prompt",)),
         *(("weight_averaging", "ema_decay") if spec.weight_averaging != "none" else ()),
         *(("augmentation",) if spec.augmentation != "none" else ()),
+        *(("without_heads",) if spec.without_heads else ()),
     ]
     settings = [(name, str(value)) for name in names if (value := getattr(spec, name)) is not None]
     if spec.method != "full":

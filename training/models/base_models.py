@@ -25,9 +25,15 @@ class BaseModelQuerySet(models.QuerySet["BaseModel"]):
         """The model with the slug of a request, or None."""
         return self.filter(slug=str(text or "").replace("\0", "")).first()
 
+    def decoders(self) -> Self:
+        """Those that generate text."""
+        return self.filter(family=BaseModel.Family.DECODER)
+
     def default(self) -> "BaseModel | None":
-        """The model that a new run starts from: prepared, else local, else any; instruction-tuned and large first."""
-        ranked = self.order_by("-instruction_tuned", "-parameters")
+        """The model that a new run starts from: a decoder that is prepared, else local, else any; instruction-tuned and
+        large first.
+        """
+        ranked = self.decoders().order_by("-instruction_tuned", "-parameters")
         return ranked.prepared().first() or ranked.exclude(source=BaseModel.Source.HUB).first() or ranked.first()
 
 
@@ -41,8 +47,15 @@ class BaseModel(models.Model):
         FOLDER = "folder", "Local folder"
         HUB = "hub", "Hub"
 
+    class Family(models.TextChoices):
+        """How a model answers: a decoder generates the output, an encoder reads the document and has heads."""
+
+        DECODER = "decoder", "Decoder"
+        ENCODER = "encoder", "Encoder"
+
     slug = models.SlugField(max_length=80, unique=True)
     name = models.CharField(max_length=120)
+    family = models.CharField(max_length=10, choices=Family.choices, default=Family.DECODER)
     source = models.CharField(max_length=10, choices=Source.choices)
     location = models.CharField(max_length=300, help_text="package name, folder or hub id")
     reference = models.CharField(max_length=200, blank=True, help_text="hub id")
@@ -68,6 +81,11 @@ class BaseModel(models.Model):
     def is_prepared(self) -> bool:
         """Whether its folder can be loaded."""
         return bool(self.folder and self.sha256)
+
+    @property
+    def is_encoder(self) -> bool:
+        """Whether it answers with heads, and does not generate text."""
+        return self.family == self.Family.ENCODER
 
     @property
     def is_local(self) -> bool:

@@ -90,7 +90,7 @@ _FACTS: tuple[tuple[str, str, Callable[[TrainingRun], Any], str], ...] = (
     ("notes", "Notes", lambda run: run.notes or "–", "notes"),
 )
 #: hyperparameters without those that have no order
-_HYPERPARAMETERS = [name for name in TITLES if name != "trackers"]
+_HYPERPARAMETERS = [name for name in TITLES if name not in ("trackers", "without_heads")]
 #: those that are choices
 _WORDS = {name for name in FIELDS if values_of(name) or isinstance(getattr(Hyperparameters, name), bool)}
 

@@ -8,6 +8,7 @@ from django.utils.translation import ngettext
 from labeling.models import DatasetVersion, Split
 from slmstudio.errors import Refused
 from training.base_models.downloads import download_required
+from training.encoders.heads import plan_heads
 from training.hyperparameters.dataset_defaults import needed_length, train_rows
 from training.hyperparameters.definitions import Hyperparameters
 from training.models import BaseModel, LengthReport
@@ -50,11 +51,19 @@ def check_prepared(base_model: BaseModel) -> None:
         )
 
 
+def check_heads(dataset: DatasetVersion, base_model: BaseModel, hyperparameters: Hyperparameters) -> None:
+    """Raises Refused where an encoder would have no head for the fields of a dataset's schema."""
+    if base_model.is_encoder:
+        plan_heads(dataset.schema_version.compiled).check(hyperparameters.without_heads)
+
+
 def check_lengths(dataset: DatasetVersion, base_model: BaseModel, hyperparameters: Hyperparameters) -> None:
     """Raises Refused where lengths are not measured, or documents over the limit are neither split nor dropped.
 
-    Sequences are never truncated.
+    Sequences are never truncated. An encoder reads every document in windows, so their lengths need not be known.
     """
+    if base_model.is_encoder:
+        return
     report = LengthReport.objects.of(dataset, base_model)
     if report is None or not report.is_current:
         raise Refused(

@@ -19,7 +19,7 @@ from slmstudio.workers.run_usage import SystemUsage
 from training.child_processes import ChildFailed
 from training.model_cards import card
 from training.models import ModelVersion, TrainingEvent, TrainingRun
-from training.spec import RunSpec
+from training.spec import CARD_FILES, RunSpec
 
 logger = logging.getLogger(__name__)
 Event = dict[str, Any]
@@ -259,7 +259,7 @@ def _folder(run: TrainingRun, artifacts: dict[str, Event], kind: str) -> tuple[s
     if not path.is_relative_to(root) or not path.is_dir():
         raise ChildFailed(f"The trainer's {kind} model is outside the run's folder: {path}.")
     # Without the model card, which exists already if this is repeated.
-    written = [entry for entry in folder_manifest(path) if entry["path"] not in card.FILES]
+    written = [entry for entry in folder_manifest(path) if entry["path"] not in CARD_FILES]
     if not written or manifest_hash(written) != artifact["sha256"]:
         raise ChildFailed(f"The files of the {kind} model differ from what the trainer reported; the disk may be full.")
     if kind == "merged":  # the card is of the chosen weights

@@ -5,11 +5,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from django import forms
+from django.forms.boundfield import BoundWidget
 
 from labeling.models import DatasetVersion, Project
 from slmstudio.web.requests import positive_int
+from training.encoders.heads import Head, HeadPlan, plan_heads
 from training.estimates.services import capabilities
-from training.hyperparameters.definitions import CUDA_ONLY, FIELDS, PACKAGES, Hyperparameters, range_of, values_of
+from training.hyperparameters.definitions import (
+    CUDA_ONLY,
+    ENCODER_WINDOW,
+    FIELDS,
+    PACKAGES,
+    Hyperparameters,
+    range_of,
+    values_of,
+)
 from training.hyperparameters.display import VALUE_LABELS, exact_text
 from training.hyperparameters.presets import DEVICE_BATCH, with_effective_batch
 from training.hyperparameters.validation import missing_package_message, problems
@@ -30,7 +40,8 @@ def base_model_label(model: BaseModel) -> str:
     """A base model with its size."""
     millions = model.parameters / 1e6
     size = f" · {millions:,.0f} M" if millions >= 10 else f" · {millions:.1f} M" if millions else ""
-    return f"{model.name}{size}{'' if model.is_prepared else ' · not prepared'}"
+    family = " · encoder" if model.is_encoder else ""
+    return f"{model.name}{size}{family}{'' if model.is_prepared else ' · not prepared'}"
 
 
 class LabeledChoice(forms.ModelChoiceField):
@@ -199,6 +210,9 @@ class NewRunForm(ChoiceForm):
     train_share = setting("train_share", required=False)
     silver = setting("silver", choices=[("", "Not used"), ("on", "Used for training")])
     devices = setting("devices", required=False)
+    without_heads = forms.MultipleChoiceField(
+        widget=forms.CheckboxSelectMultiple(attrs={"class": "form-check-input"}), required=False
+    )
 
     #: settings that are always shown; the others are under Advanced
     PRIMARY = ("max_length", "effective_batch", "learning_rate", "precision")
@@ -220,8 +234,22 @@ class NewRunForm(ChoiceForm):
         self.reasons = {value: missing_package_message(value) for value in not_installed}
         for name in ("dataset", "base_model"):
             self.fields[name].widget.attrs["class"] = "form-select"
+        dataset, base_model = self.selected
+        #: the heads of an encoder for the dataset; None for a decoder
+        self.head_plan: HeadPlan | None = None
+        if dataset is not None and base_model is not None and base_model.is_encoder:
+            self.head_plan = plan_heads(dataset.schema_version.compiled)
+            widget = self.fields["method"].widget
+            widget.disabled_values |= {"qlora"}
+            self.fields[
+                "max_length"
+            ].help_text = (
+                f"Tokens of a window, at most {ENCODER_WINDOW}. Longer documents are read in overlapping windows."
+            )
+            choices: Any = self.fields["without_heads"]
+            choices.choices = [(head.pattern, head.pattern) for head in self.head_plan.heads]
         for name, field in self.fields.items():
-            if name != "trackers":  # a group of checkboxes is described as a whole
+            if name not in ("trackers", "without_heads"):  # a group of checkboxes is described as a whole
                 field.widget.attrs.setdefault("aria-describedby", f"{name}-hint {name}-message")
 
     @property
@@ -234,9 +262,15 @@ class NewRunForm(ChoiceForm):
         return [self[name] for name in self.ADVANCED if name not in hidden]
 
     @property
+    def heads(self) -> list[tuple[Head, BoundWidget]]:
+        """The heads of an encoder, each with the box that leaves it out."""
+        return list(zip(self.head_plan.heads, self["without_heads"], strict=True)) if self.head_plan else []
+
+    @property
     def field_names(self) -> list[str]:
         """Names of all hyperparameters in the form."""
-        always = ("dataset", "base_model", "method", "epochs", "activation_checkpointing", "trackers")
+        always: list[str] = ["dataset", "base_model", "method", "epochs", "activation_checkpointing", "trackers"]
+        always += ["without_heads"] if self.head_plan else []
         return [*always, *self.PRIMARY, *(field.name for field in self.advanced_fields)]
 
     @property
@@ -255,7 +289,9 @@ class NewRunForm(ChoiceForm):
                 "effective_batch", f"{batch} documents cannot be split evenly over {devices} GPUs; use {nearest}."
             )
             return cleaned
-        for field, message in problems(self.hyperparameters, **self.capabilities).items():
+        for field, message in problems(
+            self.hyperparameters, encoder=cleaned["base_model"].is_encoder, **self.capabilities
+        ).items():
             self.add_error(FIELD_OF.get(field, field), message)
         return cleaned
 

@@ -74,7 +74,8 @@ def measure_lengths(pk: int) -> None:
 
 def _train(run: TrainingRun) -> None:
     spec, machine = RunSpec.from_yaml(run.spec), own_machine()
-    if problem := capability_problem(run, hyperparameters_of(spec), machine):
+    problem = "" if spec.hybrid else capability_problem(run, hyperparameters_of(spec), machine)
+    if problem:
         _requeue(run, problem, hyperparameters_of(spec))
         return
     run.send_heartbeat(stage="checking model and dataset")

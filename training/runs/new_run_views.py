@@ -28,7 +28,7 @@ from training.base_models.services import fill_catalog
 from training.estimates.services import estimate_for, recommended_method
 from training.hyperparameters.dataset_defaults import default_hyperparameters, needed_length, train_rows
 from training.hyperparameters.definitions import METHODS, Hyperparameters
-from training.hyperparameters.presets import TASKS, preset, task_of
+from training.hyperparameters.presets import TASKS, encoder_preset, preset, task_of
 from training.models import BaseModel, TrainingRun
 from training.runs import queries, spec_import
 from training.runs.checks import early_stopping_problem
@@ -36,6 +36,9 @@ from training.runs.curves import spec_of
 from training.runs.forms import FIELD_OF, ChoiceForm, NewRunForm, initial_of
 from training.runs.run_spec import hyperparameters_of, resolved_spec
 from training.runs.services import measure_lengths, start_training
+
+#: settings of the form that are groups of boxes
+_GROUPS = ("trackers", "without_heads")
 
 
 def new_run(request: SignedInRequest, slug: str) -> HttpResponse:
@@ -72,7 +75,8 @@ def _initial_form(request: SignedInRequest, project: Project) -> NewRunForm:
         project, positive_int(query.get("dataset")), query.get("base_model"), source
     )
     method, proposed = query.get("method", ""), ""
-    if method not in METHODS or method == query.get("proposed"):
+    cannot = method == "qlora" and base_model is not None and base_model.is_encoder
+    if method not in METHODS or method == query.get("proposed") or cannot:
         method = proposed = "lora"
         if dataset is not None and base_model is not None:
             method, _ = recommended_method(dataset=dataset, base_model=base_model)
@@ -106,26 +110,33 @@ def _overridden(request: SignedInRequest, initial: dict[str, Any]) -> dict[str, 
     overridden: dict[str, Any] = {
         name: query[name]
         for name in initial
-        if name in query and name not in ("method", "trackers") and query[name] != str(shown.get(name))
+        if name in query and name not in ("method", *_GROUPS) and query[name] != str(shown.get(name))
     }
     if "name" in query:  # an unchecked box is not sent
         overridden["activation_checkpointing"] = "activation_checkpointing" in query
-        overridden["trackers"] = query.getlist("trackers")
+        overridden |= {name: query.getlist(name) for name in _GROUPS}
     return overridden
 
 
 def _previous_preset(key: str) -> dict[str, Any]:
-    """The preset that the form was shown with: ``rows:method:sequence length:task``; empty for a new form."""
-    rows, method, limit, task = [*key.split(":"), "", "", "", ""][:4]
-    if not (rows.isdecimal() and method in METHODS and limit.isdecimal() and len(limit) < 10 and len(rows) < 10):
+    """The preset that the form was shown with: ``rows:method:sequence length:task:parameters``, the last of encoders
+    only; empty for a new form.
+    """
+    rows, method, limit, task, parameters = [*key.split(":"), "", "", "", "", ""][:5]
+    if not (all(number.isdecimal() and len(number) < 13 for number in (rows, limit)) and method in METHODS):
         return {}
     known: Any = task if task in TASKS else "extraction"
-    return initial_of(replace(preset(int(rows), method, known), max_length=int(limit)))
+    if parameters.isdecimal() and len(parameters) < 13:
+        shown = encoder_preset(int(rows), int(parameters), method=method, task=known)
+    else:
+        shown = preset(int(rows), method, known)
+    return initial_of(replace(shown, max_length=int(limit)))
 
 
-def _preset_key(dataset: DatasetVersion, defaults: Hyperparameters) -> str:
+def _preset_key(dataset: DatasetVersion, base_model: BaseModel, defaults: Hyperparameters) -> str:
     task = task_of(dataset.schema_version.compiled.fields)
-    return f"{train_rows(dataset)}:{defaults.method}:{defaults.max_length}:{task}"
+    parameters = f":{base_model.parameters}" if base_model.is_encoder else ""
+    return f"{train_rows(dataset)}:{defaults.method}:{defaults.max_length}:{task}{parameters}"
 
 
 def _render_form(
@@ -150,7 +161,7 @@ def _render_form(
         known = method if method in METHODS else lengths_context["recommended"]
         defaults = default_hyperparameters(dataset=dataset, base_model=base_model, method=known)
         context |= {
-            "was": _preset_key(dataset, defaults),
+            "was": _preset_key(dataset, base_model, defaults),
             "train_rows": train_rows(dataset),
             "task": task_of(dataset.schema_version.compiled.fields),
             **lengths_context,
@@ -183,7 +194,8 @@ def _lengths_context(dataset: DatasetVersion, base_model: BaseModel) -> dict[str
         "needed": needed_length(report) if report is not None else 0,
         "lengths_requested": measurable and train_rows(dataset) > 0 and not download_needed,
         "lengths_no_worker": no_worker_message("default") if report is not None and report.is_live else "",
-        "can_start": known and not download_needed,
+        # the documents of an encoder are read in windows, whatever their lengths are
+        "can_start": (known or (base_model.is_encoder and base_model.is_prepared)) and not download_needed,
         "recommended": recommended,
         "recommended_reason": reason,
     }
@@ -266,13 +278,13 @@ def from_spec(request: SignedInRequest, slug: str) -> HttpResponse:
         problems = list(refusal.errors.values())
         return _render_form(request, project, _initial_form(request, project), status=422, spec_problems=problems)
     values = initial_of(hyperparameters)
-    trackers, checkpointing = values.pop("trackers"), values.pop("activation_checkpointing")
+    groups, checkpointing = {name: values.pop(name) for name in _GROUPS}, values.pop("activation_checkpointing")
     values |= {"dataset": dataset.number, "base_model": base_model.slug, "name": ""}
     if checkpointing:
         values["activation_checkpointing"] = "on"
     defaults = default_hyperparameters(dataset=dataset, base_model=base_model, method=hyperparameters.method)
-    values["was"] = _preset_key(dataset, defaults)
-    query = urlencode([*values.items(), *(("trackers", tracker) for tracker in trackers)])
+    values["was"] = _preset_key(dataset, base_model, defaults)
+    query = urlencode([*values.items(), *((name, item) for name, items in groups.items() for item in items)])
     messages.info(request, "Form filled in from the file. Check the values, then start the run.")
     return redirect(f"{reverse('training_new', args=[project.slug])}?{query}")
 

@@ -1,7 +1,8 @@
 """Reads of training runs for pages and panels."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import django_rq
@@ -14,6 +15,7 @@ from slmstudio.runs.models import Status
 from slmstudio.runs.path_redaction import redact_paths
 from slmstudio.storage.artifacts import local_path
 from slmstudio.workers.run_usage import slow_warning
+from training.encoders.heads import plan_heads
 from training.estimates.estimate import Estimate, accuracy_lines
 from training.estimates.throughput import STARTUP_SECONDS
 from training.models import BaseModel, LengthReport, ModelVersion, TrainingEvent, TrainingRun, TrainingRunQuerySet
@@ -43,6 +45,32 @@ def sampling(run: TrainingRun, step: int | None = None) -> dict[str, Any] | None
         "fields": fields_over_time([event.data for event in events], order),
         "last": events[-1].pk,
     }
+
+
+@dataclass(frozen=True)
+class HeadRow:
+    """A field of an encoder's run and its head, on the page of the run. ``located``: training documents whose gold it
+    learns from, of how many; None before the run has started, and without a head. ``reason``: why there is none.
+    """
+
+    pattern: str
+    description: str = ""
+    located: tuple[int, int] | None = None
+    reason: str = ""
+
+
+def head_rows(run: TrainingRun, without: Collection[str]) -> list[HeadRow]:
+    """The heads of an encoder's run, then the fields without one; empty for a decoder. ``without``: those left out."""
+    if not run.base_model.is_encoder:
+        return []
+    plan = plan_heads(run.dataset.schema_version.compiled)
+    located = {head["field"]: tuple(head["located"]) for head in run.facts.get("heads") or ()}
+    kept = [head for head in plan.heads if head.pattern not in without]
+    return [
+        *(HeadRow(head.pattern, head.description, located.get(head.pattern)) for head in kept),
+        *(HeadRow(head.pattern, reason="left out") for head in plan.heads if head.pattern in without),
+        *(HeadRow(item.pattern, reason=f"{item.reason}; it needs a decoder") for item in plan.unanswered),
+    ]
 
 
 def gold_labels(dataset: DatasetVersion, ids: set[str]) -> dict[str, Any]:

@@ -8,11 +8,10 @@ from typing import Any
 from slmstudio.storage.hashing import folder_manifest
 from slmstudio.workers.gpu_reservations import reserve_gpus
 from training.child_processes import Event, run_in_foreground, spec_file
-from training.model_cards.card import FILES as CARD
 from training.models import ModelVersion
 from training.runs.jobs import trainer_command, verify_inputs
 from training.runs.run_spec import resolved_spec
-from training.spec import RunSpec
+from training.spec import CARD_FILES, RunSpec
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,6 @@ def train_again(*, version: ModelVersion, folder: Path, on_event: Callable[[Even
 
 def changed_files(version: ModelVersion, folder: Path) -> list[str]:
     """The files of a model version that differ in a folder, or that only one of them has; its card does not count."""
-    before = {str(entry["path"]): str(entry["sha256"]) for entry in version.files if entry["path"] not in CARD}
-    now = {entry["path"]: entry["sha256"] for entry in folder_manifest(folder) if entry["path"] not in CARD}
+    before = {str(entry["path"]): str(entry["sha256"]) for entry in version.files if entry["path"] not in CARD_FILES}
+    now = {entry["path"]: entry["sha256"] for entry in folder_manifest(folder) if entry["path"] not in CARD_FILES}
     return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))

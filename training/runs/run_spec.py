@@ -38,6 +38,7 @@ def build_spec(run: TrainingRun, hyperparameters: Hyperparameters) -> RunSpec:
                 "alpha": hyperparameters.lora_alpha,
                 "dropout": hyperparameters.lora_dropout,
             },
+            "without_heads": hyperparameters.without_heads,
             "output_dir": str(local_path(run.folder_key)),
             **({"silver": _silver(dataset)} if hyperparameters.silver else {}),
         },
@@ -56,6 +57,7 @@ def hyperparameters_of(spec: RunSpec) -> Hyperparameters:
         lora_alpha=spec.lora.alpha,
         lora_dropout=spec.lora.dropout,
         silver=spec.silver is not None,
+        without_heads=spec.without_heads,
     )
 
 

@@ -1,5 +1,6 @@
 """Start, resume and cancel training runs; measure token lengths. Jobs write a run's row from there on."""
 
+from dataclasses import replace
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -12,12 +13,14 @@ from slmstudio.access import Action, require
 from slmstudio.database.fields import validate_fields
 from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE, Status, requeued_columns, resumed_by
+from slmstudio.storage.artifacts import local_path
 from training.base_models.downloads import download_required
 from training.estimates.services import capabilities, estimate_for
 from training.hyperparameters.definitions import Hyperparameters
 from training.hyperparameters.validation import problems
 from training.models import BaseModel, LengthReport, ModelVersion, TrainingRun
 from training.runs.checks import (
+    check_heads,
     check_lengths,
     check_not_empty,
     check_prepared,
@@ -25,6 +28,7 @@ from training.runs.checks import (
     early_stopping_problem,
 )
 from training.runs.run_spec import build_spec
+from training.spec import HybridRef, RunSpec
 
 MAX_NAME_LENGTH = 120
 
@@ -67,9 +71,10 @@ def start_training(
     """Queues a training run.
 
     Raises:
-        Refused: the dataset has no training documents; the base model is not prepared; lengths are not measured;
-            documents are over the limit (with their ids); a hyperparameter is invalid; early stopping has no validation
-            documents; the run needs more memory or disk than available (with a value that fits); a quota is used up.
+        Refused: the dataset has no training documents; the base model is not prepared; it is an encoder that can answer
+            no field of the schema; lengths are not measured; documents are over the limit (with their ids); a
+            hyperparameter is invalid; early stopping has no validation documents; the run needs more memory or disk
+            than available (with a value that fits); a quota is used up.
     """
     require(project, user, Action.RUN)
     if dataset.project_id != project.pk:
@@ -79,6 +84,7 @@ def start_training(
     check_not_empty(dataset)
     check_prepared(base_model)
     check_hyperparameters(hyperparameters, base_model)
+    check_heads(dataset, base_model, hyperparameters)
     if hyperparameters.silver:
         check_silver(dataset)
     if len(name) > MAX_NAME_LENGTH:
@@ -107,9 +113,39 @@ def start_training(
     return run
 
 
+@transaction.atomic
+def start_hybrid(
+    *, encoder: ModelVersion, decoder: ModelVersion, hybrid: HybridRef, facts: dict[str, Any], user: User
+) -> TrainingRun:
+    """Queues the run that makes one model of two trained ones; it trains nothing.
+
+    ``facts``: how its thresholds were chosen. Raises Refused where a quota is used up.
+    """
+    require(decoder.project, user, Action.RUN)
+    project, source = decoder.project, decoder.training_run
+    if problem := quotas.compute_problem(project) or quotas.storage_problem(project):
+        raise Refused(problem, field="dataset", code="quota")
+    run: TrainingRun = TrainingRun.objects.create(
+        project=project,
+        number=project.next_number(TrainingRun),
+        name=f"{encoder.training_run} + {source}"[:MAX_NAME_LENGTH],
+        dataset=source.dataset,
+        base_model=source.base_model,
+        created_by=user,
+        hyperparameters=source.hyperparameters,
+        facts={"hybrid": facts},
+    )
+    spec = replace(RunSpec.from_yaml(source.spec), output_dir=str(local_path(run.folder_key)), hybrid=hybrid)
+    run.spec = spec.to_yaml()
+    validate_fields(run)
+    run.save(update_fields=["spec"])
+    run.enqueue()
+    return run
+
+
 def check_hyperparameters(hyperparameters: Hyperparameters, base_model: BaseModel) -> None:
     """Raises Refused, by hyperparameter, where a value is invalid or no worker supports it."""
-    if errors := problems(hyperparameters, base_model.context, **capabilities()):
+    if errors := problems(hyperparameters, base_model.context, encoder=base_model.is_encoder, **capabilities()):
         raise refused_by_field(errors, code="invalid")
 
 

@@ -144,6 +144,7 @@ def _spec_context(run: TrainingRun) -> dict[str, Any]:
         "early_stopping": bool(
             hyperparameters and hyperparameters.early_stopping and hyperparameters.best_metric == "validation_loss"
         ),
+        "heads": queries.head_rows(run, hyperparameters.without_heads if hyperparameters else ()),
         "spec_text": reproducible_spec_text(run),
         "model": kept[0][0] if kept else None,
         "kept_weights": kept,

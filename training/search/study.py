@@ -343,10 +343,12 @@ def _inputs(project: Project, spec: SearchSpec) -> tuple[DatasetVersion, BaseMod
 def default_space(dataset: DatasetVersion, base_model: BaseModel) -> dict[str, Any]:
     """The values to try where none are chosen: the recommended method and ranges around its preset."""
     method, _ = recommended_method(dataset=dataset, base_model=base_model)
-    if method != "full":
+    if method != "full" and not base_model.is_encoder:
         return {}
     preset = default_hyperparameters(dataset=dataset, base_model=base_model, method=method)
     low, high = FULL_LEARNING_RATES
+    if base_model.is_encoder:
+        low, high = preset.learning_rate / 4, preset.learning_rate * 4
     epochs = max(SearchSpec.model_fields["epochs_high"].default, math.ceil(preset.epochs))
     return {"method": (method,), "learning_rate_low": low, "learning_rate_high": high, "epochs_high": epochs}
 

@@ -66,7 +66,8 @@ _AROUND = re.compile(
 
 
 @lru_cache(maxsize=64)
-def _months(locale: str) -> dict[str, int]:
+def month_names(locale: str) -> dict[str, int]:
+    """Names of months in lower case that are read under a locale, "" for none, with their numbers."""
     english = {name[:length]: i + 1 for i, name in enumerate(_ENGLISH) for length in range(3, len(name) + 1)}
     if not locale:
         full = [_named(language, ("wide",)) for language in _WELL_KNOWN]
@@ -91,8 +92,13 @@ def _year(text: str) -> int:
     return int(text) if len(text) == 4 else int(text) + (1900 if int(text) >= 69 else 2000)
 
 
+def is_month_first(locale: str) -> bool:
+    """Whether a locale writes the month before the day in digits."""
+    return locale.replace("-", "_") in _MONTH_FIRST
+
+
 def _orders(order: str, locale: str) -> tuple[str, ...]:
-    first = order or ("MDY" if locale.replace("-", "_") in _MONTH_FIRST else "DMY")
+    first = order or ("MDY" if is_month_first(locale) else "DMY")
     return (first, *(other for other in ("DMY", "MDY", "YMD") if other != first))
 
 
@@ -100,7 +106,7 @@ def _read(match: re.Match[str], order: str, locale: str) -> list[date]:
     """The possible dates of a match, the likeliest first."""
     groups = match.groupdict()
     if "a" not in groups:
-        month = groups["m"] if groups["m"].isdigit() else _months(locale).get(groups["m"].casefold())
+        month = groups["m"] if groups["m"].isdigit() else month_names(locale).get(groups["m"].casefold())
         return [] if month is None else _dates([(groups["y"], month, groups["d"])])
     if len(groups["c"]) != 4 and match["s"] == " ":
         return []  # 2 10 15 is a row of numbers
@@ -180,7 +186,7 @@ _MISSING: dict[tuple[int, int, int], tuple[str, ...]] = {
 def missing_parts(text: str, locale: str = "") -> tuple[str, ...]:
     """Which of day, month and year an incomplete date lacks ("14 Jan": the year); none of any other text."""
     words = [word for word in _PARTS.findall(text.casefold()[:60]) if word not in _FILLERS]
-    months = sum(word in _months(locale) for word in words)
+    months = sum(word in month_names(locale) for word in words)
     small = sum(word.isdecimal() and len(word) <= 2 and 1 <= int(word) <= 31 for word in words)
     years = sum(re.fullmatch(_YEAR, word) is not None for word in words)
     return _MISSING.get((months, small, years), ()) if months + small + years == len(words) else ()

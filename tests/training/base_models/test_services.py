@@ -13,6 +13,7 @@ from django.core.management import CommandError, call_command
 
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash
+from tests.training.ml_data import tiny_encoder
 from training.base_models.preparation import prepare
 from training.base_models.services import (
     add_hub_model,
@@ -180,6 +181,22 @@ def test_invalid_or_taken_slug_is_rejected(own: Path) -> None:
     with pytest.raises(Refused) as caught:
         register_folder(slug="smollm2-135m-instruct", name="X", folder=own)
     assert caught.value.code == "slug_taken"
+
+
+@pytest.mark.slow
+def test_a_registered_encoder_is_recognized(folders: Path) -> None:
+    source = Path(shutil.copytree(tiny_encoder(), folders / "encoder"))
+    model = prepare(base_model=register_folder(slug="reader", name="Reader", folder=source))
+    assert (model.family, model.is_encoder, model.prompt, model.context) == ("encoder", True, "plain", 256)
+    shutil.rmtree(model.folder)
+
+
+def test_a_new_run_starts_from_a_decoder_even_if_only_an_encoder_is_prepared(tiny_encoder_model: BaseModel) -> None:
+    sync_catalog()
+    default = BaseModel.objects.default()
+    assert default is not None
+    assert (default.family, default.is_prepared) == ("decoder", False)
+    assert find_base_model("all-minilm-l6-v2").is_encoder
 
 
 @pytest.mark.slow

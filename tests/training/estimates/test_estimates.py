@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from slmstudio.workers.hardware import Gpu, Hardware
-from training.base_models.catalog import CATALOG
+from training.base_models.catalog import CATALOG, ENCODER
 from training.estimates.estimate import Estimate, accuracy_lines, estimate, fit, trained_lengths
 from training.estimates.memory import training_memory
 from training.estimates.throughput import STARTUP_SECONDS
@@ -59,7 +59,10 @@ def total(shape: ModelShape = SMOL, device: str = "cpu", longest: int = 900, **c
 def test_catalog_parameters_match_their_shapes() -> None:
     for known in CATALOG:
         if known.shape:
-            assert known.shape.parameters == expected_parameters(known.architecture, known.shape), known.slug
+            expected = expected_parameters(known.architecture, known.shape)
+            # positions, biases and the pooler of encoders are not derived
+            allowed = 0.02 if known.family == ENCODER else 0
+            assert known.shape.parameters == pytest.approx(expected, rel=allowed), known.slug
 
 
 def expected_parameters(architecture: str, shape: ModelShape) -> int:

@@ -57,3 +57,30 @@ def test_fragmentation_follows_what_a_step_frees() -> None:
 def test_merging_uses_what_the_steps_freed() -> None:
     short, long = (parts_of(BF16, longest, 20)["merging the adapter"] for longest in (80, 1000))
     assert long < short <= 6 * SMOL.parameters
+
+
+@pytest.mark.parametrize(
+    ("method", "precision", "longest", "spans", "measured"),
+    [
+        ("full", "fp32", 28, 4, 997_000_000),
+        ("full", "fp32", 214, 4, 1_155_000_000),
+        ("full", "fp32", 474, 4, 1_186_000_000),
+        ("full", "fp32", 456, 8, 1_199_000_000),
+        ("lora", "fp32", 474, 4, 908_000_000),
+        ("full", "bf16", 470, 4, 2_230_000_000),
+    ],
+)
+def test_estimate_of_an_encoder_is_near_the_measured_peak(
+    method: str, precision: str, longest: int, spans: int, measured: int
+) -> None:
+    """MiniLM on two cores: twelve steps of eight rows in fp32, fifty in bf16."""
+    parts = training_memory(
+        SHAPES["all-minilm-l6-v2"],
+        method=method,
+        hyperparameters=Hyperparameters(method=method),
+        longest=longest,
+        precision=precision,
+        device="cpu",
+        spans=spans,
+    )
+    assert 0.95 * measured <= sum(part.bytes for part in parts) <= 1.15 * measured

@@ -9,7 +9,7 @@ from labeling.demo.templates import template
 from slmstudio.contract.schema.compiled import compile_schema
 from training.hyperparameters.definitions import Hyperparameters
 from training.hyperparameters.display import describe, exact_text
-from training.hyperparameters.presets import TASKS, Task, preset, task_of, with_effective_batch
+from training.hyperparameters.presets import TASKS, Task, encoder_preset, preset, task_of, with_effective_batch
 from training.hyperparameters.validation import problems
 
 
@@ -56,6 +56,25 @@ def test_full_fine_tuning_has_a_lower_learning_rate_and_augments_extractions() -
         (task, method) for task in TASKS for method in methods if preset(300, method, task).augmentation != "none"
     }
     assert augmented == {("extraction", "full")}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_preset_of_an_encoder_is_valid_for_it(task: Task) -> None:
+    for rows in (1, 60, 61, 1000, 1001, 100_000):
+        for method in ("lora", "full"):
+            tried = encoder_preset(rows, 22_000_000, 256, method, task)
+            assert problems(tried, 256, encoder=True) == {}, (rows, method)
+            assert (tried.method, tried.augmentation == "exchange") == (method, task == "extraction")
+            assert (4 <= tried.epochs <= 10, tried.batch_size <= 16) == (True, True)
+    small, base = encoder_preset(500, 22_000_000), encoder_preset(500, 149_000_000, 8192)
+    assert (small.learning_rate, base.learning_rate, base.max_length) == (1e-4, 5e-5, 512)
+    assert (base.best_metric, base.sample_documents, base.weight_averaging) == ("field_accuracy", 50, "none")
+
+
+def test_what_an_encoder_cannot_do_has_a_message() -> None:
+    tried = replace(encoder_preset(500, 1), method="qlora", max_length=513, too_long="leave_out")
+    assert set(problems(tried, 8192, cuda=True, encoder=True)) == {"method", "max_length", "too_long"}
+    assert set(problems(Hyperparameters(without_heads=("total",)))) == {"without_heads"}
 
 
 def test_invalid_value_has_a_message() -> None:

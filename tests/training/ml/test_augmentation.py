@@ -1,6 +1,5 @@
-"""Augmented training rows: what is exchanged and dropped, what is not, and a resume."""
+"""Augmented training rows: what is exchanged and dropped, and what is not."""
 
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,9 +7,7 @@ from typing import Any
 import pytest
 
 from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema
-from tests.training.ml.test_resume import outcome, spec_file
-from tests.training.ml_data import named, tiny, train_spec, write_dataset
-from tests.training.ml_process import nursery
+from tests.training.ml_data import tiny, train_spec, write_dataset
 from training.ml.data.augmentation import Augmentation, AugmentedRows
 from training.ml.data.encoded_dataset import EncodedDataset, load_dataset
 from training.ml.data.encoder import Encoder
@@ -167,20 +164,3 @@ def test_dataset_has_the_tokens_of_its_epoch(tmp_path: Path, encoder: Encoder) -
     shortest = min(encoded.length for encoded in data.train)
     limited = AugmentedRows(data.train, replace(spec, max_length=shortest // 2), compiled, encoder)
     assert [limited.encoded(number) for number in range(6)] == data.train, "copies over the limit stay as they were"
-
-
-@pytest.mark.slow
-def test_killed_run_resumes_with_the_same_copies(tmp_path: Path) -> None:
-    made = [{**vars(receipt(number)), "tags": [], "origin": "human"} for number in range(8)]
-    changes: dict[str, Any] = {
-        "made": [*made, {**made[0], "id": "v", "split": "validation"}],
-        "contract": {"instruction": "Extract.", "schema": schema().schema},
-        "method": "full", "accumulation": 1, "early_stopping": None, "save_every": 1, "augmentation": "exchange",
-        "max_length": 1024,
-    }  # fmt: skip
-    whole = list(nursery().run(spec_file(tmp_path / "whole", **changes)))
-    spec = spec_file(tmp_path / "killed", **changes)
-    nursery().signal_at(signal.SIGKILL, spec, 6)  # in the second epoch of four steps
-    last = list(nursery().run(spec, "--resume"))
-    assert named(last, "start")[0]["resumed_from"] in (5, 6)
-    assert outcome(last) == outcome(whole)

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 from tests.training.ml_data import tiny
 from training.ml.loop.trainer import summed_loss
 from training.ml.modeling.attention import blockwise_attention
-from training.ml.modeling.compute_weights import ComputeWeights
+from training.ml.modeling.compute_weights import ComputeWeights, linear_layers
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def gradients(model: Any, weights: ComputeWeights | None) -> list[torch.Tensor]:
 
 
 def test_gradients_are_those_of_autocast(model: Any) -> None:
-    weights = ComputeWeights(model, torch.bfloat16)
+    weights = ComputeWeights(linear_layers(model), torch.bfloat16)
     for _ in range(2):  # steps
         expected, computed = gradients(model, None), gradients(model, weights)
         assert all(torch.equal(*pair) for pair in zip(computed, expected, strict=True))
@@ -45,7 +45,7 @@ def test_gradients_are_those_of_autocast(model: Any) -> None:
 def test_weights_are_given_back_after_an_error(model: Any) -> None:
     before = {name: id(weight) for name, weight in model.named_parameters()}
     state = {name: weight.clone() for name, weight in model.state_dict().items()}
-    weights = ComputeWeights(model, torch.bfloat16)
+    weights = ComputeWeights(linear_layers(model), torch.bfloat16)
 
     def fail() -> None:
         with weights.in_use():

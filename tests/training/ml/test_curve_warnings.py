@@ -3,6 +3,8 @@
 import json
 import math
 
+import pytest
+
 from training.ml.loop.curve_warnings import TrainingMonitor
 
 
@@ -27,14 +29,15 @@ def test_flat_and_rising_losses_are_warned_of() -> None:
     assert ["too high" in message for message in warnings_of([2.0 + step / 20 for step in range(60)])] == [True]
 
 
-def test_overfitting_is_warned_once() -> None:
+@pytest.mark.parametrize(("scale", "warned"), [(1.0, [True]), (1e-4, [])])
+def test_overfitting_is_warned_once_and_not_near_zero(scale: float, warned: list[bool]) -> None:
     watch = TrainingMonitor()
     messages = []
     for step, validation in enumerate([1.0, 0.8, 0.9, 1.0, 1.1], start=1):
         for loss in falling(60)[10 * step - 10 : 10 * step]:
             list(watch.train(loss))
-        messages += list(watch.validation(validation))
-    assert ["Overfitting" in message for message in messages] == [True]
+        messages += list(watch.validation(scale * validation))
+    assert ["Overfitting" in message for message in messages] == warned
 
 
 def test_nan_validation_loss_is_warned_once() -> None:

@@ -132,7 +132,7 @@ def test_deeply_nested_json_is_rejected(folder: Path) -> None:
 def test_unknown_architecture_and_quantized_weights_are_rejected(folder: Path) -> None:
     for architectures in (None, 7, "LlamaForCausalLM", [None]):
         edit(folder / "config.json", architectures=architectures)
-        assert "not a causal language model" in reason(folder)
+        assert "neither a causal language model nor a known encoder" in reason(folder)
     edit(folder / "config.json", architectures=["BertForSequenceClassification"])
     assert "BertForSequenceClassification" in reason(folder)
     edit(folder / "config.json", architectures=["LlamaForCausalLM"], quantization_config={"bits": 4})

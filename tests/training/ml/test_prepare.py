@@ -4,18 +4,21 @@ import importlib.util
 import json
 import re
 import shutil
+import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash
-from tests.training.ml_data import receipts, smollm2, tiny
+from tests.training.ml_data import EventCollector, named, receipts, smollm2, tiny, tiny_encoder
+from training.ml import verify
 from training.ml.llama_cpp import runtime
 from training.ml.llama_cpp.gguf import one_reading, read_header, tokenizer_from_gguf
-from training.ml.prepare import PACKAGED, packaged_file, prepare
+from training.ml.prepare import ARCHIVED_FILES, PACKAGED, packaged_file, prepare
 from training.model_shape import ModelShape
-from training.spec import PrepareSpec
+from training.spec import PrepareSpec, VerifySpec
 
 
 def spec(kind: str, source: str, output: Path, **more: object) -> PrepareSpec:
@@ -53,6 +56,43 @@ def test_prepared_folder_is_reused_and_other_contents_are_kept(tmp_path: Path) -
     assert (tmp_path / "mine" / "mine.txt").read_text() == "keep"
 
 
+def test_an_encoder_is_unpacked_from_the_archive_of_its_package_without_its_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(
+        "training.ml.prepare.importlib", SimpleNamespace(util=SimpleNamespace(find_spec=lambda _: package))
+    )
+    monkeypatch.setattr("training.ml.prepare.metadata", SimpleNamespace(version=lambda _: "1.0"))
+    with zipfile.ZipFile(tmp_path / "model.zip", "w") as archive:
+        for path in tiny_encoder().iterdir():
+            archive.write(path, path.name)
+        archive.writestr("special_tokens_map.json", "{}")
+        archive.writestr("modeling.py", "raise SystemExit")
+    done = prepare(spec("packaged", "all-minilm-l6-v2", tmp_path / "out"))
+    assert (done["family"], done["context_length"], done["license"]) == ("encoder", 256, "Apache-2.0")
+    assert {entry["path"] for entry in done["files"]} == {*ARCHIVED_FILES, "source.json"}
+    shape = ModelShape.from_dict(done["shape"])
+    assert (shape.encoder, len(shape.linear_sizes)) == (True, 6)
+    (tmp_path / "model.zip").write_bytes(b"PK")
+    with pytest.raises(Refused, match="is damaged"):
+        prepare(spec("packaged", "all-minilm-l6-v2", tmp_path / "other"))
+    assert not (tmp_path / "other").exists()
+
+
+def test_verification_of_an_encoder_checks_offsets_and_that_no_weight_is_random(tmp_path: Path) -> None:
+    def checked(folder: Path) -> dict[str, bool]:
+        collector = EventCollector()
+        verify.main(VerifySpec(path=str(folder), prompt="plain"), collector.emitter)
+        return {event["name"]: event["ok"] for event in named(collector.events, "check")}
+
+    assert checked(tiny_encoder()) == {"files": True, "tokenizer": True, "weights": True}
+    deeper = Path(shutil.copytree(tiny_encoder(), tmp_path / "deeper"))
+    config = json.loads((deeper / "config.json").read_text())
+    (deeper / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
+    assert checked(deeper) == {"files": True, "tokenizer": True, "weights": False}
+
+
 def test_hub_id_is_rejected_offline(tmp_path: Path) -> None:
     with pytest.raises(Refused) as caught:
         prepare(spec("hub", "someone/some-model", tmp_path / "out", offline=True))
@@ -82,7 +122,7 @@ def test_packaged_model_is_converted_with_its_tokenizer() -> None:
 
 @pytest.mark.slow
 @pytest.mark.real_model
-@pytest.mark.parametrize("slug", [slug for slug in PACKAGED if slug != "smollm2-135m-instruct"])
+@pytest.mark.parametrize("slug", ["gemma-3-270m"])
 def test_packaged_tokenizer_matches_llama_cpp(slug: str, tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp")
     packaged = PACKAGED[slug]

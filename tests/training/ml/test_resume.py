@@ -90,7 +90,9 @@ def test_run_killed_twice_matches_an_uninterrupted_run(unkilled: list[Event], tm
 
 @pytest.mark.slow
 def test_killed_full_fine_tuning_without_averages_matches_an_uninterrupted_run(tmp_path: Path) -> None:
+    """It resumes with the same augmented copies, too."""
     changes: dict[str, Any] = {"method": "full", "max_steps": 5, "early_stopping": None, "save_every": 1}
+    changes["augmentation"] = "exchange"
     whole = list(nursery().run(spec_file(tmp_path / "whole", **changes)))
     spec = spec_file(tmp_path / "killed", **changes)
     nursery().signal_at(signal.SIGKILL, spec, 3)

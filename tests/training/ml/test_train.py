@@ -133,9 +133,8 @@ def test_artifacts_are_complete_and_hashed(finished: tuple[Path, Events]) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_same_spec_gives_the_same_bytes(tmp_path: Path, precision: str) -> None:
-    changes: dict[str, Any] = {"precision": precision, "max_steps": 3, "sample_documents": 0}
+def test_same_spec_gives_the_same_bytes(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"precision": "bf16", "max_steps": 3, "sample_documents": 0}
     events = run_in_child(tmp_path / "child", **changes)
     here = run(tmp_path / "here", **changes)
     assert hashes(events) == hashes(here)

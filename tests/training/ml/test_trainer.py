@@ -8,7 +8,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tests.training.ml_data import tiny
-from training.ml.loop.trainer import CompletionTrainer, LengthGroupedSampler
+from training.ml.loop.resumable_trainer import LengthGroupedSampler
+from training.ml.loop.trainer import CompletionTrainer
 
 
 class Half:

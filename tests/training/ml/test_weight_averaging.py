@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from tests.training.ml.test_train import hashes, run
 from tests.training.ml_data import named
 from training.ml.decoding.decoder import Loaded
+from training.ml.loop.resumable_trainer import AVERAGE, WEIGHTS
 from training.ml.loop.samples import ValidationSampler
-from training.ml.loop.trainer import AVERAGE, WEIGHTS
 from training.ml.loop.weight_averaging import WeightAverage, decay_at
 
 EMA: dict[str, Any] = {"weight_averaging": "ema", "ema_decay": 0.9}

@@ -18,7 +18,7 @@ from tests.training.fakes import start_run
 from training.model_cards import card
 from training.models import BaseModel, LengthReport, TrainingEvent, TrainingRun
 from training.runs.event_recorder import record_artifacts
-from training.spec import RunSpec
+from training.spec import CARD_FILES, RunSpec
 
 pytestmark = pytest.mark.usefixtures("queues")
 ENVIRONMENT = {"python": "3.11", "processor": "A processor", "packages": {"torch": "2.13.0"}}
@@ -61,7 +61,7 @@ def test_model_version_has_card_lineage_and_environment(run: TrainingRun) -> Non
     reported = artifact(run)
     model = record_artifacts(run, {"merged": reported})
     folder = local_path(model.folder_key)
-    assert {file["path"] for file in model.files} == {"model.safetensors", *card.FILES}
+    assert {file["path"] for file in model.files} == {"model.safetensors", *CARD_FILES}
     assert model.sha256 == manifest_hash(folder_manifest(folder)) != reported["sha256"]
     assert json.loads((folder / "environment.json").read_text()) == ENVIRONMENT
     lineage = json.loads((folder / "lineage.json").read_text())
@@ -93,7 +93,7 @@ def test_card_describes_model_usage_and_training(run: TrainingRun) -> None:
 def test_card_contains_no_path_and_no_document(run: TrainingRun) -> None:
     record_artifacts(run, {"merged": artifact(run)})
     folder = local_path(f"{run.folder_key}/merged")
-    whole = "".join((folder / name).read_text() for name in card.FILES)
+    whole = "".join((folder / name).read_text() for name in CARD_FILES)
     assert run.base_model.folder not in whole
     assert str(folder.parent.parent) not in whole
     assert str(Path.home()) not in whole

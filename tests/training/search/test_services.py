@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from labeling.models import Study
+from labeling.models import DatasetVersion, Study
 from labeling.studies import services
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path
 from tests.training.search.fake_runs import end, evaluate, make_model
-from training.models import LengthReport, ModelExport, ModelVersion, TrainingEvent, TrainingRun
+from training.hyperparameters.validation import problems
+from training.models import BaseModel, LengthReport, ModelExport, ModelVersion, TrainingEvent, TrainingRun
 from training.runs.curves import spec_of
 from training.search import study as search_study
 from training.search.study import Trial, best_trial, trials_of
@@ -53,6 +54,16 @@ def test_first_trial_is_an_ordinary_run_near_the_preset(start_search: Start, len
     assert spec.sample_documents == 2
     steps = 3 * -(-14 // 2)
     assert spec.eval_every == -(-steps // 4)
+
+
+def test_a_search_over_an_encoder_is_around_its_preset(dataset: DatasetVersion, tiny_encoder_model: BaseModel) -> None:
+    space = search_study.default_space(dataset, tiny_encoder_model)
+    spec = search_study.SearchSpec(dataset=dataset.number, base_model=tiny_encoder_model.slug, **space)
+    first = search_study.preset_parameters(spec, dataset, tiny_encoder_model)
+    tried = search_study.hyperparameters_of(spec, dataset, tiny_encoder_model, first)
+    assert (tried.method, tried.learning_rate, tried.epochs, tried.max_length) == ("full", 1e-4, 10, 256)
+    assert spec.learning_rate_low < tried.learning_rate < spec.learning_rate_high
+    assert problems(tried, tiny_encoder_model.context, encoder=True) == {}
 
 
 def test_next_trial_starts_when_one_ends_and_the_last_ends_the_search(start_search: Start) -> None:

@@ -43,11 +43,12 @@ class Command(BaseCommand):
             raise CommandError(refusal.message) from refusal
 
     def _list(self, options: dict[str, Any]) -> None:
-        self.stdout.write(f"{'slug':32} {'prepared':8} {'source':12} {'parameters':>10} {'context':>8}  license")
+        head = f"{'slug':32} {'prepared':8} {'family':8} {'source':12} {'parameters':>10} {'context':>8}  license"
+        self.stdout.write(head)
         for model in BaseModel.objects.by_size():
             prepared, source = "yes" if model.is_prepared else "no", model.get_source_display()
             size = f"{model.parameters / 1e6:,.0f} M"
-            known = f"{model.slug:32} {prepared:8} {source:12} {size:>10} {model.context:8,}"
+            known = f"{model.slug:32} {prepared:8} {model.family:8} {source:12} {size:>10} {model.context:8,}"
             self.stdout.write(f"{known}  {model.licence or '-'}")
 
     def _download(self, options: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ class Command(BaseCommand):
             "spec", nargs="?", type=Path, help="a RunSpec in YAML; its dataset and model by their hashes"
         )
         parser.add_argument("--dataset", type=int, help="number of a dataset version (default: the newest)")
-        parser.add_argument("--base-model", help="slug of a base model (default: the largest that is prepared)")
+        parser.add_argument("--base-model", help="slug of a base model (default: the largest decoder that is prepared)")
         parser.add_argument("--method", help="lora, qlora or full; decides the preset (default: the recommended one)")
         parser.add_argument(
             "--set", action="append", default=[], metavar="NAME=VALUE", help="set a hyperparameter; repeatable"
@@ -69,7 +69,7 @@ class Command(BaseCommand):
             raise Refused(f"Project {options['project']!r} not found.", field="project")
         user = project_user(project, options["user"])
         dataset, base_model, hyperparameters = _run_inputs(project, options)
-        wrong = problems(hyperparameters, base_model.context, **capabilities())
+        wrong = problems(hyperparameters, base_model.context, encoder=base_model.is_encoder, **capabilities())
         if wrong:
             first, *_ = wrong
             raise Refused(wrong[first], field=first, errors=wrong)
@@ -196,7 +196,7 @@ def _run_inputs(project: Project, options: dict[str, Any]) -> tuple[DatasetVersi
     if options["base_model"] is not None:
         model: BaseModel | None = find_base_model(options["base_model"])
     else:
-        model = BaseModel.objects.exclude(sha256="").order_by("-parameters").first()
+        model = BaseModel.objects.decoders().prepared().order_by("-parameters").first()
     if model is None:
         raise Refused("No base model is prepared. Set one with --base-model.", field="base_model")
     if options["method"] not in (None, *METHODS):
@@ -209,7 +209,11 @@ def _preset(dataset: DatasetVersion, base_model: BaseModel, options: dict[str, A
     method = options["method"]
     if method is None:
         is_set = any(setting.startswith(("method", "lora_", "lora-")) for setting in options["set"])
-        method = "lora" if is_set else recommended_method(dataset=dataset, base_model=base_model)[0]
+        method = (
+            "lora"
+            if is_set and not base_model.is_encoder
+            else recommended_method(dataset=dataset, base_model=base_model)[0]
+        )
     usual = default_hyperparameters(dataset=dataset, base_model=base_model, method=method)
     return with_settings(usual, options["set"])
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 from datasets import Dataset
 from transformers import TrainerCallback
@@ -244,10 +244,16 @@ class AugmentedRows:
         return {name: [row[name] for row in rows] for name in ("input_ids", "labels")}
 
 
-class EpochOfRows(TrainerCallback):
-    """Sets the epoch of ``AugmentedRows``, also after a resume and in each of several processes."""
+class RowsOfEpoch(Protocol):
+    """Training rows that differ by epoch."""
 
-    def __init__(self, rows: AugmentedRows, steps_per_epoch: int) -> None:
+    epoch: int
+
+
+class EpochOfRows(TrainerCallback):
+    """Sets the epoch of rows, also after a resume and in each of several processes."""
+
+    def __init__(self, rows: RowsOfEpoch, steps_per_epoch: int) -> None:
         self._rows = rows
         self._steps = steps_per_epoch
 

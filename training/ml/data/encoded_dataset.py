@@ -1,5 +1,6 @@
 """The dataset of a run as token ids, with checks of what cannot be trained."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -77,7 +78,9 @@ def load_dataset(spec: RunSpec, schema: CompiledSchema, encoder: Encoder) -> Enc
             code="early_stopping",
         )
     train = subset(train, spec.train_share, spec.seed)
-    extra = long.fitted(_encode_silver(silver, rows, spec, schema, encoder), "silver")
+    check_silver(silver, rows)
+    encoded = encode_rows(silver, instruction=spec.contract.instruction, schema=schema, encoder=encoder)
+    extra = long.fitted(encoded, "silver")
     trained = [*train, *extra]
     ordered = sorted(validation, key=lambda row: row.length)
     plan = long.plan(trained)
@@ -85,24 +88,24 @@ def load_dataset(spec: RunSpec, schema: CompiledSchema, encoder: Encoder) -> Enc
 
 
 def subset(rows: list[EncodedRow], share: float, seed: int) -> list[EncodedRow]:
-    """The rows of a share of the documents, at least one, in their order. With the same seed a smaller share is a part
-    of a larger.
-    """
-    if share >= 1:
-        return rows
-    names = {row.document.id: None for row in rows}
-    drawn = sorted(names, key=lambda name: sha256_text(f"{seed}:{name}"))[: max(1, round(share * len(names)))]
-    kept = set(drawn)
+    """The rows of a share of the documents, in their order; see ``drawn_documents``."""
+    kept = drawn_documents((row.document.id for row in rows), share, seed)
     return [row for row in rows if row.document.id in kept]
 
 
-def _encode_silver(
-    silver: list[Row], rows: list[Row], spec: RunSpec, schema: CompiledSchema, encoder: Encoder
-) -> list[EncodedRow]:
+def drawn_documents(names: Iterable[str], share: float, seed: int) -> set[str]:
+    """The names of a share of the documents, at least one. With the same seed a smaller share is a part of a larger."""
+    unique = list(dict.fromkeys(names))
+    if share >= 1:
+        return set(unique)
+    drawn = sorted(unique, key=lambda name: sha256_text(f"{seed}:{name}"))
+    return set(drawn[: max(1, round(share * len(unique)))])
+
+
+def check_silver(silver: list[Row], rows: list[Row]) -> None:
     """Raises Refused where a document has gold as well: it could be one of validation or hold-out."""
     if both := {row.id for row in silver} & {row.id for row in rows}:
         raise Refused(f"{min(both)} has a gold label and a silver label.", code="dataset")
-    return encode_rows(silver, instruction=spec.contract.instruction, schema=schema, encoder=encoder)
 
 
 def _check_context(spec: RunSpec) -> None:

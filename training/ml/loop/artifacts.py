@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,10 @@ def save_full(model: Any, base: Path, folder: Path) -> None:
     save_model(model.to(_stored_dtype(base)), base, folder)
 
 
-def save_model(model: Any, base: Path, folder: Path) -> None:
+def save_model(model: Any, base: Path, folder: Path, add: Callable[[Path], None] | None = None) -> None:
     """Saves weights as safetensors, with byte-identical tokenizer, chat template and generation config of the base.
 
-    If that fails, the folder is deleted: the disk may be full.
+    ``add`` writes more files into the folder. If anything fails, the folder is deleted: the disk may be full.
     """
     _empty_folder(folder)
     try:
@@ -61,6 +62,8 @@ def save_model(model: Any, base: Path, folder: Path) -> None:
                 shutil.copyfile(path, folder / path.name)
         if (base / "generation_config.json").is_file():
             shutil.copyfile(base / "generation_config.json", folder / "generation_config.json")
+        if add is not None:
+            add(folder)
         check_folder(folder)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

@@ -13,7 +13,7 @@ from slmstudio.storage.hashing import folder_hash, sha256_file, sha256_text
 from training.ml.events import Emitter, event_line, is_main_process
 from training.ml.loop.checkpoints import Checkpoint, CheckpointStore, DiskFull
 from training.ml.loop.progress_callback import ProgressCallback
-from training.ml.loop.trainer import CompletionTrainer
+from training.ml.loop.resumable_trainer import ResumableTrainer
 from training.spec import ContractRef, DatasetRef, ModelRef, RunSpec
 
 #: the events of a step; each has its step
@@ -29,7 +29,7 @@ class CheckpointManager:
         self,
         folder: Path,
         fingerprint_values: dict[str, Any],
-        trainer: CompletionTrainer,
+        trainer: ResumableTrainer,
         progress: ProgressCallback,
         emitter: Emitter,
     ) -> None:

@@ -10,6 +10,7 @@ from training.estimates.memory import USABLE_SHARE
 
 WINDOW_STEPS = 10
 EARLY_STEPS = 4 * WINDOW_STEPS  # steps after which the early slope is checked
+NOISE = 0.001  # nats; the loss of an encoder can end near zero, where any rise is small
 MEMORY_WARNING_SHARE = USABLE_SHARE  # of the memory: above it the run may be killed
 
 
@@ -70,7 +71,7 @@ class TrainingMonitor:
         if len(self._validation) < 3:
             return
         (first, train_first), (second, _), (third, train_third) = self._validation
-        if first < second < third and train_third < train_first:
+        if first < second < third and third - first > NOISE and train_third < train_first:
             yield from self._once(
                 "overfitting",
                 "Overfitting: the validation loss rises while the training loss falls. Use fewer epochs or more "

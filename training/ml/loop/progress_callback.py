@@ -17,7 +17,7 @@ from slmstudio.errors import Refused
 from training.ml.events import Emitter
 from training.ml.hardware import device as machine
 from training.ml.loop.curve_warnings import TrainingMonitor
-from training.ml.loop.trainer import CompletionTrainer, TrainingStopped
+from training.ml.loop.resumable_trainer import ResumableTrainer, TrainingStopped
 
 MAX_METRICS = 2000
 #: seconds after which a checkpoint is saved in any case
@@ -110,7 +110,7 @@ class ProgressCallback(TrainerCallback):
         self._stop = stop
         self._sample = sample
         self._save_every = save_every
-        self._trainer: CompletionTrainer | None = None
+        self._trainer: ResumableTrainer | None = None
         self._step_started = 0.0
         self._seen_before = 0
         self._train_started = 0.0
@@ -127,7 +127,7 @@ class ProgressCallback(TrainerCallback):
         self.stopped = False
         self.stopped_early = False
 
-    def attach(self, trainer: CompletionTrainer) -> None:
+    def attach(self, trainer: ResumableTrainer) -> None:
         """Sets the trainer whose tokens are counted."""
         self._trainer = trainer
 

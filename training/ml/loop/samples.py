@@ -51,16 +51,10 @@ class ValidationSampler:
                 self._schema, text=row.text, gold=row.gold, raw=raw, finish_reason=finish_reason
             )
             scores.append(score)
-            rows.append(_row(row.id, raw, score))
-        if not scores:
-            return {"rows": [], "field_exact": None, "schema_valid": None}
-        self._seconds = None
-        summary = scorer.summarize(scores)
-        return {
-            "rows": rows,
-            "field_exact": summary["field_exact"]["rate"],
-            "schema_valid": summary["schema_valid"]["rate"],
-        }
+            rows.append(sample_row(row.id, raw, score))
+        if scores:
+            self._seconds = None
+        return sampled_scores(rows, scores)
 
     def _output(self, decoder: Decoder, rows: Sequence[EncodedRow]) -> tuple[str, str]:
         """Text and finish reason of the output for a document."""
@@ -74,7 +68,20 @@ class ValidationSampler:
         return merged.raw, "stop"
 
 
-def _row(row_id: str, raw: str, score: scorer.DocumentScore) -> dict[str, Any]:
+def sampled_scores(rows: list[dict[str, Any]], scores: list[scorer.DocumentScore]) -> dict[str, Any]:
+    """The values of a ``samples`` event. ``rows``: as ``sample_row``."""
+    if not scores:
+        return {"rows": [], "field_exact": None, "schema_valid": None}
+    summary = scorer.summarize(scores)
+    return {
+        "rows": rows,
+        "field_exact": summary["field_exact"]["rate"],
+        "schema_valid": summary["schema_valid"]["rate"],
+    }
+
+
+def sample_row(row_id: str, raw: str, score: scorer.DocumentScore) -> dict[str, Any]:
+    """A document of a ``samples`` event."""
     counted = [part for part in score.fields if part.outcome != scorer.Outcome.BOTH_ABSENT]
     return {
         "id": row_id,

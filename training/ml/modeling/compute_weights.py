@@ -5,7 +5,7 @@ all weights. Here a batch converts them once, and adds each gradient to that of 
 results are the same, bit for bit: a gradient is rounded before it is added, and sums are in fp32, in both.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -14,21 +14,20 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 
 class ComputeWeights:
-    """The copies of the linear layers in a model's decoder layers."""
+    """The copies of a model's linear layers."""
 
-    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
+    def __init__(self, linears: Iterable[nn.Linear], dtype: torch.dtype) -> None:
         """``dtype``: that of autocast."""
         self._weights: list[torch.Tensor] = []
         self._copies: list[torch.Tensor] = []
         self._linears: list[nn.Linear] = []
-        for layer in model.modules():
-            for linear in layer.modules() if isinstance(layer, GradientCheckpointingLayer) else ():
-                if type(linear) is nn.Linear and linear.weight.requires_grad:
-                    copy = nn.Parameter(torch.empty_like(linear.weight, dtype=dtype))
-                    copy.register_post_accumulate_grad_hook(_moved_to(linear.weight))
-                    self._linears.append(linear)
-                    self._weights.append(linear.weight)
-                    self._copies.append(copy)
+        for linear in linears:
+            if linear.weight.requires_grad:
+                copy = nn.Parameter(torch.empty_like(linear.weight, dtype=dtype))
+                copy.register_post_accumulate_grad_hook(_moved_to(linear.weight))
+                self._linears.append(linear)
+                self._weights.append(linear.weight)
+                self._copies.append(copy)
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -45,6 +44,12 @@ class ComputeWeights:
     def _use(self, weights: list[torch.Tensor]) -> None:
         for linear, weight in zip(self._linears, weights, strict=True):
             linear._parameters["weight"] = weight
+
+
+def linear_layers(model: nn.Module) -> list[nn.Linear]:
+    """The linear layers in a model's decoder layers, without its head."""
+    blocks = (module for module in model.modules() if isinstance(module, GradientCheckpointingLayer))
+    return [layer for block in blocks for layer in block.modules() if type(layer) is nn.Linear]
 
 
 def _moved_to(weight: torch.Tensor) -> Callable[[torch.Tensor], None]:

@@ -1,4 +1,4 @@
-"""Checks of a model folder before it is loaded: no code, no pickles, valid files, a causal language model."""
+"""Checks of a model folder before it is loaded: no code, no pickles, valid files, a decoder or an encoder."""
 
 import json
 import math
@@ -11,6 +11,7 @@ from typing import Any
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import folder_hash
 from training.model_shape import ModelShape, UnknownModelShape
+from training.model_shape import is_encoder as is_encoder
 from training.spec import ModelRef
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".npy", ".npz", ".msgpack", ".h5")
@@ -36,7 +37,7 @@ def check_folder(folder: str | Path) -> dict[str, Any]:
     Rejected are: weights other than safetensors, Python files, adapters, settings in any JSON file that name code
     (``auto_map``) or a kernel of the hub (``attn_implementation``), links out of the folder, special files, safetensors
     whose header does not match the file, an index with missing files, a configuration with far more weights than the
-    files (the rest would be random), and other models than causal language models.
+    files (the rest would be random), and models that are neither causal language models nor encoders of text.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -197,13 +198,23 @@ def _check_settings(name: str, value: Any) -> None:
 
 
 def _check_config(config: dict[str, Any]) -> None:
+    if is_encoder(config):
+        return
     architectures = config.get("architectures")
     architectures = architectures if isinstance(architectures, list) else []
     if not any(str(name).endswith("ForCausalLM") for name in architectures):
         named = ", ".join(map(str, architectures)) or "nothing"
-        raise Refused(f"This is not a causal language model: config.json names {named}.", code="model")
+        raise Refused(
+            f"This is neither a causal language model nor a known encoder: config.json names {named}.", code="model"
+        )
     if config.get("vision_config") or config.get("is_encoder_decoder"):
-        raise Refused("Only decoder-only text models are supported.", code="model")
+        raise Refused("Only decoder-only text models and encoders are supported.", code="model")
+
+
+def check_decoder(config: dict[str, Any]) -> None:
+    """Raises Refused where the model of a ``config.json`` does not generate text."""
+    if is_encoder(config):
+        raise Refused("This model is an encoder, which does not generate text.", code="model")
 
 
 def check_ref(ref: ModelRef) -> dict[str, Any]:

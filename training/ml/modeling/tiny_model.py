@@ -1,5 +1,6 @@
-"""A tiny random llama with a byte-level tokenizer and a chat template: for tests and demonstrations."""
+"""Tiny random models with a byte-level tokenizer, a decoder and an encoder: for tests and demonstrations."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,32 +20,60 @@ def build_tiny(folder: str | Path, *, seed: int = 0) -> Path:
 
     About 170 thousand parameters in fp32: 2 layers, hidden size 64, 4 heads, 2048 positions.
     """
-    import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=256,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        initializer_range=0.08,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=2,
+    )
+    return _saved(Path(folder), tokenizer, lambda: LlamaForCausalLM(config), seed)
+
+
+def build_tiny_encoder(folder: str | Path, *, seed: int = 0) -> Path:
+    """Writes an encoder into ``folder`` as ``build_tiny`` does: BERT, 2 layers, hidden size 64, 256 positions."""
+    from tokenizers.processors import TemplateProcessing
+    from transformers import BertConfig, BertModel
+
+    tokenizer = _tokenizer()
+    ends = [(_SPECIALS[1], 1), (_SPECIALS[2], 2)]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{_SPECIALS[1]} $A {_SPECIALS[2]}", special_tokens=ends
+    )
+    tokenizer.chat_template = None
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=256,
+        pad_token_id=0,
+    )
+    return _saved(Path(folder), tokenizer, lambda: BertModel(config, add_pooling_layer=False), seed)
+
+
+def _saved(folder: Path, tokenizer: Any, make: Callable[[], Any], seed: int) -> Path:
+    """The folder with a model of random weights, drawn by the seed, and its tokenizer."""
+    import torch
+
+    folder.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        config = LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=64,
-            intermediate_size=256,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=2048,
-            tie_word_embeddings=True,
-            initializer_range=0.08,
-            bos_token_id=1,
-            eos_token_id=2,
-            pad_token_id=2,
-        )
-        model = LlamaForCausalLM(config)
-    model.save_pretrained(target)
-    tokenizer.save_pretrained(target)
-    return target
+        model = make()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def _tokenizer() -> Any:

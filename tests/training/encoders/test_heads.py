@@ -1,0 +1,75 @@
+"""Which head answers which field of a contract."""
+
+from typing import Any
+
+import pytest
+
+from slmstudio.contract.schema.compiled import compile_schema
+from slmstudio.errors import Refused
+from training.encoders.heads import HeadPlan, plan_heads
+
+
+def plan(**properties: Any) -> HeadPlan:
+    schema = {"type": "object", "properties": properties, "required": list(properties)}
+    return plan_heads(compile_schema(schema))
+
+
+def test_a_field_gets_the_head_of_its_kind() -> None:
+    made = plan(
+        vendor={"type": "string"},
+        total={"type": ["number", "null"]},
+        paid={"type": "boolean"},
+        kind={"enum": ["a", "b"]},
+        stars={"enum": [1, 2, 3]},
+        flags={"type": "array", "items": {"enum": ["x", "y"]}},
+        names={"type": "array", "items": {"type": "string"}},
+    )
+    assert {head.pattern: head.kind for head in made.heads} == {
+        "vendor": "span", "total": "span", "paid": "decision", "kind": "decision", "stars": "decision",
+        "flags": "decision", "names": "tags",
+    }  # fmt: skip
+    heads = {head.pattern: head for head in made.heads}
+    assert heads["paid"].classes == (False, True)
+    assert heads["flags"].several
+    assert heads["stars"].ordered
+    assert not heads["kind"].ordered
+    assert not made.unanswered
+
+
+def test_an_optional_choice_can_be_absent() -> None:
+    made = plan_heads(compile_schema({"type": "object", "properties": {"kind": {"enum": ["a", "b"]}}}))
+    assert made.heads[0].classes == (None, "a", "b")
+
+
+def test_rows_have_columns_and_pairs_of_class_and_text_are_tags() -> None:
+    row = {"type": "object", "properties": {"name": {"type": "string"}, "amount": {"type": "number"}}}
+    entity = {"type": "object", "properties": {"type": {"enum": ["P", "O"]}, "text": {"type": "string"}}}
+    entity["required"] = ["type", "text"]
+    made = plan(items={"type": "array", "items": row}, entities={"type": "array", "items": entity})
+    rows, tags = made.heads
+    assert (rows.kind, [column.pattern for column in rows.columns]) == ("rows", ["items[].name", "items[].amount"])
+    assert (tags.kind, tags.classes) == ("tags", ("P", "O"))
+
+
+def test_what_is_not_in_the_text_has_no_head_and_a_reason() -> None:
+    made = plan(
+        summary={"type": "string", "x-slm": {"kind": "free"}},
+        computed={"type": "number", "x-slm": {"evidence": "none"}},
+        anything={},
+    )
+    assert not made.heads
+    assert {item.pattern for item in made.unanswered} == {"summary", "computed", "anything"}
+    assert all(item.reason for item in made.unanswered)
+
+
+def test_what_leaves_no_head_is_refused_with_the_reason() -> None:
+    made = plan(total={"type": "number"}, why={"type": "string", "x-slm": {"kind": "free"}})
+    made.check()
+    with pytest.raises(Refused, match="Keep at least one") as caught:
+        made.check(["total"])
+    assert caught.value.field == "without_heads"
+    with pytest.raises(Refused, match="No head can be left out for why"):
+        made.check(["why"])
+    with pytest.raises(Refused, match=r"why: it is free text.*Choose a decoder") as caught:
+        plan(why={"type": "string", "x-slm": {"kind": "free"}}).check()
+    assert caught.value.field == "base_model"

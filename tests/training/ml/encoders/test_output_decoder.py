@@ -1,0 +1,252 @@
+"""From scores of windows to outputs, and from gold to what heads should answer: one is the inverse of the other."""
+
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pytest
+
+from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema
+from tests.training.ml_data import tiny
+from training.encoders.heads import plan_heads, trained_heads
+from training.ml.encoders import labels
+from training.ml.encoders.output_decoder import EncoderOutput, OutputDecoder, is_in_number
+from training.ml.encoders.windows import TokenWindow, line_break_of, windows_of
+from training.ml.modeling.tiny_model import _tokenizer
+
+SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["number", "total", "day", "kind", "flags", "names", "items"],
+    "properties": {
+        "number": {"type": ["string", "null"]},
+        "total": {"type": ["number", "null"]},
+        "day": {"type": ["string", "null"], "format": "date"},
+        "kind": {"enum": ["invoice", "receipt"]},
+        "flags": {"type": "array", "items": {"enum": ["paid", "late"]}},
+        "names": {"type": "array", "items": {"type": "string"}},
+        "items": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["name", "amount"],
+                "properties": {"name": {"type": "string", "x-slm": {"kind": "text"}}, "amount": {"type": "number"}},
+            },
+        },
+    },
+}
+TEXT = "Invoice A-17 of 3 March 2026\nAda Lovelace\nbolt 1.50\nnut 2.25\nbolt 1.75\ntotal 5.50, paid"
+GOLD = {
+    "number": "A-17",
+    "total": Decimal("5.50"),
+    "day": "2026-03-03",
+    "kind": "invoice",
+    "flags": ["paid"],
+    "names": ["Ada Lovelace"],
+    "items": [
+        {"name": "bolt", "amount": Decimal("1.50")},
+        {"name": "nut", "amount": Decimal("2.25")},
+        {"name": "bolt", "amount": Decimal("1.75")},
+    ],
+}
+
+
+def table() -> dict[str, Any]:
+    """The schema with its items alone."""
+    properties: Any = SCHEMA["properties"]
+    return {**SCHEMA, "required": ["items"], "properties": {"items": properties["items"]}}
+
+
+def windows(text: str, size: int = 512) -> list[TokenWindow]:
+    tokenizer = _tokenizer().backend_tokenizer
+    return windows_of(tokenizer, text, size, line_break_of(tokenizer))
+
+
+def test_a_line_begins_with_a_token_of_its_own() -> None:
+    from tokenizers import BertWordPieceTokenizer
+
+    words = ["[UNK]", "[CLS]", "[SEP]", "acme", "bolt", "nut", "7"]
+    tokenizer = BertWordPieceTokenizer(vocab={word: number for number, word in enumerate(words)})
+    text = "\n Acme \n\n bolt  nut\n7\n"
+    token = line_break_of(tokenizer)
+    [window] = windows_of(tokenizer, text, 20, token)
+    assert [words[number] for number in window.tokens] == [
+        "[CLS]", "[SEP]", "acme", "[SEP]", "bolt", "nut", "[SEP]", "7", "[SEP]",
+    ]  # fmt: skip
+    places = [text[start:end] for start, end in zip(window.starts, window.ends, strict=True)]
+    assert places == ["\n", "Acme", "\n", "bolt", "nut", "\n", "7"]
+    assert window.span_of(text.index("bolt"), text.index("7") + 1) == (4, 7)
+    assert window.characters_of(4, 7) == (text.index("bolt"), text.index("7") + 1)
+
+
+def test_a_tokenizer_that_keeps_line_breaks_needs_none() -> None:
+    from transformers import AutoTokenizer
+
+    assert line_break_of(AutoTokenizer.from_pretrained(tiny()).backend_tokenizer) is None
+
+
+def perfect(compiled: CompiledSchema, gold: Any, text: str, parts: list[TokenWindow]) -> list[dict[str, Any]]:
+    """The scores of a model that has learned the targets of each window."""
+    heads = plan_heads(compiled).heads
+    targets = [labels.target_of(head, gold, text) for head in heads]
+    assert all(target.known for target in targets)
+    scores = []
+    for window in parts:
+        batch = {name: value.numpy() for name, value in labels.batch(heads, [(window, targets)]).items()}
+        score: dict[str, Any] = {}
+        for name, value in batch.items():
+            kind, _, number = name.partition(".")
+            if name == "span_places":
+                score["spans"] = np.full((len(batch["span_none"][0]), len(window.tokens), 40), -9.0)
+                score["spans"][value[:, 1], value[:, 2], value[:, 3]] = 9.0
+            elif name == "span_none":
+                score["none"] = np.where(value[0], 9.0, -9.0)
+            elif kind == "decision" and value.ndim == 2:
+                score[name] = np.where(value[0] > 0, 9.0, -9.0)
+            elif kind == "decision":
+                width = len([head for head in heads if head.kind == "decision"][int(number)].classes)
+                score[name] = np.where(np.arange(width) == value[0], 9.0, -9.0)
+            elif kind == "tags":
+                score[name] = tag_scores(value[0], batch.get(f"starts.{number}"))
+        scores.append(score)
+    return scores
+
+
+def tag_scores(wanted: Any, starts: Any) -> Any:
+    width = 5 if starts is not None else 3
+    score = np.where(np.arange(width) == np.maximum(wanted, 0)[:, None], 9.0, -9.0)
+    return score if starts is None else np.hstack([score, np.where(starts[0] > 0, 9.0, -9.0)[:, None]])
+
+
+def decode(gold: Any = GOLD, text: str = TEXT, size: int = 512, schema: dict[str, Any] = SCHEMA) -> EncoderOutput:
+    compiled = compile_schema(schema)
+    parts = windows(text, size)
+    decoder = OutputDecoder(compiled, plan_heads(compiled).heads, {}, {})
+    return decoder.decode(text, parts, perfect(compiled, gold, text, parts))
+
+
+@pytest.mark.parametrize("size", [512, 48])
+def test_targets_decode_to_gold_in_one_window_and_in_several(size: int) -> None:
+    output = decode(size=size)
+    assert (len(windows(TEXT, size)) > 1) == (size < 100)
+    assert output.value == GOLD
+    assert min(output.confidence.values()) > 0.9
+    assert {"number", "items[2].amount", "names[0]"} <= set(output.confidence)
+
+
+def test_a_number_is_not_split_between_two_columns() -> None:
+    compiled = compile_schema(SCHEMA)
+    parts = windows(TEXT)
+    [score] = perfect(compiled, GOLD, TEXT, parts)
+    at = parts[0].span_of(TEXT.index("2.25") + 2, TEXT.index("2.25") + 4)
+    assert at is not None
+    name = next(name for name in score if name.startswith("tags") and score[name].shape[1] == 6)
+    score[name][at[0] : at[1] + 1, :5] = np.array([9.1, -9.0, -9.0, -9.0, 9.0])  # its decimals as likely outside
+    decoder = OutputDecoder(compiled, plan_heads(compiled).heads, {}, {})
+    assert decoder.decode(TEXT, parts, [score]).value == GOLD
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "inside"),
+    [("463", 1, True), ("4.63", 1, True), ("4.63", 2, True), ("4. 6", 1, False), ("A30", 1, False), ("4,", 1, False)],
+)
+def test_where_a_number_goes_on(text: str, at: int, inside: bool) -> None:
+    assert is_in_number(text, at) == inside
+
+
+def test_a_row_without_a_required_cell_is_joined_with_the_next_or_left_out() -> None:
+    compiled = compile_schema(table())
+    parts = windows(TEXT)
+    rows: Any = GOLD["items"]
+    gold = {"items": rows}
+    [score] = perfect(compiled, gold, TEXT, parts)
+    starts = score["tags.0"][:, -1]
+    amount, name = (parts[0].span_of(TEXT.index(word), TEXT.index(word) + 2) for word in ("1.50", "nut"))
+    assert amount is not None
+    assert name is not None
+    starts[amount[0]] = 9.0  # the first row is torn apart
+    score["tags.0"][name[0] : name[1] + 2, :5] = np.array([9.0, -9.0, -9.0, -9.0, -9.0])  # the second has no name
+    starts[name[0] : name[1] + 3] = 9.0
+    decoder = OutputDecoder(compiled, plan_heads(compiled).heads, {}, {})
+    output = decoder.decode(TEXT, parts, [score])
+    assert output.value == {"items": [rows[0], rows[2]]}
+    assert not compiled.validate(output.value)
+    assert "items[1].amount" in output.confidence
+    assert "items[2].amount" not in output.confidence
+
+
+def test_a_text_goes_on_below_its_row() -> None:
+    text = (
+        "Safety gloves,  4,750.00\n   type A89\nbolt  1.50\nSafety gloves, type A89  2.50\nnut\n\n7.25\n"
+        "Freight,  3.00\n  by air"
+    )
+    rows = [
+        ("Safety gloves, type A89", "4750.00"),
+        ("bolt", "1.50"),
+        ("Safety gloves, type A89", "2.50"),
+        ("nut", "7.25"),
+        ("Freight, by air", "3.00"),
+    ]
+    gold = {"items": [{"name": name, "amount": Decimal(amount)} for name, amount in rows]}
+    target = labels.target_of(plan_heads(compile_schema(table())).heads[0], gold, text)
+    assert [text[start:end] for start, end, column in target.places if column == 0] == [
+        "Safety gloves,", "type A89", "bolt", "Safety gloves, type A89", "nut", "Freight,", "by air",
+    ]  # fmt: skip
+    assert len(target.starts) == 5
+    assert decode(gold, text, schema=table()).value == gold
+
+
+def test_absent_values_and_empty_lists() -> None:
+    gold = {**GOLD, "number": None, "day": None, "flags": [], "names": [], "items": []}
+    assert decode(gold).value == gold
+
+
+def test_gold_that_is_not_in_the_text_teaches_nothing() -> None:
+    compiled = compile_schema(SCHEMA)
+    gold = {**GOLD, "number": "B-99", "kind": "letter", "names": ["Grace Hopper"]}
+    known = {head.pattern: labels.target_of(head, gold, TEXT).known for head in plan_heads(compiled).heads}
+    assert {name for name, is_known in known.items() if not is_known} == {"number", "kind", "names"}
+
+
+@pytest.mark.parametrize(("order", "day"), [(0, "2026-04-03"), (1, "2026-03-04")])
+def test_a_date_in_digits_is_read_in_the_order_of_its_document(order: int, day: str) -> None:
+    compiled = compile_schema({"type": "object", "properties": {"day": {"type": "string", "format": "date"}}})
+    heads = trained_heads(plan_heads(compiled))
+    text = "dated 03/04/2026"
+    targets = labels.targets_of(heads, {"day": day}, text)
+    assert targets[1].labels == (order,)
+    [window] = windows(text)
+    span = np.full((1, len(window.tokens), 20), -9.0)
+    first, last = window.span_of(6, 16) or (0, 0)
+    span[0, first, last - first] = 9.0
+    decision = np.where(np.arange(2) == order, 4.0, -4.0)
+    scores = [{"spans": span, "none": np.full(1, -9.0), "decision.0": decision}]
+    output = OutputDecoder(compiled, heads, {}, {}).decode(text, [window], scores)
+    assert output.value == {"day": day}
+    assert set(output.confidence) == {"day"}
+
+
+def test_the_best_combination_that_follows_the_rules_is_chosen() -> None:
+    schema = {
+        "type": "object",
+        "required": ["net", "total"],
+        "properties": {"net": {"type": ["number", "null"]}, "total": {"type": ["number", "null"]}},
+        "x-slm": {"invariants": [{"rule": "net <= total"}]},
+    }
+    compiled = compile_schema(schema)
+    text = "10.00 20.00 30.00"
+    [window] = windows(text)
+    spans = np.full((2, len(window.tokens), 12), -9.0)
+
+    def point(field: int, value: str, score: float) -> None:
+        start = text.index(value)
+        first, last = window.span_of(start, start + len(value)) or (0, 0)
+        spans[field, first, last - first] = score
+
+    point(0, "30.00", 3.0)
+    point(0, "10.00", 2.0)
+    point(1, "20.00", 3.0)
+    scores = [{"spans": spans, "none": np.full(2, -9.0)}]
+    output = OutputDecoder(compiled, plan_heads(compiled).heads, {}, {}).decode(text, [window], scores)
+    assert output.value == {"net": Decimal("10.00"), "total": Decimal("20.00")}

@@ -1,0 +1,1 @@
+"""Encoders in child processes: their heads, labels, training and outputs."""

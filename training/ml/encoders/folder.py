@@ -1,0 +1,96 @@
+"""The files of a trained encoder: its own, ``heads.safetensors``, and ``heads.json`` with what decoding needs.
+
+No code is in the folder: what a head does is in this package.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from slmstudio.contract.json_text import loads
+from slmstudio.contract.schema.compiled import CompiledSchema
+from slmstudio.errors import Refused
+from training.encoders.heads import DATE_ORDER, Head, plan_heads, trained_heads
+from training.ml.encoders.output_decoder import OutputDecoder
+from training.ml.encoders.spelling import Spelling
+from training.strict_yaml import STRICT, build
+
+FORMAT = 1
+#: tokens; more would be no window, and memory for nothing
+_Tokens = Annotated[int, Field(strict=True, ge=1, le=10_000)]
+DESCRIPTION, HEADS = "heads.json", "heads.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class HeadsDescription:
+    """What a trained encoder knows besides its weights.
+
+    ``left_out``: patterns without a head by choice. ``longest``: tokens of a stretch by span head. ``window``: tokens
+    of a window. ``line_break``: the token between lines, if there is one. ``usual`` and ``spelling``: by field, as
+    decoding uses them.
+    """
+
+    schema_sha256: str
+    window: Annotated[_Tokens, Field(ge=8)]
+    line_break: int | None = None
+    left_out: tuple[str, ...] = ()
+    longest: Mapping[str, _Tokens] = field(default_factory=dict)
+    spelling: Mapping[str, Spelling] = field(default_factory=dict)
+    usual: Mapping[str, str] = field(default_factory=dict)
+
+    def heads(self, compiled: CompiledSchema) -> list[Head]:
+        """The heads, in schema order.
+
+        Raises:
+            Refused: they were trained for another schema, or a length of a span head is missing.
+        """
+        if compiled.hash != self.schema_sha256:
+            raise Refused("The heads of this model were trained for another version of the schema.", code="schema")
+        heads = trained_heads(plan_heads(compiled), self.left_out)
+        if missing := {head.pattern for head in heads if head.kind == "span"} - set(self.longest):
+            raise Refused(f"{DESCRIPTION} is not valid: longest has no {min(missing)}.", code="model")
+        return heads
+
+    def decoder(self, compiled: CompiledSchema) -> OutputDecoder:
+        """Decodes the scores of the heads. Raises Refused as ``heads``."""
+        return OutputDecoder(compiled, self.heads(compiled), self.spelling, self.usual)
+
+    def save(self, folder: Path, heads: Sequence[Head]) -> None:
+        """Writes ``heads.json``. ``heads`` are listed in it for readers."""
+        values = {
+            "format": FORMAT,
+            "schema_sha256": self.schema_sha256,
+            "window": self.window,
+            "line_break": self.line_break,
+            "left_out": list(self.left_out),
+            "heads": [{"field": head.pattern, "kind": head.kind} for head in heads if head.pattern != DATE_ORDER],
+            "longest": dict(self.longest),
+            "spelling": {pattern: spelling.state() for pattern, spelling in self.spelling.items()},
+            "usual": dict(self.usual),
+        }
+        text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+        (folder / DESCRIPTION).write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> "HeadsDescription":
+        """Reads ``heads.json``.
+
+        Raises:
+            Refused: there is none, so the model was not trained on a contract; or it is not valid.
+        """
+        path = folder / DESCRIPTION
+        if not path.is_file():
+            raise Refused("The encoder has no heads. Train it on a dataset first.", code="model")
+        try:
+            values: dict[str, Any] = loads(path.read_bytes(), max_characters=None)
+            if values.pop("format") != FORMAT:
+                raise ValueError("its format is unknown")
+            values.pop("heads", None)
+            return build(cls, values)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Refused(f"{DESCRIPTION} is not valid: {error}", code="model") from error
