@@ -1,4 +1,4 @@
-"""Panels of evaluation on the home of a project and on the page of a document, and next steps."""
+"""Panels of evaluation on the pages of a project, a dataset version and a document, and next steps."""
 
 from typing import Any
 
@@ -10,6 +10,7 @@ from django.utils.translation import ngettext
 from evaluation.approvals.decisions import decision_obstacle, decision_status
 from evaluation.approvals.waivers import waivers_of
 from evaluation.label_issues import challenges, corrections
+from evaluation.learning_curves.study import curve_offer
 from evaluation.models import EvalOutput, EvalRun, GateReport, LabelChallenge, PolicyProposal
 from evaluation.pipeline.services import latest_pipeline
 from evaluation.regression_suite.services import of_document
@@ -77,7 +78,10 @@ def outputs(document: Any, user: User) -> PanelContent | None:
     rows = (
         EvalOutput.objects.filter(document=document, eval_run__in=runs)
         .select_related(
-            "eval_run__base_model", "eval_run__model_version", "eval_run__training_run", "eval_run__endpoint"
+            "eval_run__base_model",
+            "eval_run__model_version",
+            "eval_run__training_run__base_model",
+            "eval_run__endpoint",
         )
         .defer("gold", "score", "raw")
         .order_by("-eval_run__number")[:20]
@@ -96,6 +100,15 @@ def regression_suite(document: Any, user: User) -> PanelContent | None:
     return PanelContent(
         "evaluation/regression_suite/panel.html", {"project": project, "document_id": document.pk, "row": row}
     )
+
+
+@register("dataset", 20)
+def learning_curve(dataset: Any, user: User) -> PanelContent | None:
+    """The learning curve of a version, or the offer to measure one with an encoder."""
+    offer = curve_offer(dataset)
+    if offer is None or (offer.curve is None and not _can(dataset.project, Action.RUN)):
+        return None
+    return PanelContent("evaluation/learning_curves/offer.html", {"dataset": dataset, "offer": offer})
 
 
 def _can(project: Any, action: Action) -> bool:

@@ -12,6 +12,7 @@ from evaluation.endpoints import views as endpoint_views
 from evaluation.gates import views as gate_views
 from evaluation.gates.policy import views as policy_views
 from evaluation.http import moved_to
+from evaluation.hybrids import views as hybrid_views
 from evaluation.label_issues import views as label_issue_views
 from evaluation.models import Benchmark, EvalRun, PrelabelRun
 from evaluation.pipeline import views as pipeline_views
@@ -66,6 +67,7 @@ urlpatterns = [
     path("evaluation/<int:number>/rescore/", label_issue_views.rescore, name="eval_rescore"),
     path("evaluation/<int:number>/measure/", run_views.measure, name="eval_measure"),
     path("evaluation/<int:number>/measure/cancel/", run_views.cancel, name="eval_measure_cancel"),
+    path("evaluation/<int:number>/hybrid/", hybrid_views.new, name="hybrid_new"),
     path("evaluation/<int:number>/lookalikes/", label_issue_views.queue_lookalikes, name="lookalikes"),
     path("evaluation/lookalikes/<int:pk>/", label_issue_views.lookalikes_queued, name="lookalikes_queued"),
     path("evaluation/challenges/", label_issue_views.challenge_list, name="challenges"),

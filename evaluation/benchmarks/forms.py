@@ -1,7 +1,7 @@
 """The form of a new benchmark, with its candidates."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django import forms
@@ -23,10 +23,12 @@ from evaluation.widgets import narrow_number_input
 from labeling.models import Project
 from slmstudio.text.formatting import format_bytes
 from training.base_models.services import TINY, fill_catalog
+from training.encoders.heads import plan_heads
 from training.estimates.estimate import fit
 from training.estimates.services import memory_limit, shape_of
 from training.models import BaseModel, ModelVersion
 
+NOT_TUNED = "not instruction-tuned"
 NEWEST_VERSIONS = 10
 PRESELECTED = 3
 
@@ -48,6 +50,7 @@ _CLASSICAL_FACTS = {
     ClassicalKind.EMBEDDINGS: "vectors of all-MiniLM-L6-v2",
     ClassicalKind.RULES: "values that the schema allows, ranked by the words around them",
 }
+ENCODERS = "Encoders, trained for the benchmark"
 NEEDS_DOWNLOAD = "Base models to download first"
 
 
@@ -56,12 +59,13 @@ def candidate_choices(project: Project) -> dict[str, list[CandidateChoice]]:
     fill_catalog()
     limit = memory_limit(project)
     versions: Any = ModelVersion.objects.with_weights().filter(project=project, training_run__archived_at=None)
-    versions = versions.select_related("training_run__dataset")
+    versions = versions.select_related("training_run__dataset", "training_run__base_model")
     prompts = OptimizedPrompt.objects.usable(project)[:NEWEST_VERSIONS]
-    bases = list(BaseModel.objects.order_by("parameters", "name"))
+    bases = list(BaseModel.objects.decoders().order_by("parameters", "name"))
     here = [model for model in bases if _is_local(model)]
     return {
         "Classical models": [_classical(kind, project) for kind in classical.kinds(project.schema_version)],
+        ENCODERS: _encoders(project, limit),
         "Base models": [_base(model, limit) for model in here],
         NEEDS_DOWNLOAD: [_base(model, limit) for model in bases if model not in here],
         "Optimized prompts": [_prompt(search) for search in prompts],
@@ -82,7 +86,7 @@ def _base(model: BaseModel, limit: int) -> CandidateChoice:
         format_bytes(model.size_bytes) if model.size_bytes else "",
         f"context {model.context:,}" if model.context else "",
         model.license_record.summary,
-        "" if model.instruction_tuned else "not instruction-tuned",
+        "" if model.instruction_tuned else NOT_TUNED,
         f"to serve: {memory.sentence}" if memory.fits else "",
     ]
     note = memory.sentence if memory.fits is False else ""
@@ -91,6 +95,19 @@ def _base(model: BaseModel, limit: int) -> CandidateChoice:
     elif not model.is_prepared:
         note = f"{note} Not prepared yet. Preparing it takes about a minute.".strip()
     return CandidateChoice(model.slug, model.name, model, tuple(filter(None, facts)), memory.fits, note)
+
+
+def _encoders(project: Project, limit: int) -> list[CandidateChoice]:
+    """The prepared encoders; none where they would have no head."""
+    plan = plan_heads(project.schema_version.compiled)
+    if not plan.heads:
+        return []
+    left = [item.pattern for item in plan.unanswered]
+    models = BaseModel.objects.filter(family=BaseModel.Family.ENCODER).prepared().by_size()
+    choices = [_base(model, limit) for model in models]
+    own = ["trained on the training split, which is not in the benchmark then"]
+    own += [f"does not answer {', '.join(left)}"] if left else []
+    return [replace(choice, facts=(*(fact for fact in choice.facts if fact != NOT_TUNED), *own)) for choice in choices]
 
 
 def _classical(kind: ClassicalKind, project: Project) -> CandidateChoice:
@@ -112,7 +129,11 @@ def _prompt(prompt: OptimizedPrompt) -> CandidateChoice:
 
 def _version(version: ModelVersion) -> CandidateChoice:
     run = version.training_run
-    facts = (f"{version.origin}, trained on dataset v{run.dataset.number}", "its training documents are excluded")
+    facts = (
+        str(run.base_model),
+        f"{version.origin}, trained on dataset v{run.dataset.number}",
+        "its training documents are excluded",
+    )
     return CandidateChoice(f"version-{version.number}", str(version), version, facts)
 
 
@@ -148,11 +169,14 @@ class BenchmarkForm(forms.Form):
     ) -> None:
         self.groups = {name: choices for name, choices in candidate_choices(project).items() if choices}
         self.by_key = {choice.key: choice for group in self.groups.values() for choice in group}
-        selected = [key for key in wanted if key in self.by_key] or self._default_models()
+        # A trained model needs documents that it was not trained on.
+        trained = self._default_trained(stock) if stock.validation >= MIN_DOCUMENTS else []
+        selected = [key for key in wanted if key in self.by_key] or [*self._default_models(), *trained]
+        available = stock.validation if set(trained) & set(selected) else stock.count
         ways = decoding_modes(project.schema_version)
         usual = {
             "models": selected,
-            "documents": max(MIN_DOCUMENTS, min(DEFAULT_DOCUMENTS, stock.count)),
+            "documents": max(MIN_DOCUMENTS, min(DEFAULT_DOCUMENTS, available)),
             "modes": [mode for mode, _ in ways if mode != EvalRun.Mode.GROUNDED],
         }
         super().__init__(data, initial=usual)
@@ -171,12 +195,26 @@ class BenchmarkForm(forms.Form):
         bases = [
             choice
             for choice in self.by_key.values()
-            if isinstance(choice.candidate, BaseModel) and _is_local(choice.candidate)
+            if isinstance(choice.candidate, BaseModel)
+            and not choice.candidate.is_encoder
+            and _is_local(choice.candidate)
         ]
         return [
             *simple,
             *[choice.key for choice in bases if choice.fits is not False and choice.key != TINY][:PRESELECTED],
         ]
+
+    def _default_trained(self, stock: AvailableDocuments) -> list[str]:
+        """The newest encoder and the newest decoder that were trained on the dataset version; without such an encoder
+        the smallest one to train.
+        """
+        newest: dict[bool, str] = {}
+        for choice in self.by_key.values():
+            version = choice.candidate
+            if isinstance(version, ModelVersion) and version.training_run.dataset == stock.dataset:
+                newest.setdefault(version.training_run.base_model.is_encoder, choice.key)
+        untrained = [choice.key for choice in self.groups.get(ENCODERS, [])]
+        return [*newest.values(), *(untrained[:1] if True not in newest else [])]
 
     @property
     def selected(self) -> list[str]:

@@ -1,4 +1,7 @@
-"""Which of several models to fine-tune, and why. Pure.
+"""Which of several models to use or to fine-tune, and why. Pure.
+
+The smallest model that passes the gates on outputs is recommended; where none does, the model trained here that is
+closest to it and fails none, and without one the base model to fine-tune.
 
 The fields of one document are correlated, so the document is the unit. Two models are compared with an exact sign test
 over the documents both answered (in how many each has more correct fields; McNemar's test where a document is right or
@@ -45,7 +48,7 @@ class MeasuredCandidate:
     ``mode`` is "" where there is no decoding. ``right`` of ``fields`` fields are correct; ``shares``: document -> field
     accuracy; ``memory_bytes``: peak, None for external models; ``p95_low`` and ``p95_high``: bounds of p95 from
     ``requests``, None for too few; ``machine``: where it was measured; ``cost`` per request, None: unknown; ``size`` in
-    parameters; ``base``: it can be fine-tuned here.
+    parameters, 0: unknown or none; ``base``: it can be fine-tuned here.
     ``labels``: labels that it learned from, None: unknown; ``verdict``: of the gates on outputs, "" where none can be
     tested; ``classical`` and ``fine_tuned``: what it is.
     """
@@ -149,7 +152,8 @@ class Pair:
 class Recommendation:
     """``run``: number of the recommended eval run, or None; ``sentence``: which model, and why; ``notes``: others;
     ``separable``: it is significantly better than every other model; ``alone``: it was the only candidate;
-    ``fine_tuning``: whether fine-tuning is needed at all, "" where that is unknown.
+    ``fine_tuning``: whether fine-tuning is needed at all, "" where that is unknown; ``passes``: it is the smallest
+    model that passes the gates on outputs; ``unproven``: it was trained here and fails no gate.
     """
 
     run: int | None
@@ -159,6 +163,8 @@ class Recommendation:
     pairs: tuple[Pair, ...] = ()
     alone: bool = False
     fine_tuning: str = ""
+    passes: bool = False
+    unproven: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -166,12 +172,49 @@ class Recommendation:
 
 
 def recommend(candidates: Sequence[MeasuredCandidate], limits: Limits) -> Recommendation:
-    """The model to fine-tune: the best field accuracy among base models within the limits of the contract; and whether
-    to fine-tune at all.
+    """The smallest model that passes the gates on outputs within the limits of the contract. Where none does, the most
+    accurate model that was trained here and fails none. Else the model to fine-tune: the best field accuracy among base
+    models within the limits. And whether to fine-tune at all.
 
-    Other models are baselines, and candidates only where there is no base model.
+    Other models are baselines then, and candidates only where there is no base model.
     """
-    return replace(_recommend(candidates, limits), fine_tuning=fine_tuning_advice(candidates, limits))
+    advice = fine_tuning_advice(candidates, limits)
+    return replace(_deployable(candidates, limits) or _recommend(candidates, limits), fine_tuning=advice)
+
+
+def _deployable(candidates: Sequence[MeasuredCandidate], limits: Limits) -> Recommendation | None:
+    """The smallest model on this machine that passes, or the most accurate one trained here that fails no gate; None
+    where there is neither or it is the only model."""
+    fitting = [row for row in candidates if row.memory_bytes is not None and not row.over_limits(limits)]
+    passing = [row for row in fitting if row.verdict == "PASS"]
+    unproven = [row for row in fitting if row.verdict == "NOT PROVEN" and row.fine_tuned]
+    if not (passing or unproven) or len({candidate.model for candidate in candidates}) == 1:
+        return None
+    best = min(passing, key=_size) if passing else min(unproven, key=lambda row: (-row.accuracy, _size(row)))
+    size = f", {best.size / 1e6:,.0f} M parameters" if best.size else ""
+    speed = f", {milliseconds(best.p50_ms)} at p50" if best.p50_ms is not None else ""
+    what = "the smallest model that passes the gates on outputs" if passing else "fails no gate on outputs"
+    sentence = (
+        f"{best.title}: {what}, within {limits.words}; {percent(best.accuracy)} field accuracy{size}{speed}."
+        + f" {len(best.shares):,} documents are too few to prove that it passes; the hold-out can." * (not passing)
+    )
+    others = best_modes(candidate for candidate in candidates if candidate.model != best.model)
+    notes = [*filter(None, [best.not_proven(limits)]), *map(_other_note, others)]
+    pairs = _pairs([best, *others])
+    return Recommendation(best.run, sentence, tuple(notes), pairs=pairs, passes=bool(passing), unproven=not passing)
+
+
+def _size(candidate: MeasuredCandidate) -> tuple[bool, float, float, int]:
+    """Classical models first, then by parameters, then by speed."""
+    unknown = float("inf")
+    return (not candidate.classical, candidate.size or unknown, candidate.p50_ms or unknown, candidate.run)
+
+
+def _other_note(candidate: MeasuredCandidate) -> str:
+    verdict = {"PASS": "passes the gates", "FAIL": "fails the gates", "NOT PROVEN": "not proven"}
+    p50 = f", {milliseconds(candidate.p50_ms)} at p50" if candidate.p50_ms is not None else ""
+    outcome = f"; {verdict[candidate.verdict]}" if candidate.verdict in verdict else ""
+    return f"{candidate.title}: {percent(candidate.accuracy)} field accuracy{p50}{outcome}."
 
 
 def _recommend(candidates: Sequence[MeasuredCandidate], limits: Limits) -> Recommendation:
@@ -314,7 +357,8 @@ def _excluded(choice: Sequence[MeasuredCandidate], fitting: Sequence[MeasuredCan
 
 def _baseline_note(candidate: MeasuredCandidate) -> str:
     p50 = f", {milliseconds(candidate.p50_ms)} at p50" if candidate.p50_ms is not None else ""
-    return f"Baseline: {candidate.title}, {percent(candidate.accuracy)} field accuracy{p50}."
+    what = "Trained here" if candidate.fine_tuned else "Baseline"
+    return f"{what}: {candidate.title}, {percent(candidate.accuracy)} field accuracy{p50}."
 
 
 def _and(words: Sequence[str]) -> str:
@@ -322,7 +366,8 @@ def _and(words: Sequence[str]) -> str:
 
 
 def fine_tuning_advice(candidates: Sequence[MeasuredCandidate], limits: Limits) -> str:
-    """A sentence or two; "" where no candidate without fine-tuning was measured or no gate can be tested."""
+    """A sentence or two; "" where no candidate without fine-tuning was measured or no gate can be tested, or where none
+    is good enough and a model that was trained here is."""
     eligible = [
         candidate
         for candidate in candidates
@@ -345,6 +390,9 @@ def fine_tuning_advice(candidates: Sequence[MeasuredCandidate], limits: Limits) 
             f"Fine-tuning may not be needed: {_described(nearest)}. These documents are too few to show whether it "
             "passes the gates on outputs. Evaluate it on the hold-out before fine-tuning."
         )
+    trained = [candidate for candidate in candidates if candidate.fine_tuned and not candidate.over_limits(limits)]
+    if any(candidate.verdict in ("PASS", "NOT PROVEN") for candidate in trained):
+        return ""
     return (
         f"No candidate is good enough without fine-tuning. {_described(best)}, the highest, and fails the gates on "
         "outputs. A fine-tuned model must exceed that."

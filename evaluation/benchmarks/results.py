@@ -83,7 +83,7 @@ def _candidate(
     return MeasuredCandidate(
         run=run.number,
         model=str(run.backend.key),
-        name=run.model_label,
+        name=_name(run),
         mode=run.get_mode_display().lower() if run.backend.decodes else "",
         right=fields["k"],
         fields=fields["n"],
@@ -101,9 +101,14 @@ def _candidate(
         base=run.backend.is_base_model,
         labels=labels_of(benchmark, run),
         verdict=str(verdict.get("status", "")),
-        classical=not run.backend.decodes,
-        fine_tuned=run.backend.decodes and run.backend.trained_on is not None,
+        classical=run.classical_id is not None,
+        fine_tuned=run.training_run_id is not None,
     )
+
+
+def _name(run: EvalRun) -> str:
+    """The model's name, with that of the base model that it was trained from."""
+    return f"{run.model_label} ({run.training_run.base_model})" if run.training_run is not None else run.model_label
 
 
 def rows(benchmark: Benchmark, runs: Sequence[EvalRun]) -> list[dict[str, Any]]:
@@ -111,8 +116,8 @@ def rows(benchmark: Benchmark, runs: Sequence[EvalRun]) -> list[dict[str, Any]]:
 
     ``done``: whether it was measured; ``fields``: field accuracy with an interval over documents; ``over_limits``: the
     limits it exceeds; ``note``: what it exceeds, but not significantly; ``compare``: number of the run to compare with,
-    None for that run itself; ``labels``: labels that it learned from or gets as examples, None: unknown; ``verdict``:
-    of ``gate_verdicts``, empty where there is none yet.
+    None for that run itself; ``trained_from``: its base model; ``parameters``: 0 where unknown; ``labels``: labels that
+    it learned from or gets as examples, None: unknown; ``verdict``: of ``gate_verdicts``, empty where there is none.
     """
     allowed, best = limits(benchmark), benchmark.result.get("run")
     reference = best if best is not None else next((run.number for run in runs if run.status == Status.DONE), None)
@@ -125,6 +130,8 @@ def rows(benchmark: Benchmark, runs: Sequence[EvalRun]) -> list[dict[str, Any]]:
                 "run": run,
                 "done": done,
                 "kind": run.backend.kind,
+                "trained_from": str(run.training_run.base_model) if run.training_run is not None else "",
+                "parameters": run.backend.parameters,
                 "cost": cost_of(run, benchmark.constraints),
                 "fields": field_accuracy(run) if done else {},
                 "over_limits": candidate.over_limits(allowed) if candidate else [],
@@ -202,6 +209,7 @@ def _reported(row: dict[str, Any]) -> dict[str, Any]:
         "latency_ms": {name: run.latency.get(name) for name in ("p50", "p95", "p99")},
         "docs_per_second": run.facts.get("docs_per_second"),
         "peak_memory_bytes": run.facts.get("peak_memory_bytes"),
+        "parameters": row["parameters"] or None,
         "cost_per_1000": row["cost"].per_thousand,
         "cost_from": row["cost"].reason,
         "labels": row["labels"],

@@ -1,14 +1,18 @@
 """Benchmarks: sample documents, start an eval run for each model and mode, and conclude.
 
 The documents are real, were labeled by annotators without a pre-label, and are never in the hold-out: documents of the
-newest dataset version, validation first, because nothing is trained on those. The few-shot examples of base models are
+newest dataset version, validation first, because nothing is trained on those. A version without any real document, as
+that of the demo, has synthetic ones. The few-shot examples of base models are
 those of every other evaluation; they and their near-duplicates are excluded.
+
+A base model answers as it is, a classical model is trained by its evaluation, and an encoder has a training run first,
+after which its evaluation starts.
 """
 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from django.contrib.auth.models import User
 from django.db import OperationalError, transaction
@@ -28,12 +32,15 @@ from evaluation.runs.services import Model, start_evaluation
 from labeling.datasets import near_duplicates, splits
 from labeling.datasets import queries as dataset_queries
 from labeling.documents.list.counts import gold_count
-from labeling.models import DatasetItem, DatasetVersion, Document, Project, Split
+from labeling.models import DatasetItem, DatasetVersion, Document, Origin, Project, Split
 from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE, Status
 from training.base_models.downloads import download_required
-from training.models import BaseModel, ModelVersion
+from training.estimates.services import recommended_method
+from training.hyperparameters.dataset_defaults import default_hyperparameters
+from training.models import BaseModel, ModelVersion, TrainingRun
+from training.runs.services import start_training
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +53,8 @@ _MAX_COMPARED = 2000
 #: newest training documents of candidates whose near-duplicates are excluded, a few seconds
 _MAX_TRAINING_TEXTS = 10_000
 
-Candidate = BaseModel | ModelVersion | Endpoint | ClassicalKind | OptimizedPrompt
+#: a training run may still be queued: it is evaluated after it
+Candidate = BaseModel | TrainingRun | ModelVersion | Endpoint | ClassicalKind | OptimizedPrompt
 
 
 @dataclass(frozen=True)
@@ -102,10 +110,11 @@ def available_documents(project: Project) -> AvailableDocuments:
     if dataset is None:
         return AvailableDocuments(None, gold=gold_count(project).number)
     rows = _eligible_items(dataset).values_list("split", "origin").annotate(count=Count("pk")).order_by()
+    origins = _origins(dataset)
     counts = {Split.VALIDATION: 0, Split.TRAIN: 0}
     others = 0
     for split, origin, count in rows:
-        if origin in splits.HUMAN_ORIGINS:
+        if origin in origins:
             counts[split] += count
         else:
             others += count
@@ -120,6 +129,12 @@ def _eligible_items(dataset: DatasetVersion) -> Any:
     held_out = DatasetItem.objects.filter(dataset__project=dataset.project_id, split=Split.HOLDOUT)
     rows = dataset.items.filter(split__in=[Split.VALIDATION, Split.TRAIN], document__holdout=False)
     return rows.exclude(document__in=held_out.values("document"))
+
+
+def _origins(dataset: DatasetVersion) -> frozenset[str]:
+    """The origins of labels that documents can have: of people, or synthetic where all of them are."""
+    only_synthetic = not dataset.items.exclude(origin=Origin.SYNTHETIC).exists()
+    return frozenset({Origin.SYNTHETIC}) if only_synthetic else splits.HUMAN_ORIGINS
 
 
 def sample_documents(
@@ -137,7 +152,7 @@ def sample_documents(
     """
     training = list(searched)
     examples = run_documents.sample_few_shot_keys(dataset, Split.TRAIN)
-    rows = _eligible_items(dataset).filter(origin__in=splits.HUMAN_ORIGINS).exclude(document__in=[*examples, *searched])
+    rows = _eligible_items(dataset).filter(origin__in=_origins(dataset)).exclude(document__in=[*examples, *searched])
     if seen:
         trained = DatasetItem.objects.filter(dataset__in=seen, split=Split.TRAIN)
         rows = rows.exclude(document__in=trained.values("document"))
@@ -180,9 +195,10 @@ def start_benchmark(
     documents: int = DEFAULT_DOCUMENTS,
 ) -> Benchmark:
     """Queues an eval run for each model and mode, all on the same documents; one for each classical model, which is
-    trained on the training documents that are not among them.
+    trained on the training documents that are not among them. An untrained encoder has a training run on the training
+    split with its preset, and the benchmark has no training documents then.
 
-    Jobs prepare base models that are not prepared; nothing is downloaded for that.
+    Jobs prepare decoders that are not prepared; nothing is downloaded for that.
 
     Raises:
         Refused: ``field`` is one of models, modes, documents. Nothing is queued then.
@@ -195,6 +211,8 @@ def start_benchmark(
         raise Refused("No dataset version of the current schema. Freeze one first.", field="documents")
     _check_file(dataset)
     trained = [candidate.training_run.dataset for candidate in candidates if isinstance(candidate, ModelVersion)]
+    trained += [candidate.dataset for candidate in candidates if isinstance(candidate, TrainingRun)]
+    trained += [dataset for candidate in candidates if _is_untrained_encoder(candidate)][:1]
     searched = searched_documents(candidate for candidate in candidates if isinstance(candidate, OptimizedPrompt))
     drawn = sample_documents(dataset, count=documents, seed=dataset.seed, seen=trained, searched=searched)
     if run_documents.in_holdout(drawn.examples):
@@ -251,7 +269,10 @@ def _check(
     if not MIN_DOCUMENTS <= documents <= MAX_DOCUMENTS:
         raise Refused(f"Choose {MIN_DOCUMENTS} to {MAX_DOCUMENTS} documents.", field="documents")
     for candidate in candidates:
-        if isinstance(candidate, ModelVersion | Endpoint | OptimizedPrompt) and candidate.project_id != project.pk:
+        if (
+            isinstance(candidate, TrainingRun | ModelVersion | Endpoint | OptimizedPrompt)
+            and candidate.project_id != project.pk
+        ):
             raise Refused(f"{candidate} belongs to another project.", field="models")
         if isinstance(candidate, OptimizedPrompt) and candidate.endpoint is not None:
             _check_endpoint(candidate.endpoint, order)
@@ -259,6 +280,8 @@ def _check(
             _check_endpoint(candidate, order)
         if isinstance(candidate, BaseModel) and not candidate.is_local:
             raise Refused(download_required(candidate).message, field="models")
+        if _is_untrained_encoder(candidate) and not candidate.is_prepared:
+            raise Refused(f"{candidate} is not prepared. Prepare it on the Base models page first.", field="models")
 
 
 def _check_file(dataset: DatasetVersion) -> None:
@@ -303,7 +326,30 @@ def _evaluated(candidate: Candidate, benchmark: Benchmark) -> Model:
         )
     if isinstance(candidate, ModelVersion) and not candidate.is_alternative:
         return candidate.training_run
+    if _is_untrained_encoder(candidate):
+        return _training(candidate, benchmark)
     return candidate
+
+
+def _is_untrained_encoder(candidate: Candidate) -> TypeGuard[BaseModel]:
+    return isinstance(candidate, BaseModel) and candidate.is_encoder
+
+
+def _training(encoder: BaseModel, benchmark: Benchmark) -> TrainingRun:
+    """A training run of an encoder for a benchmark. Raises Refused (``field`` models)."""
+    assert benchmark.created_by is not None
+    inputs: dict[str, Any] = {"dataset": benchmark.dataset, "base_model": encoder}
+    method, _ = recommended_method(**inputs)
+    try:
+        return start_training(
+            project=benchmark.project,
+            user=benchmark.created_by,
+            hyperparameters=default_hyperparameters(**inputs, method=method),
+            name=str(benchmark).capitalize(),
+            **inputs,
+        )
+    except Refused as refusal:
+        raise Refused(f"{encoder} cannot be trained. {refusal.message}", field="models") from refusal
 
 
 def _too_few(drawn: BenchmarkSample, dataset: DatasetVersion, trained: bool) -> str:
@@ -327,8 +373,11 @@ def cancel(*, run: Benchmark, user: User | None) -> bool:
     if not run.cancel():
         return False
     audit_services.record(project=run.project, user=user, action="cancelled", about=str(run))
-    for evaluation in EvalRun.objects.filter(benchmark=run).live():
+    for evaluation in EvalRun.objects.filter(benchmark=run).live().with_model():
         evaluation.cancel()
+        # Candidates that were trained before are not live: this one is trained for the benchmark.
+        if evaluation.training_run is not None:
+            evaluation.training_run.cancel()
     advance(run.pk)
     return True
 

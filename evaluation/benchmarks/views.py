@@ -42,10 +42,15 @@ def _show_progress(row: Benchmark, runs: list[EvalRun]) -> None:
         return
     row.progress_done = sum(run.progress_done for run in runs)
     working = next((run for run in runs if run.status == Status.RUNNING), None)
+    trainings = (run.training_run for run in runs if run.training_run is not None)
+    training = next((training for training in trainings if training.is_live), None)
     if row.cancel_requested:
         row.stage = "stopping"
     elif working is not None:
-        row.stage = f"{working.model_label}, {working.get_mode_display().lower()}: {working.stage}"
+        mode = f", {working.get_mode_display().lower()}" if working.backend.decodes else ""
+        row.stage = f"{working.model_label}{mode}: {working.stage}"
+    elif training is not None:
+        row.stage = f"training run {training.number}: {training.stage or training.get_status_display().lower()}"
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -92,12 +97,22 @@ def benchmark(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
 
 
 def _table(row: Benchmark, runs: list[EvalRun]) -> dict[str, Any]:
-    """The context of the table of models."""
+    """The context of the table of models, and of the recommendation."""
+    recommended = next((run for run in runs if run.number == row.result.get("run")), None)
     return {
         "rows": results.rows(row, runs),
         "limits": results.limits(row),
-        "recommended": next((run for run in runs if run.number == row.result.get("run")), None),
+        "recommended": recommended,
+        "on_holdout": _on_holdout(recommended) if row.result.get("unproven") else None,
     }
+
+
+def _on_holdout(run: EvalRun | None) -> EvalRun | None:
+    """The newest finished evaluation of the same model version on the hold-out."""
+    if run is None or run.model_version is None:
+        return None
+    runs = run.model_version.eval_runs.on_holdout().filter(status=Status.DONE)
+    return runs.select_related("project").order_by("-number").first()
 
 
 def _progress(

@@ -19,6 +19,8 @@ from evaluation.gates.facts import Families, RunFacts
 from evaluation.gates.manifest import report_manifest_hash
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.metrics.metric import (
+    COMPARED_WITH_BASE,
+    COMPARED_WITH_DEPLOYED,
     COMPARED_WITH_PRODUCTION,
     Measurement,
     Resources,
@@ -261,6 +263,8 @@ class _Content:
         title = f"{verdict.status}: {gate.title}"
         if verdict.measured is None:
             is_alone = gate.compared_with == COMPARED_WITH_PRODUCTION and "production_" not in self._scored
+            if gate.compared_with in (COMPARED_WITH_BASE, COMPARED_WITH_DEPLOYED):
+                is_alone = "baseline_" not in self._scored and self._is_of_encoder()
             allowed = (
                 (VerdictStatus.NOT_PROVEN, VerdictStatus.INAPPLICABLE) if is_alone else (VerdictStatus.NOT_PROVEN,)
             )
@@ -282,6 +286,12 @@ class _Content:
         )  # fmt: skip
         how = "recomputed at the stored mean" if is_cost else "recomputed"
         return Check(f"{title} ({how})", tuple(problems))
+
+    def _is_of_encoder(self) -> bool:
+        """Whether the model was trained from an encoder, which cannot be compared with its base model."""
+        path = self._folder / "provenance.json"
+        provenance = self._json(path.name) if path.is_file() else {}
+        return bool(provenance.get("base_model", {}).get("family") == "encoder")
 
     def _measurement(self, gate: Gate) -> Measurement:
         """What a gate counts in the documents that the bundle names for it."""

@@ -118,8 +118,9 @@ def lines(project: Project, runs: Sequence[EvalRun], tokens: Sequence[Mapping[st
     table = [
         TextLine("Latency p50 · p95", tuple(map(_latency, runs)), _change([run.latency.get("p50") for run in runs])),
         _line("Documents per second", [run.facts.get("docs_per_second") for run in runs], lambda rate: number(rate, 2)),
-        _line("Output tokens per document", lengths, number),
     ]
+    if any(length is not None for length in lengths):
+        table.append(_line("Output tokens per document", lengths, number))
     if any(run.facts.get("peak_memory_bytes") for run in runs):
         table.append(_line("Peak memory", [run.facts.get("peak_memory_bytes") for run in runs], format_bytes))
     if any(cost.per_thousand is not None for cost in costs):
@@ -140,6 +141,8 @@ def _latency(run: EvalRun) -> str:
 
 
 def _length(run: EvalRun, tokens: Mapping[str, Any] | None) -> float | None:
+    if not run.backend.decodes:
+        return None
     if tokens and tokens.get("mean") is not None:
         return float(tokens["mean"])
     written, documents = run.facts.get("output_tokens"), run.scores.get("documents")

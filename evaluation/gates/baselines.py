@@ -19,8 +19,11 @@ def model_key(run: EvalRun) -> ModelKey:
 
 
 def base_model_of(run: EvalRun) -> int | None:
-    """The base model of a trained model; None for any other model."""
-    return run.training_run.base_model_id if run.training_run is not None else None
+    """The base model of a trained model; None for any other model, and for an encoder, whose base model does not
+    answer.
+    """
+    training = run.training_run
+    return None if training is None or training.base_model.is_encoder else training.base_model_id
 
 
 def check_baseline(eval_run: EvalRun, baseline: EvalRun) -> None:
@@ -154,7 +157,7 @@ def last_approved(eval_run: EvalRun) -> EvalRun | None:
         report__project_id=eval_run.project_id, decision=Approval.Decision.APPROVED
     ).select_related(
         "report__eval_run__base_model",
-        "report__eval_run__training_run",
+        "report__eval_run__training_run__base_model",
         "report__eval_run__model_version",
         "report__eval_run__endpoint",
         "report__eval_run__export",

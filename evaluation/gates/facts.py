@@ -7,21 +7,24 @@ from typing import Any
 from django.utils.timezone import localtime
 from django.utils.translation import ngettext
 
-from evaluation.gates.baselines import base_model_of, model_key
+from evaluation.gates.baselines import base_model_of, last_approved, model_key
 from evaluation.gates.holdout import disclosure, membership
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.metrics.metric import (
     COMPARED_WITH_BASE,
+    COMPARED_WITH_DEPLOYED,
     COMPARED_WITH_PRODUCTION,
     Measurement,
     Resources,
     Sample,
     Source,
     SuiteAnswers,
+    VerdictStatus,
 )
 from evaluation.gates.policy.definition import Gate, GateSet
 from evaluation.gates.production import Production, common_scores, needs_production, production_of
-from evaluation.models import EvalOutput, EvalRun, ResourceMeasurement
+from evaluation.gates.verdicts import Verdict
+from evaluation.models import EvalOutput, EvalRun, GateReport, ResourceMeasurement
 from evaluation.regression_suite.services import answers, pinned_documents
 from evaluation.runs import resources
 from evaluation.scores.slice_selector import Slice
@@ -60,6 +63,7 @@ class RunFacts:
         suite: answers to the regression suite.
         baseline: document -> score of the baseline; None without one.
         baseline_mismatch: why the baseline is not the base model of this model; "" where it is.
+        inapplicable: what a gate compares with -> why there is nothing to compare with.
         production: the current production model, and its scores by document; None without one.
         resources_note: which measurement the requests are of; "" where they are the evaluation's own.
     """
@@ -76,6 +80,7 @@ class RunFacts:
     baseline: Mapping[int, Any] | None = None
     baseline_name: str = ""
     baseline_mismatch: str = ""
+    inapplicable: Mapping[str, str] = field(default_factory=dict)
     production: Production = field(default_factory=Production)
     production_scores: Mapping[int, Any] | None = None
     resources_note: str = ""
@@ -100,6 +105,8 @@ class RunFacts:
         if not kept and (gate.slice or left_out):
             reason = f"no documents of this evaluation are in the slice {gate.slice}"
             return Measurement.nothing(reason if gate.slice else "every document was sampled for one slice only")
+        if gate.compared_with in self.inapplicable:
+            return Measurement(reason=self.inapplicable[gate.compared_with], is_applicable=False)
         if gate.compared_with == COMPARED_WITH_BASE and self.baseline_mismatch:
             return Measurement.nothing(self.baseline_mismatch)
         if gate.compared_with == COMPARED_WITH_PRODUCTION and self.production_scores is None:
@@ -242,6 +249,7 @@ def gather(run: EvalRun, baseline: EvalRun | None, inputs: ExternalInputs) -> Ru
         baseline=dict(scores) if baseline is not None else None,
         baseline_name=baseline.short_name if baseline is not None else "",
         baseline_mismatch=_baseline_mismatch(run, baseline),
+        inapplicable=_inapplicable(run) if baseline is None else {},
         production=production,
         production_scores=None if production.run is None else common_scores(run, production.run),
         resources_note=_measured_on(measurement),
@@ -304,6 +312,28 @@ def _measured_on(measurement: ResourceMeasurement | None) -> str:
     hardware = f" on {measurement.hardware}" if measurement.hardware else ""
     number = f"measurement {resources.measurement_number(measurement)} of this evaluation"
     return f"{number}, {format_date_time(localtime(measurement.finished_at))}{hardware}"
+
+
+def _inapplicable(run: EvalRun) -> dict[str, str]:
+    """What the model of an encoder is not compared with, and why: its base model has no heads."""
+    if run.training_run is None or not run.training_run.base_model.is_encoder:
+        return {}
+    reason = "the base model is an encoder, which does not answer before it is trained"
+    reasons = {COMPARED_WITH_BASE: reason}
+    if last_approved(run) is None:
+        reasons[COMPARED_WITH_DEPLOYED] = f"no other model is approved, and {reason}"
+    return reasons
+
+
+def inapplicable_then(report: GateReport) -> dict[str, str]:
+    """What the model of a report was not compared with: another model can have been approved since."""
+    rows = [Verdict.from_dict(row) for row in report.verdicts]
+    compared = (COMPARED_WITH_BASE, COMPARED_WITH_DEPLOYED)
+    return {
+        verdict.gate.compared_with: verdict.sentence
+        for verdict in rows
+        if verdict.status is VerdictStatus.INAPPLICABLE and verdict.gate.compared_with in compared
+    }
 
 
 def _baseline_mismatch(run: EvalRun, baseline: EvalRun | None) -> str:

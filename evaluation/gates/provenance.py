@@ -114,7 +114,7 @@ def _evaluation(run: EvalRun) -> Facts:
         "number": run.number,
         "application": facts.get("application") or {},
         "environment": environment_of(facts),
-        "prompt_sha256": str(facts.get("prompt_sha256") or ""),
+        **_prompt_hash(facts, decodes=run.backend.decodes),
         "scorer": run.scorer_version,
         "scorer_code": str(facts.get("scorer_code") or ""),
     }
@@ -128,9 +128,14 @@ def _training(run: TrainingRun) -> Facts:
         "application": facts.get("application") or {},
         "environment": environment_of(facts),
         "optimizer": facts.get("optimizer") or {},
-        "prompt_sha256": str(facts.get("prompt_sha256") or ""),
+        **_prompt_hash(facts, decodes=not run.base_model.is_encoder),
         **_silver(run),
     }
+
+
+def _prompt_hash(facts: Mapping[str, Any], *, decodes: bool) -> Facts:
+    """The hash of the prompt template; absent where a model has no prompt."""
+    return {"prompt_sha256": str(facts.get("prompt_sha256") or "")} if decodes else {}
 
 
 def _silver(run: TrainingRun) -> Facts:
@@ -159,6 +164,7 @@ def _base_model(base: BaseModel, training: TrainingRun | None) -> Facts:
         trained_on = str(version.lineage.get("base_model_sha256") or "")
     return {
         "name": base.name,
+        "family": str(base.family),
         "source": str(base.source),
         "reference": base.reference or (base.location if base.source == BaseModel.Source.HUB else ""),
         "revision": base.revision,
@@ -233,7 +239,7 @@ def _environment(part: Facts) -> Iterator[Fact]:
 
 
 def _prompt(part: Facts) -> Iterator[Fact]:
-    if part["environment"].get("device") != "elsewhere":
+    if "prompt_sha256" in part and part["environment"].get("device") != "elsewhere":
         yield Fact("Prompt template", part["prompt_sha256"], True)
 
 

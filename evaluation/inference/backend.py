@@ -215,7 +215,7 @@ class Backend(ABC):
     @property
     @abstractmethod
     def kind(self) -> str:
-        """ "base model", "fine-tuned here", "classical" or "external"."""
+        """ "base model", "fine-tuned here", "encoder", "classical" or "external"."""
 
     @property
     @abstractmethod
@@ -239,7 +239,7 @@ class Backend(ABC):
 
     @property
     def parameters(self) -> int:
-        """The number of parameters of a base model; 0 if it is unknown."""
+        """The number of parameters of it or its base model; 0 if it is unknown."""
         return 0
 
     @property

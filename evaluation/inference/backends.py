@@ -2,10 +2,18 @@
 
 from evaluation.inference.backend import Backend, EvaluatedModel, ModelRun
 from evaluation.inference.classical import ClassicalBackend
+from evaluation.inference.encoder import EncoderBackend
 from evaluation.inference.external import ExternalBackend
 from evaluation.inference.local import LlamaCppBackend, TransformersBackend
 
-BACKENDS: tuple[type[Backend], ...] = (ClassicalBackend, TransformersBackend, LlamaCppBackend, ExternalBackend)
+#: an encoder is asked first: its rows look like those of a model that transformers generates with
+BACKENDS: tuple[type[Backend], ...] = (
+    ClassicalBackend,
+    EncoderBackend,
+    TransformersBackend,
+    LlamaCppBackend,
+    ExternalBackend,
+)
 
 
 def backend_of(run: ModelRun) -> Backend:

@@ -94,7 +94,9 @@ class LocalBackend(Backend):
 
     @property
     def parameters(self) -> int:
-        return self._run.base_model.parameters if self._run.base_model is not None else 0
+        training = self._run.training_run
+        base = self._run.base_model or (training.base_model if training is not None else None)
+        return base.parameters if base is not None else 0
 
     @property
     def trained_on(self) -> DatasetVersion | None:
@@ -102,8 +104,11 @@ class LocalBackend(Backend):
         return training.dataset if training is not None else None
 
     def labels(self) -> int | None:
-        trained_on = self.trained_on
-        return None if trained_on is None else int(trained_on.items.filter(split=Split.TRAIN).count())
+        training = self._run.training_run
+        if self.trained_on is None or training is None:
+            return None
+        share = float(training.hyperparameters.get("train_share", 1.0))
+        return round(share * self.trained_on.items.filter(split=Split.TRAIN).count())
 
     @property
     def started_from(self) -> int | None:
@@ -234,6 +239,24 @@ class LocalBackend(Backend):
     def spec_hash(self, run: EvaluatedRun) -> str:
         return sha256_text(run.spec)
 
+    def identity(self, run: EvaluatedRun) -> dict[str, str]:
+        return {"model": EvalSpec.from_yaml(run.spec).model.sha256, "tokenizer": self.weights().tokenizer_sha256}
+
+    def current_identity(self) -> dict[str, str]:
+        base, version = self._run.base_model, self._run.model_version
+        model = base or version
+        identity = {"model": model.sha256 if model is not None else ""}
+        if version is not None and version.tokenizer_sha256:
+            identity["tokenizer"] = version.tokenizer_sha256
+        return identity
+
+    def files(self) -> list[FileHash]:
+        folder = self.folder
+        return [
+            ("model", folder, lambda: folder_hash(_present(folder))),
+            ("tokenizer", folder / "tokenizer.json", lambda: sha256_file(folder / "tokenizer.json")),
+        ]
+
 
 class TransformersBackend(LocalBackend):
     """transformers with the weights of a base model or a model version."""
@@ -252,24 +275,6 @@ class TransformersBackend(LocalBackend):
         if isinstance(model, ModelVersion):
             return {"training_run": model.training_run, "model_version": model}
         return {"training_run": model} if isinstance(model, TrainingRun) else None
-
-    def identity(self, run: EvaluatedRun) -> dict[str, str]:
-        return {"model": EvalSpec.from_yaml(run.spec).model.sha256, "tokenizer": self.weights().tokenizer_sha256}
-
-    def current_identity(self) -> dict[str, str]:
-        base, version = self._run.base_model, self._run.model_version
-        model = base or version
-        identity = {"model": model.sha256 if model is not None else ""}
-        if version is not None and version.tokenizer_sha256:
-            identity["tokenizer"] = version.tokenizer_sha256
-        return identity
-
-    def files(self) -> list[FileHash]:
-        folder = self.folder
-        return [
-            ("model", folder, lambda: folder_hash(_present(folder))),
-            ("tokenizer", folder / "tokenizer.json", lambda: sha256_file(folder / "tokenizer.json")),
-        ]
 
 
 class LlamaCppBackend(LocalBackend):

@@ -20,6 +20,7 @@ from evaluation.label_issues import suspects
 from evaluation.label_issues.challenges import challenge_suspect
 from evaluation.label_issues.suspects import CheckedLabel
 from evaluation.models import EvalOutput, EvalRun, LabelChallenge, PrelabelRun, SuspectLabel
+from evaluation.runs.outputs import confidences
 from evaluation.scores.display import text_of
 from evaluation.scores.label_noise import candidate_label
 from labeling.datasets.freeze_candidates import TextIndex, class_fields, no_progress
@@ -46,6 +47,7 @@ from slmstudio.contract.values.kinds.values import normalize
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.text.classifier import out_of_fold
+from training.models import BaseModel
 
 #: labels that a check needs to say anything
 MIN_DOCUMENTS = 20
@@ -93,7 +95,11 @@ class LabelCheck(StudyKind[LabelCheckSpec]):
         return {"source": [*own, ("Evaluations on validation", runs)] if runs else own}
 
     def defaults(self, project: Project, chosen: Any) -> dict[str, Any]:
-        return {"source": CLASSIFIER if class_fields(project.schema_version.compiled) else PREDICTIONS}
+        if class_fields(project.schema_version.compiled):
+            return {"source": CLASSIFIER}
+        # Its outputs have the confidence of each field.
+        encoder = evaluations(project, family=BaseModel.Family.ENCODER).first()
+        return {"source": f"evaluation-{encoder.number}" if encoder is not None else PREDICTIONS}
 
     def plan(self, study: Study, spec: LabelCheckSpec) -> None:
         project = study.project
@@ -169,9 +175,13 @@ class LabelCheck(StudyKind[LabelCheckSpec]):
 LABEL_CHECK = LabelCheck()
 
 
-def evaluations(project: Project) -> QuerySet[EvalRun]:
-    """The evaluations that labels can be compared with, newest first."""
+def evaluations(project: Project, family: str = "") -> QuerySet[EvalRun]:
+    """The evaluations that labels can be compared with, newest first. ``family``: only of models trained from a base
+    model of it.
+    """
     rows = EvalRun.objects.with_model().filter(project=project, split=Split.VALIDATION, status=Status.DONE)
+    if family:
+        rows = rows.filter(training_run__base_model__family=family)
     newest: QuerySet[EvalRun] = rows.order_by("-number")[:MAX_EVALUATIONS]
     return newest
 
@@ -284,10 +294,11 @@ Predicted = tuple[int, str, Any, dict[str, float]]
 def _evaluated(run: EvalRun) -> Iterator[Predicted]:
     """The outputs of an evaluation on validation: no model version trained on these documents."""
     rows = EvalOutput.objects.filter(eval_run=run, valid=True, document__holdout=False)
-    for pk, score in rows.values_list("document_id", "score"):
+    confidence = confidences(run)
+    for pk, name, score in rows.values_list("document_id", "document__external_id", "score"):
         output = (score or {}).get("output")
         if isinstance(output, dict):
-            yield pk, run.model_label, output, {}
+            yield pk, run.model_label, output, confidence.get(name, {})
 
 
 def _predicted(project: Project, version: SchemaVersion) -> Iterator[Predicted]:

@@ -29,10 +29,10 @@ from slmstudio.storage.hashing import sha256_text
 from slmstudio.text.classifier import TextClassifier, TextVectors
 from slmstudio.text.formatting import percent
 from slmstudio.web.requests import positive_int
+from training.encoders.heads import plan_heads
 from training.estimates.services import estimate_for, recommended_method
 from training.hyperparameters.dataset_defaults import default_hyperparameters, train_rows
 from training.hyperparameters.definitions import Hyperparameters
-from training.hyperparameters.presets import preset, task_of
 from training.models import BaseModel
 from training.runs.queries import dataset_by_number
 from training.runs.services import start_training
@@ -216,6 +216,28 @@ class LearningCurve(StudyKind[CurveSpec]):
 LEARNING_CURVE = LearningCurve()
 
 
+@dataclass(frozen=True)
+class CurveOffer:
+    """What the page of a version shows: its newest learning curve; else the encoder that measures one in minutes."""
+
+    curve: Study | None
+    encoder: BaseModel | None
+
+
+def curve_offer(dataset: DatasetVersion) -> CurveOffer | None:
+    """The newest curve of a version, or the smallest prepared encoder for one; None where there is neither, or too few
+    documents.
+    """
+    rows = Study.objects.filter(project=dataset.project_id, dataset=dataset, kind=LEARNING_CURVE.key)
+    curve = rows.order_by("-number").first()
+    if curve is not None:
+        return CurveOffer(curve, None)
+    if _shortage(dataset) or not plan_heads(dataset.schema_version.compiled).heads:
+        return None
+    encoder = BaseModel.objects.filter(family=BaseModel.Family.ENCODER).prepared().by_size().first()
+    return None if encoder is None else CurveOffer(None, encoder)
+
+
 def planned(dataset: DatasetVersion, spec: CurveSpec) -> list[Point]:
     """The points to measure, the smallest first."""
     total = train_rows(dataset)
@@ -233,7 +255,7 @@ def points_of(study: Study) -> list[Point]:
 
 def evaluations_of(study: Study) -> dict[int, EvalRun]:
     """The evaluations of a curve by number."""
-    return {run.number: run for run in study.eval_runs.select_related("training_run")}
+    return {run.number: run for run in study.eval_runs.select_related("training_run__base_model")}
 
 
 def _base_model(spec: CurveSpec) -> BaseModel | None:
@@ -341,10 +363,8 @@ def _start_runs(study: Study, model: BaseModel, point: Point) -> None:
 def _hyperparameters(dataset: DatasetVersion, model: BaseModel, point: Point) -> Hyperparameters:
     """The preset for the size of the subset, with the method and the sequence length of the whole dataset."""
     method, _ = recommended_method(dataset=dataset, base_model=model)
-    usual = default_hyperparameters(dataset=dataset, base_model=model, method=method)
-    own = preset(point.labels, usual.method, task_of(dataset.schema_version.compiled.fields))
-    own = replace(own, max_length=usual.max_length, keep_best_and_last=False)
-    return replace(own, train_share=point.share, seed=point.seed)
+    usual = default_hyperparameters(dataset=dataset, base_model=model, method=method, rows=point.labels)
+    return replace(usual, keep_best_and_last=False, train_share=point.share, seed=point.seed)
 
 
 def _check_hours(dataset: DatasetVersion, model: BaseModel, spec: CurveSpec, points: list[Point]) -> None:

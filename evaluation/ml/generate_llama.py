@@ -42,7 +42,7 @@ from training.ml.events import Emitter, describe_error, run_child
 from training.ml.lengths import load_encoder
 from training.ml.llama_cpp.gguf import check_file
 from training.ml.llama_cpp.runtime import Llama, running
-from training.ml.modeling.folder_checks import check_ref
+from training.ml.modeling.folder_checks import check_decoder, check_ref
 
 #: timeout of one request
 ANSWER_SECONDS = 600.0
@@ -141,6 +141,7 @@ def _context_size(builder: PromptBuilder, prompts: Iterable[list[int]]) -> int:
 def main(spec: EvalSpec, emitter: Emitter) -> None:
     """The child process."""
     config = check_ref(spec.model)
+    check_decoder(config)
     file = _verified_file(spec.gguf)
     schema = compiled(spec.contract)
     rows = read_rows(spec.documents.path, spec.documents.sha256)

@@ -80,7 +80,7 @@ class GateReportQuerySet(models.QuerySet["GateReport"]):
             "eval_run__dataset__schema_version",
             "eval_run__base_model",
             "eval_run__model_version",
-            "eval_run__training_run",
+            "eval_run__training_run__base_model",
             "eval_run__endpoint",
             "eval_run__export",
             "eval_run__rescored_from",

@@ -26,7 +26,7 @@ class LabelChallengeQuerySet(models.QuerySet["LabelChallenge"]):
         """The challenges of a project with everything that a list displays, open ones first."""
         rows = self.filter(project=project).select_related(
             "document", "created_by", "answered_by", "eval_run__base_model", "eval_run__model_version",
-            "eval_run__training_run", "eval_run__endpoint",
+            "eval_run__training_run__base_model", "eval_run__endpoint",
         )  # fmt: skip
         return rows.defer("document__text", "document__metadata").order_by("-answer", "-pk")
 

@@ -19,8 +19,8 @@ class PipelineRun(BackgroundRun):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="pipelines")
     dataset = models.ForeignKey(DatasetVersion, on_delete=models.PROTECT, related_name="pipelines")
     training_run = models.ForeignKey(TrainingRun, on_delete=models.PROTECT, related_name="pipelines")
-    #: on the hold-out, for the gate report
-    base = models.ForeignKey(EvalRun, on_delete=models.PROTECT, related_name="+")
+    #: on the hold-out, for the gate report; an encoder has no evaluations of its base model
+    base = models.ForeignKey(EvalRun, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     base_free = models.ForeignKey(EvalRun, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     tuned = models.ForeignKey(EvalRun, on_delete=models.PROTECT, related_name="+")
     tuned_free = models.ForeignKey(EvalRun, null=True, blank=True, on_delete=models.PROTECT, related_name="+")

@@ -19,7 +19,9 @@ class PrelabelRunQuerySet(RunQuerySet["PrelabelRun"]):
 
     def with_model(self) -> Self:
         """With the rows that their labels need, in one query."""
-        return self.select_related("model_version", "endpoint", "schema_version", "created_by")
+        return self.select_related(
+            "model_version__training_run__base_model", "endpoint", "schema_version", "created_by"
+        )
 
 
 class PrelabelRun(RetryableRun):

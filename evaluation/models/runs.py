@@ -36,7 +36,7 @@ class EvalRunQuerySet(RunQuerySet["EvalRun"]):
         """With the rows that their labels need, in one query."""
         return self.select_related(
             "base_model",
-            "training_run",
+            "training_run__base_model",
             "model_version",
             "endpoint",
             "export",
@@ -232,6 +232,13 @@ class EvalRun(RetryableRun):
     def spec_key(self) -> str:
         """The artifact with its EvalSpec."""
         return f"{self.folder_key}/spec.yaml"
+
+    @property
+    def is_combinable(self) -> bool:
+        """Whether its model can be the encoder of a hybrid model: it is evaluated on validation, with its weights."""
+        is_encoder = self.training_run is not None and self.training_run.base_model.is_encoder
+        is_on_validation = self.split == Split.VALIDATION and self.benchmark_id is None
+        return is_encoder and is_on_validation and self.status == Status.DONE and self.model_version_id is not None
 
     @property
     def outputs_key(self) -> str:

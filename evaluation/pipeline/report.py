@@ -13,7 +13,7 @@ from slmstudio.storage.hashing import sha256_text
 def pipeline_report(pipeline: PipelineRun) -> dict[str, Any]:
     """Figures of both models, the comparison, the verdicts, seconds per stage and hashes, ready for JSON."""
     report: dict[str, Any] = {name: figures(run) for name, run in evaluations(pipeline)}
-    if pipeline.comparison is not None:
+    if pipeline.comparison is not None and pipeline.base is not None:
         result = pipeline.comparison.result
         fixed, broken = result["fixed"], result["broken"]
         report["comparison"] = {

@@ -2,7 +2,8 @@
 
 Both models are evaluated on the validation split, where errors can be read. Only the gate report uses the hold-out: one
 evaluation of each model. Decoding is grounded if the training gold allows it for a field: values that no document
-contains are excluded, and outputs are faster.
+contains are excluded, and outputs are faster. An encoder has no decoding, and its base model does not answer: only the
+tuned model is evaluated.
 
 Every stage is an ordinary run on its usual queue; the pipeline stores which runs belong together. A run that ends calls
 ``advance``; after the last one, ``advance`` compares the models and makes the gate report.
@@ -66,7 +67,8 @@ def start_pipeline(
     require(project, user, Action.RUN)
 
     has_validation = dataset.items.filter(split=Split.VALIDATION).exists()
-    default = default_mode(dataset)
+    is_encoder = base_model.is_encoder
+    default = EvalRun.Mode.CONSTRAINED if is_encoder else default_mode(dataset)
 
     def evaluate(model: BaseModel | TrainingRun, split: str, mode: str = default) -> EvalRun:
         return start_evaluation(
@@ -77,17 +79,19 @@ def start_pipeline(
         runs = {}
         if has_validation:
             runs[f"{name}_validation"] = evaluate(model, Split.VALIDATION)
-        if has_validation and with_free:
+        if has_validation and with_free and not is_encoder:
             runs[f"{name}_free"] = evaluate(model, Split.VALIDATION, EvalRun.Mode.FREE)
         return runs
 
     # In the order in which one worker runs them.
-    runs = on_validation("base", base_model)
+    runs = {} if is_encoder else on_validation("base", base_model)
     training_run = start_training(
         project=project, user=user, dataset=dataset, base_model=base_model, hyperparameters=hyperparameters, name=name
     )
     runs |= on_validation("tuned", training_run)
-    runs |= {"base": evaluate(base_model, Split.HOLDOUT), "tuned": evaluate(training_run, Split.HOLDOUT)}
+    if not is_encoder:
+        runs["base"] = evaluate(base_model, Split.HOLDOUT)
+    runs["tuned"] = evaluate(training_run, Split.HOLDOUT)
     pipeline = PipelineRun(
         project=project,
         dataset=dataset,
@@ -204,10 +208,9 @@ def _conclude(pipeline: PipelineRun) -> None:
     """Makes the comparison and the gate report (both are unique per pair of runs), or fails the pipeline."""
     try:
         with transaction.atomic():
-            comparison = get_or_create_comparison(a=pipeline.base, b=pipeline.tuned)
-            report = create_report(
-                eval_run=pipeline.tuned, baseline=default_baseline(pipeline.tuned), user=pipeline.created_by
-            )
+            base, tuned = pipeline.base, pipeline.tuned
+            comparison = get_or_create_comparison(a=base, b=tuned) if base is not None else None
+            report = create_report(eval_run=tuned, baseline=default_baseline(tuned), user=pipeline.created_by)
     except (Refused, Forbidden, GateError) as error:
         pipeline.fail(f"All stages completed, but the gate report failed: {error}")
         return

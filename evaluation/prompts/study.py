@@ -172,7 +172,7 @@ PROMPT = PromptSearch()
 
 def prompted_models(project: Project) -> dict[str, BaseModel | Endpoint]:
     """The models whose prompt can be optimized, by their key in forms."""
-    bases = {f"base-{model.slug}": model for model in BaseModel.objects.order_by("name") if model.is_prepared}
+    bases = {f"base-{model.slug}": model for model in BaseModel.objects.decoders().prepared().order_by("name")}
     return {**bases, **{f"endpoint-{model.pk}": model for model in Endpoint.objects.in_use(project)}}
 
 

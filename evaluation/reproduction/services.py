@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from evaluation.gates.facts import external_inputs, gather, measure
+from evaluation.gates.facts import external_inputs, gather, inapplicable_then, measure
 from evaluation.gates.holdout.evaluation_numbers import exhausted_reason
 from evaluation.gates.policy.services import gates_of
 from evaluation.gates.production import production_then
@@ -324,7 +324,7 @@ def _changed_verdicts(report: GateReport, rows: list[EvalOutput]) -> list[Change
     run, policy = report.eval_run, gates_of(report.policy)
     current = external_inputs(policy, run)
     inputs = replace(current, production=production_then(report), measurement=report.measurement)
-    facts = replace(gather(run, report.baseline, inputs), outputs=rows)
+    facts = replace(gather(run, report.baseline, inputs), outputs=rows, inapplicable=inapplicable_then(report))
     same = GateReport.objects.filter(policy=report.policy, eval_run=run, baseline=report.baseline)
     exhausted = exhausted_reason(run, policy, but=same)
     now = {

@@ -20,7 +20,7 @@ class EvaluationForm(BootstrapForm):
     model = forms.ChoiceField(
         label="Model",
         help_text="Base and external models get the schema and two few-shot examples; a fine-tuned model gets the "
-        "instruction only.",
+        "instruction only, and an encoder only the document.",
     )
     dataset = forms.ChoiceField(label="Dataset version")
     split = forms.ChoiceField(

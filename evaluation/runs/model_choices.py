@@ -64,7 +64,7 @@ def _all_choices(project: Project) -> dict[str, list[ModelChoice]]:
         "Optimized prompts": [ModelChoice(f"prompt-{search.number}", str(search), search) for search in prompts],
         "Base models": [
             ModelChoice(f"base-{model.slug}", model.name, model)
-            for model in BaseModel.objects.order_by("name")
+            for model in BaseModel.objects.decoders().order_by("name")
             if model.is_prepared
         ],
         EXTERNAL: [

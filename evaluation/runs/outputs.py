@@ -229,6 +229,20 @@ def _intervals(run: EvalRun, rows: list[EvalOutput], times: list[float], of: Map
     return {"bounds": {"field_exact": summary.field_accuracy_interval(rows, of)}}
 
 
+def confidences(run: EvalRun) -> dict[str, dict[str, float]]:
+    """Id of a document -> the confidence of its fields by path, as far as the file of outputs has it."""
+    path = artifacts.local_path(run.outputs_key)
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8") as file:
+        events = (json.loads(line) for line in file)
+        return {
+            str(event["id"]): {field: float(least) for field, (least, *_) in event["confidence"].items()}
+            for event in events
+            if event.get("confidence")
+        }
+
+
 def rows_match_file(run: EvalRun) -> bool:
     """Whether the stored rows equal the file of outputs: text, finish reason and latency of every document."""
     in_file: dict[str, tuple[str, str, float]] = {}

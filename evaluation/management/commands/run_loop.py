@@ -47,7 +47,7 @@ from slmstudio.stack.paths import Paths
 from slmstudio.text.formatting import milliseconds, percent
 from slmstudio.workers.live_workers import StartedWorkers, WorkerGone, ensure_workers
 from training.base_models.preparation import prepare
-from training.base_models.services import find_base_model, sync_catalog
+from training.base_models.services import find_base_model, register_folder, sync_catalog
 from training.estimates.services import recommended_method
 from training.hyperparameters.dataset_defaults import default_hyperparameters
 from training.hyperparameters.definitions import METHODS
@@ -77,7 +77,11 @@ class Command(BaseCommand):
         parser.add_argument("--gates", type=Path, help="a gate policy as JSON, set before the first run starts")
         parser.add_argument("--train", required=True, type=Path, help='JSONL rows {"id", "text", "gold", ...}')
         parser.add_argument("--holdout", type=Path, help="JSONL (default: a seeded share of --train)")
-        parser.add_argument("--base-model", default="smollm2-135m-instruct")
+        parser.add_argument(
+            "--base-model",
+            default="smollm2-135m-instruct",
+            help="a decoder or an encoder: its slug, or a folder with its files (default: %(default)s)",
+        )
         parser.add_argument("--max-train", type=int, help="maximum number of training rows, sampled with --seed")
         parser.add_argument("--max-holdout", type=int, help="maximum number of hold-out rows, sampled with --seed")
         parser.add_argument("--holdout-share", type=float, default=0.2)
@@ -140,7 +144,7 @@ class Command(BaseCommand):
 
     def _run(self, options: dict[str, Any]) -> None:
         sync_catalog()
-        base_model = find_base_model(options["base_model"])
+        base_model = _base_model(options["base_model"])
         names = ("train", "holdout", "holdout_share", "max_train", "max_holdout", "seed")
         train, holdout = split_rows(**{name: options[name] for name in names})
         if options["layout"] and not all(any(b'"page"' in line.data for line in part) for part in (train, holdout)):
@@ -281,7 +285,7 @@ class Command(BaseCommand):
 
     def _open_outputs(self, pipeline: Any, owner: User) -> None:
         """Opens the outputs on the hold-out, which are about to be written."""
-        for run in (pipeline.base, pipeline.tuned):
+        for run in filter(None, (pipeline.base, pipeline.tuned)):
             open_outputs(run=run, user=owner, reason="manage.py run_loop --outputs")
         self._say("the outputs on the hold-out are open: gates on later models need other hold-out documents")
 
@@ -300,6 +304,17 @@ class Command(BaseCommand):
     def _say(self, text: str) -> None:
         self.stdout.write(f"{time.strftime('%H:%M:%S')} {text}")
         sys.stdout.flush()
+
+
+def _base_model(name: str) -> BaseModel:
+    """The base model with a slug, or that of a folder, which is registered. Raises Refused."""
+    folder = Path(name)
+    if "/" not in name or not folder.is_dir():
+        return find_base_model(name)
+    slug = slugify(folder.name.replace(".", "-"))
+    if BaseModel.objects.filter(slug=slug).exclude(source=BaseModel.Source.FOLDER).exists():  # one of the catalog
+        slug = f"{slug}-folder"
+    return register_folder(slug=slug, name=folder.name, folder=folder)
 
 
 def _accounts(owner: str, members: list[str]) -> tuple[Any, dict[Any, str]]:

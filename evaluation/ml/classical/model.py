@@ -4,7 +4,6 @@ The folder has ``model.json`` and ``arrays.safetensors``, and no code: what a mo
 """
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +16,11 @@ from evaluation.inference.classical_spec import ClassicalTrainSpec, class_fields
 from evaluation.ml.classical.classifier import Classifier
 from evaluation.ml.classical.extractor import Extractor
 from evaluation.ml.classical.features import Features, load_features, new_features
-from slmstudio.contract.json_text import dumps, loads
-from slmstudio.contract.schema.compiled import CompiledSchema, Node, split
+from slmstudio.contract.assembly import assembled, usual_values, value_at
+from slmstudio.contract.schema.compiled import CompiledSchema
 from training.ml.data.rows import Row
 
 FORMAT = 1
-_MISSING = object()
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class ClassicalPredictors:
             for item in compiled.fields
             if _single(item)
         }
-        model = cls(compiled, None, usual=_usual(gold))
+        model = cls(compiled, None, usual=usual_values(gold))
         classes = class_fields(compiled)
         if classes:
             model.features = new_features(spec.kind)
@@ -80,26 +78,8 @@ class ClassicalPredictors:
                 values[pattern], confidence[pattern] = classifier.predict(vectors)
         for pattern, extractor in self.extractors.items():
             values[pattern], confidence[pattern] = extractor.predict(text)
-        output = self._assembled(self.compiled.root, values)
-        output = {} if output is _MISSING else output
+        output = assembled(self.compiled.root, values, self.usual)
         return ClassicalPrediction(self.compiled.canonical(output), confidence)
-
-    def _assembled(self, node: Node, values: Mapping[str, Any]) -> Any:
-        if node.shape == "object":
-            parts = {name: self._assembled(child, values) for name, child in node.children.items()}
-            present = {name: value for name, value in parts.items() if value is not _MISSING}
-            is_empty = all(value is None for value in present.values())
-            return present if node.required or not is_empty else None if node.nullable else _MISSING
-        value = values.get(node.pattern)
-        if value is not None:
-            return value
-        if node.nullable:
-            return None
-        if not node.required:
-            return _MISSING
-        if node.shape == "array":
-            return []
-        return loads(self.usual[node.pattern]) if node.pattern in self.usual else _MISSING
 
     def save(self, folder: Path, facts: Mapping[str, Any]) -> None:
         """Writes the files of the model. ``facts``: what is recorded with it."""
@@ -143,19 +123,3 @@ class ClassicalPredictors:
 
 def _single(item: Any) -> bool:
     return "[]" not in item.pattern and bool(item.pattern)
-
-
-def value_at(value: Any, pattern: str) -> Any:
-    """The value at a path without rows; None where there is none."""
-    for step in split(pattern):
-        value = value.get(step) if isinstance(value, dict) else None
-    return value
-
-
-def _usual(gold: Mapping[str, Sequence[Any]]) -> dict[str, str]:
-    usual = {}
-    for pattern, values in gold.items():
-        counts = Counter(dumps(value) for value in values if value is not None)
-        if counts:
-            usual[pattern] = min(counts, key=lambda text: (-counts[text], text))
-    return usual

@@ -44,3 +44,9 @@ def test_fine_tuned_slow_and_untested_candidates_answer_nothing() -> None:
     tuned = candidate("Tuned", PASS, fine_tuned=True)
     slow = candidate("Slow", PASS, p95_ms=5000.0, p95_low=4000.0)
     assert fine_tuning_advice([tuned, slow, candidate("Base", "")], LIMITS) == ""
+
+
+def test_no_bar_where_a_fine_tuned_model_may_pass() -> None:
+    candidates = [candidate("Base", FAIL, 70), candidate("Tuned", NOT_PROVEN, 98, fine_tuned=True)]
+    assert fine_tuning_advice(candidates, LIMITS) == ""
+    assert fine_tuning_advice([candidates[0], candidate("Tuned", FAIL, 98, fine_tuned=True)], LIMITS) != ""

@@ -1,5 +1,6 @@
 """Which model is recommended, with what reason, and when models cannot be told apart."""
 
+from dataclasses import replace
 from typing import Any
 
 from evaluation.benchmarks.recommendation import Limits, MeasuredCandidate, recommend
@@ -95,6 +96,30 @@ def test_an_external_model_is_a_baseline_and_never_recommended() -> None:
     assert (advice.run, advice.alone, advice.separable) == (1, True, False)
     assert "the only base model measured" in advice.sentence
     assert advice.notes == ("Baseline: gpt-x, constrained, 100% field accuracy, 400 ms at p50.",)
+
+
+def test_the_smallest_model_that_passes_is_recommended_however_accurate_the_others_are() -> None:
+    trained: dict[str, Any] = {"base": False, "fine_tuned": True, "verdict": "PASS"}
+    encoder = candidate(1, "v2 (MiniLM)", [3] * N, mode="", size=23_000_000, p50_ms=9.0, **trained)
+    decoder = candidate(2, "v1 (SmolLM2)", [4] * N, size=135_000_000, **trained)
+    hosted = candidate(3, "gpt-x", [4] * N, base=False, memory_bytes=None, verdict="PASS")
+    base = candidate(4, "SmolLM2", [1] * N, size=135_000_000, verdict="FAIL")
+    advice = recommend([hosted, base, decoder, encoder], LIMITS)
+    assert (advice.run, advice.passes) == (1, True)
+    for value in ("the smallest model that passes", "75.0%", "23 M parameters", "9 ms at p50"):
+        assert value in advice.sentence
+    assert "SmolLM2, constrained: 25.0% field accuracy, 400 ms at p50; fails the gates." in advice.notes
+    slow = replace(encoder, p95_ms=1250.0, p95_low=900.0)
+    assert recommend([hosted, base, decoder, slow], LIMITS).run == 2
+    classical = candidate(5, "Rules", [2] * N, mode="", base=False, classical=True, verdict="PASS", size=0)
+    assert recommend([classical, encoder], LIMITS).run == 5
+    unproven = [replace(model, verdict="NOT PROVEN") for model in (encoder, base)]
+    advice = recommend(unproven, LIMITS)
+    assert (advice.run, advice.passes, advice.unproven) == (1, False, True)
+    assert f"{N} documents are too few" in advice.sentence
+    better = replace(decoder, verdict="NOT PROVEN")
+    assert recommend([*unproven, better], LIMITS).run == 2, "the more accurate one, as none is proven"
+    assert recommend([replace(encoder, verdict="FAIL"), base], LIMITS).run == 4
 
 
 def test_where_no_field_is_right_accuracy_does_not_choose() -> None:

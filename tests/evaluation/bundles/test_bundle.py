@@ -32,6 +32,7 @@ from labeling.models import Document
 from slmstudio.errors import Refused
 from slmstudio.storage import artifacts
 from tests.conftest import ROOT
+from tests.evaluation.encoders import make_encoder
 from tests.evaluation.factories import World, evaluated, pretend
 from tests.evaluation.gates.test_production import in_production
 from tests.shared_rows import shared_fixture
@@ -137,6 +138,21 @@ def test_a_third_person_verifies_it_without_a_database(report: GateReport, tmp_p
     assert done.returncode == 0, done.stdout + done.stderr
     assert "FAILED" not in done.stdout
     assert done.stdout.count("(recomputed)") == len(GATES) - 1  # one has no documents
+
+
+@pytest.mark.parametrize("is_encoder", [True, False])
+def test_only_an_encoder_need_not_be_compared(world: World, tmp_path: Path, is_encoder: bool) -> None:
+    compared = Gate("better", "no_regression", ">=", 0.3, compared_with="deployed")
+    set_policy(project=world.project, user=world.manager, gates=GateSet((GATES.gates[0], compared)))
+    if is_encoder:
+        make_encoder(world)
+    report = create_report(eval_run=evaluated(world, pretend(2, spoil=0.1)), baseline=None, user=world.engineer)
+    assert report.verdicts[1]["status"] == ("INAPPLICABLE" if is_encoder else "NOT PROVEN")
+    files = files_of(GateReport.objects.with_content().get(pk=report.pk))
+    forged = [{**verdict, "status": "INAPPLICABLE"} for verdict in report.verdicts[1:]]
+    changed = with_verdicts(files, [report.verdicts[0], *forged], passed=report.passed)
+    assert verify(unpacked(tmp_path / "bundle", files)) == 0
+    assert verify(unpacked(tmp_path / "changed", changed)) == (0 if is_encoder else 1)
 
 
 def test_one_changed_byte_of_any_file_is_found(

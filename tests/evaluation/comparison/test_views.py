@@ -10,6 +10,7 @@ from evaluation.comparison.document_filter import LETTERS, STATES
 from evaluation.models import Endpoint, EvalRun
 from evaluation.regression_suite.services import pin
 from labeling.models import Contract, Document
+from tests.evaluation.encoders import make_encoder
 from tests.evaluation.factories import World, documents_by_id, evaluated, pretend, right
 from tests.shared_rows import shared_fixture
 
@@ -48,6 +49,14 @@ def test_documents_are_listed_broken_first_and_filtered(
     for name in ("state", "field", "error", "in", "tag", "slice", "gold"):
         page = client.get(f"{PAGE}?runs=1,2&{name}=%00")
         assert page.context["page"].paginator.count == 12, "a NUL is passed over"
+
+
+def test_two_models_of_an_encoder_are_compared_without_tokens(world: World, client: Client) -> None:
+    make_encoder(world)
+    for seed in (1, 2):
+        evaluated(world, pretend(seed, spoil=0.2))
+    client.force_login(world.annotator)
+    assertNotContains(client.get(f"{PAGE}?runs=1,2"), "Output tokens per document")
 
 
 def test_a_metadata_slice_narrows_the_list(world: World, client: Client) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import reverse
+from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation.learning_curves import study as curves
 from evaluation.learning_curves.study import LEARNING_CURVE, points_of
@@ -16,10 +17,10 @@ from labeling.studies import services
 from slmstudio.access import Role
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
-from tests.evaluation.factories import make_base_model
+from tests.evaluation.factories import make_base_model, rewrite
 from tests.labeling.message_desk import add_messages, make_project, member
 from tests.shared_rows import shared_fixture
-from training.models import TrainingRun
+from training.models import BaseModel, TrainingRun
 from training.spec import RunSpec
 
 
@@ -98,6 +99,28 @@ def test_a_base_model_has_a_run_for_each_point(runs_of_points: Study, client: Cl
     assert [point.fields["queue"] for point in points_of(study)] == [[1, 4], [2, 4], [3, 4], [4, 4]]
     client.force_login(member(study.project, Role.ANNOTATOR))
     assert client.get(study.get_absolute_url()).status_code == 200
+
+
+def test_a_version_offers_a_curve_of_an_encoder_until_it_has_one(
+    project: Project, tmp_path: Path, client: Client
+) -> None:
+    client.force_login(member(project, Role.ENGINEER))
+    page = reverse("dataset", args=[project.slug, 1])
+    base = make_base_model(tmp_path / "encoder")
+    assertNotContains(client.get(page), "Measure a learning curve")
+    rewrite(base, family=BaseModel.Family.ENCODER)
+    address = (
+        f"{reverse('study_new', args=[project.slug, 'learning-curve'])}?dataset=1&amp;model={base.slug}&amp;seeds=1"
+    )
+    assertContains(client.get(page), address)
+    form = client.get(address.replace("&amp;", "&")).context["form"]
+    assert [str(form[name].value()) for name in ("dataset", "model", "seeds")] == ["1", base.slug, "1"]
+    study = started(project, model=base.slug, seeds=1)
+    assert [run.backend.kind for run in EvalRun.objects.all()] == ["encoder"] * 4
+    end_evaluations(study)
+    assertContains(client.get(page), f'href="{study.get_absolute_url()}"')
+    client.force_login(member(project, Role.ANNOTATOR))
+    assertContains(client.get(page), f'href="{study.get_absolute_url()}"')
 
 
 def test_cancelling_a_curve_cancels_its_runs_and_resuming_starts_others(runs_of_points: Study) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from evaluation.inference.spec import EvalSpec
-from evaluation.ml.generate import DEFAULT_TOKENS, MAX_BOUNDED_TOKENS, TokenLimit, main, token_limit
-from evaluation.ml.prompts import PromptBuilder
+from evaluation.ml.generate import main
+from evaluation.ml.prompts import DEFAULT_TOKENS, MAX_BOUNDED_TOKENS, PromptBuilder, TokenLimit, token_limit
 from slmstudio.contract.decoding.grammar import output_bound
 from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.errors import Refused

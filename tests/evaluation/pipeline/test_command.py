@@ -20,6 +20,7 @@ from slmstudio.runs.models import BackgroundRun
 from slmstudio.storage.hashing import sha256_file
 from slmstudio.workers.live_workers import StartedWorkers, WorkerGone, active_queues
 from tests.conftest import Workers, worker_environment
+from training.base_models.services import sync_catalog
 from training.models import LengthReport, ModelVersion, TrainingRun
 from training.runs.curves import spec_of
 
@@ -62,6 +63,17 @@ def test_a_worker_is_asked_for_on_every_queue_that_is_waited_for(
         call_command("run_loop", template="receipt", train=receipts)
     waited_for: tuple[type[BackgroundRun], ...] = (ImportRun, LengthReport, EvalRun, TrainingRun)
     assert {run.queue_name for run in waited_for} <= {*asked}
+
+
+def test_a_folder_is_registered_under_a_slug_that_is_free(db: None, settings: Any, tmp_path: Path) -> None:
+    settings.MODEL_FOLDERS = [tmp_path]
+    sync_catalog()
+    folder = tmp_path / "all-MiniLM-L6-v2"
+    folder.mkdir()
+    made = run_loop._base_model(str(folder))
+    assert (made.slug, made.location) == ("all-minilm-l6-v2-folder", str(folder))
+    assert run_loop._base_model(str(folder)) == made
+    assert run_loop._base_model("all-minilm-l6-v2").source != made.source
 
 
 @pytest.fixture

@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
+from evaluation.gates.facts import inapplicable_then
 from evaluation.models import GateReport, PipelineRun
+from evaluation.pipeline.report import pipeline_report
 from evaluation.pipeline.services import (
     EVALUATIONS,
     advance,
@@ -17,8 +19,10 @@ from evaluation.pipeline.services import (
 from labeling.datasets import queries
 from labeling.datasets.queries import rows
 from slmstudio.runs.models import Status
+from tests.evaluation.encoders import make_encoder
 from tests.evaluation.factories import World, evaluated, right
 from tests.shared_rows import shared_fixture
+from training.hyperparameters.dataset_defaults import default_hyperparameters
 from training.hyperparameters.definitions import Hyperparameters
 from training.models import LengthReport
 
@@ -40,13 +44,13 @@ def loop(world: World, lengths: None) -> PipelineRun:
     return start(world)
 
 
-def start(world: World) -> PipelineRun:
+def start(world: World, hyperparameters: Hyperparameters | None = None) -> PipelineRun:
     return start_pipeline(
         project=world.project,
         user=world.engineer,
         dataset=world.dataset,
         base_model=world.base_model,
-        hyperparameters=Hyperparameters(),
+        hyperparameters=hyperparameters or Hyperparameters(),
         with_free=True,
     )
 
@@ -83,6 +87,27 @@ def test_without_validation_documents_only_the_final_evaluations_run(world: Worl
     world.dataset.items.filter(split="validation").delete()
     loop = start(world)
     assert [stage.run for stage in stages(loop)] == [loop.training_run, loop.base, loop.tuned]
+
+
+def test_an_encoder_is_compared_with_nothing(world: World) -> None:
+    make_encoder(world)
+    method: dict[str, Any] = {"dataset": world.dataset, "base_model": world.base_model, "method": "full"}
+    loop = start(world, default_hyperparameters(**method))
+    assert [stage.run for stage in stages(loop)] == [loop.training_run, loop.tuned_validation, loop.tuned]
+    assert loop.tuned.mode == "constrained"
+    tuned = evaluated(world, right)
+    PipelineRun.objects.filter(pk=loop.pk).update(training_run=tuned.training_run, tuned=tuned, tuned_validation=None)
+    advance_all()
+    loop.refresh_from_db()
+    assert (loop.status, loop.error, loop.comparison) == (Status.DONE, "", None)
+    report = pipeline_report(loop)
+    assert "base" not in report
+    assert report["tuned"]["field_exact"] == 1.0
+    verdicts = {verdict["gate"]["key"]: verdict for verdict in report["gates"]["verdicts"]}
+    assert verdicts["no-regression"]["status"] == "INAPPLICABLE"
+    assert "does not answer before it is trained" in verdicts["no-regression"]["sentence"]
+    assert loop.gate_report is not None
+    assert set(inapplicable_then(loop.gate_report)) == {"deployed"}
 
 
 def test_a_failed_stage_ends_the_loop_and_cancels_the_rest(loop: PipelineRun) -> None:

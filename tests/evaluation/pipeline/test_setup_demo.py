@@ -11,6 +11,11 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 
 from evaluation.management.commands import setup_demo
+from evaluation.models import Benchmark, PipelineRun
+from labeling.models import Split
+from slmstudio.storage.hashing import folder_hash
+from tests.training.ml_data import tiny, tiny_encoder
+from training.models import BaseModel, TrainingRun
 
 
 @pytest.fixture
@@ -53,3 +58,26 @@ def test_the_common_password_of_an_older_version_is_replaced(logins: Path) -> No
     made = printed()
     assert "demo-abc123" not in passwords(logins).values()
     assert all(password in made for password in passwords(logins).values())
+
+
+def test_an_encoder_reaches_the_gates_and_a_benchmark_compares_it(
+    logins: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"DOCUMENTS": 330, "WAITING": 10, "BENCHMARK_DOCUMENTS": 20}.items():
+        monkeypatch.setattr(setup_demo, name, value)
+    models = {"base_model": "small-decoder", "encoder": "small-encoder"}
+    folders = {"small-decoder": (tiny(), "decoder"), "small-encoder": (tiny_encoder(), "encoder")}
+    for slug, (folder, family) in folders.items():
+        ready = {"folder": str(folder), "sha256": folder_hash(folder), "context": 256, "parameters": 200_000}
+        BaseModel.objects.create(slug=slug, name=slug, family=family, source="folder", location=str(folder), **ready)
+    call_command("setup_demo", **models, stdout=StringIO(), stderr=StringIO())
+    encoder, decoder = TrainingRun.objects.order_by("number").select_related("base_model")
+    assert (encoder.base_model.is_encoder, decoder.base_model.is_encoder) == (True, False)
+    pipeline = PipelineRun.objects.get()
+    assert pipeline.training_run == encoder
+    assert pipeline.tuned.split == Split.HOLDOUT
+    candidates = Benchmark.objects.get().runs
+    assert {run.training_run for run in candidates.all()} == {encoder, decoder, None}
+    assert candidates.filter(classical__kind="rules").exists()
+    call_command("setup_demo", **models, stdout=StringIO(), stderr=StringIO())
+    assert TrainingRun.objects.count() == 2

@@ -1,6 +1,7 @@
 """``manage.py reproduce``: a tiny model is trained and evaluated twice; and what it says where something differs."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,19 @@ from evaluation.runs.services import start_evaluation
 from labeling.models import Split
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
+from slmstudio.storage.hashing import folder_hash
+from tests.evaluation.encoders import make_encoder
 from tests.evaluation.factories import World, evaluated, pretend, rewrite
+from tests.training.ml_data import tiny_encoder
 from training.hyperparameters.definitions import Hyperparameters
 from training.models import BaseModel, TrainingRun
 from training.runs.jobs import run_training
 from training.runs.run_spec import build_spec
 
 Reproduce = Callable[..., tuple[int, str]]
+
+
+SETTINGS = Hyperparameters(max_length=1024, epochs=1, batch_size=4, precision="fp32")
 
 
 @pytest.fixture
@@ -41,12 +48,11 @@ def reproduce(capsys: pytest.CaptureFixture[str]) -> Reproduce:
     return run
 
 
-def trained_and_evaluated(world: World, tiny: BaseModel) -> EvalRun:
+def trained_and_evaluated(world: World, tiny: BaseModel, settings: Hyperparameters = SETTINGS) -> EvalRun:
     """A tiny model that was really trained, and its evaluation on the hold-out."""
     training = TrainingRun.objects.create(
         project=world.project, number=2, dataset=world.dataset, base_model=tiny, created_by=world.engineer
     )
-    settings = Hyperparameters(max_length=1024, epochs=1, batch_size=4, precision="fp32")
     rewrite(training, spec=build_spec(training, settings).to_yaml())
     run_training(training.pk)
     training.refresh_from_db()
@@ -75,19 +81,32 @@ def test_a_model_is_made_again_and_gives_the_same_outputs(
     assert run.training_run.facts["optimizer"]["optim"]
     assert run.training_run.facts["prompt_sha256"] == run.facts["prompt_sha256"]
     report = create_report(eval_run=run, baseline=None, user=world.engineer)
-    code, text = reproduce(report, "--folder", str(tmp_path / "again"))
-    assert code == 0, text
-    assert "Outputs: 12 of 12 equal" in text
-    assert (tmp_path / "again" / "training" / "merged" / "model.safetensors").is_file()
+    # One output and the environment are recorded otherwise than they were.
     row = EvalOutput.objects.filter(eval_run=run).order_by("document_id").select_related("document")[3]
     rewrite(row, raw="{}")
     environment = {**run.facts["environment"], "python": "2.7"}
     rewrite(run, facts={**run.facts, "environment": environment})
-    code, text = reproduce(report, "--outputs")
+    code, text = reproduce(report, "--folder", str(tmp_path / "again"))
     assert code == 1, text
+    assert "Model: equal, file by file" in text
+    assert (tmp_path / "again" / "training" / "merged" / "model.safetensors").is_file()
     assert "Outputs: 11 of 12 equal" in text
     assert row.document.external_id in text
     assert "python: 2.7 before" in text
+
+
+@pytest.mark.slow
+def test_an_encoder_answers_again(world: World, reproduce: Reproduce) -> None:
+    make_encoder(world)
+    folder = tiny_encoder()
+    rewrite(world.base_model, folder=str(folder), sha256=folder_hash(folder))
+    world.base_model.refresh_from_db()
+    run = trained_and_evaluated(world, world.base_model, replace(SETTINGS, method="full", max_length=256))
+    report = create_report(eval_run=run, baseline=None, user=world.engineer)
+    assert "prompt_sha256" not in report.provenance["evaluation"]
+    code, text = reproduce(report, "--outputs")
+    assert code == 0, text
+    assert "Outputs: 12 of 12 equal" in text
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""Hybrid models: an encoder that a decoder helps where it is unsure."""

@@ -1,0 +1,65 @@
+"""An encoder's model version is evaluated as any model, without prompts and decoding modes."""
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from evaluation.inference import local
+from evaluation.models import EvalOutput, EvalRun
+from evaluation.runs import outputs, summary, tasks
+from evaluation.runs.jobs import run_evaluation
+from evaluation.runs.services import start_evaluation
+from labeling.models import Split
+from slmstudio.errors import Refused
+from slmstudio.runs.models import Status
+from tests.evaluation.encoders import answer_here, make_encoder, train_encoder
+from tests.evaluation.factories import World
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_an_encoder_is_evaluated_from_the_files_to_the_figures(
+    world: World, engineer: Client, monkeypatch: pytest.MonkeyPatch, concurrency: int
+) -> None:
+    train_encoder(world)
+    monkeypatch.setattr(local, "supervise", answer_here)
+    run = start_evaluation(
+        project=world.project,
+        user=world.engineer,
+        dataset=world.dataset,
+        model=world.training_run,
+        split=Split.HOLDOUT,
+        concurrency=concurrency,
+        confirm_holdout=True,
+    )
+    run_evaluation(run.pk)
+    run = EvalRun.objects.with_model().get(pk=run.pk)
+    assert (run.status, run.error) == (Status.DONE, "")
+    assert (run.backend.kind, run.backend.decodes, run.concurrency) == ("encoder", False, concurrency)
+    assert run.scores["documents"] == EvalOutput.objects.filter(eval_run=run, finish_reason="stop").count() == 12
+    assert summary.recompute_summary(run) == run.scores
+    assert outputs.rows_match_file(run)
+    assert tasks.describe_setup(run)["Device"] == "cpu"
+    assert run.facts["docs_per_second"] > 0
+    page = engineer.get(run.get_absolute_url()).content.decode()
+    assert "Tokens" not in page
+    assert f"{run.training_run}</a>" in page
+
+
+def test_an_encoder_without_heads_and_other_modes_are_refused(world: World, engineer: Client) -> None:
+    make_encoder(world)
+
+    def refusal(**changes: str) -> str:
+        with pytest.raises(Refused) as caught:
+            start_evaluation(
+                project=world.project,
+                user=world.engineer,
+                dataset=world.dataset,
+                **{"model": world.training_run, **changes},  # type: ignore[arg-type]
+            )
+        return caught.value.message
+
+    assert "no heads before it is trained" in refusal(model=world.base_model)  # type: ignore[arg-type]
+    assert "no decoding modes" in refusal(mode="free")
+    form = engineer.get(reverse("eval_new", args=[world.project.slug])).content.decode()
+    assert f"base-{world.base_model.slug}" not in form
+    assert world.version.choice_key in form
