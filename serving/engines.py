@@ -22,27 +22,43 @@ MIN_VLLM = (0, 32)
 SEQUENCES = 16
 #: share of the memory of a machine without a GPU that one server uses; an option in VLLM_COMMAND overrides it
 CPU_MEMORY = "0.2"
-#: the program of a package that answers without the studio, and the distributions that it imports with llama.cpp
+#: tokens of a request where the model does not say how many it knows
+DEFAULT_CONTEXT = 4096
+#: the program of a package that answers without the studio
 PROGRAM = "extract.pyz"
-REQUIREMENTS = (
+#: the prompt of a package as text, for Ollama and browsers
+PROMPT = "prompt.json"
+#: the distributions that it imports, with llama.cpp and with ONNX Runtime
+_PROGRAM_REQUIREMENTS = (
     "aiohttp", "babel", "google-re2", "httpx", "jinja2", "jsonschema", "llguidance", "numpy", "orjson", "psutil",
     "pydantic", "pyyaml", "rapidfuzz", "regex", "rfc3339-validator", "scipy", "simplejson", "starlette", "tokenizers",
-    "transformers", "uvicorn", "xllamacpp",
+    "uvicorn",
 )  # fmt: skip
+REQUIREMENTS = (*_PROGRAM_REQUIREMENTS, "transformers", "xllamacpp")
+ENCODER_REQUIREMENTS = (*_PROGRAM_REQUIREMENTS, "onnxruntime")
 
 
 @dataclass(frozen=True)
 class EngineType:
     """An engine. ``runner``: its module and class below ``serving.ml.engines``; ``loads``: what it gets of a package;
-    ``libraries``: the distributions that it imports; ``servers``: variables, one of which names a server that it asks.
+    ``libraries``: the distributions that it imports; ``servers``: variables, one of which names a server that it asks;
+    ``precision``: of the ONNX file of an encoder.
     """
 
     label: str
     runner: str
-    loads: Literal["gguf", "weights", "classical"]
+    loads: Literal["gguf", "weights", "classical", "onnx"]
     libraries: tuple[str, ...] = ()
     servers: tuple[str, ...] = ()
     is_grounded: bool = True
+    precision: Literal["int8", "fp32"] = "int8"
+
+    @property
+    def family(self) -> Literal["decoder", "encoder", "classical"]:
+        """The models that it runs."""
+        if self.loads == "classical":
+            return "classical"
+        return "encoder" if self.loads == "onnx" else "decoder"
 
 
 ENGINES = {
@@ -55,6 +71,10 @@ ENGINES = {
     ),
     "vllm": EngineType("vLLM", "vllm.VllmEngine", "weights", servers=(VLLM_COMMAND, VLLM_URL)),
     "ollama": EngineType("Ollama", "ollama.OllamaEngine", "gguf", servers=(OLLAMA_URL,), is_grounded=False),
+    "encoder": EngineType("ONNX Runtime, int8", "encoder.EncoderEngine", "onnx", ENCODER_REQUIREMENTS),
+    "encoder_fp32": EngineType(
+        "ONNX Runtime, fp32", "encoder.EncoderEngine", "onnx", ENCODER_REQUIREMENTS, precision="fp32"
+    ),
     "sklearn": EngineType("scikit-learn", "sklearn.SklearnEngine", "classical", ("scikit-learn", "numpy", "scipy")),
 }
 

@@ -67,6 +67,7 @@ urlpatterns = [
     path("deploy/usage/", moved_to("deploy_monitoring"), name="former_usage"),
     path("deploy/usage/<int:pk>/", settings_views.limits, name="budget"),
     path("deploy/releases/<int:number>/bundle.zip", package_views.bundle, name="release_bundle"),
+    path("deploy/releases/<int:number>/browser.zip", package_views.browser_bundle, name="release_browser_bundle"),
     path("deploy/ab-tests/", moved_to("traffic_comparisons"), name="former_ab_tests"),
     path("deploy/certificates/", moved_to("traffic_comparisons"), name="former_certificates"),
     path("deploy/certificates/<int:number>/", moved_to("traffic_comparison"), name="former_certificate"),

@@ -45,7 +45,7 @@ class GateCertificate:
 def of_project(project: Project) -> list[GateCertificate]:
     """Those of the newest gate reports of a project that compare with a production model."""
     rows = GateReport.objects.filter(project=project, production_run__isnull=False).order_by("-number")
-    rows = rows.select_related("eval_run__training_run", "eval_run__model_version", "eval_run__export")
+    rows = rows.select_related("eval_run__training_run__base_model", "eval_run__model_version", "eval_run__export")
     rows = rows.select_related("eval_run__base_model", "eval_run__endpoint", "eval_run__classical")
     certificates = []
     for report in rows[:MAX_REPORTS]:

@@ -27,7 +27,7 @@ from serving.models import (
     Rollout,
     TrafficComparison,
 )
-from serving.packages.services import choices
+from serving.packages.services import choices, default_engine
 from slmstudio.access import Action
 from slmstudio.runs.models import ACTIVE, Status
 
@@ -215,8 +215,8 @@ def approved_reports(project: Project) -> list[GateReport]:
         Approval.objects.filter(report__project=project, decision=Approval.Decision.APPROVED)
         .select_related(
             "report__policy", "report__eval_run__dataset__schema_version", "report__eval_run__base_model",
-            "report__eval_run__training_run", "report__eval_run__model_version", "report__eval_run__endpoint",
-            "report__eval_run__export", "report__eval_run__classical", "report__baseline",
+            "report__eval_run__training_run__base_model", "report__eval_run__model_version",
+            "report__eval_run__endpoint", "report__eval_run__export", "report__eval_run__classical", "report__baseline",
         )
         .order_by("-report__number")
     )  # fmt: skip
@@ -249,7 +249,8 @@ def engine_choices(runs: Iterable[EvalRun]) -> list[tuple[str, str]]:
     runs = list(runs)
     labels = {choice.key: choice.label for run in runs for choice in choices(run) if not choice.problem}
     # By the engine alone as well: the first GGUF file then.
-    engines = ("llama_cpp", "transformers") if any(run.classical_id is None for run in runs) else ()
+    families = {ENGINES[default_engine(run)].family for run in runs}
+    engines = ("llama_cpp", "transformers") if "decoder" in families else ()
     return list({**{name: ENGINES[name].label for name in engines}, **labels}.items())
 
 

@@ -34,8 +34,8 @@ _TOKENS = 48
 
 @dataclass(frozen=True)
 class LoadedPackage:
-    """A package whose files were verified, ready to start its engine. ``builder``: of its prompts; None for a classical
-    model, which has none.
+    """A package whose files were verified, ready to start its engine. ``builder``: of its prompts; None for encoders
+    and classical models, which have none.
     """
 
     spec: ServeSpec
@@ -74,7 +74,7 @@ def load_package(folder: Path, *, sha256: str = "", slots: int = 1, variant: str
         )
     spec = ServeSpec.from_yaml((folder / FILE).read_text(encoding="utf-8")).of_variant(variant)
     schema, builder = compiled(spec.contract), None
-    if ENGINES[spec.engine].loads != "classical":
+    if ENGINES[spec.engine].family == "decoder":
         encoder = load_encoder(str(folder / spec.model), spec.prompt)
         limit = TokenLimit(spec.output_tokens.reserved, spec.output_tokens.maximum)
         plan = spec.grounding

@@ -19,7 +19,8 @@ from typing import Any
 
 from evaluation.ml.prompts import PromptBuilder
 from serving.confidence.calibration import AnsweredDocument, calibrate, judged_fields, summary
-from serving.engines import ENGINES, PROGRAM
+from serving.engines import ENGINES, PROGRAM, PROMPT
+from serving.ml.engines.encoder import EncoderEngine
 from serving.ml.engines.llama_cpp import LlamaCppEngine
 from serving.ml.loading import LoadedPackage, fingerprint, load_package
 from serving.ml.standalone import write_program
@@ -27,7 +28,6 @@ from serving.packages.parity import ComparedDocument, compare
 from serving.packages.spec import (
     FILE,
     FINGERPRINTS,
-    PROMPT,
     SCHEMA,
     CalibrationDocument,
     Grounding,
@@ -58,20 +58,26 @@ _CONTEXT_FACTOR = 2
 
 def main(spec: PackSpec, emitter: Emitter) -> None:
     """The child process."""
-    is_classical = ENGINES[spec.variants[0].engine].loads == "classical"
-    config = _check_classical(spec.model) if is_classical else check_ref(spec.model)
+    family = ENGINES[spec.variants[0].engine].family
+    config = _check_classical(spec.model) if family == "classical" else check_ref(spec.model)
     target = Path(spec.output_dir)
     shutil.rmtree(target, ignore_errors=True)
     (target / "model").mkdir(parents=True)
-    emitter.emit("progress", stage="copying the model", done=0, total=0)
-    weights = any(ENGINES[variant.engine].loads != "gguf" for variant in spec.variants)
-    _copy_folder(Path(spec.model.path), target / "model", weights=weights)
+    if family == "encoder":
+        emitter.emit("progress", stage="exporting the model", done=0, total=0)
+        _export_encoder(spec, target / "model")
+    else:
+        emitter.emit("progress", stage="copying the model", done=0, total=0)
+        weights = any(ENGINES[variant.engine].loads != "gguf" for variant in spec.variants)
+        _copy_folder(Path(spec.model.path), target / "model", weights=weights)
     for variant in spec.variants:
         _copy_gguf(variant, target)
     documents = [
         build(ParityDocument, loads(line)) for line in Path(spec.parity).read_text().splitlines() if line.strip()
     ]
-    serve = _classical_spec(spec) if is_classical else _serve_spec(spec, config.get("max_position_embeddings"))
+    serve = (
+        _serve_spec(spec, config.get("max_position_embeddings")) if family == "decoder" else _spec_without_prompt(spec)
+    )
     (target / FILE).write_text(serve.to_yaml(), encoding="utf-8")
     asyncio.run(_check_variants(target, spec, documents, emitter))
 
@@ -95,14 +101,23 @@ def _check_classical(model: ModelRef) -> dict[str, Any]:
     return {}
 
 
-def _classical_spec(spec: PackSpec) -> ServeSpec:
-    """The spec of a package without prompts and tokens."""
+def _export_encoder(spec: PackSpec, target: Path) -> None:
+    """The ONNX file of each variant. Raises Refused as ``export_onnx``."""
+    from training.ml.encoders.onnx_export import export_onnx  # loads torch
+
+    precisions = [ENGINES[variant.engine].precision for variant in spec.variants]
+    export_onnx(Path(spec.model.path), compiled(spec.evaluation.contract), target, precisions)
+
+
+def _spec_without_prompt(spec: PackSpec) -> ServeSpec:
+    """The spec of a package of an encoder or a classical model, without prompts and output tokens."""
     return ServeSpec(
         engine=spec.variants[0].engine,
         contract=spec.evaluation.contract,
         output_tokens=OutputTokens(reserved=0, maximum=0),
         name=spec.name,
         key=spec.variants[0].key,
+        variants=tuple(VariantFile(key=variant.key, engine=variant.engine) for variant in spec.variants[1:]),
         seed=spec.evaluation.seed,
     )
 
@@ -182,8 +197,10 @@ async def _check(
         if hasattr(package.engine, "is_remote"):
             fingerprints[key] = await fingerprint(package)
         engine, builder = package.engine, package.builder
+        if isinstance(engine, EncoderEngine):
+            write_program(folder / PROGRAM, package.spec.engine)
         if isinstance(engine, LlamaCppEngine) and builder is not None and not (folder / PROGRAM).exists():
-            write_program(folder / PROGRAM)
+            write_program(folder / PROGRAM, package.spec.engine)
             await write_template(folder, package.spec, builder, engine, [document.text for document in documents])
         await calibrate_package(folder, package, labeled, emitter, variant=key)
     finally:

@@ -27,6 +27,7 @@ from modulefinder import ModuleFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from serving.engines import ENGINES
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import changed_files
 
@@ -42,11 +43,11 @@ _START = "import sys\n\nfrom serving.ml.standalone import main\n\nsys.exit(main(
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 
 
-def write_program(file: Path) -> None:
-    """Writes the program of a package: this module and every module of the studio that it imports."""
+def write_program(file: Path, engine: str) -> None:
+    """Writes the program of a package: this module and every module of the studio that it imports with ``engine``."""
     finder = ModuleFinder([str(_ROOT)])
     finder.run_script(__file__)
-    finder.import_hook("serving.ml.engines.llama_cpp")
+    finder.import_hook(f"serving.ml.engines.{ENGINES[engine].runner.partition('.')[0]}")
     files = (getattr(module, "__file__", None) for module in finder.modules.values())
     sources = {Path(file) for file in files if file}
     sources |= {file for source in sources for file in source.parent.glob("*.json")}
@@ -145,7 +146,7 @@ def main() -> int:
     parser.add_argument("--listen", metavar="HOST:PORT", help="answer over HTTP")
     parser.add_argument("--threads", type=int, help="processor threads, on Linux (default: all)")
     parser.add_argument("--verify", action="store_true", help="compare the files with package.json")
-    parser.add_argument("--verbose", action="store_true", help="show the log of llama.cpp")
+    parser.add_argument("--verbose", action="store_true", help="show the log of the engine")
     parser.add_argument(
         "--folder",
         type=Path,

@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from evaluation.models import EvalRun
 from labeling.models import Project
-from serving.engines import ENGINES, PROGRAM
+from serving.engines import ENGINES, PROGRAM, PROMPT
 from slmstudio.runs.models import BackgroundRun, RunQuerySet, Status
 from training.models import ModelExport
 
@@ -129,6 +129,13 @@ class Package(BackgroundRun):
     def has_bundle(self) -> bool:
         """Whether it can be downloaded for use without the studio."""
         return self.is_ready and any(entry["path"] == PROGRAM for entry in self.files)
+
+    @property
+    def runs_in_browsers(self) -> bool:
+        """Whether it can be written as a folder whose page answers in the browser, by its files."""
+        names = {str(entry["path"]) for entry in self.files}
+        decodes = PROMPT in names and any(name.endswith(".gguf") for name in names)
+        return self.is_ready and (decodes or ENGINES[self.engine].family == "encoder")
 
     @property
     def is_signed(self) -> bool:

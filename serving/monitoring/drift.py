@@ -162,9 +162,10 @@ def reference_run(release: Release) -> EvalRun | None:
 
 
 def _same_engine(release: Release) -> bool:
-    """Token probabilities of another engine or quantization are others."""
+    """Probabilities of another engine or quantization are others."""
     package = release.package
-    return package is None or package.engine in ("transformers", "sklearn") or package.eval_run.export_id is not None
+    exact = ("transformers", "sklearn", "encoder_fp32")
+    return package is None or package.engine in exact or package.eval_run.export_id is not None
 
 
 def reference_profiles(run: EvalRun, *, with_confidence: bool) -> list[Profile]:

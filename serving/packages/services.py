@@ -28,9 +28,16 @@ from training.spec import ModelRef
 
 def default_engine(run: EvalRun) -> str:
     """The engine that serves an evaluation by default: what it was evaluated with."""
-    if run.classical_id is not None:
-        return "sklearn"
+    if (family := _family(run)) != "decoder":
+        return "sklearn" if family == "classical" else "encoder"
     return "llama_cpp" if run.export_id is not None else "transformers"
+
+
+def _family(run: EvalRun) -> str:
+    """Of the evaluated model, as ``EngineType.family``."""
+    if run.classical_id is not None:
+        return "classical"
+    return "encoder" if run.training_run is not None and run.training_run.base_model.is_encoder else "decoder"
 
 
 def choices(run: EvalRun) -> list[Variant]:
@@ -39,8 +46,8 @@ def choices(run: EvalRun) -> list[Variant]:
     exports = [export for export in _exports(run) if export.is_available]
     variants = []
     for name, engine in ENGINES.items():
-        if (engine.loads == "classical") == (run.classical_id is not None):
-            problem = _server_problem(run, name)
+        if engine.family == _family(run):
+            problem = _engine_problem(run, name)
             files = exports if engine.loads == "gguf" else [None]
             variants += [replace(_variant(name, export), problem=problem) for export in files]
     first, export = default_engine(run), run.export_id
@@ -56,9 +63,11 @@ def _variant(engine: str, export: ModelExport | None) -> Variant:
     return Variant(f"{engine}-{export.kind}", engine, export.kind, export.pk, f"model-{export.kind}.gguf")
 
 
-def _server_problem(run: EvalRun, name: str) -> str:
-    """Why a server outside the replicas cannot be used, as a sentence."""
+def _engine_problem(run: EvalRun, name: str) -> str:
+    """Why an engine cannot be used, as a sentence: it drops a part of the model, or is a server that is not set up."""
     engine = ENGINES[name]
+    if name != "transformers" and run.training_run is not None and run.training_run.facts.get("hybrid"):
+        return f"{engine.label} would run only the decoder of this hybrid model."
     if run.mode == "grounded" and not engine.is_grounded:
         return f"{engine.label} does not support grounded decoding."
     missing = engine.servers and not any(getattr(settings, variable) for variable in engine.servers)
@@ -155,11 +164,11 @@ def _checked_variant(run: EvalRun, wanted: str, export: ModelExport | None, fiel
         raise Refused("Only a finished evaluation can be packaged.", field="run", code="unfinished")
     if run.endpoint_id is not None or not run.spec:
         raise Refused("An external model has no files to package.", field="run", code="external")
-    if (engine.loads == "classical") != (run.classical_id is not None):
+    if engine.family != _family(run):
         raise Refused(f"{engine.label} cannot run {run.model_label}.", field=field, code="other_model")
     if engine.loads == "gguf":
         export = _export(run, export or (_exports(run).filter(kind=kind).first() if kind else run.export), field)
-    if problem := _server_problem(run, name):
+    if problem := _engine_problem(run, name):
         raise Refused(problem, field=field, code="no_server")
     return _variant(name, export if engine.loads == "gguf" else None)
 

@@ -14,8 +14,8 @@ from training.strict_yaml import STRICT, Flag, Spec, Text, Whole
 
 #: its name in the folder of a package
 FILE = "serve.yaml"
-#: files of a package for Ollama
-PROMPT, SCHEMA = "prompt.json", "schema.json"
+#: the schema of a package, for Ollama
+SCHEMA = "schema.json"
 #: the file with the outputs of servers whose weights cannot be hashed, from the build
 FINGERPRINTS = "evidence/fingerprints.json"
 
@@ -59,11 +59,11 @@ class VariantFile:
 class ServeSpec(Spec):
     """One model and how it answers. Paths are relative to the folder of the package.
 
-    ``model``: the folder with tokenizer and chat template, and the weights where an engine loads them; for scikit-learn
-    that of the classical model, which has no prompt. ``gguf``: the file that llama.cpp and Ollama load. ``variants``:
-    further engines and files. ``name``: the model's name on a server that serves several. ``context``: tokens of prompt
-    and output together; None: unknown. ``windows``: how it reads documents that are too long for one prompt; None: it
-    rejects them.
+    ``model``: the folder with tokenizer and chat template, and the weights where an engine loads them; for an encoder
+    with its ONNX files, for scikit-learn that of the classical model: neither has prompts. ``gguf``: the file that
+    llama.cpp and Ollama load. ``variants``: further engines and files. ``name``: the model's name on a server that
+    serves several. ``context``: tokens of prompt and output together; None: unknown. ``windows``: how it reads
+    documents that are too long for one prompt; None: it rejects them.
     """
 
     engine: EngineName

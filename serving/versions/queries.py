@@ -26,7 +26,8 @@ def versions(project: Project, now: datetime) -> list[dict[str, Any]]:
         Release.objects.filter(project=project)
         .select_related(
             "report", "endpoint", "package__project", "package__eval_run__dataset",
-            "package__eval_run__training_run__dataset", "package__eval_run__model_version__training_run__dataset",
+            "package__eval_run__training_run__dataset", "package__eval_run__training_run__base_model",
+            "package__eval_run__model_version__training_run__dataset",
             "package__eval_run__base_model", "package__eval_run__export", "package__eval_run__classical__dataset",
         )
         .order_by("-number")

@@ -1,7 +1,7 @@
 """What engines share: their protocol, the turn of a document, and the confidence of each field.
 
-An engine is made with the folder of a package, its spec, the builder of its prompts (None for a classical model) and
-the number of documents that it answers concurrently.
+An engine is made with the folder of a package, its spec, the builder of its prompts (None for an encoder or a classical
+model) and the number of documents that it answers concurrently.
 """
 
 import asyncio
@@ -23,8 +23,6 @@ from slmstudio.errors import Refused
 
 Prompt = TypeVar("Prompt")
 Result = TypeVar("Result")
-#: tokens of a request where the model does not say how many it knows
-DEFAULT_CONTEXT = 4096
 
 
 class Engine(Protocol):

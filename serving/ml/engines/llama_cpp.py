@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.ml.prompts import PromptBuilder
+from serving.engines import DEFAULT_CONTEXT
 from serving.ml.engines.engine import (
-    DEFAULT_CONTEXT,
     Slots,
     Turn,
     compact_grammar,

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.ml.prompts import PromptBuilder
-from serving.engines import OLLAMA_API_KEY, OLLAMA_URL, urls
-from serving.ml.engines.engine import DEFAULT_CONTEXT, Slots, Turn, field_confidence
+from serving.engines import DEFAULT_CONTEXT, OLLAMA_API_KEY, OLLAMA_URL, urls
+from serving.ml.engines.engine import Slots, Turn, field_confidence
 from serving.ml.engines.http import ModelServer, ServerError
 from serving.packages.spec import ServeSpec
 from serving.replicas.protocol import Confidence, ModelOutput

@@ -4,7 +4,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from evaluation.ml.generate import Generator
+from evaluation.ml.generator import Generator
+from evaluation.ml.hybrid import generator_of
 from evaluation.ml.prompts import PromptBuilder
 from serving.ml.engines.engine import SingleThread
 from serving.packages.spec import ServeSpec
@@ -41,7 +42,8 @@ class TransformersEngine:
         # The same document gets the same output and confidence, whatever was answered before it. In fp32 it does also
         # where earlier outputs are proposed.
         learns = self._loaded.precision == "fp32"
-        self._generator = Generator(self._builder, self._loaded, self._encoder, confidence=True, learns=learns)
+        options = {"confidence": True, "learns": learns}
+        self._generator = generator_of(self._folder, self._builder, self._loaded, self._encoder, **options)
         # Two documents that share nothing: what their prompts share is the instruction with its examples.
         self._generator.warm([Row(id=name, split="", text=name, gold=None) for name in ("0", "a")])
 

@@ -41,7 +41,7 @@ def _model(facts: PackageFacts) -> dict[str, Any]:
         "inputs": [{"format": "text"}],
         "outputs": [{"format": "application/json"}],
     }
-    if not facts.is_classical:
+    if facts.family != "classical":
         parameters["architectureFamily"] = "transformer"
     if facts.base is not None and facts.base.architecture:
         parameters["modelArchitecture"] = facts.base.architecture

@@ -20,7 +20,7 @@ def text(facts: PackageFacts) -> str:
 
 
 def _metadata(facts: PackageFacts) -> dict[str, Any]:
-    kind = "token-classification" if facts.is_classical else "text-generation"
+    kind = "text-generation" if facts.family == "decoder" else "token-classification"
     values: dict[str, Any] = {"library_name": _library(facts), "pipeline_tag": kind}
     if facts.licence:
         values["license"] = facts.licence.lower()
@@ -39,13 +39,13 @@ def _metadata(facts: PackageFacts) -> dict[str, Any]:
 
 
 def _library(facts: PackageFacts) -> str:
-    if facts.is_classical:
-        return "sklearn"
+    if facts.family != "decoder":
+        return "sklearn" if facts.family == "classical" else "onnx"
     return "gguf" if facts.has_program else "transformers"
 
 
 def _usage(facts: PackageFacts) -> str:
-    if facts.is_classical:
+    if facts.family == "classical":
         command = "python -m serving.ml.replica FOLDER --address http://127.0.0.1:8080"
         return (
             "## Usage\n\nThe studio contains the code of the model. In the studio's folder, run this command with this "
@@ -110,6 +110,8 @@ def _files(facts: PackageFacts) -> str:
     about = {
         "serve.yaml": "how it is served: prompt, schema, limits",
         "extract.pyz": "answers without the studio",
+        "model/model.onnx": "the encoder with its heads, int8",
+        "model/model-fp32.onnx": "the same in fp32",
         "prompt.json": "the prompt around the document, for other servers",
         "schema.json": "the JSON Schema of the output, for other servers",
         "package.json": "every file with its SHA-256; package.json.sig is its signature",

@@ -13,9 +13,9 @@ from django.utils import timezone
 from evaluation.inference.classical_spec import EMBEDDINGS_PACKAGE
 from evaluation.inference.model_columns import ClassicalKind
 from evaluation.models import EvalRun
-from serving.engines import ENGINES, PROGRAM
+from serving.engines import ENGINES, PROGRAM, PROMPT
 from serving.models import Package
-from serving.packages.spec import FILE, PROMPT, ServeSpec
+from serving.packages.spec import FILE, ServeSpec
 from slmstudio.storage.hashing import FileEntry, folder_manifest
 from training.models import BaseModel
 
@@ -91,9 +91,9 @@ class PackageFacts:
         ]
 
     @property
-    def is_classical(self) -> bool:
-        """Whether the model is a classical model, which generates no text."""
-        return ENGINES[self.package.engine].loads == "classical"
+    def family(self) -> str:
+        """Of the model, as ``EngineType.family``; only decoders generate text."""
+        return ENGINES[self.package.engine].family
 
     @property
     def has_program(self) -> bool:
@@ -103,7 +103,9 @@ class PackageFacts:
     @property
     def has_weights(self) -> bool:
         """Whether the package has the weights of a language model as well as, or instead of, GGUF files."""
-        return not self.is_classical and any(str(entry["path"]).endswith(".safetensors") for entry in self.files)
+        names = [str(entry["path"]) for entry in self.files]
+        is_hybrid = "model/hybrid.json" in names  # other servers would run only its decoder
+        return self.family == "decoder" and not is_hybrid and any(name.endswith(".safetensors") for name in names)
 
 
 def facts(package: Package, folder: Path, parity: dict[str, Any]) -> PackageFacts:

@@ -4,7 +4,7 @@ import shlex
 
 import yaml
 
-from serving.engines import MIN_VLLM, REQUIREMENTS, vllm_options
+from serving.engines import ENCODER_REQUIREMENTS, MIN_VLLM, REQUIREMENTS, vllm_options
 from serving.packages.documents.facts import PackageFacts
 
 #: the port of the container
@@ -54,7 +54,8 @@ def vllm(facts: PackageFacts) -> str:
 
 def requirements(facts: PackageFacts) -> str:
     """The pinned packages that extract.pyz imports."""
-    return "".join(f"{name}=={facts.versions[name]}\n" for name in REQUIREMENTS)
+    names = ENCODER_REQUIREMENTS if facts.family == "encoder" else REQUIREMENTS
+    return "".join(f"{name}=={facts.versions[name]}\n" for name in names)
 
 
 def dockerfile(facts: PackageFacts) -> str:

@@ -175,7 +175,7 @@ async def test_a_slow_fallback_ends_with_the_request(tmp_path: Path) -> None:
         fake.replies = [fake_openai.hangs]
         async with backend(tmp_path / "a", reply()) as model:
             policy = Policy(has_fallback=True, min_confidence=0.7)
-            async with rig(tmp_path, route(small(model.address, fake.url), policy=policy), timeout=0.3) as gateway:
+            async with rig(tmp_path, route(small(model.address, fake.url), policy=policy), timeout=1.5) as gateway:
                 body = (await gateway.extract()).json()
                 assert (body["answered_by"], body["needs_review"]) == ("stable", True)
                 assert body["fallback"]["error"] in ("timeout", "engine")

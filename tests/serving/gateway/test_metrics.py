@@ -280,10 +280,13 @@ def rejected(port: int) -> float:
 
 
 @pytest.mark.slow
-def test_every_worker_answers_for_all(served: int) -> None:
+def test_every_worker_answers_for_all(served: int, wait_for: Callable[..., None]) -> None:
     [gateway] = [child for child in psutil.Process().children() if str(served) in " ".join(command(child))]
-    forks = [child for child in gateway.children() if command(child) == command(gateway)]
-    assert len(forks) == 3  # two workers and the log store, without loading the application again
+
+    def has_forks() -> bool:
+        return sum(command(child) == command(gateway) for child in gateway.children()) == 3
+
+    wait_for(has_forks)  # two workers and the log store, without loading the application again
     for _ in range(20):  # each on a new connection, so that both workers get some
         with pytest.raises(urllib.error.HTTPError):
             urllib.request.urlopen(f"http://127.0.0.1:{served}/metrics", timeout=10)

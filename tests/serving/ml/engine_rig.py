@@ -20,16 +20,16 @@ TEXT = "Invoice A-100\ntotal 1.50"
 RAW = '{"invoice_id":"A-100","total":"1.50"}'
 
 
-def served(engine: Any, **changes: Any) -> tuple[ServeSpec, PromptBuilder]:
+def served(engine: Any, *, schema: Any = SCHEMA, **changes: Any) -> tuple[ServeSpec, PromptBuilder]:
     """The spec of a package with the prompts of the tiny model."""
     spec = ServeSpec(
         engine=engine,
-        contract=ContractRef(instruction=INSTRUCTION, schema=SCHEMA),
+        contract=ContractRef(instruction=INSTRUCTION, schema=schema),
         output_tokens=OutputTokens(reserved=40, maximum=60),
         **{"name": "invoices-1", "context": 512, **changes},
     )
     encoder = load_encoder(str(tiny()), spec.prompt)
-    builder = PromptBuilder(spec, compile_schema(SCHEMA), encoder, spec.context, TokenLimit(40, 60), None)
+    builder = PromptBuilder(spec, compile_schema(schema), encoder, spec.context, TokenLimit(40, 60), None)
     return spec, builder
 
 

@@ -120,6 +120,8 @@ def test_the_manifest_and_the_evidence_cover_every_file(world: World, package: P
 def offline_documents(world: World, package: Package, folder: Path) -> Path:
     """The documents of a llama.cpp package."""
     package.engine, package.variants = "llama_cpp", []
+    folder /= "offline"  # the folder of a test may hold the weights of its world
+    folder.mkdir()
     (folder / FILE).write_text(SERVE.format(engine="llama_cpp") + "gguf: model.gguf\n")
     (folder / "prompt.json").write_text(json.dumps(PROMPT))
     (folder / PROGRAM).write_text("")

@@ -137,6 +137,11 @@ def test_what_cannot_be_built(world: World, report: GateReport) -> None:
     assert build("vllm") == ("variants", "no_server")
     assert build("ollama-q8_0") == ("variants", "no_server")
     assert build("abacus") == ("variants", "")
+    world.training_run.facts = {"hybrid": {"fields": []}}
+    world.training_run.save()
+    report.eval_run.refresh_from_db()
+    assert build("llama_cpp-q8_0") == ("variants", "no_server")
+    assert [item.key for item in choices(report.eval_run) if not item.problem] == ["transformers"]
     assert not Package.objects.exists()
 
 
