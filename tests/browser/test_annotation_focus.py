@@ -13,7 +13,7 @@ from labeling.models import Annotation, Document, Project
 from tests.browser.conftest import Open
 from tests.browser.forms import use_schema
 from tests.browser.labeling import LINES, all_saved, complete, control, predict, saved, select
-from tests.browser.test_annotation_saving import hold_answers, let_all_go, let_go
+from tests.browser.test_annotation_saving import held, hold_answers, let_all_go, let_go
 from tests.contract.samples import object_schema
 from tests.labeling.label_desk import Desk
 
@@ -102,6 +102,18 @@ def test_checks_wait_until_the_field_is_left(desk: Desk, open_label: Open) -> No
     expect(field).not_to_have_class(re.compile("has-problem"))
     expect(vendor).not_to_have_attribute("aria-invalid", "true")
     expect(vendor).to_be_focused()
+
+
+def test_checks_of_a_field_left_during_its_save_are_shown(desk: Desk, open_label: Open) -> None:
+    page = open_label(desk.ana, desk.document(LINES))
+    hold_answers(page)
+    control(page, "Invoice date").focus()
+    page.keyboard.type("Jan 15, 2026")
+    held(page)
+    page.keyboard.press("Tab")
+    expect(control(page, "Due date")).to_be_focused()
+    let_go(page)
+    expect(page.locator('[data-confirm="date"]')).to_be_visible()
 
 
 @pytest.mark.slow

@@ -81,7 +81,7 @@ def run_of(desk: Desk, steps: int, looks: int, **changes: Any) -> TrainingRun:
             outcomes = {"vendor": "correct", "date": date, "total_amount": "missing"}
             sample = {"id": "x", "raw": "{}", "valid": True, "correct": 1, "fields": 3, "outcomes": outcomes}
             events.append(TrainingEvent(kind="validation", data={"loss": loss, "epoch": step / 500}, **shared))
-            data = {"field_exact": 0.5, "schema_valid": 1.0, "epoch": step / 500, "rows": [sample] * 4}
+            data = {"field_exact": 0.5, "schema_valid": 1.0, "epoch": step / 500, "rows": [sample] * 50}
             events.append(TrainingEvent(kind="samples", data=data, **shared))
             kept = {"path": "state", "bytes": 10**6, "sha256": "a" * 64}
             events.append(TrainingEvent(kind="checkpoint", data=kept, **shared))
@@ -158,6 +158,32 @@ def test_the_form_follows_the_recommended_method(desk: Desk, engineer: Page) -> 
     expect(page.locator("[name=proposed]")).to_have_value("")
     page.get_by_role("button", name="Use full fine-tuning").click()
     expect(rate).to_have_value("0.0003")
+
+
+def test_the_form_of_an_encoder_has_its_preset_and_heads(
+    desk: Desk, engineer: Page, tiny_encoder_model: BaseModel
+) -> None:
+    dataset, page = desk.project.datasets.get(), engineer
+    LengthReport.objects.create(
+        dataset=dataset, base_model=tiny_encoder_model, status=Status.DONE, longest=200,
+        lengths=[[row["id"], row["split"], 200, 0] for row in rows(dataset)], model_sha256=tiny_encoder_model.sha256,
+    )  # fmt: skip
+    page.goto("/p/desk/training/new/")
+    page.locator("#id_base_model").select_option("tiny-encoder")
+    expect(page.locator("[name=learning_rate]")).to_have_value("0.0001")
+    expect(page.locator("[name=max_length]")).to_have_value("256")
+    expect(page.locator("[name=method][value=qlora]")).to_be_disabled()
+    expect(page.locator("#estimate")).to_contain_text("It fits.")
+    page.get_by_label("vendor", exact=True).check()
+    check(page, "form of an encoder")
+    page.get_by_role("button", name="Start run").click()
+    page.wait_for_url("**/training/1/")
+    expect(page.locator("#heads tr", has_text="vendor")).to_contain_text("None: left out")
+    check(page, "run of an encoder")
+    page.goto("/p/desk/training/new/?base_model=tiny-encoder")
+    page.locator("#id_base_model").select_option("tiny-random")
+    expect(page.locator("#heads-title")).to_be_hidden()
+    expect(page.locator("[name=learning_rate]")).to_have_value("0.0003")
 
 
 def test_the_form_shows_an_estimate(desk: Desk, engineer: Page, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,6 +79,8 @@ export class SaveResponses {
   handle({ response, isFresh, edits, typingPath, sent }) {
     const { status } = this;
     const current = this.current();
+    // A field that was left during the save is half-typed no longer.
+    const isTyping = typingPath !== null && typingPath === this.form.typingPath;
     const isSameSchema = response.schema === current.schema;
     const changed = sent.entry === undefined ? [] : differingPaths(sent.entry, this.draft.entry);
     this.#json = response.json;
@@ -95,7 +97,7 @@ export class SaveResponses {
     const isAboutForm = isSameSchema && (sent.entry !== undefined || isFresh);
     const before = this.#shown;
     let findings = isAboutForm ? combineFindings(before, response, changed) : before;
-    if (isAboutForm && typingPath !== null) {
+    if (isAboutForm && isTyping) {
       this.#waiting = { response, edits };
       findings = withoutNews(before, findings);
     }
