@@ -2,12 +2,17 @@
 
 ``python -m bench.classical banking77 TRAIN.csv`` for 200, 800, 3,000 and 9,003 labels of BANKING77 and 1,000 held out;
 ``python -m bench.classical sroie RECEIPTS.jsonl`` for extraction rules on receipts, with 126 held out.
+
+With ``ENCODER [LABELS ...]`` at the end the encoder in that folder is trained instead, with its preset.
 """
 
 import csv
 import json
+import os
 import random
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,27 +76,43 @@ def frozen(name: str, contract: dict[str, Any], documents: list[dict[str, Any]])
     return freeze(project=project, user=engineer, validation_share=0, rules=rules), engineer
 
 
-def measured(dataset: Any, user: Any, kind: Any, labels: int) -> str:
-    """Trains a model, evaluates it on the hold-out, and returns a line of the table."""
-    from evaluation.classical.services import get_or_create
-    from evaluation.models import EvalRun
+def trained_encoder(dataset: Any, user: Any, base_model: Any, labels: int) -> Any:
+    """A finished training run on some labels, with the hyperparameters that the run form proposes for so many."""
+    from training.hyperparameters.dataset_defaults import default_hyperparameters, train_rows
+    from training.runs.jobs import run_training
+    from training.runs.services import start_training
+
+    known = train_rows(dataset)
+    inputs = {"dataset": dataset, "base_model": base_model}
+    proposed = default_hyperparameters(**inputs, method="full", rows=labels or known)
+    hyperparameters = replace(proposed, train_share=labels / known if labels else 1.0)
+    run = start_training(project=dataset.project, user=user, hyperparameters=hyperparameters, **inputs)
+    run_training(run.pk)
+    run.refresh_from_db()
+    run.facts = {**run.facts, "labels": labels or known}
+    return run
+
+
+def measured(dataset: Any, user: Any, model: Any, label: str) -> str:
+    """Evaluates a model on the hold-out, which trains it where it is classical, and returns a line of the table."""
+    from evaluation.models import ClassicalModel, EvalRun
     from evaluation.runs.jobs import run_evaluation
     from evaluation.runs.services import start_evaluation
 
-    model = get_or_create(project=dataset.project, user=user, dataset=dataset, kind=kind, labels=labels)
     run = start_evaluation(
         project=dataset.project, user=user, dataset=dataset, model=model, split="holdout", confirm_holdout=True
     )
     run_evaluation(run.pk)
     run = EvalRun.objects.with_model().get(pk=run.pk)
-    model.refresh_from_db()
+    if isinstance(model, ClassicalModel):
+        model.refresh_from_db()
     if run.error:
-        return f"{kind.label}: {run.error}"
+        return f"{label}: {run.error}"
     facts, exact = model.facts, run.scores["document_exact"]
     fields = {name: round(100 * value["rate"], 1) for name, value in run.scores["per_field"].items()}
     protocol = run.scores.get("sroie") or {}
     return (
-        f"{kind.label:36} {facts['labels']:6,} labels  exact {100 * exact['rate']:.1f}% ({100 * exact['low']:.1f} to "
+        f"{label:36} {facts['labels']:6,} labels  exact {100 * exact['rate']:.1f}% ({100 * exact['low']:.1f} to "
         f"{100 * exact['high']:.1f})  training {facts['seconds']:.1f} s  p50 {run.latency['p50']:.1f} ms  p95 "
         f"{run.latency['p95']:.1f} ms  1,000 documents {1000 * run.facts['cost_per_document']:.5f}  valid "
         f"{run.scores['schema_valid']['k']} of {run.scores['schema_valid']['n']}  {fields}  {protocol}"
@@ -100,21 +121,37 @@ def measured(dataset: Any, user: Any, kind: Any, labels: int) -> str:
 
 def main() -> None:
     """Runs the benchmark in a temporary folder."""
-    name, path = sys.argv[1], Path(sys.argv[2]).absolute()
+    name, path, *encoder = sys.argv[1:]
+    if encoder:
+        os.environ["MODEL_FOLDERS"] = str(Path(encoder[0]).absolute().parent)
     with stack():
-        _measure_all(name, path)
+        contract, documents = messages(Path(path)) if name == "banking77" else sroie(Path(path))
+        dataset, user = frozen(name, contract, documents)
+        splits = ("train", "validation", "holdout")
+        print({split: dataset.items.filter(split=split).count() for split in splits}, flush=True)
+        if encoder:
+            _measure_encoder(dataset, user, Path(encoder[0]), [int(labels) for labels in encoder[1:]] or [0])
+        else:
+            _measure_classical(dataset, user, LABELS if name == "banking77" else (0,))
 
 
-def _measure_all(name: str, path: Path) -> None:
-    from evaluation.classical.services import kinds
+def _measure_classical(dataset: Any, user: Any, numbers: Sequence[int]) -> None:
+    from evaluation.classical.services import get_or_create, kinds
 
-    contract, documents = messages(path) if name == "banking77" else sroie(path)
-    dataset, user = frozen(name, contract, documents)
-    splits = ("train", "validation", "holdout")
-    print({split: dataset.items.filter(split=split).count() for split in splits}, flush=True)
     for kind in kinds(dataset.schema_version):
-        for labels in LABELS if name == "banking77" else (0,):
-            print(measured(dataset, user, kind, labels), flush=True)
+        for labels in numbers:
+            model = get_or_create(project=dataset.project, user=user, dataset=dataset, kind=kind, labels=labels)
+            print(measured(dataset, user, model, kind.label), flush=True)
+
+
+def _measure_encoder(dataset: Any, user: Any, folder: Path, numbers: Sequence[int]) -> None:
+    from training.base_models.preparation import prepare
+    from training.base_models.services import register_folder
+
+    base_model = prepare(base_model=register_folder(slug="encoder", name=folder.name, folder=folder))
+    for labels in numbers:
+        model = trained_encoder(dataset, user, base_model, labels)
+        print(measured(dataset, user, model, folder.name), flush=True)
 
 
 if __name__ == "__main__":

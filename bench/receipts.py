@@ -4,8 +4,9 @@
 
 Each seed draws another hold-out and trains anew; what follows ``--`` goes to ``run_loop``. The rows keep their pages
 where the file has them. A line per seed: F1 by SROIE's protocol, the share of correct values per field, schema-valid
-outputs, latency, minutes of training. Then the errors of each field: another stretch of the text; the same letters and
-digits with other punctuation, spaces or letter case; not in the text at all.
+outputs, latency, minutes of training; the shares of correct values on receipts of companies that training lacks. Then
+the errors of each field: another stretch of the text; the same letters and digits with other punctuation, spaces or
+letter case; not in the text at all.
 """
 
 import argparse
@@ -71,9 +72,14 @@ def show(seed: int, report: dict[str, Any], folder: Path) -> None:
         f"training {report['training']['seconds'] / 60:.0f} min",
         flush=True,
     )
-    lines = (folder / "holdout.jsonl").read_text(encoding="utf-8").splitlines()
-    texts = {str(row["id"]): row["text"] for row in map(json.loads, lines)}
-    outputs = [json.loads(line) for line in (folder / "outputs/tuned.jsonl").read_text(encoding="utf-8").splitlines()]
+    texts = {str(row["id"]): row["text"] for row in _rows(folder / "holdout.jsonl")}
+    known = {_letters(row["gold"]["company"] or "") for row in _rows(folder / "train.jsonl")}
+    outputs = _rows(folder / "outputs/tuned.jsonl")
+    other = [row for row in outputs if _letters(row["gold"]["company"] or "") not in known]
+    print(
+        f"  {len(other)} of companies that training lacks: "
+        + "  ".join(f"{name} {_right(other, name)}" for name in FIELDS)
+    )
     for name in FIELDS:
         kinds: Counter[str] = Counter()
         for row in outputs:
@@ -82,6 +88,16 @@ def show(seed: int, report: dict[str, Any], folder: Path) -> None:
                 kinds[error_kind(gold, value, texts[row["id"]])] += 1
         if kinds:
             print(f"  {name}: " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()), flush=True)
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _right(outputs: list[dict[str, Any]], name: str) -> str:
+    """The share of correct values of a field, in percent."""
+    right = sum(row["gold"].get(name) == (row["output"] or {}).get(name) for row in outputs)
+    return f"{100 * right / len(outputs):.1f}" if outputs else "–"
 
 
 def error_kind(gold: str | None, value: str | None, text: str) -> str:
