@@ -58,7 +58,8 @@ NEEDS = {
         """,
         Action.RUN: """
             study_new study_cancel study_resume training_runs_change training_notes benchmark_new benchmark_cancel
-            prelabel_new prelabel_cancel endpoint endpoint_new endpoint_test endpoint_remove dataset_lengths:post
+            hybrid_new prelabel_new prelabel_cancel endpoint endpoint_new endpoint_test endpoint_remove
+            dataset_lengths:post
             training_resume training_estimate training_from_spec training_weights_delete training_new training_lengths
             training_cancel eval_new eval_cancel eval_resume training_export_make training_export_cancel
             challenges_rescore eval_rescore eval_measure_cancel eval_measure:post deploy_retraining_dismiss
@@ -77,7 +78,7 @@ NEEDS = {
             traffic_comparison_stop traffic_comparison_draw traffic_comparison_issue captures_options captures_key_new
             captures_key_remove deploy_alert_rule deploy_alert_recipients batches batch_result batch_cancel batch_resume
             deploy_new deploy_promote deploy_abort deploy_roll_back deploy_stop deploy_try deploy_endpoint
-            release_bundle
+            release_bundle release_browser_bundle
         """,
         Action.ADMINISTER: """
             endpoint_holdout settings member_add member_change member_remove webhook_add webhook webhook_secret

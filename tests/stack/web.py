@@ -75,7 +75,7 @@ def read_all(client: socket.socket) -> bytes:
 
 def answer(port: int, request: bytes) -> bytes:
     """The answer to a request that says ``Connection: close``."""
-    with connect(port) as client:
+    with connect(port, timeout=60) as client:
         client.sendall(request)
         return read_all(client)
 

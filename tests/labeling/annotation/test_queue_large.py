@@ -26,6 +26,8 @@ def desk(transactional_db: None) -> Desk:
     """The first 40,000 are done, of the others every tenth wants two people and every hundredth is Ben's."""
     desk = review_desk(review_required=False)
     with connection.cursor() as cursor:
+        # VACUUM marks no page whose commit is not on the disk yet.
+        cursor.execute("SET synchronous_commit TO on")
         cursor.execute(
             """
             INSERT INTO labeling_document (project_id, external_id, text, sha256, source, metadata, tags, state,
@@ -50,8 +52,14 @@ def desk(transactional_db: None) -> Desk:
             """,
             [desk.project.schema_version.pk, desk.ana.pk, desk.project.pk],
         )
-        cursor.execute("VACUUM (ANALYZE) labeling_document, labeling_annotation")
+    analyze("labeling_document", "labeling_annotation")
     return desk
+
+
+def analyze(*tables: str) -> None:
+    """Statistics, and marks of pages that all see, as autovacuum makes them in time."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"VACUUM (ANALYZE) {', '.join(tables)}")
 
 
 def read_by_index(*works: Callable[[], Any]) -> bool:
@@ -91,7 +99,7 @@ def put_in_order(desk: Desk) -> None:
             """,
             [run.pk, desk.project.pk],
         )
-        cursor.execute("VACUUM (ANALYZE) labeling_documentplace")
+    analyze("labeling_documentplace")
     desk.project.order_run = run
     desk.project.save()
 

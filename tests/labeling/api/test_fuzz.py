@@ -1,4 +1,4 @@
-"""Property-based tests of the REST interface against its OpenAPI document, with valid and invalid requests.
+"""Generated tests of the REST interface against its OpenAPI document, with valid and invalid requests.
 
 Nothing may end in a 5xx, in a status or content type that the description does not name, or in an answer that is not of
 the shape it promises; what is wrong must be refused, and nothing is open without a token.
@@ -51,7 +51,7 @@ def test_api_conforms_to_its_schema(live_server: LiveServer, queues: None, setti
         *("run", f"{live_server.url}/api/v1/openapi.json", "--url", live_server.url, "--wait-for-schema", "60"),
         *("--header", f"Authorization: Bearer {token}"),
         *("--checks", ",".join(CHECKS)),
-        *("--phases", "coverage,fuzzing", "--max-examples", "1", "--seed", "17"),
+        *("--phases", "coverage", "--seed", "17"),
         # It would end the token that all this comes with.
         *("--exclude-path-regex", "/tokens/"),
         *("--no-color", "--warnings", "off"),
