@@ -1,11 +1,14 @@
 """The account that runs PostgreSQL if this process is root, as PostgreSQL does not run as root."""
 
+import contextlib
+import fcntl
 import os
 import pwd
 import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,11 +57,25 @@ def _make() -> pwd.struct_passwd:
         )
     shell = shutil.which("nologin", path="/usr/sbin:/sbin") or "/bin/false"
     command = [tool, "--system", "--user-group", "--no-create-home", "--shell", shell, NAME]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    with _locked():
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(NAME)  # another process has created it since
+        made = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
-        return pwd.getpwnam(NAME)  # whether this process created it or another one did in the same moment
+        return pwd.getpwnam(NAME)
     except KeyError:
         raise StackError(f"The account {NAME} for PostgreSQL could not be created: {made.stderr.strip()}") from None
+
+
+@contextlib.contextmanager
+def _locked() -> Iterator[None]:
+    """One process at a time: of two useradd at once, each replaces the account of the other, with another id."""
+    descriptor = os.open("/etc", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def allow_traversal(path: Path) -> None:

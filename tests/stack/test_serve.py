@@ -44,8 +44,11 @@ def demo(home: Path, port: int, log: Path) -> "subprocess.Popen[bytes]":
 
 
 def free_port() -> int:
-    """A free port below the ephemeral range: a retried connection to an ephemeral port can reach itself."""
-    for port in random.sample(range(20_000, 32_000), 100):
+    """A free port below the ephemeral range: a retried connection to an ephemeral port can reach itself.
+
+    Not from a generator that a training seeds: two test processes would get the same port.
+    """
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 100):
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
     raise AssertionError("no free port")

@@ -1,15 +1,18 @@
 """Errors at the start are one sentence: a full disk, missing permissions, a used port, an invalid file."""
 
 import os
+import pwd
 import shutil
+import sys
 from collections import namedtuple
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from slmstudio import stack
-from slmstudio.stack import StackError, environment
+from slmstudio.stack import StackError, account, environment
 from slmstudio.stack.errors import MEBIBYTE
 from slmstudio.stack.paths import Paths
 
@@ -98,3 +101,33 @@ def test_configured_servers_are_not_started(home: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("REDIS_URL", "redis://elsewhere")
     with environment.servers() as running:
         assert running is None
+
+
+def test_starts_at_once_create_one_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """useradd looks for the account before it has the lock of /etc/passwd, so that two of them add it with two ids."""
+    accounts = tmp_path / "passwd"
+    accounts.touch()
+    program = tmp_path / "useradd"
+    program.write_text(
+        f"""#!{sys.executable}
+import os, time
+time.sleep(0.2)
+with open({str(accounts)!r}, "a") as file:
+    file.write(f"{{os.getpid()}}\\n")
+"""
+    )
+    program.chmod(0o755)
+
+    def named(name: str) -> pwd.struct_passwd:
+        ids = accounts.read_text().split()
+        if not ids:
+            raise KeyError(name)
+        return pwd.struct_passwd((name, "x", int(ids[-1]), int(ids[-1]), "", "/", "/bin/false"))
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(account.pwd, "getpwnam", named)
+    monkeypatch.setattr(account.shutil, "which", lambda name, path: str(program))
+    with ThreadPoolExecutor(4) as threads:
+        owners = list(threads.map(account.for_data, [tmp_path / f"{number}" for number in range(4)]))
+    assert len(accounts.read_text().split()) == 1
+    assert len(set(owners)) == 1
