@@ -74,8 +74,8 @@ def read_all(client: socket.socket) -> bytes:
 
 
 def answer(port: int, request: bytes) -> bytes:
-    """The answer to a request that says ``Connection: close``."""
-    with connect(port, timeout=60) as client:
+    """The answer to a request that says ``Connection: close``; patient, as other programs may use the cores."""
+    with connect(port, timeout=180) as client:
         client.sendall(request)
         return read_all(client)
 
