@@ -125,8 +125,8 @@ with open({str(accounts)!r}, "a") as file:
         return pwd.struct_passwd((name, "x", int(ids[-1]), int(ids[-1]), "", "/", "/bin/false"))
 
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(account.pwd, "getpwnam", named)
-    monkeypatch.setattr(account.shutil, "which", lambda name, path: str(program))
+    monkeypatch.setattr(pwd, "getpwnam", named)
+    monkeypatch.setattr(shutil, "which", lambda name, path: str(program))
     with ThreadPoolExecutor(4) as threads:
         owners = list(threads.map(account.for_data, [tmp_path / f"{number}" for number in range(4)]))
     assert len(accounts.read_text().split()) == 1
