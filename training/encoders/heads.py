@@ -24,7 +24,8 @@ class Head:
 
     ``span``: one stretch of the document, or none. ``decision``: one of ``classes``; with ``several``, any number of
     them; ``ordered`` classes are ascending integers. ``tags``: any number of stretches, each of one of ``classes``, or
-    of one kind where there are none. ``rows``: a list of objects, with a head for each of its ``columns``.
+    of one kind where there are none. ``rows``: a list of objects, with a span for each of its ``columns``, and for each
+    of its ``choices`` a decision at the first token of a row.
 
     ``pattern``: of the field for span and decision, of the list for the others. ``leaf``: the field whose values it
     gives; of tags with classes, the field of the text, and ``type_leaf`` that of the class. None for rows, whose
@@ -39,6 +40,7 @@ class Head:
     several: bool = False
     ordered: bool = False
     columns: tuple["Head", ...] = ()
+    choices: tuple["Head", ...] = ()
     item: Node | None = None
 
     @property
@@ -51,7 +53,7 @@ class Head:
             number = "any" if self.several else "one"
             return f"Decision: {number} of {count:,} choice{'' if count == 1 else 's'}"
         if self.kind == "rows":
-            names = ", ".join(column.pattern.rpartition(".")[2] for column in self.columns)
+            names = ", ".join(column.pattern.rpartition(".")[2] for column in self.columns + self.choices)
             return f"Rows: a table with {names}"
         return f"Tags: any number of stretches{' with a class' if self.classes else ''}"
 
@@ -66,7 +68,7 @@ class Unanswered:
 
 @dataclass
 class HeadPlan:
-    """The heads of a contract in schema order, and the fields without one."""
+    """The heads of a contract in schema order, and the fields without one: also columns of rows that have a head."""
 
     heads: list[Head] = field(default_factory=list)
     unanswered: list[Unanswered] = field(default_factory=list)
@@ -120,10 +122,16 @@ def _needs_order(leaf: Field) -> bool:
     return leaf.format == "date" and not leaf.date_order and not leaf.locale
 
 
+def tag_labels(head: Head) -> int:
+    """Labels of a token for a head of tags or rows: outside, and begin and inside of each class or column."""
+    return 1 + 2 * (len(head.columns) if head.kind == "rows" else max(1, len(head.classes)))
+
+
 def tag_width(head: Head) -> int:
-    """Outputs of a head of tags or rows for each token."""
-    classes = len(head.columns) if head.kind == "rows" else max(1, len(head.classes))
-    return 1 + 2 * classes + (head.kind == "rows")
+    """Outputs of a head of tags or rows for each token: its labels; of rows then the start of a row, and the classes of
+    each choice.
+    """
+    return tag_labels(head) + (head.kind == "rows") + sum(len(choice.classes) for choice in head.choices)
 
 
 def _heads(node: Node, *, in_list: bool) -> Iterator[Head | Unanswered]:
@@ -132,7 +140,10 @@ def _heads(node: Node, *, in_list: bool) -> Iterator[Head | Unanswered]:
             yield from _heads(child, in_list=in_list)
         return
     if node.item is not None:
-        yield _list_head(node) if not in_list else Unanswered(pattern=node.pattern, reason="it is a list in a list")
+        if in_list:
+            yield Unanswered(pattern=node.pattern, reason="it is a list in a list")
+        else:
+            yield from _list_heads(node, node.item)
         return
     yield _leaf_head(node)
 
@@ -169,18 +180,20 @@ def _is_ordered(classes: tuple[Any, ...]) -> bool:
     return whole and len(classes) > 2 and all(low < high for low, high in pairwise(classes))
 
 
-def _list_head(node: Node) -> Head | Unanswered:
-    item = node.item
-    assert item is not None
+def _list_heads(node: Node, item: Node) -> Iterator[Head | Unanswered]:
+    """The head of a list, and the columns of its rows that have none."""
     if item.shape == "object" and item.children:
-        return _tagged_head(node, item) or _rows_head(node, item)
+        tagged = _tagged_head(node, item)
+        yield from (tagged,) if tagged is not None else _rows_heads(node, item)
+        return
     head = _leaf_head(item)
     if isinstance(head, Unanswered):
-        return Unanswered(pattern=node.pattern, reason=head.reason)
-    if head.kind == "decision":
+        yield Unanswered(pattern=node.pattern, reason=head.reason)
+    elif head.kind == "decision":
         classes = tuple(value for value in head.classes if value is not None)
-        return Head(kind="decision", pattern=node.pattern, leaf=head.leaf, classes=classes, several=True)
-    return Head(kind="tags", pattern=node.pattern, leaf=head.leaf)
+        yield Head(kind="decision", pattern=node.pattern, leaf=head.leaf, classes=classes, several=True)
+    else:
+        yield Head(kind="tags", pattern=node.pattern, leaf=head.leaf)
 
 
 def _tagged_head(node: Node, item: Node) -> Head | None:
@@ -195,10 +208,29 @@ def _tagged_head(node: Node, item: Node) -> Head | None:
     )
 
 
-def _rows_head(node: Node, item: Node) -> Head | Unanswered:
+def _rows_heads(node: Node, item: Node) -> Iterator[Head | Unanswered]:
     parts = list(_heads(item, in_list=True))
-    columns = [part for part in parts if isinstance(part, Head) and part.kind == "span"]
-    reasons = [part.reason for part in parts if isinstance(part, Unanswered)]
+    columns = tuple(part for part in parts if isinstance(part, Head) and part.kind == "span")
+    choices = tuple(part for part in parts if isinstance(part, Head) and part.kind == "decision")
+    others = [part for part in parts if isinstance(part, Unanswered)]
+    required = _required_in(item, {part.pattern for part in columns + choices})
+    missing = next((part for part in others if part.pattern in required), None)
     if not columns:
-        return Unanswered(pattern=node.pattern, reason=reasons[0] if reasons else "its rows are not in the document")
-    return Head(kind="rows", pattern=node.pattern, columns=tuple(columns), item=item)
+        reason = others[0].reason if others else "its rows are not in the document"
+        yield Unanswered(pattern=node.pattern, reason=reason)
+    elif missing is not None:
+        yield Unanswered(pattern=node.pattern, reason=f"its rows require {missing.pattern}, and {missing.reason}")
+    else:
+        yield Head(kind="rows", pattern=node.pattern, columns=columns, choices=choices, item=item)
+        yield from others
+
+
+def _required_in(node: Node, answered: Collection[str]) -> set[str]:
+    """The fields and lists that must have a value where the ``answered`` fields have one: an optional object without
+    any of these is left out.
+    """
+    if node.shape != "object" or not node.children:
+        return {node.pattern} if node.required and not node.nullable else set()
+    if not node.required and all(leaf.pattern not in answered for leaf in node.leaves()):
+        return set()
+    return set().union(*(_required_in(child, answered) for child in node.children.values()))

@@ -102,6 +102,7 @@ def _head(head: Head, number: int, nodes: dict[str, Node]) -> dict[str, Any]:
         "classes": json.loads(dumps(list(head.classes))),
         "several": head.several,
         "columns": [_head(column, 0, nodes) for column in head.columns],
+        "choices": [_head(choice, 0, nodes) for choice in head.choices],
         "item": None if head.item is None else _node(head.item),
     }
 

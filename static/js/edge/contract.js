@@ -45,7 +45,8 @@ import { Validator } from "@cfworker/json-schema";
  * @property {string} typeName the field of the class of a tagged text; "" where there is none
  * @property {Json[]} classes
  * @property {boolean} several
- * @property {Head[]} columns
+ * @property {Head[]} columns of rows, their spans
+ * @property {Head[]} choices of rows, decisions at the first token of a row
  * @property {Node | null} item
  */
 /**

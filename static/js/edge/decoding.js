@@ -12,7 +12,7 @@ import { valueOf } from "./values.js";
 /** @typedef {{ ids: number[], tokens: Token[] }} Window `ids` with the special tokens, `tokens` without them */
 /** @typedef {Record<string, { data: ArrayLike<number>, dims: readonly number[] }>} Scores of one window */
 /** @typedef {{ value: Json, text: string, probability: number }} Candidate `text`: the value as JSON */
-/** @typedef {{ start: number, end: number, label: number, probability: number, beginsRow: boolean }} Stretch */
+/** @typedef {{ start: number, end: number, label: number, probability: number, beginsRow: boolean, choices: Candidate[] }} Stretch `choices`: of a row that begins with it */
 /** @typedef {{ text: string, letters: string[], order: string }} Document */
 
 const CANDIDATES = 5, COMBINATIONS = 64, STRETCHES = 20, LIKELY = 0.5, OVERLAP = 0.25;
@@ -156,7 +156,7 @@ export class OutputDecoder {
     return [...rows.values()];
   }
 
-  /** Rows in reading order. @param {Head} head @param {Stretch[]} stretches @param {Document} document @param {Record<string, number>} confidence */
+  /** Rows in reading order; the choices of a row are those of its first stretch. @param {Head} head @param {Stretch[]} stretches @param {Document} document @param {Record<string, number>} confidence */
   #rows(head, stretches, document, confidence) {
     /** @type {Map<number, Stretch & { value: Json }>[]} */
     const grouped = [];
@@ -176,9 +176,11 @@ export class OutputDecoder {
     const needed = [...head.columns.keys()].filter((label) => head.columns[label].leaf?.required && !head.columns[label].leaf?.nullable);
     return completed(grouped, needed).map((cells, number) => {
       /** @type {Record<string, Json>} */
-      const values = {};
-      for (const [label, { value, probability }] of cells) {
-        const { pattern } = head.columns[label];
+      const values = {}, [first] = cells.values();
+      /** @type {[Head, { value: Json, probability: number }][]} */
+      const row = [...cells].map(([label, cell]) => [head.columns[label], cell]);
+      head.choices.forEach((choice, at) => row.push([choice, first.choices[at]]));
+      for (const [{ pattern }, { value, probability }] of row) {
         values[pattern] = value;
         confidence[`${head.pattern}[${number}]${pattern.slice(item.pattern.length)}`] = probability;
       }
@@ -248,12 +250,21 @@ function overWindows(name, windows, scores) {
 }
 
 /** @param {Head} head @param {Window[]} windows @param {Scores[]} scores @returns {Candidate[]} */
-function classesOf(head, windows, scores) {
-  const candidates = softmax(overWindows(`decision.${head.number}`, windows, scores)).map((probability, at) => {
+const classesOf = (head, windows, scores) => likeliest(head, overWindows(`decision.${head.number}`, windows, scores));
+
+/** The likeliest classes of a decision, the likeliest first. @param {Head} head @param {number[]} scores @returns {Candidate[]} */
+function likeliest(head, scores) {
+  const candidates = softmax(scores).map((probability, at) => {
     const value = head.classes[at];
     return { value, text: JSON.stringify(value), probability };
   });
   return candidates.sort((a, b) => b.probability - a.probability).slice(0, CANDIDATES);
+}
+
+/** The likeliest class of each choice. @param {Head} head @param {number[]} scores of all their classes, of the first token of a row */
+function choicesOfRow(head, scores) {
+  let end = 0;
+  return head.choices.map((choice) => likeliest(choice, scores.slice(end, (end += choice.classes.length)))[0]);
 }
 
 /** @param {Head} head @param {Window[]} windows @param {Scores[]} scores @returns {[Json[], number]} */
@@ -277,7 +288,7 @@ function stretchesOf(head, letters, windows) {
 
 /** @param {Head} head @param {string[]} letters @param {TaggedWindow} window @returns {Stretch[]} */
 function windowStretches(head, letters, { tokens, first, scores }) {
-  const width = scores.dims[2], classes = width - (head.kind === "rows" ? 1 : 0);
+  const width = scores.dims[2], classes = head.kind === "rows" ? 1 + 2 * head.columns.length : width;
   const rows = tokens.map((_, at) => Array.from({ length: width }, (__, label) => scores.data[(first + at) * width + label]));
   const probabilities = rows.map((row) => softmax(row.slice(0, classes)));
   const labels = labelsOf(probabilities, tokens.map(({ start }) => isInNumber(letters, start)));
@@ -289,8 +300,9 @@ function windowStretches(head, letters, { tokens, first, scores }) {
     while (end < labels.length && labels[end] === 2 + 2 * label) end += 1;
     let product = 1;
     for (let inside = at; inside < end; inside++) product *= probabilities[inside][labels[inside]];
-    const beginsRow = head.kind === "rows" && sigmoid(rows[at][width - 1]) >= LIKELY;
-    stretches.push({ start: tokens[at].start, end: tokens[end - 1].end, label, probability: product ** (1 / (end - at)), beginsRow });
+    const beginsRow = head.kind === "rows" && sigmoid(rows[at][classes]) >= LIKELY;
+    const choices = choicesOfRow(head, rows[at].slice(classes + 1));
+    stretches.push({ start: tokens[at].start, end: tokens[end - 1].end, label, probability: product ** (1 / (end - at)), beginsRow, choices });
   }
   return stretches;
 }
@@ -335,7 +347,7 @@ function goesOn(leaf, { letters }, before, after) {
 function joinedCell(leaf, before, after) {
   const value = `${before.value} ${after.value}`;
   if (leaf?.schema && problemsOf(leaf.schema, value).length) return { ...before, end: after.end };
-  return { ...after, value, probability: Math.min(before.probability, after.probability) };
+  return { ...before, end: after.end, value, probability: Math.min(before.probability, after.probability) };
 }
 
 /**

@@ -6,7 +6,7 @@ import pytest
 
 from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.errors import Refused
-from training.encoders.heads import HeadPlan, plan_heads
+from training.encoders.heads import HeadPlan, plan_heads, tag_labels, tag_width
 
 
 def plan(**properties: Any) -> HeadPlan:
@@ -49,6 +49,56 @@ def test_rows_have_columns_and_pairs_of_class_and_text_are_tags() -> None:
     rows, tags = made.heads
     assert (rows.kind, [column.pattern for column in rows.columns]) == ("rows", ["items[].name", "items[].amount"])
     assert (tags.kind, tags.classes) == ("tags", ("P", "O"))
+
+
+def table_of(*required: str, **columns: Any) -> HeadPlan:
+    columns = {"name": {"type": "string"}, **columns}
+    return plan(items={"type": "array", "items": {"type": "object", "properties": columns, "required": list(required)}})
+
+
+FREE = {"type": "string", "x-slm": {"kind": "free"}}
+
+
+def test_choices_of_rows_are_part_of_their_head() -> None:
+    unit = {"enum": ["piece", "box"]}
+    made = table_of("name", "unit", "currency", unit=unit, taxed={"type": "boolean"}, currency={"const": "EUR"})
+    [rows] = made.heads
+    assert [column.pattern for column in rows.columns] == ["items[].name"]
+    assert {choice.pattern: choice.classes for choice in rows.choices} == {
+        "items[].unit": ("piece", "box"), "items[].taxed": (None, False, True), "items[].currency": ("EUR",),
+    }  # fmt: skip
+    assert (tag_labels(rows), tag_width(rows)) == (3, 3 + 1 + 2 + 3 + 1)
+    assert not made.unanswered
+
+
+def test_a_column_that_rows_can_lack_is_listed_by_its_own_pattern() -> None:
+    nested = {"type": "object", "properties": {"why": FREE}, "required": ["why"]}
+    made = table_of(
+        "name", "code", note=FREE, code={**FREE, "type": ["string", "null"]}, parts={"type": "array"}, more=nested
+    )
+    assert [head.pattern for head in made.heads] == ["items"]
+    assert [item.pattern for item in made.unanswered] == [
+        "items[].note", "items[].code", "items[].parts", "items[].more.why",
+    ]  # fmt: skip
+    with pytest.raises(Refused, match=r"No head can be left out for items\[\]\.note"):
+        made.check(["items[].note"])
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        FREE,
+        {"type": "array", "items": {"type": "string"}},
+        {"type": "number", "x-slm": {"evidence": "none"}},
+        {"type": "object", "properties": {"a": {"type": "string"}, "why": FREE}, "required": ["why"]},
+    ],
+)
+def test_a_list_has_no_head_where_its_rows_require_a_column_without_one(column: dict[str, Any]) -> None:
+    made = table_of("name", "note", note=column)
+    assert not made.heads
+    [item] = made.unanswered
+    assert item.pattern == "items"
+    assert "items[].note" in item.reason
 
 
 def test_what_is_not_in_the_text_has_no_head_and_a_reason() -> None:

@@ -31,12 +31,14 @@ class Target:
     """Gold of one head in one document.
 
     ``places``: each stretch that holds a value; of a span head all of them are the same value, of rows the class is the
-    number of the column. ``starts``: where rows begin. ``labels``: numbers of the classes of a decision. ``known``:
-    False where gold is not in the text, or none of the classes: the head learns nothing from this document.
+    number of the column. ``starts``: where rows begin; ``choices``: the number of the class of each choice of these
+    rows, ``IGNORED`` for a value that is none of the classes. ``labels``: numbers of the classes of a decision.
+    ``known``: False where gold is not in the text, or none of the classes: the head learns nothing from this document.
     """
 
     places: tuple[Place, ...] = ()
     starts: tuple[int, ...] = ()
+    choices: tuple[tuple[int, ...], ...] = ()
     labels: tuple[int, ...] = ()
     known: bool = True
 
@@ -196,7 +198,7 @@ def _rows_target(head: Head, rows: Any, text: str) -> Target:
             return UNKNOWN
         inside: list[Place] = []
         for number, column in enumerate(head.columns):
-            value = value_at(row, column.pattern[len(head.item.pattern) + 1 :])
+            value = _cell(head, row, column)
             if value is None:
                 continue
             pieces = _pieces(column, value, text, position.start)
@@ -214,7 +216,15 @@ def _rows_target(head: Head, rows: Any, text: str) -> Target:
     ordered = sorted(places)
     if any(low[1] > high[0] for low, high in pairwise(ordered)):
         return UNKNOWN
-    return Target(places=tuple(ordered), starts=tuple(starts))
+    known = [[_decision_target(choice, _cell(head, row, choice)) for choice in head.choices] for row in rows]
+    choices = [tuple(next(iter(target.labels), IGNORED) for target in targets) for targets in known]
+    return Target(places=tuple(ordered), starts=tuple(starts), choices=tuple(choices))
+
+
+def _cell(head: Head, row: Any, column: Head) -> Any:
+    """The value of a row in a column of rows."""
+    assert head.item is not None
+    return value_at(row, column.pattern[len(head.item.pattern) + 1 :])
 
 
 def token_places(target: Target, window: TokenWindow) -> list[Place]:
@@ -228,7 +238,7 @@ def batch(heads: Sequence[Head], rows: Sequence[tuple[TokenWindow, Sequence[Targ
 
     ``span_places``: (stretches of gold, 4): row, field, first token, tokens after it. ``span_none`` and
     ``span_known``: (batch, fields). ``decision.N``: (batch,) or, of several classes, (batch, classes). ``tags.N`` and
-    ``starts.N``: (batch, tokens).
+    ``starts.N``: (batch, tokens). ``choices.N``: (batch, tokens, choices) of rows.
     """
     tokens = max(len(window.tokens) for window, _ in rows)
     targets: dict[str, Tensor] = {}
@@ -243,10 +253,10 @@ def batch(heads: Sequence[Head], rows: Sequence[tuple[TokenWindow, Sequence[Targ
         if kind == "decision":
             targets[f"decision.{counts[kind]}"] = _decisions(head, [target for _, target in of_head])
         elif kind == "tags":
-            labels, starts = _tags(of_head, tokens)
+            labels, starts, choices = _tags(head, of_head, tokens)
             targets[f"tags.{counts[kind]}"] = labels
             if head.kind == "rows":
-                targets[f"starts.{counts[kind]}"] = starts
+                targets |= {f"starts.{counts[kind]}": starts, f"choices.{counts[kind]}": choices}
         counts[kind] += 1
     return targets
 
@@ -276,19 +286,24 @@ def _decisions(head: Head, targets: Sequence[Target]) -> Tensor:
     return labels
 
 
-def _tags(rows: Sequence[tuple[TokenWindow, Target]], tokens: int) -> tuple[Tensor, Tensor]:
-    """Labels of tokens: 0 outside, 1 + 2c at the first and 2 + 2c at other tokens of class c; and starts of rows."""
+def _tags(head: Head, rows: Sequence[tuple[TokenWindow, Target]], tokens: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Labels of tokens: 0 outside, 1 + 2c at the first and 2 + 2c at other tokens of class c; starts of rows; and at
+    these the classes of their choices.
+    """
     labels = torch.full((len(rows), tokens), IGNORED)
     starts = torch.zeros(len(rows), tokens)
+    choices = torch.full((len(rows), tokens, len(head.choices)), IGNORED)
     for at, (window, target) in enumerate(rows):
         if not target.known:
             continue
         labels[at, window.first : window.first + len(window.starts)] = 0
-        begins = set(target.starts)
+        begins = dict(zip(target.starts, target.choices, strict=True))
         for place in target.places:
             span = window.span_of(place[0], place[1])
             if span is not None:
                 labels[at, span[0] : span[1] + 1] = 2 + 2 * place[2]
                 labels[at, span[0]] = 1 + 2 * place[2]
-                starts[at, span[0]] = float(place[0] in begins)
-    return labels, starts
+                if place[0] in begins:
+                    starts[at, span[0]] = 1.0
+                    choices[at, span[0]] = torch.tensor(begins[place[0]], dtype=torch.long)
+    return labels, starts, choices

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.encoders.heads import Head, tag_width
+from training.encoders.heads import Head, tag_labels, tag_width
 
 #: width of the vectors whose product scores the start of a stretch together with its end
 _PAIR_WIDTH = 64
@@ -99,7 +99,6 @@ class EncoderWithHeads(nn.Module):
         self.decision_heads = nn.ModuleList(
             DecisionHead(width, len(head.classes), ordered=head.ordered) for head in self.decisions
         )
-        #: outside, and begin and inside of each class or column; of rows also the start of a row
         self.tag_heads = nn.ModuleList(nn.Linear(width, tag_width(head)) for head in self.tags)
 
     def head_state(self) -> dict[str, Tensor]:
@@ -132,8 +131,11 @@ class EncoderWithHeads(nn.Module):
             name = f"decision.{number}"
             parts.append(_decision_loss(head, outputs[name], targets[name]).unsqueeze(1))
         for number, head in enumerate(self.tags):
-            name = f"tags.{number}"
-            parts.append(_tag_loss(head, outputs[name], targets[name], targets.get(f"starts.{number}")).unsqueeze(1))
+            scores, labels = outputs[f"tags.{number}"], targets[f"tags.{number}"]
+            loss = _tag_loss(head, scores, labels, targets.get(f"starts.{number}"))
+            if head.kind == "rows":
+                loss = loss + _choice_loss(head, scores, targets[f"choices.{number}"])
+            parts.append(loss.unsqueeze(1))
         return torch.cat(parts, 1).mean(1)
 
 
@@ -167,7 +169,7 @@ def _decision_loss(head: Head, scores: Tensor, target: Tensor) -> Tensor:
 
 def _tag_loss(head: Head, scores: Tensor, labels: Tensor, starts: Tensor | None) -> Tensor:
     """(batch,): the mean over the tokens of the document; rare stretches weigh more than what is outside."""
-    classes = scores.shape[-1] - (head.kind == "rows")
+    classes = tag_labels(head)
     weight = torch.full((classes,), 2.0, device=scores.device)
     weight[0] = 1.0
     each = functional.cross_entropy(
@@ -175,7 +177,22 @@ def _tag_loss(head: Head, scores: Tensor, labels: Tensor, starts: Tensor | None)
     )
     known = (labels != IGNORED).float()
     if starts is not None:
-        start = functional.binary_cross_entropy_with_logits(scores[..., -1], starts.clamp_min(0), reduction="none")
+        start = functional.binary_cross_entropy_with_logits(scores[..., classes], starts.clamp_min(0), reduction="none")
         each = each + start * known
     # a token has little to say: a tenth of a document's tokens weigh as one answer
     return 10 * (each * known).sum(1) / known.sum(1).clamp_min(1)
+
+
+def _choice_loss(head: Head, scores: Tensor, labels: Tensor) -> Tensor:
+    """(batch,): of the choices of rows, each the mean over the rows of a window, as one decision weighs.
+
+    ``labels``: (batch, tokens, choices), known where a row begins.
+    """
+    total = scores.new_zeros(len(scores))
+    first = tag_labels(head) + 1
+    for number, choice in enumerate(head.choices):
+        own, wanted = scores[..., first : first + len(choice.classes)], labels[..., number]
+        each = functional.cross_entropy(own.transpose(1, 2), wanted, ignore_index=IGNORED, reduction="none")
+        total = total + each.sum(1) / (wanted != IGNORED).sum(1).clamp_min(1)
+        first += len(choice.classes)
+    return total

@@ -98,4 +98,4 @@ def _check_outputs(outputs: dict[str, list[Any]], description: HeadsDescription,
     expected |= {f"tags.{number}": [tag_width(head)] for number, head in enumerate(tags)}
     fixed = {name: [size for size in sizes if isinstance(size, int)] for name, sizes in outputs.items()}
     if fixed != expected:
-        raise Refused("The ONNX file does not fit the heads of the contract.", code="model")
+        raise Refused("The ONNX file does not fit the heads of the contract. Train the encoder again.", code="model")

@@ -17,7 +17,7 @@ from slmstudio.contract.schema.compiled import CompiledSchema, Field, join
 from slmstudio.contract.schema.dialect import FORMAT_CHECKER, ExactValidator
 from slmstudio.contract.values.kinds.registry import KINDS, collapse
 from slmstudio.contract.values.kinds.values import parse_typed
-from training.encoders.heads import DATE_ORDER, Head
+from training.encoders.heads import DATE_ORDER, Head, tag_labels
 from training.ml.encoders.spelling import Spelling
 from training.ml.encoders.windows import TokenWindow
 
@@ -50,13 +50,14 @@ class EncoderOutput:
 
 @dataclass(frozen=True, slots=True)
 class _Stretch:
-    """A tagged stretch in characters of the document."""
+    """A tagged stretch in characters of the document. ``choices``: of a row that begins with it."""
 
     start: int
     end: int
     label: int
     probability: float
     begins_row: bool = False
+    choices: tuple[Candidate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,10 +219,32 @@ class OutputDecoder:
     def _rows(
         self, head: Head, stretches: Sequence[_Stretch], document: _Document
     ) -> tuple[list[Any], dict[str, float]]:
-        """Rows in reading order: the next one begins where the head says so, or where a column is taken already. A text
-        in a column that is taken goes on on the next line."""
+        """Rows in reading order. The choices of a row are those of its first stretch."""
         assert head.item is not None
-        grouped: list[dict[int, tuple[Any, float]]] = []
+        leaves = [column.leaf for column in head.columns]
+        needed = {
+            label for label, leaf in enumerate(leaves) if leaf is not None and leaf.required and not leaf.nullable
+        }
+        rows: list[Any] = []
+        confidence: dict[str, float] = {}
+        for cells in _completed(self._cells(head, stretches, document), needed):
+            path = f"{head.pattern}[{len(rows)}]"
+            _, first = next(iter(cells.values()))
+            row = [(head.columns[label], value, stretch.probability) for label, (value, stretch) in cells.items()]
+            for choice, likeliest in zip(head.choices, first.choices, strict=True):
+                row.append((choice, likeliest.value, likeliest.probability))
+            for column, _, probability in row:
+                confidence[path + column.pattern[len(head.item.pattern) :]] = probability
+            values = {column.pattern: value for column, value, _ in row}
+            rows.append(assembled(head.item, values, self._usual))
+        return rows, confidence
+
+    def _cells(
+        self, head: Head, stretches: Sequence[_Stretch], document: _Document
+    ) -> list[dict[int, tuple[Any, _Stretch]]]:
+        """The cells of each row by column: the next row begins where the head says so, or where a column is taken
+        already. A text in a column that is taken goes on on the next line."""
+        grouped: list[dict[int, tuple[Any, _Stretch]]] = []
         last: dict[int, _Stretch] = {}  # of the row, by column
         for stretch in stretches:
             leaf = head.columns[stretch.label].leaf
@@ -230,29 +253,18 @@ class OutputDecoder:
                 continue
             before = last.get(stretch.label)
             if before is not None and not stretch.begins_row and _goes_on(leaf, document, before, stretch):
-                begun, probability = grouped[-1][stretch.label]
+                begun, first = grouped[-1][stretch.label]
                 if self._is_allowed(leaf, whole := f"{begun} {value}"):
-                    grouped[-1][stretch.label] = whole, min(probability, stretch.probability)
+                    probability = min(first.probability, stretch.probability)
+                    grouped[-1][stretch.label] = whole, replace(first, probability=probability)
                 last[stretch.label] = stretch
                 continue
             if not grouped or stretch.begins_row or before is not None:
                 grouped.append({})
                 last = {}
-            grouped[-1][stretch.label] = value, stretch.probability
+            grouped[-1][stretch.label] = value, stretch
             last[stretch.label] = stretch
-        leaves = [column.leaf for column in head.columns]
-        needed = {
-            label for label, leaf in enumerate(leaves) if leaf is not None and leaf.required and not leaf.nullable
-        }
-        rows: list[Any] = []
-        confidence: dict[str, float] = {}
-        for cells in _completed(grouped, needed):
-            path = f"{head.pattern}[{len(rows)}]"
-            values = {head.columns[label].pattern: value for label, (value, _) in cells.items()}
-            for label, (_, probability) in cells.items():
-                confidence[path + head.columns[label].pattern[len(head.item.pattern) :]] = probability
-            rows.append(assembled(head.item, values, self._usual))
-        return rows, confidence
+        return grouped
 
 
 def _goes_on(leaf: Field | None, document: _Document, before: _Stretch, after: _Stretch) -> bool:
@@ -318,9 +330,21 @@ def has_spelling(leaf: Field) -> bool:
 
 
 def _classes(head: Head, number: int, windows: Sequence[TokenWindow], scores: Sequence[Scores]) -> list[Candidate]:
-    probabilities = _softmax(_over_windows(f"decision.{number}", windows, scores))
+    return _likeliest(head, _over_windows(f"decision.{number}", windows, scores))
+
+
+def _likeliest(head: Head, scores: Any) -> list[Candidate]:
+    """The likeliest classes of a decision, the likeliest first."""
+    probabilities = _softmax(scores)
     best = np.argsort(-probabilities, kind="stable")[:_CANDIDATES]
     return [Candidate(head.classes[at], float(probabilities[at])) for at in best.tolist()]
+
+
+def _choices_of_row(head: Head, scores: Any) -> tuple[Candidate, ...]:
+    """The likeliest class of each choice. ``scores``: (classes of all choices,), of the first token of a row."""
+    ends = list(itertools.accumulate(len(choice.classes) for choice in head.choices))
+    parts = np.split(scores, ends[:-1]) if ends else []
+    return tuple(_likeliest(choice, part)[0] for choice, part in zip(head.choices, parts, strict=True))
 
 
 def _several(
@@ -359,10 +383,10 @@ def _start_of(stretch: _Stretch) -> int:
 
 
 def _window_stretches(head: Head, text: str, scores: Any, window: TokenWindow) -> Iterator[_Stretch]:
-    is_rows = head.kind == "rows"
+    is_rows, width = head.kind == "rows", tag_labels(head)
     inside = scores[window.first : window.first + len(window.starts)]
-    starts = 1 / (1 + np.exp(-inside[:, -1])) if is_rows else np.zeros(len(inside))
-    probabilities = _softmax(inside[:, :-1] if is_rows else inside)
+    starts = 1 / (1 + np.exp(-inside[:, width])) if is_rows else np.zeros(len(inside))
+    probabilities = _softmax(inside[:, :width])
     labels = _labels(probabilities, [is_in_number(text, start) for start in window.starts])
     at = 0
     while at < len(labels):
@@ -375,7 +399,8 @@ def _window_stretches(head: Head, text: str, scores: Any, window: TokenWindow) -
             end += 1
         sure = float(np.prod(probabilities[np.arange(at, end), labels[at:end]]) ** (1 / (end - at)))
         begins = bool(starts[at] >= _LIKELY)
-        yield _Stretch(window.starts[at], window.ends[end - 1], label, sure, begins)
+        choices = _choices_of_row(head, inside[at, width + 1 :])
+        yield _Stretch(window.starts[at], window.ends[end - 1], label, sure, begins, choices)
         at = end
 
 

@@ -145,9 +145,12 @@ def load_network(folder: Path, compiled: CompiledSchema, description: HeadsDescr
 
     model = EncoderWithHeads(load_base(folder), description.heads(compiled), description.longest)
     weights = load_file(folder / HEADS)
-    missing = set(model.head_state()) ^ set(weights)
-    if missing:
-        raise Refused(f"{HEADS} does not fit the heads of the contract: {min(missing)}.", code="model")
+    wanted, stored = (
+        {(name, tuple(value.shape)) for name, value in state.items()} for state in (model.head_state(), weights)
+    )
+    if differing := wanted ^ stored:
+        name, _ = min(differing)
+        raise Refused(f"{HEADS} does not fit the heads of the contract: {name}. Train the encoder again.", code="model")
     model.load_state_dict(weights, strict=False)
     return model.eval()
 

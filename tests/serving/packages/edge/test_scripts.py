@@ -1,15 +1,20 @@
 """The scripts of bundles in Node: tokens, values and spelling as in Python."""
 
 import json
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
+import numpy as np
 import pytest
 
-from serving.packages.edge.encoders import check_tokenizer, leaf_of
+from serving.packages.edge.encoders import check_tokenizer, description, leaf_of
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.errors import Refused
 from tests.test_scripts import node
+from tests.training.ml.encoders.test_output_decoder import GOLD, SCHEMA, TEXT, perfect, windows
+from training.ml.encoders.folder import HeadsDescription
 from training.ml.encoders.output_decoder import value_of
 from training.ml.encoders.spelling import RULES, Spelling
 from training.ml.modeling.tiny_model import _tokenizer
@@ -49,12 +54,14 @@ def in_node(script: str, **values: Any) -> Any:
     """What an expression of JavaScript over ``values`` is, with the scripts of a bundle."""
     imports = "".join(
         f"import {{ {names} }} from './static/js/edge/{module}.js';"
-        for names, module in (("Tokenizer", "tokenizer"), ("valueOf, spelled", "values"))
+        for names, module in (("Tokenizer", "tokenizer"), ("valueOf, spelled", "values"), ("OutputDecoder", "decoding"))
     )
-    named = f"const {{ {', '.join(values)} }} = {dumps(values)};"
-    return json.loads(
-        node("--input-type=module", "-e", f"{imports}{named}process.stdout.write(JSON.stringify({script}))")
-    )
+    with NamedTemporaryFile("w", suffix=".json") as file:  # too long for an argument
+        file.write(dumps(values))
+        file.flush()
+        named = f"const {{ {', '.join(values)} }} = JSON.parse(readFileSync('{file.name}', 'utf-8'));"
+        script = f"{imports}{named}process.stdout.write(JSON.stringify({script}))"
+        return json.loads(node("--input-type=module", "-e", f"import {{ readFileSync }} from 'node:fs';{script}"))
 
 
 def test_tokens_and_their_places_are_those_of_the_tokenizer() -> None:
@@ -147,3 +154,37 @@ def test_spelling_rules_are_those_of_training() -> None:
     cases = [(spelling, text) for spelling in spellings for text in texts]
     made = in_node("cases.map(([spelling, text]) => spelled(text, spelling))", cases=cases)
     assert made == [Spelling(**spelling).apply(text) for spelling, text in cases]  # type: ignore[arg-type]
+
+
+def test_outputs_of_scores_are_those_of_the_server(tmp_path: Path) -> None:
+    """Of a model that has learned the gold, and of some whose scores are off by chance."""
+    compiled = compile_schema(SCHEMA)
+    longest = dict.fromkeys(("number", "total", "day"), 40)
+    known = HeadsDescription(schema_sha256=compiled.hash, window=48, longest=longest)
+    known.save(tmp_path, [])
+    byte_level().save(str(tmp_path / "tokenizer.json"))
+    parts, random = windows(TEXT, 48), np.random.default_rng(3)
+    learned = [{**score, "decision.2": np.array([1.0, 2.0])} for score in perfect(compiled, GOLD, TEXT, parts)]
+    cases = [
+        [{name: values + random.normal(0, noise, values.shape) for name, values in score.items()} for score in learned]
+        for noise in (0.0, 6.0, 12.0, 18.0, 30.0)
+    ]
+    made = in_node(
+        "cases.map((scores) => new OutputDecoder(contract).decode(text, parts, scores))",
+        contract={**description(tmp_path, compiled), "schema": SCHEMA},
+        text=TEXT,
+        parts=[{"tokens": [{"start": s, "end": e} for s, e in zip(p.starts, p.ends, strict=True)]} for p in parts],
+        cases=[[{name: tensor(values) for name, values in score.items()} for score in scores] for scores in cases],
+    )
+    for scores, answer in zip(cases, made, strict=True):
+        wanted = known.decoder(compiled).decode(TEXT, parts, scores)
+        assert answer["output"] == json.loads(dumps(wanted.value))
+        assert answer["confidence"] == pytest.approx(wanted.confidence)
+        assert not answer["problems"]
+    assert made[0]["output"] == json.loads(dumps(GOLD))
+    assert len({dumps(answer["output"]["items"]) for answer in made}) > 3
+
+
+def tensor(values: Any) -> dict[str, Any]:
+    """An output of one window as ONNX Runtime gives it to a page."""
+    return {"dims": [1, *values.shape], "data": values.ravel().tolist()}

@@ -73,6 +73,28 @@ def test_an_exported_encoder_has_the_scores_of_torch() -> None:
     assert sizes[0] < 0.7 * sizes[1]  # the graph is half of so small a file
 
 
+def test_outputs_of_random_weights_are_valid() -> None:
+    predictor = load_onnx_predictor(exported(), compiled(), precision="fp32")
+    made = [json.loads(predictor.predict(text).text) for text in (LONG, TEXT, "a 1 b 2\nc 3")]
+    assert any(output["items"] for output in made)
+    assert not any(compiled().validate(output) for output in made)
+
+
+def test_heads_of_another_width_are_refused(tmp_path: Path) -> None:
+    """As those of a folder that was trained without the choices of rows."""
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "copy"
+    shutil.copytree(exported() / "trained", folder)
+    weights = load_file(folder / HEADS)
+    rows = {name: value[:6].contiguous() for name, value in weights.items() if name.startswith("tag_heads.1.")}
+    assert rows
+    save_file(weights | rows, folder / HEADS)
+    with pytest.raises(Refused, match=r"does not fit the heads of the contract: tag_heads\.1\.") as caught:
+        load_predictor(folder, compiled())
+    assert caught.value.code == "model"
+
+
 def copy_of(folder: Path, target: Path, **changes: Any) -> Path:
     shutil.copytree(folder, target, ignore=shutil.ignore_patterns("trained"))
     description = json.loads((target / "heads.json").read_text())

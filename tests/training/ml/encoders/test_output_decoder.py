@@ -8,7 +8,7 @@ import pytest
 
 from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema
 from tests.training.ml_data import tiny
-from training.encoders.heads import plan_heads, trained_heads
+from training.encoders.heads import plan_heads, tag_labels, trained_heads
 from training.ml.encoders import labels
 from training.ml.encoders.output_decoder import EncoderOutput, OutputDecoder, is_in_number
 from training.ml.encoders.windows import TokenWindow, line_break_of, windows_of
@@ -30,8 +30,13 @@ SCHEMA = {
             "items": {
                 "type": "object",
                 "additionalProperties": False,
-                "required": ["name", "amount"],
-                "properties": {"name": {"type": "string", "x-slm": {"kind": "text"}}, "amount": {"type": "number"}},
+                "required": ["name", "amount", "unit"],
+                "properties": {
+                    "name": {"type": "string", "x-slm": {"kind": "text"}},
+                    "amount": {"type": "number"},
+                    "unit": {"enum": ["piece", "box"]},
+                    "taxed": {"type": "boolean"},
+                },
             },
         },
     },
@@ -45,9 +50,9 @@ GOLD = {
     "flags": ["paid"],
     "names": ["Ada Lovelace"],
     "items": [
-        {"name": "bolt", "amount": Decimal("1.50")},
-        {"name": "nut", "amount": Decimal("2.25")},
-        {"name": "bolt", "amount": Decimal("1.75")},
+        {"name": "bolt", "amount": Decimal("1.50"), "unit": "piece", "taxed": True},
+        {"name": "nut", "amount": Decimal("2.25"), "unit": "box"},
+        {"name": "bolt", "amount": Decimal("1.75"), "unit": "piece", "taxed": False},
     ],
 }
 
@@ -108,15 +113,19 @@ def perfect(compiled: CompiledSchema, gold: Any, text: str, parts: list[TokenWin
                 width = len([head for head in heads if head.kind == "decision"][int(number)].classes)
                 score[name] = np.where(np.arange(width) == value[0], 9.0, -9.0)
             elif kind == "tags":
-                score[name] = tag_scores(value[0], batch.get(f"starts.{number}"))
+                head = [head for head in heads if head.kind in ("tags", "rows")][int(number)]
+                parts = [one_hot(value[0], tag_labels(head))]
+                if head.kind == "rows":
+                    parts.append(np.where(batch[f"starts.{number}"][0] > 0, 9.0, -9.0)[:, None])
+                for at, choice in enumerate(head.choices):
+                    parts.append(one_hot(batch[f"choices.{number}"][0, :, at], len(choice.classes)))
+                score[name] = np.hstack(parts)
         scores.append(score)
     return scores
 
 
-def tag_scores(wanted: Any, starts: Any) -> Any:
-    width = 5 if starts is not None else 3
-    score = np.where(np.arange(width) == np.maximum(wanted, 0)[:, None], 9.0, -9.0)
-    return score if starts is None else np.hstack([score, np.where(starts[0] > 0, 9.0, -9.0)[:, None]])
+def one_hot(wanted: Any, width: int) -> Any:
+    return np.where(np.arange(width) == np.maximum(wanted, 0)[:, None], 9.0, -9.0)
 
 
 def decode(gold: Any = GOLD, text: str = TEXT, size: int = 512, schema: dict[str, Any] = SCHEMA) -> EncoderOutput:
@@ -132,7 +141,8 @@ def test_targets_decode_to_gold_in_one_window_and_in_several(size: int) -> None:
     assert (len(windows(TEXT, size)) > 1) == (size < 100)
     assert output.value == GOLD
     assert min(output.confidence.values()) > 0.9
-    assert {"number", "items[2].amount", "names[0]"} <= set(output.confidence)
+    paths = {"number", "items[2].amount", "items[2].unit", "items[1].taxed", "names[0]"}
+    assert paths <= set(output.confidence)
 
 
 def test_a_number_is_not_split_between_two_columns() -> None:
@@ -141,7 +151,7 @@ def test_a_number_is_not_split_between_two_columns() -> None:
     [score] = perfect(compiled, GOLD, TEXT, parts)
     at = parts[0].span_of(TEXT.index("2.25") + 2, TEXT.index("2.25") + 4)
     assert at is not None
-    name = next(name for name in score if name.startswith("tags") and score[name].shape[1] == 6)
+    name = next(name for name in score if name.startswith("tags") and score[name].shape[1] == 11)
     score[name][at[0] : at[1] + 1, :5] = np.array([9.1, -9.0, -9.0, -9.0, 9.0])  # its decimals as likely outside
     decoder = OutputDecoder(compiled, plan_heads(compiled).heads, {}, {})
     assert decoder.decode(TEXT, parts, [score]).value == GOLD
@@ -161,7 +171,7 @@ def test_a_row_without_a_required_cell_is_joined_with_the_next_or_left_out() -> 
     rows: Any = GOLD["items"]
     gold = {"items": rows}
     [score] = perfect(compiled, gold, TEXT, parts)
-    starts = score["tags.0"][:, -1]
+    starts = score["tags.0"][:, 5]
     amount, name = (parts[0].span_of(TEXT.index(word), TEXT.index(word) + 2) for word in ("1.50", "nut"))
     assert amount is not None
     assert name is not None
@@ -188,13 +198,42 @@ def test_a_text_goes_on_below_its_row() -> None:
         ("nut", "7.25"),
         ("Freight, by air", "3.00"),
     ]
-    gold = {"items": [{"name": name, "amount": Decimal(amount)} for name, amount in rows]}
+    gold = {"items": [{"name": name, "amount": Decimal(amount), "unit": "box"} for name, amount in rows]}
     target = labels.target_of(plan_heads(compile_schema(table())).heads[0], gold, text)
     assert [text[start:end] for start, end, column in target.places if column == 0] == [
         "Safety gloves,", "type A89", "bolt", "Safety gloves, type A89", "nut", "Freight,", "by air",
     ]  # fmt: skip
     assert len(target.starts) == 5
     assert decode(gold, text, schema=table()).value == gold
+
+
+def test_a_class_that_is_optional_is_kept() -> None:
+    entity = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["text"],
+        "properties": {"type": {"enum": ["P", "O"]}, "text": {"type": "string"}},
+    }
+    schema = {"type": "object", "properties": {"names": {"type": "array", "items": entity}}}
+    gold = {"names": [{"type": "P", "text": "Ada Lovelace"}, {"text": "nut"}, {"type": "O", "text": "total"}]}
+    assert decode(gold, schema=schema).value == gold
+
+
+def test_a_choice_is_read_where_its_row_begins() -> None:
+    """Also of a row that is joined with the next one, or whose text goes on below; an unknown one teaches nothing."""
+    compiled = compile_schema(table())
+    rows: Any = GOLD["items"]
+    [head] = plan_heads(compiled).heads
+    target = labels.target_of(head, {"items": [{**rows[0], "unit": "pallet"}, *rows[1:]]}, TEXT)
+    assert target.choices == ((labels.IGNORED, 2), (1, 0), (0, 1))
+    parts = windows(TEXT)
+    [score] = perfect(compiled, {"items": rows}, TEXT, parts)
+    amount = parts[0].span_of(TEXT.index("1.50"), TEXT.index("1.50") + 2)
+    assert amount is not None
+    score["tags.0"][amount[0], 5:8] = [9.0, -9.0, 9.0]  # the first row is torn apart, and its amount comes in a box
+    output = OutputDecoder(compiled, [head], {}, {}).decode(TEXT, parts, [score])
+    assert output.value == {"items": rows}
+    assert output.confidence["items[0].unit"] > 0.99
 
 
 def test_absent_values_and_empty_lists() -> None:
