@@ -1,5 +1,6 @@
 """Training an encoder: it learns, resumes bit for bit, and refuses what it cannot learn."""
 
+import itertools
 import json
 import shutil
 import signal
@@ -69,6 +70,30 @@ def test_an_encoder_learns_and_answers_from_its_folder(tmp_path: Path) -> None:
     assert set(made.confidence) == {"invoice_id", "total"}
     with pytest.raises(Refused, match="another version of the schema"):
         load_predictor(folder, compile_schema({**SCHEMA, "title": "Other"}))
+
+
+UNITS = {"bolt": "piece", "nut": "box", "gear": "piece"}
+
+
+def table_of(*names: str) -> dict[str, Any]:
+    return {"items": [{"name": name, "unit": UNITS[name]} for name in names]}
+
+
+def test_an_encoder_learns_the_choices_of_rows(tmp_path: Path) -> None:
+    note = {"type": "string", "x-slm": {"kind": "free"}}
+    columns = {"name": {"type": "string"}, "unit": {"enum": ["piece", "box"]}, "note": note}
+    item = {"type": "object", "additionalProperties": False, "required": ["name", "unit"], "properties": columns}
+    schema = {"type": "object", "properties": {"items": {"type": "array", "items": item}}}
+    pairs = itertools.cycle(itertools.product(UNITS, UNITS))
+    made = [
+        {**row, "text": f"order\n{first} a\n{second} a", "gold": table_of(first, second)}
+        for row, (first, second) in zip(rows(train=27, validation=2), pairs, strict=False)
+    ]
+    events = trained(spec_of(tmp_path, made, epochs=30.0, learning_rate=2e-3, contract={"schema": schema}))
+    assert named(events, "start")[0]["unanswered"] == {"items[].note": "it is free text"}
+    prediction = load_predictor(tmp_path / "out/merged", compile_schema(schema)).predict("order\nnut a\ngear a")
+    assert json.loads(prediction.text) == table_of("nut", "gear")
+    assert prediction.confidence["items[1].unit"] > 0.9
 
 
 @pytest.mark.slow
