@@ -1,6 +1,8 @@
 """The thresholds of a hybrid model."""
 
-from evaluation.hybrids.thresholds import AnsweredField, choose_thresholds
+from evaluation.hybrids.thresholds import AnsweredField, answered_fields, choose_thresholds, is_in
+from slmstudio.contract.schema.compiled import compile_schema
+from training.encoders.heads import plan_heads
 
 
 def answers(*rows: tuple[float, bool, bool]) -> list[AnsweredField]:
@@ -32,3 +34,13 @@ def test_a_decoder_that_is_always_better_answers_always() -> None:
 def test_equal_probabilities_fall_on_one_side() -> None:
     [total] = choose_thresholds(answers((0.5, False, True), (0.5, True, False), (0.5, True, False)))
     assert total.asked == 0
+
+
+def test_a_list_is_one_field_also_where_a_column_has_no_head() -> None:
+    columns = {"name": {"type": "string"}, "note": {"type": "string", "x-slm": {"kind": "free"}}}
+    items = {"type": "array", "items": {"type": "object", "properties": columns}}
+    compiled = compile_schema({"type": "object", "properties": {"items": items}})
+    [column] = plan_heads(compiled).unanswered
+    assert answered_fields(compiled) == ["items"]
+    assert column.pattern == "items[].note"
+    assert is_in(column.pattern, "items")

@@ -10,6 +10,7 @@ from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema
 from tests.training.ml_data import tiny
 from training.encoders.heads import plan_heads, tag_labels, trained_heads
 from training.ml.encoders import labels
+from training.ml.encoders.network import IGNORED
 from training.ml.encoders.output_decoder import EncoderOutput, OutputDecoder, is_in_number
 from training.ml.encoders.windows import TokenWindow, line_break_of, windows_of
 from training.ml.modeling.tiny_model import _tokenizer
@@ -114,12 +115,12 @@ def perfect(compiled: CompiledSchema, gold: Any, text: str, parts: list[TokenWin
                 score[name] = np.where(np.arange(width) == value[0], 9.0, -9.0)
             elif kind == "tags":
                 head = [head for head in heads if head.kind in ("tags", "rows")][int(number)]
-                parts = [one_hot(value[0], tag_labels(head))]
+                outputs = [one_hot(value[0], tag_labels(head))]
                 if head.kind == "rows":
-                    parts.append(np.where(batch[f"starts.{number}"][0] > 0, 9.0, -9.0)[:, None])
+                    outputs.append(np.where(batch[f"starts.{number}"][0] > 0, 9.0, -9.0)[:, None])
                 for at, choice in enumerate(head.choices):
-                    parts.append(one_hot(batch[f"choices.{number}"][0, :, at], len(choice.classes)))
-                score[name] = np.hstack(parts)
+                    outputs.append(one_hot(batch[f"choices.{number}"][0, :, at], len(choice.classes)))
+                score[name] = np.hstack(outputs)
         scores.append(score)
     return scores
 
@@ -225,7 +226,7 @@ def test_a_choice_is_read_where_its_row_begins() -> None:
     rows: Any = GOLD["items"]
     [head] = plan_heads(compiled).heads
     target = labels.target_of(head, {"items": [{**rows[0], "unit": "pallet"}, *rows[1:]]}, TEXT)
-    assert target.choices == ((labels.IGNORED, 2), (1, 0), (0, 1))
+    assert target.choices == ((IGNORED, 2), (1, 0), (0, 1))
     parts = windows(TEXT)
     [score] = perfect(compiled, {"items": rows}, TEXT, parts)
     amount = parts[0].span_of(TEXT.index("1.50"), TEXT.index("1.50") + 2)
