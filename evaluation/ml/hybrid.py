@@ -1,6 +1,7 @@
 """A hybrid model answers: the encoder first, and the decoder for the fields that it is unsure of or does not know.
 
-The decoder gets the sure values as constants of its grammar, so it writes the others with them before its eyes.
+The decoder gets the sure values as constants of its grammar, so a field is written after those that precede it in the
+schema.
 """
 
 import time
@@ -11,12 +12,11 @@ from typing import Any
 from evaluation.hybrids.thresholds import answered_fields, is_in, probability_of
 from evaluation.ml.answer_encoder import answer_batch
 from evaluation.ml.generator import Generator
-from evaluation.ml.prompts import DocumentOutput, PromptBuilder
+from evaluation.ml.prompts import DocumentOutput, PromptBuilder, window_rows
 from slmstudio.contract.assembly import value_at
-from slmstudio.contract.decoding import grammar
 from slmstudio.contract.json_text import JsonError, loads
-from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.contract.schema.structure import split
+from slmstudio.contract.windows.gold import window_gold
 from training.ml.data.encoder import Encoder
 from training.ml.data.rows import Row
 from training.ml.decoding.constraint import Constraint
@@ -47,7 +47,7 @@ class HybridGenerator(Generator):
         super().__init__(*args, **{**options, "at_once": 1})
         self._predictor = predictor
         self._thresholds = description.thresholds
-        self._given: dict[str, dict[str, Any]] = {}
+        self._given: dict[str, Mapping[str, Any]] = {}
 
     def answers(self, rows: Sequence[Row]) -> Iterator[DocumentOutput]:
         """The output of each document."""
@@ -68,7 +68,7 @@ class HybridGenerator(Generator):
         }
         if len(sure) == len(self._fields()):
             return first
-        self._given = {row.id: sure}
+        self._given = self._given_values(row, sure)
         second = super().answer(row)
         self._given = {}
         elapsed = round((time.perf_counter() - started) * 1000, 2)
@@ -112,16 +112,27 @@ class HybridGenerator(Generator):
         is_worse = schema.check(combined)[1] and not schema.check(second.raw)[1]
         return (second.raw if is_worse else combined), {**confidence, **known}
 
+    def _given_values(self, row: Row, sure: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+        """The constants for a document by the id of its row, or those for its windows: of a window what training would
+        have taken as its gold.
+        """
+        try:
+            windows = self._builder.split(row.text, self._prompts.get(row.id))
+        except Exception:  # the decoder's output says why
+            return {}
+        if len(windows) == 1:
+            return {row.id: sure}
+        parts = window_gold(self._builder.schema, _with_values({}, sure), row.text, windows)
+        return {
+            window.id: {pattern: value_at(part, pattern) for pattern in sure}
+            for window, part in zip(window_rows(row, windows), parts, strict=True)
+        }
+
     def _constraint(self, builder: PromptBuilder, row: Row) -> Constraint | None:
         given = self._given.get(row.id)
-        if (
-            not given
-            or self._grammar is None
-            or builder.ground is not None
-            or builder.schema is not self._builder.schema
-        ):
+        if not given or self._grammar is None:
             return super()._constraint(builder, row)
-        return self._grammar.other(grammar.grammar(with_constants(builder.schema, given)))
+        return self._grammar.other(builder.grammar(row.text, given))
 
 
 def _with_values(value: Any, given: Mapping[str, Any]) -> Any:
@@ -134,37 +145,3 @@ def _with_values(value: Any, given: Mapping[str, Any]) -> Any:
             place = place[step]
         place[steps[-1]] = constant
     return changed
-
-
-def with_constants(compiled: CompiledSchema, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema whose given fields have one value; an absent one that may not be null has no place in it. A field
-    behind a reference stays as it is.
-    """
-    schema: dict[str, Any] = dict(compiled.schema)
-    for pattern, constant in given.items():
-        place: Any = schema
-        *steps, last = split(pattern)
-        for step in steps:
-            place = _copied(place, step)
-        if place is None or last not in place.get("properties", {}):
-            continue
-        properties = dict(place["properties"])
-        if constant is None and not _nullable(compiled, pattern):
-            del properties[last]
-        else:
-            properties[last] = {"const": constant}
-        place["properties"] = properties
-    return schema
-
-
-def _copied(place: Any, step: Any) -> Any:
-    """The subschema of a name, copied so that it can be changed; None behind a reference."""
-    inner = place.get("properties", {}).get(step) if place is not None else None
-    if not isinstance(inner, dict) or "properties" not in inner:
-        return None
-    place["properties"] = {**place["properties"], step: dict(inner)}
-    return place["properties"][step]
-
-
-def _nullable(compiled: CompiledSchema, pattern: str) -> bool:
-    return next(node.nullable for node in compiled.root.nodes() if node.pattern == pattern)

@@ -243,11 +243,13 @@ class PromptBuilder:
         rows = islice(of_split(self._rows, "train"), _MAX_EXAMPLE_OUTPUTS)
         return [self.encoder.completion(self.schema.canonical(row.gold)) for row in rows]
 
-    def grammar(self, document: str) -> str:
-        """The grammar of a document's output, in llguidance's Lark; "" for unconstrained decoding."""
+    def grammar(self, document: str, given: Mapping[str, Any] | None = None) -> str:
+        """The grammar of a document's output, in llguidance's Lark; "" for unconstrained decoding. ``given``: as in
+        ``grammar_of``.
+        """
         if self.spec.mode == "free":
             return ""
-        return grammar_of(self.schema, self.ground or GroundingPlan(), document)
+        return grammar_of(self.schema, self.ground or GroundingPlan(), document, given)
 
 
 def _ground(spec: EvalSpec, schema: CompiledSchema, rows: Sequence[Row]) -> GroundingPlan | None:

@@ -224,6 +224,33 @@ def test_prefixes_of_valid_outputs_are_accepted() -> None:
         assert not is_accepted(made, text), text
 
 
+def test_given_values_are_constants() -> None:
+    schema = {
+        "type": "object",
+        "$defs": {"party": {"type": ["object", "null"], "properties": {"name": COPIED, "vat": {"type": "string"}}}},
+        "properties": {
+            **SCHEMA["properties"], "due": {"type": "string"},
+            "party": {"$ref": "#/$defs/party"}, "id": {"type": "string"},
+        },
+        "required": ["total", "id"],
+    }  # fmt: skip
+    given = {"company": 'Glob"ex', "note": None, "lines": [{"what": "é"}], "due": None, "party.vat": "7", "id": None}
+    right = {"company": 'Glob"ex', "total": 1, "note": None, "lines": [{"what": "é"}], "party": {"vat": "7"}, "id": "x"}
+    changes: list[dict[str, Any]] = [
+        {"company": "HO"}, {"note": "tea"}, {"lines": []}, {"party": {"vat": "8"}}, {"party": {}}, {"party": None},
+    ]  # fmt: skip
+    for plan in (ALL, GroundingPlan({**ALL.held, "party.name": ()}), GroundingPlan()):
+        made = grammar_of(compile_schema(schema), plan, TEXT, given)
+        assert accepts(made, dumps(right))
+        assert accepts(made, dumps({**right, "party": {"name": "HO", "vat": "7"}}))
+        for change in changes:
+            assert not accepts(made, dumps({**right, **change})), change
+        assert not accepts(made, dumps({**right, "due": "HO"}))
+        assert not accepts(made, dumps({name: value for name, value in right.items() if name != "company"}))
+        in_party = dumps({**right, "party": {"name": "Globex", "vat": "7"}})
+        assert accepts(made, in_party) == ("party.name" not in plan.held)
+
+
 def test_grounding_in_a_long_document() -> None:
     dice = random.Random(3)
     text = " ".join("".join(dice.choices("abcdefghij", k=6)) for _ in range(12_000))

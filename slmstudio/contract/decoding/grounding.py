@@ -13,7 +13,7 @@ although not all of their texts contain it (a supplier's address that people com
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
@@ -314,12 +314,16 @@ _LETTER = r"""(\\u[a-fA-F0-9]{4}|\\[^u]|[^\\])"""
 _NAME = r"""/"(\\(["\\\/bfnrt]|u[a-fA-F0-9]{4})|[^"\\\x00-\x1f\x7f])*"/"""
 
 
-def grammar_of(compiled: CompiledSchema, ground: GroundingPlan, text: str) -> str:
+def grammar_of(
+    compiled: CompiledSchema, ground: GroundingPlan, text: str, given: Mapping[str, Any] | None = None
+) -> str:
     """The grammar of one document in llguidance's Lark: compact JSON in schema order, grounded fields from ``text``.
 
-    Without grounded fields it is the grammar of the schema, in a form that llama.cpp supports, too.
+    Without grounded fields it is the grammar of the schema, in a form that llama.cpp supports, too. ``given``: the
+    values of fields outside of lists and of lists as wholes, by pattern; None for an absent one, which is null or left
+    out. They have no effect in a part of the schema with several alternatives.
     """
-    return _Writer(SimplifiedSchema(compiled), ground, text).grammar()
+    return _Writer(SimplifiedSchema(compiled), ground, text, given or {}).grammar()
 
 
 @lru_cache(maxsize=1)
@@ -339,10 +343,12 @@ def is_accepted(made: str, text: str) -> bool:
 
 
 class _Writer:
-    """Writes rules for the path to each grounded field; the rest is left to llguidance's own JSON Schema."""
+    """Writes rules for the path to each grounded or given field; the rest is left to llguidance's own JSON Schema."""
 
-    def __init__(self, simple: SimplifiedSchema, ground: GroundingPlan, text: str) -> None:
+    def __init__(self, simple: SimplifiedSchema, ground: GroundingPlan, text: str, given: Mapping[str, Any]) -> None:
         self._simple = simple
+        self._given = given
+        self._present = [pattern for pattern, value in given.items() if value is not None]
         self._text = collapse_spaces(text)
         self._chunks = split_chunks(self._text)
         # Nothing can be copied from an empty document; required fields could then not be written at all.
@@ -351,7 +357,7 @@ class _Writer:
         self._rules: list[str] = []
 
     def grammar(self) -> str:
-        start = self._value(self._simple.root, "") if self._held else self._json(self._simple.root)
+        start = self._value(self._simple.root, "") if self._held or self._given else self._json(self._simple.root)
         if self._held:
             pieces = [dumps(chunk)[1:-1] for chunk in self._chunks]
             self._rules.append(f"TEXT: %regex {dumps({'substring_chunks': pieces})}")
@@ -369,14 +375,17 @@ class _Writer:
         """The name of the rule of a value."""
         solid, nullable = self._simple.solid(place)
         body = None
+        if pattern in self._given and (nullable or self._given[pattern] is not None):
+            return self._rule(dumps(dumps(self._given[pattern])))
         if pattern in self._held:
             body = self._copied(solid, self._held[pattern], self._known.get(pattern, ()))
-        elif is_at_or_below(pattern, self._held) or not pattern:
+        elif is_at_or_below(pattern, (*self._held, *self._given)) or not pattern:
             body = self._object(solid, pattern) if is_object(solid) else None
             body = self._array(solid, pattern) if is_array(solid) else body
         if body is None:
             return self._json(place)
-        return self._rule(f'{body} | "null"' if nullable else body)
+        is_null = nullable and not is_at_or_below(pattern, self._present)
+        return self._rule(f'{body} | "null"' if is_null else body)
 
     def _json(self, place: Place) -> str:
         return self._rule(f"%json {dumps(self._simple.json(place))}")
@@ -416,9 +425,12 @@ class _Writer:
         """Fields in schema order; optional ones may be left out, with their comma."""
         required = set(schema.get("required", ()))
         members = [
-            (f"{dumps(f'{dumps(name)}:')} {self._value(inner, join(pattern, name))}", name in required)
+            (
+                f"{dumps(f'{dumps(name)}:')} {self._value(inner, join(pattern, name))}",
+                name in required or is_at_or_below(join(pattern, name), self._present),
+            )
             for name, inner in schema["properties"].items()
-            if inner is not False
+            if inner is not False and (name in required or not self._is_absent(inner, join(pattern, name)))
         ]
         if schema["additionalProperties"] is not False:
             other = self._rule(f'{self._other_name(schema)} ":" {self._json(schema["additionalProperties"])}')
@@ -431,6 +443,10 @@ class _Writer:
             comma = f'"," {body}'
             rest = self._rule(f"{comma if needed else f'({comma})?'} {rest}".strip())
         return f'"{{" {first}{"?" if empty else ""} "}}"'
+
+    def _is_absent(self, place: Place, pattern: str) -> bool:
+        """Whether a field is given as absent and cannot be null."""
+        return pattern in self._given and self._given[pattern] is None and not self._simple.solid(place)[1]
 
     def _other_name(self, schema: dict[str, Any]) -> str:
         """The terminal of a field name, with its quotes, other than the declared ones."""

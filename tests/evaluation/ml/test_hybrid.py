@@ -9,12 +9,13 @@ import pytest
 from evaluation.hybrids.thresholds import probability_of
 from evaluation.inference.spec import EvalSpec
 from evaluation.ml.generate import main as generate
-from evaluation.ml.hybrid import with_constants
+from slmstudio.contract.decoding.grounding import is_accepted
 from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import sha256_file
 from tests.training.ml_data import EventCollector, named, rows, tiny, train_spec, write_dataset
 from tests.training.model_folders import made_once
+from training.ml.decoding.constraint import Constraint, Grammar
 from training.ml.modeling.tiny_model import build_tiny_encoder
 from training.ml.train import main as train
 from training.spec import RunSpec
@@ -25,8 +26,8 @@ SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
     "required": ["invoice_id", "total", "note"],
     "properties": {
-        "invoice_id": {"type": ["string", "null"]},
-        "total": {"type": ["string", "null"], "maxLength": 8},
+        "invoice_id": {"type": ["string", "null"], "x-slm": {"evidence": "required"}},
+        "total": {"type": ["string", "null"], "maxLength": 8, "x-slm": {"evidence": "required"}},
         "note": {"type": "string", "maxLength": 5, "x-slm": {"kind": "free"}},
     },
 }
@@ -38,6 +39,20 @@ def contract() -> dict[str, Any]:
 
 def made_rows() -> list[dict[str, Any]]:
     return [{**row, "gold": {**row["gold"], "note": "x"}} for row in rows(train=24, validation=4)]
+
+
+@pytest.fixture
+def grammars(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The grammars of documents and windows, in order."""
+    made: list[str] = []
+    other = Grammar.other
+
+    def noted(self: Grammar, text: str) -> Constraint:
+        made.append(text)
+        return other(self, text)
+
+    monkeypatch.setattr(Grammar, "other", noted)
+    return made
 
 
 def run(spec: RunSpec) -> list[dict[str, Any]]:
@@ -56,8 +71,8 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out/merged"
 
 
-def hybrid(folder: Path, encoder: Path, **thresholds: float) -> Path:
-    dataset = write_dataset(folder / "data.jsonl", made_rows())
+def hybrid(folder: Path, encoder: Path, documents: list[dict[str, Any]] | None = None, /, **thresholds: float) -> Path:
+    dataset = write_dataset(folder / "data.jsonl", documents or made_rows())
     values = train_spec(tiny(), dataset, folder / "hybrid")
     refs = {"encoder": {"path": str(encoder)}, "decoder": {"path": str(tiny())}, "thresholds": thresholds}
     events = run(build(RunSpec, {**values, "contract": contract(), "hybrid": refs}))
@@ -65,7 +80,7 @@ def hybrid(folder: Path, encoder: Path, **thresholds: float) -> Path:
     return folder / "hybrid/merged"
 
 
-def outputs(folder: Path, model: Path) -> list[dict[str, Any]]:
+def outputs(folder: Path, model: Path, **changes: Any) -> list[dict[str, Any]]:
     values = {
         "model": {"path": str(model)},
         "contract": contract(),
@@ -74,6 +89,7 @@ def outputs(folder: Path, model: Path) -> list[dict[str, Any]]:
         },
         "outputs": str(folder / "outputs.jsonl"),
         "confidence": True,
+        **changes,
     }  # fmt: skip
     collector = EventCollector()
     generate(build(EvalSpec, values), collector.emitter)
@@ -101,20 +117,39 @@ def test_a_folder_of_another_contract_is_refused(encoder: Path, tmp_path: Path) 
         run(spec)
 
 
-def test_given_values_are_constants_and_absent_ones_have_no_place() -> None:
-    nested = {
-        "type": "object",
-        "properties": {
-            "due": {"type": "string"},
-            "party": {"type": "object", "properties": {"name": {"type": ["string", "null"]}, "id": {"type": "string"}}},
-        },
-    }
-    compiled = compile_schema(nested)
-    schema = with_constants(compiled, {"due": None, "party.name": None, "party.id": "7"})
-    assert schema["properties"] == {
-        "party": {"type": "object", "properties": {"name": {"const": None}, "id": {"const": "7"}}}
-    }
-    assert compiled.schema == nested
+@pytest.mark.parametrize("mode", ["constrained", "grounded"])
+def test_sure_values_are_constants_for_the_decoder(
+    encoder: Path, tmp_path: Path, grammars: list[str], mode: str
+) -> None:
+    model = hybrid(tmp_path, encoder, invoice_id=0.0, total=1.01)
+    values = [json.loads(output["raw"]) for output in outputs(tmp_path, model, mode=mode)]
+    assert len(grammars) == len(values)
+    for made, value in zip(grammars, values, strict=True):
+        assert is_accepted(made, f'{{"invoice_id":{json.dumps(value["invoice_id"])},"total":')
+        assert not is_accepted(made, '{"invoice_id":"Invoice"')
+        # only grounding decides on the other values
+        other = f'{{"invoice_id":{json.dumps(value["invoice_id"])},"total":"xyz"'
+        assert is_accepted(made, other) == (mode == "constrained")
+
+
+def test_a_window_is_given_the_values_that_it_contains(encoder: Path, tmp_path: Path, grammars: list[str]) -> None:
+    padding = "\n" + "a line of words\n" * 12
+    made = [{**row, "text": row["text"].replace("\n", padding, 1)} for row in made_rows()]
+    model = hybrid(tmp_path, encoder, made, invoice_id=0.0, total=1.01)
+    windows = {"size": 30, "whole": 60, "answer": 20}
+    for output in outputs(tmp_path, model, windows=windows):
+        first, *others = grammars[: output["windows"]]
+        del grammars[: output["windows"]]
+        assert others
+        name = json.loads(output["raw"])["invoice_id"]
+        assert name is not None
+        assert (is_accepted(first, f'{{"invoice_id":"{name}"'), is_accepted(first, '{"invoice_id":null')) == (
+            True,
+            False,
+        )
+        for window in others:
+            assert is_accepted(window, '{"invoice_id":null')
+            assert not is_accepted(window, '{"invoice_id":"')
 
 
 def test_the_probability_of_a_list_is_that_of_its_least_sure_value() -> None:
