@@ -90,7 +90,7 @@ def no_gain(encoder: EvalRun, thresholds: list[FieldThreshold]) -> str:
     has_others = len(thresholds) < len(answered_fields(encoder.dataset.schema_version.compiled))
     if has_others or any(item.asked for item in thresholds):
         return ""
-    return "A hybrid model would be the encoder alone: in every field it has no more errors than with this decoder."
+    return "A hybrid model would be the encoder alone: no field has significantly fewer errors with this decoder."
 
 
 def start_hybrid(*, encoder: EvalRun, decoder: EvalRun, user: User) -> TrainingRun:

@@ -3,14 +3,17 @@ which the decoder answers. Pure.
 
 Places are fields outside of lists, and lists as wholes.
 
-Chosen for each field on documents of validation that both models answered: the threshold with the lowest cost of wrong
-values; of equal ones the lowest, which asks the decoder least.
+Chosen for each field on documents of validation that both models answered: the threshold with the fewest wrong values;
+of equal ones the lowest, which asks the decoder least. Where the gain is not significant, the encoder keeps the field.
+The cost of an error is the same within a field, so it does not change its threshold; the time of the decoder is left to
+the gates.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from evaluation.stats import ALPHA, best_start_p_value
 from slmstudio.contract.schema.compiled import CompiledSchema
 
 #: the threshold of a field that is always the decoder's
@@ -43,9 +46,7 @@ class FieldThreshold:
 
 
 def choose_thresholds(answers: Iterable[AnsweredField]) -> list[FieldThreshold]:
-    """The threshold of each field, in the order of their first answers. The cost of an error is the same within a
-    field, so it does not change its threshold.
-    """
+    """The threshold of each field, in the order of their first answers."""
     by_field: defaultdict[str, list[AnsweredField]] = defaultdict(list)
     for answer in answers:
         by_field[answer.pattern].append(answer)
@@ -53,10 +54,13 @@ def choose_thresholds(answers: Iterable[AnsweredField]) -> list[FieldThreshold]:
 
 
 def _threshold(pattern: str, rows: list[AnsweredField]) -> FieldThreshold:
-    rows = sorted(rows, key=lambda row: row.probability)
+    # of equal probabilities first those that get worse: a start of the rows that cannot be chosen is never the best
+    rows = sorted(rows, key=lambda row: (row.probability, row.decoder_is_right))
+    improved = [row.decoder_is_right for row in rows if row.decoder_is_right != row.encoder_is_right]
+    is_significant = best_start_p_value(improved) <= ALPHA
     wrong = sum(not row.encoder_is_right for row in rows)
     encoder_wrong, best = wrong, (wrong, 0, 0.0)  # errors, documents that are asked, threshold
-    for asked, row in enumerate(rows, start=1):
+    for asked, row in enumerate(rows if is_significant else (), start=1):
         wrong += (not row.decoder_is_right) - (not row.encoder_is_right)
         after = rows[asked].probability if asked < len(rows) else ALWAYS
         if after > row.probability and wrong < best[0]:

@@ -22,6 +22,7 @@ from evaluation.stats.power import Outlook, documents_with_power, estimated_outl
 from evaluation.stats.quantiles import distribution, percentile, quantile_lower, quantile_upper
 from evaluation.stats.rates import (
     Canary,
+    best_start_p_value,
     canary,
     difference_interval,
     exact_lower,
@@ -43,6 +44,7 @@ __all__ = [
     "additional_sample_size",
     "alpha_level",
     "benjamini_hochberg",
+    "best_start_p_value",
     "by_family",
     "canary",
     "difference_interval",

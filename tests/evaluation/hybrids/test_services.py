@@ -12,13 +12,14 @@ from evaluation.hybrids.thresholds import FieldThreshold, answered_fields
 from evaluation.models import EvalRun
 from evaluation.runs.jobs import run_evaluation
 from evaluation.runs.services import start_evaluation
+from labeling.datasets import freeze
 from labeling.models import Split
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_hash, folder_manifest, sha256_file
 from tests.evaluation.encoders import train_encoder
-from tests.evaluation.factories import World, complete, make_base_model, make_version, rewrite, right
+from tests.evaluation.factories import World, complete, make_base_model, make_version, make_world, rewrite, right
 from tests.training.ml_data import tiny
 from training.exports.services import request_export
 from training.model_cards import card
@@ -41,6 +42,15 @@ def unsure_total(row: dict[str, Any]) -> dict[str, Any]:
 
 def wrong_vendor(row: dict[str, Any]) -> dict[str, Any]:
     return right({**row, "gold": {**row["gold"], "vendor": "Other"}})
+
+
+@pytest.fixture
+def world(db: None, tmp_path: Path) -> World:
+    """With enough validation documents for a significant gain."""
+    made = make_world(tmp_path / "small-base", documents=32, holdout=4)
+    made.dataset = freeze.freeze(project=made.project, user=made.engineer, validation_share=0.5)
+    assert made.dataset.items.filter(split=Split.VALIDATION).count() >= 5
+    return made
 
 
 @pytest.fixture

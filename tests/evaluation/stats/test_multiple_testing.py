@@ -1,5 +1,7 @@
 """Pairs, multiple testing and two proportions: against scipy and statsmodels."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
@@ -11,6 +13,7 @@ from statsmodels.stats.proportion import (
 
 from evaluation.stats import (
     benjamini_hochberg,
+    best_start_p_value,
     canary,
     difference_interval,
     holm,
@@ -25,6 +28,19 @@ def test_mcnemar_is_a_fair_coin_over_the_changed_documents() -> None:
         assert mcnemar_exact(fixed, broken) == pytest.approx(scipy_stats.binomtest(fixed, fixed + broken).pvalue)
         assert mcnemar_exact(fixed, broken) == mcnemar_exact(broken, fixed)
     assert mcnemar_exact(0, 0) == 1.0
+
+
+def test_the_best_start_counts_how_it_was_chosen() -> None:
+    def lowest(improved: tuple[bool, ...]) -> float:
+        starts = (improved[:size] for size in range(1, len(improved) + 1))
+        return min(scipy_stats.binomtest(sum(start), len(start), alternative="greater").pvalue for start in starts)
+
+    size = 7
+    values = {improved: lowest(improved) for improved in itertools.product((False, True), repeat=size)}
+    for improved, value in values.items():
+        share = sum(other <= value + 1e-9 for other in values.values()) / 2**size
+        assert best_start_p_value(improved) == pytest.approx(share)
+    assert best_start_p_value(()) == 1.0
 
 
 def test_the_adjusted_values_are_those_of_statsmodels() -> None:
