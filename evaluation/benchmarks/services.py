@@ -306,12 +306,12 @@ def _check_endpoint(endpoint: Endpoint, modes: Sequence[str]) -> None:
 
 
 def _modes(model: Model, order: Sequence[str]) -> list[str]:
-    """Those of the modes that a model can decode in; a model that does not decode has one evaluation."""
+    """Those of the modes that a model can decode in; a model with one mode has one evaluation."""
     if isinstance(model, OptimizedPrompt):
         model = model.model
     backend = backend_class_of(model)
-    modes = order if backend.decodes else [EvalRun.Mode.CONSTRAINED]
-    return [mode for mode in modes if backend.supports(model, mode)]
+    only = backend.only_mode(model)
+    return [only] if only else [mode for mode in order if backend.supports(model, mode)]
 
 
 def _evaluated(candidate: Candidate, benchmark: Benchmark) -> Model:

@@ -30,7 +30,9 @@ _RIGHT = (Outcome.CORRECT, Outcome.BOTH_ABSENT)
 
 
 def decoder_evaluations(encoder: EvalRun) -> Any:
-    """The evaluations of decoders that an encoder can be combined with, newest first."""
+    """The evaluations of decoders that an encoder can be combined with, newest first. Unconstrained decoding has no
+    grammar that gives a decoder the encoder's values.
+    """
     return (
         EvalRun.objects.with_model()
         .filter(
@@ -44,6 +46,7 @@ def decoder_evaluations(encoder: EvalRun) -> Any:
             model_version__weights_deleted_at=None,
         )
         .exclude(model_version=None)
+        .exclude(mode=EvalRun.Mode.FREE)
         .order_by("-number")
     )
 
@@ -94,7 +97,8 @@ def no_gain(encoder: EvalRun, thresholds: list[FieldThreshold]) -> str:
 
 
 def start_hybrid(*, encoder: EvalRun, decoder: EvalRun, user: User) -> TrainingRun:
-    """Queues the run that makes a hybrid model of the models of two evaluations on validation.
+    """Queues the run that makes a hybrid model of the models of two evaluations on validation. It has the decoding mode
+    of the decoder's evaluation.
 
     Raises:
         Refused: (``field`` encoder or decoder) an evaluation is not one of an encoder or of a decoder on the validation
@@ -106,7 +110,7 @@ def start_hybrid(*, encoder: EvalRun, decoder: EvalRun, user: User) -> TrainingR
     if not decoder_evaluations(encoder).filter(pk=decoder.pk).exists():
         raise Refused(
             f"Choose a finished evaluation of a decoder on the validation documents of {encoder.dataset}, with the "
-            "weights that training saved.",
+            "weights that training saved, in constrained or grounded decoding.",
             field="decoder",
         )
     thresholds = thresholds_of(encoder, decoder)
@@ -119,7 +123,12 @@ def start_hybrid(*, encoder: EvalRun, decoder: EvalRun, user: User) -> TrainingR
         decoder=_ref(decoder.model_version),
         thresholds={item.pattern: item.threshold for item in thresholds},
     )
-    facts = {"encoder": encoder.number, "decoder": decoder.number, "fields": [asdict(item) for item in thresholds]}
+    facts = {
+        "encoder": encoder.number,
+        "decoder": decoder.number,
+        "mode": str(decoder.mode),
+        "fields": [asdict(item) for item in thresholds],
+    }
     return training_services.start_hybrid(
         encoder=encoder.model_version, decoder=decoder.model_version, hybrid=hybrid, facts=facts, user=user
     )

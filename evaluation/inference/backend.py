@@ -258,9 +258,14 @@ class Backend(ABC):
     # -- what it can do ---------------------------------------------------------------------------------------------
 
     @classmethod
+    def only_mode(cls, model: EvaluatedModel) -> str:
+        """The decoding mode of a model that has no other; "" where it can be chosen."""
+        return ""
+
+    @classmethod
     def supports(cls, model: EvaluatedModel, mode: str) -> bool:
         """Whether a model of this backend can decode in a mode."""
-        return True
+        return cls.only_mode(model) in ("", mode)
 
     @classmethod  # noqa: B027
     def check_model(cls, model: EvaluatedModel, *, mode: str, concurrency: int) -> None:

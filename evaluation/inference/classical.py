@@ -91,8 +91,8 @@ class ClassicalBackend(Backend):
     # -- what it can do ---------------------------------------------------------------------------------------------
 
     @classmethod
-    def supports(cls, model: EvaluatedModel, mode: str) -> bool:
-        return mode == "constrained"
+    def only_mode(cls, model: EvaluatedModel) -> str:
+        return "constrained"
 
     @classmethod
     def check_model(cls, model: EvaluatedModel, *, mode: str, concurrency: int) -> None:

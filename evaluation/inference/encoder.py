@@ -43,8 +43,8 @@ class EncoderBackend(LocalBackend):
         return {name.capitalize(): str(facts.get(name, "–")) for name in ("device", "precision")}
 
     @classmethod
-    def supports(cls, model: EvaluatedModel, mode: str) -> bool:
-        return mode == "constrained"
+    def only_mode(cls, model: EvaluatedModel) -> str:
+        return "constrained"
 
     @classmethod
     def check_model(cls, model: EvaluatedModel, *, mode: str, concurrency: int) -> None:

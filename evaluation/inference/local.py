@@ -20,6 +20,7 @@ from evaluation.inference.prices import Price, hourly_price
 from evaluation.inference.spec import EvalSpec
 from labeling.models import DatasetVersion, Split
 from slmstudio.contract.json_text import loads
+from slmstudio.errors import Refused
 from slmstudio.runs.heartbeat import keep_alive
 from slmstudio.runs.models import Status
 from slmstudio.runs.supervisor import ChildExit, supervise
@@ -275,6 +276,18 @@ class TransformersBackend(LocalBackend):
         if isinstance(model, ModelVersion):
             return {"training_run": model.training_run, "model_version": model}
         return {"training_run": model} if isinstance(model, TrainingRun) else None
+
+    @classmethod
+    def only_mode(cls, model: EvaluatedModel) -> str:
+        training = model.training_run if isinstance(model, ModelVersion) else model
+        hybrid = training.facts.get("hybrid") if isinstance(training, TrainingRun) else None
+        return str((hybrid or {}).get("mode", ""))
+
+    @classmethod
+    def check_model(cls, model: EvaluatedModel, *, mode: str, concurrency: int) -> None:
+        if not cls.supports(model, mode):
+            only = cls.only_mode(model)
+            raise Refused(f"The thresholds of {model} hold for {only} decoding. Choose {only}.", field="mode")
 
 
 class LlamaCppBackend(LocalBackend):

@@ -45,6 +45,8 @@ class EvaluationForm(BootstrapForm):
         self.datasets = {str(row.number): row for row in DatasetVersion.objects.filter(project=project)}
         groups = model_choices(project, keep=str((data or initial or {}).get("model", "")))
         self.models = {choice.key: choice.model for group in groups.values() for choice in group}
+        if named := self.models.get(str(self.initial.get("model", ""))):
+            self.initial.setdefault("mode", services.only_mode(named))
         #: whether documents are sent to a server for some of the models
         self.has_external = bool(groups[EXTERNAL])
         versions = sorted(self.datasets.values(), key=lambda row: -row.number)

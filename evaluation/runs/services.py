@@ -142,6 +142,12 @@ def start_evaluation(
     return run
 
 
+def only_mode(model: Model) -> str:
+    """The decoding mode of a model that has no other; "" where it can be chosen."""
+    bare = model.model if isinstance(model, OptimizedPrompt) else model
+    return backend_class_of(bare).only_mode(bare)
+
+
 def check_price(dataset: DatasetVersion, model: Model) -> None:
     """Raises Refused with the price of an evaluation on the hold-out, which has to be confirmed."""
     if price := next(iter(holdout_price.call(dataset, model)), None):

@@ -322,7 +322,7 @@ def new(request: SignedInRequest, slug: str) -> HttpResponse:
     """
     project = project_for(request.user, slug, Action.RUN)
     if request.method != "POST":
-        initial = {"split": "validation", "mode": "constrained", "concurrency": 1}
+        initial = {"split": "validation", "concurrency": 1}
         initial |= {name: request.GET[name] for name in EvaluationForm.base_fields if name in request.GET}
         form = EvaluationForm(project=project, initial=initial)
         page = "evaluation/runs/new.html"

@@ -105,6 +105,8 @@ def _hybrid_sections(run: TrainingRun) -> list[str]:
         "below the threshold of a field in `hybrid.json`, or where it has no head. SLM Studio runs both; other "
         "programs run the decoder alone."
     )
+    if mode := run.facts.get("hybrid", {}).get("mode"):
+        how += f" The thresholds hold for {mode} decoding."
     return [
         how,
         table("Thresholds", ("Field", "Threshold", "Answered by the decoder on validation"), rows),

@@ -69,9 +69,9 @@ def encoder(world: World, tmp_path: Any) -> EvalRun:
     return evaluation(world, run, version, unsure_total)
 
 
-def evaluation(world: World, run: TrainingRun, version: Any, say: Any) -> EvalRun:
+def evaluation(world: World, run: TrainingRun, version: Any, say: Any, mode: str = "constrained") -> EvalRun:
     made = start_evaluation(
-        project=world.project, user=world.engineer, dataset=world.dataset, split=Split.VALIDATION, model=run
+        project=world.project, user=world.engineer, dataset=world.dataset, split=Split.VALIDATION, model=run, mode=mode
     )
     complete(made, say, version=version)
     made.refresh_from_db()
@@ -137,6 +137,27 @@ def test_only_a_decoder_on_the_same_validation_documents_can_help(
         services.start_hybrid(encoder=decoder, decoder=decoder, user=world.engineer)
     assert refused.value.field == "encoder"
     assert engineer.get(f"{decoder.get_absolute_url()}hybrid/").status_code == 404
+
+
+def test_a_hybrid_model_has_the_decoding_mode_of_its_thresholds(
+    engineer: "Client", world: World, encoder: EvalRun
+) -> None:
+    free, grounded = (
+        evaluation(world, world.training_run, world.version, wrong_vendor, mode) for mode in ("free", "grounded")
+    )
+    assert list(services.decoder_evaluations(encoder)) == [grounded]
+    with pytest.raises(Refused) as refused:
+        services.start_hybrid(encoder=encoder, decoder=free, user=world.engineer)
+    assert refused.value.field == "decoder"
+    run = services.start_hybrid(encoder=encoder, decoder=grounded, user=world.engineer)
+    assert run.facts["hybrid"]["mode"] == "grounded"
+    start: Any = {"project": world.project, "user": world.engineer, "dataset": world.dataset, "model": run}
+    with pytest.raises(Refused) as refused:
+        start_evaluation(**start)
+    assert refused.value.field == "mode"
+    assert start_evaluation(**start, mode="grounded").mode == "grounded"
+    form = engineer.get(f"/p/invoices/evaluation/new/?model=run-{run.number}").context["form"]
+    assert form["mode"].value() == "grounded"
 
 
 @pytest.mark.slow
