@@ -72,9 +72,10 @@ class HybridGenerator(Generator):
         second = super().answer(row)
         self._given = {}
         elapsed = round((time.perf_counter() - started) * 1000, 2)
-        if second.finish_reason != "stop":
+        combined = self._combined(first, second, sure) if second.finish_reason == "stop" else None
+        if combined is None:
             return DocumentOutput(row.id, first.raw, "stop", elapsed, first.prompt_tokens, 0, "", confidence)
-        raw, confidence = self._combined(first, second, sure)
+        raw, confidence = combined
         return DocumentOutput(
             id=row.id,
             raw=raw,
@@ -93,8 +94,10 @@ class HybridGenerator(Generator):
 
     def _combined(
         self, first: DocumentOutput, second: DocumentOutput, sure: Mapping[str, Any]
-    ) -> tuple[str, Confidence]:
-        """The decoder's output with the sure values, which a document in windows may have changed."""
+    ) -> tuple[str, Confidence] | None:
+        """The decoder's output with the sure values, which a document in windows may have changed; None where it
+        cannot be read, for example because a number is too long.
+        """
         schema = self._builder.schema
         confidence = {
             path: known
@@ -107,7 +110,7 @@ class HybridGenerator(Generator):
         try:
             value = loads(second.raw)
         except JsonError:
-            return second.raw, confidence
+            return None
         combined = schema.canonical(_with_values(value, sure))
         is_worse = schema.check(combined)[1] and not schema.check(second.raw)[1]
         return (second.raw if is_worse else combined), {**confidence, **known}

@@ -1,7 +1,5 @@
 """A hybrid model from two evaluations: thresholds from what both answered, and the run that makes it."""
 
-import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,22 +8,15 @@ import pytest
 from evaluation.hybrids import services
 from evaluation.hybrids.thresholds import FieldThreshold, answered_fields
 from evaluation.models import EvalRun
-from evaluation.runs.jobs import run_evaluation
 from evaluation.runs.services import start_evaluation
 from labeling.datasets import freeze
 from labeling.models import Split
 from slmstudio.errors import Refused
-from slmstudio.runs.models import Status
-from slmstudio.storage.artifacts import local_path
-from slmstudio.storage.hashing import folder_hash, folder_manifest, sha256_file
-from tests.evaluation.encoders import train_encoder
-from tests.evaluation.factories import World, complete, make_base_model, make_version, make_world, rewrite, right
-from tests.training.ml_data import tiny
+from tests.evaluation.factories import World, complete, make_base_model, make_version, make_world, right
 from training.exports.services import request_export
 from training.model_cards import card
-from training.models import BaseModel, ModelVersion, TrainingRun
-from training.runs.jobs import run_training
-from training.spec import CARD_FILES, RunSpec
+from training.models import BaseModel, TrainingRun
+from training.spec import RunSpec
 
 if TYPE_CHECKING:
     from django.test import Client
@@ -158,40 +149,3 @@ def test_a_hybrid_model_has_the_decoding_mode_of_its_thresholds(
     assert start_evaluation(**start, mode="grounded").mode == "grounded"
     form = engineer.get(f"/p/invoices/evaluation/new/?model=run-{run.number}").context["form"]
     assert form["mode"].value() == "grounded"
-
-
-@pytest.mark.slow
-def test_two_trained_models_become_one_that_is_evaluated(world: World, tmp_path: Path) -> None:
-    """With real child processes, from the folders of model versions with their cards."""
-    decoder_folder = local_path(world.version.folder_key)
-    shutil.rmtree(decoder_folder)
-    shutil.copytree(tiny(), decoder_folder)
-    base = make_base_model(tmp_path / "encoder", slug="small-encoder", name="Small encoder")
-    run, version = make_version(world.project, world.engineer, world.dataset, base)
-    other = replace(world, base_model=base, training_run=run, version=version)
-    train_encoder(other)
-    rewrite(other.training_run, facts={"heads": [{"field": "vendor", "kind": "span", "located": [1, 1]}]})
-    for made in (world, other):
-        folder = local_path(made.version.folder_key)
-        made.training_run.refresh_from_db()
-        card.write(made.training_run, folder)
-        tokenizer = sha256_file(folder / "tokenizer.json")
-        rewrite(made.version, sha256=folder_hash(folder), tokenizer_sha256=tokenizer, files=folder_manifest(folder))
-        made.version.refresh_from_db()
-    encoder = evaluation(world, other.training_run, other.version, unsure_total)
-    decoder = evaluation(world, world.training_run, world.version, right)
-    hybrid = services.start_hybrid(encoder=encoder, decoder=decoder, user=world.engineer)
-    run_training(hybrid.pk)
-    hybrid.refresh_from_db()
-    assert (hybrid.status, hybrid.error) == (Status.DONE, "")
-    version = ModelVersion.objects.get(training_run=hybrid)
-    names = {entry["path"] for entry in version.files}
-    assert {"hybrid.json", "encoder/heads.json", "model.safetensors", *CARD_FILES} <= names
-    assert "encoder/README.md" not in names
-    assert "A hybrid model" in (local_path(version.folder_key) / "README.md").read_text()
-    measured = start_evaluation(
-        project=world.project, user=world.engineer, dataset=world.dataset, split=Split.VALIDATION, model=hybrid
-    )
-    run_evaluation(measured.pk)
-    measured.refresh_from_db()
-    assert (measured.status, measured.error) == (Status.DONE, "")

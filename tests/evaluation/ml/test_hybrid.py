@@ -9,6 +9,8 @@ import pytest
 from evaluation.hybrids.thresholds import probability_of
 from evaluation.inference.spec import EvalSpec
 from evaluation.ml.generate import main as generate
+from evaluation.ml.generator import Generator
+from evaluation.ml.prompts import DocumentOutput
 from slmstudio.contract.decoding.grounding import is_accepted
 from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.errors import Refused
@@ -105,6 +107,18 @@ def test_sure_values_stay_and_the_decoder_writes_the_others(encoder: Path, tmp_p
         assert not compile_schema(SCHEMA).validate(value)
         assert {"invoice_id", "note"} <= set(output["confidence"])
         assert output["output_tokens"] > 0
+
+
+def test_an_output_of_the_decoder_that_cannot_be_read_is_left_out(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unreadable = '{"invoice_id":null,"total":null,"note":' + "9" * 70 + "}"
+    monkeypatch.setattr(
+        Generator, "answer", lambda self, row: DocumentOutput(row.id, unreadable, "stop", 1.0, 9, 9, "", {})
+    )
+    for output in outputs(tmp_path, hybrid(tmp_path, encoder, invoice_id=0.0, total=1.01)):
+        assert set(json.loads(output["raw"])) >= {"invoice_id", "total"}
+        assert (output["finish_reason"], output["output_tokens"]) == ("stop", 0)
 
 
 def test_a_folder_of_another_contract_is_refused(encoder: Path, tmp_path: Path) -> None:
