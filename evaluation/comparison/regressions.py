@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluation.stats import holm
-from slmstudio.text.formatting import percent
+from slmstudio.text.formatting import first_names, percent
 
 SIGNIFICANCE_LEVEL = 0.05
 #: the measures of a comparison as its tables name them
@@ -53,7 +53,7 @@ def regressions(result: Mapping[str, Any], broken_pins: Sequence[str] = (), *, a
     result = shared_gold_result(result)
     sentences = []
     if broken_pins:
-        sentences.append(f"{_count(len(broken_pins), 'pinned document')} wrong: {_some(broken_pins)}.")
+        sentences.append(f"{_count(len(broken_pins), 'pinned document')} wrong: {first_names(broken_pins)}.")
     for measure, p_value in _adjusted(result):
         if measure["worse"] > measure["better"] and p_value < SIGNIFICANCE_LEVEL:
             sentences.append(_loss(measure, p_value))
@@ -64,7 +64,7 @@ def regressions(result: Mapping[str, Any], broken_pins: Sequence[str] = (), *, a
                 f"{field['a_right']:,}, p {_p(field['p_adjusted'])} (Holm)."
             )
     if any_document and result["broken"]:
-        sentences.append(f"{_count(len(result['broken']), 'document')} regressed: {_some(result['broken'])}.")
+        sentences.append(f"{_count(len(result['broken']), 'document')} regressed: {first_names(result['broken'])}.")
     return sentences
 
 
@@ -125,12 +125,6 @@ def _loss(measure: Mapping[str, Any], p_value: float) -> str:
 
 def _count(number: int, word: str) -> str:
     return f"{number:,} {word}{'' if number == 1 else 's'}"
-
-
-def _some(names: Sequence[str], limit: int = 5) -> str:
-    """The first few names."""
-    more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
 
 
 def _percent(value: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from evaluation.inference.completion import Completion, ResponseStatus, classify
 from evaluation.inference.model_columns import AbstractClassicalModel, AbstractPrompt, ExternalModel
 from evaluation.inference.prices import Price
 from evaluation.inference.spec import EvalSpec
-from labeling.models import DatasetVersion
+from labeling.models import DatasetVersion, SchemaVersion
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.errors import Refused
 from slmstudio.runs.models import BackgroundRun
@@ -270,6 +270,11 @@ class Backend(ABC):
     @classmethod  # noqa: B027
     def check_model(cls, model: EvaluatedModel, *, mode: str, concurrency: int) -> None:
         """Raises Refused (``field`` model, mode or concurrency) where a model cannot be evaluated like this."""
+
+    @classmethod
+    def schema_of(cls, model: EvaluatedModel) -> SchemaVersion | None:
+        """The only schema version that a model can answer; None if it is not bound to one."""
+        return None
 
     def obstacle(self, facts: Mapping[str, Any] | None = None) -> str:
         """Why nothing can be sent to it now, as a sentence; "" if it can. ``facts`` of a run: it must also be the

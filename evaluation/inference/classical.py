@@ -23,7 +23,7 @@ from evaluation.inference.model_columns import AbstractClassicalModel
 from evaluation.inference.prices import Price, hourly_price
 from evaluation.inference.spec import EvalSpec
 from labeling.datasets import queries as dataset_queries
-from labeling.models import DatasetVersion, Document
+from labeling.models import DatasetVersion, Document, SchemaVersion
 from slmstudio.contract.json_text import loads
 from slmstudio.errors import Refused
 from slmstudio.runs.heartbeat import keep_alive
@@ -101,13 +101,12 @@ class ClassicalBackend(Backend):
         if concurrency > 1:
             raise Refused(f"{model} answers one document at a time. Set the concurrency to 1.", field="concurrency")
 
+    @classmethod
+    def schema_of(cls, model: EvaluatedModel) -> SchemaVersion | None:
+        return model.dataset.schema_version if isinstance(model, AbstractClassicalModel) else None
+
     def answer(self, task: Task) -> ChildExit:
-        model = self.model
-        if model.dataset.schema_version.sha256 != task.schema_sha256:
-            raise ModelUnavailable(
-                f"{model} was trained with a different schema. Train a model on the current version."
-            )
-        if not model.sha256:
+        if not self.model.sha256:
             task.job.record(stage="training")
             self._train(task.job)
         task.job.record(stage="checking the files")

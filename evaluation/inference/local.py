@@ -18,7 +18,7 @@ from evaluation.inference.backend import (
 )
 from evaluation.inference.prices import Price, hourly_price
 from evaluation.inference.spec import EvalSpec
-from labeling.models import DatasetVersion, Split
+from labeling.models import DatasetVersion, SchemaVersion, Split
 from slmstudio.contract.json_text import loads
 from slmstudio.errors import Refused
 from slmstudio.runs.heartbeat import keep_alive
@@ -130,6 +130,14 @@ class LocalBackend(Backend):
             "Max output tokens": str(facts.get("max_new_tokens", read.max_new_tokens)),
             "Device": str(facts.get("device", "–")),
         }
+
+    @classmethod
+    def schema_of(cls, model: EvaluatedModel) -> SchemaVersion | None:
+        """That of the heads, where it has any: of an encoder or a hybrid."""
+        training = None if isinstance(model, ModelExport) else (cls.columns_of(model) or {}).get("training_run")
+        if not isinstance(training, TrainingRun) or not (training.base_model.is_encoder or "hybrid" in training.facts):
+            return None
+        return training.dataset.schema_version
 
     # -- files ------------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from django.db.models import Avg, Case, Count, Exists, OuterRef, Q, QuerySet, Su
 from django.utils.translation import ngettext
 
 from evaluation.audit import services as audit_services
+from evaluation.inference.backends import check_schema
 from evaluation.inference.completion import ANSWERED, STATUS_LABELS, USABLE, Completion, ResponseStatus
 from evaluation.inference.endpoint_keys import endpoint_config
 from evaluation.models import Endpoint, PrelabelItem, PrelabelRun
@@ -144,8 +145,10 @@ def _check_model(project: Project, version: ModelVersion | None, endpoint: Endpo
     for model in (version, endpoint):
         if model is not None and model.project_id != project.pk:
             raise Refused("That model belongs to another project.", field="model")
-    if version is not None and version.weights_deleted_at is not None:
-        raise Refused(f"The weights of {version} were deleted. Train the model again.", field="model")
+    if version is not None:
+        if version.weights_deleted_at is not None:
+            raise Refused(f"The weights of {version} were deleted. Train the model again.", field="model")
+        check_schema(version, project.schema_version)
     if endpoint is None:
         return
     if endpoint.retired_at is not None:

@@ -9,7 +9,7 @@ from django.db.models import Q
 
 from evaluation.audit import services as audit_services
 from evaluation.endpoints import holdout_permits
-from evaluation.inference.backends import backend_class_of, columns_of
+from evaluation.inference.backends import backend_class_of, check_schema, columns_of
 from evaluation.inference.external import changed_settings, settings_of
 from evaluation.inference.spec import MAX_CONCURRENCY
 from evaluation.models import (
@@ -106,6 +106,7 @@ def start_evaluation(
     if mode == EvalRun.Mode.GROUNDED and not candidates(dataset.schema_version.compiled):
         raise Refused("No field of the schema is copied from the document (evidence: required).", field="mode")
     backend_class_of(bare).check_model(bare, mode=mode, concurrency=concurrency)
+    check_schema(bare, dataset.schema_version)
     if obstacle := holdout_obstacle(model, split):
         raise Refused(obstacle, field="split")
     if benchmark is None and not dataset.items.filter(split=split).exists():

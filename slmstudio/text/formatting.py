@@ -5,6 +5,7 @@ scripts. Dates are written in the zone that they have: the caller converts to th
 """
 
 import math
+from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -20,6 +21,12 @@ def number(value: float | None, digits: int = 0) -> str:
         return NONE
     text = f"{float(value):,.{digits}f}"
     return _with_minus(text)
+
+
+def first_names(names: Sequence[str], limit: int = 5) -> str:
+    """A list of names, short: "a, b and 7 more"."""
+    more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
 
 
 def short_number(value: float) -> str:

@@ -235,6 +235,15 @@ def _compile(text: str) -> CompiledSchema:
     return compiled
 
 
+def differing_fields(old: CompiledSchema, new: CompiledSchema) -> list[str]:
+    """Patterns of the fields that only one of two schemas has, or that have other keywords in it."""
+    before, after = (
+        {node.pattern: (node.required, node.schema) for node in schema.root.nodes() if node.field is not None}
+        for schema in (old, new)
+    )
+    return [pattern for pattern in before | after if before.get(pattern) != after.get(pattern)]
+
+
 def compile_schema(schema: dict[str, Any]) -> CompiledSchema:
     """A schema, checked and compiled; equal schemas share one object (a cache keyed by the text).
 

@@ -1,19 +1,26 @@
 """An encoder's model version is evaluated as any model, without prompts and decoding modes."""
 
+from collections.abc import Callable
+
 import pytest
 from django.test import Client
 from django.urls import reverse
 
+from evaluation.classical import services as classical
 from evaluation.inference import local
-from evaluation.models import EvalOutput, EvalRun
+from evaluation.models import EvalOutput, EvalRun, PrelabelRun
+from evaluation.prelabels.services import start_prelabels
 from evaluation.runs import outputs, summary, tasks
 from evaluation.runs.jobs import run_evaluation
 from evaluation.runs.services import start_evaluation
+from labeling.datasets.freeze import freeze
 from labeling.models import Split
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from tests.evaluation.encoders import answer_here, make_encoder, train_encoder
-from tests.evaluation.factories import World
+from tests.evaluation.factories import World, rewrite
+from tests.evaluation.prelabels.test_services import add_fresh
+from tests.labeling.label_desk import change_schema
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
@@ -63,3 +70,30 @@ def test_an_encoder_without_heads_and_other_modes_are_refused(world: World, engi
     form = engineer.get(reverse("eval_new", args=[world.project.slug])).content.decode()
     assert f"base-{world.base_model.slug}" not in form
     assert world.version.choice_key in form
+
+
+def test_a_model_of_another_schema_version_is_refused_with_the_fields_that_differ(world: World) -> None:
+    order = {"project": world.project, "user": world.engineer}
+    [kind, *_] = classical.kinds(world.dataset.schema_version)
+    rules = classical.get_or_create(**order, dataset=world.dataset, kind=kind)
+    add_fresh(world)
+    change_schema(world.project, world.owner, vendor={"maxLength": 90}, note={"type": "string"})
+    dataset = freeze(**order, validation_share=0.3)
+    start_evaluation(**order, dataset=dataset, model=world.training_run)  # a decoder reads the schema from its prompt
+
+    def refusal(start: Callable[..., object], **model: object) -> tuple[str, bool]:
+        with pytest.raises(Refused, match=r"schema v1.*v2.*vendor") as caught:
+            start(**order, **model)
+        return caught.value.field, "note" in caught.value.message
+
+    assert refusal(start_evaluation, dataset=dataset, model=rules) == ("model", True)
+    rewrite(world.training_run, facts={"hybrid": {"encoder": 1}})
+    world.training_run.refresh_from_db()
+    assert refusal(start_evaluation, dataset=dataset, model=world.training_run) == ("model", True)
+    rewrite(world.training_run, facts={})
+    make_encoder(world)
+    assert refusal(start_evaluation, dataset=dataset, model=world.training_run) == ("model", True)
+    assert refusal(start_prelabels, model_version=world.version) == ("model", True)
+    assert EvalRun.objects.count() == 1
+    assert not PrelabelRun.objects.exists()
+    start_evaluation(**order, dataset=world.dataset, model=world.training_run)

@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 from slmstudio.contract.json_text import loads
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.errors import Refused
+from slmstudio.text.formatting import first_names
 from training.encoders.heads import DATE_ORDER, Head, plan_heads, trained_heads
 from training.ml.encoders.output_decoder import OutputDecoder
 from training.ml.encoders.spelling import Spelling
@@ -26,13 +27,17 @@ _Tokens = Annotated[int, Field(strict=True, ge=1, le=10_000)]
 DESCRIPTION, HEADS = "heads.json", "heads.safetensors"
 
 
+def _kinds(heads: Sequence[Head]) -> dict[str, str]:
+    return {head.pattern: head.kind for head in heads if head.pattern != DATE_ORDER}
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class HeadsDescription:
     """What a trained encoder knows besides its weights.
 
     ``left_out``: patterns without a head by choice. ``longest``: tokens of a stretch by span head. ``window``: tokens
     of a window. ``line_break``: the token between lines, if there is one. ``usual`` and ``spelling``: by field, as
-    decoding uses them.
+    decoding uses them. ``kinds``: of the heads by field, as they were saved.
     """
 
     schema_sha256: str
@@ -42,6 +47,7 @@ class HeadsDescription:
     longest: Mapping[str, _Tokens] = field(default_factory=dict)
     spelling: Mapping[str, Spelling] = field(default_factory=dict)
     usual: Mapping[str, str] = field(default_factory=dict)
+    kinds: Mapping[str, str] = field(default_factory=dict)
 
     def heads(self, compiled: CompiledSchema) -> list[Head]:
         """The heads, in schema order.
@@ -49,9 +55,15 @@ class HeadsDescription:
         Raises:
             Refused: they were trained for another schema, or a length of a span head is missing.
         """
-        if compiled.hash != self.schema_sha256:
-            raise Refused("The heads of this model were trained for another version of the schema.", code="schema")
         heads = trained_heads(plan_heads(compiled), self.left_out)
+        if compiled.hash != self.schema_sha256:
+            kinds = _kinds(heads)
+            differing = [name for name in {**self.kinds, **kinds} if self.kinds.get(name) != kinds.get(name)]
+            raise Refused(
+                f"The heads of this model were trained for another version of the schema ({self.schema_sha256[:12]}), "
+                f"not for {compiled.hash[:12]}. Fields with another head: {first_names(differing) or 'none'}.",
+                code="schema",
+            )
         if missing := {head.pattern for head in heads if head.kind == "span"} - set(self.longest):
             raise Refused(f"{DESCRIPTION} is not valid: longest has no {min(missing)}.", code="model")
         return heads
@@ -68,7 +80,7 @@ class HeadsDescription:
             "window": self.window,
             "line_break": self.line_break,
             "left_out": list(self.left_out),
-            "heads": [{"field": head.pattern, "kind": head.kind} for head in heads if head.pattern != DATE_ORDER],
+            "heads": [{"field": name, "kind": kind} for name, kind in _kinds(heads).items()],
             "longest": dict(self.longest),
             "spelling": {pattern: spelling.state() for pattern, spelling in self.spelling.items()},
             "usual": dict(self.usual),
@@ -90,7 +102,7 @@ class HeadsDescription:
             values: dict[str, Any] = loads(path.read_bytes(), max_characters=None)
             if values.pop("format") != FORMAT:
                 raise ValueError("its format is unknown")
-            values.pop("heads", None)
+            values["kinds"] = {head["field"]: head["kind"] for head in values.pop("heads", [])}
             return build(cls, values)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Refused(f"{DESCRIPTION} is not valid: {error}", code="model") from error

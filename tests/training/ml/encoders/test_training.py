@@ -68,7 +68,11 @@ def test_an_encoder_learns_and_answers_from_its_folder(tmp_path: Path) -> None:
     made = predictor.predict("Invoice A-113\nthank you again again \ntotal 14.50")
     assert made.text == '{"invoice_id":"A-113","total":"14.50"}'
     assert set(made.confidence) == {"invoice_id", "total"}
-    with pytest.raises(Refused, match="another version of the schema"):
+    other = {**SCHEMA, "properties": {"invoice_id": {"enum": ["A-113"]}, "total": {"type": ["string", "null"]}}}
+    hashes = [compile_schema(schema).hash[:12] for schema in (SCHEMA, other)]
+    with pytest.raises(Refused, match=rf"\({hashes[0]}\), not for {hashes[1]}.*: invoice_id\."):
+        load_predictor(folder, compile_schema(other))
+    with pytest.raises(Refused, match=r": none\."):
         load_predictor(folder, compile_schema({**SCHEMA, "title": "Other"}))
 
 
