@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from math import ceil, floor
 from typing import Any, Literal
 
 from slmstudio.contract.schema.compiled import CompiledSchema
@@ -13,6 +14,8 @@ from slmstudio.errors import Refused
 Kind = Literal["span", "decision", "tags", "rows"]
 #: classes of a decision; more are a search problem, and their weights would outgrow the encoder's
 MAX_CLASSES = 5_000
+#: integers from minimum to maximum that are choices without an enum
+_MAX_SCALE = 20
 #: the pattern of the head that decides how a document writes dates in digits, and its classes; no field has it
 DATE_ORDER, ORDERS = "#date-order", ("DMY", "MDY")
 _SCALARS = ("string", "number", "integer", "boolean")
@@ -23,9 +26,9 @@ class Head:
     """The head of one place of a contract.
 
     ``span``: one stretch of the document, or none. ``decision``: one of ``classes``; with ``several``, any number of
-    them; ``ordered`` classes are ascending integers. ``tags``: any number of stretches, each of one of ``classes``, or
-    of one kind where there are none. ``rows``: a list of objects, with a span for each of its ``columns``, and for each
-    of its ``choices`` a decision at the first token of a row.
+    them; ``ordered`` classes are ascending integers, after None where it is one. ``tags``: any number of stretches,
+    each of one of ``classes``, or of one kind where there are none. ``rows``: a list of objects, with a span for each
+    of its ``columns``, and for each of its ``choices`` a decision at the first token of a row.
 
     ``pattern``: of the field for span and decision, of the list for the others. ``leaf``: the field whose values it
     gives; of tags with classes, the field of the text, and ``type_leaf`` that of the class. None for rows, whose
@@ -156,9 +159,9 @@ def _leaf_head(node: Node) -> Head | Unanswered:
     if classes:
         if len(classes) > MAX_CLASSES:
             return Unanswered(pattern=node.pattern, reason=f"it has more than {MAX_CLASSES:,} choices")
-        if leaf.nullable or not leaf.required:
-            classes = (None, *classes)
-        return Head(kind="decision", pattern=node.pattern, leaf=leaf, classes=classes, ordered=_is_ordered(classes))
+        absent = (None,) if leaf.nullable or not leaf.required else ()
+        ordered = _is_ordered(classes)
+        return Head(kind="decision", pattern=node.pattern, leaf=leaf, classes=absent + classes, ordered=ordered)
     if not KINDS[leaf.kind].scored:
         return Unanswered(pattern=node.pattern, reason="it is free text")
     if leaf.evidence == "none":
@@ -171,6 +174,11 @@ def _classes(node: Node, leaf: Field) -> tuple[Any, ...]:
         return leaf.enum or (False, True)
     if leaf.enum:
         return leaf.enum
+    low, high = node.schema.get("minimum"), node.schema.get("maximum")
+    # A number that the document has printed is copied.
+    if leaf.type == "integer" and leaf.evidence == "none" and low is not None and high is not None:
+        first, last = ceil(low), floor(high)
+        return tuple(range(first, last + 1)) if last - first < _MAX_SCALE else ()
     return (node.schema["const"],) if "const" in node.schema else ()
 
 

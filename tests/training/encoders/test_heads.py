@@ -41,6 +41,33 @@ def test_an_optional_choice_can_be_absent() -> None:
     assert made.heads[0].classes == (None, "a", "b")
 
 
+@pytest.mark.parametrize(
+    ("field", "classes"),
+    [
+        ({"enum": [1, 2, 3, None]}, (None, 1, 2, 3)),
+        ({"enum": [1, 2, 3]}, (1, 2, 3)),
+        ({"type": "integer", "minimum": 1, "maximum": 5, "x-slm": {"evidence": "none"}}, (1, 2, 3, 4, 5)),
+        ({"type": ["integer", "null"], "minimum": 0, "maximum": 2, "x-slm": {"evidence": "none"}}, (None, 0, 1, 2)),
+    ],
+)
+def test_a_scale_is_ordered_also_if_it_can_be_absent(field: dict[str, Any], classes: tuple[Any, ...]) -> None:
+    [head] = plan(stars=field).heads
+    assert (head.kind, head.classes, head.ordered) == ("decision", classes, True)
+
+
+def test_integers_with_evidence_or_a_wide_range_are_no_scale() -> None:
+    made = plan(
+        copied={"type": "integer", "minimum": 1, "maximum": 5},
+        wide={"type": "integer", "minimum": 1, "maximum": 500, "x-slm": {"evidence": "none"}},
+        open={"type": "integer", "minimum": 1, "x-slm": {"evidence": "none"}},
+        pair={"enum": [None, 1, 2]},
+    )
+    assert [(head.pattern, head.kind, head.ordered) for head in made.heads] == [
+        ("copied", "span", False), ("pair", "decision", False),
+    ]  # fmt: skip
+    assert [item.pattern for item in made.unanswered] == ["wide", "open"]
+
+
 def test_rows_have_columns_and_pairs_of_class_and_text_are_tags() -> None:
     row = {"type": "object", "properties": {"name": {"type": "string"}, "amount": {"type": "number"}}}
     entity = {"type": "object", "properties": {"type": {"enum": ["P", "O"]}, "text": {"type": "string"}}}

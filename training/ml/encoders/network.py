@@ -56,17 +56,18 @@ class SpanHeads(nn.Module):
 
 class DecisionHead(nn.Module):
     """Classes of a whole window: attention over its tokens, and a linear layer. Ordered classes share one score and
-    have a threshold each (a cumulative link, McCullagh 1980).
+    have a threshold each (a cumulative link, McCullagh 1980); an ``optional`` scale has a first class beside them.
     """
 
-    def __init__(self, width: int, classes: int, *, ordered: bool) -> None:
+    def __init__(self, width: int, classes: int, *, ordered: bool, optional: bool = False) -> None:
         super().__init__()
         self.attention = nn.Linear(width, 1)
         self.dropout = nn.Dropout(_DROPOUT)
         self.ordered = ordered
-        self.scores = nn.Linear(width, 1 if ordered else classes)
+        self.optional = optional
+        self.scores = nn.Linear(width, 1 + optional if ordered else classes)
         if ordered:
-            self.gaps = nn.Parameter(torch.zeros(classes - 1))
+            self.gaps = nn.Parameter(torch.zeros(classes - 1 - optional))
 
     def forward(self, states: Tensor, inner: Tensor) -> Tensor:
         """(batch, classes): log-odds of each class, or log-probabilities of ordered ones."""
@@ -77,9 +78,13 @@ class DecisionHead(nn.Module):
             return scores
         # Thresholds ascend: each is the one before and a positive gap.
         thresholds = torch.cumsum(functional.softplus(self.gaps), 0) - len(self.gaps) / 2
-        above = torch.sigmoid(scores - thresholds)  # probability of more than each class
+        above = torch.sigmoid(scores[:, :1] - thresholds)  # probability of more than each class
         ones, zeros = torch.ones_like(above[:, :1]), torch.zeros_like(above[:, :1])
-        return (torch.cat([ones, above], 1) - torch.cat([above, zeros], 1)).clamp_min(1e-9).log()
+        scale = (torch.cat([ones, above], 1) - torch.cat([above, zeros], 1)).clamp_min(1e-9).log()
+        if not self.optional:
+            return scale
+        absent = scores[:, 1:]
+        return torch.cat([functional.logsigmoid(absent), functional.logsigmoid(-absent) + scale], 1)
 
 
 class EncoderWithHeads(nn.Module):
@@ -97,7 +102,8 @@ class EncoderWithHeads(nn.Module):
         self.tags = [head for head in heads if head.kind in ("tags", "rows")]
         self.span_heads = SpanHeads(width, [longest[head.pattern] for head in self.spans]) if self.spans else None
         self.decision_heads = nn.ModuleList(
-            DecisionHead(width, len(head.classes), ordered=head.ordered) for head in self.decisions
+            DecisionHead(width, len(head.classes), ordered=head.ordered, optional=None in head.classes)
+            for head in self.decisions
         )
         self.tag_heads = nn.ModuleList(nn.Linear(width, tag_width(head)) for head in self.tags)
 

@@ -145,10 +145,8 @@ def load_network(folder: Path, compiled: CompiledSchema, description: HeadsDescr
 
     model = EncoderWithHeads(load_base(folder), description.heads(compiled), description.longest)
     weights = load_file(folder / HEADS)
-    wanted, stored = (
-        {(name, tuple(value.shape)) for name, value in state.items()} for state in (model.head_state(), weights)
-    )
-    if differing := wanted ^ stored:
+    shapes = ({(name, value.shape) for name, value in state.items()} for state in (model.head_state(), weights))
+    if differing := set.symmetric_difference(*shapes):
         name, _ = min(differing)
         raise Refused(f"{HEADS} does not fit the heads of the contract: {name}. Train the encoder again.", code="model")
     model.load_state_dict(weights, strict=False)
