@@ -12,6 +12,7 @@ from tokenizers import BertWordPieceTokenizer
 
 from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.errors import Refused
+from slmstudio.storage.hashing import sha256_file
 from tests.training.ml_data import SCHEMA as INVOICE
 from tests.training.ml_data import (
     EventCollector,
@@ -25,6 +26,7 @@ from tests.training.ml_data import (
 from tests.training.ml_process import nursery
 from training.ml import lengths
 from training.ml.encoders.predictor import load_predictor
+from training.ml.encoders.task import load_tokenizer
 from training.ml.modeling.folder_checks import check_decoder, check_folder
 from training.ml.train import main
 from training.spec import LengthsSpec, RunSpec
@@ -135,6 +137,30 @@ def test_what_an_encoder_cannot_learn_is_refused_before_training(
     spec = spec_of(tmp_path, made, contract={"schema": schema})
     with pytest.raises(Refused, match=reason):
         trained(spec)
+
+
+def test_silver_labels_are_trained_on_and_not_validated(tmp_path: Path) -> None:
+    made = rows(train=4, validation=2, holdout=0)
+    labels = [{**row, "id": f"silver-{row['id']}"} for row in rows(train=5, validation=0, holdout=0)]
+    silver = write_dataset(tmp_path / "silver.jsonl", labels)
+    spec = spec_of(tmp_path, made, epochs=1.0, silver={"path": str(silver), "sha256": sha256_file(silver)})
+    events = trained(spec)
+    [start] = named(events, "start")
+    assert (start["train_rows"], start["silver_rows"], start["validation_rows"]) == (9, 5, 2)
+    assert start["total_steps"] == 3
+    assert {head["field"]: head["located"] for head in start["heads"]} == {"invoice_id": [9, 9], "total": [9, 9]}
+    assert all(event["loss"] > 0 for event in named(events, "step"))
+    write_dataset(silver, made[:1])
+    with pytest.raises(Refused, match="a gold label and a silver label"):
+        trained(spec_of(tmp_path, made, silver={"path": str(silver), "sha256": sha256_file(silver)}))
+
+
+def test_a_tokenizer_without_offsets_is_refused(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_encoder(), tmp_path / "model"))
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "ByT5Tokenizer"}')
+    with pytest.raises(Refused, match="no offsets"):
+        load_tokenizer(folder)
 
 
 def test_an_encoder_without_heads_does_not_answer(tmp_path: Path) -> None:
