@@ -95,11 +95,12 @@ class LabelCheck(StudyKind[LabelCheckSpec]):
         return {"source": [*own, ("Evaluations on validation", runs)] if runs else own}
 
     def defaults(self, project: Project, chosen: Any) -> dict[str, Any]:
-        if class_fields(project.schema_version.compiled):
-            return {"source": CLASSIFIER}
-        # Its outputs have the confidence of each field.
+        classes = {pattern for pattern, _ in class_fields(project.schema_version.compiled)}
+        # Its outputs have the confidence of each field that it has a head for.
         encoder = evaluations(project, family=BaseModel.Family.ENCODER).first()
-        return {"source": f"evaluation-{encoder.number}" if encoder is not None else PREDICTIONS}
+        if encoder is not None and encoder.scores.get("documents", 0) >= MIN_DOCUMENTS and classes <= _headed(encoder):
+            return {"source": f"evaluation-{encoder.number}"}
+        return {"source": CLASSIFIER if classes else PREDICTIONS}
 
     def plan(self, study: Study, spec: LabelCheckSpec) -> None:
         project = study.project
@@ -192,6 +193,12 @@ def _evaluation(project: Project, spec: LabelCheckSpec) -> EvalRun:
     if run is None:
         raise Refused("Choose a finished evaluation on the validation split.", field="source")
     return run
+
+
+def _headed(run: EvalRun) -> set[str]:
+    """The fields that the encoder of an evaluation has a head for."""
+    assert run.training_run is not None
+    return {head["field"] for head in run.training_run.facts.get("heads") or []}
 
 
 def _gold(project: Project) -> dict[int, int]:

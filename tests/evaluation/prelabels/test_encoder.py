@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from evaluation.inference import local
-from evaluation.label_issues.label_checks import LABEL_CHECK
+from evaluation.label_issues.label_checks import LABEL_CHECK, MIN_DOCUMENTS
 from evaluation.models import SuspectLabel
 from evaluation.prelabels.jobs import run_prelabels
 from evaluation.prelabels.services import run_statistics, start_prelabels
@@ -20,8 +20,9 @@ from slmstudio.access import Role
 from slmstudio.contract.json_text import dumps
 from slmstudio.runs.models import Status
 from tests.evaluation.encoders import answer_here, make_encoder, train_encoder
-from tests.evaluation.factories import World, evaluated, make_world
+from tests.evaluation.factories import World, evaluated, make_world, rewrite
 from tests.evaluation.prelabels.test_services import add_fresh
+from tests.labeling.label_desk import change_schema
 from tests.labeling.message_desk import member
 
 
@@ -70,3 +71,9 @@ def test_labels_are_checked_with_the_confidence_of_an_evaluation(db: None, tmp_p
     check = studied(world.project, LABEL_CHECK, source=f"evaluation-{run.number}")
     suspect = SuspectLabel.objects.get(run=check, place=1)
     assert (suspect.document.external_id, suspect.field, suspect.probability) == (doubted, "vendor", 0.97)
+    change_schema(world.project, world.owner, paid={"type": "boolean"})
+    assert LABEL_CHECK.defaults(world.project, {}) == {"source": "classifier"}  # the encoder has no head for it
+    rewrite(world.training_run, facts={"heads": [{"field": "paid", "kind": "decision", "located": [9, 9]}]})
+    assert LABEL_CHECK.defaults(world.project, {}) == {"source": f"evaluation-{run.number}"}
+    rewrite(run, scores={**run.scores, "documents": MIN_DOCUMENTS - 1})
+    assert LABEL_CHECK.defaults(world.project, {}) == {"source": "classifier"}
