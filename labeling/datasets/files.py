@@ -2,8 +2,9 @@
 
 One row per line: ``{"id", "split", "text", "gold", "tags", "origin"}``, sorted by split and id, so equal content gives
 an equal file. A document that shares its family also has ``"family"``: the id of the oldest document of the family in
-this version. One pair per line: ``{"a", "b", "similarity", "sides"}``; a and b are document keys, sides their splits or
-reasons of exclusion.
+this version. Outside the hold-out, a document whose evidence a person chose also has ``"evidence"``: path ->
+``[[start, end]]`` in characters. One pair per line: ``{"a", "b", "similarity", "sides"}``; a and b are document keys,
+sides their splits or reasons of exclusion.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from labeling.datasets.ceiling import CeilingCounter
 from labeling.datasets.freeze_candidates import CHUNK, FreezeCandidates, Progress
 from labeling.datasets.splits import Candidate
 from labeling.form.tree import tree_of
-from labeling.form.validation import unanswered_fields
+from labeling.form.validation import chosen_evidence, unanswered_fields
 from labeling.models import AnnotationRevision, Document
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps, pattern_of
 from slmstudio.storage import artifacts
@@ -108,16 +109,21 @@ def _rows(
     documents = Document.objects.filter(pk__in=[candidate.pk for candidate in candidates])
     texts = dict(documents.values_list("pk", "text"))
     revisions = AnnotationRevision.objects.filter(pk__in=[candidate.revision_id for candidate in candidates])
-    values = dict(revisions.values_list("pk", "value"))
+    labels = {pk: label for pk, *label in revisions.values_list("pk", "value", "evidence")}
     for candidate in candidates:
+        text, (value, given) = texts[candidate.pk], labels[candidate.revision_id]
+        # A hold-out is known by the hash of its rows, and no model is trained on it.
+        is_used = split[candidate.pk] != splits.HOLDOUT
+        evidence = chosen_evidence(compiled, value, text, given) if is_used else {}
         yield {
             "id": candidate.external_id,
             "split": split[candidate.pk],
-            "text": texts[candidate.pk],
-            "gold": compiled.ordered(values[candidate.revision_id]),
+            "text": text,
+            "gold": compiled.ordered(value),
             "tags": sorted(set(candidate.tags)),
             "origin": candidate.origin,
             **({"family": family[candidate.pk]} if candidate.pk in family else {}),
+            **({"evidence": {path: [place] for path, place in evidence.items()}} if evidence else {}),
         }
 
 

@@ -119,12 +119,7 @@ def check(compiled: CompiledSchema, parsed: Parsed, text: str, given: Mapping[st
         *(_date_problem(checks, compiled, parsed.value, text, problem) for problem in broken),
     ]
     wrong = {problem.path for problem in checks.problems}
-    sought = [
-        (path, node, value)
-        for path, node, value in leaf_values(tree_of(compiled), parsed.value)
-        if node.wants_evidence and path not in wrong
-        if isinstance(value, str | int | Decimal) and not isinstance(value, bool)
-    ]
+    sought = [leaf for leaf in _with_evidence(compiled, parsed.value) if leaf[0] not in wrong]
     for path, sought_value in find_places(sought, text, given).items():
         _record_place(checks, sought_value, given.get(path))
     _record_invariants(checks, compiled, parsed.value, given)
@@ -135,6 +130,25 @@ def check(compiled: CompiledSchema, parsed: Parsed, text: str, given: Mapping[st
         else:
             checks.unanswered.append(path)
     return checks
+
+
+def _with_evidence(compiled: CompiledSchema, value: Any) -> Iterator[tuple[str, FormNode, Any]]:
+    """Path, node and value of the leaves that should be in the document."""
+    for path, node, inner in leaf_values(tree_of(compiled), value):
+        if node.wants_evidence and isinstance(inner, str | int | Decimal) and not isinstance(inner, bool):
+            yield path, node, inner
+
+
+def chosen_evidence(compiled: CompiledSchema, value: Any, text: str, evidence: Mapping[str, Any]) -> dict[str, Place]:
+    """The evidence of a label that differs from what is found without it: a person chose it. By path, with the evidence
+    of all values of the same row.
+    """
+    if not any("start" in place for place in evidence.values()):
+        return {}
+    sought = list(_with_evidence(compiled, value))
+    found, chosen = find_places(sought, text, {}), find_places(sought, text, evidence)
+    rows = {cell.row for path, cell in chosen.items() if cell.place != found[path].place}
+    return {path: cell.place for path, cell in chosen.items() if cell.row in rows and cell.place is not None}
 
 
 def _record_invariants(checks: Checks, compiled: CompiledSchema, value: Any, given: Mapping[str, Any]) -> None:

@@ -36,14 +36,41 @@ def frozen(desk: Desk, **more: Any) -> DatasetVersion:
     return freeze(project=desk.project, user=desk.people["engineer"], **more)
 
 
-def label_again(desk: Desk, external_id: str, **changes: Any) -> None:
+def label_again(desk: Desk, external_id: str, evidence: Any = None, **changes: Any) -> None:
     """Makes another revision the gold of a document, as a person would."""
     gold = Gold.objects.get(document__external_id=external_id)
     annotation = Annotation.objects.get(document=gold.document)
     revision = AnnotationRevision.objects.create(
-        annotation=annotation, number=2, action="submit", value={**gold.revision.value, **changes}
+        annotation=annotation,
+        number=2,
+        action="submit",
+        value={**gold.revision.value, **changes},
+        evidence=evidence or {},
     )
     Gold.objects.filter(pk=gold.pk).update(revision=revision, origin=Origin.HUMAN)
+
+
+def test_rows_have_the_evidence_that_people_chose(desk: Desk) -> None:
+    text = "Acme 5.00\nFrom Acme\nBolts 2 5.00 for ACMEE\nTotal 5.00"
+    gold = {**invoice(1)["gold"], "vendor": "Acme", "total_amount": 5}
+    texts = {name: f"{text}\n{' '.join(f'{name}{number}' for number in range(90))}" for name in "abcd"}
+    made = [{"id": name, "text": text, "gold": gold} for name, text in texts.items()]
+    bring_in(desk.project, made[:3])
+    bring_in(desk.project, made[3:], as_holdout=True)
+    assert all("evidence" not in row for row in rows(frozen(desk)))
+    first, second, last = {"start": 0, "end": 4}, {"start": 15, "end": 19}, text.rindex("5.00")
+    total = {"start": last, "end": last + 4}
+    label_again(desk, "a", evidence={"vendor": first})  # as it is found without it
+    label_again(desk, "b", evidence={"vendor": second, "total_amount": total, "notes": {"absent": True}})
+    hand = {"start": text.index("ACMEE"), "end": text.index("ACMEE") + 5, "by": "hand"}
+    label_again(desk, "c", evidence={"vendor": hand}, vendor="Acme Works")
+    label_again(desk, "d", evidence={"vendor": second})
+    assert {row["id"]: row.get("evidence") for row in rows(frozen(desk))} == {
+        "a": None,
+        "b": {"vendor": [[15, 19]], "total_amount": [[last, last + 4]]},
+        "c": {"vendor": [[hand["start"], hand["end"]]]},
+        "d": None,  # no model is trained on it, and its hash stays
+    }
 
 
 def test_seed_example_is_frozen_and_exported(desk: Desk) -> None:

@@ -70,6 +70,14 @@ def test_rows_are_themselves_in_every_second_epoch_and_copies_differ_by_epoch() 
     assert augmentation.row(1, 0) != Augmentation(rows, schema(), seed=4).row(1, 0)
 
 
+def test_changed_copies_have_no_evidence() -> None:
+    rows = [replace(receipt(number), evidence={"name": ((0, 3),)}) for number in range(8)]
+    made = copies(rows, schema())
+    assert {bool(copy.evidence) for row, copy in made if copy.text != row.text} == {False}
+    unchanged = [replace(row, text=row.gold["shop"], evidence={"name": ((0, 3),)}) for row in rows[:2]]
+    assert all(copy.evidence for _, copy in copies(unchanged, schema()))
+
+
 def test_only_lines_away_from_values_are_dropped() -> None:
     for row, copy in copies([receipt(number) for number in range(12)], schema(), epochs=4):
         lines = copy.text.split("\n")

@@ -25,8 +25,17 @@ def test_output_limit_is_half_above_the_longest() -> None:
     assert answer_limit([]) == 512
 
 
-def test_invalid_line_is_named(tmp_path: Path) -> None:
+BROKEN = [
+    '{"id":"b"}',
+    '{"id":"b","split":"train","text":"x","gold":{},"evidence":{"a":[[0,2]]}}',
+    '{"id":"b","split":"train","text":"x","gold":{},"evidence":{"a":[0]}}',
+    '{"id":"b","split":"train","text":"x","gold":{},"evidence":[]}',
+]
+
+
+@pytest.mark.parametrize("line", BROKEN)
+def test_invalid_line_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "data.jsonl"
-    path.write_text('{"id":"a","split":"train","text":"x","gold":{}}\n{"id":"b"}\n')
+    path.write_text(f'{{"id":"a","split":"train","text":"x","gold":{{}},"evidence":{{"a":[[0,1]]}}}}\n{line}\n')
     with pytest.raises(Refused, match="Line 2"):
         read_rows(str(path))

@@ -70,7 +70,9 @@ class Augmentation:
         generator = random.Random(f"{self._seed}/{epoch}/{row.id}")
         exchanged = self._exchanged(row, self._values(index), generator)
         kept = self._shortened(exchanged, generator)
-        return kept if not self._schema.validate(kept.gold) else row
+        if self._schema.validate(kept.gold) or kept.text == row.text:
+            return row
+        return replace(kept, evidence={})  # its places have moved
 
     @cached_property
     def _donors(self) -> dict[Path, list[list[_Donor]]]:

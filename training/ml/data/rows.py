@@ -1,7 +1,7 @@
-"""Rows of a frozen dataset file: JSON lines with id, split, text, gold, tags and origin."""
+"""Rows of a frozen dataset file: JSON lines with id, split, text, gold, tags, origin and evidence."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,15 @@ from training.spec import ContractRef
 
 @dataclass(frozen=True)
 class Row:
-    """One document with its gold. Fractions in ``gold`` are Decimal."""
+    """One document with its gold. Fractions in ``gold`` are Decimal. ``evidence``: path -> where a person says that the
+    value is in the text, start and end in characters.
+    """
 
     id: str
     split: str
     text: str
     gold: Any
+    evidence: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
 
 
 def read_rows(path: str, sha256: str = "") -> list[Row]:
@@ -43,8 +46,10 @@ def read_rows(path: str, sha256: str = "") -> list[Row]:
 def _row(line: str, number: int) -> Row:
     try:
         value = contract.loads(line)
-        return Row(id=str(value["id"]), split=str(value["split"]), text=_text(value["text"]), gold=value["gold"])
-    except (KeyError, TypeError, ValueError) as error:
+        text = _text(value["text"])
+        evidence = {path: _places(places, text) for path, places in value.get("evidence", {}).items()}
+        return Row(str(value["id"]), str(value["split"]), text, value["gold"], evidence)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         what = f"has no {error}" if isinstance(error, KeyError) else f"is not valid: {error}"
         raise Refused(f"Line {number} of the dataset file {what}.", code="dataset") from error
 
@@ -53,6 +58,13 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("text must be a string")
     return value
+
+
+def _places(value: Any, text: str) -> tuple[tuple[int, int], ...]:
+    places = tuple((start, end) for start, end in value)
+    if not all(0 <= start < end <= len(text) for start, end in places):
+        raise ValueError("evidence must be in the text")
+    return places
 
 
 def of_split(rows: Iterable[Row], split: str) -> list[Row]:

@@ -85,7 +85,7 @@ class WindowLabeler:
 
     def windows(self, row: Row) -> list[LabeledWindow]:
         """The windows of a document with their targets."""
-        targets = targets_of(self._heads, row.gold, row.text)
+        targets = targets_of(self._heads, row.gold, row.text, row.evidence)
         windows = windows_of(self._tokenizer, row.text, self._size, self._line_break)
         return [LabeledWindow(row, window, targets) for window in windows]
 

@@ -2,9 +2,10 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -12,16 +13,20 @@ from torch import Tensor
 
 from slmstudio.contract.assembly import value_at
 from slmstudio.contract.schema.dialect import identity
-from slmstudio.contract.schema.structure import Node
-from slmstudio.contract.values import dates, evidence
+from slmstudio.contract.schema.structure import Node, join
+from slmstudio.contract.values import dates
+from slmstudio.contract.values.evidence import Span, find
 from slmstudio.contract.values.kinds.registry import collapse
-from slmstudio.contract.windows.positions import MAX_LINES_AWAY, locate_rows
+from slmstudio.contract.windows.positions import MAX_LINES_AWAY, Position, locate_rows
 from training.encoders.heads import DATE_ORDER, ORDERS, Head
 from training.ml.encoders.network import IGNORED
 from training.ml.encoders.windows import TokenWindow
 
 #: (start, end, class) in characters of a stretch, or (first token, last token, class) of a window
 Place = tuple[int, int, int]
+Places = Sequence[tuple[int, int]]
+#: path of a value -> the stretches that a person chose, as ``Row.evidence``
+Evidence = Mapping[str, Places]
 #: marks before and after a stretch that may belong to it
 _MAX_MARKS = 4
 
@@ -46,19 +51,20 @@ class Target:
 UNKNOWN = Target(known=False)
 
 
-def target_of(head: Head, gold: Any, text: str) -> Target:
-    """The target of a head for the gold of a document."""
+def target_of(head: Head, gold: Any, text: str, evidence: Evidence = MappingProxyType({})) -> Target:
+    """The target of a head for the gold of a document: where its evidence is, else where the values occur."""
     value = value_at(gold, head.pattern)
     if head.kind == "span":
-        return _span_target(head, value, text)
+        return _span_target(head, value, text, evidence)
     if head.kind == "decision":
         return _decision_target(head, value)
-    return _rows_target(head, value, text) if head.kind == "rows" else _tags_target(head, value, text)
+    target = _rows_target if head.kind == "rows" else _tags_target
+    return target(head, value, text, evidence)
 
 
-def targets_of(heads: Sequence[Head], gold: Any, text: str) -> list[Target]:
+def targets_of(heads: Sequence[Head], gold: Any, text: str, evidence: Evidence = MappingProxyType({})) -> list[Target]:
     """The target of each head for the gold of a document."""
-    targets = [UNKNOWN if head.pattern == DATE_ORDER else target_of(head, gold, text) for head in heads]
+    targets = [UNKNOWN if head.pattern == DATE_ORDER else target_of(head, gold, text, evidence) for head in heads]
     return [
         _order_target(heads, targets, gold, text) if head.pattern == DATE_ORDER else target
         for head, target in zip(heads, targets, strict=True)
@@ -80,23 +86,28 @@ def _order_target(heads: Sequence[Head], targets: Sequence[Target], gold: Any, t
     return Target(labels=tuple(seen)) if len(seen) == 1 else UNKNOWN
 
 
-def _span_target(head: Head, value: Any, text: str) -> Target:
+def _span_target(head: Head, value: Any, text: str, evidence: Evidence) -> Target:
     if value is None:
         return Target()
-    places = _stretches(head, value, text)
+    places = _stretches(head, value, text, evidence.get(head.pattern, ()))
     return Target(places=tuple((*place, 0) for place in places)) if places else UNKNOWN
 
 
-def _stretches(head: Head, value: Any, text: str, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
-    """The occurrences of a value between two places of the text, with the marks that gold has; none where only pieces
-    of it are there.
+def _stretches(
+    head: Head, value: Any, text: str, chosen: Places = (), start: int = 0, end: int | None = None
+) -> list[tuple[int, int]]:
+    """The evidence of a value that a person chose, else its occurrences between two places of the text, with the marks
+    that gold has; none where only pieces of it are there.
     """
     assert head.leaf is not None
-    spans = evidence.find(value, head.leaf, text[start:end])
-    if isinstance(value, str) and len(spans) > 1 and all(2 * len(span.text) < len(value) for span in spans):
+    spans = [Span(low, high, text[low:high]) for low, high in chosen]
+    if not chosen:
+        here = find(value, head.leaf, text[start:end])
+        spans = [Span(start + span.start, start + span.end, span.text) for span in here]
+    is_divided = bool(chosen) or len(spans) > 1
+    if isinstance(value, str) and is_divided and all(2 * len(span.text) < len(value) for span in spans):
         return []
-    moved = [evidence.Span(start + span.start, start + span.end, span.text) for span in spans]
-    return sorted({_aligned(span, value, text) for span in moved})
+    return sorted({_aligned(span, value, text) for span in spans})
 
 
 def _pieces(head: Head, value: Any, text: str, at: int) -> list[tuple[int, int]]:
@@ -131,7 +142,7 @@ def _overlap(place: tuple[int, int], other: Place) -> bool:
     return place[0] < other[1] and other[0] < place[1]
 
 
-def _aligned(span: evidence.Span, value: Any, text: str) -> tuple[int, int]:
+def _aligned(span: Span, value: Any, text: str) -> tuple[int, int]:
     """The span with the marks around it that gold has: evidence is found by letters, and ``SELANGOR.`` ends in a full
     stop in gold, too. Among equally good ones the shortest.
     """
@@ -165,48 +176,38 @@ def _decision_target(head: Head, value: Any) -> Target:
         return UNKNOWN
 
 
-def _tags_target(head: Head, rows: Any, text: str) -> Target:
+def _tags_target(head: Head, rows: Any, text: str, evidence: Evidence) -> Target:
     places: set[Place] = set()
-    for value, number in _tagged_values(head, rows):
-        stretches = _stretches(head, value, text)
+    for path, value, number in _tagged_values(head, rows):
+        stretches = _stretches(head, value, text, evidence.get(path, ()))
         if not stretches:
             return UNKNOWN
         places |= {(*place, number) for place in stretches}
     return Target(places=tuple(sorted(places)))
 
 
-def _tagged_values(head: Head, rows: Any) -> Iterator[tuple[Any, int]]:
+def _tagged_values(head: Head, rows: Any) -> Iterator[tuple[str, Any, int]]:
+    """Path and value of each text, and the number of its class."""
     numbers = {identity(item): number for number, item in enumerate(head.classes)}
-    for row in rows if isinstance(rows, list) else []:
+    for place, row in enumerate(rows if isinstance(rows, list) else []):
+        path = join(head.pattern, place)
         if head.type_leaf is None:
-            yield row, 0
+            yield path, row, 0
         elif isinstance(row, dict) and head.leaf is not None:
             number = numbers.get(identity(row.get(head.type_leaf.name)))
             if number is not None:
-                yield row.get(head.leaf.name), number
+                yield join(path, head.leaf.name), row.get(head.leaf.name), number
 
 
-def _rows_target(head: Head, rows: Any, text: str) -> Target:
+def _rows_target(head: Head, rows: Any, text: str, evidence: Evidence) -> Target:
     """Rows one after another in the text; unknown where a row has no place, or an order of its own."""
     assert isinstance(head.item, Node)
     places: list[Place] = []
     starts: list[int] = []
     taken = 0
     rows = rows if isinstance(rows, list) else []
-    for row, position in zip(rows, locate_rows(head.item, rows, text), strict=True):
-        if position is None:
-            return UNKNOWN
-        inside: list[Place] = []
-        for number, column in enumerate(head.columns):
-            value = _cell(head, row, column)
-            if value is None:
-                continue
-            pieces = _pieces(column, value, text, position.start)
-            whole = [] if pieces else _stretches(column, value, text, position.start, position.end)
-            near = [pieces] if pieces else [[place] for place in whole]
-            # Without a free place nothing is learned of this column; of the others of the row it is.
-            free = (cell for cell in near if not any(_overlap(place, other) for place in cell for other in inside))
-            inside += [(*place, number) for place in next(free, [])]
+    for at, (row, position) in enumerate(zip(rows, locate_rows(head.item, rows, text), strict=True)):
+        inside = _cells(head, at, row, text, position, evidence)
         first = min((low for low, _, _ in inside), default=-1)
         if first < taken:
             return UNKNOWN
@@ -225,6 +226,29 @@ def _cell(head: Head, row: Any, column: Head) -> Any:
     """The value of a row in a column of rows."""
     assert head.item is not None
     return value_at(row, column.pattern[len(head.item.pattern) + 1 :])
+
+
+def _cells(head: Head, at: int, row: Any, text: str, position: Position | None, evidence: Evidence) -> list[Place]:
+    """The places of the cells of the row ``at``: their evidence, else those near its position."""
+    assert head.item is not None
+    paths = [column.pattern[len(head.item.pattern) :] for column in head.columns]
+    chosen = [evidence.get(join(head.pattern, at) + path, ()) for path in paths]
+    begin = min((low for places in chosen for low, _ in places), default=None)
+    if begin is None and position is None:
+        return []
+    start, end = (position.start, position.end) if position is not None else (0, 0)
+    inside: list[Place] = []
+    for number, column in enumerate(head.columns):
+        value = _cell(head, row, column)
+        if value is None:
+            continue
+        pieces = _pieces(column, value, text, start if begin is None else begin)
+        whole = [] if pieces else _stretches(column, value, text, chosen[number], start, end)
+        near = [pieces] if pieces else [[place] for place in whole]
+        # Without a free place nothing is learned of this column; of the others of the row it is.
+        free = (cell for cell in near if not any(_overlap(place, other) for place in cell for other in inside))
+        inside += [(*place, number) for place in next(free, [])]
+    return inside
 
 
 def token_places(target: Target, window: TokenWindow) -> list[Place]:

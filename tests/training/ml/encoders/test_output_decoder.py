@@ -249,6 +249,40 @@ def test_gold_that_is_not_in_the_text_teaches_nothing() -> None:
     assert {name for name, is_known in known.items() if not is_known} == {"number", "kind", "names"}
 
 
+def test_gold_is_where_its_evidence_is() -> None:
+    compiled = compile_schema(SCHEMA)
+    text = "bolt 1.50\nAda\nOrder A-17 of Ada\nbolt 1.50\nInvoice A-17.\nSum 7"
+    row = {"name": "bolt", "amount": Decimal("1.50")}
+    gold = {**GOLD, "number": "A-17", "total": 7, "day": None, "names": ["Ada"], "items": [row]}
+    second, last = text.rindex("bolt"), text.rindex("A-17")
+    chosen = {
+        "number": [(last, last + 4)],
+        "names[0]": [(text.index("Ada"), text.index("Ada") + 3)],
+        "items[0].name": [(second, second + 4)],
+        "items[0].amount": [(second + 5, second + 9)],
+    }
+
+    def places(evidence: dict[str, list[tuple[int, int]]]) -> dict[str, list[int]]:
+        targets = ((head, labels.target_of(head, gold, text, evidence)) for head in plan_heads(compiled).heads)
+        return {head.pattern: [start for start, *_ in target.places] for head, target in targets if target.known}
+
+    found, evident = places({}), places(chosen)
+    assert (len(found["number"]), len(found["names"]), found["items"]) == (2, 2, [0, 5])
+    assert (evident["number"], evident["names"], evident["items"]) == ([last], [10], [second, second + 5])
+    assert evident["total"] == found["total"]
+    targets = labels.targets_of(plan_heads(compiled).heads, {**gold, "number": "A-17."}, text, chosen)
+    assert text[slice(*targets[0].places[0][:2])] == "A-17."  # with the mark that gold has
+
+
+def test_evidence_that_is_a_piece_of_the_value_is_no_gold() -> None:
+    compiled = compile_schema({"type": "object", "properties": {"name": {"type": "string"}}})
+    [head] = plan_heads(compiled).heads
+    text = "Ada\nof Lovelace, and A. L."
+    assert not labels.target_of(head, {"name": "Ada Lovelace"}, text, {"name": [(0, 3)]}).known
+    by_hand = labels.target_of(head, {"name": "Ada L."}, text, {"name": [(21, 26)]})
+    assert text[slice(*by_hand.places[0][:2])] == "A. L."
+
+
 @pytest.mark.parametrize(("order", "day"), [(0, "2026-04-03"), (1, "2026-03-04")])
 def test_a_date_in_digits_is_read_in_the_order_of_its_document(order: int, day: str) -> None:
     compiled = compile_schema({"type": "object", "properties": {"day": {"type": "string", "format": "date"}}})
