@@ -42,7 +42,7 @@ def test_a_scale_is_learned() -> None:
     schema = {"type": "object", "properties": {"mood": {"enum": [1, 2, 3, 4]}}}
     [plan] = plan_heads(compile_schema(schema)).heads
     encoder = torch.nn.Identity()
-    encoder.config = type("Config", (), {"hidden_size": 2})  # type: ignore[assignment]
+    encoder.config = type("Config", (), {"hidden_size": 2})
     network = EncoderWithHeads(encoder, [plan], {}).eval()
     [head] = network.decision_heads
     # a state for each value from absent to 4, and one without gold
