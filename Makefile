@@ -21,7 +21,7 @@ EMBEDDINGS := .venv/.installed-embeddings
 NODE := node_modules/.installed
 NODE_DEV := node_modules/.installed-dev
 
-.PHONY: help setup setup-dev gemma embeddings chromium nginx axolotl test-axolotl demo dev test test-all fast lint format types imports templates check-machine check-tools check-port
+.PHONY: help setup setup-dev gemma embeddings chromium nginx axolotl test-axolotl demo dev test test-all fast lint format types imports templates wheel check-machine check-tools check-port
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,9 @@ lint: setup-dev imports templates ## ruff, import directions, templates, eslint
 	$(PYTHON_BIN) -m ruff check .
 	$(PYTHON_BIN) -m ruff format --check .
 	node_modules/.bin/eslint .
+
+wheel: setup ## the application as a wheel in dist/, for machines without Node
+	$(PYTHON_BIN) bin/make-wheel
 
 format: setup-dev ## fix and format with ruff and djangofmt
 	$(PYTHON_BIN) -m ruff check --fix .

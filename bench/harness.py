@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 
 from slmstudio.stack import environment, lifecycle
-from slmstudio.stack.environment import ROOT
+from slmstudio.storage.installation import ROOT
 
 #: texts and gold values of SROIE
 RECEIPTS = ROOT.parent / "shared/data/sroie/receipts.jsonl"

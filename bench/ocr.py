@@ -17,7 +17,7 @@ from labeling.imports.formats.base import Context
 from labeling.imports.formats.scans import IMAGE, Scanner
 from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.contract.values import evidence
-from slmstudio.stack.environment import ROOT
+from slmstudio.storage.installation import ROOT
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from slmstudio.stack.environment import ROOT
+from slmstudio.storage.installation import ROOT
 
 FIELDS = ("company", "date", "address", "total")
 HOLDOUT = 125

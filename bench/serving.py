@@ -27,7 +27,7 @@ import psutil
 
 from bench.harness import EXTRACT, busy_process, deployed, free_port, percentile, running, studio, table, wait_for
 from labeling.demo.samples import generate
-from slmstudio.stack.environment import ROOT
+from slmstudio.storage.installation import ROOT
 
 #: connections, and requests a second over all of them (0: as fast as they are answered)
 PACED = ((1, 200.0), (50, 200.0), (200, 200.0))

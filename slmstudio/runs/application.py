@@ -1,16 +1,16 @@
 """Which application this is: version, commit, and the packages that it requires.
 
-The commit is the setting ``APPLICATION_COMMIT``, else the file ``COMMIT`` at the top of the application (an image has
-no .git), else that of the git checkout. A checkout with changes that are not committed is marked.
+The commit is the setting ``APPLICATION_COMMIT``, else the file ``COMMIT`` beside its templates (an image and a wheel
+have no .git), else that of the git checkout. A checkout with changes that are not committed is marked.
 """
 
 import subprocess
-import tomllib
 from functools import cache
 from pathlib import Path
 
 from django.conf import settings
 
+from slmstudio.storage import installation
 from slmstudio.storage.hashing import FileEntry, manifest_hash, sha256_file
 
 #: added to the commit of a checkout with changes
@@ -24,9 +24,9 @@ _GIT_SECONDS = 10
 def application() -> dict[str, str]:
     """``version``, ``commit`` ("" where it is unknown) and ``requirements``: the hash of the files with the pinned
     packages. Read once per process: the code of a process does not change."""
-    root = Path(settings.BASE_DIR)
+    root = installation.ASSETS
     return {
-        "version": _version(root),
+        "version": installation.version(),
         "commit": settings.APPLICATION_COMMIT or _commit(root),
         "requirements": _files_hash(root, [root / name for name in _REQUIREMENTS if (root / name).is_file()]),
     }
@@ -55,13 +55,6 @@ def _files_hash(root: Path, files: list[Path]) -> str:
         for path in files
     ]
     return manifest_hash(entries)
-
-
-def _version(root: Path) -> str:
-    try:
-        return str(tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
-    except (OSError, ValueError, KeyError):
-        return ""
 
 
 def _commit(root: Path) -> str:

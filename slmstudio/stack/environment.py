@@ -5,15 +5,13 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from types import FrameType
 
-from slmstudio import env
 from slmstudio.stack import lifecycle
 from slmstudio.stack.paths import Paths
 from slmstudio.storage.files import restrict_permissions
+from slmstudio.storage.installation import home
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 VARIABLES = {"DATABASE_URL": "postgres", "REDIS_URL": "valkey"}
 # Commands that read settings but use neither the database nor the queue.
 _WITHOUT = frozenset(
@@ -22,11 +20,6 @@ _WITHOUT = frozenset(
         *("collectstatic", "findstatic", "makemessages", "compilemessages", "verify_bundle"),
     }
 )
-
-
-def home() -> Path:
-    """SLM_HOME, by default the folder ``var`` of the project, as an absolute path."""
-    return Path(env.str("SLM_HOME", default=str(ROOT / "var"))).expanduser().resolve()
 
 
 def needs_servers(arguments: Sequence[str]) -> bool:
@@ -56,9 +49,11 @@ def set_addresses(places: Paths, servers: Sequence[str]) -> None:
         os.environ["REDIS_URL"] = places.redis_url
 
 
-def database_is_embedded() -> bool:
-    """Whether DATABASE_URL, as it is set now, is that of the embedded server."""
-    return os.environ.get("DATABASE_URL") == Paths.of(home()).database_url()
+def is_embedded(server: str) -> bool:
+    """Whether the address of ``postgres`` or ``valkey``, as it is set now, is that of the embedded server."""
+    places = Paths.of(home())
+    address = places.database_url() if server == "postgres" else places.redis_url
+    return address in (os.environ.get(variable) for variable, name in VARIABLES.items() if name == server)
 
 
 @contextlib.contextmanager

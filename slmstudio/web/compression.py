@@ -24,7 +24,7 @@ from whitenoise.storage import CompressedStaticFilesStorage
 #: bytes; a smaller response fits into a packet or two anyway
 MIN_SIZE = 1_000
 _ACCEPTS_BROTLI = re.compile(r"\bbr\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))")
-_SCRIPTS = Path(settings.BASE_DIR) / "static/js"
+_SCRIPTS = Path(settings.ASSETS) / "static/js"
 #: comments that begin a line; a comment behind code, or inside it, stays
 _COMMENTS = re.compile(rb"^[ \t]*(?://.*|/\*(?:[^*]|\*(?!/))*\*/[ \t]*)$", re.MULTILINE)
 _TEXT = ("text/", "application/json", "application/javascript", "application/problem+json", "image/svg+xml")

@@ -1,8 +1,8 @@
 """The icons of the pages as one small style sheet, ``css/icons.css``, with the bootstrap-icons that the source names.
 
 The whole font is 134 KB and its style sheet 87 KB; the pages use some dozens of two thousand icons. The markup is that
-of the font: ``<i class="bi bi-house">``. The sheet is generated when static files are listed or collected, and again
-whenever a source file is newer, so that an icon only needs to be named.
+of the font: ``<i class="bi bi-house">``. In a checkout the sheet is generated when static files are listed or
+collected, and again whenever a source file is newer, so that an icon only needs to be named. A wheel contains it.
 """
 
 import re
@@ -15,6 +15,8 @@ from urllib.parse import quote
 from django.conf import settings
 from django.contrib.staticfiles.finders import BaseFinder
 from django.core.files.storage import FileSystemStorage
+
+from slmstudio.storage import installation
 
 SHEET = "css/icons.css"
 _FOLDERS = ("templates", "static/js", "slmstudio", "labeling", "training", "evaluation", "serving")
@@ -74,15 +76,16 @@ class IconFinder(BaseFinder):
 
     def find(self, path: str, find_all: bool = False, **kwargs: Any) -> Any:
         """The sheet's file for its own path; else nothing."""
-        if path != SHEET:
+        if path != SHEET or not installation.IS_CHECKOUT:
             return []
         made = str(self._made())
         return [made] if find_all else made
 
     def list(self, ignore_patterns: Any) -> Iterator[tuple[str, FileSystemStorage]]:
         """The only file of this finder."""
-        self._made()
-        yield SHEET, self.storage
+        if installation.IS_CHECKOUT:
+            self._made()
+            yield SHEET, self.storage
 
     def _made(self) -> Path:
         target = self.folder / SHEET

@@ -3,7 +3,6 @@
 import json
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,6 +21,7 @@ from rq.executions import WORKER_EXECUTIONS_KEY_TEMPLATE
 from rq.utils import utcparse
 
 from slmstudio.runs.reaper import reap_lost_runs
+from slmstudio.storage.installation import COMMAND, PROGRAM
 from slmstudio.workers.hardware import Hardware
 from slmstudio.workers.worker import FACTS_KEY, process_space
 
@@ -180,7 +180,7 @@ class StartedWorkers:
             if process.poll() is not None:
                 raise WorkerGone(
                     f"The worker of the queue {queue} ended with code {process.returncode}. "
-                    f"To see why, start one manually: manage.py rqworker {queue}"
+                    f"To see why, start one manually: {PROGRAM} rqworker {queue}"
                 )
 
 
@@ -193,7 +193,7 @@ def ensure_workers(queues: list[str], *, say: Callable[[str], None]) -> Iterator
         for name in missing:
             say(f"no worker listens to the queue {name}; starting one for this command")
             process = subprocess.Popen(
-                [sys.executable, "manage.py", "rqworker", name],
+                [*COMMAND, "rqworker", name],
                 cwd=settings.BASE_DIR,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -219,7 +219,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 
 #: how a worker of a queue is started, where its name does not say it
-_COMMANDS = {"default": "manage.py rqworker default webhooks"}
+_COMMANDS = {"default": f"{PROGRAM} rqworker default webhooks"}
 
 
 def no_worker_message(queue: str, *, for_administrator: bool = False) -> str:
@@ -243,5 +243,5 @@ def missing_worker(queue: str, waiting: int | None = None) -> str:
     jobs = "its jobs stay queued"
     if waiting is not None:
         jobs = ngettext("{n:,} job is queued", "{n:,} jobs are queued", waiting).format(n=waiting)
-    command = _COMMANDS.get(queue, f"manage.py rqworker {queue}")
+    command = _COMMANDS.get(queue, f"{PROGRAM} rqworker {queue}")
     return f"No worker for the queue {queue}; {jobs}. Start one with {command}."

@@ -12,6 +12,7 @@ from unittest import mock
 from bench import harness, serving_faults
 from slmstudio.stack import environment, lifecycle
 from slmstudio.stack.paths import Paths
+from slmstudio.storage import installation
 from tests import database_template
 
 #: requests a second; 100 keep a machine busy whose other cores test something else
@@ -22,9 +23,9 @@ servers, manage = environment.servers, harness.manage
 @contextlib.contextmanager
 def migrated_servers() -> Iterator[lifecycle.Running | None]:
     """The servers of a new SLM_HOME. Their database has its tables."""
-    copied = database_template.copy_to(environment.home())
+    copied = database_template.copy_to(installation.home())
     if copied:  # without the settings of the tests, which lose what was committed when the server is killed
-        (Paths.of(environment.home()).postgres / "data/postgresql.auto.conf").write_text("")
+        (Paths.of(installation.home()).postgres / "data/postgresql.auto.conf").write_text("")
     with servers() as running:
         if copied:
             address, slash, name = os.environ["DATABASE_URL"].rpartition("/")

@@ -12,7 +12,7 @@ import pytest
 
 from slmstudio import env
 from slmstudio.env import EnvError
-from slmstudio.stack.environment import ROOT
+from slmstudio.storage.installation import ROOT
 
 NAME = "SLM_TEST_VARIABLE"
 

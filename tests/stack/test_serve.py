@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from slmstudio.stack import serve
+from slmstudio.stack import machine
 from slmstudio.stack.paths import Paths
 from slmstudio.stack.postgres import Postgres
 from slmstudio.stack.processes import command, descendants
@@ -154,9 +154,9 @@ def test_packages_that_make_training_faster_are_named(
 ) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(shutil, "which", lambda name: name if name in installed else None)
-    monkeypatch.setattr(serve, "cpu_settings", lambda: {"LD_PRELOAD": "library"} if preloaded else {})
-    monkeypatch.setattr(serve, "this_machine", lambda: replace(this_machine(), gpus=()))
-    assert serve.packages_for_training() == missing
+    monkeypatch.setattr(machine, "cpu_settings", lambda: {"LD_PRELOAD": "library"} if preloaded else {})
+    monkeypatch.setattr(machine, "this_machine", lambda: replace(this_machine(), gpus=()))
+    assert machine.packages_for_training() == missing
     gpu = Gpu(0, "uuid", "a GPU", 1)
-    monkeypatch.setattr(serve, "this_machine", lambda: replace(this_machine(), gpus=(gpu,)))
-    assert serve.packages_for_training() == []
+    monkeypatch.setattr(machine, "this_machine", lambda: replace(this_machine(), gpus=(gpu,)))
+    assert machine.packages_for_training() == []

@@ -7,6 +7,7 @@ from slmstudio.access import TABLE, Action
 from slmstudio.accounts.global_permissions import may_download_models, permission_granter
 from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE, Status
+from slmstudio.storage.installation import PROGRAM
 from training.models import BaseModel, ModelDownload
 
 
@@ -23,7 +24,7 @@ def no_permission_message() -> str:
 def download_required(base_model: BaseModel) -> Refused:
     """The error for a model that is not on this machine: downloads start on request only."""
     return Refused(
-        f"{base_model} is not on this machine. Download it on the Base models page, or run manage.py models download "
+        f"{base_model} is not on this machine. Download it on the Base models page, or run {PROGRAM} models download "
         f"{base_model.slug}.",
         field="base_model",
         code="download_required",

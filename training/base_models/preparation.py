@@ -16,6 +16,7 @@ from slmstudio.runs.child_environment import DOWNLOADS
 from slmstudio.runs.models import BackgroundRun
 from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.storage.hashing import folder_hash
+from slmstudio.storage.installation import PROGRAM
 from training.base_models.catalog import CATALOG
 from training.base_models.downloads import download_required
 from training.base_models.services import TINY, origin_of
@@ -185,7 +186,7 @@ def check_model(*, base_model: BaseModel, gguf: Path | None = None) -> list[dict
     """
     if not base_model.is_prepared:
         raise Refused(
-            f"{base_model} is not prepared. Run: manage.py models download {base_model.slug}", field="base_model"
+            f"{base_model} is not prepared. Run: {PROGRAM} models download {base_model.slug}", field="base_model"
         )
     packaged = base_model.source == BaseModel.Source.PACKAGED and base_model.slug != TINY and gguf is None
     if base_model.is_encoder:

@@ -7,7 +7,9 @@ import hashlib
 import os
 from pathlib import Path
 
-_HOME = Path(os.environ.get("SLM_HOME") or Path(__file__).resolve().parents[2] / "var").expanduser().resolve()
+from slmstudio.storage import installation
+
+_HOME = installation.home()
 
 
 def _processor() -> str:

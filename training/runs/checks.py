@@ -7,6 +7,7 @@ from django.utils.translation import ngettext
 
 from labeling.models import DatasetVersion, Split
 from slmstudio.errors import Refused
+from slmstudio.storage.installation import PROGRAM
 from training.base_models.downloads import download_required
 from training.encoders.heads import plan_heads
 from training.hyperparameters.dataset_defaults import needed_length, train_rows
@@ -45,7 +46,7 @@ def check_prepared(base_model: BaseModel) -> None:
         )
     if not Path(base_model.folder).is_dir():
         raise Refused(
-            f"The folder of {base_model} is missing. Prepare it again: manage.py models download {base_model.slug}.",
+            f"The folder of {base_model} is missing. Prepare it again: {PROGRAM} models download {base_model.slug}.",
             field="base_model",
             code="folder_missing",
         )

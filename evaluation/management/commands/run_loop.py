@@ -42,8 +42,9 @@ from slmstudio.access import Role
 from slmstudio.contract.json_text import JsonError, dumps, loads
 from slmstudio.errors import Refused
 from slmstudio.runs.models import BackgroundRun, Status
-from slmstudio.stack.environment import database_is_embedded, home
+from slmstudio.stack.environment import is_embedded
 from slmstudio.stack.paths import Paths
+from slmstudio.storage.installation import COMMAND, PROGRAM, home
 from slmstudio.text.formatting import milliseconds, percent
 from slmstudio.workers.live_workers import StartedWorkers, WorkerGone, ensure_workers
 from training.base_models.preparation import prepare
@@ -135,10 +136,10 @@ class Command(BaseCommand):
         executor = MigrationExecutor(connection)
         if not executor.migration_plan(executor.loader.graph.leaf_nodes()):
             return
-        if not database_is_embedded():
-            raise CommandError("The database has unapplied migrations. Run `manage.py migrate` first.")
+        if not is_embedded("postgres"):
+            raise CommandError(f"The database has unapplied migrations. Run `{PROGRAM} migrate` first.")
         # In a child process: the role of this process owns no table.
-        command = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
+        command = [*COMMAND, "migrate", "--verbosity=0"]
         owner = {"DATABASE_OWNER_URL": Paths.of(home()).database_owner_url}
         subprocess.run(command, cwd=settings.BASE_DIR, env={**os.environ, **owner}, check=True)
 

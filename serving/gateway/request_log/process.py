@@ -11,7 +11,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from slmstudio.runs.parent_death import die_with_parent
-from slmstudio.stack.environment import home
+from slmstudio.storage.installation import home
 
 logger = logging.getLogger(__name__)
 #: seconds until it is started again after it ended by itself, and for its last pass when it is stopped

@@ -163,7 +163,7 @@ def _encoder(folder: Path, spec: ServeSpec) -> Bundle:
 
 def _installed(name: str) -> Path:
     """The folder of a front-end package. Raises Refused where it is not installed."""
-    folder: Path = settings.BASE_DIR / "node_modules" / name
+    folder: Path = settings.ASSETS / "node_modules" / name
     if not folder.is_dir():
         raise Refused(f"{name} is not installed. Run make setup.", code="edge")
     return folder
@@ -176,7 +176,7 @@ def _versioned(module: str) -> str:
 
 
 def _page_files() -> dict[str, Path]:
-    static: Path = settings.BASE_DIR / "static"
+    static: Path = settings.ASSETS / "static"
     scripts = [*(static / "js/edge").glob("*.js"), static / "js/site/dom.js", static / "js/site/format.js"]
     return {"edge.css": static / "css/edge.css"} | {str(file.relative_to(static)): file for file in scripts}
 
