@@ -7,7 +7,7 @@ from django.db.models import Case, Prefetch, Q, When
 from django.urls import reverse
 from django.utils.translation import ngettext
 
-from evaluation.approvals.decisions import decision_obstacle, decision_status
+from evaluation.approvals.decisions import deciders, decision_obstacle, decision_status
 from evaluation.approvals.waivers import waivers_of
 from evaluation.label_issues import challenges, corrections
 from evaluation.learning_curves.study import curve_offer
@@ -128,6 +128,17 @@ def decision_step(project: Any, user: User) -> NextStep | None:
     if decision_obstacle(report, user):
         return None
     return NextStep(f"Gate report {report.number}: your decision is pending.", "View report", report.get_absolute_url())
+
+
+@next_step(21)
+def pending_decision_step(project: Any, user: User) -> NextStep | None:
+    """For an engineer: the newest report, where all gates pass and no manager has decided yet."""
+    report = _newest_report(project) if _can(project, Action.RUN) else None
+    if report is None or not report.passed or hasattr(report, "approval"):
+        return None
+    names = " or ".join(deciders(report))
+    after = f"Next, {names} decides." if names else "But no member of the project is a manager who can approve it."
+    return NextStep(f"All gates of report {report.number} pass. {after}", "View report", report.get_absolute_url())
 
 
 @next_step(22)

@@ -30,11 +30,13 @@ class ServingConfig(AppConfig):
     def ready(self) -> None:
         from evaluation.approvals.decisions import report_actions
         from evaluation.gates.production import stable_model
+        from evaluation.gates.services import report_passed
         from labeling.api.routers import UPLOAD_ROUTES, more_routers
         from serving import navigation  # noqa: F401
         from serving.batches import services as batches
         from serving.deployments.queries import deploy_action, production_model
         from serving.models import Deployment
+        from serving.packages.services import prepare_package
         from serving.retention import packages
         from slmstudio import hooks, panels
         from training.runs.retention import weights_needed
@@ -42,6 +44,7 @@ class ServingConfig(AppConfig):
         panels.include("serving.panels")
         weights_needed.register(packages.need_of_weights)
         report_actions.register(deploy_action)
+        report_passed.register(prepare_package)
         stable_model.register(production_model)
         for address, module in ROUTERS.items():
             more_routers.register(partial(_router, address, module))

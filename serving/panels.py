@@ -95,6 +95,18 @@ def review_step(project: Any, user: User) -> NextStep | None:
     return NextStep(text.format(n=number), "Review requests", reverse("deploy_review", args=[project.slug]))
 
 
+@next_step(30)
+def try_step(project: Any, user: User) -> NextStep | None:
+    """For users who may deploy: to try what is deployed, until its first request."""
+    if Action.DEPLOY not in getattr(project, "can", ()):
+        return None
+    deployment = _deployment(project)
+    if deployment is None or deployment.stable is None or queries.was_called(deployment.stable):
+        return None
+    text = f"{str(deployment.stable).capitalize()} is deployed. No request was sent to it yet."
+    return NextStep(text, "Try a document", f"{reverse('deployment', args=[project.slug])}#try")
+
+
 @register("home", 5)
 def alert_panel(project: Any, user: User) -> PanelContent | None:
     """The alerts that fire; no query where nothing is deployed."""

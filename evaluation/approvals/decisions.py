@@ -21,7 +21,7 @@ from evaluation.gates.services import event_payload
 from evaluation.models import Approval, AuditEntry, EvalRun, GatePolicy, GateReport
 from labeling.integrations import events
 from labeling.models import DatasetItem, DatasetVersion, Gold, Membership, Project, SchemaVersion, Split
-from slmstudio.access import Action, require
+from slmstudio.access import Action, Role, require
 from slmstudio.contract.scoring.scorer import SCORER_VERSION
 from slmstudio.database.fields import validate_fields
 from slmstudio.errors import Refused
@@ -132,6 +132,13 @@ def decision_obstacle(report: GateReport, user: User) -> str:
     """Why a manager cannot decide on a report, as a sentence; "" where they can."""
     involvement = own_involvement(report, user) if report.project.four_eyes else ""
     return f"You started or resumed {involvement}. Another manager must decide." if involvement else ""
+
+
+def deciders(report: GateReport) -> list[str]:
+    """The names of the managers who can decide on a report."""
+    rows = Membership.objects.filter(project=report.project_id, role=Role.MANAGER).select_related("user")
+    managers = [row.user for row in rows.order_by("user__username")]
+    return [manager.get_username() for manager in managers if not decision_obstacle(report, manager)]
 
 
 class CurrentState:

@@ -65,6 +65,7 @@ def _context(
         "rendered_at": timezone.now(),
         "address": request.build_absolute_uri(report.get_absolute_url()),
         "obstacle": obstacle,
+        "deciders": decisions.deciders(report) if content["approval"] is None else [],
         "may_decide": may_decide,
         "own_recent_role": decisions.recent_role(report, request.user) if may_decide else "",
         "changed": sum(not check.equal for check in content["checks"]),

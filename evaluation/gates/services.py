@@ -27,10 +27,13 @@ from labeling.models import Project, Split
 from slmstudio.access import Action, require
 from slmstudio.database.fields import validate_fields
 from slmstudio.errors import Refused
+from slmstudio.hooks import Hook
 from slmstudio.runs.models import Status
 
 #: how often a report is created without the project's lock before it is created under it
 ATTEMPTS = 3
+#: a new report whose gates all pass, and who created it, in the transaction of the report
+report_passed: Hook[[GateReport, User | None], object] = Hook()
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,8 @@ def _store(report: GateReport, user: User | None) -> GateReport:
         },
     )
     events.emit(report.project, "gate_report.created", event_payload(report))
+    if report.passed:
+        report_passed.call(report, user)
     return report
 
 

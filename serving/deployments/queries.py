@@ -255,13 +255,16 @@ def engine_choices(runs: Iterable[EvalRun]) -> list[tuple[str, str]]:
 
 
 def deploy_action(report: GateReport, user: User) -> ReportAction | None:
-    """The button on the page of an approved report, for users who may deploy; None where its model is deployed."""
+    """The button on the page of an approved report, for users who may deploy: to deploy its model, and once it answers
+    to try it; None until then."""
     if Action.DEPLOY not in getattr(report.project, "can", ()) or report.eval_run.endpoint_id is not None:
         return None
     deployment = find(report.project)
+    url = reverse("deployment", args=[report.project.slug])
+    if deployment is not None and deployment.stable is not None and deployment.stable.report_id == report.pk:
+        return ReportAction("Try a document", "send", f"{url}#try")
     if deployment is not None and report.pk in {release.report_id for release in deployment.serving}:
         return None
-    url = reverse("deployment", args=[report.project.slug])
     return ReportAction("Deploy", "rocket-takeoff", f"{url}?report={report.number}#deploy")
 
 
@@ -272,9 +275,18 @@ def running_split(project: Project) -> TrafficComparison | None:
 
 
 def sample_text(project: Project) -> str:
-    """The text of a document, to try the model with."""
-    rows: Any = Document.objects.filter(project=project).order_by("pk").values_list("text", flat=True)
-    return str(rows.first() or "")[:8_000]
+    """The text of a document, to try the model with: an unlabeled one where there is one, as no gold label of it was
+    learned."""
+    documents: Any = Document.objects
+    rows = (documents.unlabeled(project), documents.filter(project=project))
+    texts = (row.order_by("pk").values_list("text", flat=True).first() for row in rows)
+    return str(next(filter(None, texts), ""))[:8_000]
+
+
+def was_called(release: Release) -> bool:
+    """Whether the log has a request that a release answered."""
+    rows = RequestLog.objects.filter(project_id=release.project_id, release=release)
+    return rows.filter(day__gte=release.created_at.date()).exists()
 
 
 def evidence_sentence(deployment: Deployment) -> str:

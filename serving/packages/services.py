@@ -1,6 +1,7 @@
 """Packages: requests, and the spec of the child process that builds one."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -8,7 +9,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from evaluation.models import Approval, EvalOutput, EvalRun
+from evaluation.models import Approval, EvalOutput, EvalRun, GateReport
 from evaluation.runs import run_documents
 from labeling.models import Project
 from serving.engines import ENGINES
@@ -79,7 +80,7 @@ def _exports(run: EvalRun) -> Any:
 
 
 @transaction.atomic
-def request_package(*, run: EvalRun, user: User, engine: str = "", export: ModelExport | None = None) -> Package:
+def request_package(*, run: EvalRun, user: User | None, engine: str = "", export: ModelExport | None = None) -> Package:
     """The newest package of an evaluation with this engine, or a new one that is queued.
 
     ``engine``: an engine or the key of a variant; "": that of the evaluation. ``export``: the GGUF file of another
@@ -107,6 +108,16 @@ def request_package(*, run: EvalRun, user: User, engine: str = "", export: Model
         return package
     _check_quota(project)
     return _create(project, run, user, [wanted])
+
+
+def prepare_package(report: GateReport, user: User | None) -> None:
+    """Queues the package of a model whose gates pass, so that an approval is followed by a deployment at once.
+
+    Not of a decoder, which is gigabytes: its package is built when it is deployed.
+    """
+    if _family(report.eval_run) != "decoder":
+        with suppress(Refused):
+            request_package(run=report.eval_run, user=user)
 
 
 def wanted_key(run: EvalRun, engine: str) -> str:
@@ -143,13 +154,14 @@ def _check_quota(project: Project) -> None:
         raise Refused(why, field="run", code="quota")
 
 
-def _create(project: Project, run: EvalRun, user: User, wanted: Sequence[Variant]) -> Package:
+def _create(project: Project, run: EvalRun, user: User | None, wanted: Sequence[Variant]) -> Package:
     package = Package.objects.create(
         project=project, number=project.next_number(Package), eval_run=run,
         engine=wanted[0].engine, export_id=wanted[0].export, variants=[asdict(variant) for variant in wanted],
         created_by=user,
     )  # fmt: skip
-    package.enqueue()
+    # What takes seconds does not wait for trainings.
+    package.enqueue(first=_family(run) != "decoder")
     return package
 
 
