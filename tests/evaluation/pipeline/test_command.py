@@ -20,6 +20,7 @@ from slmstudio.runs.models import BackgroundRun
 from slmstudio.storage.hashing import sha256_file
 from slmstudio.workers.live_workers import StartedWorkers, WorkerGone, active_queues
 from tests.conftest import Workers, worker_environment
+from tests.training.ml_data import tiny_encoder
 from training.base_models.services import sync_catalog
 from training.models import LengthReport, ModelVersion, TrainingRun
 from training.runs.curves import spec_of
@@ -141,6 +142,28 @@ def test_report_equals_a_recount_of_the_outputs(
     from labeling.datasets.queries import file_path
 
     assert sha256_file(file_path(dataset)) == dataset.sha256
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_the_folder_of_an_encoder_reaches_its_report(
+    idle_workers: Workers, receipts: Path, tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the trained encoder is evaluated: on validation and on the hold-out."""
+    settings.MODEL_FOLDERS = [tiny_encoder().parent]
+    monkeypatch.setenv("DATABASE_URL", worker_environment()["DATABASE_URL"])
+    paths = {"report": tmp_path / "report.json", "outputs": tmp_path / "outputs"}
+    options: dict[str, Any] = {"base_model": str(tiny_encoder()), "max_holdout": 3, "epochs": 1, **paths}
+    call_command("run_loop", template="receipt", train=receipts, stdout=StringIO(), **options)
+    report = json.loads(paths["report"].read_text())
+    assert {name for name in EVALUATIONS if report.get(name)} == {"tuned", "tuned_validation"}
+    for name in ("tuned", "tuned_validation"):
+        _recount(report[name], paths["outputs"] / f"{name}.jsonl")
+    assert "comparison" not in report
+    model = ModelVersion.objects.chosen().get()
+    assert model.training_run.base_model.is_encoder
+    assert report["hashes"]["model"] == model.sha256
+    assert {verdict["gate"]["metric"] for verdict in report["gates"]["verdicts"]} > {"schema_valid_rate"}
 
 
 #: known, so that it can be estimated whether full fine-tuning fits

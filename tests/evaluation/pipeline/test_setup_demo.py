@@ -27,6 +27,15 @@ def logins(db: None, queues: None, settings: Any, tmp_path: Path, monkeypatch: p
     return tmp_path / "demo-logins.json"
 
 
+def add_base_model(slug: str, folder: Path, family: str) -> BaseModel:
+    """A base model that is prepared."""
+    ready = {"folder": str(folder), "sha256": folder_hash(folder), "context": 256, "parameters": 200_000}
+    made: BaseModel = BaseModel.objects.create(
+        slug=slug, name=slug, family=family, source="folder", location=str(folder), **ready
+    )
+    return made
+
+
 def printed() -> str:
     output = StringIO()
     call_command("setup_demo", "--no-loop", stdout=output, stderr=StringIO())
@@ -66,10 +75,8 @@ def test_an_encoder_reaches_the_gates_and_a_benchmark_compares_it(
     for name, value in {"DOCUMENTS": 330, "WAITING": 10, "BENCHMARK_DOCUMENTS": 20}.items():
         monkeypatch.setattr(setup_demo, name, value)
     models = {"base_model": "small-decoder", "encoder": "small-encoder"}
-    folders = {"small-decoder": (tiny(), "decoder"), "small-encoder": (tiny_encoder(), "encoder")}
-    for slug, (folder, family) in folders.items():
-        ready = {"folder": str(folder), "sha256": folder_hash(folder), "context": 256, "parameters": 200_000}
-        BaseModel.objects.create(slug=slug, name=slug, family=family, source="folder", location=str(folder), **ready)
+    add_base_model("small-decoder", tiny(), "decoder")
+    add_base_model("small-encoder", tiny_encoder(), "encoder")
     call_command("setup_demo", **models, stdout=StringIO(), stderr=StringIO())
     encoder, decoder = TrainingRun.objects.order_by("number").select_related("base_model")
     assert (encoder.base_model.is_encoder, decoder.base_model.is_encoder) == (True, False)

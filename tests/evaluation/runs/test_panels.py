@@ -10,12 +10,13 @@ from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains
 
 from evaluation import panels
-from evaluation.approvals.decisions import decide
+from evaluation.approvals.decisions import decide, deciders
 from evaluation.approvals.waivers import Waiver
 from evaluation.gates.services import create_report
 from labeling.models import Document
 from slmstudio.access import Action, project_for
 from tests.evaluation.factories import World, as_engineer, evaluated, make_version, right
+from tests.serving.factories import approved_report
 
 
 def step(world: World, user: User, ask: Any) -> Any:
@@ -44,6 +45,23 @@ def test_a_manager_is_led_to_the_report_that_waits(world: World) -> None:
         assert step(world, other, panels.decision_step) is None
     decide(report=report, user=world.manager, decision="rejected", reason="no")
     assert step(world, world.manager, panels.decision_step) is None
+
+
+def test_an_engineer_is_led_to_a_report_that_passes_until_its_decision(world: World) -> None:
+    report = approved_report(world, decision="")
+    pending = step(world, world.engineer, panels.pending_decision_step)
+    assert pending.url == report.get_absolute_url()
+    assert deciders(report) == ["mona"]
+    for other in (world.manager, world.annotator):
+        assert step(world, other, panels.pending_decision_step) is None
+    decide(report=report, user=world.manager, decision="approved", reason="yes")
+    assert step(world, world.engineer, panels.pending_decision_step) is None
+
+
+def test_a_manager_who_took_part_is_no_decider(world: World) -> None:
+    with as_engineer(world, world.manager) as manager:
+        run = evaluated(world, right, user=manager)
+    assert deciders(create_report(eval_run=run, baseline=None, user=world.engineer)) == []
 
 
 def test_manager_is_notified_of_a_void_or_expiring_approval(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from evaluation.models import Endpoint, GateReport
+from labeling.models import Document
 from serving.deployments import gateway_client, services
 from serving.models import Deployment, RequestLog
 from serving.rollouts.watch import check_all
@@ -73,6 +74,31 @@ def test_a_version_that_was_taken_back_is_not_the_next_step(
     services.deploy(project=world.project, user=world.engineer, stage="canary", report=report)
     services.abort(deployment=Deployment.objects.get(), user=world.engineer, reason="Worse.")
     assert address not in [step.url for step in engineer.get("/p/invoices/").context["steps"]]
+
+
+def test_a_deployed_model_is_tried_until_its_first_request(world: World, deployment: Deployment) -> None:
+    def offered(user: Any) -> bool:
+        return "/p/invoices/deploy/#try" in [step.url for step in client(user).get("/p/invoices/").context["steps"]]
+
+    assert offered(world.engineer)
+    assert offered(world.manager)
+    assert not offered(world.annotator)
+    assert deployment.stable is not None
+    assert deployment.stable.report is not None
+    page = client(world.manager).get(deployment.stable.report.get_absolute_url())
+    assert [action.url for action in page.context["actions"]] == ["/p/invoices/deploy/#try"]
+    logged(deployment, total_ms=5.0)
+    assert not offered(world.engineer)
+
+
+def test_the_document_to_try_is_an_unlabeled_one(world: World, deployment: Deployment) -> None:
+    def filled_in() -> Any:
+        return client(world.engineer).get("/p/invoices/deploy/").context["try_form"].initial["text"]
+
+    first = Document.objects.order_by("pk")[0]
+    assert filled_in() == first.text
+    Document.objects.create(project=world.project, external_id="new", text="Invoice 7", sha256="7" * 64)
+    assert filled_in() == "Invoice 7"
 
 
 def test_errors_name_their_field_and_an_approved_report_is_deployed(world: World, report: GateReport) -> None:

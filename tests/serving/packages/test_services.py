@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import django_rq
 import pytest
 from django.test import Client
 
@@ -18,6 +19,7 @@ from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
 from slmstudio.storage.artifacts import local_path
 from slmstudio.storage.hashing import folder_manifest
+from tests.evaluation.encoders import make_encoder
 from tests.evaluation.factories import World
 from tests.labeling.api_client import api_of
 from tests.serving.factories import approved_report, built
@@ -97,6 +99,24 @@ def test_a_package_with_two_files_has_the_parity_of_each(
     # A variant that failed is no variant to deploy: another package is built for it.
     assert request_package(run=report.eval_run, user=world.engineer, engine="llama_cpp-f16") == package
     assert request_package(run=report.eval_run, user=world.engineer, engine="llama_cpp-q8_0") != package
+
+
+def test_an_encoder_that_passes_is_packaged_before_other_jobs(
+    world: World, queues: None, django_capture_on_commit_callbacks: Any
+) -> None:
+    django_rq.get_queue("gpu").enqueue("a training")
+    make_encoder(world)
+    with django_capture_on_commit_callbacks(execute=True):
+        passed = approved_report(world, decision="")
+    package = Package.objects.get()
+    assert (package.eval_run, package.created_by, package.engine) == (passed.eval_run, world.engineer, "encoder")
+    assert django_rq.get_queue("gpu").job_ids[0] == str(package.job_id)
+    assert request_package(run=passed.eval_run, user=world.manager) == package
+
+
+def test_a_decoder_is_packaged_when_it_is_deployed(world: World) -> None:
+    approved_report(world)
+    assert not Package.objects.exists()
 
 
 def test_a_rebuilt_package_serves_after_the_next_deployment(world: World, report: GateReport) -> None:
