@@ -262,7 +262,7 @@ def deploy_action(report: GateReport, user: User) -> ReportAction | None:
     deployment = find(report.project)
     url = reverse("deployment", args=[report.project.slug])
     if deployment is not None and deployment.stable is not None and deployment.stable.report_id == report.pk:
-        return ReportAction("Try a document", "send", f"{url}#try")
+        return ReportAction("Try a document", "play-fill", f"{url}#try")
     if deployment is not None and report.pk in {release.report_id for release in deployment.serving}:
         return None
     return ReportAction("Deploy", "rocket-takeoff", f"{url}?report={report.number}#deploy")

@@ -46,6 +46,7 @@ EXCEPTIONS = {
         serving.captures.services: withhold
         serving.comparisons.labels: draw_documents
         serving.deployments.services: record_change
+        serving.packages.services: prepare_package
         serving.review.judgments: store
     """,
     OWN: """
