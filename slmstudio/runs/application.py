@@ -24,7 +24,7 @@ _GIT_SECONDS = 10
 def application() -> dict[str, str]:
     """``version``, ``commit`` ("" where it is unknown) and ``requirements``: the hash of the files with the pinned
     packages. Read once per process: the code of a process does not change."""
-    root = installation.ASSETS
+    root = Path(settings.ASSETS)
     return {
         "version": installation.version(),
         "commit": settings.APPLICATION_COMMIT or _commit(root),

@@ -25,8 +25,8 @@ from tests.browser.conftest import Watch
 from tests.evaluation import tiny_gguf
 from tests.serving import event_loop
 from tests.serving.ml.engine_rig import served
-from tests.training.ml.encoders import test_output_decoder as heads_of_every_kind
-from tests.training.ml.encoders.test_onnx import LONG, exported
+from tests.training.ml.encoders.test_onnx import LONG, compiled, exported
+from tests.training.ml.encoders.test_output_decoder import TEXT
 from tests.training.ml_data import SCHEMA, rows, tiny, trained_tiny_encoder
 from training.ml.encoders.onnx_scorer import OnnxPrecision, load_onnx_predictor
 from training.spec import ContractRef
@@ -153,8 +153,8 @@ def test_an_encoder_answers_as_its_predictor(browser: Browser, watch: Watch, tmp
     (tmp_path / "model").mkdir()
     for name in ("model-fp32.onnx", "config.json", "tokenizer.json", "heads.json"):
         shutil.copyfile(exported() / name, tmp_path / "model" / name)
-    texts = (heads_of_every_kind.TEXT, LONG, "Straße 😀 3. März 2026", "total 12.50 a 1,000 b 03/04/2026", "0")
-    check_encoder(browser, watch, tmp_path, heads_of_every_kind.SCHEMA, "fp32", texts)
+    texts = (TEXT, LONG, "Straße 😀 3. März 2026", "total 12.50 a 1,000 b 03/04/2026", "0")
+    check_encoder(browser, watch, tmp_path, compiled().schema, "fp32", texts)
 
 
 def test_a_trained_encoder_in_int8_answers_as_its_predictor(browser: Browser, watch: Watch, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from evaluation.gates.services import create_report
 from evaluation.models import Approval, AuditEntry, GateReport
 from evaluation.runs import summary
 from slmstudio.runs.application import application, scorer_code
+from slmstudio.storage import installation
 from tests.evaluation.factories import World, evaluated, pretend, rewrite
 
 FACTS: dict[str, Any] = {
@@ -92,11 +93,11 @@ def fresh() -> Any:
 
 
 def test_the_commit_without_a_checkout(tmp_path: Path, settings: Any, fresh: None) -> None:
-    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1.2"\n')
     (tmp_path / "requirements.txt").write_text("torch==1\n")
-    settings.BASE_DIR, settings.APPLICATION_COMMIT = tmp_path, ""
+    settings.ASSETS, settings.APPLICATION_COMMIT = tmp_path, ""
     made = application()
-    assert (made["version"], made["commit"]) == ("1.2", "")
+    assert (made["version"], made["commit"]) == (installation.version(), "")
+    assert made["version"]
     application.cache_clear()
     (tmp_path / "COMMIT").write_text("beef\n")
     (tmp_path / "requirements.txt").write_text("torch==2\n")

@@ -12,7 +12,6 @@ from serving.engines import ENGINES
 from serving.ml.engines.encoder import EncoderEngine, WindowQueue
 from serving.packages.spec import OutputTokens, ServeSpec
 from tests.training.ml.encoders.test_onnx import LONG, compiled, exported
-from tests.training.ml.encoders.test_output_decoder import SCHEMA
 from training.ml.encoders.onnx_scorer import load_onnx_predictor
 from training.ml.encoders.predictor import NO_TEXT
 from training.ml.encoders.windows import TokenWindow
@@ -103,7 +102,7 @@ async def test_a_long_document_delays_no_other() -> None:
 @pytest.mark.parametrize("name", ["encoder", "encoder_fp32"])
 async def test_concurrent_answers_are_those_of_one_document_after_another(name: str) -> None:
     folder: Path = exported()
-    contract = ContractRef(instruction="x", schema=SCHEMA)
+    contract = ContractRef(instruction="x", schema=compiled().schema)
     spec = ServeSpec(engine=name, contract=contract, output_tokens=OutputTokens(reserved=0, maximum=0), model=".")
     engine = EncoderEngine(folder, spec)
     await engine.start()

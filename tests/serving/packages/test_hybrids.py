@@ -78,6 +78,7 @@ def evaluated(world: World, run: TrainingRun, mode: str, split: str = Split.VALI
 def test_a_hybrid_model_answers_as_its_evaluation_did(world: World, tmp_path: Path, in_fp32: None) -> None:
     gates = gates_of(current_policy(project=world.project)).to_json()["gates"]
     copied(world)
+    rewrite(world.training_run, dataset=world.dataset)
     decoder_folder = local_path(world.version.folder_key)
     shutil.rmtree(decoder_folder)
     shutil.copytree(tiny(), decoder_folder)
