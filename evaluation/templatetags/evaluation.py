@@ -150,8 +150,9 @@ def number_line(verdict: Mapping[str, Any]) -> SafeString | str:
 
 @register.filter
 def marked(pieces: Pieces) -> SafeString:
-    """Text with the differing characters marked."""
-    return format_html_join("", "{}", ((_piece(is_marked, text),) for is_marked, text in pieces))
+    """Text with the differing characters marked. Its blanks are shown, those of the template around it are not."""
+    inner = format_html_join("", "{}", ((_piece(is_marked, text),) for is_marked, text in pieces))
+    return format_html('<span class="exact">{}</span>', inner)
 
 
 def _piece(is_marked: bool, text: str) -> SafeString | str:
