@@ -1,7 +1,7 @@
 """Which application this is: version, commit, and the packages that it requires.
 
-The commit is the setting ``APPLICATION_COMMIT``, else the file ``COMMIT`` beside its templates (an image and a wheel
-have no .git), else that of the git checkout. A checkout with changes that are not committed is marked.
+The commit is the setting ``APPLICATION_COMMIT``, else the file ``COMMIT`` in the folder of the templates (an image and
+a wheel have no .git), else that of the git checkout. A checkout with changes that are not committed is marked.
 """
 
 import subprocess

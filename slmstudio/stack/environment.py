@@ -52,8 +52,9 @@ def set_addresses(places: Paths, servers: Sequence[str]) -> None:
 def is_embedded(server: str) -> bool:
     """Whether the address of ``postgres`` or ``valkey``, as it is set now, is that of the embedded server."""
     places = Paths.of(home())
-    address = places.database_url() if server == "postgres" else places.redis_url
-    return address in (os.environ.get(variable) for variable, name in VARIABLES.items() if name == server)
+    if server == "postgres":
+        return os.environ.get("DATABASE_URL") == places.database_url()
+    return os.environ.get("REDIS_URL") == places.redis_url
 
 
 @contextlib.contextmanager

@@ -63,7 +63,7 @@ def install(name: str) -> None:
     """Installs a list of ``missing_lists`` with pip.
 
     Raises:
-        subprocess.CalledProcessError: pip failed; it has said why.
+        subprocess.CalledProcessError: pip failed, and has printed why.
     """
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"]
     target = ["--target", str(converter_folder())] if name == _CONVERTER else []

@@ -56,7 +56,7 @@ class SpanHeads(nn.Module):
 
 class DecisionHead(nn.Module):
     """Classes of a whole window: attention over its tokens, and a linear layer. Ordered classes share one score and
-    have a threshold each (a cumulative link, McCullagh 1980); an ``optional`` scale has a first class beside them.
+    have a threshold each (a cumulative link, McCullagh 1980); an ``optional`` one has a first class apart.
     """
 
     def __init__(self, width: int, classes: int, *, ordered: bool, optional: bool = False) -> None:
