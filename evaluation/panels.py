@@ -9,6 +9,7 @@ from django.utils.translation import ngettext
 
 from evaluation.approvals.decisions import deciders, decision_obstacle, decision_status
 from evaluation.approvals.waivers import waivers_of
+from evaluation.gates.metrics.metric import VerdictStatus
 from evaluation.label_issues import challenges, corrections
 from evaluation.learning_curves.study import curve_offer
 from evaluation.models import EvalOutput, EvalRun, GateReport, LabelChallenge, PolicyProposal
@@ -56,8 +57,11 @@ def last_report(project: Any, user: User) -> PanelContent | None:
     cell = {"title": "Gates", "value": "–", "note": "No gate report", "url": reverse("gates", args=[project.slug])}
     if report is None:
         return PanelContent("", {"strip": [cell]})
-    passed = sum(verdict["status"] == "PASS" for verdict in report.verdicts)
-    cell |= {"value": f"{passed} of {len(report.verdicts)}", "note": f"pass, report {report.number}"}
+    statuses = [verdict["status"] for verdict in report.verdicts if verdict["status"] != VerdictStatus.INAPPLICABLE]
+    cell |= {
+        "value": f"{statuses.count(VerdictStatus.PASS)} of {len(statuses)}",
+        "note": f"pass, report {report.number}",
+    }
     context = {"project": project, "report": report, "state": decision_status(report), "strip": [cell]}
     return PanelContent("evaluation/gates/panel.html", context)
 

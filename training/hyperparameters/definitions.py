@@ -72,7 +72,9 @@ class TrainingSettings:
     accumulation: Annotated[Whole, in_range("Gradient accumulation", (1, 1024))] = 1
     learning_rate: Annotated[
         Number,
-        in_range("Learning rate", (1e-8, 0.1), "0.001 suits LoRA, 0.0003 full fine-tuning, and 0.00005 an encoder."),
+        in_range(
+            "Learning rate", (1e-8, 0.1), "0.001 suits LoRA, 0.0003 full fine-tuning, 0.00005 to 0.0001 an encoder."
+        ),
     ] = 1e-3
     epochs: Annotated[Number, in_range("Epochs", (0.01, 100))] = 3.0
     precision: Annotated[

@@ -15,7 +15,7 @@ from evaluation.approvals.waivers import Waiver
 from evaluation.gates.services import create_report
 from labeling.models import Document
 from slmstudio.access import Action, project_for
-from tests.evaluation.factories import World, as_engineer, evaluated, make_version, right
+from tests.evaluation.factories import World, as_engineer, evaluated, make_version, rewrite, right
 from tests.serving.factories import approved_report
 
 
@@ -45,6 +45,14 @@ def test_a_manager_is_led_to_the_report_that_waits(world: World) -> None:
         assert step(world, other, panels.decision_step) is None
     decide(report=report, user=world.manager, decision="rejected", reason="no")
     assert step(world, world.manager, panels.decision_step) is None
+
+
+def test_inapplicable_gates_do_not_count(world: World) -> None:
+    report = approved_report(world, decision="")
+    passing = report.verdicts
+    rewrite(report, verdicts=[{**passing[0], "status": "INAPPLICABLE"}, *passing])
+    [cell] = step(world, world.engineer, panels.last_report).context["strip"]
+    assert cell["value"] == f"{len(passing)} of {len(passing)}"
 
 
 def test_an_engineer_is_led_to_a_report_that_passes_until_its_decision(world: World) -> None:
