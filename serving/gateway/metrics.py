@@ -1,7 +1,8 @@
 """``GET /metrics``: counters and histograms of the gateway in Prometheus's text format.
 
 ``python -m serving.gateway`` with several workers gives them a shared folder, so that any worker
-answers for all. Projects, versions and codes are labels; nothing that a caller writes is.
+answers for all. Projects, versions and codes are labels; nothing that a caller writes is. The first value of a kind
+creates a file there: where that fails, the value is not counted and the request is answered all the same.
 """
 
 import collections
@@ -75,6 +76,10 @@ class Metrics:
 
     def record(self, row: Row) -> None:
         """Counts a request that is in the log."""
+        with contextlib.suppress(OSError):
+            self._record(row)
+
+    def _record(self, row: Row) -> None:
         release = self._labels(row)
         self._requests.labels(*release, str(row["status"]), row["code"]).inc()
         if row["valid"] is not None:
@@ -90,23 +95,34 @@ class Metrics:
 
     def rejected(self, status: int, code: str) -> None:
         """Counts a request that was rejected before it had an entry."""
-        self._rejected.labels(str(status), code).inc()
+        with contextlib.suppress(OSError):
+            self._rejected.labels(str(status), code).inc()
 
     def log_failed(self) -> None:
         """Counts an entry that could not be written."""
-        self._log_failures.inc()
+        with contextlib.suppress(OSError):
+            self._log_failures.inc()
 
     @contextlib.contextmanager
     def in_flight(self, slug: str) -> Iterator[None]:
         """A request of a project is being answered during the block."""
-        gauge = self._in_flight.labels(slug)
-        gauge.inc()
+        gauge = self._gauge(slug)
         self.live[slug] += 1
         try:
             yield
         finally:
-            gauge.dec()
+            if gauge is not None:
+                gauge.dec()
             self.live[slug] -= 1
+
+    def _gauge(self, slug: str) -> Gauge | None:
+        """The gauge of a project's open requests with one more; None where it has no file."""
+        try:
+            gauge = self._in_flight.labels(slug)
+        except OSError:
+            return None
+        gauge.inc()
+        return gauge
 
     def note_breakers(self, open_addresses: set[str]) -> None:
         """Takes over which replicas this process does not ask."""
@@ -114,7 +130,8 @@ class Metrics:
             for release in (route.stable, route.candidate):
                 if release is not None and release.addresses:
                     number = len(open_addresses.intersection(release.addresses))
-                    self._open_breakers.labels(route.slug, str(release.number)).set(number)
+                    with contextlib.suppress(OSError):
+                        self._open_breakers.labels(route.slug, str(release.number)).set(number)
 
     def text(
         self,

@@ -90,7 +90,7 @@ def test_prelabels(transactional_db: None, queues: None, logged_in: As, settings
         check(page, "endpoint-new")
         page.get_by_label("Name").fill("large")
         page.get_by_label("URL").fill(server.url)
-        page.get_by_label("Model", exact=True).fill("fake-1")
+        page.get_by_role("textbox", name="Model", exact=True).fill("fake-1")
         page.get_by_role("button", name="Add endpoint").click()
         page.get_by_role("button", name="Test").click()
         expect(page.locator("#test")).to_contain_text("Valid")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import re
 import subprocess
 import sys
@@ -128,6 +129,41 @@ async def test_a_line_that_cannot_be_written_is_counted(tmp_path: Path, monkeypa
         assert value(got, "slm_log_failures_total") == 1
         assert value(got, "slm_rejected_total", status="503", code="log") == 1
         assert not [name for name, _ in got if name == "slm_requests_total"]
+
+
+_FULL = """
+import contextlib, resource
+import django
+django.setup()
+from serving.gateway.metrics import Metrics
+from serving.gateway.routes import RouteTable
+from serving.gateway.request_log.writer import DEFAULTS
+
+metrics = Metrics(RouteTable())
+soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, hard))
+row = {**DEFAULTS, "project_id": 1, "status": 200, "valid": True, "total_ms": 1.0}
+with metrics.in_flight("invoices"):
+    metrics.record(row)
+    metrics.rejected(503, "log")
+    metrics.log_failed()
+resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+with metrics.in_flight("invoices"):
+    metrics.record(row)
+    print(metrics.text(None).decode())
+"""
+
+
+def test_a_worker_without_room_for_its_metrics_answers(tmp_path: Path) -> None:
+    """The file of each kind of metric is created with the first value, perhaps while the disk is full."""
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", _FULL], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2_000:]
+    measured = samples(done.stdout)
+    assert value(measured, "slm_requests_in_flight", project="invoices") == 1
+    assert value(measured, "slm_request_seconds_count", project="", version="", source="") == 1
 
 
 LLAMA = """# HELP llamacpp:prompt_tokens_total Number of prompt tokens processed.
