@@ -20,6 +20,7 @@ class LabelingConfig(AppConfig):
         from labeling.api.routers import more_routers
         from labeling.integrations import deliveries, tokens
         from labeling.models import Membership
+        from labeling.projects import groups, invitations
         from labeling.projects.storage import file_keys, text_bytes
         from labeling.queue_order import study as queue_order
         from labeling.studies import kinds
@@ -33,6 +34,8 @@ class LabelingConfig(AppConfig):
         post_save.connect(tokens.revoke_on_password_change, sender=settings.AUTH_USER_MODEL, dispatch_uid="tokens")
         hooks.membership.register(Membership.objects.of)
         hooks.token_checked.register(tokens.is_valid_header)
+        hooks.groups_changed.register(groups.apply_groups)
+        hooks.invitation_checked.register(invitations.is_valid)
         hooks.project_files.register(file_keys)
         hooks.project_bytes.register(text_bytes)
         kinds.register(queue_order.QUEUE_ORDER)

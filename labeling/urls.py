@@ -7,7 +7,7 @@ from labeling.api.app import addresses as api_addresses
 from labeling.imports import exchange_views
 from labeling.integrations import token_views, webhook_views
 from labeling.models import SchemaMigration
-from labeling.projects import contract_views, settings_views
+from labeling.projects import contract_views, invitation_views, settings_views
 from labeling.projects import views as project_views
 from labeling.schema_migration import views as schema_migration_views
 from labeling.studies.views import former_page
@@ -35,6 +35,11 @@ below_project: list[URLPattern | URLResolver] = [
     path("settings/members/add/", settings_views.add_member, name="member_add"),
     path("settings/members/<int:pk>/", settings_views.change_member, name="member_change"),
     path("settings/members/<int:pk>/remove/", settings_views.remove_member, name="member_remove"),
+    path("settings/service-accounts/add/", settings_views.add_service_account, name="service_account_add"),
+    path("settings/invitations/add/", invitation_views.invite, name="invitation_add"),
+    path("settings/invitations/<int:pk>/revoke/", invitation_views.revoke_invitation, name="invitation_revoke"),
+    path("settings/groups/add/", invitation_views.add_group, name="group_add"),
+    path("settings/groups/<int:pk>/remove/", invitation_views.remove_group, name="group_remove"),
     path("settings/webhooks/add/", webhook_views.add, name="webhook_add"),
     path("settings/webhooks/<int:pk>/", webhook_views.webhook, name="webhook"),
     path("settings/webhooks/<int:pk>/secret/", webhook_views.rotate_secret, name="webhook_secret"),
@@ -54,6 +59,7 @@ urlpatterns = [
     path("", project_views.projects, name="projects"),
     path("new/", exchange_views.new_project, name="project_from_file"),
     path("api/", include(api_addresses())),
+    path("invitations/<str:secret>/", invitation_views.invitation, name="invitation"),
     path("me/keys/", shortcut_views.my_keys, name="my_keys"),
     path("me/exceptions-only/", shortcut_views.exceptions_only, name="exceptions_only"),
     path("editor/", contract_views.json_editor, name="json_editor"),

@@ -1,4 +1,5 @@
-"""The administration pages: they manage accounts and groups, everything else is read-only.
+"""The administration pages: they manage accounts and groups, everything else is read-only. Two-factor authentication of
+someone who lost their device is removed there.
 
 Projects are written by services, which check roles and write the audit log; a page that bypassed them would break both.
 For members of a project without an owner there is ``manage.py member``.
@@ -6,6 +7,7 @@ For members of a project without an owner there is ``manage.py member``.
 
 from typing import Any
 
+from allauth.mfa.models import Authenticator
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
@@ -70,7 +72,20 @@ class PermissionsAdmin(GroupAdmin):
         return bool(request.user.is_superuser)
 
 
+class AuthenticatorAdmin(ReadOnlyAdmin):
+    """Authenticator apps, passkeys and recovery codes. A superuser removes those of someone who lost their device."""
+
+    fields = ("user", "type", "created_at", "last_used_at")
+    list_display = fields
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
+
+
 admin.site.unregister([get_user_model(), Group])
+# Of the tables of allauth, services and pages write all but the authenticators; some have secrets.
+admin.site.unregister([model for model in admin.site._registry if model.__module__.startswith("allauth.")])
+admin.site.register(Authenticator, AuthenticatorAdmin)
 admin.site.register(get_user_model(), AccountAdmin)
 admin.site.register(Group, PermissionsAdmin)
 # The log of account changes on these pages.

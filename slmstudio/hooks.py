@@ -59,6 +59,10 @@ membership: Hook[[User | AnonymousUser, str], Member | None] = Hook()
 audit_noted: Hook[..., object] = Hook()
 #: a token or a membership was added, changed or removed, in the transaction of it
 access_changed: Hook[[], object] = Hook()
+#: the groups of a user at the company's provider, in the transaction that stores them
+groups_changed: Hook[[User, list[str]], object] = Hook()
+#: the invitation in a session, as its page stored it -> whether an account may be created with it
+invitation_checked: Hook[[str], bool] = Hook()
 #: the value of an Authorization header -> whether a token in it is valid
 token_checked: Hook[[str], bool] = Hook()
 #: a project -> the keys of its files and folders in the artifact store

@@ -1,4 +1,4 @@
-"""Models without an app: the sign-in log."""
+"""Models without an app: the sign-in log, and the accounts of the company's provider."""
 
 from django.conf import settings
 from django.db import models
@@ -15,6 +15,8 @@ class SignInEvent(models.Model):
         FAILED = "failed to sign in", "Failed to sign in"
         SIGNED_OUT = "signed out", "Signed out"
         LOCKED_OUT = "locked out", "Locked out"
+        DEACTIVATED = "deactivated", "Deactivated by the provider"
+        REACTIVATED = "reactivated", "Reactivated by the provider"
 
     kind = models.CharField(max_length=20, choices=Kind)
     #: as typed, even if there is no such account
@@ -33,3 +35,18 @@ class SignInEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} {self.kind}"
+
+
+class OidcAccount(models.Model):
+    """What the company's provider says about an account: its groups, and whether it still exists there."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="oidc")
+    #: encrypted; empty: the provider issues none, and changes are seen at the next sign-in
+    refresh_token = models.TextField(blank=True)
+    groups = models.JSONField(default=list)
+    checked_at = models.DateTimeField(default=timezone.now, db_index=True)
+    #: since when the provider refuses it; the account was deactivated then
+    refused_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"account of user {self.user_id} at the provider"

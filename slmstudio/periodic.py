@@ -19,6 +19,7 @@ from django.apps import apps
 from django.db import DatabaseError, connection
 from django.utils.module_loading import module_has_submodule
 
+from slmstudio.accounts.oidc.accounts import check_accounts
 from slmstudio.accounts.sessions import delete_expired
 from slmstudio.database.transactions import UNAVAILABLE, first_line
 from slmstudio.runs.reaper import PeriodicReaper
@@ -48,6 +49,7 @@ class PeriodicTask:
 TASKS = [
     PeriodicTask("reaper", REAPER_SECONDS, PeriodicReaper(REAPER_SECONDS).run),
     PeriodicTask("ended sessions", 600, delete_expired),
+    PeriodicTask("accounts of the provider", 5, check_accounts, lock="accounts of the provider"),
 ]
 
 

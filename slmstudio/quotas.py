@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.core.cache import cache
+from django.core.cache import caches
 from django.db.models import Model, Q
 from django.utils import timezone
 
@@ -46,12 +46,12 @@ class Usage:
 def storage(project: Model) -> Usage:
     """Gigabytes that a project stores: files and the texts of documents. Cached for a minute."""
     key = f"slmstudio.quotas.storage.{project.pk}"
-    size = cache.get(key)
+    size = caches["process"].get(key)
     if size is None:
         root = store()
         size = sum(_size(root.path(key)) for keys in project_files.call(project) for key in set(keys) if key)
         size += sum(project_bytes.call(project))
-        cache.set(key, size, _CACHE_SECONDS)
+        caches["process"].set(key, size, _CACHE_SECONDS)
     return Usage("Stored", size / _GB, settings.PROJECT_STORAGE_GB, "GB", "PROJECT_STORAGE_GB")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from csp.constants import NONE, SELF
 
 from slmstudio import env
+from slmstudio.accounts.oidc.configuration import origins, providers
 from slmstudio.database.roles import database_settings
 from slmstudio.storage import installation
 from slmstudio.storage.files import restrict_permissions
@@ -42,6 +43,12 @@ INSTALLED_APPS = [
     "slmstudio.apps.StaticFilesConfig",
     "csp",
     "django_htmx",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.usersessions",
+    "slmstudio.accounts.oidc",
     "slmstudio",  # before django_rq: overrides its rqworker command
     "django_rq",
     "template_partials",
@@ -66,6 +73,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "slmstudio.accounts.sign_in.SignInLimits",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "slmstudio.accounts.second_factor.Required",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "slmstudio.web.middleware.viewer_zone",
@@ -86,6 +95,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "slmstudio.web.context.navigation",
+                "slmstudio.web.context.accounts",
             ],
             "builtins": ["slmstudio.templatetags.studio"],
         },
@@ -99,6 +109,11 @@ REDIS_URL = env.url("REDIS_URL", schemes=["redis", "rediss", "unix", "valkey"])
 # Jobs contain ids only. GPU jobs have no queue time-out: the supervisor enforces limits. OCR imports take hours and
 # webhook receivers may not answer: they have their own queues, so that freezes and changes are not delayed.
 _QUEUE = {"URL": REDIS_URL, "SERIALIZER": "rq.serializers.JSONSerializer"}
+CACHES = {
+    # shared by all processes: limits of allauth, codes that were used
+    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "slm"},
+    "process": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+}
 RQ_QUEUES = {
     "default": {**_QUEUE, "DEFAULT_TIMEOUT": 3600},
     "imports": {**_QUEUE, "DEFAULT_TIMEOUT": 3600},
@@ -112,14 +127,47 @@ PASSWORD_HASHERS = [
     "slmstudio.accounts.sign_in.Argon2",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
-AUTHENTICATION_BACKENDS = ["slmstudio.accounts.sign_in.Guard", "django.contrib.auth.backends.ModelBackend"]
+AUTHENTICATION_BACKENDS = [
+    "slmstudio.accounts.sign_in.Guard",
+    "allauth.account.auth_backends.AuthenticationBackend",
+]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
-LOGIN_URL = "login"
+LOGIN_URL = ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 LOGIN_REDIRECT_URL = "projects"
-LOGOUT_REDIRECT_URL = "login"
+
+# Accounts (django-allauth). Accounts are created by invitation, by an administrator, or by the company's provider.
+ACCOUNT_ADAPTER = "slmstudio.accounts.adapters.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username", "email"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*"]
+ACCOUNT_CHANGE_EMAIL = True
+ACCOUNT_SESSION_REMEMBER = False
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "SLM Studio: "
+# slmstudio/accounts/sign_in.py limits sign-in: allauth's limit for an account would lock out its owner.
+ACCOUNT_RATE_LIMITS = {"login": ""}
+# Approving, deploying, tokens and members require a sign-in or a confirmation in the last five minutes.
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
+ACCOUNT_REAUTHENTICATION_METHODS = ["password", "mfa"]
+MFA_ADAPTER = "slmstudio.accounts.adapters.MfaAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = MFA_RECOVERY_CODES_SHOW_ONCE = True
+MFA_ALLOW_UNVERIFIED_EMAIL = True  # of invited people, and without EMAIL_HOST no address can be verified
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not HTTPS  # browsers allow passkeys without HTTPS on localhost only
+MFA_TOTP_ISSUER = "SLM Studio"
+MFA_TOTP_TOLERANCE = 1
+# Roles whose members must use two-factor authentication, such as manager,owner.
+MFA_REQUIRED_ROLES = env.list("MFA_REQUIRED_ROLES", default=[])
+# The company's accounts, by OpenID Connect; empty: accounts of the studio alone. The claim lists a person's groups.
+OIDC_SERVER_URL = env.url("OIDC_SERVER_URL", schemes=["http", "https"], default="")
+OIDC_NAME = env.str("OIDC_NAME", default="Company account")
+OIDC_CLIENT_ID = env.str("OIDC_CLIENT_ID", default="")
+OIDC_CLIENT_SECRET = env.str("OIDC_CLIENT_SECRET", default="")
+OIDC_SCOPES = env.list("OIDC_SCOPES", default=["openid", "profile", "email", "offline_access"])
+OIDC_GROUPS_CLAIM = env.str("OIDC_GROUPS_CLAIM", default="groups")
+SOCIALACCOUNT_ADAPTER = "slmstudio.accounts.adapters.OidcAdapter"
+SOCIALACCOUNT_PROVIDERS = providers(OIDC_SERVER_URL, OIDC_NAME, OIDC_CLIENT_ID, OIDC_CLIENT_SECRET, OIDC_SCOPES)
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
@@ -172,7 +220,7 @@ CONTENT_SECURITY_POLICY = {
         "img-src": [SELF, "data:"],
         "font-src": [SELF],
         "connect-src": [SELF],
-        "form-action": [SELF],
+        "form-action": [SELF, *origins(OIDC_SERVER_URL)],
         "frame-src": [SELF],
         "frame-ancestors": [NONE],
         "base-uri": [NONE],
@@ -212,6 +260,9 @@ EMAIL_HOST_USER = env.str("EMAIL_HOST_USER", default="")
 EMAIL_HOST_PASSWORD = env.str("EMAIL_HOST_PASSWORD", default="")
 EMAIL_USE_TLS = env.bool("EMAIL_USE_TLS", default=True)
 EMAIL_TIMEOUT = 10
+EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if EMAIL_HOST else 'dummy'}.EmailBackend"
+ACCOUNT_EMAIL_VERIFICATION = "optional" if EMAIL_HOST else "none"
+ACCOUNT_EMAIL_NOTIFICATIONS = bool(EMAIL_HOST)
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="slm-studio@localhost")
 
 # Quotas; 0 is no limit. Projects that one person may own, gigabytes that a project may store, and hours that its runs

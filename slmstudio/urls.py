@@ -1,15 +1,16 @@
 """All URLs: each app adds its own below /p/<slug>/."""
 
+from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
-from django.contrib.auth import views as auth
 from django.urls import include, path
 
 from slmstudio.web import views as web_views
 from slmstudio.workers import views as worker_views
 
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+
 urlpatterns = [
-    path("login/", auth.LoginView.as_view(template_name="login.html", redirect_authenticated_user=True), name="login"),
-    path("logout/", auth.LogoutView.as_view(), name="logout"),
+    path("", include("allauth.urls")),
     path("healthz", web_views.health, name="health"),
     path("workers/", worker_views.workers, name="workers"),
     path("workers/failed/<slug:queue>/<str:job_id>/", worker_views.manage_failed_job, name="failed_job"),

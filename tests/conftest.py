@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.contrib.auth.signals import user_logged_in
 
 from slmstudio import stack
 from slmstudio.stack import environment
@@ -51,6 +52,17 @@ os.environ.setdefault("SECRET_KEY", "only for tests: it signs nothing that anyon
 os.environ["DJANGO_SETTINGS_MODULE"] = "slmstudio.settings"
 environment.set_addresses(Paths.of(Path(_home.name)), _embedded)
 os.environ.pop("DATABASE_OWNER_URL", None)  # the test database is made, and owned, by the role of the tests
+
+
+def _signed_in_now(sender: Any, request: Any, user: Any, **_: Any) -> None:
+    from allauth.account.internal.flows.login import record_authentication
+
+    if "REMOTE_ADDR" not in request.META:
+        record_authentication(request, user, method="password")
+
+
+# The client's ``force_login`` asks for no password, and signs in a moment ago.
+user_logged_in.connect(_signed_in_now, dispatch_uid="tests")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

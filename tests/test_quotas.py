@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
-from django.core.cache import cache
+from django.core.cache import caches
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import Client
@@ -32,7 +32,7 @@ from training.runs.services import resume
 
 @shared_fixture
 def world(db: None, tmp_path: Any) -> World:
-    cache.clear()
+    caches["process"].clear()
     return make_world(tmp_path / "base", documents=8, holdout=4)
 
 
@@ -42,7 +42,7 @@ def test_stored_bytes_are_those_of_files_and_texts(world: World) -> None:
     artifacts.write_text(f"{world.training_run.folder_key}/state/weights", "x" * 3_000_000)
     other = create_project(owner=world.owner, name="Other", slug="other", template="invoice")
     assert quotas.storage(world.project).used == before, "known for a minute"
-    cache.clear()
+    caches["process"].clear()
     assert quotas.storage(world.project).used == pytest.approx(before + 0.003, abs=1e-6)
     assert quotas.storage(other).used == 0
 

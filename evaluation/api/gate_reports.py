@@ -103,7 +103,7 @@ def report(request: HttpRequest, response: HttpResponse, slug: Slug, number: int
 def decide(request: HttpRequest, slug: Slug, number: int, body: DecisionIn) -> Any:
     """Records the decision of the token's member, who must be a manager, on a report without a decision.
 
-    403 with the code `own_involvement`: the member started or resumed work that the report rests on, and the project
+    403 with the code `own_involvement`: the member was involved in work that the report rests on, and the project
     requires another manager. 409: `decided`, or `changed`, with what changed since the report. 422: the reason is
     missing, or a gate that does not pass has no waiver; `errors` names the field.
     """

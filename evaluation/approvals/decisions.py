@@ -8,6 +8,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import Count, Q
 from django.utils import timezone
 from django.utils.text import capfirst
 from django.utils.translation import ngettext
@@ -131,7 +132,7 @@ def _emit(report: GateReport, event: str, user: User, **more: Any) -> None:
 def decision_obstacle(report: GateReport, user: User) -> str:
     """Why a manager cannot decide on a report, as a sentence; "" where they can."""
     involvement = own_involvement(report, user) if report.project.four_eyes else ""
-    return f"You started or resumed {involvement}. Another manager must decide." if involvement else ""
+    return f"You were involved in {involvement}. Another manager must decide." if involvement else ""
 
 
 def deciders(report: GateReport) -> list[str]:
@@ -260,6 +261,8 @@ def changed_since(report: GateReport, *, files: bool = True, current: CurrentSta
     return reasons + [check.sentence for check in checks if not check.equal and check.name not in explained]
 
 
+#: the share of the hold-out's labels that a manager who decides may have written or imported
+MAX_OWN_LABELS = 0.2
 #: a younger role is noted on a decision
 RECENT_ROLE = timedelta(days=7)
 
@@ -274,8 +277,8 @@ def independence_details(report: GateReport, user: User) -> dict[str, Any]:
 
 
 def own_involvement(report: GateReport, user: User) -> str:
-    """The work behind a report that a user started or resumed, such as "evaluation 3"; "" where there is none. The
-    measurement of resources is such work.
+    """The work behind a report that a user did, such as "evaluation 3"; "" where there is none: evaluation, training,
+    measurement of resources, freezing of the dataset, and ``MAX_OWN_LABELS`` of the labels of its hold-out.
     """
     if report.measurement is not None and _was_involved(report.measurement, user):
         return f"the measurement of evaluation {report.eval_run.number}"
@@ -286,7 +289,19 @@ def own_involvement(report: GateReport, user: User) -> str:
             return "the training of this model"
         if run.classical is not None and run.classical.created_by_id == user.pk:
             return "the training of this model"
-    return ""
+    dataset = report.eval_run.dataset
+    if dataset.created_by_id == user.pk:
+        return f"the freezing of {dataset}"
+    return _own_labels(dataset, user)
+
+
+def _own_labels(dataset: DatasetVersion, user: User) -> str:
+    labels = DatasetItem.objects.filter(dataset=dataset, split=Split.HOLDOUT).aggregate(
+        total=Count("pk"), own=Count("pk", filter=Q(revision__user=user))
+    )
+    if labels["own"] <= MAX_OWN_LABELS * labels["total"]:
+        return ""
+    return f"the labels of {labels['own']:,} of {labels['total']:,} hold-out documents"
 
 
 def _with_sources(report: GateReport) -> list[EvalRun]:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from django.core.cache import cache
+from django.core.cache import caches
 
 from evaluation.approvals.automation import Automation, Step, automation, document_confidence
 from evaluation.approvals.error_cost import Amount, ErrorCostReport, error_costs, mean_cost
@@ -108,11 +108,11 @@ def _costs(run: EvalRun, baseline: EvalRun | None, samples: Collection[int]) -> 
         return None
     key = f"evaluation:costs:families:{run.pk}:{run.dataset.schema_version.sha256}:{baseline.pk if baseline else 0}"
     key += f":{len(samples)}"  # it only ever grows
-    costs: ErrorCostReport | None = cache.get(key)
+    costs: ErrorCostReport | None = caches["process"].get(key)
     if costs is None:
         old = _scores(baseline, samples) if baseline else None
         costs = error_costs(priced, _scores(run, samples), old, families=families_of(run.dataset, run.split))
-        cache.set(key, costs, _WEEK)
+        caches["process"].set(key, costs, _WEEK)
     return costs
 
 
@@ -214,10 +214,10 @@ def _confidences(run: EvalRun) -> list[tuple[int, float, bool]]:
     """(document, lowest confidence of its fields, exact match) of every output; [] where the run stored no confidences
     (``EvalSpec.confidence``)."""
     key = f"evaluation:confidences:{run.pk}:{run.outputs_sha256}"
-    confidences: list[tuple[int, float, bool]] | None = cache.get(key)
+    confidences: list[tuple[int, float, bool]] | None = caches["process"].get(key)
     if confidences is None:
         confidences = _read_confidences(run)
-        cache.set(key, confidences, _WEEK)
+        caches["process"].set(key, confidences, _WEEK)
     return confidences
 
 

@@ -28,6 +28,7 @@ from evaluation.models import GateReport
 from evaluation.runs.views import context_of
 from evaluation.stats import alpha_level
 from slmstudio.access import Action, project_for
+from slmstudio.accounts.step_up import step_up
 from slmstudio.errors import Refused
 from slmstudio.web.forms import FieldErrors
 from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment
@@ -107,6 +108,7 @@ def recompute(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
 
 
 @require_POST
+@step_up
 def decide(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Approves or rejects a report."""
     project, report = _report_of(request, slug, number, Action.APPROVE)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from django.core.cache import cache as shared_cache
+from django.core.cache import caches
 
 from evaluation.bundles.verification import LIST, score_line
 from evaluation.gates import manifest
@@ -59,7 +59,7 @@ def bundle_files(report: GateReport) -> list[BundleFile]:
         "files": [{"path": file.path, "sha256": file.sha256, "part": file.part} for file in files],
     }
     files.append(_text_file(LIST, _indented(listed)))
-    shared_cache.set(_hash_key(report), files[-1].sha256, _WEEK)
+    caches["process"].set(_hash_key(report), files[-1].sha256, _WEEK)
     return files
 
 
@@ -71,7 +71,7 @@ def bundle_hash(report: GateReport) -> str:
 
 def known_bundle_hash(report: GateReport) -> str:
     """The hash where it is kept already, else ""."""
-    sha256: str | None = shared_cache.get(_hash_key(report))
+    sha256: str | None = caches["process"].get(_hash_key(report))
     return sha256 or ""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from django.core.cache import cache
+from django.core.cache import caches
 
 from evaluation.gates.facts import suite_answers, tests_source
 from evaluation.gates.metrics.metric import Source, SuiteAnswers
@@ -299,10 +299,10 @@ def _cached_hash(name: str, path: Path, make: Callable[[], str]) -> str:
 
 def _cached(mark: str, name: str, make: Callable[[], str]) -> str:
     key = f"evaluation:manifest:{name}:{mark}"
-    value: str | None = cache.get(key)
+    value: str | None = caches["process"].get(key)
     if value is None:
         value = make()
-        cache.set(key, value, _WEEK)
+        caches["process"].set(key, value, _WEEK)
     return value
 
 

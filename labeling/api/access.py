@@ -18,6 +18,7 @@ from labeling.integrations.tokens import ACTIONS, authenticate
 from labeling.models import ApiToken
 from slmstudio.access import authorize, project_for
 from slmstudio.accounts import shared_counters
+from slmstudio.accounts.step_up import is_recent
 from slmstudio.web.addresses import client_address, network_of
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 Slug = Annotated[str, Path(...)]
 #: scope of every operation by (route, method); filled by ``app``
 ROUTE_SCOPES: dict[tuple[str, str], str] = {}
+_READ_METHODS = ("GET", "HEAD")
 #: limit per network; tokens are too long to be guessed, so this limits noise only
 _INVALID_PER_MINUTE = 600
 
@@ -97,7 +99,7 @@ def _authorize_early(request: HttpRequest, who: RequestContext) -> RequestContex
 
     Raises:
         Http404: the project does not exist, the user is not a member, or the token belongs to another project.
-        Problem: the token lacks the scope of the operation.
+        Problem: the token lacks the scope of the operation, or the session's sign-in is too long ago for it.
         Forbidden: the role does not allow the operation.
     """
     match = request.resolver_match
@@ -115,6 +117,8 @@ def _authorize_early(request: HttpRequest, who: RequestContext) -> RequestContex
         who.project = project_for(who.user, slug, ACTIONS[scope])
     if token is not None and scope not in token.scopes:
         raise Problem(403, f"The token does not have the scope {scope}. Create a token with it.")
+    if token is None and scope == "deploy" and request.method not in _READ_METHODS and not is_recent(request):
+        raise Problem(403, "This needs a sign-in in the last five minutes. Sign in again, or use an API token.")
     return who
 
 

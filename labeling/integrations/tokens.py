@@ -54,14 +54,19 @@ def scopes_for(role: str) -> dict[str, str]:
     return {scope: text for scope, text in SCOPES.items() if may(role, ACTIONS[scope])}
 
 
-def create(*, project: Project, user: User, name: str, scopes: Iterable[str], days: int | None) -> tuple[ApiToken, str]:
-    """Creates a token; returns it and its secret, which is shown once. ``days``: its lifetime; None: no expiry.
+def create(
+    *, project: Project, user: User, name: str, scopes: Iterable[str], days: int | None, by: User | None = None
+) -> tuple[ApiToken, str]:
+    """Creates a token of ``user``; returns it and its secret, which is shown once. ``days``: its lifetime; None: no
+    expiry. ``by``: an owner, who creates it for a service account.
 
     Raises:
         Refused: the name, scopes or lifetime are invalid, or the member has too many tokens.
     """
-    require(project, user, Action.READ)
+    require(project, by or user, Action.ADMINISTER if by else Action.READ)
     membership = Membership.objects.get(project=project, user=user)
+    if by is not None and not membership.is_service:
+        raise Refused("Members create their own tokens.", field="form")
     name, chosen = " ".join(name.split()), set(scopes)
     if not name or len(name) > 80 or not name.isprintable():
         raise Refused("Enter a name of up to 80 characters.", field="name")
@@ -96,9 +101,8 @@ def create(*, project: Project, user: User, name: str, scopes: Iterable[str], da
         except ValidationError as error:
             raise Refused(" ".join(error.messages), field="form") from error
         token.save()
-        note_audit(
-            project=project, user=user, action="made", about=f"token {token.prefix}", details={"scopes": token.scopes}
-        )
+        details = {"scopes": token.scopes, "account": user.get_username()} if by else {"scopes": token.scopes}
+        note_audit(project=project, user=by or user, action="made", about=f"token {token.prefix}", details=details)
         access_changed.call()
     return token, text
 

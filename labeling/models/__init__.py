@@ -6,7 +6,15 @@ from labeling.models.datasets import DatasetItem, DatasetVersion, FreezeRun, Sil
 from labeling.models.documents import BulkEdit, Document, DocumentScore, DocumentSearch, DocumentState, Origin, Page
 from labeling.models.imports import ImportRun, IndexRun
 from labeling.models.integrations import ApiToken, Webhook, WebhookDelivery
-from labeling.models.projects import Contract, Membership, Project, SchemaMigration, SchemaVersion
+from labeling.models.projects import (
+    Contract,
+    GroupRole,
+    Invitation,
+    Membership,
+    Project,
+    SchemaMigration,
+    SchemaVersion,
+)
 from labeling.models.studies import DocumentPlace, Study
 
 __all__ = [
@@ -25,8 +33,10 @@ __all__ = [
     "DocumentState",
     "FreezeRun",
     "Gold",
+    "GroupRole",
     "ImportRun",
     "IndexRun",
+    "Invitation",
     "Membership",
     "Mention",
     "Origin",

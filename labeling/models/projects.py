@@ -152,6 +152,11 @@ class Membership(models.Model):
     role_given_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
+    is_from_group = models.BooleanField(
+        default=False, db_default=False, help_text="given by groups at the company's provider, and ends with them"
+    )
+
+    is_service = models.BooleanField(default=False, db_default=False, help_text="the account of a program")
 
     objects: ClassVar[Any] = MembershipQuerySet.as_manager()
 
@@ -160,6 +165,51 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.role} in project {self.project_id}"
+
+
+class GroupRole(models.Model):
+    """The role in a project of the members of a group at the company's provider."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="group_roles", db_index=False)
+    group = models.CharField(max_length=200)
+    role = models.CharField(max_length=10, choices=Role.choices)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "group"], name="one_role_per_group")]
+
+    def __str__(self) -> str:
+        return f"{self.group}: {self.role}"
+
+
+class InvitationQuerySet(models.QuerySet["Invitation"]):
+    """Named queries of invitations."""
+
+    def open(self) -> Self:
+        """Those that can be accepted, newest first."""
+        now = timezone.now()
+        return self.filter(accepted_at=None, revoked_at=None, expires_at__gt=now).order_by("-created_at", "-pk")
+
+
+class Invitation(models.Model):
+    """An invitation to a project by a link, which works once. Only a hash of its secret is stored."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="invitations")
+    role = models.CharField(max_length=10, choices=Role.choices)
+    email = models.EmailField(blank=True, help_text="where it was sent; empty: the link was handed over")
+    sha256 = models.CharField(max_length=64, unique=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    accepted_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    accepted_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[Any] = InvitationQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return f"invitation {self.pk} to project {self.project_id}"
 
 
 class Contract(models.Model):

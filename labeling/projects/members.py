@@ -38,7 +38,7 @@ def add(*, project: Project, by: User | None, username: str, role: str) -> Membe
         Refused: the user name or role does not exist, or the user is a member.
     """
     require(project, by, Action.ADMINISTER)
-    _lock_project(project)
+    lock_project(project)
     user = get_user_model().objects.filter(username=username.strip(), is_active=True).first()
     if user is None:
         raise Refused(
@@ -56,14 +56,14 @@ def add(*, project: Project, by: User | None, username: str, role: str) -> Membe
 
 @transaction.atomic
 def change_role(*, membership: Membership, by: User | None, role: str) -> Membership:
-    """Changes the role of a member. Users can reduce their own role, not extend it.
+    """Changes the role of a member, which groups then no longer decide. Users can reduce their own role, not extend it.
 
     Raises:
-        Refused: the role does not exist, the project would have no owner, the user would extend their own role, or the
-            membership has ended.
+        Refused: the role does not exist, the project would have no owner, the user would extend their own role, a
+            service account would approve, or the membership has ended.
     """
     require(membership.project, by, Action.ADMINISTER)
-    _lock_project(membership.project)
+    lock_project(membership.project)
     _check_role(role)
     row = _row(membership)
     before = row.role
@@ -71,14 +71,16 @@ def change_role(*, membership: Membership, by: User | None, role: str) -> Member
         return row
     if before == Role.OWNER:
         _require_owner(row)
+    if row.is_service and (may(role, Action.APPROVE) or may(role, Action.ADMINISTER)):
+        raise Refused("A service account cannot have a role that approves or manages the project.", field="role")
     if by is not None and row.user_id == by.pk and role not in self_assignable_roles(before):
         raise Refused(
             f"You cannot promote yourself: the role {Role(role).label.lower()} has permissions that you do not have. "
             "Another owner can give you this role.",
             field="role",
         )
-    row.role, row.role_since, row.role_given_by = role, timezone.now(), by
-    row.save(update_fields=["role", "role_since", "role_given_by"])
+    row.role, row.role_since, row.role_given_by, row.is_from_group = role, timezone.now(), by, False
+    row.save(update_fields=["role", "role_since", "role_given_by", "is_from_group"])
     details = {"before": before, "after": role}
     note_audit(
         project=membership.project,
@@ -99,14 +101,15 @@ def self_assignable_roles(role: str) -> list[str]:
 
 @transaction.atomic
 def remove(*, membership: Membership, by: User | None) -> None:
-    """Removes a member. Their labels stay; their tokens are revoked, their assignments and locks removed.
+    """Removes a member. Their labels stay; their tokens are revoked, their assignments and locks removed. A service
+    account is deactivated.
 
     Raises:
         Refused: it is the last owner, or the membership has ended.
     """
     require(membership.project, by, Action.ADMINISTER)
     project = membership.project
-    _lock_project(project)
+    lock_project(project)
     row = _row(membership)
     if row.role == Role.OWNER:
         _require_owner(row)
@@ -117,6 +120,8 @@ def remove(*, membership: Membership, by: User | None) -> None:
     documents.filter(locked_by=row.user).update(locked_by=None, locked_until=None)
     Presence.objects.filter(user=row.user, document__project=project).delete()
     row.delete()
+    if row.is_service:
+        get_user_model().objects.filter(pk=row.user_id).update(is_active=False)
     note_audit(project=project, user=by, action="removed", about=f"member {name}", details={"role": row.role})
     access_changed.call()
 
@@ -180,8 +185,8 @@ def _tags(names: Any, project: Project) -> list[str]:
     return tags
 
 
-def _lock_project(project: Project) -> None:
-    """Serializes changes of members, so two owners cannot remove each other."""
+def lock_project(project: Project) -> None:
+    """Serializes changes of members in a transaction, so two owners cannot remove each other."""
     Project.objects.select_for_update(no_key=True).get(pk=project.pk)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from django import forms
 
 from labeling.models import Project
+from labeling.projects import groups, service_accounts
 from labeling.projects.members import MAX_OVERLAP
 from labeling.widgets import CONTROL, SELECT
 from slmstudio.access import Role
@@ -84,3 +85,41 @@ class MemberForm(forms.Form):
         ),
     )
     role = forms.ChoiceField(choices=Role.choices, widget=forms.Select(attrs=SELECT))
+
+
+class InvitationForm(forms.Form):
+    """An invitation to the project."""
+
+    email = forms.EmailField(
+        label="Email address",
+        required=False,
+        help_text="Optional: the link is shown here, too.",
+        widget=forms.EmailInput(attrs={**CONTROL, "autocomplete": "off"}),
+    )
+    role = forms.ChoiceField(choices=Role.choices, widget=forms.Select(attrs=SELECT))
+
+
+class GroupForm(forms.Form):
+    """A group at the company's provider and its role."""
+
+    group = forms.CharField(
+        label="Group",
+        max_length=200,
+        widget=forms.TextInput(
+            attrs={**CONTROL, "autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}
+        ),
+    )
+    role = forms.ChoiceField(choices=groups.ROLES, widget=forms.Select(attrs=SELECT))
+
+
+class ServiceAccountForm(forms.Form):
+    """A service account to add to the project."""
+
+    name = forms.CharField(
+        label="Name",
+        max_length=40,
+        widget=forms.TextInput(
+            attrs={**CONTROL, "autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}
+        ),
+    )
+    role = forms.ChoiceField(choices=service_accounts.ROLES, widget=forms.Select(attrs=SELECT))

@@ -16,6 +16,7 @@ from serving.deployments.forms import DeployForm, EndpointForm, ReasonForm, TryF
 from serving.deployments.snippets import snippets
 from serving.models import Deployment, Stage
 from slmstudio.access import Action, project_for
+from slmstudio.accounts.step_up import step_up
 from slmstudio.contract.json_text import loads
 from slmstudio.errors import Refused
 from slmstudio.web.body_limits import AROUND_FILES, takes_files
@@ -100,6 +101,7 @@ def _endpoint_form(project: Any, deployment: Deployment | None) -> EndpointForm 
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
+@step_up
 def deploy(request: SignedInRequest, slug: str) -> HttpResponse:
     """Deploys an approved report."""
     project = project_for(request.user, slug, Action.DEPLOY)
@@ -127,6 +129,7 @@ def deploy_endpoint(request: SignedInRequest, slug: str) -> HttpResponse:
 
 
 @require_POST
+@step_up
 def promote(request: SignedInRequest, slug: str) -> HttpResponse:
     """Moves the candidate to a larger share, or to all traffic."""
     share = next((step for step in services.STEPS if str(int(100 * step)) == request.POST.get("share")), None)

@@ -404,9 +404,9 @@ def _inform(rule: AlertRule, measured: Measured, sentence: str, situation: Situa
 
 def mail_problem() -> str:
     """Why no mail is sent from here, as a sentence."""
-    smtp = settings.EMAIL_BACKEND.endswith("smtp.EmailBackend")
+    server = settings.EMAIL_BACKEND.endswith(("smtp.EmailBackend", "dummy.EmailBackend"))
     problem = "No email is sent: the mail server is not set up. Ask an administrator."
-    return problem if smtp and not settings.EMAIL_HOST else ""
+    return problem if server and not settings.EMAIL_HOST else ""
 
 
 def send_waiting(now: datetime) -> int:

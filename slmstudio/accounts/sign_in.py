@@ -18,6 +18,7 @@ from django.contrib.auth import hashers
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from redis.exceptions import RedisError
 
 from slmstudio.accounts import shared_counters
 from slmstudio.accounts.shared_counters import CountersUnavailable
@@ -114,7 +115,12 @@ class Guard:
     """The first authentication backend: it authenticates no one (it has no ``get_user``), and enforces the limits."""
 
     def authenticate(
-        self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **more: Any
+        self,
+        request: HttpRequest | None,
+        username: str | None = None,
+        password: str | None = None,
+        email: str | None = None,
+        **more: Any,
     ) -> None:
         """Counts the attempt.
 
@@ -122,11 +128,12 @@ class Guard:
             TooManyAttempts: the limit is reached.
             CountersUnavailable: attempts cannot be counted.
         """
-        if request is None or username is None or password is None:  # a program on the machine itself
+        name = username or email
+        if request is None or name is None or password is None:  # a program on the machine itself
             return
         if _hash_limit.is_full:
             raise TooManyAttempts(_RETRY_AFTER_SECONDS, busy=True)
-        attempt = _Attempt(username[:150], client_address(request), is_untrusted_proxy(request))
+        attempt = _Attempt(name[:150], client_address(request), is_untrusted_proxy(request))
         attempt.begin()
         request.sign_in_attempt = attempt  # type: ignore[attr-defined]
 
@@ -201,11 +208,14 @@ def log_event(kind: str, *, name: str, address: str, user: User | None = None) -
 
 
 def on_signed_in(sender: Any, request: HttpRequest, user: User, **more: Any) -> None:
-    """Receiver of a Django signal."""
+    """Receiver of a Django signal. With a second factor the password was checked by an earlier request."""
+    if not request.META.get("REMOTE_ADDR"):
+        return
     attempt = getattr(request, "sign_in_attempt", None)
-    if attempt is not None:
-        attempt.succeeded()
-        log_event(SignInEvent.Kind.SIGNED_IN, name=user.get_username(), address=attempt.address, user=user)
+    if attempt is None:
+        attempt = _Attempt(user.get_username(), client_address(request), is_untrusted_proxy(request))
+    attempt.succeeded()
+    log_event(SignInEvent.Kind.SIGNED_IN, name=user.get_username(), address=attempt.address, user=user)
 
 
 def on_signed_out(sender: Any, request: HttpRequest, user: User, **more: Any) -> None:
@@ -233,7 +243,8 @@ class SignInLimits:
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """429 with the time to wait; 503 where attempts cannot be counted."""
-        if isinstance(exception, CountersUnavailable):
+        uncounted = isinstance(exception, RedisError) and _is_of_allauth(request)
+        if uncounted or isinstance(exception, CountersUnavailable):
             return sign_in_unavailable(request, _RETRY_AFTER_SECONDS)
         if not isinstance(exception, TooManyAttempts):
             return None
@@ -247,3 +258,9 @@ class SignInLimits:
         wait = "a minute" if minutes == 1 else f"{minutes} minutes"
         text = f"Too many sign-in attempts. Wait {wait}, then try again."
         return too_many_requests(request, text, exception.seconds)
+
+
+def _is_of_allauth(request: HttpRequest) -> bool:
+    """Whether allauth answers: it counts attempts of second factors and password resets."""
+    match = request.resolver_match
+    return match is not None and str(getattr(match.func, "__module__", "")).startswith("allauth.")

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django import template
+from django.forms import BoundField
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
@@ -138,6 +139,13 @@ def as_json(value: Any) -> str:
 def get(mapping: Any, key: Any) -> Any:
     """``mapping[key]``, or None."""
     return mapping.get(key) if hasattr(mapping, "get") else None
+
+
+@register.filter
+def control(field: BoundField) -> SafeString:
+    """The input of a field of a form that is not ours, with the class of our inputs."""
+    kind = "" if field.widget_type == "checkbox" else "form-control"
+    return field.as_widget(attrs={"class": kind, "placeholder": ""})
 
 
 @register.filter

@@ -1,8 +1,9 @@
-"""Template context of every page: the navigation of the project."""
+"""Template context of every page: the navigation of the project, and what accounts offer."""
 
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 
@@ -47,4 +48,12 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
             )
             for section in sections()
         ]
+    }
+
+
+def accounts(request: HttpRequest) -> dict[str, Any]:
+    """Whether mail is sent, and the name of the company's provider ("" without one)."""
+    return {
+        "has_mail": bool(settings.EMAIL_HOST),
+        "oidc_name": settings.OIDC_NAME if settings.OIDC_SERVER_URL else "",
     }

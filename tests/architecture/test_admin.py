@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from allauth.mfa.models import Authenticator
 from django.contrib import admin
 from django.contrib.auth.models import Group, Permission, User
 from django.core.management import CommandError, call_command
@@ -14,7 +15,7 @@ from labeling.projects.services import create_project
 from slmstudio.access import Role
 from tests.shared_rows import shared_fixture
 
-ACCOUNTS = (User, Group)
+ACCOUNTS = (User, Group, Authenticator)
 
 
 @shared_fixture
@@ -66,7 +67,7 @@ def test_admin_cannot_write_project_data(model: Any, root: Any) -> None:
 
 def test_admin_lists_our_apps_without_queues() -> None:
     shown = {model._meta.app_label for model in admin.site._registry}
-    assert shown == {"admin", "auth", "slmstudio", "labeling", "training", "evaluation"}
+    assert shown == {"admin", "auth", "slmstudio", "labeling", "training", "evaluation", "mfa"}
 
 
 def test_a_superuser_cannot_change_projects_or_roles(root: Any, project: Project) -> None:
@@ -126,3 +127,17 @@ def test_member_command_adds_an_owner(project: Project) -> None:
     assert AuditEntry.objects.filter(project=project, about__startswith="member").count() == 3
     with pytest.raises(CommandError, match="only owner"):
         call_command("member", "guarded", "erik", "none")
+
+
+def test_only_a_superuser_removes_two_factor_authentication(root: Any, project: Project) -> None:
+    lost = Authenticator.objects.create(
+        user=project.memberships.get(role=Role.ANNOTATOR).user, type="totp", data={"secret": "seed"}
+    )
+    staff = User.objects.create_user("sam", password="x", is_staff=True)
+    staff.user_permissions.set(Permission.objects.filter(content_type__app_label="mfa"))
+    page = address(Authenticator, lost.pk, "delete")
+    assert client_of(staff).post(page, {"post": "yes"}).status_code == 403
+    shown = client_of(root).get(address(Authenticator, lost.pk, "change"))
+    assert b"seed" not in shown.content
+    client_of(root).post(page, {"post": "yes"})
+    assert not Authenticator.objects.exists()

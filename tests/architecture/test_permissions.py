@@ -15,7 +15,30 @@ from slmstudio.access import Action, Role, may
 from tests.labeling.api_client import api_of
 from tests.shared_rows import shared_fixture
 
-OPEN = {"/login/", "/healthz"}
+OPEN = {"/healthz", "/invitations/1/"}
+# Pages of allauth and of the sign-in at a provider are in no project; those of one's own account are not open.
+ACCOUNTS = ("allauth.", "slmstudio.accounts.", "django.views.generic")
+OWN_ACCOUNT = [
+    "/password/change/",
+    "/password/set/",
+    "/email/",
+    "/reauthenticate/",
+    "/sessions/",
+    "/3rdparty/",
+    "/2fa/",
+    "/2fa/authenticate/",
+    "/2fa/reauthenticate/",
+    "/2fa/totp/activate/",
+    "/2fa/totp/deactivate/",
+    "/2fa/recovery-codes/",
+    "/2fa/recovery-codes/generate/",
+    "/2fa/recovery-codes/download/",
+    "/2fa/webauthn/",
+    "/2fa/webauthn/add/",
+    "/2fa/webauthn/reauthenticate/",
+    "/2fa/webauthn/keys/1/edit/",
+    "/2fa/webauthn/keys/1/remove/",
+]
 
 # What each page or request takes; by name, and "name:post" where sending takes more than looking.
 # A new address must be added here: the walk fails for a name it does not know. Tokens are one's own, those of others
@@ -81,7 +104,9 @@ NEEDS = {
             release_bundle release_browser_bundle
         """,
         Action.ADMINISTER: """
-            endpoint_holdout settings member_add member_change member_remove webhook_add webhook webhook_secret
+            endpoint_holdout settings member_add member_change member_remove invitation_add invitation_revoke group_add
+            service_account_add
+            group_remove webhook_add webhook webhook_secret
             webhook_test webhook_remove webhook_redeliver budget:post
         """,
     }.items()
@@ -104,7 +129,7 @@ def addresses(patterns: list[Any], prefix: str = "") -> Iterator[tuple[str, str]
         if isinstance(pattern, URLResolver):
             if pattern.app_name != "admin":
                 yield from addresses(pattern.url_patterns, route)
-        elif isinstance(pattern, URLPattern):
+        elif isinstance(pattern, URLPattern) and not pattern.callback.__module__.startswith(ACCOUNTS):
             filled = re.sub(r"<slug:slug>|<slug>", "guarded", route.replace("<slug:kind>", "search"))
             yield str(pattern.name), "/" + re.sub(r"<(?:\w+:)?\w+>", "1", filled)
 
@@ -144,6 +169,13 @@ def test_anonymous_requests_redirect_to_login(people: dict[str, Any], method: st
         assert answer.status_code in (302, 405), (address, answer.status_code)
         if answer.status_code == 302:
             assert answer["Location"].startswith("/login/"), address
+
+
+def test_pages_of_an_account_need_sign_in(people: dict[str, Any]) -> None:
+    for address in OWN_ACCOUNT:
+        answer = Client().get(address)
+        assert answer.status_code == 302, (address, answer.status_code)
+        assert answer["Location"].startswith(("/login/", "/2fa/authenticate/")), address
 
 
 @pytest.mark.parametrize("method", ["get", "post"])

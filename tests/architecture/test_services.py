@@ -65,6 +65,11 @@ EXCEPTIONS = {
         training.base_models.services: sync_catalog
         training.runs.services: restart
     """,
+    "the invitation or the company's provider says what a user may: accounts have no role before": """
+        labeling.projects.groups: apply_groups
+        labeling.projects.invitations: accept
+        slmstudio.accounts.oidc.accounts: reactivate signed_in
+    """,
     "a page reads: it stores what it computes, such as the default policy, or sets a time limit": """
         evaluation.comparison.services: get_or_create_comparison
         evaluation.gates.policy.services: current_policy

@@ -47,12 +47,13 @@ def port(desk: Desk, temp: Path) -> Iterator[int]:
 
 def signed_in(user: User) -> str:
     """The header of a person's cookies."""
+    from django.conf import settings
     from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
     from django.contrib.sessions.backends.db import SessionStore
 
     session = SessionStore()
     session[SESSION_KEY] = str(user.pk)
-    session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+    session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[-1]
     session[HASH_SESSION_KEY] = user.get_session_auth_hash()
     session.save()
     cookies = SimpleCookie({"sessionid": str(session.session_key), "csrftoken": CSRF})

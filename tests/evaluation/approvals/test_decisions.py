@@ -79,7 +79,7 @@ def test_a_manager_cannot_decide_on_their_own_run(world: World, report: GateRepo
     type(row).objects.filter(pk=row.pk).update(created_by=world.manager)
     fresh = GateReport.objects.get(pk=report.pk)
     for decision in ("approved", "rejected"):
-        with pytest.raises(Refused, match=f"You started .*{started}") as refusal:
+        with pytest.raises(Refused, match=f"You were involved in .*{started}") as refusal:
             approve(fresh, world.manager, decision=decision)
         assert refusal.value.field == "decision"
 
@@ -90,7 +90,7 @@ def test_the_author_of_the_outputs_cannot_decide_on_a_rescoring(world: World, re
     again = evaluated(world, pretend(2, spoil=0.05))
     rewrite(again, rescored_from=first)
     second = create_report(eval_run=EvalRun.objects.get(pk=again.pk), baseline=None, user=world.engineer)
-    with pytest.raises(Refused, match=f"You started or resumed evaluation {first.number}"):
+    with pytest.raises(Refused, match=f"You were involved in evaluation {first.number}"):
         approve(second, world.manager)
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from django.core.cache import cache
+from django.core.cache import caches
 
 from evaluation.approvals.evidence import automation_rate, evidence
 from evaluation.gates.policy.services import set_policy
@@ -17,7 +17,7 @@ from tests.evaluation.factories import World, broken, evaluated, right, write_sp
 
 @pytest.fixture(autouse=True)
 def fresh_cache() -> None:
-    cache.clear()
+    caches["process"].clear()
 
 
 def sure(row: dict[str, Any], share: float = 0.97) -> dict[str, Any]:

@@ -5,15 +5,16 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from evaluation.approvals.decisions import decide, recent_role
+from evaluation.approvals.decisions import decide, decision_obstacle, recent_role
 from evaluation.approvals.report import report_content, report_markdown
 from evaluation.approvals.waivers import Waiver
 from evaluation.gates.services import create_report
 from evaluation.models import AuditEntry, EvalRun, GateReport
-from labeling.models import Membership
+from labeling.models import AnnotationRevision, Membership
 from labeling.projects import members
 from slmstudio.access import Role
 from slmstudio.errors import Refused
@@ -79,7 +80,7 @@ def test_who_resumed_a_run_counts_as_one_who_started_it(world: World, report: Ga
     for table in (EvalRun, TrainingRun):
         before = dict(table.objects.values_list("pk", "facts"))
         table.objects.update(facts={"resumed_by": [{"who": "mona", "user": world.manager.pk, "when": "now"}]})
-        with pytest.raises(Refused, match="You started or resumed"):
+        with pytest.raises(Refused, match="You were involved in"):
             approve(fresh(report), world.manager)
         for pk, facts in before.items():
             table.objects.filter(pk=pk).update(facts=facts)
@@ -91,6 +92,25 @@ def test_the_author_of_a_measurement_is_involved(world: World, report: GateRepor
     again = create_report(eval_run=report.eval_run, baseline=None, user=world.engineer)
     with pytest.raises(Refused, match="measurement"):
         approve(again, world.manager)
+
+
+def test_who_froze_the_dataset_does_not_decide(world: World, report: GateReport) -> None:
+    type(world.dataset).objects.update(created_by=world.manager)
+    with pytest.raises(Refused, match="the freezing of"):
+        approve(fresh(report), world.manager)
+
+
+def test_who_labeled_much_of_the_hold_out_does_not_decide(world: World, report: GateReport) -> None:
+    holdout = report.eval_run.dataset.items.filter(split="holdout").order_by("pk")
+    revisions = AnnotationRevision.objects.filter(pk__in=holdout.values("revision"))
+    with connection.cursor() as cursor:  # revisions are append-only
+        cursor.execute("SET LOCAL session_replication_role = replica")
+    some = [*revisions.values_list("pk", flat=True)]
+    revisions.filter(pk__in=some[: len(some) // 5]).update(user=world.manager)
+    assert decision_obstacle(fresh(report), world.manager) == ""
+    revisions.filter(pk__in=some[: len(some) // 5 + 1]).update(user=world.manager)
+    with pytest.raises(Refused, match=f"of {len(some)} hold-out documents"):
+        approve(fresh(report), world.manager)
 
 
 def test_a_waiver_has_a_longest_duration(world: World, report: GateReport, settings: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from django.core.cache import cache
+from django.core.cache import caches
 
 from evaluation.gates import manifest as manifest_module
 from evaluation.gates.policy.services import current_policy, set_policy
@@ -39,7 +39,7 @@ def remade(report: GateReport, run: Any) -> GateReport:
 def test_the_hash_of_a_modified_file_is_cached_until_it_changes_again(
     report: GateReport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache.clear()
+    caches["process"].clear()
     path = artifacts.local_path(report.eval_run.outputs_key)
     later = report.created_at.timestamp() + 1  # the clock of files can be some milliseconds late
     os.utime(path, (later, later))

@@ -8,7 +8,7 @@ from io import BytesIO
 from typing import Any
 
 import pytest
-from django.core.cache import cache
+from django.core.cache import caches
 
 from labeling.imports import services as import_services
 from labeling.imports import uploads
@@ -86,7 +86,7 @@ def test_full_project_refuses_imports(desk: Desk, settings: Any) -> None:
     run.cancel()
     address = client.post(desk.url(PAGE), {"file": file("rows.csv", b"id,text\na,b\n")})["Location"]
     settings.PROJECT_STORAGE_GB = 1e-9
-    cache.clear()
+    caches["process"].clear()
     problem = storage_problem(run.project)
     page = client.post(desk.url(f"{PAGE}{run.pk}/again/"), follow=True).content.decode()
     assert problem in unescape(page)

@@ -1,0 +1,36 @@
+"""The addresses of a sign-in at the company's provider, which allauth includes; 404 without a provider."""
+
+from allauth.socialaccount.models import SocialApp
+from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView, OAuth2LoginView, OAuth2View
+from django.contrib.auth.decorators import login_not_required
+from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
+from django.urls import path
+
+from slmstudio.accounts.oidc.provider import OidcAdapter
+
+
+@login_not_required
+def sign_in(request: HttpRequest) -> HttpResponseBase:
+    """Leads to the provider."""
+    return _answer(request, OAuth2LoginView)
+
+
+@login_not_required
+def callback(request: HttpRequest) -> HttpResponseBase:
+    """Where the provider leads back to."""
+    return _answer(request, OAuth2CallbackView)
+
+
+def _answer(request: HttpRequest, view: type[OAuth2View]) -> HttpResponseBase:
+    try:
+        answer: HttpResponseBase = view.adapter_view(OidcAdapter)(request)
+    except SocialApp.DoesNotExist as error:
+        raise Http404("No provider is configured.") from error
+    return answer
+
+
+urlpatterns = [
+    path("oidc/login/", sign_in, name="oidc_login"),
+    path("oidc/login/callback/", callback, name="oidc_callback"),
+]
