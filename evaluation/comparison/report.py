@@ -97,7 +97,7 @@ def _run(run: EvalRun) -> dict[str, Any]:
     return {
         "number": run.number,
         "model": run.model_label,
-        "mode": run.mode,
+        "mode": run.mode if run.backend.decodes else run.backend.kind,
         "how": describe_setup(run),
         "documents": run.scores.get("documents"),
         "latency_ms": {name: run.latency.get(name) for name in ("p50", "p95", "p99")},

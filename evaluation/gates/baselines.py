@@ -44,7 +44,7 @@ def check_baseline(eval_run: EvalRun, baseline: EvalRun) -> None:
             field="baseline",
             code="other_holdout" if eval_run.split == Split.HOLDOUT else "other_documents",
         )
-    if baseline.mode != eval_run.mode:
+    if baseline.mode != mode_of_baseline(eval_run, baseline):
         raise Refused(
             f"Evaluation {baseline.number} is {baseline.get_mode_display().lower()}, evaluation {eval_run.number} is "
             f"{eval_run.get_mode_display().lower()}. Both must use the same decoding mode.",
@@ -59,6 +59,13 @@ def check_baseline(eval_run: EvalRun, baseline: EvalRun) -> None:
             code="other_scoring",
         )
     check_answered("baseline", baseline)
+
+
+def mode_of_baseline(eval_run: EvalRun, baseline: EvalRun | None) -> str:
+    """The decoding mode of comparable evaluations of a baseline: the same, where both models have decoding modes."""
+    if baseline is None or (eval_run.backend.decodes and baseline.backend.decodes):
+        return str(eval_run.mode)
+    return str(baseline.mode)
 
 
 def _documents(run: EvalRun) -> tuple[str, str]:
@@ -134,7 +141,7 @@ def default_baseline(eval_run: EvalRun) -> EvalRun | None:
         .of_model(key)
         .filter(
             project_id=eval_run.project_id,
-            mode=eval_run.mode,
+            mode=mode_of_baseline(eval_run, deployed),
             split=eval_run.split,
             scorer_version=eval_run.scorer_version,
             dataset__schema_version=eval_run.dataset.schema_version_id,

@@ -32,7 +32,9 @@ class GateReportForm(BootstrapForm):
         self.runs: dict[str, EvalRun] = {str(run.number): run for run in runs}
         choices = [(number, _label(run)) for number, run in self.runs.items()]
         self.fields["eval_run"].choices = choices  # type: ignore[attr-defined]
-        self.fields["baseline"].choices = [("", "None"), *choices]  # type: ignore[attr-defined]
+        self.fields["baseline"].choices = lambda: [  # type: ignore[attr-defined]
+            ("", "None"), *(choice for choice in choices if choice[0] != str(self["eval_run"].value()))
+        ]  # fmt: skip
         for name in ("eval_run", "baseline"):
             message = "Select a finished hold-out evaluation."
             self.fields[name].error_messages = {"required": message, "invalid_choice": message}
@@ -62,6 +64,6 @@ class GateReportForm(BootstrapForm):
 
 
 def _label(run: EvalRun) -> str:
-    """An evaluation in a list: model, decoding mode, dataset version, and the source of a re-scoring."""
+    """An evaluation in a list: model, decoding mode or kind, dataset version, and the source of a re-scoring."""
     source = f", re-scored from #{run.rescored_from.number}" if run.rescored_from is not None else ""
-    return f"#{run.number} {run.model_label}, {run.get_mode_display().lower()}, on v{run.dataset.number}{source}"
+    return f"#{run.number} {run.model_label}, {run.mode_label.lower()}, on v{run.dataset.number}{source}"

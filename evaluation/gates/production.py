@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils.http import urlencode
 
 from evaluation.audit import services as audit_services
-from evaluation.gates.baselines import base_model_of, default_baseline, last_approved
+from evaluation.gates.baselines import base_model_of, default_baseline, last_approved, mode_of_baseline
 from evaluation.gates.metrics.metric import (
     COMPARED_WITH_BASE,
     COMPARED_WITH_DEPLOYED,
@@ -214,7 +214,8 @@ def _baseline(run: EvalRun, policy: GateSet) -> MissingEvaluation | None:
         return None
     approved = last_approved(run)
     if approved is not None:
-        return _missing(run, approved.model_label, approved.backend.choice_key, approved.backend.key, gates)
+        key, mode = approved.backend.key, mode_of_baseline(run, approved)
+        return _missing(run, approved.model_label, approved.backend.choice_key, key, gates, mode)
     number = base_model_of(run)
     if number is None:
         return None

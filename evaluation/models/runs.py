@@ -6,6 +6,7 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.urls import reverse
+from django.utils.text import capfirst
 
 from evaluation.inference.backend import Backend, ModelKey
 from evaluation.inference.backends import backend_of
@@ -185,7 +186,7 @@ class EvalRun(RetryableRun):
         ]
 
     def __str__(self) -> str:
-        return f"evaluation {self.number}: {self.model_label}, {self.get_mode_display().lower()}"
+        return f"evaluation {self.number}: {self.model_label}, {self.mode_label.lower()}"
 
     def get_absolute_url(self) -> str:
         """The run's page."""
@@ -204,6 +205,11 @@ class EvalRun(RetryableRun):
     def model_label(self) -> str:
         """The name of the model under test."""
         return self.backend.label
+
+    @property
+    def mode_label(self) -> str:
+        """Its decoding mode; the kind of a model that has none, such as "Encoder"."""
+        return str(self.get_mode_display() if self.backend.decodes else capfirst(self.backend.kind))
 
     @property
     def short_name(self) -> str:

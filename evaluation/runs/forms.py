@@ -13,6 +13,12 @@ from labeling.datasets.queries import FEW, dataset_warnings
 from labeling.models import Contract, DatasetVersion, Project, Split
 from slmstudio.web.forms import BootstrapForm
 
+MODE_HELP: dict[str, str] = {
+    EvalRun.Mode.CONSTRAINED: "Constrained decoding only produces JSON that is valid under the schema.",
+    EvalRun.Mode.GROUNDED: "Grounded decoding also restricts copied fields to text from the document.",
+    EvalRun.Mode.FREE: "Unconstrained decoding shows what the model does on its own.",
+}
+
 
 class EvaluationForm(BootstrapForm):
     """A new evaluation: model, documents, decoding mode and concurrency."""
@@ -45,8 +51,6 @@ class EvaluationForm(BootstrapForm):
         self.datasets = {str(row.number): row for row in DatasetVersion.objects.filter(project=project)}
         groups = model_choices(project, keep=str((data or initial or {}).get("model", "")))
         self.models = {choice.key: choice.model for group in groups.values() for choice in group}
-        if named := self.models.get(str(self.initial.get("model", ""))):
-            self.initial.setdefault("mode", services.only_mode(named))
         #: whether documents are sent to a server for some of the models
         self.has_external = bool(groups[EXTERNAL])
         versions = sorted(self.datasets.values(), key=lambda row: -row.number)
@@ -55,14 +59,17 @@ class EvaluationForm(BootstrapForm):
                 (group, [(choice.key, choice.label) for choice in models]) for group, models in groups.items() if models
             ],
             "dataset": [(str(row.number), _dataset_label(row)) for row in versions],
-            "mode": services.decoding_modes(project.schema_version),
         }
         for name, offered in choices.items():
             self.fields[name].choices = offered  # type: ignore[attr-defined]
         for name, label in (("model", "model"), ("dataset", "dataset version")):
             message = f"Choose a {label} from the list."
             self.fields[name].error_messages = {"required": message, "invalid_choice": message}
-        self.fields["mode"].help_text = _decoding_help(len(choices["mode"]))
+        modes = services.decoding_modes(project.schema_version, self._selected("model", self.models))
+        self.fields["mode"].choices = modes  # type: ignore[attr-defined]
+        self.fields["mode"].help_text = " ".join(MODE_HELP[mode] for mode, _ in modes)
+        if not modes:
+            del self.fields["mode"]
         self.fields["concurrency"].help_text = _concurrency_help(project)
 
     @property
@@ -76,8 +83,7 @@ class EvaluationForm(BootstrapForm):
     def price(self) -> services.EvaluationPrice | None:
         """The price of the evaluation that is selected; None outside the hold-out."""
         values = self.data if self.is_bound else self.initial
-        dataset = self.datasets.get(str(values.get("dataset", ""))) or self._first("dataset", self.datasets)
-        model = self.models.get(str(values.get("model", ""))) or self._first("model", self.models)
+        dataset, model = self._selected("dataset", self.datasets), self._selected("model", self.models)
         if values.get("split") != Split.HOLDOUT or dataset is None or model is None:
             return None
         return next(iter(services.holdout_price.call(dataset, model)), None)
@@ -86,16 +92,17 @@ class EvaluationForm(BootstrapForm):
     def dataset_warnings(self) -> list[str]:
         """What to know about the dataset and the split that are selected."""
         values = self.data if self.is_bound else self.initial
-        dataset = self.datasets.get(str(values.get("dataset", ""))) or self._first("dataset", self.datasets)
+        dataset = self._selected("dataset", self.datasets)
         split = str(values.get("split", ""))
         if dataset is None or split not in Split.values:
             return []
         return dataset_warnings(dataset, {Split(split): FEW})
 
-    def _first(self, name: str, rows: dict[str, Any]) -> Any:
-        """What a browser selects in a list without an initial value."""
-        if self.is_bound or self.initial.get(name):
-            return None
+    def _selected(self, name: str, rows: dict[str, Any]) -> Any:
+        """The row that is selected; without an initial value the first, as in a browser."""
+        values = self.data if self.is_bound else self.initial
+        if self.is_bound or values.get(name):
+            return rows.get(str(values.get(name, "")))
         offered = self.fields[name].choices  # type: ignore[attr-defined]
         first = next(iter(offered), ("", ""))
         return rows.get(first[1][0][0] if isinstance(first[1], list | tuple) else first[0])
@@ -114,7 +121,7 @@ class EvaluationForm(BootstrapForm):
             "dataset": self.datasets[self.cleaned_data["dataset"]],
             "model": self.models[self.cleaned_data["model"]],
             "split": self.cleaned_data["split"],
-            "mode": self.cleaned_data["mode"],
+            "mode": self.cleaned_data.get("mode", EvalRun.Mode.CONSTRAINED),
             "concurrency": self.cleaned_data["concurrency"] or 1,
             "confirm_holdout": True,  # this form is valid only with the confirmation
         }
@@ -127,16 +134,6 @@ def _dataset_label(dataset: DatasetVersion) -> str:
         for split in (Split.HOLDOUT, Split.VALIDATION, Split.TRAIN)
     ]
     return f"v{dataset.number} · {', '.join(parts)}"
-
-
-def _decoding_help(modes: int) -> str:
-    text = (
-        "Constrained decoding only produces JSON that is valid under the schema. Unconstrained decoding shows what the "
-        "model does on its own."
-    )
-    if modes == len(EvalRun.Mode.values):
-        text += " Grounded decoding also restricts copied fields to text from the document."
-    return text
 
 
 def _concurrency_help(project: Project) -> str:

@@ -143,12 +143,6 @@ def start_evaluation(
     return run
 
 
-def only_mode(model: Model) -> str:
-    """The decoding mode of a model that has no other; "" where it can be chosen."""
-    bare = model.model if isinstance(model, OptimizedPrompt) else model
-    return backend_class_of(bare).only_mode(bare)
-
-
 def check_price(dataset: DatasetVersion, model: Model) -> None:
     """Raises Refused with the price of an evaluation on the hold-out, which has to be confirmed."""
     if price := next(iter(holdout_price.call(dataset, model)), None):
@@ -212,10 +206,16 @@ def need_of_weights(version: ModelVersion) -> str:
     return "" if prelabels is None else str(prelabels)
 
 
-def decoding_modes(schema: SchemaVersion | None) -> list[tuple[str, str]]:
-    """The decoding modes that a schema allows, with their labels; grounded only where a field is copied."""
+def decoding_modes(schema: SchemaVersion | None, model: Model | None = None) -> list[tuple[str, str]]:
+    """The decoding modes that a schema and a model allow, with their labels; grounded only where a field is copied, and
+    none for a model that does not generate text."""
     copied = schema is not None and bool(candidates(schema.compiled))
-    return [(mode, label) for mode, label in EvalRun.Mode.choices if copied or mode != EvalRun.Mode.GROUNDED]
+    modes = [(mode, label) for mode, label in EvalRun.Mode.choices if copied or mode != EvalRun.Mode.GROUNDED]
+    if model is None:
+        return modes
+    bare = model.model if isinstance(model, OptimizedPrompt) else model
+    backend = backend_class_of(bare)
+    return [(mode, label) for mode, label in modes if backend.decodes and backend.supports(bare, mode)]
 
 
 def waits_for_training(run: EvalRun) -> bool:

@@ -82,7 +82,7 @@ def describe_setup(run: EvalRun) -> dict[str, str]:
     backend = run.backend
     return {
         "Model": backend.label,
-        "Decoding": run.get_mode_display().lower(),
+        **({"Decoding": run.mode_label.lower()} if backend.decodes else {}),
         "Dataset": f"{run.dataset}, {run.get_split_display().lower()}",
         **backend.describe(run.facts, run.spec),
     }

@@ -79,9 +79,7 @@ def _evaluation(facts: PackageFacts) -> str:
     for metric in facts.metrics:
         rows.append((metric.title, percent(metric.value), f"{percent(metric.low)} to {percent(metric.high)}"))
     run = facts.run
-    where = (
-        f"Evaluation {run.number}, {run.get_mode_display()}, split {run.split} of dataset version {run.dataset.number}."
-    )
+    where = f"Evaluation {run.number}, {run.mode_label}, split {run.split} of dataset version {run.dataset.number}."
     return f"{table('Evaluation', ('Metric', 'Value', '95% interval'), rows)}\n\n{where}" if rows else ""
 
 

@@ -25,7 +25,7 @@ from labeling.models import DatasetItem, Document
 from labeling.projects.services import create_project
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
-from tests.evaluation.factories import World, broken, evaluated, make_base_model, make_version, pretend, right
+from tests.evaluation.factories import World, broken, evaluated, make_base_model, make_version, pretend, rewrite, right
 
 
 def changed(policy: GatePolicy, key: str, threshold: float) -> dict[str, Any]:
@@ -269,6 +269,18 @@ def test_the_model_approved_last_is_the_baseline(world: World) -> None:
     assert default_baseline(third) == candidate
     withdraw(report=approved, user=world.manager, reason="It broke in production.")
     assert default_baseline(third) == first, "what was taken back is not in use"
+
+
+def test_an_encoder_is_compared_with_a_baseline_of_any_decoding_mode(world: World, tmp_path: Path) -> None:
+    first = evaluated(world, right, mode="free")
+    approve(world, first)
+    world.base_model = make_base_model(tmp_path / "encoder", "encoder", "Encoder")
+    rewrite(world.base_model, family="encoder")
+    world.base_model.refresh_from_db()
+    trained_again(world)
+    candidate = evaluated(world, right)
+    assert default_baseline(candidate) == first
+    assert create_report(eval_run=candidate, baseline=first, user=world.engineer).baseline == first
 
 
 def test_an_existing_report_is_returned_after_other_approvals(world: World) -> None:

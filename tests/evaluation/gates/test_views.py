@@ -101,6 +101,7 @@ def test_a_missing_baseline_is_evaluated_from_the_form_and_then_selected(world: 
     page = client.get(JUDGE, {"eval_run": "1"}, headers=HTMX)
     assert page.context["missing"] == []
     assert page.context["form"].initial["baseline"] == str(baseline.number)
+    assert [value for value, _ in page.context["form"].fields["baseline"].choices] == ["", str(baseline.number)]
     assertNotContains(page, "<html")
 
 

@@ -50,6 +50,8 @@ def test_an_encoder_is_evaluated_from_the_files_to_the_figures(
     page = engineer.get(run.get_absolute_url()).content.decode()
     assert "Tokens" not in page
     assert f"{run.training_run}</a>" in page
+    assert run.mode_label == "Encoder"
+    assert "Decoding" not in tasks.describe_setup(run)
 
 
 def test_an_encoder_without_heads_and_other_modes_are_refused(world: World, engineer: Client) -> None:
@@ -67,9 +69,13 @@ def test_an_encoder_without_heads_and_other_modes_are_refused(world: World, engi
 
     assert "no heads before it is trained" in refusal(model=world.base_model)  # type: ignore[arg-type]
     assert "no decoding modes" in refusal(mode="free")
-    form = engineer.get(reverse("eval_new", args=[world.project.slug])).content.decode()
-    assert f"base-{world.base_model.slug}" not in form
-    assert world.version.choice_key in form
+    new = reverse("eval_new", args=[world.project.slug])
+    page = engineer.get(new)
+    assert "mode" not in page.context["form"].fields
+    assert f"base-{world.base_model.slug}" not in page.text
+    assert world.version.choice_key in page.text
+    order = {"model": world.version.choice_key, "dataset": "1", "split": "validation", "mode": "free"}
+    assert engineer.post(new, order)["Location"] == EvalRun.objects.get().get_absolute_url()
 
 
 def test_a_model_of_another_schema_version_is_refused_with_the_fields_that_differ(world: World) -> None:
