@@ -1,6 +1,7 @@
 """Filters and tags for numbers, rates, times and states, the same on every page."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import date, datetime
 from functools import wraps
 from typing import Any
@@ -13,9 +14,13 @@ from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.utils.timesince import timesince
 from django.utils.timezone import localtime
+from redis.exceptions import RedisError
 
 from slmstudio.contract.schema.compiled import dumps
+from slmstudio.runs.models import BackgroundRun, Status
 from slmstudio.text import formatting
+from slmstudio.workers import queues
+from slmstudio.workers.queues import QueuePosition
 
 register = template.Library()
 
@@ -206,6 +211,14 @@ def query_only(**parameters: Any) -> str:
 
 
 _DIFF_STYLES = {"+": "diff-new", "-": "diff-old", "@": "diff-gap"}
+
+
+@register.simple_tag
+def queue_position(run: BackgroundRun) -> QueuePosition | None:
+    """What a queued run waits for; None for any other run, and where the queue does not answer."""
+    with suppress(RedisError):
+        return queues.queue_position(run) if run.status == Status.QUEUED else None
+    return None
 
 
 @register.simple_tag

@@ -23,6 +23,7 @@ from slmstudio.runs.models import BackgroundRun, RetryableRun, Status, requeued_
 from slmstudio.runs.path_redaction import redact_paths
 from slmstudio.runs.reaper import run_models
 from slmstudio.workers.job_names import StudioJob
+from slmstudio.workers.live_workers import live_workers
 
 #: maximum number of failed jobs shown, the newest ones
 MAX_FAILED = 25
@@ -184,6 +185,26 @@ def runs_of_failed(jobs: Iterable[FailedJob]) -> dict[str, BackgroundRun]:
             for run in _with_project(model).filter(pk__in=subjects):
                 runs |= dict.fromkeys(subjects[run.pk], run)
     return runs
+
+
+@dataclass(frozen=True)
+class QueuePosition:
+    """What a queued run waits for. ``ahead``: the queued runs before it and the running ones; ``seconds``: until the
+    first of these ends, None where no rate is known.
+    """
+
+    ahead: int
+    seconds: float | None
+
+
+def queue_position(run: BackgroundRun) -> QueuePosition:
+    """The position of a queued run among the runs of all kinds and projects that share its workers."""
+    order, own = django_rq.get_queue(run.queue()).job_ids, str(run.job_id)
+    busy = [job for worker in live_workers() if run.queue() in worker.queues for job in worker.job_ids]
+    before = order[: order.index(own)] if own in order else order
+    others = [other for job, other in runs_of([*before, *busy]).items() if job != own and other.is_live]
+    times = [other.seconds_left for other in others if other.seconds_left is not None]
+    return QueuePosition(len(others), min(times, default=None))
 
 
 PROJECT_PATHS = ("project", "dataset__project", "training_run__project", "model_version__project")

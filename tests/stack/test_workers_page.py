@@ -14,12 +14,14 @@ from django.utils import timezone
 from redis.exceptions import ConnectionError as RedisConnectionError
 from rq.job import Job, JobStatus
 
-from labeling.models import ImportRun, Project
+from labeling.models import FreezeRun, ImportRun, Project
 from slmstudio.access import Role
 from slmstudio.runs.models import Status
+from slmstudio.workers import queues as job_queues
 from slmstudio.workers import views as worker_views
 from slmstudio.workers.hardware import Gpu, this_machine
 from slmstudio.workers.live_workers import LiveWorker
+from slmstudio.workers.queues import QueuePosition, queue_position
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -93,6 +95,27 @@ def test_workers_with_hardware_and_memory(page: Callable[[str], str], monkeypatc
     assert [words for words in ("node-7", "NVIDIA L4", "7.5 GB", "126 MB", "3.2 GB") if words not in text] == []
     assert "No worker for the queue default" in text
     assert "No worker for the queue gpu" not in text
+
+
+def test_a_queued_run_waits_for_runs_of_all_kinds(
+    project: Project, people: dict[str, Any], queues: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def queued(kind: Any) -> Any:
+        run = kind.objects.create(project=project, created_by=people["engineer"])
+        django_rq.get_queue("imports").enqueue("labeling.jobs.run_import", run.pk, job_id=str(run.job_id))
+        return run
+
+    running, _, last = queued(ImportRun), queued(FreezeRun), queued(ImportRun)
+    django_rq.get_queue("imports").remove(str(running.job_id))
+    running.claim(progress_done=10, progress_total=30)
+    ImportRun.objects.filter(pk=running.pk).update(started_at=timezone.now() - timedelta(seconds=10))
+    busy = worker("w1", queues=("imports",), job_ids=(str(running.job_id),))
+    monkeypatch.setattr(job_queues, "live_workers", lambda: [busy])
+    place = queue_position(last)
+    assert place.ahead == 2
+    assert place.seconds == pytest.approx(20, abs=5)
+    monkeypatch.setattr(job_queues, "live_workers", list)
+    assert queue_position(last) == QueuePosition(1, None)
 
 
 def test_current_jobs_are_shown_to_project_members(

@@ -5,9 +5,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import django_rq
 from django.utils import timezone
-from redis.exceptions import RedisError
 
 from labeling.datasets.queries import rows
 from labeling.models import DatasetVersion, Project, Split
@@ -96,18 +94,6 @@ def log_tail(run: TrainingRun) -> tuple[str, int]:
     if size > LOG_TAIL_BYTES:
         lines = lines[1:]
     return redact_paths("\n".join(lines).strip()), size
-
-
-def queue_position(run: TrainingRun) -> int:
-    """How many training runs are ahead of this one in the job queue; a resumed run is put first."""
-    try:
-        order = django_rq.get_queue(run.queue_name).job_ids
-    except RedisError:
-        return 0
-    own = str(run.job_id)
-    ahead = order[: order.index(own)] if own in order else order
-    waiting = TrainingRun.objects.filter(status=Status.QUEUED).exclude(pk=run.pk).values_list("job_id", flat=True)
-    return len({str(job_id) for job_id in waiting} & set(ahead))
 
 
 def time_left(last: TrainingEvent) -> float:

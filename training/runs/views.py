@@ -64,7 +64,6 @@ def _head(run: TrainingRun, request: SignedInRequest) -> dict[str, Any]:
     return {
         "last": last.data if last else {},
         "seconds_left": queries.time_left(last) if last and run.status == Status.RUNNING else None,
-        "ahead": queries.queue_position(run) if run.status == Status.QUEUED else 0,
         "no_worker": no_worker_message("gpu") if run.status == Status.QUEUED else "",
         "resumable": run.checkpoint_step > 0 and run.status in (Status.FAILED, Status.CANCELLED),
         "attempts": queries.attempt_description(run),

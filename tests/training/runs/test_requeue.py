@@ -10,9 +10,9 @@ from rq.job import JobStatus
 
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import requeue_interrupted, requeue_missing_jobs
+from slmstudio.workers.queues import queue_position
 from tests.training.fakes import start_run
 from training.models import LengthReport, TrainingRun
-from training.runs.queries import queue_position
 from training.runs.services import resume
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -40,12 +40,16 @@ def test_only_a_forgotten_job_is_queued_again(run: TrainingRun) -> None:
 
 def test_resumed_run_is_last_in_the_queue(run: TrainingRun, lengths: LengthReport, people: dict[str, Any]) -> None:
     second = start_run(lengths)
-    assert (queue_position(run), queue_position(second)) == (0, 1)
+
+    def positions() -> tuple[int, int]:
+        return queue_position(run).ahead, queue_position(second).ahead
+
+    assert positions() == (0, 1)
     run.status, run.checkpoint_step = Status.CANCELLED, 3
     run.save(update_fields=["status", "checkpoint_step"])
-    assert queue_position(second) == 0  # its job is still in the queue and will find nothing to do
+    assert positions() == (0, 0)  # its job is still in the queue and will find nothing to do
     resume(run=run, user=people["engineer"])
-    assert (queue_position(run), queue_position(second)) == (1, 0)
+    assert positions() == (1, 0)
 
 
 def test_interrupted_run_is_requeued_under_a_new_job(run: TrainingRun) -> None:
