@@ -17,7 +17,7 @@ class EvaluationConfig(AppConfig):
         from evaluation import navigation  # noqa: F401
         from evaluation.audit import services as log
         from evaluation.benchmarks import services as benchmarks
-        from evaluation.gates.holdout.price import evaluation_price
+        from evaluation.gates.holdout.price import evaluation_price, size_warning
         from evaluation.gates.policy.proposals import propose_from_contract
         from evaluation.label_issues.challenges import open_challenges
         from evaluation.label_issues.label_checks import LABEL_CHECK
@@ -30,6 +30,7 @@ class EvaluationConfig(AppConfig):
         from labeling.annotation.challenged_labels import challenge_sources
         from labeling.api.routers import more_routers
         from labeling.contract.changes import contract_changed
+        from labeling.datasets.queries import holdout_warning
         from labeling.studies.kinds import register
         from labeling.studies.services import on_run_changed
         from slmstudio import hooks, panels
@@ -43,6 +44,7 @@ class EvaluationConfig(AppConfig):
         hooks.run_ended["evaluation.EvalRun"].register(notify_of_evaluation)
         hooks.run_reaped["evaluation.EvalRun"].register(evaluation_ended.call)
         holdout_price.register(evaluation_price)
+        holdout_warning.register(size_warning)
         evaluation_ended.register(benchmarks.on_evaluation_ended)
         evaluation_ended.register(pipeline.on_evaluation_ended)
         hooks.run_reaped["evaluation.PrelabelRun"].register(notify_webhooks)

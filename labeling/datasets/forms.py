@@ -163,9 +163,10 @@ class FreezeForm(forms.Form):
         )
 
     def settings(self) -> dict[str, Any]:
-        """The other settings for the service."""
+        """The other settings for the service; the initial ones before the form is sent."""
+        data = self.cleaned_data if self.is_bound else {name: field.initial for name, field in self.fields.items()}
         return {
-            "seed": self.cleaned_data["seed"],
-            "validation_share": float(self.cleaned_data["validation"]) / 100,
-            "holdout_share": float(self.cleaned_data["holdout"] or 0) / 100,
+            "seed": data["seed"],
+            "validation_share": float(data["validation"]) / 100,
+            "holdout_share": float(data["holdout"] or 0) / 100,
         }

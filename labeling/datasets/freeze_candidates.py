@@ -190,6 +190,11 @@ class Preview:
     holdout_origins: dict[str, int] = field(default_factory=dict)
     large: list[tuple[str, float]] = field(default_factory=list)
 
+    def split_sizes(self, holdout_share: float, validation_share: float) -> dict[Split, int]:
+        """About how many documents the hold-out and validation would have."""
+        holdout = self.held_out or self.few_by_people or round(self.documents * holdout_share)
+        return {Split.HOLDOUT: holdout, Split.VALIDATION: round((self.documents - holdout) * validation_share)}
+
     @property
     def few_by_people(self) -> int:
         """The size that the hold-out can have, where confirmed pre-labels leave it small; else 0."""

@@ -12,8 +12,9 @@ from django.utils.translation import ngettext
 
 from labeling.datasets import splits
 from labeling.datasets.files import pairs_key
-from labeling.models import DatasetVersion, Split
+from labeling.models import DatasetVersion, Project, Split
 from slmstudio.contract.schema.compiled import loads
+from slmstudio.hooks import Hook
 from slmstudio.storage import artifacts
 
 
@@ -111,6 +112,16 @@ OF_TRAINING = {Split.TRAIN: FEW, Split.VALIDATION: FEW_IN_CURVES}
 OF_SEARCH = {Split.TRAIN: FEW, Split.VALIDATION: FEW}
 
 
+#: a project and the size of its hold-out -> why no model can pass the gates on it; "" where one can
+holdout_warning: Hook[[Project, int], str] = Hook()
+
+
+def freeze_warnings(project: Project, sizes: Mapping[Split, int]) -> list[str]:
+    """Warnings about a version with splits of these sizes, before it is frozen: for gates, and to compare models."""
+    warnings = [*holdout_warning.call(project, sizes[Split.HOLDOUT]), *_small_splits(sizes, {Split.VALIDATION: FEW})]
+    return [warning for warning in warnings if warning]
+
+
 def dataset_warnings(dataset: DatasetVersion, least: Mapping[Split, int]) -> list[str]:
     """Warnings about a version: its schema is not the current one, or a split has less documents than ``least``."""
     warnings = []
@@ -120,10 +131,13 @@ def dataset_warnings(dataset: DatasetVersion, least: Mapping[Split, int]) -> lis
             f"{str(dataset).capitalize()} uses schema {dataset.schema_version}, but the current schema is {current}. "
             "Models trained or evaluated on it use the old schema. Freeze a new version."
         )
+    return [*warnings, *_small_splits(dataset.counts.get("splits", {}), least)]
+
+
+def _small_splits(sizes: Mapping[Split, int], least: Mapping[Split, int]) -> Iterator[str]:
     for split, minimum in least.items():
-        count = dataset.counts.get("splits", {}).get(split, 0)
+        count = sizes.get(split, 0)
         if count < minimum:
             documents = ngettext("document", "documents", count)
             name = "training" if split == Split.TRAIN else split.label.lower()
-            warnings.append(f"{count} {name} {documents}: too few for reliable results. Label at least {minimum}.")
-    return warnings
+            yield f"{count} {name} {documents}: too few for reliable results. Label at least {minimum}."

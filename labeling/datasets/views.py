@@ -10,6 +10,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from labeling.datasets import freeze, freeze_candidates
 from labeling.datasets.forms import NAMES, FreezeForm
+from labeling.datasets.queries import freeze_warnings
 from labeling.models import DatasetVersion, FreezeRun, Project, SchemaMigration
 from slmstudio.access import Action, project_for
 from slmstudio.web.forms import FieldErrors
@@ -26,11 +27,12 @@ def datasets(request: SignedInRequest, slug: str) -> HttpResponse:
         frozen = _freeze(request, project, form)
         if frozen is not None:
             return redirect(frozen)
-    context = {
-        "project": project,
-        "form": form,
-        "preview": freeze_candidates.preview(project=project, rules=form.rules()),
-    }
+    preview = freeze_candidates.preview(project=project, rules=form.rules())
+    context = {"project": project, "form": form, "preview": preview}
+    if preview.documents and not form.errors and Action.CURATE in project.can:
+        settings = form.settings()
+        sizes = preview.split_sizes(settings["holdout_share"], settings["validation_share"])
+        context["warnings"] = freeze_warnings(project, sizes)
     fragment = request.htmx and not request.htmx.history_restore_request  # type: ignore[attr-defined]
     if request.method != "POST" and fragment:
         return render(request, "labeling/datasets/list.html#preview", context)

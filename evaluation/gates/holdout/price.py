@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from evaluation.gates.holdout.evaluation_numbers import number_of_next
+from evaluation.gates.holdout.evaluation_numbers import number_of_next, upcoming_number
 from evaluation.gates.metrics import METRICS
 from evaluation.gates.metrics.verdict_texts import documents
 from evaluation.gates.policy.definition import Gate, GateSet
@@ -10,7 +10,7 @@ from evaluation.gates.policy.services import current_policy, gates_of
 from evaluation.models import ClassicalModel, EvalRun
 from evaluation.runs.services import Model
 from evaluation.stats import ALPHA, alpha_level, sample_size_for
-from labeling.models import DatasetVersion, Split
+from labeling.models import DatasetVersion, Project, Split
 from slmstudio.text.formatting import exact_percent
 from training.models import ModelExport, ModelVersion, TrainingRun
 
@@ -60,6 +60,23 @@ def price_sentence(policy: GateSet, number: int, held_out: int) -> str:
     return (
         f"{this}: {tested}, so proving {exact_percent(gate[1])} takes {documents(needed)} without an error{instead}. "
         f"The hold-out has {held_out:,}. The next evaluation will take {later:,}."
+    )
+
+
+def size_warning(project: Project, held_out: int) -> str:
+    """Why no model can pass the current policy on a hold-out of this size; "" where one without an error can."""
+    policy = gates_of(current_policy(project=project))
+    gate = strictest_rate(policy)
+    if gate is None:
+        return ""
+    alpha = round(1 - gate[0].confidence, 12)
+    level = alpha if policy.single_evaluation else alpha_level(upcoming_number(project), alpha)
+    needed = sample_size_for(0, gate[1], level)
+    if needed is None or held_out >= needed:
+        return ""
+    return (
+        f"About {documents(held_out)} in the hold-out: too few for the gates. Proving {exact_percent(gate[1])} takes "
+        f"at least {documents(needed)} without an error."
     )
 
 
