@@ -6,12 +6,12 @@ from django.urls import reverse
 
 from evaluation.models import EvalRun
 from labeling.models import DatasetVersion, Project
-from training.models import ModelVersion
+from training.models import ModelVersion, TrainingRun
 
 
 @dataclass(frozen=True)
 class Prerequisite:
-    """A step to a gate report. ``url``: the page where it is done."""
+    """A step to a gate report. ``url``: the page where it is done, or of the run that is doing it."""
 
     title: str
     is_done: bool
@@ -37,6 +37,9 @@ def prerequisites(project: Project) -> Prerequisites:
     def address(view: str, query: str = "") -> str:
         return reverse(view, args=[project.slug]) + query
 
+    training = TrainingRun.objects.filter(project=project).live().order_by("-number").first()
+    evaluations = EvalRun.objects.filter(project=project).on_holdout()
+    evaluation = evaluations.live().order_by("-number").first()
     return Prerequisites(
         [
             Prerequisite(
@@ -48,14 +51,14 @@ def prerequisites(project: Project) -> Prerequisites:
             Prerequisite(
                 "Train a model on it",
                 ModelVersion.objects.filter(project=project).exists(),
-                "Train a model",
-                address("training_new"),
+                "Train a model" if training is None else "View run",
+                address("training_new") if training is None else training.get_absolute_url(),
             ),
             Prerequisite(
                 "Evaluate the model on the hold-out",
-                EvalRun.objects.filter(project=project).on_holdout().done().exists(),
-                "Evaluate on the hold-out",
-                address("eval_new", "?split=holdout"),
+                evaluations.done().exists(),
+                "Evaluate on the hold-out" if evaluation is None else "View evaluation",
+                address("eval_new", "?split=holdout") if evaluation is None else evaluation.get_absolute_url(),
             ),
         ]
     )

@@ -7,7 +7,7 @@ from django.http import HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from labeling.documents.list.counts import state_counts
+from labeling.documents.list.counts import gold_count, state_counts
 from labeling.models import DocumentState, Project
 from labeling.review import progress as reads
 from labeling.review import queries
@@ -29,6 +29,7 @@ def progress(request: SignedInRequest, slug: str) -> HttpResponse:
         "total": counts.total,
         "states": _states(project),
         "waiting": counts.queued,
+        "gold": gold_count(project),
         "labels_ever": reads.labels_ever(project),
     }
     if context["labels_ever"]:

@@ -200,11 +200,12 @@ def newest_dataset(project: Project) -> DatasetVersion | None:
 
 
 def newest_dataset_without_run(project: Project) -> DatasetVersion | None:
-    """The newest dataset version where it has training documents and no run yet."""
+    """The newest dataset version where it has training documents and no run yet, and the project has no live run."""
     dataset = newest_dataset(project)
     if dataset is None or not dataset.counts.get("splits", {}).get(Split.TRAIN):
         return None
-    return None if dataset.training_runs.exists() else dataset
+    is_used = dataset.training_runs.exists() or TrainingRun.objects.filter(project=project).live().exists()
+    return None if is_used else dataset
 
 
 def inputs_of(

@@ -26,6 +26,7 @@ from labeling.projects.services import create_project
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
 from tests.evaluation.factories import World, broken, evaluated, make_base_model, make_version, pretend, rewrite, right
+from training.models import TrainingRun
 
 
 def changed(policy: GatePolicy, key: str, threshold: float) -> dict[str, Any]:
@@ -296,5 +297,19 @@ def test_prerequisites_name_the_order_with_the_hold_out_last(world: World) -> No
     assert [step.is_done for step in prerequisites(empty).steps] == [False, False, False]
     steps = prerequisites(world.project)
     assert steps.next == steps.steps[-1]
+    training = world.training_run
+    rewrite(training, project=empty, status="queued")
+    assert prerequisites(empty).steps[1].url == TrainingRun.objects.get(pk=training.pk).get_absolute_url()
+    rewrite(training, project=world.project, status="done")
+    queued = start_evaluation(
+        project=world.project,
+        user=world.engineer,
+        dataset=world.dataset,
+        model=world.base_model,
+        split="holdout",
+        confirm_holdout=True,
+    )
+    assert (running := prerequisites(world.project).next) is not None
+    assert running.url == queued.get_absolute_url()
     evaluated(world, right)
     assert prerequisites(world.project).next is None

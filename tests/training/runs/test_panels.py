@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from labeling.datasets.freeze import freeze
 from labeling.models import DatasetVersion, Project
 from slmstudio.access import Action, project_for
 from slmstudio.runs.models import Status
@@ -32,6 +33,15 @@ def test_dataset_without_a_run_is_the_next_step(dataset: DatasetVersion, seen: A
     assert step.text == "Dataset v1 has no training run yet."
     assert step.url == "/p/receipts/training/new/?dataset=1"
     assert training_step(seen("annotator"), people["annotator"]) is None
+
+
+def test_no_second_run_is_the_next_step_while_one_is_queued(
+    run: TrainingRun, seen: Any, people: dict[str, Any]
+) -> None:
+    assert freeze(project=run.project, user=people["engineer"], seed=99).number == 2
+    assert training_step(seen("engineer"), people["engineer"]) is None
+    TrainingRun.objects.update(status=Status.CANCELLED)
+    assert training_step(seen("engineer"), people["engineer"]) is not None
 
 
 def test_failed_run_is_the_next_step(run: TrainingRun, seen: Any, people: dict[str, Any]) -> None:
