@@ -56,8 +56,10 @@ class Head:
             number = "any" if self.several else "one"
             return f"Decision: {number} of {count:,} choice{'' if count == 1 else 's'}"
         if self.kind == "rows":
-            names = ", ".join(column.pattern.rpartition(".")[2] for column in self.columns + self.choices)
-            return f"Rows: a table with {names}"
+            names = [column.pattern.rpartition(".")[2] for column in self.columns]
+            for choice in self.choices:
+                names.append(f"{choice.pattern.rpartition('.')[2]} ({choice.description.lower()})")
+            return f"Rows: a table with {', '.join(names)}"
         return f"Tags: any number of stretches{' with a class' if self.classes else ''}"
 
 

@@ -48,7 +48,8 @@ def sampling(run: TrainingRun, step: int | None = None) -> dict[str, Any] | None
 @dataclass(frozen=True)
 class HeadRow:
     """A field of an encoder's run and its head, on the page of the run. ``located``: training documents whose gold it
-    learns from, of how many; None before the run has started, and without a head. ``reason``: why there is none.
+    learns from, of those that have a value; None before the run has started, and without a head. ``reason``: why there
+    is none.
     """
 
     pattern: str

@@ -91,6 +91,7 @@ def test_choices_of_rows_are_part_of_their_head() -> None:
     made = table_of("name", "unit", "currency", unit=unit, taxed={"type": "boolean"}, currency={"const": "EUR"})
     [rows] = made.heads
     assert [column.pattern for column in rows.columns] == ["items[].name"]
+    assert "decision" in rows.description
     assert {choice.pattern: choice.classes for choice in rows.choices} == {
         "items[].unit": ("piece", "box"), "items[].taxed": (None, False, True), "items[].currency": ("EUR",),
     }  # fmt: skip

@@ -44,7 +44,8 @@ class LabeledWindow:
 
 @dataclass(frozen=True)
 class EncoderDataset:
-    """The windows of a run. ``located``: by field, training documents whose gold a head can learn, of how many."""
+    """The windows of a run. ``located``: by field, training documents whose gold a head can learn, of those that
+    have a value."""
 
     heads: list[Head]
     plan: HeadPlan
@@ -138,12 +139,13 @@ def load_dataset(spec: RunSpec, schema: CompiledSchema, tokenizer: Any, size: in
 
 
 def _located(heads: Sequence[Head], windows: Iterable[LabeledWindow]) -> dict[str, tuple[int, int]]:
-    documents = {item.row.id: item.targets for item in windows}
-    return {
-        head.pattern: (sum(targets[number].known for targets in documents.values()), len(documents))
-        for number, head in enumerate(heads)
-        if head.pattern != DATE_ORDER
-    }
+    documents = {item.row.id: item for item in windows}
+    located = {}
+    for number, head in enumerate(heads):
+        if head.pattern != DATE_ORDER:
+            valued = [item for item in documents.values() if value_at(item.row.gold, head.pattern) not in (None, [])]
+            located[head.pattern] = (sum(item.targets[number].known for item in valued), len(valued))
+    return located
 
 
 def _longest(heads: Sequence[Head], windows: Sequence[LabeledWindow]) -> dict[str, int]:

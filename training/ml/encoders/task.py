@@ -56,8 +56,8 @@ class EncoderTask(TrainingTask):
         self._labeler = WindowLabeler(self._tokenizer.backend_tokenizer, self.data.heads, self._size)
 
     def start_facts(self) -> dict[str, Any]:
-        """``heads``: by field, its kind, and training documents that it learns from, of how many; ``unanswered``:
-        fields without a head, and why.
+        """``heads``: by field, its kind, and training documents that it learns from, of those that have a value;
+        ``unanswered``: fields without a head, and why.
         """
         data = self.data
         return {
