@@ -19,18 +19,20 @@ def send(
     page: Any = None,
     file: tuple[str, IO[bytes]] | None = None,
     layout: bool = False,
+    caller: str = "",
 ) -> httpx.Response:
     """The gateway's response to a text, with the boxes of its page or without, or to a file with its name (``layout``:
-    with that of its pages).
+    with that of its pages). ``caller``: the name of the user, who may see the request in the log.
 
     Raises:
         httpx.HTTPError: it does not answer.
     """
     headers = {"Authorization": f"Bearer {issue_pass(slug)}"}
-    body: dict[str, Any] = {"files": {"file": file}, "data": {"layout": str(layout).lower()}}
+    body: dict[str, Any] = {"files": {"file": file}, "data": {"layout": str(layout).lower(), "caller": caller}}
     if file is None:
         headers["Content-Type"] = "application/json"
-        body = {"content": dumps({"text": text} if page is None else {"text": text, "page": page})}
+        document = {"text": text, "caller": caller}
+        body = {"content": dumps(document if page is None else {**document, "page": page})}
     return httpx.post(
         f"{str(settings.GATEWAY_URL).rstrip('/')}/api/v1/projects/{slug}/extract",
         headers=headers,

@@ -194,6 +194,7 @@ def try_document(request: SignedInRequest, slug: str) -> HttpResponse:
                 text=form.cleaned_data["text"],
                 file=(file.name, file.file) if file else None,
                 layout=form.cleaned_data["layout"],
+                caller=request.user.get_username(),
             )
         except httpx.HTTPError:
             form.add_error(None, "The gateway does not respond. Start it with: python -m serving.gateway")

@@ -3,6 +3,7 @@ them."""
 
 from typing import Any, ClassVar
 
+from django.contrib.auth.models import User
 from django.db import models
 from django.urls import reverse
 
@@ -89,6 +90,11 @@ class RequestLog(models.Model):
 
     def __str__(self) -> str:
         return f"request {self.id}"
+
+    def is_of(self, user: User) -> bool:
+        """Whether this user sent it on the page of the deployment. A token's caller can write any name."""
+        is_from_page = self.protocol == "extract" and self.token_id is None
+        return is_from_page and self.caller == user.get_username()[:80]
 
 
 class BatchQuerySet(RunQuerySet["BatchRun"]):

@@ -88,7 +88,7 @@ def review(request: SignedInRequest, slug: str) -> HttpResponse:
 
 @require_safe
 def request_page(request: SignedInRequest, slug: str) -> HttpResponse:
-    """A caller's request by its id. Its text and output are for users who may review."""
+    """A caller's request by its id. Its text and output are for users who may review, and for the user who sent it."""
     project = project_for(request.user, slug, Action.READ)
     deployment = deployment_queries.find(project)
     floor = confidence_floor(deployment) if deployment is not None else project.confidence_floor
@@ -96,7 +96,8 @@ def request_page(request: SignedInRequest, slug: str) -> HttpResponse:
         "project": project, "wanted": request.GET.get("id", "").strip()[:100], "shown": None, "floor": floor,
     }  # fmt: skip
     try:
-        context["shown"] = queue.shown_request(project, context["wanted"])
+        shown = context["shown"] = queue.shown_request(project, context["wanted"])
+        context["is_visible"] = Action.REVIEW in project.can or shown.request.is_of(request.user)
     except Refused as refused:
         context["refused"] = refused.message
     return render(request, "serving/review/request.html", context, status=404 if "refused" in context else 200)

@@ -180,7 +180,10 @@ def test_a_document_and_a_file_are_tried_through_the_gateway(
 ) -> None:
     sent: list[Any] = []
 
-    def send(*, slug: str, text: str, file: tuple[str, IO[bytes]] | None, layout: bool) -> httpx.Response:
+    def send(
+        *, slug: str, text: str, file: tuple[str, IO[bytes]] | None, layout: bool, caller: str
+    ) -> httpx.Response:
+        assert caller == world.engineer.username
         sent.append((slug, text) if file is None else (file[0], file[1].read(), layout))
         if file is not None:
             return httpx.Response(415, json={"code": "file_type", "detail": "It is a zip."})

@@ -90,6 +90,13 @@ def test_a_request_is_found_by_its_id_with_its_text_for_reviewers(world: World, 
     assert "1.23 s" in page
     assert "12.50" not in page
     assert "Wool" not in page
+    mine = logged(deployment, text="Mine", output=dumps(output), protocol="extract", caller=world.manager.username)
+    spoofed = logged(deployment, text="Mine", protocol="extract", caller=world.manager.username, token_id=1)
+    for user, found, is_visible in (
+        (world.manager, mine, True), (world.annotator, mine, False), (world.manager, spoofed, False)
+    ):  # fmt: skip
+        shown = client(user).get(FIND, {"id": f"{found.id}"})
+        assert (shown.context["is_visible"], "Mine" in shown.text) == (is_visible, is_visible)
     for address, wanted in ((FIND, "x"), (FIND, shadow.id), ("/p/other/deploy/requests/", request.id)):
         answer = engineer.get(address, {"id": f"{wanted}"})
         assert (answer.status_code, answer.context["shown"]) == (404, None)
