@@ -30,10 +30,10 @@ def health(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"ok": not problems, **problems}, status=503 if problems else 200)
 
 
-def _error(request: HttpRequest, status: int, title: str, text: str) -> HttpResponse:
+def _error(request: HttpRequest, status: int, title: str, text: str, **context: Any) -> HttpResponse:
     if request.path.startswith("/api/"):
         return problem(status, f"{title}. {text}")
-    return render(request, "error.html", {"title": title, "text": text, "status": status}, status=status)
+    return render(request, "error.html", {"title": title, "text": text, "status": status, **context}, status=status)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -88,10 +88,9 @@ def sign_in_unavailable(request: HttpRequest, seconds: int) -> HttpResponse:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """404."""
-    return _error(
-        request, 404, "Page not found", "It does not exist, was deleted, or belongs to a project that you are not in."
-    )
+    """404, without the navigation of a project that may not exist for this user."""
+    text = "It does not exist, was deleted, or belongs to a project that you are not in."
+    return _error(request, 404, "Page not found", text, sections=[])
 
 
 MEDIA_TYPE = "application/problem+json"

@@ -47,7 +47,8 @@ def test_owner_adds_changes_and_removes_members(desk: Desk) -> None:
     assert row.role == Role.ENGINEER
     assert "was removed from the project" in follow(client, desk.url(f"settings/members/{row.pk}/remove/"))
     assert not Membership.objects.filter(pk=row.pk).exists()
-    assert browser(newcomer).get(desk.url()).status_code == 404
+    answer = browser(newcomer).get(desk.url())
+    assert (answer.status_code, answer.context["sections"]) == (404, [])
 
 
 def test_removed_member_loses_tokens_and_locks(desk: Desk) -> None:
