@@ -17,6 +17,7 @@ from serving.deployments.snippets import snippets
 from serving.models import Deployment, Stage
 from slmstudio.access import Action, project_for
 from slmstudio.accounts.step_up import step_up
+from slmstudio.contract.assembly import value_at
 from slmstudio.contract.json_text import loads
 from slmstudio.errors import Refused
 from slmstudio.web.body_limits import AROUND_FILES, takes_files
@@ -203,6 +204,9 @@ def try_document(request: SignedInRequest, slug: str) -> HttpResponse:
             if response.status_code == 200:
                 context["answer"], status = answer, 200
                 context["output"] = pretty(answer["output"])
+                name = answer.get("unwrapped")
+                output = {name: answer["output"]} if name else answer["output"]
+                context["absent"] = [path for path in answer["confidence"] if value_at(output, path) in (None, [])]
             else:
                 form.add_error("file" if file else None, str(answer.get("detail", "The gateway rejected the request.")))
     return render(request, f"{_TEMPLATE}#try_form", context, status=status)

@@ -11,9 +11,12 @@ _MISSING = object()
 
 
 def value_at(value: Any, pattern: str) -> Any:
-    """The value at a path without rows; None where there is none."""
+    """The value at a path, whose rows have numbers; None where there is none."""
     for step in split(pattern):
-        value = value.get(step) if isinstance(value, dict) else None
+        if isinstance(step, int) and isinstance(value, list):
+            value = value[step] if step < len(value) else None
+        else:
+            value = value.get(step) if isinstance(value, dict) else None
     return value
 
 

@@ -180,16 +180,15 @@ def test_a_document_and_a_file_are_tried_through_the_gateway(
 ) -> None:
     sent: list[Any] = []
 
-    def send(
-        *, slug: str, text: str, file: tuple[str, IO[bytes]] | None, layout: bool, caller: str
-    ) -> httpx.Response:
+    def send(*, slug: str, text: str, file: tuple[str, IO[bytes]] | None, layout: bool, caller: str) -> httpx.Response:
         assert caller == world.engineer.username
         sent.append((slug, text) if file is None else (file[0], file[1].read(), layout))
         if file is not None:
             return httpx.Response(415, json={"code": "file_type", "detail": "It is a zip."})
         return httpx.Response(200, json={
-            "output": {"total": 1}, "model": "invoices@1", "request_id": "r", "confidence": {"total": 0.9},
-            "evidence": {}, "latency_ms": {"total": 5, "model": 4}, "usage": {"output_tokens": 3},
+            "output": {"total": 1, "due": None, "lines": [{"tax": None}]}, "model": "invoices@1",
+            "request_id": "r", "confidence": {"total": 0.9, "due": 0.8, "lines[0].tax": 0.7},
+            "evidence": {}, "latency_ms": {"total": 5, "model": 4}, "usage": {"output_tokens": 0},
         })  # fmt: skip
 
     monkeypatch.setattr(gateway_client, "send", send)
@@ -200,7 +199,9 @@ def test_a_document_and_a_file_are_tried_through_the_gateway(
 
     answer = tried(text="Total 1")
     assert (answer.status_code, sent.pop()) == (200, ("invoices", "Total 1"))
-    assert answer.context["answer"]["output"] == {"total": 1}
+    assert answer.context["answer"]["output"]["total"] == 1
+    assert answer.context["absent"] == ["due", "lines[0].tax"]
+    assert "tokens" not in answer.text
     answer = tried(text="ignored", file=SimpleUploadedFile("a.zip", b"PK"), layout="on")
     assert (answer.status_code, sent.pop()) == (422, ("a.zip", b"PK", True))
     assert answer.context["try_form"].errors["file"] == ["It is a zip."]
