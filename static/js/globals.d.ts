@@ -88,6 +88,10 @@ type HtmxEvents = Record<
     | "sendError" | "xhr:progress"}`,
   CustomEvent<HtmxDetail>
 >;
+interface Window {
+  /** Missing on pages without fragments. */
+  htmx?: { logger: (element: Element, name: string, detail: { error?: string }) => void };
+}
 interface DocumentEventMap extends HtmxEvents {
   "draft:change": CustomEvent;
 }

@@ -105,16 +105,12 @@ def until(page: Page, holds: str, argument: Any = None, *, seconds: float = TIME
     )
 
 
-# htmx logs these as errors when a page is left while it polls. A failed request logs more than these.
-ABORTED = ("htmx:sendAbort", "htmx:afterRequest")
-
-
 class Watch:
     """Collects what pages complain about. ``allow`` names parts of messages a test expects."""
 
     def __init__(self) -> None:
         self.complaints: list[str] = []
-        self.allowed: list[str] = [*ABORTED]
+        self.allowed: list[str] = []
 
     def allow(self, part: str) -> None:
         """Complaints with this text in them are expected, such as the 403 a test provokes."""

@@ -48,3 +48,16 @@ def test_page_errors_are_detected(page: Page, watch: Watch) -> None:
     for text in complaints:
         watch.allow(text)
     assert watch.left() == []
+
+
+def test_a_request_that_is_aborted_is_no_error(page: Page, watch: Watch) -> None:
+    page.goto("/")
+    page.route("**/slow/", lambda route: None)  # never answered
+    page.evaluate("""() => {
+        const ended = new Promise((done) => document.addEventListener("htmx:sendAbort", done));
+        htmx.ajax("GET", "/slow/", { source: document.body }).catch(() => {});
+        htmx.trigger(document.body, "htmx:abort");
+        return ended.then(() => null);
+    }""")
+    assert watch.complaints == []
+    page.unroute_all()

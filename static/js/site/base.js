@@ -137,6 +137,13 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   event.detail.shouldSwap = false;
   requestConfig.triggeringEvent?.target?.dispatchEvent(new Event("change", { bubbles: true }));
 });
+// htmx logs a request that ends because its page is left, or a newer one replaces it, as two errors. The second event of
+// a request that failed still has its error.
+if (window.htmx) {
+  window.htmx.logger = (_, name, detail) => {
+    if (["htmx:afterRequest", "htmx:sendAbort"].includes(name)) delete detail.error;
+  };
+}
 document.addEventListener("htmx:sendError", () => announce("The server cannot be reached. Retrying."));
 document.addEventListener("htmx:responseError", (event) => {
   announce(`The server answered with ${event.detail.xhr.status}. Nothing was lost. Try again or reload the page.`);
