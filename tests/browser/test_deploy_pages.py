@@ -30,7 +30,7 @@ from serving.monitoring.figures import count_marked, floor
 from serving.review.sampling import draw
 from serving.rollouts.watch import check_all
 from tests.browser.accessibility import check
-from tests.browser.conftest import As, Watch
+from tests.browser.conftest import PHONE, As, Watch
 from tests.evaluation.factories import World
 from tests.serving.batches.gateway import gateway
 from tests.serving.captures.test_services import captured
@@ -74,7 +74,8 @@ def test_a_model_is_deployed_tried_and_stopped(
     expect(stable.locator(".badge")).to_have_text("Answering")  # the page asks by itself
     erik.reload()
     answer = {
-        "output": {"total": 12.5}, "model": "invoices@1", "request_id": "r-1", "confidence": {"total": 0.9},
+        "output": {"total": 12.5}, "model": "invoices@1", "request_id": "r-1",
+        "confidence": {"total": 0.9, "line_items[0].unit_price_amount": 0.7},
         "evidence": {"total": [[0, 4]]}, "latency_ms": {"total": 5, "model": 4}, "usage": {"output_tokens": 3},
     }  # fmt: skip
     problem = {"code": "busy", "detail": "The queue is full."}
@@ -101,6 +102,11 @@ def test_a_model_is_deployed_tried_and_stopped(
     expect(wait).to_be_hidden()
     expect(erik.locator(".answer pre")).to_contain_text('"total": 12.5')
     expect(erik.locator("#try textarea")).to_have_value("Total 12.50")
+    size = erik.viewport_size
+    assert size
+    erik.set_viewport_size(PHONE)
+    assert erik.locator(".answer .table-wrap").evaluate("table => table.scrollWidth <= table.clientWidth")
+    erik.set_viewport_size(size)
     erik.get_by_role("tab", name="curl").press("ArrowRight")
     expect(erik.get_by_role("tabpanel", name="Python")).to_contain_text("httpx.post")
     expect(erik.get_by_role("tabpanel", name="curl")).to_be_hidden()
