@@ -53,7 +53,8 @@ def _service_account(project: Any, pk: int) -> Membership | None:
         return None
     if not may(project.role, Action.ADMINISTER):
         raise Http404("Only owners create tokens of service accounts.")
-    return get_object_or_404(project.memberships.select_related("user"), pk=pk, is_service=True)
+    account: Membership = get_object_or_404(project.memberships.select_related("user"), pk=pk, is_service=True)
+    return account
 
 
 @require_POST

@@ -39,7 +39,7 @@ def test_an_owner_creates_its_token_and_the_log_names_it(desk: Desk, ci: Members
     ci.user.refresh_from_db()
     assert not ci.user.is_active
     sent = {"login": "desk.ci", "password": ""}
-    assert "_auth_user_id" not in Client().post("/login/", sent).wsgi_request.session  # type: ignore[attr-defined]
+    assert "_auth_user_id" not in Client().post("/login/", sent).wsgi_request.session
 
 
 @pytest.mark.parametrize("role", [Role.MANAGER, Role.OWNER])
