@@ -135,7 +135,7 @@ def test_a_passkey_is_added_and_signs_in(desk: Desk, page: Page) -> None:
     sign_out(page)
     page.goto("/p/desk/settings/")
     check(page, "sign-in")
-    page.get_by_role("button", name="Sign in with a passkey").click()
+    page.get_by_role("button", name="Use a passkey").click()
     expect(page.get_by_role("heading", name="Settings")).to_be_visible()
 
 
