@@ -15,6 +15,7 @@ class EvaluationConfig(AppConfig):
 
     def ready(self) -> None:
         from evaluation import navigation  # noqa: F401
+        from evaluation.audit import hash_chain
         from evaluation.audit import services as log
         from evaluation.benchmarks import services as benchmarks
         from evaluation.gates.holdout.price import evaluation_price, size_warning
@@ -40,6 +41,7 @@ class EvaluationConfig(AppConfig):
         weights_needed.register(need_of_weights)
         hooks.project_files.register(file_keys)
         hooks.audit_noted.register(log.record)
+        hooks.backup_facts.register(hash_chain.backup_facts)
         contract_changed.register(propose_from_contract)
         hooks.run_ended["evaluation.EvalRun"].register(notify_of_evaluation)
         hooks.run_reaped["evaluation.EvalRun"].register(evaluation_ended.call)

@@ -21,7 +21,7 @@ class LabelingConfig(AppConfig):
         from labeling.integrations import deliveries, tokens
         from labeling.models import Membership
         from labeling.projects import groups, invitations
-        from labeling.projects.storage import file_keys, text_bytes
+        from labeling.projects.storage import backup_facts, file_keys, text_bytes
         from labeling.queue_order import study as queue_order
         from labeling.studies import kinds
         from labeling.studies import services as studies
@@ -37,6 +37,7 @@ class LabelingConfig(AppConfig):
         hooks.groups_changed.register(groups.apply_groups)
         hooks.invitation_checked.register(invitations.is_valid)
         hooks.project_files.register(file_keys)
+        hooks.backup_facts.register(backup_facts)
         hooks.project_bytes.register(text_bytes)
         kinds.register(queue_order.QUEUE_ORDER)
         more_routers.register(_studies_router)

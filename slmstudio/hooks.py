@@ -69,6 +69,8 @@ token_checked: Hook[[str], bool] = Hook()
 project_files: Hook[[Any], Iterable[str]] = Hook()
 #: a project -> bytes that it stores elsewhere, such as in the database
 project_bytes: Hook[[Any], int] = Hook()
+#: facts that a restored database must have as well, by name: heads of logs, hashes of datasets, counts
+backup_facts: Hook[[], dict[str, str]] = Hook()
 #: a run of this model has ended with any status, in the transaction of its end
 run_ended: ModelHooks[[Any], object] = ModelHooks()
 #: the reaper has ended a run of this model

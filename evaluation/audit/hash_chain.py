@@ -73,3 +73,9 @@ def disabled_triggers() -> list[str]:
         )
         enabled = {str(name) for (name,) in cursor.fetchall()}
     return [name for name in _GUARDS if name not in enabled]
+
+
+def backup_facts() -> dict[str, str]:
+    """The head of each project's log."""
+    chains = {project.slug: verify(project) for project in Project.objects.all()}
+    return {f"audit log of {slug}": f"{chain.entries} {chain.head}" for slug, chain in chains.items()}

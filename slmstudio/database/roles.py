@@ -18,7 +18,7 @@ from django.db import DatabaseError, connections, transaction
 
 from slmstudio.env import EnvError
 
-OWNER_COMMANDS = frozenset({"migrate", "flush", "createcachetable"})
+OWNER_COMMANDS = frozenset({"migrate", "flush", "createcachetable", "backup", "restore"})
 #: append-only tables
 _APPEND_ONLY = ("evaluation_auditentry", "slmstudio_signinevent")
 #: tables whose statistics the application updates after many writes
