@@ -334,6 +334,16 @@ def workers(idle_workers: Workers) -> Workers:
 
 
 @pytest.fixture
+def forked_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs in the process of the test fork their children, unless torch has threads: a fork does not have them."""
+    if os.environ.get("OMP_NUM_THREADS") == "1":
+        from tests import forked_children
+
+        forked_children.load()
+        monkeypatch.setattr(subprocess, "Popen", forked_children.ForkedChild)
+
+
+@pytest.fixture
 def wait_for() -> Callable[..., None]:
     """``wait_for(condition, seconds=60, message="...")`` asks several times a second until it holds, or fails."""
 

@@ -19,6 +19,8 @@ from slmstudio.access import Role
 from slmstudio.contract.schema.compiled import dumps
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import folder_hash, sha256_file
+from tests.conftest import Workers
+from tests.forked_children import WORKER
 from training.models import ModelVersion
 
 SEED_TEXT = (
@@ -57,8 +59,9 @@ def enter(new_page: Callable[[], Page], project: Project) -> Callable[[str], Pag
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_from_documents_to_approval(
-    workers: Any, tiny_base_model: Any, enter: Callable[[str], Page], watch: Any
+    idle_workers: Workers, tiny_base_model: Any, enter: Callable[[str], Page], watch: Any
 ) -> None:
+    idle_workers.start("default", "imports", "gpu", options=WORKER)
     watch.allow("422 POST")  # refusals that the test provokes
     erik = enter("erik")
     _import(erik)

@@ -24,6 +24,14 @@ def world(db: None, tmp_path: Path) -> "World":
     return make_world(tmp_path / "small-base", documents=24, holdout=12)
 
 
+@shared_fixture
+def small_world(db: None, tmp_path: Path) -> "World":
+    """The same with 12 documents, 4 of them held out, for models that really answer."""
+    from tests.evaluation.factories import make_world
+
+    return make_world(tmp_path / "small-base", documents=12, holdout=4)
+
+
 @pytest.fixture
 def engineer(world: "World", client: "Client") -> "Client":
     """The browser of the engineer."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.evaluation.conftest import small_world as small_world
 from tests.evaluation.conftest import world as world
 from tests.serving import event_loop
 from tests.shared_rows import shared_fixture

@@ -28,6 +28,7 @@ from serving.replicas.supervisor import HostSupervisor
 from slmstudio.contract.json_text import loads
 from tests.conftest import ROOT, Workers, worker_environment
 from tests.evaluation.pipeline.test_setup_demo import add_base_model
+from tests.forked_children import WORKER
 from tests.stack.test_serve import free_port
 from tests.training.ml_data import minilm
 from training.hyperparameters.dataset_defaults import default_hyperparameters
@@ -65,7 +66,9 @@ def replicas(wait_for: Callable[..., None]) -> Iterator[None]:
 
 
 @pytest.fixture
-def report(idle_workers: Workers, settings: Any, tmp_path: Path, wait_for: Callable[..., None]) -> GateReport:
+def report(
+    idle_workers: Workers, forked_children: None, settings: Any, tmp_path: Path, wait_for: Callable[..., None]
+) -> GateReport:
     """Of MiniLM after a little more than an epoch on the demo's invoices, where the demo has eight. It is evaluated on
     the hold-out only, and its package is built."""
     settings.HOME = tmp_path
@@ -82,7 +85,7 @@ def report(idle_workers: Workers, settings: Any, tmp_path: Path, wait_for: Calla
         epochs=1.25, learning_rate=2e-4, batch_size=4, accumulation=1, precision="fp32",
     )  # fmt: skip
     start_pipeline(project=project, user=engineer, dataset=dataset, base_model=encoder, hyperparameters=hyperparameters)
-    idle_workers.start("gpu")
+    idle_workers.start("gpu", options=WORKER)
     wait_for(lambda: not PipelineRun.objects.get().is_live, seconds=500, message=idle_workers.text)
     wait_for(lambda: Package.objects.get().is_ready, seconds=200, message=idle_workers.text)
     return GateReport.objects.get()

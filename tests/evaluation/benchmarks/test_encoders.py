@@ -96,7 +96,7 @@ def test_the_newest_trained_models_are_selected_else_an_encoder_to_train(
 
 @pytest.mark.slow
 def test_an_encoder_is_trained_measured_and_recommended_where_it_passes(
-    encoders: World, monkeypatch: pytest.MonkeyPatch
+    encoders: World, forked_children: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With real child processes, for two epochs instead of those of the preset."""
     monkeypatch.setattr(

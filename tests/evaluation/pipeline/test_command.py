@@ -18,8 +18,10 @@ from labeling.models import DatasetVersion, ImportRun, Project
 from slmstudio.contract.json_text import dumps
 from slmstudio.runs.models import BackgroundRun
 from slmstudio.storage.hashing import sha256_file
+from slmstudio.workers import live_workers
 from slmstudio.workers.live_workers import StartedWorkers, WorkerGone, active_queues
-from tests.conftest import Workers, worker_environment
+from tests.conftest import worker_environment
+from tests.forked_children import COMMAND
 from tests.training.ml_data import tiny_encoder
 from training.base_models.services import sync_catalog
 from training.models import LengthReport, ModelVersion, TrainingRun
@@ -83,13 +85,18 @@ def workers_listen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_loop, "ensure_workers", lambda queues, *, say: nullcontext(StartedWorkers()))
 
 
+@pytest.fixture
+def workers_start(transactional_db: None, queues: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The workers that the command starts find the test database."""
+    monkeypatch.setenv("DATABASE_URL", worker_environment()["DATABASE_URL"])
+    monkeypatch.setattr(live_workers, "COMMAND", COMMAND)
+
+
 @pytest.mark.slow
-@pytest.mark.django_db(transaction=True)
 def test_report_equals_a_recount_of_the_outputs(
-    idle_workers: Workers, tiny_base_model: Any, receipts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workers_start: None, tiny_base_model: Any, receipts: Path, tmp_path: Path
 ) -> None:
     """No worker listens beforehand: the command starts its own on every queue, and ends them."""
-    monkeypatch.setenv("DATABASE_URL", worker_environment()["DATABASE_URL"])  # theirs is what they inherit
     gates = tmp_path / "gates.json"
     gates.write_text(json.dumps({"gates": [{**GATE, "threshold": 0.75}]}))
     tiny_base_model.shape = TINY_SHAPE
@@ -145,13 +152,11 @@ def test_report_equals_a_recount_of_the_outputs(
 
 
 @pytest.mark.slow
-@pytest.mark.django_db(transaction=True)
 def test_the_folder_of_an_encoder_reaches_its_report(
-    idle_workers: Workers, receipts: Path, tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
+    workers_start: None, receipts: Path, tmp_path: Path, settings: Any
 ) -> None:
     """Only the trained encoder is evaluated: on validation and on the hold-out."""
     settings.MODEL_FOLDERS = [tiny_encoder().parent]
-    monkeypatch.setenv("DATABASE_URL", worker_environment()["DATABASE_URL"])
     paths = {"report": tmp_path / "report.json", "outputs": tmp_path / "outputs"}
     options: dict[str, Any] = {"base_model": str(tiny_encoder()), "max_holdout": 3, "epochs": 1, **paths}
     call_command("run_loop", template="receipt", train=receipts, stdout=StringIO(), **options)

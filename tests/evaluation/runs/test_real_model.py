@@ -180,33 +180,35 @@ def test_the_heart_beats_and_the_database_may_be_away_while_a_run_is_summed_up(
 
 
 @pytest.mark.slow
-def test_a_real_model_is_evaluated_from_the_files_to_the_figures_and_measured_again(world: World) -> None:
+def test_a_real_model_is_evaluated_from_the_files_to_the_figures_and_measured_again(
+    small_world: World, forked_children: None
+) -> None:
     tiny = prepare(base_model=register_tiny())
-    folder = artifacts.local_path(world.version.folder_key)
+    folder = artifacts.local_path(small_world.version.folder_key)
     shutil.copytree(tiny.folder, folder, dirs_exist_ok=True)
-    ModelVersion.objects.filter(pk=world.version.pk).update(
+    ModelVersion.objects.filter(pk=small_world.version.pk).update(
         sha256=folder_hash(folder), tokenizer_sha256=sha256_file(folder / "tokenizer.json")
     )
-    run = started(world, model=world.training_run)
+    run = started(small_world, model=small_world.training_run)
     run_evaluation(run.pk)
     run.refresh_from_db()
     assert (run.status, run.error) == (Status.DONE, "")
     rows = list(EvalOutput.objects.filter(eval_run=run).with_documents())
     assert {row.document.external_id for row in rows} == {
-        row["id"] for row in dataset_queries.rows(world.dataset, "holdout")
+        row["id"] for row in dataset_queries.rows(small_world.dataset, "holdout")
     }
     assert {row.finish_reason for row in rows} <= {"stop", "length"}
     assert run.outputs_sha256 == sha256_file(artifacts.local_path(run.outputs_key))
     assert outputs.rows_match_file(run)
     assert summary.recompute_summary(run) == run.scores
-    assert run.scores["documents"] == run.progress_done == 12
+    assert run.scores["documents"] == run.progress_done == 4
     assert 0 < run.latency["p50"] <= run.latency["p95"] <= run.latency["p99"]
     assert run.facts["device"]
     assert run.facts["peak_memory_bytes"] > 0
     assert run.facts["docs_per_second"] > 0
     assert artifacts.local_path(f"{run.folder_key}/spec.yaml").read_text() == run.spec
 
-    row = start_measurement(run=run, user=world.engineer)
+    row = start_measurement(run=run, user=small_world.engineer)
     run_measurement(row.pk)
     row.refresh_from_db()
     assert (row.status, row.error, row.progress_done) == (Status.DONE, "", run.progress_total)

@@ -9,6 +9,7 @@ from labeling.models import Study
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.stack import processes
+from tests.forked_children import WORKER as FORKING
 from tests.training.fake_trainer import objective
 from tests.training.fakes import WORKER
 from training.models import ModelVersion, TrainingRun
@@ -36,7 +37,7 @@ def ended(wait_for: Callable[..., None], idle_workers: Any) -> Callable[[Study],
 
 def test_two_trials_of_the_tiny_model(start_search: Start, idle_workers: Any, ended: Any) -> None:
     search = start_search(trials=2, epochs_high=1, lora_r=(4,), batch=(4,))
-    idle_workers.start("gpu")
+    idle_workers.start("gpu", options=FORKING)
     states = ended(search)
     assert search.status == Status.DONE
     assert len(states) == 2
