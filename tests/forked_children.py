@@ -20,6 +20,8 @@ from slmstudio.workers.worker import StudioWorker
 WORKER = ("--worker-class", "tests.forked_children.ForkingWorker")
 #: the command of the application, with these workers
 COMMAND = (sys.executable, "-c", f"import sys; from slmstudio.__main__ import main; sys.argv += {WORKER}; main()")
+#: children of jobs; a replica is to run as it does in production, without torch where it can
+_FORKED = ("training.ml.", "evaluation.ml.", "serving.ml.pack")
 _MODULES = ("training.ml.train", "evaluation.ml.generate", "evaluation.ml.answer_encoder")
 
 
@@ -30,10 +32,10 @@ def load() -> None:
 
 
 class ForkedChild(subprocess.Popen[bytes]):
-    """``Popen``; a module of ``ml`` runs in the fork, and nothing is executed."""
+    """``Popen``; the child of a job runs in the fork, and nothing is executed."""
 
     def __init__(self, args: Sequence[str], **options: Any) -> None:
-        if args[1:2] == ["-m"] and ".ml." in args[2]:
+        if args[1:2] == ["-m"] and args[2].startswith(_FORKED):
             kept = (0, 1, 2, *options.get("pass_fds", ()))
             options["preexec_fn"] = partial(_run, args[2:], options.get("env") or os.environ, kept)
         super().__init__(args, **options)
@@ -74,5 +76,5 @@ class ForkingWorker(StudioWorker):
 
     def main_work_horse(self, job: Any, queue: Any) -> None:
         """Only the job's own process forks them."""
-        subprocess.Popen = ForkedChild  # type: ignore[misc]
+        subprocess.Popen = ForkedChild  # type: ignore[assignment, misc]
         super().main_work_horse(job, queue)

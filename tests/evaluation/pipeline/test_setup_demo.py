@@ -70,7 +70,7 @@ def test_the_common_password_of_an_older_version_is_replaced(logins: Path) -> No
 
 
 def test_an_encoder_reaches_the_gates_and_a_benchmark_compares_it(
-    logins: Path, monkeypatch: pytest.MonkeyPatch
+    logins: Path, forked_children: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {"DOCUMENTS": 330, "WAITING": 10, "BENCHMARK_DOCUMENTS": 20}.items():
         monkeypatch.setattr(setup_demo, name, value)

@@ -24,7 +24,7 @@ from tests.evaluation.factories import World
 from tests.serving.ml.test_replica import client, replica
 from tests.training.ml_data import minilm
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_children")]
 
 
 def test_an_encoder_is_packaged_and_answers(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

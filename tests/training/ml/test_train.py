@@ -269,7 +269,7 @@ def test_evaluation_does_not_change_training(tmp_path: Path) -> None:
 @pytest.mark.real_model
 def test_packaged_model_learns_short_invoices(tmp_path: Path) -> None:
     changes = {"model": smollm2(), "precision": "auto", "learning_rate": 1e-3, "sample_documents": 2}
-    changes |= {"max_steps": 16, "eval_every": 16}
+    changes |= {"max_steps": 10, "eval_every": 10}
     events = run(tmp_path, rows(train=24), **changes)
     losses = [event["loss"] for event in named(events, "metrics")]
     assert losses[-1] < losses[0] / 4
