@@ -350,5 +350,5 @@ class ReportAction:
     url: str
 
 
-#: a report with a valid approval and the user who looks at it -> a button, or None
+#: a report that was approved, perhaps with a void approval by now, and the user who looks at it -> a button, or None
 report_actions: Hook[[GateReport, User], ReportAction | None] = Hook()

@@ -70,7 +70,7 @@ def _context(
         "may_decide": may_decide,
         "own_recent_role": decisions.recent_role(report, request.user) if may_decide else "",
         "changed": sum(not check.equal for check in content["checks"]),
-        "actions": _actions(request, report) if content["approved"] and not content["void"] else [],
+        "actions": _actions(request, report) if content["approved"] else [],
         "form": form or (DecisionForm(report=report, user=request.user) if may_decide else None),
         "lacking": _lacking(project, report) if content["approval"] is None else [],
         "withdrawal": withdrawal or (WithdrawalForm(prefix="withdrawal") if may_withdraw else None),

@@ -11,9 +11,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from evaluation.approvals.decisions import CurrentState, ReportAction, void_reasons
+from evaluation.audit import services as audit_services
 from evaluation.gates.production import ProductionModel
 from evaluation.inference.backend import ModelKey
-from evaluation.models import Approval, EvalRun, GateReport
+from evaluation.models import Approval, AuditEntry, EvalRun, GateReport
 from labeling.models import Document, Project
 from serving.deployments.gate_certificates import GateCertificate, of_release
 from serving.engines import ENGINES
@@ -255,17 +256,28 @@ def engine_choices(runs: Iterable[EvalRun]) -> list[tuple[str, str]]:
 
 
 def deploy_action(report: GateReport, user: User) -> ReportAction | None:
-    """The button on the page of an approved report, for users who may deploy: to deploy its model, and once it answers
-    to try it; None until then."""
+    """The button on the page of a report that was approved, for users who may deploy: to deploy its model, and once it
+    answers to try it; where its approval was withdrawn, to stop it. None otherwise."""
     if Action.DEPLOY not in getattr(report.project, "can", ()) or report.eval_run.endpoint_id is not None:
         return None
     deployment = find(report.project)
     url = reverse("deployment", args=[report.project.slug])
+    if deployment is not None and any(release.report_id == report.pk for release, _ in withdrawn(deployment)):
+        return ReportAction("Stop the deployment", "stop-fill", f"{url}#status")
+    if void_reasons(report.approval, files=False):
+        return None
     if deployment is not None and deployment.stable is not None and deployment.stable.report_id == report.pk:
         return ReportAction("Try a document", "play-fill", f"{url}#try")
     if deployment is not None and report.pk in {release.report_id for release in deployment.serving}:
         return None
     return ReportAction("Deploy", "rocket-takeoff", f"{url}?report={report.number}#deploy")
+
+
+def withdrawn(deployment: Deployment) -> list[tuple[Release, AuditEntry]]:
+    """The releases that serve although the approval of their report was withdrawn, each with the entry of that."""
+    entries = audit_services.withdrawn(deployment.project)
+    serving = [release for release in deployment.serving if release.report is not None]
+    return [(release, entries[str(release.report)]) for release in serving if str(release.report) in entries]
 
 
 def running_split(project: Project) -> TrafficComparison | None:

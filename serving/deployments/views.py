@@ -73,6 +73,7 @@ def _status(project: Any) -> dict[str, Any]:
     return {
         "project": project,
         "deployment": deployment,
+        "withdrawn": queries.withdrawn(deployment) if deployment else [],
         "stable": stable,
         "candidate": candidate,
         "settling": settling,

@@ -12,6 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from evaluation.approvals.decisions import withdraw
 from evaluation.models import Endpoint, GateReport
 from labeling.models import Document
 from serving.deployments import gateway_client, services
@@ -63,6 +64,24 @@ def test_a_model_without_approval_is_deployed_to_shadow_only(world: World, deplo
     page = engineer.get("/p/invoices/deploy/").content.decode()
     assert "deploy/abort/" in page
     assert "deploy/promote/" not in page
+
+
+def test_a_withdrawn_approval_leads_to_the_stop(world: World, deployment: Deployment) -> None:
+    release = deployment.stable
+    assert release is not None
+    assert release.report is not None
+    engineer = client(world.engineer)
+    assert not engineer.get("/p/invoices/deploy/").context["withdrawn"]
+    withdraw(report=release.report, user=world.manager, reason="A gate was wrong.")
+    page = engineer.get("/p/invoices/deploy/")
+    assert [(row.pk, entry.details["reason"]) for row, entry in page.context["withdrawn"]] == [
+        (release.pk, "A gate was wrong.")
+    ]
+    [action] = engineer.get(release.report.get_absolute_url()).context["actions"]
+    assert action.label == "Stop the deployment"
+    services.stop(deployment=deployment, user=world.engineer, reason="Withdrawn.")
+    assert not engineer.get("/p/invoices/deploy/").context["withdrawn"]
+    assert engineer.get(release.report.get_absolute_url()).context["actions"] == []
 
 
 def test_a_version_that_was_taken_back_is_not_the_next_step(
