@@ -135,7 +135,7 @@ class EncoderWithHeads(nn.Module):
             parts.append(loss * targets["span_known"])
         for number, head in enumerate(self.decisions):
             name = f"decision.{number}"
-            parts.append(_decision_loss(head, outputs[name], targets[name]).unsqueeze(1))
+            parts.append(decision_loss(head, outputs[name], targets[name]).unsqueeze(1))
         for number, head in enumerate(self.tags):
             scores, labels = outputs[f"tags.{number}"], targets[f"tags.{number}"]
             loss = _tag_loss(head, scores, labels, targets.get(f"starts.{number}"))
@@ -164,7 +164,7 @@ def _span_loss(scores: Tensor, none: Tensor, places: Tensor, is_none: Tensor) ->
     return -torch.log(total.clamp_min(1e-30))
 
 
-def _decision_loss(head: Head, scores: Tensor, target: Tensor) -> Tensor:
+def decision_loss(head: Head, scores: Tensor, target: Tensor) -> Tensor:
     """(batch,): of one class, or of each of several independently."""
     if head.several:
         known = target[:, 0] >= 0

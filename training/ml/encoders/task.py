@@ -19,6 +19,7 @@ from training.hyperparameters.definitions import ENCODER_WINDOW
 from training.ml.data.augmentation import Augmentation, EpochOfRows
 from training.ml.data.rows import Row
 from training.ml.encoders.data import EncoderDataset, TrainingWindows, WindowLabeler, load_dataset, whole_documents
+from training.ml.encoders.decision_start import fit_decision_heads
 from training.ml.encoders.folder import HEADS
 from training.ml.encoders.network import EncoderWithHeads
 from training.ml.encoders.predictor import Predictor, TorchScorer
@@ -78,14 +79,16 @@ class EncoderTask(TrainingTask):
         sample = self._sampler(model, sampled, precision, lambda: progress.should_stop_sampling())
         progress = self.progress(emitter, stop, sample if sampled and is_main_process() else None, device)
         windows = TrainingWindows(data, self._labeler, self._augmentation())
+        collate = WindowCollator(
+            data.heads, self._tokenizer.pad_token_id or 0, in_parts=device.type == "cpu" and spec.devices == 1
+        )
+        fit_decision_heads(model, data.train, collate, device)
         trainer = EncoderTrainer(
             model=model,
             args=TrainingArguments(
                 **{**self.arguments(device, precision), "gradient_checkpointing": False}
             ),  # set already
-            data_collator=WindowCollator(
-                data.heads, self._tokenizer.pad_token_id or 0, in_parts=device.type == "cpu" and spec.devices == 1
-            ),
+            data_collator=collate,
             train_dataset=Numbered(len(data.train), windows.window),
             eval_dataset=Numbered(len(data.validation), data.validation.__getitem__) if data.validation else None,
             callbacks=[progress, EpochOfRows(windows, spec.steps_per_epoch(len(data.train)))],
