@@ -147,6 +147,15 @@ def get(mapping: Any, key: Any) -> Any:
 
 
 @register.filter
+def button_style(tags: list[str] | str, usual: str = "primary") -> str:
+    """The class of a button of allauth from its tags; without one that says more, the usual style."""
+    if "danger" in tags:
+        return "btn-outline-danger"
+    quiet = usual == "secondary" or not {"outline", "link", "secondary"}.isdisjoint(tags)
+    return "btn-outline-secondary" if quiet else "btn-primary"
+
+
+@register.filter
 def control(field: BoundField) -> SafeString:
     """The input of a field of a form that is not ours, with the class of our inputs."""
     kind = "" if field.widget_type == "checkbox" else "form-control"
