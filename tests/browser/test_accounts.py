@@ -49,6 +49,7 @@ def code_of(secret: str, steps: int = 0) -> str:
     return str(format_hotp_value(hotp_value(secret, int(time.time()) // 30 + steps)))
 
 
+@pytest.mark.slow
 def test_an_invitation_leads_to_an_account(desk: Desk, logged_in: As, page: Page, watch: Watch) -> None:
     watch.allow("410 GET")
     owner = logged_in(desk.owner)
@@ -77,6 +78,7 @@ def test_an_invitation_leads_to_an_account(desk: Desk, logged_in: As, page: Page
     expect(page.get_by_text("This invitation has been used")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_an_authenticator_app_is_required_enrolled_and_recovered(desk: Desk, page: Page, settings: Any) -> None:
     settings.MFA_REQUIRED_ROLES = ["owner", "manager"]
     sign_in(page)
@@ -117,6 +119,7 @@ def test_an_authenticator_app_is_required_enrolled_and_recovered(desk: Desk, pag
             break
 
 
+@pytest.mark.slow
 def test_a_passkey_is_added_and_signs_in(desk: Desk, page: Page) -> None:
     session = page.context.new_cdp_session(page)
     session.send("WebAuthn.enable")
@@ -181,6 +184,7 @@ def mailbox(settings: Any) -> Iterator[Mailbox]:
     controller.stop()
 
 
+@pytest.mark.slow
 def test_a_forgotten_password_is_reset_by_mail(desk: Desk, page: Page, mailbox: Mailbox) -> None:
     page.goto("/login/")
     page.get_by_role("link", name="Forgot your password?").click()
@@ -203,6 +207,7 @@ def test_a_forgotten_password_is_reset_by_mail(desk: Desk, page: Page, mailbox: 
     assert get_user_model().objects.filter(username="owner-desk").exists()
 
 
+@pytest.mark.slow
 def test_an_invitation_is_sent_by_mail(desk: Desk, logged_in: As, mailbox: Mailbox) -> None:
     owner = logged_in(desk.owner)
     owner.goto("/p/desk/settings/")
@@ -212,6 +217,7 @@ def test_an_invitation_is_sent_by_mail(desk: Desk, logged_in: As, mailbox: Mailb
     assert owner.get_by_label("Link of the invitation").input_value() in mailbox.messages[0].get_content()
 
 
+@pytest.mark.slow
 def test_sessions_are_listed_and_ended(desk: Desk, page: Page, new_page: Callable[[], Page]) -> None:
     other = new_page()
     sign_in(other)

@@ -107,6 +107,7 @@ def test_groups_give_and_take_roles(company: Company, desk: Desk, page: Page, wa
     assert page.goto("/p/desk/").status == 404  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_an_account_that_is_removed_loses_sessions_and_tokens(
     company: Company, desk: Desk, page: Page, watch: Watch
 ) -> None:
@@ -131,6 +132,7 @@ def test_an_account_that_is_removed_loses_sessions_and_tokens(
     assert [*kinds] == ["signed in", "deactivated", "reactivated", "signed in"]
 
 
+@pytest.mark.slow
 def test_an_account_that_an_administrator_deactivated_stays_so(company: Company, desk: Desk, page: Page) -> None:
     sign_in(page)
     get_user_model().objects.filter(username="ana").update(is_active=False)
@@ -139,6 +141,7 @@ def test_an_account_that_an_administrator_deactivated_stays_so(company: Company,
     expect(page.get_by_text("This account is inactive")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_provider_that_is_away_changes_nothing(company: Company, desk: Desk, page: Page, settings: Any) -> None:
     sign_in(page)
     settings.SOCIALACCOUNT_PROVIDERS["oidc"]["APPS"][0]["settings"]["server_url"] = "http://localhost:9"

@@ -68,7 +68,7 @@ def facts() -> Any:
     return hash_chain.disabled_triggers(), heads, [dataset.sha256 for dataset in datasets], files, labels
 
 
-@pytest.mark.parametrize("migrated", [False, True])
+@pytest.mark.parametrize("migrated", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_everything_is_there_again(
     world: World, folder: Path, secret: Callable[[str], str], request: pytest.FixtureRequest, migrated: bool
 ) -> None:
@@ -84,6 +84,7 @@ def test_everything_is_there_again(
     assert facts() == before
 
 
+@pytest.mark.slow
 def test_nothing_can_be_read_without_the_key(world: World, folder: Path) -> None:
     text = world.project.documents.get(pk=world.project.documents.values("pk")[:1]).text.split()[0].encode()
     for path in folder.iterdir():
@@ -92,6 +93,7 @@ def test_nothing_can_be_read_without_the_key(world: World, folder: Path) -> None
     assert "correct horse" not in (folder / backup.MANIFEST).read_text()
 
 
+@pytest.mark.slow
 def test_a_recipient_of_age(world: World, tmp_path: Path, secret: Any, request: pytest.FixtureRequest) -> None:
     key = pyrage.x25519.Identity.generate()
     target = tmp_path / "for recipient"
@@ -114,6 +116,7 @@ def truncate(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -134,12 +137,14 @@ def test_a_damaged_backup_changes_nothing(
     assert not Path(artifacts.store().path("")).exists()
 
 
+@pytest.mark.slow
 def test_a_wrong_passphrase_changes_nothing(folder: Path, empty_stack: None, secret: Callable[[str], str]) -> None:
     with pytest.raises(CommandError, match="passphrase or identity is wrong"):
         call_command("restore", str(folder), passphrase_file=secret("wrong"))
     assert not execute("SELECT to_regclass('auth_user')")[0][0]
 
 
+@pytest.mark.slow
 def test_a_missing_file_is_named(world: World, tmp_path: Path, secret: Callable[[str], str]) -> None:
     Path(artifacts.store().path(world.dataset.artifact_key)).unlink()
     with pytest.raises(CommandError, match=f"dataset {world.project.slug}/1"):
