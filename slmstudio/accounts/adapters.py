@@ -8,7 +8,8 @@ from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialLogin
 from django.contrib.auth.models import User
-from django.http import HttpRequest
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from slmstudio import hooks
@@ -36,6 +37,26 @@ class AccountAdapter(DefaultAccountAdapter):
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
         """Nothing: the backend ``sign_in.Guard`` counts attempts, and does not lock out the owner of an account."""
 
+    def pre_login(self, request: HttpRequest, user: User, **more: Any) -> HttpResponse | None:
+        """A page instead of the sign-in: for an inactive account, or one of the provider that does not come from there,
+        such as by a passkey, past the provider's rules."""
+        answer: HttpResponse | None = super().pre_login(request, user, **more)
+        if answer is None and is_of_provider(user) and "sociallogin" not in (more.get("signal_kwargs") or {}):
+            context = {"title": "Sign in with your company account", "text": _PROVIDER, "status": 403}
+            return render(request, "error.html", context, status=403)
+        return answer
+
+    def set_password(self, user: User, password: str) -> None:
+        """Sets a password. Raises PermissionDenied for an account of the provider."""
+        if is_of_provider(user):
+            raise PermissionDenied(_PROVIDER)
+        super().set_password(user, password)
+
+    def send_password_reset_mail(self, user: User, email: str, context: dict[str, Any]) -> None:
+        """Sends the link; none to an account of the provider."""
+        if not is_of_provider(user):
+            super().send_password_reset_mail(user, email, context)
+
     def get_client_ip(self, request: HttpRequest) -> str:
         """The client's address. A UNIX socket has none, and the column needs one."""
         address = client_address(request)
@@ -47,6 +68,11 @@ class AccountAdapter(DefaultAccountAdapter):
         """Shows a message, except those about signing in and out: the page shows that."""
         if message_template not in ("account/messages/logged_in.txt", "account/messages/logged_out.txt"):
             super().add_message(request, level, message_template, *args, **more)
+
+
+def is_of_provider(user: User) -> bool:
+    """Whether an account signs in at the company's provider alone."""
+    return hasattr(user, "oidc") and not user.has_usable_password()
 
 
 class MfaAdapter(DefaultMFAAdapter):
@@ -94,6 +120,7 @@ class OidcAdapter(DefaultSocialAccountAdapter):
         raise ImmediateHttpResponse(render(request, "error.html", context, status=403))
 
 
+_PROVIDER = "This account belongs to your company's provider, which has its password and its rules for signing in."
 _CONNECT = "Sign in with its username and password, and connect the provider under Account. Nothing was changed."
 _REASON = "The provider's answer was not valid, or it does not respond. Try again, or ask an administrator."
 

@@ -11,8 +11,10 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from django.contrib.auth import get_user_model
-from django.test import Client
+from django.contrib.auth.models import AnonymousUser
+from django.test import Client, RequestFactory
 
+from slmstudio.accounts.adapters import AccountAdapter
 from slmstudio.accounts.oidc.configuration import providers
 
 KEY, OTHER_KEY = (rsa.generate_private_key(65537, 2048) for _ in range(2))
@@ -143,6 +145,25 @@ def test_an_email_address_takes_over_no_account(db: None, servers: Any, forger: 
     assert sign_in(forger, client=client, process="connect").status_code == 302
     assert sign_in(forger).status_code == 302
     assert get_user_model().objects.count() == 1
+
+
+def test_an_account_of_the_provider_has_no_other_way_in(
+    db: None, servers: Any, forger: Forger, mailoutbox: list[Any]
+) -> None:
+    client = Client()
+    assert sign_in(forger, client=client).status_code == 302
+    ana = get_user_model().objects.get()
+    words = "correct horse battery"
+    assert client.post("/password/set/", {"password1": words, "password2": words}).status_code == 403
+    Client().post("/password/reset/", {"email": ana.email})
+    ana.refresh_from_db()
+    assert (ana.has_usable_password(), mailoutbox) == (False, [])
+    other = RequestFactory().post("/2fa/webauthn/login/")
+    other.user, other.session = AnonymousUser(), Client().session
+    more = {"email_verification": "none", "email": None, "signup": False, "redirect_url": None}
+    passkey = AccountAdapter(other).pre_login(other, ana, signal_kwargs=None, **more)
+    assert passkey is not None
+    assert passkey.status_code == 403
 
 
 def test_without_a_provider_its_addresses_are_not_found(db: None) -> None:
