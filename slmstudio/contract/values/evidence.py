@@ -155,13 +155,13 @@ def _find_date(day: date, field: Field, text: str) -> Iterator[tuple[int, int]]:
 
 
 def _find_number(number: Decimal, field: Field, text: str) -> list[tuple[int, int]]:
-    """With its sign; else without (a total printed as 12.50- may be labeled 12.50); else with digits that OCR read as
-    letters.
+    """With its sign; else the number alone (a total printed as 12.50- may be labeled 12.50, and pieces in brackets are
+    no debt); else with digits that OCR read as letters.
     """
     near = numbers.find(number.copy_abs(), text, field.locale)
     hits = [(start, end) for start, end, negative in near if negative == number.is_signed() or not number]
     if hits or near:
-        return hits or [(start, end) for start, end, _ in near]
+        return hits or [numbers.without_sign(text, start, end) for start, end, _ in near]
     for match in _DIGITISH.finditer(text):
         digits = match[0].translate(_TO_DIGITS)
         doubtful = digits != match[0] and any(letter.isdigit() for letter in match[0])

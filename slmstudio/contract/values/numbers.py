@@ -6,6 +6,7 @@ from decimal import Decimal
 from functools import lru_cache
 
 from slmstudio.contract.json_text import MAX_DIGITS
+from slmstudio.contract.values.currencies import currencies
 
 _SPACES = "\u0020\u00a0\u202f\u2009"
 _DIGITS = rf"\d(?:[\d.,'’{_SPACES}]*\d)?"
@@ -20,8 +21,9 @@ _CORE = re.compile(
     r"|\.(?<![\d.,].)\d+)(?:(?=[xX](?!\w))|(?!\w|[.,]\w))"
 )
 _GLUED = re.compile(r"(?<![^\W_])(?:[A-Za-z]{2,3}|[xX])$")
-_BEFORE = re.compile(rf"(?:\(\s?)?(?:{_SIGN}\s?)?(?:{_CURRENCY})?\s?(?:{_SIGN})?$")
-_AFTER = re.compile(r"^(?:[-−](?!\w))?(?:\s?(?:[$€£¥₹]|(?:[A-Z]{3})(?!\w|\s?\d)))?(?:\s?\))?")
+_BEFORE = re.compile(rf"(?:\(\s?)?(?:{_SIGN}\s?)?(?P<unit>{_CURRENCY})?\s?(?:{_SIGN})?$")
+_AFTER = re.compile(r"^(?:[-−](?!\w))?(?:\s?(?P<unit>[$€£¥₹]|(?:[A-Z]{3})(?!\w|\s?\d)))?(?:\s?\))?")
+_SIGN_BEFORE, _SIGN_AFTER = re.compile(rf"\D*(?:\(|{_SIGN})\s*"), re.compile(r"\s*[)\-−]\D*$")
 _GROUPED = {
     ".": re.compile(rf"\d{{1,3}}(?:(?P<g>[,'’{_SPACES}])\d{{3}}(?:(?P=g)\d{{3}})*|(?:,\d{{2}})*,\d{{3}})(?:\.\d+)?"),
     ",": re.compile(rf"\d{{1,3}}(?P<g>[.'’{_SPACES}])\d{{3}}(?:(?P=g)\d{{3}})*(?:,\d+)?"),
@@ -119,12 +121,20 @@ def scan(text: str, locale: str = "") -> list[tuple[int, int, tuple[Decimal, ...
 
 
 def find(value: Decimal, text: str, locale: str = "") -> list[tuple[int, int, bool]]:
-    """The occurrences of a number with this absolute value, as (start, end, negative), see ``scan``.
+    """The occurrences of a number with this absolute value, as (start, end, negative), see ``scan``; of the words next
+    to it only a known currency is included.
 
     Where there is none, "550 625" may be two columns one blank apart, and not 550,625.
     """
     known = _by_value(text, locale)
-    return [_widen(text, start, end) for start, end in known.wholes.get(value) or known.parts.get(value) or []]
+    places = known.wholes.get(value) or known.parts.get(value) or []
+    return [_widen(text, start, end, any_unit=False) for start, end in places]
+
+
+def without_sign(text: str, start: int, end: int) -> tuple[int, int]:
+    """The span of a number of a text without its sign or brackets."""
+    before, after = _SIGN_BEFORE.match(text, start, end), _SIGN_AFTER.search(text, start, end)
+    return before.end() if before else start, after.start() if after else end
 
 
 @dataclass(frozen=True)
@@ -149,10 +159,16 @@ def _by_value(text: str, locale: str) -> _Places:
     return places
 
 
-def _widen(text: str, start: int, end: int) -> tuple[int, int, bool]:
-    """A run of digits with its currency and sign, brackets only in pairs, no dash that joins two words."""
+def _widen(text: str, start: int, end: int, *, any_unit: bool = True) -> tuple[int, int, bool]:
+    """A run of digits with its currency and sign, brackets only in pairs, no dash that joins two words. ``any_unit``:
+    any capital letters may be a currency.
+    """
     before = _BEFORE.search(text, max(0, start - 8), start)
     after = _AFTER.match(text[end : end + 8])
+    if not any_unit and before and before["unit"] and not currencies(before["unit"]):
+        before = _BEFORE.search(text, before.end("unit"), start)
+    if not any_unit and after and after["unit"] and not currencies(after["unit"]):
+        after = _AFTER.match(text[end : end + after.start("unit")])
     left, right = start - len(before[0] if before else ""), end + len(after[0] if after else "")
     opened, closed = text.find("(", left, start), text.rfind(")", end, right)
     if (opened < 0) != (closed < 0):
