@@ -70,6 +70,8 @@ SEED = compile_schema(SEED_SCHEMA)
         ({"type": "integer"}, 20, "2 items: napkins (20), LED panel (120)", ["20"]),
         ({"type": "integer"}, -20, "2 items: napkins (20), LED panel (120)", ["(20)"]),
         ({"type": "integer"}, 20, "napkins ( 20 )", ["20"]),
+        ({"type": "integer"}, 2, "2 items: napkins (2)", ["2"]),
+        ({"type": "integer", "minimum": 0}, 2, "2 items: napkins (2)", ["2", "2"]),
         ({"type": "integer"}, 120, "120 LED panels, LED 120, LED-120, (120 LED)", ["120", "120", "120", "120"]),
         (MONEY, 120, "120 EUR, RM120, CHF 120", ["120 EUR", "RM120", "CHF 120"]),
         (MONEY, Decimal("12.50"), "l2.5O", ["l2.5O"]),

@@ -1,7 +1,7 @@
 """Which head of an encoder answers which field of a contract, and which fields none can answer. Pure."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import ceil, floor
 from typing import Any, Literal
@@ -99,12 +99,22 @@ class HeadPlan:
             raise Refused("All heads are left out. Keep at least one.", field="without_heads", code="heads")
 
 
-def plan_heads(compiled: CompiledSchema) -> HeadPlan:
-    """The heads for a schema."""
+def plan_heads(compiled: CompiledSchema, unsigned: Collection[str] = ()) -> HeadPlan:
+    """The heads for a schema. ``unsigned``: patterns of numbers that are not negative where they are in brackets."""
     plan = HeadPlan()
-    for item in _heads(compiled.root, in_list=False):
+    for item in _heads(_without_accounting(compiled.root, unsigned), in_list=False):
         (plan.heads if isinstance(item, Head) else plan.unanswered).append(item)  # type: ignore[arg-type]
     return plan
+
+
+def _without_accounting(node: Node, unsigned: Collection[str]) -> Node:
+    leaf = node.field
+    return replace(
+        node,
+        field=replace(leaf, accounting=False) if leaf is not None and leaf.pattern in unsigned else leaf,
+        item=None if node.item is None else _without_accounting(node.item, unsigned),
+        children={name: _without_accounting(child, unsigned) for name, child in node.children.items()},
+    )
 
 
 def trained_heads(plan: HeadPlan, left_out: Collection[str] = ()) -> list[Head]:

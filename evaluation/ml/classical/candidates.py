@@ -80,7 +80,7 @@ class CandidateRule:
                 yield Candidate(start, end, days[0].isoformat())
 
     def _numbers(self, text: str) -> Iterator[Candidate]:
-        for start, end, readings in numbers.scan(text, self.field.locale):
+        for start, end, readings in numbers.scan(text, self.field.locale, accounting=self.field.accounting):
             value = readings[0]
             if self.field.type == "number":
                 yield Candidate(start, end, value)

@@ -120,6 +120,7 @@ def leaf_of(leaf: Field, node: Node) -> dict[str, Any]:
         "required": leaf.required,
         "decimalMark": numbers.decimal_mark(leaf.locale),
         "hasLocale": bool(leaf.locale),
+        "accounting": leaf.accounting,
         "dateOrder": leaf.date_order,
         "monthFirst": dates.is_month_first(leaf.locale),
         "months": dates.month_names(leaf.locale) if is_date else {},

@@ -35,7 +35,7 @@ class Field:
     integer, boolean, object, array, any. ``kind`` says how values are compared, ``evidence`` (none, expected, required)
     whether they should be found in the document: by default expected for texts, numbers and dates, none for choices,
     booleans, free text and whole objects. ``cost`` is what an error costs in the contract's currency; 0 if the schema
-    does not say.
+    does not say. ``accounting``: a number in brackets is negative, which a minimum of 0 or more rules out.
     """
 
     pattern: str
@@ -55,6 +55,7 @@ class Field:
     ignore: tuple[str, ...] = ("spacing",)
     currency: str = ""
     hint: str = ""
+    accounting: bool = True
 
     @property
     def is_choice(self) -> bool:
@@ -191,6 +192,7 @@ def _field(
         ignore=tuple(options.get("ignore", ("spacing",))),
         currency=options.get("currency") or (currency if kind == "money" else ""),
         hint=options.get("hint", ""),
+        accounting=all(schema.get(name, -1) < 0 for name in ("minimum", "exclusiveMinimum")),
     )
 
 

@@ -158,7 +158,7 @@ def _find_number(number: Decimal, field: Field, text: str) -> list[tuple[int, in
     """With its sign; else the number alone (a total printed as 12.50- may be labeled 12.50, and pieces in brackets are
     no debt); else with digits that OCR read as letters.
     """
-    near = numbers.find(number.copy_abs(), text, field.locale)
+    near = numbers.find(number.copy_abs(), text, field.locale, accounting=field.accounting)
     hits = [(start, end) for start, end, negative in near if negative == number.is_signed() or not number]
     if hits or near:
         return hits or [numbers.without_sign(text, start, end) for start, end, _ in near]

@@ -39,7 +39,9 @@ def near_miss(value: Any, gold: Any, field: Field, text: str) -> bool:
         return False
     if isinstance(meaning, Decimal):
         return _digits(meaning) >= _MIN_DIGITS_ELSEWHERE and any(
-            _one_off(meaning, number) for _, _, values in numbers.scan(text, field.locale) for number in values
+            _one_off(meaning, number)
+            for _, _, values in numbers.scan(text, field.locale, accounting=field.accounting)
+            for number in values
         )
     letters = fold_coarsely(meaning)
     return _MIN_LENGTH_ELSEWHERE <= len(letters) <= _MAX_LENGTH and any(

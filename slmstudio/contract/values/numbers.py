@@ -60,11 +60,11 @@ def core_readings(core: str, locale: str = "") -> tuple[Decimal, ...]:
     return tuple(values)
 
 
-def parse(text: str, locale: str = "") -> Decimal | None:
+def parse(text: str, locale: str = "", *, accounting: bool = True) -> Decimal | None:
     """The number of a text that is only a number, with or without a currency, sign or percent sign; else None.
 
-    ``(12.50)`` and ``12.50-`` are negative. Marks that contradict the locale are read the other way round (``12,50`` is
-    12.50 under en_US).
+    ``12.50-`` is negative, and with ``accounting`` ``(12.50)`` is, too. Marks that contradict the locale are read
+    the other way round (``12,50`` is 12.50 under en_US).
     """
     match = _WHOLE.fullmatch(text) if len(text) <= 200 else None
     if not match or bool(match["open"]) != bool(match["close"]):
@@ -73,7 +73,7 @@ def parse(text: str, locale: str = "") -> Decimal | None:
     if not values:
         return None
     signs = [match[name] for name in ("sign1", "sign2", "sign3")]
-    negative = bool(match["open"]) or any(sign and sign != "+" for sign in signs)
+    negative = (accounting and bool(match["open"])) or any(sign and sign != "+" for sign in signs)
     return values[0].copy_negate() if negative else values[0]
 
 
@@ -107,20 +107,21 @@ def _parts(core: str, locale: str) -> list[tuple[int, int, tuple[Decimal, ...]]]
     return [(part.start(), part.end(), core_readings(part[0], locale)) for part in _BETWEEN_BLANKS.finditer(core)]
 
 
-def scan(text: str, locale: str = "") -> list[tuple[int, int, tuple[Decimal, ...]]]:
-    """Every number in a text as (start, end, readings), currency and sign included in the span.
+def scan(text: str, locale: str = "", *, accounting: bool = True) -> list[tuple[int, int, tuple[Decimal, ...]]]:
+    """Every number in a text as (start, end, readings), currency and sign included in the span; with ``accounting``
+    brackets are a sign.
 
     Without a locale both readings of a mark are returned, with one only the locale's if it is possible.
     """
     hits = []
     for core in _cores(text, locale):
-        start, end, negative = _widen(text, core[0], core[1])
+        start, end, negative = _widen(text, core[0], core[1], accounting=accounting)
         values = core[2]
         hits.append((start, end, tuple(value.copy_negate() for value in values) if negative else values))
     return hits
 
 
-def find(value: Decimal, text: str, locale: str = "") -> list[tuple[int, int, bool]]:
+def find(value: Decimal, text: str, locale: str = "", *, accounting: bool = True) -> list[tuple[int, int, bool]]:
     """The occurrences of a number with this absolute value, as (start, end, negative), see ``scan``; of the words next
     to it only a known currency is included.
 
@@ -128,7 +129,7 @@ def find(value: Decimal, text: str, locale: str = "") -> list[tuple[int, int, bo
     """
     known = _by_value(text, locale)
     places = known.wholes.get(value) or known.parts.get(value) or []
-    return [_widen(text, start, end, any_unit=False) for start, end in places]
+    return [_widen(text, start, end, accounting=accounting, any_unit=False) for start, end in places]
 
 
 def without_sign(text: str, start: int, end: int) -> tuple[int, int]:
@@ -159,9 +160,9 @@ def _by_value(text: str, locale: str) -> _Places:
     return places
 
 
-def _widen(text: str, start: int, end: int, *, any_unit: bool = True) -> tuple[int, int, bool]:
-    """A run of digits with its currency and sign, brackets only in pairs, no dash that joins two words. ``any_unit``:
-    any capital letters may be a currency.
+def _widen(text: str, start: int, end: int, *, accounting: bool, any_unit: bool = True) -> tuple[int, int, bool]:
+    """A run of digits with its currency and sign, no dash that joins two words; with ``accounting`` brackets, only in
+    pairs. ``any_unit``: any capital letters may be a currency.
     """
     before = _BEFORE.search(text, max(0, start - 8), start)
     after = _AFTER.match(text[end : end + 8])
@@ -171,7 +172,7 @@ def _widen(text: str, start: int, end: int, *, any_unit: bool = True) -> tuple[i
         after = _AFTER.match(text[end : end + after.start("unit")])
     left, right = start - len(before[0] if before else ""), end + len(after[0] if after else "")
     opened, closed = text.find("(", left, start), text.rfind(")", end, right)
-    if (opened < 0) != (closed < 0):
+    if not accounting or (opened < 0) != (closed < 0):
         left = left if opened < 0 else opened + 1
         right = right if closed < 0 else closed
     if text[left:start][:1] in ("-", "−", "–") and left and (text[left - 1].isalnum() or text[left - 1] in ")-"):

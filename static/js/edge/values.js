@@ -11,6 +11,7 @@
  * @property {boolean} required
  * @property {string} decimalMark
  * @property {boolean} hasLocale whether the schema declares one
+ * @property {boolean} accounting whether a number in brackets is negative
  * @property {string} dateOrder "" if the schema declares none
  * @property {boolean} monthFirst
  * @property {Record<string, number>} months names of months in lower case
@@ -98,17 +99,17 @@ function coreReading(core, first) {
   return null;
 }
 
-/** The number of a text that is only a number; else null. @param {string} text @param {string} mark */
-function parseNumber(text, mark) {
+/** The number of a text that is only a number; else null. @param {string} text @param {Leaf} leaf */
+function parseNumber(text, { decimalMark, accounting }) {
   const groups = text.length <= 200 ? WHOLE.exec(text)?.groups : undefined;
   if (!groups || Boolean(groups.open) !== Boolean(groups.close)) return null;
-  const value = coreReading(groups.core, mark);
-  const isNegative = groups.open || [groups.sign1, groups.sign2, groups.sign3].some((sign) => sign && sign !== "+");
+  const value = coreReading(groups.core, decimalMark);
+  const isNegative = (accounting && groups.open) || [groups.sign1, groups.sign2, groups.sign3].some((sign) => sign && sign !== "+");
   return value !== null && isNegative ? `-${value}` : value;
 }
 
-/** The numbers in a text with where they end. @param {string} text @param {string} mark @returns {[string, number][]} */
-function scanNumbers(text, mark) {
+/** The numbers in a text with where they end. @param {string} text @param {Leaf} leaf @returns {[string, number][]} */
+function scanNumbers(text, { decimalMark: mark, accounting }) {
   /** @type {[string, number][]} */
   const numbers = [];
   for (const match of text.matchAll(CORE)) {
@@ -121,10 +122,10 @@ function scanNumbers(text, mark) {
     }
     const whole = coreReading(core, mark);
     const parts = whole === null ? [...core.matchAll(new RegExp(`[^${SPACES}]+`, "gu"))] : [];
-    if (whole !== null) numbers.push(widened(text, start, start + core.length, whole));
+    if (whole !== null) numbers.push(widened(text, start, start + core.length, whole, accounting));
     for (const inner of parts.length > 1 ? parts : []) {
       const value = coreReading(inner[0], mark);
-      if (value !== null) numbers.push(widened(text, start + inner.index, start + inner.index + inner[0].length, value));
+      if (value !== null) numbers.push(widened(text, start + inner.index, start + inner.index + inner[0].length, value, accounting));
     }
   }
   return numbers;
@@ -132,14 +133,15 @@ function scanNumbers(text, mark) {
 
 /**
  * A run of digits with its currency and sign.
- * @param {string} text @param {number} start @param {number} end @param {string} value @returns {[string, number]}
+ * @param {string} text @param {number} start @param {number} end @param {string} value
+ * @param {boolean} accounting @returns {[string, number]}
  */
-function widened(text, start, end, value) {
+function widened(text, start, end, value, accounting) {
   BEFORE.lastIndex = Math.max(0, start - 8);
   let left = start - (BEFORE.exec(text.slice(0, start))?.[0].length ?? 0);
   let right = end + (AFTER.exec(text.slice(end, end + 8))?.[0].length ?? 0);
   const opened = text.slice(left, start).indexOf("("), closed = text.slice(end, right).lastIndexOf(")");
-  if (opened < 0 !== closed < 0) [left, right] = opened < 0 ? [left, end + closed] : [left + opened + 1, right];
+  if (!accounting || opened < 0 !== closed < 0) [left, right] = [left + opened + 1, closed < 0 ? right : end + closed];
   if (/^[-−–]/u.test(text.slice(left, start)) && /[\p{L}\p{N})-]$/u.test(text.slice(0, left))) left += 1;
   while (right > end && /\s/u.test(text[right - 1])) right -= 1;
   return [/[(\-−–]/u.test(text.slice(left, start) + text.slice(end, right)) ? `-${value}` : value, right];
@@ -147,9 +149,9 @@ function widened(text, start, end, value) {
 
 /** @param {string} plain @param {Leaf} leaf */
 function typedNumber(plain, leaf) {
-  let value = parseNumber(plain, leaf.decimalMark);
+  let value = parseNumber(plain, leaf);
   if (value === null && plain.length <= 200) {
-    const numbers = scanNumbers(plain, leaf.decimalMark);
+    const numbers = scanNumbers(plain, leaf);
     const last = numbers.reduce((most, [, end]) => Math.max(most, end), 0);
     const isUnit = /(?!\s?[xX]$)\s?\p{L}/u.test(plain.slice(last));
     if (new Set(numbers.map(([number]) => Number(number))).size === 1 && !isUnit) [[value]] = numbers;

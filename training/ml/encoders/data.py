@@ -7,6 +7,8 @@ from typing import Any
 
 from slmstudio.contract.assembly import usual_values, value_at
 from slmstudio.contract.schema.compiled import CompiledSchema
+from slmstudio.contract.schema.dialect import is_number
+from slmstudio.contract.scoring.pairing import pair
 from slmstudio.errors import Refused
 from training.encoders.heads import DATE_ORDER, Head, HeadPlan, plan_heads, trained_heads
 from training.ml.data.augmentation import Augmentation
@@ -97,18 +99,19 @@ def load_dataset(spec: RunSpec, schema: CompiledSchema, tokenizer: Any, size: in
     Raises:
         Refused: no field can have a head, there are no training documents, or no gold of any field is in the text.
     """
-    plan = plan_heads(schema)
-    plan.check(spec.without_heads)
-    heads = trained_heads(plan, spec.without_heads)
+    plan_heads(schema).check(spec.without_heads)
     rows = read_rows(spec.dataset.path, spec.dataset.sha256)
     silver = read_rows(spec.silver.path, spec.silver.sha256) if spec.silver is not None else []
     check_silver(silver, rows)
-    labeler = WindowLabeler(tokenizer, heads, size)
     everything = of_split(rows, "train")
     drawn = drawn_documents((row.id for row in everything), spec.train_share, spec.seed)
     kept = [row for row in everything if row.id in drawn]
     if not kept:
         raise Refused("The dataset has no training documents.", code="dataset")
+    unsigned = _unsigned(schema, [*kept, *silver])
+    plan = plan_heads(schema, unsigned)
+    heads = trained_heads(plan, spec.without_heads)
+    labeler = WindowLabeler(tokenizer, heads, size)
     validation = [item for row in of_split(rows, "validation") for item in labeler.windows(row)]
     if spec.early_stopping is not None and not validation:
         raise Refused(
@@ -133,9 +136,18 @@ def load_dataset(spec: RunSpec, schema: CompiledSchema, tokenizer: Any, size: in
         longest=_longest(heads, train),
         spelling=_spelling(heads, train),
         usual=usual_values(gold),
+        unsigned=unsigned,
     )
     ordered = sorted(validation, key=lambda item: item.length)
     return EncoderDataset(heads, plan, description, train, ordered, located, silver=len(silver))
+
+
+def _unsigned(schema: CompiledSchema, rows: Sequence[Row]) -> tuple[str, ...]:
+    """The numbers of a schema without a negative value in gold."""
+    leaves = (leaf for row in rows for leaf in pair(schema.root, row.gold, None))
+    negative = {leaf.field.pattern for leaf in leaves if is_number(leaf.gold) and leaf.gold < 0}
+    numbers = (leaf.pattern for leaf in schema.fields if leaf.type in ("number", "integer"))
+    return tuple(pattern for pattern in numbers if pattern not in negative)
 
 
 def _located(heads: Sequence[Head], windows: Iterable[LabeledWindow]) -> dict[str, tuple[int, int]]:

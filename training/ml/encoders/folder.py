@@ -37,7 +37,7 @@ class HeadsDescription:
 
     ``left_out``: patterns without a head by choice. ``longest``: tokens of a stretch by span head. ``window``: tokens
     of a window. ``line_break``: the token between lines, if there is one. ``usual`` and ``spelling``: by field, as
-    decoding uses them. ``kinds``: of the heads by field, as they were saved.
+    decoding uses them. ``unsigned``: as ``plan_heads``. ``kinds``: of the heads by field, as they were saved.
     """
 
     schema_sha256: str
@@ -47,6 +47,7 @@ class HeadsDescription:
     longest: Mapping[str, _Tokens] = field(default_factory=dict)
     spelling: Mapping[str, Spelling] = field(default_factory=dict)
     usual: Mapping[str, str] = field(default_factory=dict)
+    unsigned: tuple[str, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=dict)
 
     def heads(self, compiled: CompiledSchema) -> list[Head]:
@@ -55,7 +56,7 @@ class HeadsDescription:
         Raises:
             Refused: they were trained for another schema, or a length of a span head is missing.
         """
-        heads = trained_heads(plan_heads(compiled), self.left_out)
+        heads = trained_heads(plan_heads(compiled, self.unsigned), self.left_out)
         if compiled.hash != self.schema_sha256:
             kinds = _kinds(heads)
             differing = [name for name in {**self.kinds, **kinds} if self.kinds.get(name) != kinds.get(name)]
@@ -84,6 +85,7 @@ class HeadsDescription:
             "longest": dict(self.longest),
             "spelling": {pattern: spelling.state() for pattern, spelling in self.spelling.items()},
             "usual": dict(self.usual),
+            "unsigned": list(self.unsigned),
         }
         text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
         (folder / DESCRIPTION).write_text(text, encoding="utf-8")

@@ -99,9 +99,10 @@ def _word(value: Any) -> str:
 
 
 def _typed_number(plain: str, field: Field) -> Any:
-    value = numbers.parse(plain, field.locale)
+    value = numbers.parse(plain, field.locale, accounting=field.accounting)
     if value is None and len(plain) <= 200:
-        ends = {values[0]: end for _, end, values in numbers.scan(plain, field.locale)}
+        scanned = numbers.scan(plain, field.locale, accounting=field.accounting)
+        ends = {values[0]: end for _, end, values in scanned}
         if len(ends) == 1 and not _WORDS.search(plain, max(ends.values())):
             value = next(iter(ends))
     if value is None or field.type == "number":

@@ -10,6 +10,7 @@ from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema
 from tests.training.ml_data import tiny
 from training.encoders.heads import plan_heads, tag_labels, trained_heads
 from training.ml.encoders import labels
+from training.ml.encoders.folder import HeadsDescription
 from training.ml.encoders.network import IGNORED
 from training.ml.encoders.output_decoder import EncoderOutput, OutputDecoder, is_in_number
 from training.ml.encoders.windows import TokenWindow, line_break_of, windows_of
@@ -185,6 +186,47 @@ def test_a_row_without_a_required_cell_is_joined_with_the_next_or_left_out() -> 
     assert not compiled.validate(output.value)
     assert "items[1].amount" in output.confidence
     assert "items[2].amount" not in output.confidence
+
+
+@pytest.mark.parametrize("quantity", [{"type": "integer"}, {"type": "integer", "minimum": 1}])
+def test_pieces_in_brackets_are_no_negative_numbers(quantity: dict[str, Any]) -> None:
+    compiled = compile_schema(delivery(quantity))
+    text = "2 items: napkins (20), LED panel (120)"
+    gold = pieces(napkins=20, LED_panel=120)
+    heads = plan_heads(compiled).heads
+    [target] = [labels.target_of(head, gold, text) for head in heads]
+    assert [text[start:end] for start, end, _ in target.places] == ["napkins", "20", "LED panel", "120"]
+    assert decode(gold, text, schema=delivery(quantity)).value == gold
+    # A stretch with the brackets, and gold that has no negative quantity.
+    [window] = windows(text)
+    score = perfect(compiled, gold, text, [window])[0]["tags.0"]
+    for low, number in ((text.index("(20)"), 3), (text.index("(120)"), 3)):
+        first, last = window.span_of(low, text.index(")", low) + 1) or (0, 0)
+        score[first : last + 1, :5] = one_hot(np.array([number] + [4] * (last - first)), 5)
+    for unsigned in ((), ("items[].quantity",)):
+        known = HeadsDescription(schema_sha256=compiled.hash, window=512, unsigned=unsigned)
+        output = known.decoder(compiled).decode(text, [window], [{"tags.0": score}])
+        is_signed = not unsigned and "minimum" not in quantity
+        assert output.value == (pieces(napkins=-20, LED_panel=-120) if is_signed else gold)
+
+
+def delivery(quantity: dict[str, Any]) -> dict[str, Any]:
+    """A schema of delivered items."""
+    columns = {"description": {"type": "string"}, "quantity": quantity}
+    row = {"type": "object", "required": ["description", "quantity"], "properties": columns}
+    return {"type": "object", "properties": {"items": {"type": "array", "items": row}}}
+
+
+def pieces(**quantities: int) -> dict[str, Any]:
+    rows = [{"description": name.replace("_", " "), "quantity": number} for name, number in quantities.items()]
+    return {"items": rows}
+
+
+def test_amounts_in_accounting_notation_are_negative() -> None:
+    text = "balance (1,234.50)\nfees 20.00"
+    rows = [("balance", "-1234.50"), ("fees", "20.00")]
+    gold = {"items": [{"name": name, "amount": Decimal(amount), "unit": "box"} for name, amount in rows]}
+    assert decode(gold, text, schema=table()).value == gold
 
 
 def test_a_text_goes_on_below_its_row() -> None:

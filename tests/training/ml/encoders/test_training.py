@@ -25,8 +25,9 @@ from tests.training.ml_data import (
 )  # fmt: skip
 from tests.training.ml_process import nursery
 from training.ml import lengths
+from training.ml.encoders.folder import HeadsDescription
 from training.ml.encoders.predictor import load_predictor
-from training.ml.encoders.task import load_tokenizer
+from training.ml.encoders.task import EncoderTask, load_tokenizer
 from training.ml.modeling.folder_checks import check_decoder, check_folder
 from training.ml.train import main
 from training.spec import LengthsSpec, RunSpec
@@ -76,6 +77,21 @@ def test_an_encoder_learns_and_answers_from_its_folder(tmp_path: Path) -> None:
         load_predictor(folder, compile_schema(other))
     with pytest.raises(Refused, match=r": none\."):
         load_predictor(folder, compile_schema({**SCHEMA, "title": "Other"}))
+
+
+@pytest.mark.parametrize(("least", "unsigned"), [(-20, ("fee",)), (20, ("fee", "total"))])
+def test_brackets_are_a_sign_where_gold_is_negative(tmp_path: Path, least: int, unsigned: tuple[str, ...]) -> None:
+    made = rows(train=4, validation=0)
+    for number, row in enumerate(made):
+        row |= {"text": f"total ({20 + number})", "gold": {"total": 20 + number, "fee": None}}
+    made[0]["gold"] = {"total": least, "fee": None}
+    schema = {"type": "object", "properties": {"total": {"type": "number"}, "fee": {"type": ["number", "null"]}}}
+    data = EncoderTask(spec_of(tmp_path, made, contract={"schema": schema}), compile_schema(schema)).data
+    assert sorted(data.description.unsigned) == list(unsigned)
+    data.description.save(tmp_path, data.heads)
+    assert HeadsDescription.load(tmp_path).unsigned == data.description.unsigned
+    places = {data.train[at].targets[0].places[0][:2] for at in range(len(data.train)) if at or least > 0}
+    assert {made[0]["text"][slice(*place)] for place in places} == {"20"}
 
 
 UNITS = {"bolt": "piece", "nut": "box", "gear": "piece"}
