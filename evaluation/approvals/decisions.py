@@ -21,7 +21,16 @@ from evaluation.gates.policy.services import current_policy
 from evaluation.gates.services import event_payload
 from evaluation.models import Approval, AuditEntry, EvalRun, GatePolicy, GateReport
 from labeling.integrations import events
-from labeling.models import DatasetItem, DatasetVersion, Gold, Membership, Project, SchemaVersion, Split
+from labeling.models import (
+    AnnotationRevision,
+    DatasetItem,
+    DatasetVersion,
+    Gold,
+    Membership,
+    Project,
+    SchemaVersion,
+    Split,
+)
 from slmstudio.access import Action, Role, require
 from slmstudio.contract.scoring.scorer import SCORER_VERSION
 from slmstudio.database.fields import validate_fields
@@ -170,13 +179,20 @@ class CurrentState:
         return audit_services.withdrawn(self.project)
 
     def revised_gold(self, dataset: DatasetVersion) -> list[str]:
-        """Ids of hold-out documents whose gold label is not the frozen revision, or missing."""
+        """Ids of hold-out documents whose gold label has another value than the frozen one, or is missing."""
         if dataset.pk not in self._revised:
             items = DatasetItem.objects.filter(dataset=dataset, split=Split.HOLDOUT).order_by("document_id")
             frozen = list(items.values_list("document_id", "document__external_id", "revision_id"))
             golds = Gold.objects.current(self.project).filter(document__in=items.values("document"))
             now = dict(golds.values_list("document_id", "revision_id"))
-            self._revised[dataset.pk] = [name for pk, name, revision in frozen if now.get(pk) != revision]
+            other = [(name, revision, now.get(pk)) for pk, name, revision in frozen if now.get(pk) != revision]
+            keys = {key for _, *pair in other for key in pair}
+            values = dict(AnnotationRevision.objects.filter(pk__in=keys).values_list("pk", "value"))
+            canonical = dataset.schema_version.compiled.canonical
+            # A schema migration writes a new revision of an unchanged value.
+            self._revised[dataset.pk] = [
+                name for name, old, new in other if new is None or canonical(values[old]) != canonical(values[new])
+            ]
         return self._revised[dataset.pk]
 
 

@@ -89,13 +89,13 @@ def check_answered(field: str, run: EvalRun) -> None:
         )
 
 
-def _scoring_key(run: EvalRun) -> tuple[int, str]:
+def _scoring_key(run: EvalRun) -> tuple[str, str]:
     """What determines the score of an output."""
-    return run.dataset.schema_version_id, run.scorer_version
+    return run.dataset.schema_version.sha256, run.scorer_version
 
 
 def _difference(a: EvalRun, b: EvalRun) -> str:
-    return "schema" if a.dataset.schema_version_id != b.dataset.schema_version_id else "scorer"
+    return "schema" if _scoring_key(a)[0] != _scoring_key(b)[0] else "scorer"
 
 
 def check_required_baseline(eval_run: EvalRun, baseline: EvalRun) -> None:
@@ -144,7 +144,7 @@ def default_baseline(eval_run: EvalRun) -> EvalRun | None:
             mode=mode_of_baseline(eval_run, deployed),
             split=eval_run.split,
             scorer_version=eval_run.scorer_version,
-            dataset__schema_version=eval_run.dataset.schema_version_id,
+            dataset__schema_version__sha256=eval_run.dataset.schema_version.sha256,
         )
     )
     same: dict[str, Any] = {"dataset__sha256": eval_run.dataset.sha256}

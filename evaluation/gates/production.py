@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils.http import urlencode
 
 from evaluation.audit import services as audit_services
+from evaluation.comparison.services import documents_with_several_golds
 from evaluation.gates.baselines import base_model_of, default_baseline, last_approved, mode_of_baseline
 from evaluation.gates.metrics.metric import (
     COMPARED_WITH_BASE,
@@ -25,7 +26,7 @@ from evaluation.inference.backend import ModelKey
 from evaluation.models import Approval, EvalOutput, EvalRun, GateReport, ResourceMeasurement
 from evaluation.models.resources import hardware_of
 from evaluation.runs import resources
-from labeling.models import Contract, DatasetItem, Project
+from labeling.models import Contract, Project
 from slmstudio.hooks import Hook
 from training.models import BaseModel
 
@@ -124,7 +125,7 @@ def _comparable(run: EvalRun, model: ProductionModel) -> EvalRun | None:
         split=run.split,
         benchmark=None,
         scorer_version=run.scorer_version,
-        dataset__schema_version=run.dataset.schema_version_id,
+        dataset__schema_version__sha256=run.dataset.schema_version.sha256,
         **({"mode": model.mode} if model.mode else {}),
     )
     return next(
@@ -137,13 +138,8 @@ def common_scores(run: EvalRun, other: EvalRun) -> dict[int, Any]:
     """Document -> score of the other evaluation, for documents of both with the same gold label."""
     own = EvalOutput.objects.filter(eval_run=run).values("document")
     rows = EvalOutput.objects.filter(eval_run=other, document__in=own).values_list("document_id", "score")
-    if other.dataset_id == run.dataset_id:
-        return dict(rows)
-    items = DatasetItem.objects.filter(dataset__in=[run.dataset_id, other.dataset_id])
-    labels: dict[int, set[int]] = {}
-    for document, revision in items.values_list("document_id", "revision_id"):
-        labels.setdefault(document, set()).add(revision)
-    return {document: score for document, score in rows if len(labels.get(document, ())) == 1}
+    several = documents_with_several_golds([run, other], None)
+    return {document: score for document, score in rows if document not in several}
 
 
 # -- what a report records ---------------------------------------------------------------------------------------------

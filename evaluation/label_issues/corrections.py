@@ -10,6 +10,7 @@ from evaluation.models import EvalRun, LabelChallenge
 from evaluation.runs import rescoring
 from labeling.datasets import freeze as freeze_module
 from labeling.datasets.freeze_rules import rules_of
+from labeling.form.merge import same
 from labeling.models import DatasetItem, DatasetVersion, FreezeRun, Gold, Project, Review
 from slmstudio.access import Action, require
 from slmstudio.errors import Refused
@@ -37,12 +38,13 @@ def correction_status(project: Project) -> CorrectionStatus:
     keys = sorted(set(corrected.values_list("document_id", flat=True)))
     if newest is None or not keys:
         return CorrectionStatus(newest)
-    counts = dict(Gold.objects.current(project).filter(document__in=keys).values_list("document_id", "revision_id"))
+    golds = Gold.objects.current(project).filter(document__in=keys)
+    counts = dict(golds.values_list("document_id", "revision__value"))
     items = DatasetItem.objects.filter(dataset=newest, document__in=keys)
-    frozen_as = dict(items.values_list("document_id", "revision_id"))
+    frozen_as = dict(items.values_list("document_id", "revision__value"))
     rejected = _rejected_at_freeze(newest, [key for key in counts if key not in frozen_as])
-    waiting = [key for key, now in counts.items() if (frozen_as[key] != now if key in frozen_as else key in rejected)]
-    frozen = [key for key, revision in counts.items() if frozen_as.get(key) == revision]
+    frozen = {key for key, now in counts.items() if key in frozen_as and same(frozen_as[key], now)}
+    waiting = [key for key in counts if (key not in frozen if key in frozen_as else key in rejected)]
     return CorrectionStatus(newest, sorted(waiting), sorted(frozen), rescoring.outdated_runs(project, newest, frozen))
 
 

@@ -126,7 +126,7 @@ def dataset_warnings(dataset: DatasetVersion, least: Mapping[Split, int]) -> lis
     """Warnings about a version: its schema is not the current one, or a split has less documents than ``least``."""
     warnings = []
     current = dataset.project.schema_version
-    if dataset.schema_version_id != current.pk:
+    if dataset.schema_version.sha256 != current.sha256:
         warnings.append(
             f"{str(dataset).capitalize()} uses schema {dataset.schema_version}, but the current schema is {current}. "
             "Models trained or evaluated on it use the old schema. Freeze a new version."

@@ -234,7 +234,14 @@ def needs_migration(project: Project, schema_text: str) -> bool:
     newest = project.schema_version
     if text == newest.schema_text or not Annotation.objects.filter(project=project).exists():
         return False
-    if suggest_mapping(newest.compiled, compiled) or project.schema_versions.filter(sha256=sha256(text)).exists():
+    if suggest_mapping(newest.compiled, compiled):
+        return True
+    earlier = project.schema_versions.filter(sha256=sha256(text)).order_by("-number").first()
+    # Without annotations since, all labels are those of the earlier version.
+    if (
+        earlier is not None
+        and Annotation.objects.filter(project=project, schema_version__number__gt=earlier.number).exists()
+    ):
         return True
     if Document.objects.filter(project=project, state__in=QUEUE, returned__isnull=False).exists():
         return True

@@ -17,9 +17,11 @@ from evaluation.gates import manifest
 from evaluation.gates.policy.services import current_policy, gates_of, set_policy
 from evaluation.gates.services import create_report
 from evaluation.models import Approval, AuditEntry, EvalOutput, EvalRun, GatePolicy, GateReport
+from labeling import jobs as labeling_jobs
 from labeling.annotation.services import open_document, submit
-from labeling.models import Document, SchemaVersion
+from labeling.models import DatasetItem, Document, Gold, SchemaVersion
 from labeling.projects.services import save_contract
+from labeling.schema_migration.services import start_dry_run
 from slmstudio.access import Forbidden
 from slmstudio.contract.scoring.scorer import SCORER_VERSION
 from slmstudio.errors import Refused
@@ -291,6 +293,19 @@ def test_a_changed_input_voids_an_approval(
     assert any(words in reason for reason in void_reasons(fresh)), void_reasons(fresh)
     assert any(words in reason for reason in void_reasons(fresh, files=False)), "files that were touched are read again"
     assert decision_status(fresh.report) == ("failed", "approval void")
+
+
+def test_a_restored_schema_leaves_an_approval_valid(world: World, report: GateReport) -> None:
+    """A migration there and back writes new revisions of the same values."""
+    approval = approve(report, world.manager)
+    first = world.project.schema_version.schema_text
+    for text in (first.replace('"Vendor"', '"Seller"'), first):
+        run = start_dry_run(project=world.project, user=world.owner, schema_text=text, mapping=[], dry_run=False)
+        labeling_jobs.run_schema_migration(run.pk)
+    items = DatasetItem.objects.filter(dataset=world.dataset, split="holdout")
+    golds = Gold.objects.current(world.project).filter(document__in=items.values("document"))
+    assert not set(golds.values_list("revision")) & set(items.values_list("revision"))
+    assert void_reasons(Approval.objects.get(pk=approval.pk)) == []
 
 
 @pytest.mark.parametrize(

@@ -119,3 +119,13 @@ def test_compatible_schema_is_saved_directly_and_a_renamed_field_gets_a_mapping(
     run = SchemaMigration.objects.get()
     assert answer["Location"] == desk.url(f"contract/migrations/{run.pk}/")
     assert {"do": "rename", "field": "vendor", "to": "vendor_name"} in run.mapping
+
+
+def test_a_constraint_without_effect_is_saved_and_removed_without_a_migration(desk: Desk) -> None:
+    first = loads(desk.project.schema_version.schema_text)
+    total = {**first["properties"]["total_amount"], "minimum": 0}
+    for schema in (schema_of(desk, total_amount=total), first):
+        assert save(desk, schema)["Location"] == desk.url("contract/")
+    assert desk.project.schema_version.number == 3
+    assert not SchemaMigration.objects.exists()
+    assert Gold.objects.current(desk.project).count() == 2
