@@ -7,7 +7,7 @@ from django.db.models import Case, Prefetch, Q, When
 from django.urls import reverse
 from django.utils.translation import ngettext
 
-from evaluation.approvals.decisions import deciders, decision_obstacle, decision_status
+from evaluation.approvals.decisions import changed_since, current_result, deciders, decision_obstacle, decision_status
 from evaluation.approvals.waivers import waivers_of
 from evaluation.gates.metrics.metric import VerdictStatus
 from evaluation.label_issues import challenges, corrections
@@ -15,6 +15,7 @@ from evaluation.learning_curves.study import curve_offer
 from evaluation.models import EvalOutput, EvalRun, GateReport, LabelChallenge, PolicyProposal
 from evaluation.pipeline.services import latest_pipeline
 from evaluation.regression_suite.services import of_document
+from labeling.datasets.queries import has_current_schema
 from labeling.models import Split
 from slmstudio.access import Action
 from slmstudio.panels import NextStep, PanelContent, next_step, register
@@ -62,8 +63,9 @@ def last_report(project: Any, user: User) -> PanelContent | None:
         "value": f"{statuses.count(VerdictStatus.PASS)} of {len(statuses)}",
         "note": f"pass, report {report.number}",
     }
-    context = {"project": project, "report": report, "state": decision_status(report), "strip": [cell]}
-    return PanelContent("evaluation/gates/panel.html", context)
+    state = decision_status(report)
+    context = {"project": project, "report": report, "state": state, "sentence": current_result(report, state)}
+    return PanelContent("evaluation/gates/panel.html", {**context, "strip": [cell]})
 
 
 def _newest_report(project: Any) -> GateReport | None:
@@ -129,7 +131,7 @@ def decision_step(project: Any, user: User) -> NextStep | None:
         return None
     if hasattr(report, "approval"):
         return _approval_notice(report)
-    if decision_obstacle(report, user):
+    if decision_obstacle(report, user) or changed_since(report, files=False):
         return None
     return NextStep(f"Gate report {report.number}: your decision is pending.", "View report", report.get_absolute_url())
 
@@ -138,7 +140,7 @@ def decision_step(project: Any, user: User) -> NextStep | None:
 def pending_decision_step(project: Any, user: User) -> NextStep | None:
     """For an engineer: the newest report, where all gates pass and no manager has decided yet."""
     report = _newest_report(project) if _can(project, Action.RUN) else None
-    if report is None or not report.passed or hasattr(report, "approval"):
+    if report is None or not report.passed or hasattr(report, "approval") or changed_since(report, files=False):
         return None
     names = " or ".join(deciders(report))
     after = f"Next, {names} decides." if names else "But no member of the project is a manager who can approve it."
@@ -191,12 +193,12 @@ def _approval_notice(report: GateReport) -> NextStep | None:
 
 @next_step(35)
 def evaluation_step(project: Any, user: User) -> NextStep | None:
-    """For an engineer: the newest model without an evaluation, or without a gate report."""
+    """For an engineer: the newest model without an evaluation, or without a gate report; none of an older schema."""
     if not _can(project, Action.RUN):
         return None
     versions = ModelVersion.objects.chosen().with_weights().filter(project=project, training_run__archived_at=None)
-    version = versions.select_related("training_run").order_by("-number").first()
-    if version is None:
+    version = versions.select_related("training_run__dataset__schema_version").order_by("-number").first()
+    if version is None or not has_current_schema(version.training_run.dataset):
         return None
     runs = EvalRun.objects.filter(project=project, training_run=version.training_run)
     if not runs.exclude(status__in=[Status.FAILED, Status.CANCELLED]).exists():

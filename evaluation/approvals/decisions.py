@@ -1,7 +1,7 @@
 """Decisions on gate reports: who can decide, what a decision requires, and what voids it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,7 @@ from evaluation.approvals import waivers
 from evaluation.approvals.waivers import Waiver
 from evaluation.audit import services as audit_services
 from evaluation.gates import manifest
+from evaluation.gates.manifest import ManifestCheck
 from evaluation.gates.policy.services import current_policy
 from evaluation.gates.services import event_payload
 from evaluation.models import Approval, AuditEntry, EvalRun, GatePolicy, GateReport
@@ -78,7 +79,7 @@ def decide(
     if approves:
         changed = changed_since(report)
         if changed:
-            raise Refused("The inputs changed. " + " ".join(changed), field="decision", code="changed")
+            raise Refused("This report cannot be approved. " + " ".join(changed), field="decision", code="changed")
     approval = Approval(
         report=report,
         decision=decision,
@@ -235,11 +236,16 @@ def decision_status(report: GateReport, *, current: CurrentState | None = None) 
     """The status of a report's decision: the state of its badge, and its label."""
     approval = getattr(report, "approval", None)
     if approval is None:
-        return "queued", "pending"
+        return pending_status(changed_since(report, files=False, current=current))
     if approval.decision == approval.Decision.REJECTED:
         return "rejected", "rejected"
     approval.report = report
     return approval_status(approval, void_reasons(approval, files=False, current=current))
+
+
+def pending_status(reasons: list[str]) -> tuple[str, str]:
+    """The status of a report without a decision that cannot be approved for these reasons, or can without any."""
+    return ("failed", "outdated") if reasons else ("queued", "pending")
 
 
 def approval_status(approval: Approval, reasons: list[str]) -> tuple[str, str]:
@@ -249,8 +255,27 @@ def approval_status(approval: Approval, reasons: list[str]) -> tuple[str, str]:
     return "approved", "approved with a waiver" if approval.waiver else "approved"
 
 
+def current_result(report: GateReport, status: tuple[str, str]) -> str:
+    """The result of a report in a sentence; ``status``: of its decision. An outdated report is not ready."""
+    if not report.passed or status[0] != "failed":
+        return report.sentence
+    return f"Not ready to deploy. {'The report is outdated' if status[1] == 'outdated' else 'The approval is void'}."
+
+
+def manifest_checks(
+    report: GateReport, *, files: bool = True, current: CurrentState | None = None
+) -> list[ManifestCheck]:
+    """``manifest.verify``, with the schema, policy and scorer that an approval would be for."""
+    current = current or CurrentState(report.project)
+    now = {"schema": current.schema.sha256, "policy": current.policy.sha256, "scorer": SCORER_VERSION}
+    checks = manifest.verify(report, files=files)
+    return [replace(check, now=now.get(check.name, check.now)) if check.equal else check for check in checks]
+
+
 def changed_since(report: GateReport, *, files: bool = True, current: CurrentState | None = None) -> list[str]:
-    """The inputs that changed since a report was created, a sentence each. ``files`` as in ``void_reasons``."""
+    """The inputs that differ from those of a report, a sentence each: it cannot be approved. ``files`` as in
+    ``void_reasons``.
+    """
     current = current or CurrentState(report.project)
     frozen, run = report.manifest, report.eval_run
     reasons: list[str] = []
@@ -264,7 +289,12 @@ def changed_since(report: GateReport, *, files: bool = True, current: CurrentSta
         reasons.append(f"{text.format(n=len(revised))} changed: {', '.join(revised[:MAX_LISTED])}{more}.")
     if current.schema.sha256 != frozen["schema"]:
         used = run.dataset.schema_version
-        reasons.append(f"The schema is now {current.schema}; the report used {used}.")
+        is_older = current.schema.created_at <= report.created_at
+        reasons.append(
+            f"The report was created for schema {used}, when the current one was already {current.schema}."
+            if is_older
+            else f"The schema is now {current.schema}; the report used {used}."
+        )
         explained.add("schema")
     if current.policy.sha256 != frozen["policy"]:
         used_policy, now = report.policy.number, current.policy.number

@@ -15,7 +15,6 @@ from evaluation.comparison.regressions import document_p
 from evaluation.comparison.regressions import fields as adjusted_fields
 from evaluation.comparison.report import shown_modes
 from evaluation.comparison.services import get_or_create_comparison
-from evaluation.gates import manifest
 from evaluation.gates.holdout import evaluation_numbers
 from evaluation.gates.holdout.membership import holdout_origins
 from evaluation.gates.metrics import METRICS
@@ -65,7 +64,11 @@ def report_content(report: GateReport, *, with_bundle: bool = False) -> dict[str
         state = decisions.approval_status(approval, reasons)
     else:
         reasons = decisions.changed_since(report, files=False, current=current)
-        state = decisions.decision_status(report, current=current)
+        state = (
+            decisions.pending_status(reasons)
+            if approval is None
+            else decisions.decision_status(report, current=current)
+        )
     run = report.eval_run
     earlier = [other for other in evaluation_numbers.earlier_reports(run) if other.number < report.number]
     withdrawn = current.withdrawn.get(str(report)) if approval is not None else None
@@ -76,6 +79,8 @@ def report_content(report: GateReport, *, with_bundle: bool = False) -> dict[str
         "verdicts": [{**row, **_split_sentence(row), "hardware": _hardware(report, row)} for row in report.verdicts],
         "confidences": _confidences(report),
         "state": state,
+        "sentence": decisions.current_result(report, state),
+        "is_ready": report.passed and state[0] != "failed",
         "approval": approval,
         "approved": approved,
         "void": approved and bool(reasons),
@@ -86,7 +91,7 @@ def report_content(report: GateReport, *, with_bundle: bool = False) -> dict[str
         "evaluations": evaluation_numbers.holdout_evaluations(run).count(),
         "regressions": regressions(report),
         "history": _history(report, withdrawn),
-        "checks": manifest.verify(report, files=False),
+        "checks": decisions.manifest_checks(report, files=False, current=current),
         "provenance": sections(report),
         "bundle_sha256": bundle_hash(report) if with_bundle else known_bundle_hash(report),
         "waivers": grouped(waivers_of(approval)) if approval is not None else [],

@@ -12,7 +12,6 @@ from evaluation.approvals import decisions
 from evaluation.approvals.decisions import CurrentState, ReportAction, decision_status, report_actions
 from evaluation.approvals.forms import DecisionForm, WithdrawalForm
 from evaluation.approvals.report import report_content, report_markdown
-from evaluation.gates import manifest
 from evaluation.gates.facts import tests_source
 from evaluation.gates.forms import GateReportForm
 from evaluation.gates.holdout.evaluation_numbers import upcoming_number
@@ -93,7 +92,7 @@ def _actions(request: SignedInRequest, report: GateReport) -> list[ReportAction]
 def recompute(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Recomputes the hashes of the manifest from files and rows; slow, so not for every member."""
     project, gate_report = _report_of(request, slug, number, Action.PROPOSE_POLICY)
-    checks = manifest.verify(gate_report)
+    checks = decisions.manifest_checks(gate_report)
     changed = sum(not check.equal for check in checks)
     context = {
         "project": project,

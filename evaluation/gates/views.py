@@ -18,6 +18,7 @@ from evaluation.gates.production import missing_evaluations, needs_production, p
 from evaluation.gates.services import create_report
 from evaluation.models import EvalRun, GatePolicy
 from evaluation.stats import ALPHA, alpha_level
+from labeling.datasets.queries import dataset_warnings
 from slmstudio.access import Action, Role, project_for
 from slmstudio.errors import Refused
 from slmstudio.web.forms import FieldErrors, RefusalMessage
@@ -53,13 +54,17 @@ def new_report(request: SignedInRequest, slug: str) -> HttpResponse:
 
 
 def _next_evaluation(project: Any, form: GateReportForm) -> dict[str, Any]:
-    """What a report on the selected evaluation would lack, and its price; {} where none is selected."""
+    """Warnings about a report on the selected evaluation, what it would lack, and its price; {} where none is selected."""
     run = form.initial_run("eval_run")
     if run is None:
         return {}
     current = current_policy(project=project)
     policy = gates_of(current)
-    return {"missing": missing_evaluations(run, policy), **_price(run, form, current, policy)}
+    return {
+        "dataset_warnings": dataset_warnings(run.dataset, {}),
+        "missing": missing_evaluations(run, policy),
+        **_price(run, form, current, policy),
+    }
 
 
 def _price(run: EvalRun, form: GateReportForm, current: GatePolicy, policy: GateSet) -> dict[str, Any]:

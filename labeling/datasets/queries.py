@@ -122,14 +122,20 @@ def freeze_warnings(project: Project, sizes: Mapping[Split, int]) -> list[str]:
     return [warning for warning in warnings if warning]
 
 
+def has_current_schema(dataset: DatasetVersion) -> bool:
+    """Whether the schema of a version is the project's current one, also if that was restored."""
+    return dataset.schema_version.sha256 == dataset.project.schema_version.sha256
+
+
 def dataset_warnings(dataset: DatasetVersion, least: Mapping[Split, int]) -> list[str]:
     """Warnings about a version: its schema is not the current one, or a split has less documents than ``least``."""
     warnings = []
-    current = dataset.project.schema_version
-    if dataset.schema_version.sha256 != current.sha256:
+    if not has_current_schema(dataset):
+        current = dataset.project.schema_version
         warnings.append(
             f"{str(dataset).capitalize()} uses schema {dataset.schema_version}, but the current schema is {current}. "
-            "Models trained or evaluated on it use the old schema. Freeze a new version."
+            "Models trained or evaluated on it use the old schema, and their gate reports cannot be approved. Freeze a "
+            "new version."
         )
     return [*warnings, *_small_splits(dataset.counts.get("splits", {}), least)]
 

@@ -261,6 +261,16 @@ def copied(world: World, *, vendor: str = "required") -> None:
     world.dataset = freeze.freeze(project=world.project, user=world.engineer, validation_share=0.1)
 
 
+def rename_vendor(world: World, title: str = "Seller") -> None:
+    """The contract gets a new schema version, under which all gold is valid."""
+    schema = loads(world.project.schema_version.schema_text)
+    schema["properties"]["vendor"]["title"] = title
+    instruction = world.dataset.instruction
+    save_contract(
+        project=world.project, user=world.owner, instruction=instruction, schema_text=dumps(schema), constraints={}
+    )
+
+
 def right(row: dict[str, Any]) -> dict[str, Any]:
     """The model says gold."""
     return {"raw": dumps(row["gold"])}

@@ -315,8 +315,11 @@ def test_what_changed_before_the_decision_cannot_be_approved(
     world: World, report: GateReport, change: Callable[[World, GateReport], str]
 ) -> None:
     words = change(world, report)
-    with pytest.raises(Refused, match="The inputs changed") as refusal:
-        approve(GateReport.objects.get(pk=report.pk), world.manager)
+    fresh = GateReport.objects.get(pk=report.pk)
+    assert decision_status(fresh) == ("failed", "outdated")
+    with pytest.raises(Refused) as refusal:
+        approve(fresh, world.manager)
+    assert refusal.value.code == "changed"
     assert words in refusal.value.message
     assert not Approval.objects.exists()
 

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.utils import timezone
-from pytest_django.asserts import assertContains
+from pytest_django.asserts import assertContains, assertNotContains
 
+from evaluation import panels
 from evaluation.approvals.decisions import decide
 from evaluation.approvals.report import report_content
 from evaluation.approvals.waivers import Waiver
@@ -15,7 +16,8 @@ from evaluation.gates.services import create_report
 from evaluation.models import Approval, GateReport
 from labeling.annotation.services import open_document, submit
 from labeling.models import Document
-from tests.evaluation.factories import World, evaluated, pretend, right
+from slmstudio.access import Action, project_for
+from tests.evaluation.factories import World, evaluated, pretend, rename_vendor, rewrite, right
 from tests.shared_rows import shared_fixture
 
 
@@ -58,6 +60,21 @@ def test_a_corrected_label_is_listed_with_author_and_link(world: World, manager:
     [label] = page.context["revised"]
     assert (label["document"], label["user"]) == (document, world.annotator)
     assertContains(page, f'<a href="{document.get_absolute_url()}">{document.external_id}</a> ana')
+
+
+def test_a_report_for_an_older_schema_offers_no_approval(world: World, manager: Client) -> None:
+    run = evaluated(world, right)
+    rename_vendor(world)
+    report = create_report(eval_run=run, baseline=None, user=world.engineer)
+    rewrite(report, passed=True)
+    page = manager.get(report.get_absolute_url())
+    assert (page.context["state"], page.context["is_ready"]) == (("failed", "outdated"), False)
+    assert page.context["reasons"][0].endswith("for schema v1, when the current one was already v2.")
+    assert [check.name for check in page.context["checks"] if not check.equal] == ["schema", "verdicts"]
+    assertNotContains(page, 'value="approved"')
+    assertContains(page, 'value="rejected"')
+    member = project_for(world.manager, world.project.slug, Action.READ)
+    assert panels.decision_step(member, world.manager) is None
 
 
 @pytest.mark.slow
