@@ -3,6 +3,7 @@
 from django.contrib.auth.models import User
 from django.urls import reverse
 
+from labeling.datasets.queries import has_current_schema
 from labeling.models import DatasetVersion, Project
 from slmstudio.panels import NextStep, PanelContent, next_step, register
 from slmstudio.runs.models import Status
@@ -34,7 +35,7 @@ def training_step(project: Project, user: User) -> NextStep | None:
     if "run" not in getattr(project, "can", ()):
         return None
     dataset = newest_dataset_without_run(project)
-    if dataset is not None:
+    if dataset is not None and has_current_schema(dataset):
         address = f"{reverse('training_new', args=[project.slug])}?dataset={dataset.number}"
         return NextStep(f"Dataset v{dataset.number} has no training run yet.", "Train a model", address)
     run = TrainingRun.objects.of_project(project).filter(archived_at=None).first()

@@ -54,7 +54,7 @@ def new_report(request: SignedInRequest, slug: str) -> HttpResponse:
 
 
 def _next_evaluation(project: Any, form: GateReportForm) -> dict[str, Any]:
-    """Warnings about a report on the selected evaluation, what it would lack, and its price; {} where none is selected."""
+    """Warnings about a report on the selected evaluation, what it would lack, and its price; {} without one."""
     run = form.initial_run("eval_run")
     if run is None:
         return {}

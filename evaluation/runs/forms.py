@@ -8,7 +8,8 @@ from evaluation.inference.prices import required_concurrency
 from evaluation.inference.spec import MAX_CONCURRENCY
 from evaluation.models import EvalRun
 from evaluation.runs import services
-from evaluation.runs.model_choices import EXTERNAL, model_choices
+from evaluation.runs.model_choices import EXTERNAL, model_choices, trained_on
+from evaluation.runs.services import Model
 from labeling.datasets.queries import FEW, dataset_warnings
 from labeling.models import Contract, DatasetVersion, Project, Split
 from slmstudio.web.forms import BootstrapForm
@@ -48,9 +49,13 @@ class EvaluationForm(BootstrapForm):
 
     def __init__(self, data: Any = None, *, project: Project, initial: dict[str, Any] | None = None) -> None:
         super().__init__(data, initial=initial)
-        self.datasets = {str(row.number): row for row in DatasetVersion.objects.filter(project=project)}
+        self.datasets = {str(row.number): row for row in DatasetVersion.objects.filter(project=project).with_schema()}
         groups = model_choices(project, keep=str((data or initial or {}).get("model", "")))
         self.models = {choice.key: choice.model for group in groups.values() for choice in group}
+        if named := self.models.get(str(self.initial.get("model", ""))):
+            suited = (row for row in self.datasets.values() if not _schema_conflict(named, row))
+            if newest := max(suited, key=lambda row: row.number, default=None):
+                self.initial.setdefault("dataset", str(newest.number))
         #: whether documents are sent to a server for some of the models
         self.has_external = bool(groups[EXTERNAL])
         versions = sorted(self.datasets.values(), key=lambda row: -row.number)
@@ -90,16 +95,16 @@ class EvaluationForm(BootstrapForm):
 
     @property
     def dataset_warnings(self) -> list[str]:
-        """What to know about the dataset and the split that are selected."""
-        values = self.data if self.is_bound else self.initial
-        dataset = self._selected("dataset", self.datasets)
-        split = str(values.get("split", ""))
+        """What to know about the model, the dataset and the split that are selected."""
+        dataset, model = self._selected("dataset", self.datasets), self._selected("model", self.models)
+        split = str((self.data if self.is_bound else self.initial).get("split", ""))
         if dataset is None or split not in Split.values:
             return []
-        return dataset_warnings(dataset, {Split(split): FEW})
+        conflict = _schema_conflict(model, dataset) if model is not None else ""
+        return [*filter(None, [conflict]), *dataset_warnings(dataset, {Split(split): FEW})]
 
     def _selected(self, name: str, rows: dict[str, Any]) -> Any:
-        """The row that is selected; without an initial value the first, as in a browser."""
+        """What is selected in a list: without an initial value its first choice, as in a browser."""
         values = self.data if self.is_bound else self.initial
         if self.is_bound or values.get(name):
             return rows.get(str(values.get(name, "")))
@@ -127,13 +132,24 @@ class EvaluationForm(BootstrapForm):
         }
 
 
+def _schema_conflict(model: Model, dataset: DatasetVersion) -> str:
+    """A sentence where a model was trained on another schema than that of a dataset version; "" otherwise."""
+    trained = trained_on(model)
+    if trained is None or trained.schema_version.sha256 == dataset.schema_version.sha256:
+        return ""
+    return (
+        f"The model was trained on schema {trained.schema_version} ({trained}), but {dataset} uses schema "
+        f"{dataset.schema_version}. Select a version with the schema of the model, or train on this one."
+    )
+
+
 def _dataset_label(dataset: DatasetVersion) -> str:
     counts = dataset.counts.get("splits", {})
     parts = [
         f"{counts.get(split, 0)} {Split(split).label.lower()}"
         for split in (Split.HOLDOUT, Split.VALIDATION, Split.TRAIN)
     ]
-    return f"v{dataset.number} · {', '.join(parts)}"
+    return f"v{dataset.number} · schema {dataset.schema_version} · {', '.join(parts)}"
 
 
 def _concurrency_help(project: Project) -> str:

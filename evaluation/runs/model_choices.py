@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from evaluation.endpoints import holdout_permits
 from evaluation.models import ClassicalModel, Endpoint, OptimizedPrompt
 from evaluation.runs.services import Model
-from labeling.models import Project
+from labeling.models import DatasetVersion, Project
 from slmstudio.runs.models import Status
 from training.models import BaseModel, ModelExport, ModelVersion, TrainingRun
 
@@ -38,6 +38,15 @@ def model_choices(project: Project, *, keep: str = "") -> dict[str, list[ModelCh
 def _training_of(model: Model) -> int | None:
     version = model.model_version if isinstance(model, ModelExport) else model
     return version.training_run_id if isinstance(version, ModelVersion) else int(model.pk)
+
+
+def trained_on(model: Model) -> DatasetVersion | None:
+    """The dataset version that a model or its prompt was made with; None of a base model or an endpoint."""
+    if isinstance(model, ModelExport):
+        model = model.model_version
+    if isinstance(model, ModelVersion):
+        model = model.training_run
+    return None if isinstance(model, BaseModel | Endpoint) else model.dataset
 
 
 def _all_choices(project: Project) -> dict[str, list[ModelChoice]]:

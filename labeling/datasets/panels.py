@@ -4,6 +4,7 @@ from django.contrib.auth.models import User
 from django.urls import reverse
 from django.utils.translation import ngettext
 
+from labeling.datasets.queries import has_current_schema
 from labeling.documents.list.counts import gold_count, state_counts
 from labeling.documents.panels import queue_step
 from labeling.models import DatasetVersion, Project
@@ -45,18 +46,18 @@ def datasets_panel(project: Project, user: User) -> PanelContent:
 
 @next_step(14)
 def freeze_step(project: Project, user: User) -> NextStep | None:
-    """The first gold labels can be frozen, or the queue is labeled first."""
-    if "curate" not in project.can or newest_dataset(project) is not None:
+    """The first gold labels, or the first under the current schema, can be frozen, or the queue is labeled first."""
+    newest = newest_dataset(project)
+    if "curate" not in project.can or (newest is not None and has_current_schema(newest)):
         return None
     gold = gold_count(project)
     if not gold.number or gold.number < min(ENOUGH_LABELS, state_counts(project).queued.number):
         return queue_step(project)
-    text = ngettext("document has a gold label", "documents have gold labels", gold.number)
-    return NextStep(
-        f"{str(gold).capitalize()} {text}. Freeze a dataset version for benchmarks and training.",
-        "Freeze a version",
-        reverse("datasets", args=[project.slug]),
-    )
+    has_gold = ngettext("document has a gold label", "documents have gold labels", gold.number)
+    text = f"{str(gold).capitalize()} {has_gold}. Freeze a dataset version for benchmarks and training."
+    if newest is not None:
+        text = f"The schema is now {project.schema_version}. Freeze a dataset version with it, and train a model."
+    return NextStep(text, "Freeze a version", reverse("datasets", args=[project.slug]))
 
 
 @next_step(70)

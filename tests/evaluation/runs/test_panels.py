@@ -13,9 +13,11 @@ from evaluation import panels
 from evaluation.approvals.decisions import decide, deciders
 from evaluation.approvals.waivers import Waiver
 from evaluation.gates.services import create_report
+from labeling.datasets.freeze import freeze
 from labeling.models import Document
 from slmstudio.access import Action, project_for
-from tests.evaluation.factories import World, as_engineer, evaluated, make_version, rewrite, right
+from slmstudio.panels import next_steps_for
+from tests.evaluation.factories import World, as_engineer, evaluated, make_version, rename_vendor, rewrite, right
 from tests.serving.factories import approved_report
 
 
@@ -35,6 +37,18 @@ def test_an_engineer_is_led_from_the_model_to_the_report(world: World) -> None:
     assert step(world, world.engineer, panels.evaluation_step) is None
     make_version(world.project, world.engineer, world.dataset, world.base_model)
     assert step(world, world.engineer, panels.evaluation_step).text == "Model v2 has not been evaluated."
+
+
+def test_after_a_change_of_the_schema_an_engineer_freezes_and_trains(world: World) -> None:
+    rename_vendor(world)
+    assert step(world, world.engineer, panels.evaluation_step) is None
+    project = project_for(world.engineer, world.project.slug, Action.READ)
+    first = next_steps_for(project, world.engineer, limit=1)[0]
+    assert first.url == f"/p/{project.slug}/datasets/"
+    frozen = freeze(project=world.project, user=world.engineer, validation_share=0.1)
+    project = project_for(world.engineer, world.project.slug, Action.READ)
+    first = next_steps_for(project, world.engineer, limit=1)[0]
+    assert first.url == f"/p/{project.slug}/training/new/?dataset={frozen.number}"
 
 
 def test_a_manager_is_led_to_the_report_that_waits(world: World) -> None:

@@ -10,7 +10,8 @@ from pytest_django.asserts import assertContains, assertNotContains
 from evaluation.models import EvalOutput, EvalRun
 from evaluation.runs import outputs
 from evaluation.runs.services import start_evaluation
-from tests.evaluation.factories import World, evaluated, pretend, right
+from labeling.datasets.freeze import freeze
+from tests.evaluation.factories import World, evaluated, pretend, rename_vendor, right
 
 LIST, NEW = "/p/invoices/evaluation/", "/p/invoices/evaluation/new/"
 HTMX = {"HX-Request": "true"}
@@ -89,6 +90,21 @@ def test_the_price_follows_the_selection(world: World, engineer: Client) -> None
     queued(world, model=world.training_run)
     assert price("model=run-1&dataset=1&split=holdout") == ["2"]
     assertNotContains(engineer.get(NEW), 'name="confirmed"')
+
+
+def test_the_forms_warn_of_an_older_schema(world: World, engineer: Client) -> None:
+    run = evaluated(world, right)
+    rename_vendor(world)
+    address = f"{NEW}?model=run-1&split=holdout"
+    assert any("current schema" in text for text in engineer.get(address).context["form"].dataset_warnings)
+    report = engineer.get(f"/p/invoices/gates/new/?eval_run={run.number}")
+    assert len(report.context["dataset_warnings"]) == 1
+    freeze(project=world.project, user=world.engineer, validation_share=0.1)
+    form = engineer.get(address).context["form"]
+    assert form["dataset"].value() == "1"
+    assert any("current schema" in text for text in form.dataset_warnings)
+    [warning] = engineer.get(f"{address}&dataset=2").context["form"].dataset_warnings[:1]
+    assert "trained on schema v1" in warning
 
 
 def test_refusal_is_shown_at_its_form_field(world: World, engineer: Client) -> None:
