@@ -187,7 +187,7 @@ class CurrentState:
             golds = Gold.objects.current(self.project).filter(document__in=items.values("document"))
             now = dict(golds.values_list("document_id", "revision_id"))
             other = [(name, revision, now.get(pk)) for pk, name, revision in frozen if now.get(pk) != revision]
-            keys = {key for _, *pair in other for key in pair}
+            keys = {key for _, *pair in other for key in pair if key is not None}
             values = dict(AnnotationRevision.objects.filter(pk__in=keys).values_list("pk", "value"))
             canonical = dataset.schema_version.compiled.canonical
             # A schema migration writes a new revision of an unchanged value.

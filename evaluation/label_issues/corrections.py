@@ -45,7 +45,8 @@ def correction_status(project: Project) -> CorrectionStatus:
     rejected = _rejected_at_freeze(newest, [key for key in counts if key not in frozen_as])
     frozen = {key for key, now in counts.items() if key in frozen_as and same(frozen_as[key], now)}
     waiting = [key for key in counts if (key not in frozen if key in frozen_as else key in rejected)]
-    return CorrectionStatus(newest, sorted(waiting), sorted(frozen), rescoring.outdated_runs(project, newest, frozen))
+    included = sorted(frozen)
+    return CorrectionStatus(newest, sorted(waiting), included, rescoring.outdated_runs(project, newest, included))
 
 
 def _rejected_at_freeze(dataset: DatasetVersion, documents: list[int]) -> set[int]:
