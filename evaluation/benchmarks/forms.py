@@ -61,7 +61,7 @@ def candidate_choices(project: Project) -> dict[str, list[CandidateChoice]]:
     versions: Any = ModelVersion.objects.with_weights().filter(project=project, training_run__archived_at=None)
     versions = versions.select_related("training_run__dataset", "training_run__base_model")
     prompts = OptimizedPrompt.objects.usable(project)[:NEWEST_VERSIONS]
-    bases = list(BaseModel.objects.decoders().order_by("parameters", "name"))
+    bases = list(BaseModel.objects.usable().decoders().order_by("parameters", "name"))
     here = [model for model in bases if _is_local(model)]
     return {
         "Classical models": [_classical(kind, project) for kind in classical.kinds(project.schema_version)],

@@ -1,16 +1,20 @@
-"""Register base models: the catalog, folders, hub models."""
+"""Register and remove base models: the catalog, folders, hub models."""
 
 import re
+import shutil
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import ProtectedError
 from django.utils.text import slugify
 
 from slmstudio.errors import Refused
 from training.base_models.catalog import CATALOG, CatalogEntry
-from training.models import BaseModel
+from training.models import BaseModel, ModelDownload
 
 TINY = "tiny-random"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
@@ -156,6 +160,30 @@ def add_hub_model(*, hub_id: str, revision: str = "", name: str = "") -> BaseMod
     model.full_clean()
     model.save()
     return model
+
+
+def is_removable(model: BaseModel) -> bool:
+    """Whether it was registered by a user: models of the catalog come back."""
+    return origin_of(model) not in {origin_of(known) for known in CATALOG}
+
+
+def remove_base_model(*, base_model: BaseModel) -> None:
+    """Removes a registered model that nothing uses, with its prepared folder and token lengths.
+
+    Raises:
+        Refused: it is of the catalog, it is being prepared, or a run, a search or an evaluation uses it.
+    """
+    if not is_removable(base_model):
+        raise Refused(f"{base_model} is in the catalog and cannot be removed.", field="base_model", code="catalog")
+    if ModelDownload.objects.live().filter(base_model=base_model).exists():
+        raise Refused(f"{base_model} is being prepared. Cancel that first.", field="base_model", code="running")
+    try:
+        base_model.delete()
+    except ProtectedError as error:
+        users = ", ".join(sorted({row._meta.verbose_name for row in error.protected_objects}))
+        raise Refused(f"{base_model} is in use ({users}).", field="base_model", code="in_use") from error
+    if base_model.folder and Path(base_model.folder).is_relative_to(Path(settings.HOME) / "models"):
+        transaction.on_commit(partial(shutil.rmtree, base_model.folder, ignore_errors=True))
 
 
 def _slug_of(hub_id: str) -> str:

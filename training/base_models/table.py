@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from labeling.models import Project
 from slmstudio.workers.hardware import Hardware
 from training.base_models.catalog import CATALOG
+from training.base_models.services import is_removable
 from training.estimates.estimate import fit
 from training.estimates.memory import training_memory
 from training.estimates.services import shape_of
@@ -30,8 +31,9 @@ def model_rows(
 
     ``latency``: seconds that the contract allows for a request. ``hardware``: the machine that would train; a CPU with
     bf16 where it is unknown. Each row: ``model``, its ``download``, ``install`` (how to install its package, where that
-    is missing), ``fit``, ``serve``, ``lora``, ``qlora`` (of a GPU) and ``full``; ``seconds``, the rough time of a
-    request on the known hardware, and whether that is too ``slow``. What depends on an unknown shape is missing.
+    is missing), ``removable``, ``fit``, ``serve``, ``lora``, ``qlora`` (of a GPU) and ``full``; ``seconds``, the rough
+    time of a request on the known hardware, and whether that is too ``slow``. What depends on an unknown shape is
+    missing.
     """
     rows = []
     for model in BaseModel.objects.by_size().select_related("download"):
@@ -39,6 +41,7 @@ def model_rows(
         model_fit = fit(shape, limit_bytes=limit_bytes, tokens=tokens)
         row: dict[str, Any] = {"model": model, "fit": model_fit, "install": _install_command(model)}
         row["download"] = getattr(model, "download", None)
+        row["removable"] = is_removable(model)
         if shape is not None:
             row |= {"serve": model_fit.memory_bytes, **_memory(shape, tokens, hardware)}
         if shape is not None and hardware is not None:

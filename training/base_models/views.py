@@ -12,12 +12,12 @@ from django.views.decorators.http import require_POST, require_safe
 
 from slmstudio.accounts.global_permissions import may_download_models, permission_granter
 from slmstudio.errors import Refused
-from slmstudio.web.forms import FieldErrors
+from slmstudio.web.forms import FieldErrors, RefusalMessage
 from slmstudio.web.requests import SignedInRequest, is_htmx
 from slmstudio.workers.live_workers import no_worker_message
 from training.base_models.downloads import can_view_models, cancel_download, no_permission_message, request_download
 from training.base_models.forms import FolderForm, HubForm
-from training.base_models.services import add_hub_model, register_folder, sync_catalog
+from training.base_models.services import add_hub_model, register_folder, remove_base_model, sync_catalog
 from training.base_models.table import model_rows, projects_of
 from training.estimates.estimate import TYPICAL_TOKENS
 from training.estimates.services import gpu_hardware, latency_limit, memory_limit
@@ -126,3 +126,12 @@ def add(request: SignedInRequest) -> HttpResponse:
             request_download(base_model=model, user=request.user)
             return redirect("base_models")
     return _render(request, 422, **{"folder_form" if from_folder else "hub_form": form})
+
+
+@require_POST
+def remove(request: SignedInRequest, model: str) -> HttpResponse:
+    """Removes a registered model that nothing uses."""
+    _check_download_permission(request)
+    with RefusalMessage(request):
+        remove_base_model(base_model=get_object_or_404(BaseModel, slug=model))
+    return redirect(_page_url(request))

@@ -10,6 +10,11 @@ from slmstudio.runs.models import BackgroundRun, RunQuerySet, Status
 from training.licenses import LicenseRecord, license_record
 
 
+def _slug_text(text: object) -> str:
+    """The slug in a value of a request."""
+    return str(text or "").replace("\0", "")
+
+
 class BaseModelQuerySet(models.QuerySet["BaseModel"]):
     """Named reads of base models."""
 
@@ -21,19 +26,24 @@ class BaseModelQuerySet(models.QuerySet["BaseModel"]):
         """Those with a prepared folder."""
         return self.exclude(sha256="")
 
+    def usable(self, keep: object = "") -> Self:
+        """Those whose preparation has not failed, which forms offer; ``keep``: the slug of one that stays anyway."""
+        failed = models.Q(sha256="", download__status=Status.FAILED) & ~models.Q(slug=_slug_text(keep))
+        return self.exclude(failed)
+
     def with_slug(self, text: object) -> "BaseModel | None":
         """The model with the slug of a request, or None."""
-        return self.filter(slug=str(text or "").replace("\0", "")).first()
+        return self.filter(slug=_slug_text(text)).first()
 
     def decoders(self) -> Self:
         """Those that generate text."""
         return self.filter(family=BaseModel.Family.DECODER)
 
     def default(self) -> "BaseModel | None":
-        """The model that a new run starts from: a decoder that is prepared, else local, else any; instruction-tuned and
-        large first.
+        """The model that a new run starts from: a usable decoder that is prepared, else local, else any;
+        instruction-tuned and large first.
         """
-        ranked = self.decoders().order_by("-instruction_tuned", "-parameters")
+        ranked = self.usable().decoders().order_by("-instruction_tuned", "-parameters")
         return ranked.prepared().first() or ranked.exclude(source=BaseModel.Source.HUB).first() or ranked.first()
 
 

@@ -68,7 +68,7 @@ class ChoiceForm(forms.Form):
         datasets.queryset = DatasetVersion.objects.filter(project=project).order_by("-number")
         datasets.error_messages["invalid_choice"] = "Dataset version not found in this project."
         models: Any = self.fields["base_model"]
-        models.queryset = BaseModel.objects.by_size()
+        models.queryset = BaseModel.objects.usable(keep=self["base_model"].value()).by_size()
         known = ", ".join(model.slug for model in models.queryset) or "none"
         models.error_messages["invalid_choice"] = f"Base model not found. Available: {known}."
 

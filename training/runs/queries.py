@@ -226,7 +226,7 @@ def length_reports(dataset: DatasetVersion) -> tuple[list[LengthReport], list[Ba
     rows = LengthReport.objects.filter(dataset=dataset).select_related("base_model")
     reports = list(rows.order_by("base_model__parameters"))
     known = {report.base_model_id for report in reports if report.is_current or report.is_live}
-    return reports, [model for model in BaseModel.objects.by_size() if model.pk not in known]
+    return reports, [model for model in BaseModel.objects.usable().by_size() if model.pk not in known]
 
 
 def length_report(dataset: DatasetVersion, base_model: BaseModel) -> LengthReport | None:

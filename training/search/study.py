@@ -206,7 +206,7 @@ class Search(StudyKind[SearchSpec]):
         datasets = DatasetVersion.objects.filter(project=project).order_by("-number")
         return {
             "dataset": [(dataset.number, dataset_label(dataset)) for dataset in datasets],
-            "base_model": [(model.slug, base_model_label(model)) for model in BaseModel.objects.by_size()],
+            "base_model": [(model.slug, base_model_label(model)) for model in BaseModel.objects.usable().by_size()],
             "method": [(method, label) for method, label in METHODS.items() if method not in unsupported],
         }
 

@@ -8,6 +8,7 @@ from evaluation.models import Benchmark
 from slmstudio.runs.models import Status
 from tests.evaluation.benchmark_desk import started
 from tests.evaluation.factories import World
+from training.models import BaseModel, ModelDownload
 
 LIST, NEW, ONE = "/p/invoices/benchmark/", "/p/invoices/benchmark/new/", "/p/invoices/benchmark/1/"
 HTMX = {"HX-Request": "true"}
@@ -25,6 +26,14 @@ def test_sending_it_starts_one_and_leads_to_its_page(wide: World, engineer: Clie
     made = Benchmark.objects.get()
     assert (made.created_by, len(made.documents), made.modes) == (wide.engineer, 20, ["constrained", "free"])
     assert [run.mode for run in made.runs.order_by("number")] == ["constrained", "free"]
+
+
+def test_a_base_model_that_could_not_be_prepared_is_not_offered(wide: World, engineer: Client) -> None:
+    broken = BaseModel.objects.create(slug="broken", name="Broken", source="folder", location="/m/broken")
+    assert "broken" in engineer.get(NEW).context["form"].selected
+    ModelDownload.objects.create(base_model=broken, status=Status.FAILED, error="No language model.")
+    form = engineer.get(NEW).context["form"]
+    assert "broken" not in {*form.by_key, *form.selected}
 
 
 def test_bad_orders_come_back_with_the_reason(wide: World, engineer: Client) -> None:

@@ -16,9 +16,10 @@ from slmstudio.access import Role
 from slmstudio.accounts.global_permissions import GROUP
 from slmstudio.errors import Refused
 from slmstudio.runs.models import Status
+from training.base_models.catalog import CATALOG
 from training.base_models.preparation import download_model
 from training.base_models.services import sync_catalog
-from training.models import BaseModel, ModelDownload
+from training.models import BaseModel, ModelDownload, TrainingRun
 
 pytestmark = pytest.mark.usefixtures("queues")
 URL = "/models/"
@@ -159,6 +160,33 @@ def test_invalid_model_is_reported_at_its_field(
         assert answer.status_code == 422
         assert message in answer.content.decode()
     assert not ModelDownload.objects.exists()
+
+
+def test_a_registered_model_that_nothing_uses_is_removed(
+    project: Project, run: TrainingRun, login: Login, django_capture_on_commit_callbacks: Any
+) -> None:
+    sync_catalog()
+    folder = Path(settings.HOME) / "models" / "unused"
+    folder.mkdir(parents=True)
+    for name, values in (
+        ("unused", {"folder": str(folder), "sha256": "0" * 64}),
+        ("live", {}),
+    ):
+        BaseModel.objects.create(slug=name, name=name, source="folder", location=f"/m/{name}", **values)
+    live = BaseModel.objects.get(slug="live")
+    ModelDownload.objects.create(base_model=live, status=Status.RUNNING)
+    used = run.base_model
+    for slug in (CATALOG[0].slug, used.slug, "live"):
+        login("engineer").post(f"{URL}{slug}/remove/")
+        assert BaseModel.objects.filter(slug=slug).exists(), slug
+    for role in ("annotator", "reviewer", "manager", "stranger"):
+        assert login(role).post(f"{URL}unused/remove/").status_code == 403, role
+    with django_capture_on_commit_callbacks(execute=True):
+        assert login("engineer").post(f"{URL}unused/remove/").status_code == 302
+    assert not BaseModel.objects.filter(slug="unused").exists()
+    assert not folder.exists()
+    Group.objects.get(name=GROUP).user_set.clear()
+    assert login("engineer").post(f"{URL}live/remove/").status_code == 403
 
 
 def test_folder_is_registered_and_prepared(project: Project, login: Login, tiny_folder: Path) -> None:
