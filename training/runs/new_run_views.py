@@ -180,6 +180,7 @@ def _lengths_context(dataset: DatasetVersion, base_model: BaseModel) -> dict[str
     known = report is not None and report.is_current
     measurable = report is None or (not known and report.status in (Status.DONE, Status.CANCELLED))
     download_needed = train_rows(dataset) > 0 and not base_model.is_local
+    is_missing = measurable and train_rows(dataset) > 0 and not download_needed
     download = download_of(base_model) if download_needed else None
     recommended, reason = recommended_method(dataset=dataset, base_model=base_model)
     return {
@@ -192,7 +193,9 @@ def _lengths_context(dataset: DatasetVersion, base_model: BaseModel) -> dict[str
         "report": report,
         "totals": sorted(tokens for _, tokens in report.totals()) if report is not None and known else [],
         "needed": needed_length(report) if report is not None else 0,
-        "lengths_requested": measurable and train_rows(dataset) > 0 and not download_needed,
+        # only measured when the form opens: preparing takes a minute, and starts on request
+        "lengths_requested": is_missing and base_model.is_prepared,
+        "preparation_needed": is_missing and not base_model.is_prepared,
         "lengths_no_worker": no_worker_message("default") if report is not None and report.is_live else "",
         # the documents of an encoder are read in windows, whatever their lengths are
         "can_start": (known or (base_model.is_encoder and base_model.is_prepared)) and not download_needed,

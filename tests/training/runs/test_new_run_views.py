@@ -8,16 +8,20 @@ from typing import Any
 import django_rq
 import pytest
 from django.test import Client
+from pytest_django.asserts import assertContains, assertNotContains
 
 from labeling.models import DatasetVersion
 from slmstudio.runs.models import Status
 from tests.training.fakes import start_run
 from training.base_models.catalog import CATALOG
+from training.base_models.services import sync_catalog
 from training.hyperparameters.definitions import Hyperparameters
 from training.hyperparameters.presets import preset
-from training.models import BaseModel, LengthReport, TrainingRun
+from training.models import BaseModel, LengthReport, ModelDownload, TrainingRun
 from training.runs.forms import NewRunForm
+from training.runs.queries import length_reports
 from training.runs.run_spec import hyperparameters_of
+from training.search.study import Search
 from training.spec import RunSpec
 
 pytestmark = pytest.mark.usefixtures("queues")
@@ -199,6 +203,27 @@ def test_a_studio_without_base_models_registers_the_catalog(dataset: DatasetVers
     assert default is not None
     assert form["base_model"].value() == default.slug
     assert BaseModel.objects.count() == len(CATALOG)
+
+
+def test_a_model_that_could_not_be_prepared_is_not_offered(dataset: DatasetVersion, login: Login) -> None:
+    engineer = login("engineer")
+    sync_catalog()
+    broken = BaseModel.objects.create(
+        slug="broken", name="Broken", source="folder", location="/m/broken", instruction_tuned=True, parameters=10**12
+    )
+    assert engineer.get(URL).context["form"]["base_model"].value() == "broken"
+    ModelDownload.objects.create(base_model=broken, status=Status.FAILED, error="No language model.")
+    form = engineer.get(URL).context["form"]
+    assert "broken" not in {value for value, _ in form.fields["base_model"].choices} | {form["base_model"].value()}
+    assert broken not in length_reports(dataset)[1]
+    assert "broken" not in dict(Search().choices(dataset.project)["base_model"])
+
+
+def test_opening_the_form_prepares_nothing(dataset: DatasetVersion, login: Login) -> None:
+    page = login("engineer").get(URL)
+    assert (page.context["lengths_requested"], page.context["preparation_needed"]) == (False, True)
+    assertNotContains(page, 'hx-trigger="load"')
+    assertContains(page, "Prepare and measure")
 
 
 def test_invalid_query_gives_the_default_form(engineer: Client, lengths: LengthReport) -> None:
