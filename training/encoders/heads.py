@@ -47,6 +47,11 @@ class Head:
     item: Node | None = None
 
     @property
+    def has_numbers(self) -> bool:
+        """Whether values that it points at are numbers or dates."""
+        return any(leaf.type != "string" or KINDS[leaf.kind].by_meaning for leaf in _leaves_of(self))
+
+    @property
     def description(self) -> str:
         """What it gives, in a few words."""
         if self.kind == "span":

@@ -41,7 +41,7 @@ def description(folder: Path, schema: CompiledSchema) -> dict[str, Any]:
     counts: dict[str, int] = {}
     for head in known.heads(schema):
         kind = "tags" if head.kind == "rows" else head.kind
-        heads.append(_head(head, counts.get(kind, 0), nodes))
+        heads.append({**_head(head, counts.get(kind, 0), nodes), "isGlued": head.pattern in known.glued})
         counts[kind] = counts.get(kind, 0) + 1
     return {
         "window": known.window,
@@ -101,6 +101,7 @@ def _head(head: Head, number: int, nodes: dict[str, Node]) -> dict[str, Any]:
         "typeName": "" if head.type_leaf is None else head.type_leaf.name,
         "classes": json.loads(dumps(list(head.classes))),
         "several": head.several,
+        "hasNumbers": head.has_numbers,
         "columns": [_head(column, 0, nodes) for column in head.columns],
         "choices": [_head(choice, 0, nodes) for choice in head.choices],
         "item": None if head.item is None else _node(head.item),

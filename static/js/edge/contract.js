@@ -45,6 +45,8 @@ import { Validator } from "@cfworker/json-schema";
  * @property {string} typeName the field of the class of a tagged text; "" where there is none
  * @property {Json[]} classes
  * @property {boolean} several
+ * @property {boolean} hasNumbers whether values that it points at are numbers or dates
+ * @property {boolean} isGlued whether stretches may begin or end inside a word
  * @property {Head[]} columns of rows, their spans
  * @property {Head[]} choices of rows, decisions at the first token of a row
  * @property {Node | null} item

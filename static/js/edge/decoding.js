@@ -16,6 +16,7 @@ import { valueOf } from "./values.js";
 /** @typedef {{ text: string, letters: string[], order: string }} Document */
 
 const CANDIDATES = 5, COMBINATIONS = 64, STRETCHES = 20, LIKELY = 0.5, OVERLAP = 0.25;
+const MAX_COMPLETED = 100; // letters and digits at an end of a stretch
 const MARKS = [".", ",", "'", "’"]; // between the digits of a number
 const DATE_ORDER = "#date-order";
 
@@ -124,7 +125,8 @@ export class OutputDecoder {
       if (probability < 1e-6) break;
       const low = start - first, high = low + after;
       if (low < 0 || high >= tokens.length) continue;
-      const value = this.#value(head.leaf, document, tokens[low].start, tokens[high].end);
+      const [from, to] = wholeWords(head, document.letters, tokens[low].start, tokens[high].end);
+      const value = this.#value(head.leaf, document, from, to);
       if (value !== null) values.set(value, (values.get(value) ?? 0) + probability);
     }
     return values;
@@ -291,7 +293,7 @@ function windowStretches(head, letters, { tokens, first, scores }) {
   const width = scores.dims[2], classes = head.kind === "rows" ? 1 + 2 * head.columns.length : width;
   const rows = tokens.map((_, at) => Array.from({ length: width }, (__, label) => scores.data[(first + at) * width + label]));
   const probabilities = rows.map((row) => softmax(row.slice(0, classes)));
-  const labels = labelsOf(probabilities, tokens.map(({ start }) => isInNumber(letters, start)));
+  const labels = labelsOf(probabilities, tokens.map(({ start }) => isInNumber(letters, start) || isInWord(head, letters, start)));
   const stretches = [];
   for (let at = 0, end; at < tokens.length; at = end) {
     end = at + 1;
@@ -309,8 +311,8 @@ function windowStretches(head, letters, { tokens, first, scores }) {
 
 /**
  * The likeliest label of each token: 0 outside, 2n + 1 where a stretch of class n begins, 2n + 2 inside. The tokens of a
- * number have one class.
- * @param {number[][]} probabilities @param {boolean[]} isInside a token is not the first of its number
+ * word or number have one class.
+ * @param {number[][]} probabilities @param {boolean[]} isInside a token is not the first of its word or number
  */
 function labelsOf(probabilities, isInside) {
   const labels = probabilities.map((row) => row.indexOf(Math.max(...row)));
@@ -335,6 +337,20 @@ function isInNumber(letters, at) {
   const isMark = (/** @type {number} */ place) => MARKS.includes(letters[place] ?? " ");
   if (isDigit(at - 1)) return isDigit(at) || (isMark(at) && isDigit(at + 1));
   return isMark(at - 1) && isDigit(at - 2) && isDigit(at);
+}
+
+/** Whether a character goes on with a word that a stretch of a head does not divide. @param {Head} head @param {string[]} letters @param {number} at */
+function isInWord({ isGlued, hasNumbers }, letters, at) {
+  const [before, after] = [letters[at - 1] ?? "", letters[at] ?? ""], isLetter = /\p{L}/u, isPart = /[\p{L}\p{N}]/u;
+  return !isGlued && isPart.test(before) && isPart.test(after) && !(hasNumbers && isLetter.test(before) !== isLetter.test(after));
+}
+
+/** A stretch with all of the words in which it begins and ends. @param {Head} head @param {string[]} letters @param {number} start @param {number} end */
+function wholeWords(head, letters, start, end) {
+  const low = Math.max(0, start - MAX_COMPLETED), high = end + MAX_COMPLETED;
+  while (start > low && isInWord(head, letters, start)) start -= 1;
+  while (end < high && isInWord(head, letters, end)) end += 1;
+  return [start, end];
 }
 
 /** Whether a text goes on in a stretch on the next line. @param {Leaf | null} leaf @param {Document} document @param {Stretch} before @param {Stretch} after */

@@ -18,11 +18,13 @@ from training.ml.encoders.folder import HeadsDescription
 from training.ml.encoders.labels import Target, targets_of, token_places
 from training.ml.encoders.output_decoder import has_spelling
 from training.ml.encoders.spelling import Spelling
-from training.ml.encoders.windows import TokenWindow, line_break_of, windows_of
+from training.ml.encoders.windows import TokenWindow, is_in_word, line_break_of, windows_of
 from training.spec import RunSpec
 
 #: tokens of a stretch where no training document has one, and at most; a longer stretch than any of gold is possible
 _SHORTEST, _MARGIN = 8, 1.25
+#: share of the ends of stretches that are inside a word by mistake
+_FEW = 0.01
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ def load_dataset(spec: RunSpec, schema: CompiledSchema, tokenizer: Any, size: in
         spelling=_spelling(heads, train),
         usual=usual_values(gold),
         unsigned=unsigned,
+        glued=_glued(heads, train),
     )
     ordered = sorted(validation, key=lambda item: item.length)
     return EncoderDataset(heads, plan, description, train, ordered, located, silver=len(silver))
@@ -169,6 +172,22 @@ def _longest(heads: Sequence[Head], windows: Sequence[LabeledWindow]) -> dict[st
             lengths = [last - first + 1 for first, last, _ in spans]
             longest[head.pattern] = round(_MARGIN * max([_SHORTEST, *lengths]))
     return longest
+
+
+def _glued(heads: Sequence[Head], windows: Iterable[LabeledWindow]) -> tuple[str, ...]:
+    """Heads with gold that begins or ends inside a word, in more than a few places."""
+    documents = {item.row.id: item for item in windows}
+    glued = []
+    for number, head in enumerate(heads):
+        ends = [
+            is_in_word(item.row.text, at, digits_apart=head.has_numbers)
+            for item in documents.values()
+            for place in item.targets[number].places
+            for at in place[:2]
+        ]
+        if sum(ends) > _FEW * len(ends):
+            glued.append(head.pattern)
+    return tuple(glued)
 
 
 def _spelling(heads: Sequence[Head], windows: Iterable[LabeledWindow]) -> dict[str, Spelling]:

@@ -37,7 +37,8 @@ class HeadsDescription:
 
     ``left_out``: patterns without a head by choice. ``longest``: tokens of a stretch by span head. ``window``: tokens
     of a window. ``line_break``: the token between lines, if there is one. ``usual`` and ``spelling``: by field, as
-    decoding uses them. ``unsigned``: as ``plan_heads``. ``kinds``: of the heads by field, as they were saved.
+    decoding uses them. ``unsigned``: as ``plan_heads``. ``glued``: as ``OutputDecoder``. ``kinds``: of the heads by
+    field, as they were saved.
     """
 
     schema_sha256: str
@@ -48,6 +49,7 @@ class HeadsDescription:
     spelling: Mapping[str, Spelling] = field(default_factory=dict)
     usual: Mapping[str, str] = field(default_factory=dict)
     unsigned: tuple[str, ...] = ()
+    glued: tuple[str, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=dict)
 
     def heads(self, compiled: CompiledSchema) -> list[Head]:
@@ -71,7 +73,7 @@ class HeadsDescription:
 
     def decoder(self, compiled: CompiledSchema) -> OutputDecoder:
         """Decodes the scores of the heads. Raises Refused as ``heads``."""
-        return OutputDecoder(compiled, self.heads(compiled), self.spelling, self.usual)
+        return OutputDecoder(compiled, self.heads(compiled), self.spelling, self.usual, self.glued)
 
     def save(self, folder: Path, heads: Sequence[Head]) -> None:
         """Writes ``heads.json``. ``heads`` are listed in it for readers."""
@@ -86,6 +88,7 @@ class HeadsDescription:
             "spelling": {pattern: spelling.state() for pattern, spelling in self.spelling.items()},
             "usual": dict(self.usual),
             "unsigned": list(self.unsigned),
+            "glued": list(self.glued),
         }
         text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
         (folder / DESCRIPTION).write_text(text, encoding="utf-8")

@@ -4,7 +4,7 @@ import heapq
 import itertools
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from slmstudio.contract.values.kinds.registry import KINDS, collapse
 from slmstudio.contract.values.kinds.values import parse_typed
 from training.encoders.heads import DATE_ORDER, Head, tag_labels
 from training.ml.encoders.spelling import Spelling
-from training.ml.encoders.windows import TokenWindow
+from training.ml.encoders.windows import TokenWindow, is_in_word, whole_words
 
 #: stretches and classes that are considered for a field, and combinations of them for a document
 _CANDIDATES, _COMBINATIONS = 5, 64
@@ -77,12 +77,15 @@ class OutputDecoder:
         heads: Sequence[Head],
         spelling: Mapping[str, Spelling],
         usual: Mapping[str, str],
+        glued: Collection[str] = (),
     ) -> None:
-        """``usual``: as ``contract.assembly.assembled``."""
+        """``usual``: as ``contract.assembly.assembled``. ``glued``: patterns of heads whose stretches may begin or end
+        inside a word."""
         self._compiled = compiled
         self._heads = heads
         self._spelling = spelling
         self._usual = usual
+        self._glued = glued
         self._has_invariants = invariants.declared(compiled)
         nodes = {node.pattern: node for node in compiled.root.nodes()}
         self._validators = {
@@ -113,7 +116,8 @@ class OutputDecoder:
             elif head.kind == "decision":
                 lists[head.pattern], confidence[head.pattern] = _several(head, number, windows, scores)
             else:
-                stretches = _stretches(head, number, text, windows, scores)
+                glued = head.pattern in self._glued
+                stretches = _stretches(head, number, text, windows, scores, glued=glued)
                 rows = self._rows if head.kind == "rows" else self._tags
                 lists[head.pattern], inside = rows(head, stretches, _Document(text, order))
                 confidence |= inside
@@ -176,6 +180,8 @@ class OutputDecoder:
             if not window.first <= first <= first + after < window.first + len(window.starts):
                 continue
             start, end = window.characters_of(first, first + after)
+            if head.pattern not in self._glued:
+                start, end = whole_words(document.text, start, end, digits_apart=head.has_numbers)
             value = self._value(head.leaf, document, start, end)
             if value is not None:
                 key = dumps(value)
@@ -363,12 +369,13 @@ def _over_windows(name: str, windows: Sequence[TokenWindow], scores: Sequence[Sc
 
 
 def _stretches(
-    head: Head, number: int, text: str, windows: Sequence[TokenWindow], scores: Sequence[Scores]
+    head: Head, number: int, text: str, windows: Sequence[TokenWindow], scores: Sequence[Scores], *, glued: bool
 ) -> list[_Stretch]:
     """The tagged stretches of a document in reading order; where two windows overlap, the likelier ones."""
     all_stretches: list[_Stretch] = []
     for window, score in zip(windows, scores, strict=True):
-        all_stretches += _window_stretches(head, text, np.asarray(score[f"tags.{number}"], np.float64), window)
+        tags = np.asarray(score[f"tags.{number}"], np.float64)
+        all_stretches += _window_stretches(head, text, tags, window, glued=glued)
     kept: list[_Stretch] = []
     for stretch in sorted(all_stretches, key=lambda item: (-item.probability, item.start)):
         at = bisect_left(kept, stretch.start, key=_start_of)
@@ -382,12 +389,16 @@ def _start_of(stretch: _Stretch) -> int:
     return stretch.start
 
 
-def _window_stretches(head: Head, text: str, scores: Any, window: TokenWindow) -> Iterator[_Stretch]:
+def _window_stretches(head: Head, text: str, scores: Any, window: TokenWindow, *, glued: bool) -> Iterator[_Stretch]:
     is_rows, width = head.kind == "rows", tag_labels(head)
     inside = scores[window.first : window.first + len(window.starts)]
     starts = 1 / (1 + np.exp(-inside[:, width])) if is_rows else np.zeros(len(inside))
     probabilities = _softmax(inside[:, :width])
-    labels = _labels(probabilities, [is_in_number(text, start) for start in window.starts])
+    apart = head.has_numbers
+    labels = _labels(
+        probabilities,
+        [is_in_number(text, at) or (not glued and is_in_word(text, at, digits_apart=apart)) for at in window.starts],
+    )
     at = 0
     while at < len(labels):
         if labels[at] == 0:
@@ -407,7 +418,8 @@ def _window_stretches(head: Head, text: str, scores: Any, window: TokenWindow) -
 def _labels(probabilities: Any, is_inside: Sequence[bool]) -> Any:
     """The likeliest label of each token: 0 outside, 2n + 1 where a stretch of class n begins, 2n + 2 inside.
 
-    The tokens of a number have one class: the likeliest for all of them. ``is_inside``: a token is not its first.
+    The tokens of a word or number have one class: the likeliest for all of them. ``is_inside``: a token is not its
+    first.
     """
     labels = probabilities.argmax(1)
     at = 0

@@ -9,6 +9,8 @@ import numpy as np
 
 #: share of a window that the next one repeats
 OVERLAP = 0.25
+#: letters and digits by which a stretch is completed at an end
+_MAX_COMPLETED = 100
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,24 @@ def windows_of(tokenizer: Any, text: str, size: int, line_break: int | None = No
     step = max(1, room - int(room * OVERLAP))
     begins = range(0, max(1, len(ids) - room + step), step)
     return [_window(ids[at : at + room], offsets[at : at + room], head, tail) for at in begins]
+
+
+def is_in_word(text: str, at: int, *, digits_apart: bool) -> bool:
+    """Whether a character goes on with the word, a run of letters and digits, of the one before. ``digits_apart``: a
+    word is a run of letters, or of digits.
+    """
+    before, after = text[at - 1 : at], text[at : at + 1]
+    return before.isalnum() and after.isalnum() and not (digits_apart and before.isalpha() != after.isalpha())
+
+
+def whole_words(text: str, start: int, end: int, *, digits_apart: bool) -> tuple[int, int]:
+    """A stretch with all of the words in which it begins and ends."""
+    low, high = max(0, start - _MAX_COMPLETED), end + _MAX_COMPLETED
+    while start > low and is_in_word(text, start, digits_apart=digits_apart):
+        start -= 1
+    while end < high and is_in_word(text, end, digits_apart=digits_apart):
+        end += 1
+    return start, end
 
 
 def line_break_of(tokenizer: Any) -> int | None:

@@ -160,11 +160,12 @@ def test_spelling_rules_are_those_of_training() -> None:
     assert made == [Spelling(**spelling).apply(text) for spelling, text in cases]  # type: ignore[arg-type]
 
 
-def test_outputs_of_scores_are_those_of_the_server(tmp_path: Path) -> None:
+@pytest.mark.parametrize("glued", [(), ("number", "names", "items")])
+def test_outputs_of_scores_are_those_of_the_server(tmp_path: Path, glued: tuple[str, ...]) -> None:
     """Of a model that has learned the gold, and of some whose scores are off by chance."""
     compiled = compile_schema(SCHEMA)
     longest = dict.fromkeys(("number", "total", "day"), 40)
-    known = HeadsDescription(schema_sha256=compiled.hash, window=48, longest=longest)
+    known = HeadsDescription(schema_sha256=compiled.hash, window=48, longest=longest, glued=glued)
     known.save(tmp_path, [])
     byte_level().save(str(tmp_path / "tokenizer.json"))
     parts, random = windows(TEXT, 48), np.random.default_rng(3)

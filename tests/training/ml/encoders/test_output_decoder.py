@@ -1,5 +1,6 @@
 """From scores of windows to outputs, and from gold to what heads should answer: one is the inverse of the other."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +14,7 @@ from training.ml.encoders import labels
 from training.ml.encoders.folder import HeadsDescription
 from training.ml.encoders.network import IGNORED
 from training.ml.encoders.output_decoder import EncoderOutput, OutputDecoder, is_in_number
-from training.ml.encoders.windows import TokenWindow, line_break_of, windows_of
+from training.ml.encoders.windows import TokenWindow, line_break_of, whole_words, windows_of
 from training.ml.modeling.tiny_model import _tokenizer
 
 SCHEMA = {
@@ -208,6 +209,58 @@ def test_pieces_in_brackets_are_no_negative_numbers(quantity: dict[str, Any]) ->
         output = known.decoder(compiled).decode(text, [window], [{"tags.0": score}])
         is_signed = not unsigned and "minimum" not in quantity
         assert output.value == (pieces(napkins=-20, LED_panel=-120) if is_signed else gold)
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "end", "whole", "apart"),
+    [
+        ("Ein Schreibtisch, neu", 6, 16, "Schreibtisch", "Schreibtisch"),
+        ("Ein Schreibtisch, neu", 4, 10, "Schreibtisch", "Schreibtisch"),
+        ("Ein Schreibtisch, neu", 4, 19, "Schreibtisch, neu", "Schreibtisch, neu"),
+        ("Ein Schreibtisch", 3, 16, " Schreibtisch", " Schreibtisch"),
+        ("Bürostühle (20)", 2, 5, "Bürostühle", "Bürostühle"),
+        ("x120 RM9.90", 2, 3, "x120", "120"),
+        ("x120 RM9.90", 7, 9, "RM9.", "9."),
+        ("x" * 300, 150, 151, "x" * 201, "x" * 201),
+    ],
+)
+def test_stretches_are_whole_words(text: str, at: int, end: int, whole: str, apart: str) -> None:
+    assert text[slice(*whole_words(text, at, end, digits_apart=False))] == whole
+    assert text[slice(*whole_words(text, at, end, digits_apart=True))] == apart
+
+
+def test_a_value_does_not_begin_or_end_inside_a_word() -> None:
+    compiled = compile_schema({"type": "object", "properties": {"name": {"type": "string"}}})
+    heads = plan_heads(compiled).heads
+    text = "Ein Schreibtisch"
+    [window] = windows(text)
+    spans = np.full((1, len(window.tokens), 20), -9.0)
+    for start, end in ((4, 16), (6, 16), (4, 11)):
+        first, last = window.span_of(start, end) or (0, 0)
+        spans[0, first, last - first] = 9.0 - start
+    scores = [{"spans": spans, "none": np.full(1, -9.0)}]
+    whole, glued = (
+        OutputDecoder(compiled, heads, {}, {}, glued).decode(text, [window], scores) for glued in ((), ["name"])
+    )
+    assert whole.value == {"name": "Schreibtisch"}
+    assert whole.confidence["name"] > 0.99 > glued.confidence["name"]
+
+
+@pytest.mark.parametrize(("glued", "names"), [((), ["napkins", "chair"]), (["items"], ["apkins", "cha"])])
+def test_a_cell_does_not_begin_or_end_inside_a_word(glued: Sequence[str], names: list[str]) -> None:
+    compiled = compile_schema(delivery({"type": "integer"}))
+    text = "napkins 20x\nchair x120"
+    gold = pieces(napkins=20, chair=120)
+    [window] = windows(text)
+    [score] = perfect(compiled, gold, text, [window])
+    for start, end in ((0, 1), (15, 17)):
+        first, last = window.span_of(start, end) or (0, 0)
+        score["tags.0"][first : last + 1, :5] = np.array([9.0, 8.0, 8.0, -9.0, -9.0])
+    first, _ = window.span_of(1, 2) or (0, 0)
+    score["tags.0"][first, :5] = np.array([-9.0, 9.0, -9.0, -9.0, -9.0])
+    output = OutputDecoder(compiled, plan_heads(compiled).heads, {}, {}, glued).decode(text, [window], [score])
+    assert [row["description"] for row in output.value["items"]] == names
+    assert [row["quantity"] for row in output.value["items"]] == [20, 120]
 
 
 def delivery(quantity: dict[str, Any]) -> dict[str, Any]:

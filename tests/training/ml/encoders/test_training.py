@@ -94,6 +94,17 @@ def test_brackets_are_a_sign_where_gold_is_negative(tmp_path: Path, least: int, 
     assert {made[0]["text"][slice(*place)] for place in places} == {"20"}
 
 
+@pytest.mark.parametrize(("places", "glued"), [(0, ()), (1, ("code",)), (4, ("code",))])
+def test_values_begin_inside_words_where_evidence_does(tmp_path: Path, places: int, glued: tuple[str, ...]) -> None:
+    made = rows(train=4, validation=0)
+    for number, row in enumerate(made):
+        row |= {"text": "NoAB17 AB17", "gold": {"code": "AB17", "count": 17}}
+        row["evidence"] = {"code": [[2, 6] if number < places else [7, 11]], "count": [[4, 6]]}
+    schema = {"type": "object", "properties": {"code": {"type": "string"}, "count": {"type": "integer"}}}
+    data = EncoderTask(spec_of(tmp_path, made, contract={"schema": schema}), compile_schema(schema)).data
+    assert data.description.glued == glued
+
+
 UNITS = {"bolt": "piece", "nut": "box", "gear": "piece"}
 
 
