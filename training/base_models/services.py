@@ -180,9 +180,10 @@ def remove_base_model(*, base_model: BaseModel) -> None:
     try:
         base_model.delete()
     except ProtectedError as error:
-        users = ", ".join(sorted({row._meta.verbose_name for row in error.protected_objects}))
+        users = ", ".join(sorted({str(row._meta.verbose_name) for row in error.protected_objects}))
         raise Refused(f"{base_model} is in use ({users}).", field="base_model", code="in_use") from error
-    if base_model.folder and Path(base_model.folder).is_relative_to(Path(settings.HOME) / "models"):
+    is_ours = base_model.folder != base_model.location  # not the folder that a user registered
+    if base_model.folder and is_ours and Path(base_model.folder).is_relative_to(Path(settings.HOME) / "models"):
         transaction.on_commit(partial(shutil.rmtree, base_model.folder, ignore_errors=True))
 
 

@@ -185,6 +185,14 @@ def test_a_registered_model_that_nothing_uses_is_removed(
         assert login("engineer").post(f"{URL}unused/remove/").status_code == 302
     assert not BaseModel.objects.filter(slug="unused").exists()
     assert not folder.exists()
+    own = folder.with_name("own")  # a folder that was registered where it is
+    own.mkdir()
+    BaseModel.objects.create(
+        slug="own", name="own", source="folder", location=str(own), folder=str(own), sha256="0" * 64
+    )
+    with django_capture_on_commit_callbacks(execute=True):
+        assert login("engineer").post(f"{URL}own/remove/").status_code == 302
+    assert own.exists()
     Group.objects.get(name=GROUP).user_set.clear()
     assert login("engineer").post(f"{URL}live/remove/").status_code == 403
 
