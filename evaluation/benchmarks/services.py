@@ -39,6 +39,7 @@ from slmstudio.runs.models import ACTIVE, Status
 from training.base_models.downloads import download_required
 from training.estimates.services import recommended_method
 from training.hyperparameters.dataset_defaults import default_hyperparameters
+from training.hyperparameters.definitions import Hyperparameters
 from training.models import BaseModel, ModelVersion, TrainingRun
 from training.runs.services import start_training
 
@@ -100,7 +101,7 @@ class BenchmarkSample:
 
 def newest_dataset(project: Project) -> DatasetVersion | None:
     """The newest version of the current schema."""
-    rows = DatasetVersion.objects.filter(project=project, schema_version=project.schema_version)
+    rows = DatasetVersion.objects.filter(project=project, schema_version__sha256=project.schema_version.sha256)
     return rows.select_related("schema_version").order_by("-number").first()
 
 
@@ -238,12 +239,18 @@ def start_benchmark(
     )
     row.full_clean(exclude=["examples"])
     row.save()
-    models = [_evaluated(candidate, row) for candidate in candidates]
-    runs = [
-        start_evaluation(project=project, user=user, dataset=dataset, model=model, mode=mode, benchmark=row)
-        for model in models
-        for mode in _modes(model, order)
-    ]
+    models: list[Model] = []
+    runs = []
+    # The queue keeps this order, so the first results are there early.
+    for candidate in sorted(candidates, key=_slowness):
+        model = _evaluated(candidate, row)
+        if model in models:
+            continue
+        models.append(model)
+        for mode in _modes(model, order):
+            runs.append(
+                start_evaluation(project=project, user=user, dataset=dataset, model=model, mode=mode, benchmark=row)
+            )
     row.record(progress_total=documents * len(runs), stage="waiting for a worker")
     audit_services.record(
         project=project,
@@ -331,25 +338,66 @@ def _evaluated(candidate: Candidate, benchmark: Benchmark) -> Model:
     return candidate
 
 
+def _slowness(candidate: Candidate) -> tuple[int, int]:
+    """Orders candidates from quick to slow: classical models, trained encoders, models that generate by their size,
+    encoders that are trained first, and models that are still in training.
+    """
+    if isinstance(candidate, ClassicalKind):
+        return 0, 0
+    if isinstance(candidate, Endpoint | OptimizedPrompt):
+        return 2, 0
+    base = candidate if isinstance(candidate, BaseModel) else _trained_from(candidate)
+    if isinstance(candidate, TrainingRun) or _is_untrained_encoder(candidate):
+        return 3, base.parameters
+    return (1 if base.is_encoder else 2), base.parameters
+
+
+def _trained_from(model: TrainingRun | ModelVersion) -> BaseModel:
+    return (model.training_run if isinstance(model, ModelVersion) else model).base_model
+
+
 def _is_untrained_encoder(candidate: Candidate) -> TypeGuard[BaseModel]:
     return isinstance(candidate, BaseModel) and candidate.is_encoder
 
 
 def _training(encoder: BaseModel, benchmark: Benchmark) -> TrainingRun:
-    """A training run of an encoder for a benchmark. Raises Refused (``field`` models)."""
+    """A training run of an encoder for a benchmark: the newest equal one that has its weights, else a new one.
+
+    Raises:
+        Refused: ``field`` is models.
+    """
     assert benchmark.created_by is not None
     inputs: dict[str, Any] = {"dataset": benchmark.dataset, "base_model": encoder}
     method, _ = recommended_method(**inputs)
+    hyperparameters = default_hyperparameters(**inputs, method=method)
+    if (equal := _equal_training(encoder, benchmark, hyperparameters)) is not None:
+        return equal
     try:
         return start_training(
             project=benchmark.project,
             user=benchmark.created_by,
-            hyperparameters=default_hyperparameters(**inputs, method=method),
+            hyperparameters=hyperparameters,
             name=str(benchmark).capitalize(),
             **inputs,
         )
     except Refused as refusal:
         raise Refused(f"{encoder} cannot be trained. {refusal.message}", field="models") from refusal
+
+
+def _equal_training(encoder: BaseModel, benchmark: Benchmark, hyperparameters: Hyperparameters) -> TrainingRun | None:
+    """The newest finished run with the same data, base model and hyperparameters that still has its weights."""
+    runs = TrainingRun.objects.filter(
+        project=benchmark.project_id,
+        dataset=benchmark.dataset,
+        base_model=encoder,
+        spec__contains=encoder.sha256,
+        hyperparameters=hyperparameters.as_dict(),
+        status=Status.DONE,
+        archived_at=None,
+    ).exclude(facts__has_key="hybrid")
+    versions = ModelVersion.objects.chosen().with_weights().filter(training_run__in=runs)
+    newest = versions.select_related("training_run").order_by("-number").first()
+    return newest.training_run if newest is not None else None
 
 
 def _too_few(drawn: BenchmarkSample, dataset: DatasetVersion, trained: bool) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -22,6 +23,7 @@ from tests.evaluation.encoders import make_encoder
 from tests.evaluation.factories import World, make_base_model, make_version, make_world, rewrite, right
 from tests.shared_rows import shared_fixture
 from tests.training.ml_data import tiny_encoder
+from training.estimates.services import recommended_method
 from training.hyperparameters.dataset_defaults import default_hyperparameters
 from training.models import BaseModel, TrainingRun
 from training.runs.jobs import run_training
@@ -57,6 +59,25 @@ def test_an_encoder_is_trained_before_it_is_measured(encoders: World, client: Cl
     services.cancel(run=made, user=encoders.engineer)
     training.refresh_from_db()
     assert training.status == Status.CANCELLED
+
+
+def test_an_equal_model_is_not_trained_again_and_quick_candidates_come_first(encoders: World, tmp_path: Path) -> None:
+    encoder = encoders.base_model
+    decoder = make_base_model(tmp_path / "decoder", slug="decoder", name="Decoder")
+    inputs: Any = {"dataset": encoders.dataset, "base_model": encoder}
+    method, _ = recommended_method(**inputs)
+    equal = default_hyperparameters(**inputs, method=method)
+    rewrite(encoders.training_run, hyperparameters=replace(equal, seed=equal.seed + 1).as_dict())
+    before = TrainingRun.objects.count()
+    made = started(encoders, encoder, decoder, *kinds(encoders.project.schema_version))
+    assert TrainingRun.objects.count() == before + 1
+    order = [run.backend.kind for run in made.runs.with_model().order_by("number")]
+    assert order == [*(["classical"] * len(kinds(encoders.project.schema_version))), "base model", "encoder"]
+    services.cancel(run=made, user=encoders.engineer)
+    rewrite(encoders.training_run, hyperparameters=equal.as_dict())
+    again = started(encoders, encoder, encoders.version)
+    assert [run.training_run for run in again.runs.all()] == [encoders.training_run]
+    assert TrainingRun.objects.count() == before + 1
 
 
 def test_the_page_shows_from_what_a_model_was_trained_and_its_size(encoders: World, client: Client) -> None:
@@ -110,7 +131,7 @@ def test_an_encoder_is_trained_measured_and_recommended_where_it_passes(
         gates=GateSet((Gate("valid", "schema_valid_rate", ">=", 0.5), Gate("right", "field_error_rate", "<=", 0.95))),
     )
     made = started(encoders, encoders.base_model, kinds(encoders.project.schema_version)[0])
-    trained, classical = made.runs.with_model().order_by("number")
+    classical, trained = made.runs.with_model().order_by("number")
     run_training(trained.training_run_id)
     for run in (trained, classical):
         run_evaluation(run.pk)
