@@ -95,6 +95,9 @@ class ImportForm(OptionsForm):
     )
     as_holdout = forms.BooleanField(required=False, label="All are hold-out: for evaluation only, never for training")
     synthetic = forms.BooleanField(required=False, label="All are synthetic: generated, not real documents")
+    without_labels = forms.BooleanField(
+        required=False, label="Import without labels: fields such as “label” of rows without “gold” are metadata"
+    )
 
     def __init__(self, data: Any = None, files: Any = None) -> None:
         super().__init__(
@@ -108,8 +111,9 @@ class ImportForm(OptionsForm):
 
     @property
     def unfolded(self) -> bool:
-        """Whether an option is chosen, so that all must be visible."""
-        return any(self[name].value() for name in (*self.options, "kind", "as_holdout", "synthetic"))
+        """Whether all options must be visible: one is chosen, or may mend an error."""
+        chosen = (*self.options, "kind", "as_holdout", "synthetic", "without_labels")
+        return bool(self.errors) or any(self[name].value() for name in chosen)
 
     def fitting_options(self) -> list[tuple[forms.BoundField, str, str]]:
         """The options, each with the names of its formats and the extensions of files that can have it."""

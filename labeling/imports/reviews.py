@@ -19,7 +19,7 @@ from labeling.imports.conversations.readings import ContractDraft, Reading, Shar
 from labeling.imports.formats.base import Context
 from labeling.imports.formats.column_mapping import Preview, Sample, guess_roles, mapping_error, role_choices
 from labeling.imports.formats.registry import COLUMNS, FORMATS, detect, open_file
-from labeling.imports.rows import ParsedRow, ReadError, RowError, validate_row
+from labeling.imports.rows import ParsedRow, ReadError, Row, RowError, validate_row
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.contract.schema.compiled import CompiledSchema, compile_schema
 from slmstudio.contract.sources.examples import SourceError
@@ -29,6 +29,10 @@ from slmstudio.runs.limited_child import serve
 _TABLE_ROWS, _EXCHANGE_ROWS = 100, 200
 _TABLE_REASONS, _EXCHANGE_REASONS = 3, 5
 _SHOWN: Final = 5
+#: keys of metadata that most likely are labels under another name than ``gold``
+_LABEL_NAMES: Final = frozenset(
+    {"label", "labels", "expected", "expected_output", "target", "output", "completion", "annotation", "answer"}
+)
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,15 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class ImportPreview:
-    """How many of the first rows are valid, and why others are not: the first row and the reason."""
+    """How many of the first rows are valid, and why others are not: the first row and the reason.
+
+    ``label_names``: where no row has gold, names of its metadata that look like labels.
+    """
 
     rows: int
     valid: int
     reasons: list[tuple[str, str]]
+    label_names: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -115,17 +123,18 @@ def preview_rows(file: StoredFile) -> ImportPreview:
     Raises:
         ReadError: the file cannot be read.
     """
-    valid, count = 0, 0
+    valid, count = list[Row](), 0
     reasons: dict[str, str] = {}
     for parsed in islice(file.rows(), _TABLE_ROWS):
         count += 1
         try:
-            validate_row(parsed, file.context.compiled)
+            valid.append(validate_row(parsed, file.context.compiled))
         except RowError as error:
             reasons.setdefault(str(error), f"{parsed.file + ', ' if parsed.file else ''}row {parsed.number}")
-        else:
-            valid += 1
-    return ImportPreview(count, valid, [(where, reason) for reason, where in islice(reasons.items(), _TABLE_REASONS)])
+    listed = [(where, reason) for reason, where in islice(reasons.items(), _TABLE_REASONS)]
+    has_gold = any(row.gold is not None for row in valid)
+    names = {name: None for row in valid for name in row.metadata if name.casefold() in _LABEL_NAMES}
+    return ImportPreview(count, len(valid), listed, [] if has_gold else list(names))
 
 
 @dataclass(frozen=True, slots=True)

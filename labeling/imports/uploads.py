@@ -271,6 +271,25 @@ def preview_rows(upload: Upload, options: Mapping[str, Any], version: SchemaVers
     return _review(ImportPreview, "rows", upload, options, version)
 
 
+def check_labels(upload: Upload, options: Mapping[str, Any], version: SchemaVersion) -> None:
+    """Raises Refused where the first rows of a JSON file have no gold, but keys that look like labels. A file that
+    cannot be read passes: its import says why.
+    """
+    if upload.kind not in ("jsonl", "json"):
+        return
+    try:
+        names = preview_rows(upload, options, version).label_names
+    except Refused:
+        return
+    if names:
+        raise Refused(
+            f'The rows have no "gold", but fields that look like labels: {", ".join(names)}. Rename the field to '
+            '"gold" in the file, or choose “Import without labels” in the options.',
+            field="file",
+            code="labels_unread",
+        )
+
+
 def _review(
     kind: type[_T], action: str, upload: Upload, options: Mapping[str, Any], version: SchemaVersion | None, **more: Any
 ) -> _T:

@@ -55,6 +55,8 @@ def import_page(request: SignedInRequest, slug: str) -> HttpResponse:
                 signed = uploads.sign_upload(upload, project, form.flags())
                 return redirect_to(request, f"{reverse('import_columns', args=[slug])}?{urlencode({'u': signed})}")
             try:
+                if not data["without_labels"]:
+                    uploads.check_labels(upload, form.chosen(), project.schema_version)
                 run = services.start_upload(
                     project=project, user=request.user, upload=upload, options=form.chosen(), **form.flags()
                 )

@@ -46,6 +46,13 @@ def test_table_asks_for_columns(db: None) -> None:
     assert {gold.revision.value["queue"] for gold in Gold.objects.all()} == {"billing", "sales"}
 
 
+def test_a_column_of_labels_without_a_role_is_warned_of(desk: Desk) -> None:
+    address = columns_url(desk, data=b"text,label,source\nmy card is lost,billing,mail\n")
+    client = desk.as_("engineer")
+    assert client.get(address).context["preview"].label_names == ["label"]
+    assert client.get(f"{address}&c1=gold:vendor").context["preview"].label_names == []
+
+
 def test_other_columns_and_options_can_be_chosen(desk: Desk) -> None:
     client = desk.as_("engineer")
     options = columns_url(desk, data=b"a|b,c\nd|e,f\n")

@@ -42,6 +42,21 @@ def test_file_is_imported_and_reported(desk: Desk) -> None:
     assert DocumentSearch.objects.count() == 1
 
 
+def test_labels_under_another_name_are_not_imported_unseen(desk: Desk) -> None:
+    client = desk.as_("engineer")
+    row = invoice(1)
+    gold = row.pop("gold")
+    for name in ("label", "Labels", "expected", "target"):
+        answer = client.post(desk.url(PAGE), {"rows": jsonl([{**row, name: gold}]).decode()})
+        assert answer.status_code == 422
+        assert name in answer.context["form"].errors["rows"][0]
+    assert not ImportRun.objects.exists()
+    for rows in ([row], [{**row, "label": 1, "gold": gold}], [{**row, "source": "mail"}]):
+        assert client.post(desk.url(PAGE), {"rows": jsonl(rows).decode()}).status_code == 302
+    run = imported(desk, {"rows": jsonl([{**row, "label": gold}]).decode(), "without_labels": "on"})
+    assert run.imported == 1
+
+
 def test_rejected_rows_as_jsonl_and_text(desk: Desk) -> None:
     files = {"in/rows.jsonl": jsonl([invoice(1), "oops"]), "in/b.txt": b"\0\0"}
     run = imported(desk, {"file": file("f.zip", packed({**files}))})
