@@ -1,7 +1,9 @@
 // A certified OpenID provider for tests: `node oidc_server.mjs PORT ACCOUNTS.json REDIRECT_URI`. The file is read at each
 // request: {"subject": {"name": ..., "email": ..., "groups": [...]}}. Any password is right; its pages are those of
 // oidc-provider's development mode.
+import console from "node:console";
 import { readFileSync } from "node:fs";
+import process from "node:process";
 import { Provider } from "oidc-provider";
 
 const [port, accounts, redirect] = process.argv.slice(2);

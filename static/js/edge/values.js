@@ -122,10 +122,11 @@ function scanNumbers(text, { decimalMark: mark, accounting }) {
     }
     const whole = coreReading(core, mark);
     const parts = whole === null ? [...core.matchAll(new RegExp(`[^${SPACES}]+`, "gu"))] : [];
-    if (whole !== null) numbers.push(widened(text, start, start + core.length, whole, accounting));
+    if (whole !== null) numbers.push(widened(text, [start, start + core.length], whole, accounting));
     for (const inner of parts.length > 1 ? parts : []) {
       const value = coreReading(inner[0], mark);
-      if (value !== null) numbers.push(widened(text, start + inner.index, start + inner.index + inner[0].length, value, accounting));
+      const first = start + inner.index;
+      if (value !== null) numbers.push(widened(text, [first, first + inner[0].length], value, accounting));
     }
   }
   return numbers;
@@ -133,10 +134,10 @@ function scanNumbers(text, { decimalMark: mark, accounting }) {
 
 /**
  * A run of digits with its currency and sign.
- * @param {string} text @param {number} start @param {number} end @param {string} value
- * @param {boolean} accounting @returns {[string, number]}
+ * @param {string} text @param {[number, number]} place @param {string} value @param {boolean} accounting
+ * @returns {[string, number]}
  */
-function widened(text, start, end, value, accounting) {
+function widened(text, [start, end], value, accounting) {
   BEFORE.lastIndex = Math.max(0, start - 8);
   let left = start - (BEFORE.exec(text.slice(0, start))?.[0].length ?? 0);
   let right = end + (AFTER.exec(text.slice(end, end + 8))?.[0].length ?? 0);
