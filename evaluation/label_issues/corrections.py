@@ -43,7 +43,7 @@ def correction_status(project: Project) -> CorrectionStatus:
     items = DatasetItem.objects.filter(dataset=newest, document__in=keys)
     frozen_as = dict(items.values_list("document_id", "revision__value"))
     rejected = _rejected_at_freeze(newest, [key for key in counts if key not in frozen_as])
-    frozen = {key for key, now in counts.items() if key in frozen_as and same(frozen_as[key], now)}
+    frozen = [key for key, now in counts.items() if key in frozen_as and same(frozen_as[key], now)]
     waiting = [key for key in counts if (key not in frozen if key in frozen_as else key in rejected)]
     included = sorted(frozen)
     return CorrectionStatus(newest, sorted(waiting), included, rescoring.outdated_runs(project, newest, included))

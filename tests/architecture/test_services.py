@@ -62,7 +62,7 @@ EXCEPTIONS = {
         slmstudio.workers.queues: requeue_job
         training.base_models.downloads: cancel_download request_download
         training.base_models.services: add_hub_model fill_catalog register_folder register_tiny resolve_model
-        training.base_models.services: sync_catalog
+        training.base_models.services: remove_base_model sync_catalog
         training.runs.services: restart
     """,
     "the invitation or the company's provider says what a user may: accounts have no role before": """
