@@ -1,6 +1,7 @@
 """What each head should answer for a document: gold as tokens of its windows."""
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ Places = Sequence[tuple[int, int]]
 Evidence = Mapping[str, Places]
 #: marks before and after a stretch that may belong to it
 _MAX_MARKS = 4
+#: characters before and after the values of a row that may belong to it, on its lines
+_NEAR = 200
 
 
 @dataclass(frozen=True)
@@ -200,23 +203,22 @@ def _tagged_values(head: Head, rows: Any) -> Iterator[tuple[str, Any, int]]:
 
 
 def _rows_target(head: Head, rows: Any, text: str, evidence: Evidence) -> Target:
-    """Rows one after another in the text; unknown where a row has no place, or an order of its own."""
+    """Rows one after another in the text; unknown where a row has no place, or is mixed with another."""
     assert isinstance(head.item, Node)
-    places: list[Place] = []
-    starts: list[int] = []
-    taken = 0
     rows = rows if isinstance(rows, list) else []
-    for at, (row, position) in enumerate(zip(rows, locate_rows(head.item, rows, text), strict=True)):
-        inside = _cells(head, at, row, text, position, evidence)
-        first = min((low for low, _, _ in inside), default=-1)
-        if first < taken:
-            return UNKNOWN
-        taken = first + 1
-        starts.append(first)
-        places += inside
-    ordered = sorted(places)
-    if any(low[1] > high[0] for low, high in pairwise(ordered)):
+    positions = locate_rows(head.item, rows, text)
+    cells: list[list[Place]] = [[] for _ in rows]
+    ordered: list[Place] = []
+    for at, position in sorted(enumerate(positions), key=lambda item: -1 if item[1] is None else item[1].at):
+        cells[at] = _cells(head, at, rows[at], text, position, evidence, ordered)
+        ordered = sorted([*ordered, *cells[at]])
+    starts = [min((low for low, _, _ in inside), default=-1) for inside in cells]
+    if -1 in starts or len(set(starts)) < len(starts) or any(low[1] > high[0] for low, high in pairwise(ordered)):
         return UNKNOWN
+    if starts != sorted(starts):
+        extents = sorted((start, max(end for _, end, _ in inside)) for start, inside in zip(starts, cells, strict=True))
+        if any(low[1] > high[0] for low, high in pairwise(extents)):
+            return UNKNOWN
     known = [[_decision_target(choice, _cell(head, row, choice)) for choice in head.choices] for row in rows]
     choices = [tuple(next(iter(target.labels), IGNORED) for target in targets) for targets in known]
     return Target(places=tuple(ordered), starts=tuple(starts), choices=tuple(choices))
@@ -228,27 +230,53 @@ def _cell(head: Head, row: Any, column: Head) -> Any:
     return value_at(row, column.pattern[len(head.item.pattern) + 1 :])
 
 
-def _cells(head: Head, at: int, row: Any, text: str, position: Position | None, evidence: Evidence) -> list[Place]:
-    """The places of the cells of the row ``at``: their evidence, else those near its position."""
+def _cells(
+    head: Head, at: int, row: Any, text: str, position: Position | None, evidence: Evidence, taken: Sequence[Place]
+) -> list[Place]:
+    """The places of the cells of the row ``at``: their evidence, else those near its position that no other row has
+    ``taken`` (ascending). Of several places of a value it is the one next to the cell with the fewest.
+    """
     assert head.item is not None
     paths = [column.pattern[len(head.item.pattern) :] for column in head.columns]
     chosen = [evidence.get(join(head.pattern, at) + path, ()) for path in paths]
     begin = min((low for places in chosen for low, _ in places), default=None)
     if begin is None and position is None:
         return []
-    start, end = (position.start, position.end) if position is not None else (0, 0)
-    inside: list[Place] = []
-    for number, column in enumerate(head.columns):
-        value = _cell(head, row, column)
-        if value is None:
-            continue
+    start, end = _lines_of(position, text) if position is not None else (0, 0)
+    others = taken[max(0, bisect_left(taken, (start,)) - 1) : bisect_left(taken, (end,))]
+    values = [_cell(head, row, column) for column in head.columns]
+    near: list[list[Places]] = []
+    for column, value, places in zip(head.columns, values, chosen, strict=True):
         pieces = _pieces(column, value, text, start if begin is None else begin)
-        whole = [] if pieces else _stretches(column, value, text, chosen[number], start, end)
-        near = [pieces] if pieces else [[place] for place in whole]
+        whole = [] if pieces or value is None else _stretches(column, value, text, places, start, end)
+        near.append([cell for cell in ([pieces] if pieces else [[place] for place in whole]) if _is_free(cell, others)])
+    few: list[Places] = min(
+        filter(None, near), key=lambda cells: (len(cells), cells[0][0][0] - cells[0][-1][1]), default=[[]]
+    )
+    rarest = few[0]
+    inside: list[Place] = []
+    for number, cells in enumerate(near):
+        if values.count(values[number]) == 1:
+            cells = sorted(cells, key=lambda cell: _gap(cell, rarest))
         # Without a free place nothing is learned of this column; of the others of the row it is.
-        free = (cell for cell in near if not any(_overlap(place, other) for place in cell for other in inside))
-        inside += [(*place, number) for place in next(free, [])]
+        inside += [(*place, number) for place in next((cell for cell in cells if _is_free(cell, inside)), [])]
     return inside
+
+
+def _lines_of(position: Position, text: str) -> tuple[int, int]:
+    """The lines of a row; of long ones what is near it."""
+    start = text.rfind("\n", max(0, position.start - _NEAR), position.start) + 1 or max(0, position.start - _NEAR)
+    end = text.find("\n", position.end, position.end + _NEAR)
+    return start, end if end >= 0 else min(len(text), position.end + _NEAR)
+
+
+def _is_free(cell: Places, others: Sequence[Place]) -> bool:
+    return not any(_overlap(place, other) for place in cell for other in others)
+
+
+def _gap(cell: Places, other: Places) -> int:
+    """Characters between two cells."""
+    return max(0, cell[0][0] - other[-1][1], other[0][0] - cell[-1][1])
 
 
 def token_places(target: Target, window: TokenWindow) -> list[Place]:

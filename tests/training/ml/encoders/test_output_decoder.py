@@ -275,6 +275,27 @@ def pieces(**quantities: int) -> dict[str, Any]:
     return {"items": rows}
 
 
+@pytest.mark.parametrize(
+    ("text", "gold", "cells"),
+    [
+        ("2 items: napkins (2), LED (2)", {"napkins": 2, "LED": 2}, ["napkins", "2", "LED", "2"]),
+        ("1 item: napkins (1)", {"napkins": 1}, ["napkins", "1"]),
+        ("napkins: 20; LED: 20", {"napkins": 20, "LED": 20}, ["napkins", "20", "LED", "20"]),
+        ("20 napkins, 120 LED lamps", {"napkins": 20, "LED_lamps": 120}, ["20", "napkins", "120", "LED lamps"]),
+        ("20 cups, 20 LED, 9 mugs", {"LED": 20, "mugs": 9, "cups": 20}, ["20", "cups", "20", "LED", "9", "mugs"]),
+        ("cups\nLED\n20\n30", {"LED": 30, "cups": 20}, None),
+    ],
+)
+def test_rows_of_a_line_have_cells_of_their_own(text: str, gold: dict[str, int], cells: list[str] | None) -> None:
+    compiled = compile_schema(delivery({"type": "integer", "minimum": 0}))
+    target = labels.target_of(plan_heads(compiled).heads[0], pieces(**gold), text)
+    assert target.known == (cells is not None)
+    assert [text[start:end] for start, end, _ in target.places] == (cells or [])
+    if cells is not None:
+        output = decode(pieces(**gold), text, schema=delivery({"type": "integer", "minimum": 0})).value
+        assert sorted(map(str, output["items"])) == sorted(map(str, pieces(**gold)["items"]))
+
+
 def test_amounts_in_accounting_notation_are_negative() -> None:
     text = "balance (1,234.50)\nfees 20.00"
     rows = [("balance", "-1234.50"), ("fees", "20.00")]
