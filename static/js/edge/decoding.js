@@ -134,10 +134,15 @@ export class OutputDecoder {
 
   /** The value of a stretch as JSON; null where it has none that the field allows. @param {Leaf | null} leaf @param {Document} document @param {number} start @param {number} end */
   #value(leaf, document, start, end) {
+    const value = this.#read(leaf, document, start, end);
+    return value !== null && isAllowed(leaf, JSON.parse(value)) ? value : null;
+  }
+
+  /** @param {Leaf | null} leaf @param {Document} document @param {number} start @param {number} end */
+  #read(leaf, document, start, end) {
     if (!leaf) return null;
     const known = { spelling: this.contract.spelling[leaf.pattern], order: document.order };
-    const value = valueOf(leaf, document.letters.slice(start, end).join(""), document.text, known);
-    return value !== null && leaf.schema && problemsOf(leaf.schema, JSON.parse(value)).length ? null : value;
+    return valueOf(leaf, document.letters.slice(start, end).join(""), document.text, known);
   }
 
   /** @param {Head} head @param {Stretch[]} stretches @param {Document} document @param {Record<string, number>} confidence */
@@ -158,29 +163,34 @@ export class OutputDecoder {
     return [...rows.values()];
   }
 
-  /** Rows in reading order; the choices of a row are those of its first stretch. @param {Head} head @param {Stretch[]} stretches @param {Document} document @param {Record<string, number>} confidence */
+  /** Rows in reading order; the choices of a row are those of its first stretch. A value that its column does not allow is left out, or makes the output invalid where the column is required. @param {Head} head @param {Stretch[]} stretches @param {Document} document @param {Record<string, number>} confidence */
   #rows(head, stretches, document, confidence) {
     /** @type {Map<number, Stretch & { value: Json }>[]} */
     const grouped = [];
     for (const stretch of stretches) {
       const { leaf } = head.columns[stretch.label];
-      const value = this.#value(leaf, document, stretch.start, stretch.end);
+      const value = this.#read(leaf, document, stretch.start, stretch.end);
       if (value === null) continue;
       const row = grouped.at(-1), before = row?.get(stretch.label);
       if (before && !stretch.beginsRow && goesOn(leaf, document, before, stretch)) {
         row?.set(stretch.label, joinedCell(leaf, before, { ...stretch, value: JSON.parse(value) }));
         continue;
       }
-      if (!row || stretch.beginsRow || before) grouped.push(new Map());
+      const isSecond = before && !stretch.beginsRow;
+      if (isSecond && !isAllowed(leaf, JSON.parse(value))) continue;
+      if (isSecond && !isAllowed(leaf, before.value)) row?.delete(stretch.label);
+      else if (!row || stretch.beginsRow || before) grouped.push(new Map());
       grouped[grouped.length - 1].set(stretch.label, { ...stretch, value: JSON.parse(value) });
     }
     const item = /** @type {Node} */ (head.item);
     const needed = [...head.columns.keys()].filter((label) => head.columns[label].leaf?.required && !head.columns[label].leaf?.nullable);
-    return completed(grouped, needed).map((cells, number) => {
+    const isKept = (/** @type {[number, { value: Json }]} */ [label, cell]) => needed.includes(label) || isAllowed(head.columns[label].leaf, cell.value);
+    const rows = completed(grouped, needed).filter((cells) => [...cells].some(isKept));
+    return rows.map((cells, number) => {
       /** @type {Record<string, Json>} */
       const values = {}, [first] = cells.values();
       /** @type {[Head, { value: Json, probability: number }][]} */
-      const row = [...cells].map(([label, cell]) => [head.columns[label], cell]);
+      const row = [...cells].filter(isKept).map(([label, cell]) => [head.columns[label], cell]);
       head.choices.forEach((choice, at) => row.push([choice, first.choices[at]]));
       for (const [{ pattern }, { value, probability }] of row) {
         values[pattern] = value;
@@ -359,10 +369,13 @@ function goesOn(leaf, { letters }, before, after) {
   return leaf?.type === "string" && leaf.isText && breaks === 1;
 }
 
+/** Whether the schema of a field allows a value. @param {Leaf | null} leaf @param {Json} value */
+const isAllowed = (leaf, value) => !leaf?.schema || !problemsOf(leaf.schema, value).length;
+
 /** A cell with the text that goes on in it, unless the whole is not allowed. @param {Leaf | null} leaf @param {Stretch & { value: Json }} before @param {Stretch & { value: Json }} after */
 function joinedCell(leaf, before, after) {
   const value = `${before.value} ${after.value}`;
-  if (leaf?.schema && problemsOf(leaf.schema, value).length) return { ...before, end: after.end };
+  if (!isAllowed(leaf, value)) return { ...before, end: after.end };
   return { ...before, end: after.end, value, probability: Math.min(before.probability, after.probability) };
 }
 

@@ -190,9 +190,12 @@ class OutputDecoder:
 
     def _value(self, leaf: Field | None, document: _Document, start: int, end: int) -> Any:
         """The value of a stretch of text; None where it has none that the field allows."""
-        assert leaf is not None
-        value = value_of(leaf, document.text[start:end], document, self._spelling.get(leaf.pattern))
+        value = self._read(leaf, document, start, end)
         return value if value is not None and self._is_allowed(leaf, value) else None
+
+    def _read(self, leaf: Field | None, document: _Document, start: int, end: int) -> Any:
+        assert leaf is not None
+        return value_of(leaf, document.text[start:end], document, self._spelling.get(leaf.pattern))
 
     def _is_allowed(self, leaf: Field | None, value: Any) -> bool:
         validator = None if leaf is None else self._validators.get(leaf.pattern)
@@ -225,7 +228,10 @@ class OutputDecoder:
     def _rows(
         self, head: Head, stretches: Sequence[_Stretch], document: _Document
     ) -> tuple[list[Any], dict[str, float]]:
-        """Rows in reading order. The choices of a row are those of its first stretch."""
+        """Rows in reading order. The choices of a row are those of its first stretch. A value that its column does not
+        allow is left out, or makes the output invalid where the column is required: without it, the row would be lost
+        and nothing would say so.
+        """
         assert head.item is not None
         leaves = [column.leaf for column in head.columns]
         needed = {
@@ -236,7 +242,13 @@ class OutputDecoder:
         for cells in _completed(self._cells(head, stretches, document), needed):
             path = f"{head.pattern}[{len(rows)}]"
             _, first = next(iter(cells.values()))
-            row = [(head.columns[label], value, stretch.probability) for label, (value, stretch) in cells.items()]
+            row = [
+                (head.columns[label], value, stretch.probability)
+                for label, (value, stretch) in cells.items()
+                if label in needed or self._is_allowed(leaves[label], value)
+            ]
+            if not row:
+                continue
             for choice, likeliest in zip(head.choices, first.choices, strict=True):
                 row.append((choice, likeliest.value, likeliest.probability))
             for column, _, probability in row:
@@ -249,12 +261,13 @@ class OutputDecoder:
         self, head: Head, stretches: Sequence[_Stretch], document: _Document
     ) -> list[dict[int, tuple[Any, _Stretch]]]:
         """The cells of each row by column: the next row begins where the head says so, or where a column is taken
-        already. A text in a column that is taken goes on on the next line."""
+        already. A text in a column that is taken goes on on the next line. Of two values in a column, one that is not
+        allowed gives way to the other."""
         grouped: list[dict[int, tuple[Any, _Stretch]]] = []
         last: dict[int, _Stretch] = {}  # of the row, by column
         for stretch in stretches:
             leaf = head.columns[stretch.label].leaf
-            value = self._value(leaf, document, stretch.start, stretch.end)
+            value = self._read(leaf, document, stretch.start, stretch.end)
             if value is None:
                 continue
             before = last.get(stretch.label)
@@ -265,7 +278,12 @@ class OutputDecoder:
                     grouped[-1][stretch.label] = whole, replace(first, probability=probability)
                 last[stretch.label] = stretch
                 continue
-            if not grouped or stretch.begins_row or before is not None:
+            is_second = before is not None and not stretch.begins_row
+            if is_second and not self._is_allowed(leaf, value):
+                continue
+            if is_second and not self._is_allowed(leaf, grouped[-1][stretch.label][0]):
+                del grouped[-1][stretch.label]
+            elif not grouped or stretch.begins_row or before is not None:
                 grouped.append({})
                 last = {}
             grouped[-1][stretch.label] = value, stretch

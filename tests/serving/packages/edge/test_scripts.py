@@ -13,7 +13,7 @@ from slmstudio.contract.json_text import dumps, loads
 from slmstudio.contract.schema.compiled import compile_schema
 from slmstudio.errors import Refused
 from tests.test_scripts import node
-from tests.training.ml.encoders.test_output_decoder import GOLD, SCHEMA, TEXT, perfect, windows
+from tests.training.ml.encoders.test_output_decoder import GOLD, SCHEMA, TEXT, delivery, perfect, pieces, windows
 from training.encoders.heads import plan_heads
 from training.ml.encoders.folder import HeadsDescription
 from training.ml.encoders.output_decoder import value_of
@@ -188,6 +188,34 @@ def test_outputs_of_scores_are_those_of_the_server(tmp_path: Path, glued: tuple[
         assert not answer["problems"]
     assert made[0]["output"] == json.loads(dumps(GOLD))
     assert len({dumps(answer["output"]["items"]) for answer in made}) > 3
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_a_value_that_a_column_does_not_allow_is_treated_as_on_the_server(tmp_path: Path, required: bool) -> None:
+    schema = delivery({"type": "integer", "minimum": 1})
+    schema["properties"]["items"]["items"]["required"] = ["description", "quantity"][: 1 + required]
+    compiled, text = compile_schema(schema), "napkins -20\nLED (3)\nSchreibtisch 5 -6"
+    known = HeadsDescription(schema_sha256=compiled.hash, window=512)
+    known.save(tmp_path, [])
+    byte_level().save(str(tmp_path / "tokenizer.json"))
+    [part], random = windows(text), np.random.default_rng(5)
+    [learned] = perfect(compiled, pieces(napkins=-20, LED=3, Schreibtisch=5), text, [part])
+    cases = [
+        {name: values + random.normal(0, noise, values.shape) for name, values in learned.items()}
+        for noise in (0.0, 6.0, 9.0, 12.0, 15.0, 18.0, 20.0)
+    ]
+    made = in_node(
+        "cases.map((scores) => new OutputDecoder(contract).decode(text, [part], [scores]))",
+        contract={**description(tmp_path, compiled), "schema": schema},
+        text=text,
+        part={"tokens": [{"start": s, "end": e} for s, e in zip(part.starts, part.ends, strict=True)]},
+        cases=[{name: tensor(values) for name, values in scores.items()} for scores in cases],
+    )
+    for scores, answer in zip(cases, made, strict=True):
+        wanted = known.decoder(compiled).decode(text, [part], [scores])
+        assert answer["output"] == json.loads(dumps(wanted.value))
+        assert answer["confidence"] == pytest.approx(wanted.confidence)
+    assert bool(made[0]["problems"]) == required
 
 
 def tensor(values: Any) -> dict[str, Any]:

@@ -275,6 +275,42 @@ def pieces(**quantities: int) -> dict[str, Any]:
     return {"items": rows}
 
 
+QUANTITY = {"type": "integer", "minimum": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "gold", "rows", "valid"),
+    [
+        ("napkins -20\nLED 3", {"napkins": -20, "LED": 3}, ["napkins -20", "LED 3"], False),
+        ("-20 napkins\n3 LED", {"napkins": -20, "LED": 3}, ["napkins -20", "LED 3"], False),
+        ("napkins 20\nLED 3", {"napkins": 20, "LED": 3}, ["napkins 20", "LED 3"], True),
+    ],
+)
+def test_a_value_that_a_column_does_not_allow(text: str, gold: dict[str, int], rows: list[str], valid: bool) -> None:
+    """It is left out of an optional column, and makes the output invalid in a required one."""
+    output = decode(pieces(**gold), text, schema=delivery(QUANTITY))
+    assert [f"{row['description']} {row['quantity']}" for row in output.value["items"]] == rows
+    assert bool(compile_schema(delivery(QUANTITY)).validate(output.value)) != valid
+    assert {"items[0].quantity", "items[1].quantity"} <= set(output.confidence)
+    optional = delivery(QUANTITY)
+    optional["properties"]["items"]["items"]["required"] = ["description"]
+    kept = decode(pieces(**gold), text, schema=optional).value
+    assert not compile_schema(optional).validate(kept)
+    assert [row.get("quantity") for row in kept["items"]] == [gold["napkins"] if valid else None, 3]
+
+
+@pytest.mark.parametrize("text", ["napkins 20 -5", "napkins -5 20"])
+def test_a_value_that_is_allowed_wins_in_a_cell(text: str) -> None:
+    compiled = compile_schema(delivery(QUANTITY))
+    [window] = windows(text)
+    [score] = perfect(compiled, pieces(napkins=20), text, [window])
+    for start, end in ((8, 10), (11, 13)):
+        first, last = window.span_of(start, end) or (0, 0)
+        score["tags.0"][first : last + 1, :5] = one_hot(np.array([3] + [4] * (last - first)), 5)
+    output = OutputDecoder(compiled, plan_heads(compiled).heads, {}, {}).decode(text, [window], [score])
+    assert output.value == pieces(napkins=20)
+
+
 @pytest.mark.parametrize(
     ("text", "gold", "cells"),
     [
