@@ -1,20 +1,21 @@
 """The ceiling of each field: the share of gold values that are in the document's text.
 
-A model that copies cannot exceed it. Counted while a version is frozen, for train and validation; the hold-out is left
-out, so that its documents stay unread. ``DatasetVersion.counts["ceiling"]`` is ``{"fields": {pattern: {split:
-{"values", "in_text", "documents"}}}, "not_copied": {pattern: reason}}``: ``documents`` have at least one value that is
-not in their text, and ``not_copied`` has the fields whose values need not be there (keys of ``NOT_COPIED``).
+A model that copies cannot exceed it. Counted while a version is frozen, for train and validation; of the hold-out only
+documents are counted, over all fields, so that they stay unread. ``DatasetVersion.counts["ceiling"]`` is ``{"fields":
+{pattern: {split: {"values", "in_text", "documents"}}}, "not_copied": {pattern: reason}, "holdout_documents"}``:
+``documents`` have at least one value that is not in their text, and ``not_copied`` has the fields whose values need not
+be there (keys of ``NOT_COPIED``).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from labeling.datasets.splits import TRAIN, VALIDATION
+from labeling.datasets.splits import HOLDOUT, TRAIN, VALIDATION
 from labeling.models import DatasetVersion
 from slmstudio.contract.schema.compiled import CompiledSchema, dumps, loads
 from slmstudio.contract.schema.structure import Field
-from slmstudio.contract.scoring.pairing import pair
+from slmstudio.contract.scoring.pairing import Leaf, pair
 from slmstudio.contract.values import evidence
 from slmstudio.contract.values.kinds.registry import KINDS
 from slmstudio.storage import artifacts
@@ -50,19 +51,20 @@ class CeilingCounter:
             if field.pattern not in self._not_copied
         }
         self._listed: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        self._holdout_documents = 0
 
     def add(self, row: Mapping[str, Any], document: int) -> None:
         """Counts one row of the version's file. ``document``: its key."""
         split = row["split"]
+        if split == HOLDOUT:
+            copied = self._copied(row)
+            missing = (leaf for leaf in copied if not evidence.is_present(leaf.gold, leaf.field, row["text"]))
+            self._holdout_documents += any(True for _ in missing)
         if split not in SPLITS:
             return
         absent = set()
-        for leaf in pair(self._root, row["gold"], None):
+        for leaf in self._copied(row):
             pattern, value = leaf.field.pattern, leaf.gold
-            if pattern in self._not_copied or value is None or isinstance(value, bool | dict | list):
-                continue
-            if isinstance(value, str) and not value.strip():
-                continue
             count = self._counts[pattern][split]
             count["values"] += 1
             if evidence.is_present(value, leaf.field, row["text"]):
@@ -74,9 +76,20 @@ class CeilingCounter:
             if len(listed) < MAX_LISTED:
                 listed.append({"document": document, "id": row["id"], "split": split, "field": pattern, "gold": value})
 
+    def _copied(self, row: Mapping[str, Any]) -> Iterator[Leaf]:
+        """The values of gold that are expected in the text."""
+        for leaf in pair(self._root, row["gold"], None):
+            is_scalar = leaf.gold is not None and not isinstance(leaf.gold, bool | dict | list)
+            if leaf.field.pattern not in self._not_copied and is_scalar and str(leaf.gold).strip():
+                yield leaf
+
     def counts(self) -> dict[str, Any]:
         """The value of ``DatasetVersion.counts["ceiling"]``."""
-        return {"fields": self._counts, "not_copied": self._not_copied}
+        return {
+            "fields": self._counts,
+            "not_copied": self._not_copied,
+            "holdout_documents": self._holdout_documents,
+        }
 
     def text(self) -> str:
         """The values that are not in their text, one JSON object per line, by field and split."""

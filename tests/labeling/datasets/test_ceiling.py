@@ -56,9 +56,11 @@ def test_values_are_found_as_the_scorer_finds_them() -> None:
     assert counted["fields"]["vendor"]["validation"]["values"] == 0, "neither is a blank"
 
 
-def test_the_holdout_is_neither_counted_nor_listed() -> None:
+def test_of_the_holdout_only_documents_are_counted() -> None:
     counter = CeilingCounter(compile_schema(SCHEMA))
     counter.add(row("holdout", vendor="Nowhere"), 1)
+    counter.add(row("holdout", rows=[]), 2)
+    assert counter.counts()["holdout_documents"] == 1
     fields = counter.counts()["fields"]
     assert not any(counts["values"] for splits in fields.values() for counts in splits.values())
     assert counter.text() == ""
@@ -114,5 +116,9 @@ def test_pages_show_the_ceiling_and_the_documents(desk: Desk, frozen: DatasetVer
     assert everything.context["total"] == shown["vendor"].absent
     form = client.get(desk.url("training/new/?dataset=1"))
     assert form.context["below_ceiling"] == 1
+    counted = frozen.counts["ceiling"]["holdout_documents"]
+    assert counted == 6 - shown["vendor"].documents
+    for page in (desk.url("datasets/1/"), desk.url("training/new/?dataset=1")):
+        assert f'data-holdout-documents="{counted}"' in client.get(page).content.decode()
     answer = client.get(f"/api/v1/projects/{desk.project.slug}/datasets/1")
     assert answer.json()["counts"]["ceiling"]["fields"]["vendor"]["train"]["values"]
