@@ -35,13 +35,14 @@ class Candidate:
 @dataclass(frozen=True, slots=True)
 class Extent:
     """How long the texts of a field are: words on one line, and lines. ``spaced_commas``: gold has a blank after each
-    comma, whatever the document has. ``characters``: of a document that are searched; None: all of it. Extractors that
-    were stored without it have the default."""
+    comma, whatever the document has. ``characters``: of a document that are searched; None: all of it. ``accounting``:
+    a number in brackets is negative. Extractors that were stored without these have the defaults."""
 
     words: int = 6
     lines: int = 1
     spaced_commas: bool = False
     characters: int | None = 20_000
+    accounting: bool = True
 
     def searched(self, text: str) -> str:
         """The part of a document that is searched."""
@@ -80,7 +81,8 @@ class CandidateRule:
                 yield Candidate(start, end, days[0].isoformat())
 
     def _numbers(self, text: str) -> Iterator[Candidate]:
-        for start, end, readings in numbers.scan(text, self.field.locale, accounting=self.field.accounting):
+        accounting = self.field.accounting and self.extent.accounting
+        for start, end, readings in numbers.scan(text, self.field.locale, accounting=accounting):
             value = readings[0]
             if self.field.type == "number":
                 yield Candidate(start, end, value)

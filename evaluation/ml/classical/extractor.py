@@ -22,6 +22,7 @@ from evaluation.ml.classical.candidates import (
     rendered,
 )
 from slmstudio.contract.schema.compiled import CompiledSchema, Field
+from slmstudio.contract.schema.dialect import is_number
 from slmstudio.contract.values.evidence import find
 from slmstudio.contract.values.kinds.values import normalize
 
@@ -117,7 +118,9 @@ class Extractor:
 
 
 def _extent(field: Field, pairs: Sequence[tuple[str, Any]]) -> Extent:
-    """How long the gold texts of a field are, where they stand in their documents. One in twenty may be longer."""
+    """How long the gold texts of a field are, where they stand in their documents, of which one in twenty may be
+    longer; and whether gold has negative numbers.
+    """
     words: list[int] = []
     lines: list[int] = []
     spaced = 0
@@ -129,7 +132,9 @@ def _extent(field: Field, pairs: Sequence[tuple[str, Any]]) -> Extent:
             lines.append(text[span.start : span.end].count("\n") + 1)
             if lines[-1] == 1:
                 words.append(len(value.split()))
-    return Extent(min(_most(words), _MAX_WORDS), min(_most(lines), MAX_LINES), spaced > 0, characters=None)
+    longest = min(_most(words), _MAX_WORDS), min(_most(lines), MAX_LINES)
+    accounting = any(is_number(value) and value < 0 for _, value in pairs)
+    return Extent(*longest, spaced > 0, characters=None, accounting=accounting)
 
 
 def _most(counts: list[int]) -> int:

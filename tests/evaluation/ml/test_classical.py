@@ -158,6 +158,15 @@ def test_extractor_learns_which_candidate_is_meant() -> None:
     assert made.confidence["total"] > 0.5
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_brackets_are_a_sign_where_gold_is_negative(sign: int) -> None:
+    schema = {"type": "object", "required": ["count"], "properties": {"count": {"type": "integer"}}}
+    texts = {at: f"order {1000 + at}: napkins ({at})" for at in range(20, 32)}
+    rows = [Row(str(at), "train", text, {"count": sign * at}) for at, text in texts.items()]
+    _, model = trained("tfidf", schema, rows)
+    assert loads(model.predict("order 1077: napkins (77)").text) == {"count": sign * 77}
+
+
 def test_schema_limits_the_candidates() -> None:
     compiled = compile_schema(INVOICE)
     candidates = CandidateRule(compiled, compiled.by_pattern["number"]).find("Order A-1 and INV-12 or INV-13, due")
