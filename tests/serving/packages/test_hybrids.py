@@ -77,8 +77,7 @@ def evaluated(world: World, run: TrainingRun, mode: str, split: str = Split.VALI
     return made
 
 
-def test_a_hybrid_model_answers_as_its_evaluation_did(small_world: World, tmp_path: Path, in_fp32: None) -> None:
-    world = small_world
+def test_a_hybrid_model_answers_as_its_evaluation_did(world: World, tmp_path: Path, in_fp32: None) -> None:
     gates = gates_of(current_policy(project=world.project)).to_json()["gates"]
     copied(world)
     rewrite(world.training_run, dataset=world.dataset)
@@ -119,7 +118,6 @@ def test_a_hybrid_model_answers_as_its_evaluation_did(small_world: World, tmp_pa
     stored = [json.loads(line) for line in local_path(run.outputs_key).read_text().splitlines()]
     (tmp_path / "package").symlink_to(folder)
     with replica(tmp_path, sha256=package.sha256), client(tmp_path) as http:
-        assert any(output["output_tokens"] for output in stored)
         for output in stored:
             answer: dict[str, Any] = http.post("/answer", json={"text": texts[output["id"]]}).json()
             same = ("raw", "finish_reason", "output_tokens", "prompt_tokens", "confidence")
