@@ -54,7 +54,9 @@ class HybridGenerator(Generator):
         yield from map(self.answer, rows)
 
     def answer(self, row: Row) -> DocumentOutput:
-        """The output for one document, or why there is none. Where the decoder has none, that of the encoder."""
+        """The output for one document, or why there is none: where the decoder's cannot be used, that of the encoder. Its
+        tokens count the decoder's even then, as they took their time.
+        """
         started = time.perf_counter()
         [first] = answer_batch(self._predictor, [row])
         if first.finish_reason == "error":
@@ -73,9 +75,7 @@ class HybridGenerator(Generator):
         self._given = {}
         elapsed = round((time.perf_counter() - started) * 1000, 2)
         combined = self._combined(first, second, sure) if second.finish_reason == "stop" else None
-        if combined is None:
-            return DocumentOutput(row.id, first.raw, "stop", elapsed, first.prompt_tokens, 0, "", confidence)
-        raw, confidence = combined
+        raw, confidence = combined or (first.raw, confidence)
         return DocumentOutput(
             id=row.id,
             raw=raw,

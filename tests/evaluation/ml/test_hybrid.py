@@ -118,7 +118,7 @@ def test_an_output_of_the_decoder_that_cannot_be_read_is_left_out(
     )
     for output in outputs(tmp_path, hybrid(tmp_path, encoder, invoice_id=0.0, total=1.01)):
         assert set(json.loads(output["raw"])) >= {"invoice_id", "total"}
-        assert (output["finish_reason"], output["output_tokens"]) == ("stop", 0)
+        assert (output["finish_reason"], output["output_tokens"]) == ("stop", 9)
 
 
 def test_a_folder_of_another_contract_is_refused(encoder: Path, tmp_path: Path) -> None:

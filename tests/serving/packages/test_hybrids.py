@@ -117,6 +117,7 @@ def test_a_hybrid_model_answers_as_its_evaluation_did(world: World, tmp_path: Pa
     texts = {row["id"]: row["text"] for row in rows(world.dataset, Split.HOLDOUT)}
     stored = [json.loads(line) for line in local_path(run.outputs_key).read_text().splitlines()]
     (tmp_path / "package").symlink_to(folder)
+    assert all(output["output_tokens"] for output in stored)  # of fields that the encoder has no head for
     with replica(tmp_path, sha256=package.sha256), client(tmp_path) as http:
         for output in stored:
             answer: dict[str, Any] = http.post("/answer", json={"text": texts[output["id"]]}).json()
