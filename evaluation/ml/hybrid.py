@@ -54,8 +54,8 @@ class HybridGenerator(Generator):
         yield from map(self.answer, rows)
 
     def answer(self, row: Row) -> DocumentOutput:
-        """The output for one document, or why there is none: where the decoder's cannot be used, that of the encoder. Its
-        tokens count the decoder's even then, as they took their time.
+        """The output for one document, or why there is none: where the decoder's cannot be used, that of the encoder.
+        Tokens of the decoder are counted even then, as they took time.
         """
         started = time.perf_counter()
         [first] = answer_batch(self._predictor, [row])
