@@ -21,7 +21,7 @@ EMBEDDINGS := .venv/.installed-embeddings
 NODE := node_modules/.installed
 NODE_DEV := node_modules/.installed-dev
 
-.PHONY: help setup setup-dev gemma embeddings chromium nginx axolotl test-axolotl demo dev test test-all fast lint format types imports templates wheel check-machine check-tools check-port
+.PHONY: help setup setup-dev gemma embeddings chromium servers axolotl test-axolotl demo dev test test-all fast lint format types imports templates wheel check-machine check-tools check-port
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -43,7 +43,7 @@ dev: check-port setup-dev ## as demo, with reloading and debug pages
 test: setup-dev lint types chromium ## lint, types, tests; without those marked as slow
 	$(PYTHON_BIN) -m tests.runner -m "not slow and not axolotl" $(SPREAD) $(PYTEST_ARGS)
 
-test-all: setup-dev lint types chromium nginx axolotl ## everything, with real models and whole programs; what CI runs
+test-all: setup-dev lint types chromium servers axolotl ## everything, with real models and whole programs; what CI runs
 	AXOLOTL_TEST_PYTHON="$$(bin/make-axolotl)" $(PYTHON_BIN) -m tests.runner $(SPREAD) $(PYTEST_ARGS)
 
 test-axolotl: setup-dev axolotl ## exports against the real Axolotl, and the note of when that was
@@ -80,8 +80,8 @@ types: setup-dev ## mypy, and tsc for the scripts
 chromium:
 	@bin/ensure-chromium
 
-nginx:
-	@bin/ensure-nginx
+servers:
+	@bin/ensure-servers
 
 axolotl: setup-dev
 	@bin/make-axolotl >/dev/null

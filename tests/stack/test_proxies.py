@@ -71,7 +71,7 @@ def nginx(folder: Path, web: int, gateway: int) -> Iterator[int]:
     """nginx with the file of the documentation; gives its port. Only addresses and the certificate are replaced."""
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if program is None:
-        pytest.skip("nginx is not installed; bin/ensure-nginx installs it")
+        pytest.skip("nginx is not installed; bin/ensure-servers installs it")
     port = free_port()
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     subprocess.run(

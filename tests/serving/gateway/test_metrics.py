@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import re
 import subprocess
 import sys
 import time
@@ -16,7 +15,6 @@ from typing import Any
 
 import psutil
 import pytest
-import yaml
 from aiohttp import web
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
@@ -265,23 +263,6 @@ async def test_a_project_reads_only_its_own_metrics(tmp_path: Path) -> None:
             assert {dict(labels).get("project") for _, labels in everything} > {"invoices", "receipts"}
             own = samples((await metrics(gateway, "reader")).text)
             assert {dict(labels)["project"] for _, labels in own} == {"invoices"}
-
-
-async def test_the_rules_for_prometheus_name_what_is_exported(tmp_path: Path) -> None:
-    groups = yaml.safe_load((ROOT / "docs/prometheus-rules.yml").read_text())["groups"]
-    rules = [rule for group in groups for rule in group["rules"]]
-    async with answering(tmp_path) as (gateway, model):
-        await gateway.extract()
-        gateway.gateway.metrics.note_breakers({model.address})
-        exported = samples((await metrics(gateway, "operator")).text)
-    labels = {name: {label for label, _ in pairs} for name, pairs in exported}
-    labels |= {rule["record"]: set() for rule in rules if "record" in rule}
-    assert all(("record" in rule) != ("alert" in rule and "for" in rule) for rule in rules)
-    for rule in rules:
-        named = re.findall(r"\b(slm[\w:]+)(?:\{([^}]*)\})?", rule["expr"])
-        assert named
-        for name, selector in named:
-            assert set(re.findall(r"(\w+)(?:=~|!=|=)", selector)) <= labels[name], name
 
 
 @pytest.fixture
