@@ -59,11 +59,11 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "slmstudio.web.protection.protect",
+    "slmstudio.web.protection.Security",
     "slmstudio.web.compression.StaticFiles",
     "slmstudio.web.compression.Compression",
-    "csp.middleware.CSPMiddleware",
-    "slmstudio.web.middleware.protect",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "slmstudio.web.body_limits.BodyLimits",  # before the CSRF check, which parses forms
@@ -194,6 +194,7 @@ STATICFILES_FINDERS = [
 # request. Once collected, the compressed copies are served instead.
 WHITENOISE_USE_FINDERS = not any(STATIC_ROOT.iterdir())
 WHITENOISE_AUTOREFRESH = DEBUG
+WHITENOISE_ALLOW_ALL_ORIGINS = False
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "artifacts": {
@@ -223,6 +224,7 @@ CONTENT_SECURITY_POLICY = {
         "form-action": [SELF, *origins(OIDC_SERVER_URL)],
         "frame-src": [SELF],
         "frame-ancestors": [NONE],
+        "object-src": [NONE],
         "base-uri": [NONE],
         "manifest-src": [SELF],
     }
@@ -236,6 +238,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SECURE_REDIRECT_EXEMPT = [r"^healthz$"]  # probes
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 

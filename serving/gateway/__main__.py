@@ -46,6 +46,8 @@ def main() -> int:
     with environment.servers(), metrics:
         raise_open_files_limit()
         _load()
+        from slmstudio.server.headers import plain_headers  # reads the settings, which need the servers
+
         with log_store(log_folder()):
             uvicorn.run(
                 "serving.gateway.app:app",
@@ -57,6 +59,7 @@ def main() -> int:
                 timeout_graceful_shutdown=options.stop_seconds,
                 timeout_keep_alive=75,
                 server_header=False,
+                headers=[*plain_headers().items()],
                 http="serving.gateway.intake.connection:Connection",
                 ws="none",
                 proxy_headers=False,  # those of TRUSTED_PROXIES count

@@ -10,10 +10,11 @@ from typing import Any
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer, UnixWSGIServer
-from waitress.task import WSGITask
+from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import BadRequest, Error
 
 from slmstudio.server.admission import FREE_BODY, RejectedRequest, check_admission
+from slmstudio.server.headers import plain_headers
 
 logger = logging.getLogger(__name__)
 #: phases of connections that are closed first if there are too many
@@ -105,6 +106,16 @@ class Task(WSGITask):
         super().finish()
 
 
+class Failure(ErrorTask):
+    """An error of the server itself has the headers of the application's responses."""
+
+    def build_response_header(self) -> bytes:
+        """As in waitress."""
+        named = {name.lower() for name, _ in self.response_headers}
+        self.response_headers += [pair for pair in plain_headers().items() if pair[0].lower() not in named]
+        return bytes(super().build_response_header())
+
+
 class _Admission:
     """A task that asks the application whether the body of a request may be read."""
 
@@ -146,6 +157,7 @@ class Channel(HTTPChannel):
 
     parser_class = Parser
     task_class = Task
+    error_task_class = Failure
     server: "Server"
     # of waitress, which has no types
     request: Any

@@ -1,4 +1,4 @@
-"""Middleware: response headers, the viewer's time zone, and GET requests to POST-only URLs.
+"""Middleware: the viewer's time zone, and GET requests to POST-only URLs.
 
 The browser sends its zone in a cookie (``static/js/site/base.js``). Unknown names are ignored: the site's zone applies.
 """
@@ -7,30 +7,9 @@ from collections.abc import Callable
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import Resolver404, resolve
 from django.utils import timezone
-
-_FEATURES = ("camera", "display-capture", "geolocation", "microphone", "midi", "payment", "serial", "usb")
-_HEADERS = {
-    # Pages have documents, which must not stay on the disk of a computer that several people use.
-    "Cache-Control": "private, no-store",
-    "Permissions-Policy": ", ".join(f"{feature}=()" for feature in _FEATURES),
-}
-
-
-def protect(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Middleware: no copies in caches, and no features of the browser that the studio does not use."""
-
-    def middleware(request: HttpRequest) -> HttpResponseBase:
-        response = get_response(request)
-        for name, value in _HEADERS.items():
-            response[name] = value
-        return response
-
-    return middleware
-
 
 COOKIE = "zone"
 MAX_NAME_LENGTH = 64

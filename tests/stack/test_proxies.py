@@ -151,6 +151,8 @@ def test_a_real_nginx_sends_requests_where_they_are_answered(
             assert (path, answer.status, mark in answer.headers) in (
                 (path, 401, True), (path, 404, True),
             )  # fmt: skip
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert answer.headers["Cache-Control"] == "private, no-store"
         for path in STUDIO:
             assert mark not in asked(port, "GET", path).headers, path
         assert asked(port, "GET", "/healthz").status == 200
