@@ -19,7 +19,7 @@ _PLAIN = {
     POLICY: INERT,
     "Cache-Control": NOT_STORED,
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Referrer-Policy": settings.SECURE_REFERRERPOLICY,
+    "Referrer-Policy": settings.SECURE_REFERRER_POLICY,
     "X-Content-Type-Options": "nosniff",
 }
 
