@@ -229,6 +229,10 @@ CONTENT_SECURITY_POLICY = {
         "manifest-src": [SELF],
     }
 }
+# Browsers accept a cookie with this prefix only from this host over HTTPS; base.js and http.js know the names.
+_PREFIX = "__Host-" if HTTPS else ""
+SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = f"{_PREFIX}sessionid", f"{_PREFIX}csrftoken"
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"  # not in a cookie
 SESSION_COOKIE_HTTPONLY = True
 # A session ends when its user has been idle for so long; slmstudio/accounts/sessions.py extends it.
 SESSION_COOKIE_AGE = 3600 * env.int("SESSION_IDLE_HOURS", default=8, minimum=1, maximum=168)

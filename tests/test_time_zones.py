@@ -11,19 +11,20 @@ from tests.labeling.desk import make_desk
 pytestmark = pytest.mark.django_db
 
 
-def shown(zone: str) -> str:
+def shown(zone: str, cookie: str = "zone") -> str:
     desk = make_desk()
     Project.objects.update(created_at=datetime(2026, 3, 1, 22, 30, tzinfo=UTC))
     client = desk.as_("annotator")
-    client.cookies["zone"] = zone
+    client.cookies[cookie] = zone
     page = client.get("/")
     assert page.status_code == 200
     assert timezone.get_current_timezone_name() == "UTC", "the next request starts from the site's zone"
     return page.content.decode()
 
 
-def test_times_use_the_users_zone() -> None:
-    assert 'datetime="2026-03-02T07:30:00+09:00"' in shown("Asia/Tokyo")
+@pytest.mark.parametrize("cookie", ["zone", "__Host-zone"])
+def test_times_use_the_users_zone(cookie: str) -> None:
+    assert 'datetime="2026-03-02T07:30:00+09:00"' in shown("Asia/Tokyo", cookie)
 
 
 @pytest.mark.parametrize("zone", ["", "../../etc/passwd", "No/Where", "é%00"])

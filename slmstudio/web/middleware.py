@@ -19,7 +19,7 @@ def viewer_zone(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable
     """Middleware: handles a request in the zone that its cookie names."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
-        zone = zone_of(request.COOKIES.get(COOKIE, ""))
+        zone = zone_of(request.COOKIES.get(f"__Host-{COOKIE}") or request.COOKIES.get(COOKIE, ""))
         if zone is None:
             return get_response(request)
         with timezone.override(zone):

@@ -1,5 +1,9 @@
 """Headers of responses, and requests over plain HTTP where HTTPS is required."""
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,6 +11,7 @@ import pytest
 from django.test import Client
 
 from slmstudio.server.headers import plain_headers
+from tests.conftest import ROOT
 from tests.labeling.label_desk import make_desk
 from tests.stack.web import answer, server, status
 
@@ -74,3 +79,15 @@ def test_programs_are_not_redirected_to_https(client: Client, secure: None, meth
     safe = client.get("/api/v1/projects", secure=True)
     assert safe.status_code == 200
     assert safe["Strict-Transport-Security"] == plain_headers()["Strict-Transport-Security"]
+
+
+def test_cookies_belong_to_this_host_alone() -> None:
+    """Browsers accept the prefix only with Secure, the path / and no domain."""
+    names = [
+        f"{cookie}_COOKIE_{what}" for cookie in ("SESSION", "CSRF") for what in ("NAME", "SECURE", "PATH", "DOMAIN")
+    ]
+    script = "import json; from django.conf import settings as all; "
+    script += f"print(json.dumps([getattr(all, name) for name in {names}]))"
+    environment = {**os.environ, "HTTPS": "1", "DJANGO_SETTINGS_MODULE": "slmstudio.settings"}
+    printed = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, check=True)
+    assert json.loads(printed.stdout) == ["__Host-sessionid", True, "/", None, "__Host-csrftoken", True, "/", None]

@@ -137,7 +137,7 @@ def test_a_real_nginx_sends_requests_where_they_are_answered(
     web, gateway = free_port(), free_port()
     # The gateway's answers have the id of the request.
     mark = "X-Request-Id"
-    trusted = {"TRUSTED_PROXIES": "127.0.0.1"}
+    trusted = {"TRUSTED_PROXIES": "127.0.0.1", "HTTPS": "1"}
     own = {**trusted, "SLM_HOME": str(tmp_path / "home")}
     command = [sys.executable, "-m", "slmstudio.server", "--bind", f"127.0.0.1:{web}", "--workers", "1"]
     gateway_command = [sys.executable, "-m", "serving.gateway", "--bind", f"127.0.0.1:{gateway}"]
@@ -156,6 +156,10 @@ def test_a_real_nginx_sends_requests_where_they_are_answered(
         for path in STUDIO:
             assert mark not in asked(port, "GET", path).headers, path
         assert asked(port, "GET", "/healthz").status == 200
+        cookie = asked(port, "GET", "/login/").headers["Set-Cookie"]
+        assert cookie.startswith("__Host-csrftoken=")
+        assert {"Path=/", "SameSite=Lax", "Secure"} <= {*cookie.split("; ")}
+        assert "Domain" not in cookie
         # A body of the size that the gateway takes arrives there, and one above is rejected before.
         limit = int(settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0)
         large = asked(port, "POST", "/v1/chat/completions", "a" * (limit - 10), Content_Type="application/json")

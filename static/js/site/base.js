@@ -174,6 +174,8 @@ document.addEventListener("htmx:afterSettle", (event) => drawBars(event.target))
 
 // The server shows times and counts days in the viewer's time zone.
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-if (zone && !document.cookie.split("; ").includes(`zone=${zone}`)) {
-  document.cookie = `zone=${zone}; path=/; max-age=31536000; samesite=lax${location.protocol === "https:" ? "; secure" : ""}`;
+const isSecure = location.protocol === "https:";
+const entry = `${isSecure ? "__Host-" : ""}zone=${zone}`;
+if (zone && !document.cookie.split("; ").includes(entry)) {
+  document.cookie = `${entry}; path=/; max-age=31536000; samesite=lax${isSecure ? "; secure" : ""}`;
 }

@@ -5,7 +5,8 @@ export const SESSION_ENDED = "Your session has expired. Sign in again in another
 
 /** Headers of a JSON request. The CSRF cookie is read each time: a login in another tab renews it. */
 export function headers() {
-  const cookie = /(?:^|; )csrftoken=([^;]+)/u.exec(document.cookie)?.[1];
+  const name = location.protocol === "https:" ? "__Host-csrftoken" : "csrftoken";
+  const cookie = document.cookie.split("; ").find((pair) => pair.startsWith(`${name}=`))?.slice(name.length + 1);
   const rendered = JSON.parse(document.body.getAttribute("hx-headers") ?? "{}")["x-csrftoken"];
   return { "content-type": "application/json", "x-csrftoken": cookie ?? rendered };
 }
