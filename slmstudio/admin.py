@@ -1,5 +1,5 @@
 """The administration pages: they manage accounts and groups, everything else is read-only. Two-factor authentication of
-someone who lost their device is removed there.
+someone who lost their device is removed there. No administrator knows a password: they give the user a link to set one.
 
 Projects are written by services, which check roles and write the audit log; a page that bypassed them would break both.
 For members of a project without an owner there is ``manage.py member``.
@@ -7,14 +7,21 @@ For members of a project without an owner there is ``manage.py member``.
 
 from typing import Any
 
+from allauth.account.forms import default_token_generator
+from allauth.account.internal.flows.password_reset import get_reset_password_from_key_url
+from allauth.account.utils import user_pk_to_url_str
 from allauth.mfa.models import Authenticator
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
-from django.contrib.auth.models import Group
-from django.http import HttpRequest
+from django.contrib.auth.forms import UserCreationForm
+from django.contrib.auth.models import Group, User
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
 
+from slmstudio.accounts.adapters import is_of_provider
 from slmstudio.models import SignInEvent
 
 
@@ -37,17 +44,59 @@ class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
     actions = None
 
 
+class NewAccount(UserCreationForm):
+    """An account without a password."""
+
+    password1 = password2 = None  # type: ignore[assignment]  # of Django's form
+
+    def set_password_and_save(self, user: User, password_field_name: str = "", commit: bool = True) -> User:
+        """Creates it: Django's form calls this."""
+        user.set_unusable_password()
+        if commit:
+            user.save()
+        return user
+
+
 class AccountAdmin(UserAdmin):
     """Accounts. Only a superuser creates administrators, changes their accounts, or grants permissions; no one changes
     their own permissions. An account is deactivated, never deleted, so that its actions keep its name.
     """
 
     rights = ("is_staff", "is_superuser", "groups", "user_permissions")
+    add_form, add_form_template = NewAccount, "admin/change_form.html"
+    add_fieldsets = ((None, {"fields": ("username",)}),)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         own = ("is_active", *self.rights) if obj is not None and obj.pk == request.user.pk else ()
         given = () if request.user.is_superuser else self.rights
         return (*super().get_readonly_fields(request, obj), "last_login", "date_joined", *own, *given)
+
+    def response_add(self, request: HttpRequest, obj: User, post_url_continue: str | None = None) -> HttpResponse:
+        """Shows the link to set a password."""
+        self._give_link(request, obj)
+        return super().response_add(request, obj, post_url_continue)
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002
+        """Shows a link to set a password, in place of a form for one.
+
+        Raises:
+            PermissionDenied: the user may not change this account, or it belongs to the company's provider.
+        """
+        user = self.get_object(request, id)
+        if user is None:
+            raise Http404
+        if user.pk == request.user.pk:
+            return redirect("account_change_password")
+        if not self.has_change_permission(request, user) or is_of_provider(user):
+            raise PermissionDenied
+        self._give_link(request, user)
+        self.log_change(request, user, "Created a link to set a password.")
+        return redirect("admin:auth_user_change", user.pk)
+
+    def _give_link(self, request: HttpRequest, user: User) -> None:
+        key = f"{user_pk_to_url_str(user)}-{default_token_generator.make_token(user)}"
+        link = get_reset_password_from_key_url(request, key)
+        messages.info(request, f"Send {user} this link to set a password. It works once, for a day: {link}")
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         protected = obj is not None and (obj.is_superuser or obj.is_staff) and obj.pk != request.user.pk
