@@ -123,14 +123,15 @@ def _can(project: Any, action: Action) -> bool:
 
 @next_step(20)
 def decision_step(project: Any, user: User) -> NextStep | None:
-    """For a manager: the newest report, where its decision is pending or its approval is void or about to expire."""
-    if not _can(project, Action.APPROVE):
-        return None
-    report = _newest_report(project)
+    """For a manager: the newest report, where its decision is pending or its approval is void or about to expire; for
+    an owner, too, where its waiver is to be confirmed."""
+    report = _newest_report(project) if _can(project, Action.SET_POLICY) else None
     if report is None:
         return None
     if hasattr(report, "approval"):
-        return _approval_notice(report)
+        return _approval_notice(report, user)
+    if not _can(project, Action.APPROVE):
+        return None
     if decision_obstacle(report, user) or changed_since(report, files=False):
         return None
     return NextStep(f"Gate report {report.number}: your decision is pending.", "View report", report.get_absolute_url())
@@ -176,9 +177,14 @@ def correction_step(project: Any, user: User) -> NextStep | None:
     return None
 
 
-def _approval_notice(report: GateReport) -> NextStep | None:
-    """A notice about an approval that is void, or whose waiver expires soon."""
+def _approval_notice(report: GateReport, user: User) -> NextStep | None:
+    """A notice about an approval that is void, or whose waiver is to be confirmed or expires soon."""
     state, label = decision_status(report)
+    if state == "queued" and report.approval.decided_by != user:
+        text = f"Gate report {report.number}: the waiver needs your confirmation."
+        return NextStep(text, "View report", report.get_absolute_url())
+    if not _can(report.project, Action.APPROVE):
+        return None
     if state == "failed":
         return NextStep(f"Gate report {report.number}: {label}.", "View reasons", report.get_absolute_url())
     if state != "approved":

@@ -100,6 +100,7 @@ urlpatterns = [
     path("gates/<int:number>/", approval_views.report, name="gate_report"),
     path("gates/<int:number>/verify/", approval_views.recompute, name="gate_verify"),
     path("gates/<int:number>/decide/", approval_views.decide, name="gate_decide"),
+    path("gates/<int:number>/confirm/", approval_views.confirm, name="gate_confirm"),
     path("gates/<int:number>/withdraw/", approval_views.withdraw, name="gate_withdraw"),
     path("gates/<int:number>/labels/<slug:key>/", gate_views.queue, name="gate_labels"),
     path("gates/<int:number>/report.pdf", approval_views.report_pdf, name="gate_pdf"),

@@ -143,6 +143,20 @@ def withdraw(request: HttpRequest, slug: Slug, number: int, body: WithdrawalIn) 
     return _report(_read(request, number))
 
 
+@router.post(
+    "/{int:number}/confirmation",
+    summary="Confirm the waivers of an approval",
+    operation_id="confirm_waivers",
+    **operation("approve", GateReportOut, 400, 409),
+)
+def confirm(request: HttpRequest, slug: Slug, number: int) -> Any:
+    """Confirms, as another manager than the one who approved, the waivers of an approval; with four-eyes review it is
+    not valid before. 403 with the code `own_involvement`: the member approved it. 409 `not_waived`: nothing to confirm.
+    """
+    decisions.confirm_waivers(report=_read(request, number), user=caller(request).user)
+    return _report(_read(request, number))
+
+
 # -- responses ---------------------------------------------------------------------------------------------------------
 
 
@@ -174,6 +188,8 @@ def _state(report: GateReport, void: list[str]) -> str:
     approval = getattr(report, "approval", None)
     if approval is None:
         return "pending"
+    if void == [decisions.UNCONFIRMED]:
+        return "unconfirmed"
     return "void" if void else str(approval.decision)
 
 

@@ -209,7 +209,7 @@ class DecisionOut(Out):
     by: str
     at: Moment
     waivers: list[WaiverOut]
-    void: list[str] = Field([], description="why an approval is void; empty if it is valid")
+    void: list[str] = Field([], description="why an approval is not valid; empty if it is")
     manifest_sha256: str
 
 
@@ -222,7 +222,7 @@ class GateReportRowOut(Out):
     verdict: str = Field(description="PASS, FAIL or NOT PROVEN: FAIL where one gate fails, PASS where all pass")
     code: int = Field(description="the exit code of a job: 0 PASS, 1 FAIL, 2 NOT PROVEN")
     sentence: str
-    state: str = Field("", description="pending, approved, rejected or void; empty for a check")
+    state: str = Field("", description="pending, approved, unconfirmed, rejected or void; empty for a check")
     url: str
     created_at: Moment | None
 

@@ -18,7 +18,7 @@ from evaluation.approvals.waivers import Waiver
 from evaluation.audit import services as audit_services
 from evaluation.gates import manifest
 from evaluation.gates.manifest import ManifestCheck
-from evaluation.gates.policy.services import current_policy
+from evaluation.gates.policy.services import current_policy, lowered_alone
 from evaluation.gates.services import event_payload
 from evaluation.models import Approval, AuditEntry, EvalRun, GatePolicy, GateReport
 from labeling.integrations import events
@@ -44,6 +44,9 @@ from slmstudio.text.formatting import format_date
 MAX_LISTED = 5
 #: actions of decisions in the audit log, which keeps the words of earlier versions
 APPROVED, REJECTED = "approved", ("rejected", "sent back")
+#: a detail of an approval in the audit log, and why it is not valid until a second person confirms its waivers
+NEEDS_CONFIRMATION = "needs_confirmation"
+UNCONFIRMED = "Another manager or an owner must confirm the waiver."
 
 
 @transaction.atomic
@@ -101,10 +104,51 @@ def decide(
             "packet_sha256": approval.manifest_sha256,
             "application": application(),
             **independence_details(report, user),
+            NEEDS_CONFIRMATION: bool(covered) and report.project.four_eyes,
         },
     )
-    _emit(report, str(approval.decision), user, waived=[row["gate"] for row in covered])
+    if not (covered and report.project.four_eyes):
+        _emit_decision(approval)
     return approval
+
+
+@transaction.atomic
+def confirm_waivers(*, report: GateReport, user: User) -> None:
+    """Confirms the waivers of an approval as the second person that the four-eyes rule requires.
+
+    Raises:
+        Forbidden: the user's role does not permit it.
+        Refused: nothing is to be confirmed, or the user approved the report.
+    """
+    require(report.project, user, Action.SET_POLICY)
+    report = GateReport.objects.select_for_update().get(pk=report.pk)
+    approval = Approval.objects.filter(report=report).first()
+    current = CurrentState(report.project)
+    if approval is None or not needs_confirmation(approval, current) or str(report) in current.withdrawn:
+        raise Refused(f"{capfirst(str(report))} has no waiver to confirm.", field="confirmation", code="not_waived")
+    obstacle = confirmation_obstacle(approval, user)
+    if obstacle:
+        raise Refused(obstacle, field="confirmation", code="own_involvement")
+    audit_services.record(
+        project=report.project,
+        user=user,
+        action=audit_services.CONFIRMED,
+        about=str(report),
+        details={"packet_sha256": approval.manifest_sha256, **independence_details(report, user)},
+    )
+    _emit_decision(approval)
+
+
+def needs_confirmation(approval: Approval, current: "CurrentState") -> bool:
+    """Whether the waivers of an approval still need a second person."""
+    report = str(approval.report)
+    is_required = current.decided.get(report, {}).get(NEEDS_CONFIRMATION, False)
+    return bool(approval.decision == Approval.Decision.APPROVED and is_required and report not in current.confirmed)
+
+
+def confirmation_obstacle(approval: Approval, user: User) -> str:
+    """Why a user cannot confirm the waivers of an approval, as a sentence; "" where they can."""
+    return "You approved this report. Another manager or an owner must confirm." if approval.decided_by == user else ""
 
 
 @transaction.atomic
@@ -131,6 +175,11 @@ def withdraw(*, report: GateReport, user: User, reason: str) -> None:
         details={"reason": reason.strip()},
     )
     _emit(report, "withdrawn", user)
+
+
+def _emit_decision(approval: Approval) -> None:
+    waived = [row["gate"] for row in approval.waiver or []]
+    _emit(approval.report, str(approval.decision), approval.decided_by, waived=waived)
 
 
 def _emit(report: GateReport, event: str, user: User, **more: Any) -> None:
@@ -176,8 +225,13 @@ class CurrentState:
 
     @cached_property
     def withdrawn(self) -> dict[str, AuditEntry]:
-        """Withdrawn approvals, as in ``audit.services.withdrawn``."""
-        return audit_services.withdrawn(self.project)
+        """Withdrawn approvals: ``str()`` of the report -> the entry of its withdrawal."""
+        return audit_services.entries_by_subject(self.project, audit_services.WITHDRAWN)
+
+    @cached_property
+    def confirmed(self) -> dict[str, AuditEntry]:
+        """Confirmed waivers: ``str()`` of the report -> the entry of the confirmation."""
+        return audit_services.entries_by_subject(self.project, audit_services.CONFIRMED)
 
     def revised_gold(self, dataset: DatasetVersion) -> list[str]:
         """Ids of hold-out documents whose gold label has another value than the frozen one, or is missing."""
@@ -212,7 +266,8 @@ def void_reasons(approval: Approval, *, files: bool = True, current: CurrentStat
     if withdrawn is not None:
         day = format_date(timezone.localtime(withdrawn.created_at))
         reasons.insert(0, f"{withdrawn.user} withdrew the approval on {day}: {withdrawn.details['reason']}")
-    return reasons + waivers.expired_sentences(approval)
+    reasons += waivers.expired_sentences(approval)
+    return [*reasons, UNCONFIRMED] if needs_confirmation(approval, current) else reasons
 
 
 def _matches_audit_log(approval: Approval, current: CurrentState) -> bool:
@@ -250,6 +305,8 @@ def pending_status(reasons: list[str]) -> tuple[str, str]:
 
 def approval_status(approval: Approval, reasons: list[str]) -> tuple[str, str]:
     """The status of an approval that is void for these reasons, or valid where there are none."""
+    if reasons == [UNCONFIRMED]:
+        return "queued", "waiver not confirmed"
     if reasons:
         return "failed", "approval void"
     return "approved", "approved with a waiver" if approval.waiver else "approved"
@@ -324,7 +381,8 @@ def independence_details(report: GateReport, user: User) -> dict[str, Any]:
 
 def own_involvement(report: GateReport, user: User) -> str:
     """The work behind a report that a user did, such as "evaluation 3"; "" where there is none: evaluation, training,
-    measurement of resources, freezing of the dataset, and ``MAX_OWN_LABELS`` of the labels of its hold-out.
+    measurement of resources, freezing of the dataset, ``MAX_OWN_LABELS`` of the labels of its hold-out, and lower
+    thresholds without a second person.
     """
     if report.measurement is not None and _was_involved(report.measurement, user):
         return f"the measurement of evaluation {report.eval_run.number}"
@@ -338,7 +396,7 @@ def own_involvement(report: GateReport, user: User) -> str:
     dataset = report.eval_run.dataset
     if dataset.created_by_id == user.pk:
         return f"the freezing of {dataset}"
-    return _own_labels(dataset, user)
+    return _own_labels(dataset, user) or lowered_alone(report.policy, user)
 
 
 def _own_labels(dataset: DatasetVersion, user: User) -> str:

@@ -83,14 +83,16 @@ def report_content(report: GateReport, *, with_bundle: bool = False) -> dict[str
         "is_ready": report.passed and state[0] != "failed",
         "approval": approval,
         "approved": approved,
-        "void": approved and bool(reasons),
+        "void": approved and state[0] == "failed",
+        "unconfirmed": approved and decisions.needs_confirmation(approval, current),
+        "confirmed": current.confirmed.get(str(report)) if approved else None,
         "reasons": reasons,
         "revised": _revised(report, current.revised_gold(run.dataset)[: decisions.MAX_LISTED]),
         "origins": _origins(run),
         "earlier_reports": earlier,
         "evaluations": evaluation_numbers.holdout_evaluations(run).count(),
         "regressions": regressions(report),
-        "history": _history(report, withdrawn),
+        "history": _history(report, withdrawn, current.confirmed.get(str(report)) if approved else None),
         "checks": decisions.manifest_checks(report, files=False, current=current),
         "provenance": sections(report),
         "bundle_sha256": bundle_hash(report) if with_bundle else known_bundle_hash(report),
@@ -253,7 +255,7 @@ def _count(documents: Sized | int) -> int:
     return documents if isinstance(documents, int) else len(documents)
 
 
-def _history(report: GateReport, withdrawn: AuditEntry | None) -> list[dict[str, Any]]:
+def _history(report: GateReport, withdrawn: AuditEntry | None, confirmed: AuditEntry | None) -> list[dict[str, Any]]:
     """What users did for the report, oldest first: ``action``, ``user``, ``at``, and ``url`` where it has a page."""
     run, approval = report.eval_run, getattr(report, "approval", None)
     training, source, policy = run.training_run, run.rescored_from, report.policy
@@ -272,6 +274,8 @@ def _history(report: GateReport, withdrawn: AuditEntry | None) -> list[dict[str,
     entries.append(_entry(created, report.created_by, report.created_at))
     if approval is not None:
         entries.append(_entry(str(approval.decision), approval.decided_by, approval.decided_at))
+    if confirmed is not None:
+        entries.append(_entry("confirmed the waiver", confirmed.user, confirmed.created_at))
     if withdrawn is not None:
         entries.append(_entry("withdrew the approval", withdrawn.user, withdrawn.created_at))
     return entries

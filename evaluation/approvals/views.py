@@ -30,7 +30,7 @@ from slmstudio.access import Action, project_for
 from slmstudio.accounts.step_up import step_up
 from slmstudio.errors import Refused
 from slmstudio.web.forms import FieldErrors
-from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment
+from slmstudio.web.requests import SignedInRequest, is_htmx, page_or_fragment, redirect_to
 
 
 def _report_of(request: SignedInRequest, slug: str, number: int, action: Action) -> tuple[Any, GateReport]:
@@ -58,6 +58,7 @@ def _context(
     obstacle = decisions.decision_obstacle(report, request.user) if Action.APPROVE in project.can else ""
     may_decide = Action.APPROVE in project.can and content["approval"] is None and not obstacle
     may_withdraw = Action.APPROVE in project.can and content["approved"] and not content["withdrawn"]
+    awaits = content["unconfirmed"] and not content["withdrawn"]
     return {
         "project": project,
         **content,
@@ -72,6 +73,8 @@ def _context(
         "actions": _actions(request, report) if content["approved"] else [],
         "form": form or (DecisionForm(report=report, user=request.user) if may_decide else None),
         "lacking": _lacking(project, report) if content["approval"] is None else [],
+        "awaits_confirmation": awaits,
+        "may_confirm": awaits and Action.SET_POLICY in project.can and content["approval"].decided_by != request.user,
         "withdrawal": withdrawal or (WithdrawalForm(prefix="withdrawal") if may_withdraw else None),
     }
 
@@ -151,6 +154,19 @@ def withdraw(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         _context(request, project, report, withdrawal=form),
         status=422,
     )
+
+
+@require_POST
+@step_up
+def confirm(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
+    """Confirms the waivers of an approval as its second person."""
+    project, report = _report_of(request, slug, number, Action.SET_POLICY)
+    try:
+        decisions.confirm_waivers(report=report, user=request.user)
+    except Refused as error:
+        context = {**_context(request, project, report), "confirmation_error": error.message}
+        return page_or_fragment(request, "evaluation/approvals/report.html", "decision", context, status=422)
+    return redirect_to(request, report.get_absolute_url())
 
 
 @require_safe

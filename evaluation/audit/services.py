@@ -30,8 +30,8 @@ ACTION_LABELS = {
     "took back": "withdrew",
     "went on with": "resumed",
 }
-#: the action of withdrawing an approval
-WITHDRAWN = "withdrew the approval of"
+#: the actions of withdrawing an approval, and of confirming its waivers as a second person
+WITHDRAWN, CONFIRMED = "withdrew the approval of", "confirmed the waivers of"
 COLUMNS = ("number", "when", "who", "action", "about", "details")
 
 
@@ -117,9 +117,9 @@ def details_by_subject(project: Project, *actions: str) -> dict[str, dict[str, A
     return details_of
 
 
-def withdrawn(project: Project) -> dict[str, AuditEntry]:
-    """Withdrawn approvals: ``str()`` of the gate report -> the entry of its withdrawal."""
-    return {entry.about: entry for entry in entries(project=project, filters=AuditFilter(action=WITHDRAWN))}
+def entries_by_subject(project: Project, action: str) -> dict[str, AuditEntry]:
+    """The entries of an action, such as ``WITHDRAWN``: ``str()`` of the gate report -> the entry."""
+    return {entry.about: entry for entry in entries(project=project, filters=AuditFilter(action=action))}
 
 
 def as_lines(rows: QuerySet[AuditEntry]) -> Iterator[str]:

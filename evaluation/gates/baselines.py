@@ -169,7 +169,7 @@ def last_approved(eval_run: EvalRun) -> EvalRun | None:
         "report__eval_run__endpoint",
         "report__eval_run__export",
     )
-    withdrawn = audit_services.withdrawn(eval_run.project)
+    withdrawn = audit_services.entries_by_subject(eval_run.project, audit_services.WITHDRAWN)
     reports = (approval.report for approval in approvals.order_by("-decided_at", "-pk"))
     runs = (report.eval_run for report in reports if str(report) not in withdrawn)
     own = model_key(eval_run)

@@ -74,7 +74,7 @@ def current_model(project: Project) -> ProductionModel | None:
 
 def _approved_last(project: Project) -> ProductionModel | None:
     rows = Approval.objects.filter(report__project=project, decision=Approval.Decision.APPROVED)
-    withdrawn = audit_services.withdrawn(project)
+    withdrawn = audit_services.entries_by_subject(project, audit_services.WITHDRAWN)
     for approval in rows.select_related("report__project").order_by("-decided_at", "-pk"):
         if str(approval.report) not in withdrawn:
             run = EvalRun.objects.with_model().get(pk=approval.report.eval_run_id)

@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 _STATE_CODES = (
     "busy", "changed", "conflict", "decided", "deployed", "ended", "independent", "issued", "kind", "migration",
     "model_changed", "no_candidate", "no_label", "no_previous", "no_stable", "not_approved", "not_broken",
-    "not_deployed", "not_ended", "not_finished", "not_shown", "revision", "storage", "submitted", "too_many_live",
-    "withdrawn",
+    "not_deployed", "not_ended", "not_finished", "not_shown", "not_waived", "revision", "storage", "submitted",
+    "too_many_live", "withdrawn",
 )  # fmt: skip
 #: statuses of refusals by their code; others are 422
 _STATUSES = {

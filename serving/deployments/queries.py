@@ -275,7 +275,7 @@ def deploy_action(report: GateReport, user: User) -> ReportAction | None:
 
 def withdrawn(deployment: Deployment) -> list[tuple[Release, AuditEntry]]:
     """The releases that serve although the approval of their report was withdrawn, each with the entry of that."""
-    entries = audit_services.withdrawn(deployment.project)
+    entries = audit_services.entries_by_subject(deployment.project, audit_services.WITHDRAWN)
     serving = [release for release in deployment.serving if release.report is not None]
     return [(release, entries[str(release.report)]) for release in serving if str(release.report) in entries]
 

@@ -37,7 +37,7 @@ APPS = ("labeling", "training", "evaluation")
 #: what every project has its own of, and what has a test of its own
 LEFT_OUT = {"contract_version", "former_challenge", "former_study", "former_certificate"}
 #: what managers do
-DECISIONS = {"gate_decide", "gate_withdraw", "api_decide", "api_withdraw"}
+DECISIONS = {"gate_decide", "gate_withdraw", "gate_confirm", "api_decide", "api_withdraw", "api_confirm"}
 #: valid bodies of pages and operations that take JSON
 SENT = {
     "label_save": b'{"entry": {}, "evidence": {}, "base_version": 0, "schema": 1, "seconds": 0, "submit": false}',

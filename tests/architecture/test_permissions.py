@@ -91,7 +91,7 @@ NEEDS = {
             eval_pin eval_pin_fixed gate_policy gate_verify eval_open
         """,
         Action.SET_POLICY: """
-            eval_unpin policy_proposal
+            eval_unpin policy_proposal gate_confirm
         """,
         Action.APPROVE: """
             gate_decide gate_withdraw

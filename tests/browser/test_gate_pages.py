@@ -52,7 +52,13 @@ def test_approval_on_a_phone_and_void_after_a_correction(
     decision.locator("[name=waiver_reason]").fill("Two people watch the pilot.")
     decision.locator("[name=waiver_owner]").select_option("erik")
     mona.get_by_role("button", name="Decide").click()
-    expect(mona.locator(".page-head .badge")).to_have_text("Approved with a waiver")
+    expect(mona.locator(".page-head .badge")).to_have_text("Waiver not confirmed")
+    check(mona, "report-unconfirmed")
+    olga = logged_in(world.owner)
+    olga.goto(report.get_absolute_url())
+    olga.get_by_role("button", name="Confirm the waiver").click()
+    expect(olga.locator(".page-head .badge")).to_have_text("Approved with a waiver")
+    mona.reload()
     mona.wait_for_load_state()  # a script opens what is folded before it is printed
     printed = words(mona.pdf(prefer_css_page_size=True))
     for text in (report.sentence, "Two people watch the pilot.", "printed by mona", *report.manifest.values()):

@@ -17,9 +17,10 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from evaluation.approvals.decisions import confirm_waivers
 from evaluation.endpoints.services import save_endpoint
 from evaluation.inference.local import LocalBackend
-from evaluation.models import Endpoint, EvalRun
+from evaluation.models import Approval, Endpoint, EvalRun
 from evaluation.runs import outputs, tasks
 from evaluation.runs import services as run_services
 from labeling.datasets import freeze
@@ -170,6 +171,13 @@ def as_engineer(world: World, user: User) -> Iterator[User]:
     rows.update(role=Role.ENGINEER)
     yield user
     rows.update(role=role)
+
+
+def confirmed(approval: Approval) -> Approval:
+    """An approval whose waiver the owner confirmed."""
+    owner = Membership.objects.get(project=approval.report.project, role=Role.OWNER).user
+    confirm_waivers(report=approval.report, user=owner)
+    return approval
 
 
 def evaluated(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from evaluation.gates.metrics import METRICS
 from evaluation.gates.metrics.metric import COMPARED_WITH_BASE
 from evaluation.gates.policy.definition import Gate, GateSet
 from evaluation.scores.slice_selector import Slice
@@ -33,8 +34,7 @@ def changes(before: GateSet, after: GateSet) -> list[Change]:
             listed.append(_changed(old[key], gate))
     listed += [Change("", describe(gate)) for key, gate in new.items() if key not in old]
     if before.single_evaluation != after.single_evaluation:
-        texts = (SINGLE_EVALUATION if policy.single_evaluation else REPEATED_EVALUATION for policy in (before, after))
-        listed.append(Change(*texts))
+        listed.append(_changed_evaluations(before, after))
     return listed
 
 
@@ -50,6 +50,27 @@ def rebased(current: GateSet, base: GateSet, wanted: GateSet) -> GateSet:
     return GateSet(tuple(gates), wanted.single_evaluation if is_changed else current.single_evaluation)
 
 
+def lowered(before: GateSet, after: GateSet) -> dict[str, Change]:
+    """The changes, by the gate's key, that let more models pass: a gate is removed, has another scope, or has a lower
+    threshold or confidence; "": another number of hold-out evaluations."""
+    new = {gate.key: gate for gate in after}
+    listed = {
+        gate.key: _changed(gate, new[gate.key]) if gate.key in new else Change(describe(gate), "")
+        for gate in before
+        if gate.key not in new or _is_lower(gate, new[gate.key])
+    }
+    if before.single_evaluation != after.single_evaluation:
+        listed[""] = _changed_evaluations(before, after)
+    return listed
+
+
+def _is_lower(old: Gate, new: Gate) -> bool:
+    if _scope(old) != _scope(new) or new.confidence < old.confidence:
+        return True
+    is_minimum = old.operator == ">=" and not METRICS[old.metric].is_paired  # of a comparison it is the allowed loss
+    return new.threshold < old.threshold if is_minimum else new.threshold > old.threshold
+
+
 def describe(gate: Gate, *, confidence: bool = False) -> str:
     """A gate as one line of text; with its confidence on request, or where it is not the default."""
     parts = [gate.title]
@@ -62,6 +83,11 @@ def describe(gate: Gate, *, confidence: bool = False) -> str:
     return ", ".join(parts)
 
 
+def _changed_evaluations(before: GateSet, after: GateSet) -> Change:
+    texts = (SINGLE_EVALUATION if policy.single_evaluation else REPEATED_EVALUATION for policy in (before, after))
+    return Change(*texts)
+
+
 def _changed(old: Gate, new: Gate) -> Change:
     confidence = old.confidence != new.confidence
     return Change(describe(old, confidence=confidence), describe(new, confidence=confidence))
@@ -69,5 +95,9 @@ def _changed(old: Gate, new: Gate) -> Change:
 
 def _requirement(gate: Gate) -> tuple[object, ...]:
     """What a gate requires: everything but its title."""
-    scope = (gate.slice, gate.compared_with, gate.field, gate.value)
-    return gate.metric, gate.threshold, gate.currency, gate.confidence, *scope
+    return gate.threshold, gate.confidence, *_scope(gate)
+
+
+def _scope(gate: Gate) -> tuple[object, ...]:
+    """What a gate is about. Thresholds of gates with the same one can be compared."""
+    return gate.metric, gate.currency, gate.slice, gate.compared_with, gate.field, gate.value

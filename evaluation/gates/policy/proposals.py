@@ -129,7 +129,9 @@ def accept(*, proposal: PolicyProposal, user: User, answer: str = "", seen: int 
         )
     open_proposal = _proposed(proposal, policy)
     if open_proposal.changes:
-        policy = set_policy(project=proposal.project, user=user, gates=open_proposal.wanted)
+        policy = set_policy(
+            project=proposal.project, user=user, gates=open_proposal.wanted, proposed_by=proposal.created_by
+        )
     _answer(proposal, user, State.TAKEN, answer)
     _record(proposal, user, "took", policy=policy.number, by=proposal.created_by.get_username(), reason=answer.strip())
     return policy

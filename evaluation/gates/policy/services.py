@@ -9,9 +9,9 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 
 from evaluation.audit import services as audit_services
-from evaluation.gates.policy.changes import Change, changes
+from evaluation.gates.policy.changes import Change, changes, lowered
 from evaluation.gates.policy.definition import GateSet, default_policy
-from evaluation.models import GatePolicy, GateReport
+from evaluation.models import Approval, AuditEntry, GatePolicy, GateReport
 from evaluation.scores.slice_selector import KNOWN, NEW, Slice
 from labeling.datasets.families import group_rule
 from labeling.failure_tags import tags_of
@@ -21,6 +21,9 @@ from slmstudio.contract.json_text import dumps
 from slmstudio.contract.rules import invariants
 from slmstudio.contract.schema.compiled import CompiledSchema
 from slmstudio.storage.hashing import sha256_text
+
+#: what entries of the audit log about a policy are about
+POLICY = "gate policy"
 
 
 def policy_hash(policy: GateSet) -> str:
@@ -56,7 +59,7 @@ def freeze_policy(policy: GatePolicy, user: User | None) -> None:
         "after": policy.gates,
         "reason": "First use. Later changes of the contract become proposals.",
     }
-    audit_services.record(project=policy.project, user=user, action="fixed", about="gate policy", details=details)
+    audit_services.record(project=policy.project, user=user, action="fixed", about=POLICY, details=details)
 
 
 def _from_contract(project: Project) -> GateSet:
@@ -72,10 +75,17 @@ def from_contract(constraints: Mapping[str, Any], compiled: CompiledSchema) -> G
 
 
 @transaction.atomic
-def set_policy(*, project: Project, user: User, gates: GateSet | Mapping[str, Any] | list[Any]) -> GatePolicy:
+def set_policy(
+    *,
+    project: Project,
+    user: User,
+    gates: GateSet | Mapping[str, Any] | list[Any],
+    proposed_by: User | None = None,
+) -> GatePolicy:
     """Sets the gates of a project, as a new version; returns the newest version where at most titles differ.
 
-    Reports keep their policy; approvals under an older one become void.
+    Reports keep their policy; approvals under an older one become void. ``proposed_by``: the author of the changes, if
+    they were a proposal; another person than ``user`` is the second one whom a lower threshold needs.
 
     Raises:
         GateError: the policy is invalid; ``field`` is like ``gates[2].threshold``.
@@ -85,7 +95,8 @@ def set_policy(*, project: Project, user: User, gates: GateSet | Mapping[str, An
     newest = current_policy(project=project)
     if not changes(gates_of(newest), wanted):
         return newest
-    return _add_policy(project, user, wanted)
+    is_shared = proposed_by is not None and proposed_by != user
+    return _add_policy(project, user, wanted, is_lowered_alone=is_frozen(newest) and not is_shared)
 
 
 def read(data: GateSet | Mapping[str, Any] | list[Any]) -> GateSet:
@@ -93,7 +104,7 @@ def read(data: GateSet | Mapping[str, Any] | list[Any]) -> GateSet:
     return data if isinstance(data, GateSet) else GateSet.from_json(data)
 
 
-def _add_policy(project: Project, user: User | None, policy: GateSet) -> GatePolicy:
+def _add_policy(project: Project, user: User | None, policy: GateSet, *, is_lowered_alone: bool = False) -> GatePolicy:
     number = project.next_number(GatePolicy)
     # next_number locks the project: another process may have added the same default before.
     newest = GatePolicy.objects.filter(project=project).order_by("-number").first()
@@ -103,21 +114,48 @@ def _add_policy(project: Project, user: User | None, policy: GateSet) -> GatePol
         project=project, number=number, gates=policy.to_json(), sha256=policy_hash(policy), created_by=user
     )
     if newest is not None:
-        reason: dict[str, str] = {} if user is not None else {"reason": "Default policy from the contract."}
+        more: dict[str, Any] = {} if user is not None else {"reason": "Default policy from the contract."}
+        if is_lowered_alone and lowered(gates_of(newest), policy):
+            more[LOWERED_ALONE] = True
         audit_services.record(
             project=project,
             user=user,
             action="changed",
-            about="gate policy",
+            about=POLICY,
             details={
                 "version": policy_version.number,
                 "sha256": policy_version.sha256,
                 "before": newest.gates,
                 "after": policy_version.gates,
-                **reason,
+                **more,
             },
         )
     return policy_version
+
+
+#: a detail in the audit log: one person lowered a policy that was in use
+LOWERED_ALONE = "lowered_alone"
+
+
+def lowered_alone(policy: GatePolicy, user: User) -> str:
+    """The gates that a user alone lowered and that are still lower in ``policy``, such as "lowering “...” in gate
+    policy 3"; "" without any, and after another person approved a report under that version or a later one.
+    """
+    rows = AuditEntry.objects.filter(project=policy.project_id, user=user, about=POLICY, details__has_key=LOWERED_ALONE)
+    for details in rows.order_by("-pk").values_list("details", flat=True):
+        others = Approval.objects.filter(
+            report__project=policy.project_id,
+            report__policy__number__gte=details["version"],
+            decision=Approval.Decision.APPROVED,
+        ).exclude(decided_by=user)
+        if details["version"] > policy.number or others.exists():
+            continue
+        before, after = (GateSet.from_json(details[name]) for name in ("before", "after"))
+        own, now = lowered(before, after), lowered(before, gates_of(policy))
+        left = [change.before for key, change in own.items() if key in now]
+        if left:
+            return f"lowering “{'”, “'.join(left)}” in gate policy {details['version']}"
+    return ""
 
 
 #: versions that the history of a policy shows

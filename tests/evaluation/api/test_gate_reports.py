@@ -10,7 +10,8 @@ from django.utils import timezone
 from evaluation.gates.policy.services import current_policy, gates_of, set_policy
 from evaluation.gates.services import create_report
 from evaluation.models import Approval, EvalRun, GateReport
-from labeling.models import Split
+from labeling.models import Membership, Split
+from slmstudio.access import Role
 from tests.evaluation.factories import World, as_engineer, broken, evaluated, pretend, right
 from tests.labeling.api_client import Api, api_of
 from tests.shared_rows import shared_fixture
@@ -153,7 +154,15 @@ def test_an_approval_covers_each_gate_with_a_waiver(world: World, report: GateRe
     open_gates = [row["gate"]["key"] for row in report.verdicts if row["status"] != "PASS"]
     own = waiver(gate=open_gates[0], owner="erik", reason="Erik labels more.")
     answer = decided(manager, waivers=[own, waiver()])
+    assert (answer.status, answer.json["state"]) == (200, "unconfirmed")
+    own = manager.post("gate-reports/1/confirmation", {})
+    assert (own.status, own.json["code"]) == (403, "own_involvement")
+    Membership.objects.filter(user=world.annotator).update(role=Role.MANAGER)
+    other = api_of(world.project, world.annotator)
+    answer = other.post("gate-reports/1/confirmation", {})
     assert (answer.status, answer.json["state"]) == (200, "approved")
+    again = other.post("gate-reports/1/confirmation", {})
+    assert (again.status, again.json["code"]) == (409, "not_waived")
     decision = answer.json["decision"]
     assert (decision["decision"], decision["by"], decision["void"]) == ("approved", "mona", [])
     assert [row["gate"] for row in decision["waivers"]] == open_gates

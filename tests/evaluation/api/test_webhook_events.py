@@ -17,7 +17,7 @@ from labeling.integrations import deliveries, events, webhooks
 from labeling.models import Split, Webhook, WebhookDelivery
 from slmstudio.runs.models import Status
 from slmstudio.runs.reaper import reap_lost_runs, requeue_interrupted
-from tests.evaluation.factories import World, complete, evaluated, pretend, rewrite, right
+from tests.evaluation.factories import World, complete, confirmed, evaluated, pretend, rewrite, right
 from tests.labeling.api.test_docs import example
 from tests.labeling.receiver import Receiver, receiving
 from training.models import TrainingRun
@@ -68,7 +68,7 @@ def test_a_model_from_training_to_the_decision(world: World, hook: Webhook, rece
     report = create_report(eval_run=run, baseline=None, user=world.engineer)
     assert create_report(eval_run=run, baseline=None, user=world.engineer) == report
     waiver = Waiver("Two weeks of shadowing first.", timezone.localdate() + timedelta(days=1))
-    decide(report=report, user=world.manager, decision="approved", reason="For a trial.", waiver=waiver)
+    confirmed(decide(report=report, user=world.manager, decision="approved", reason="For a trial.", waiver=waiver))
     withdraw(report=report, user=world.manager, reason="A supplier fails.")
     for pk in WebhookDelivery.objects.order_by("pk").values_list("pk", flat=True):
         assert deliveries.deliver(pk)

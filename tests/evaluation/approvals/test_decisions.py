@@ -26,7 +26,7 @@ from slmstudio.access import Forbidden
 from slmstudio.contract.scoring.scorer import SCORER_VERSION
 from slmstudio.errors import Refused
 from slmstudio.storage import artifacts
-from tests.evaluation.factories import World, evaluated, pretend, rewrite
+from tests.evaluation.factories import World, confirmed, evaluated, pretend, rewrite
 
 
 def tomorrow(days: int = 1) -> date:
@@ -40,7 +40,8 @@ def approve(report: GateReport, user: User, **changes: Any) -> Approval:
         "waiver": Waiver("Two weeks of shadowing first.", tomorrow()),
         **changes,
     }
-    return decide(report=report, user=user, **order)
+    approval = decide(report=report, user=user, **order)
+    return confirmed(approval) if approval.waiver else approval
 
 
 # -- who --------------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from evaluation.models import Approval, GateReport
 from labeling.annotation.services import open_document, submit
 from labeling.models import Document
 from slmstudio.access import Action, project_for
-from tests.evaluation.factories import World, evaluated, pretend, rename_vendor, rewrite, right
+from tests.evaluation.factories import World, confirmed, evaluated, pretend, rename_vendor, rewrite, right
 from tests.shared_rows import shared_fixture
 
 
@@ -34,7 +34,8 @@ def in_days(days: int) -> Any:
 def approve(world: World, report: GateReport, waiver: Any = None, reason: str = "Enough for a trial.") -> Approval:
     waiver = waiver or Waiver("Shadow it first.", in_days(30), "erik")
     fresh = GateReport.objects.get(pk=report.pk)
-    return decide(report=fresh, user=world.manager, decision="approved", reason=reason, waiver=waiver)
+    approval = decide(report=fresh, user=world.manager, decision="approved", reason=reason, waiver=waiver)
+    return confirmed(approval)
 
 
 def correct(world: World, document: Document) -> None:

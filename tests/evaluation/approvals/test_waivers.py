@@ -12,7 +12,7 @@ from evaluation.approvals.forms import DecisionForm
 from evaluation.approvals.waivers import Waiver, open_gates, waivers_of
 from evaluation.models import Approval, GateReport
 from slmstudio.errors import Refused
-from tests.evaluation.factories import World
+from tests.evaluation.factories import World, confirmed
 
 
 def tomorrow(days: int = 1) -> date:
@@ -49,7 +49,7 @@ def test_a_missing_past_or_strangers_waiver_is_refused(world: World, report: Gat
 def test_a_waiver_that_ends_voids_the_approval(
     world: World, report: GateReport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    approval = approve(report, world.manager, Waiver("why", tomorrow()))
+    approval = confirmed(approve(report, world.manager, Waiver("why", tomorrow())))
     today, last = timezone.localdate(), tomorrow()
     assert all(waiver.expires_soon for waiver in waivers_of(approval))
     monkeypatch.setattr("evaluation.approvals.waivers.timezone.localdate", lambda: today + timedelta(days=1))

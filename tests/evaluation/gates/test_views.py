@@ -15,7 +15,7 @@ from evaluation.gates.services import create_report
 from evaluation.models import Approval, EvalRun, GatePolicy, GateReport
 from labeling.models import Document
 from slmstudio.storage import artifacts
-from tests.evaluation.factories import World, broken, evaluated, pretend, right
+from tests.evaluation.factories import World, broken, confirmed, evaluated, pretend, right
 from tests.shared_rows import shared_fixture
 
 GATES, POLICY, JUDGE = "/p/invoices/gates/", "/p/invoices/gates/policy/", "/p/invoices/gates/new/"
@@ -124,11 +124,11 @@ def test_a_longer_list_of_approved_reports_takes_no_more_queries(
     def approve_one() -> None:
         report = create_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
         waiver = Waiver("a trial", timezone.localdate() + timedelta(days=9))
-        decide(report=report, user=world.manager, decision="approved", reason="yes", waiver=waiver)
+        confirmed(decide(report=report, user=world.manager, decision="approved", reason="yes", waiver=waiver))
 
     for _ in range(4):
         approve_one()
-    with django_assert_max_num_queries(22):
+    with django_assert_max_num_queries(23):
         assertContains(manager.get(GATES), "Approved with a waiver", count=4)
 
 

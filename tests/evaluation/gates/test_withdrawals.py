@@ -12,7 +12,7 @@ from evaluation.models import Approval, AuditEntry, GateReport
 from slmstudio.access import Forbidden
 from slmstudio.errors import Refused
 from slmstudio.text.formatting import format_date
-from tests.evaluation.factories import World, evaluated, pretend
+from tests.evaluation.factories import World, confirmed, evaluated, pretend
 from tests.shared_rows import shared_fixture
 
 
@@ -20,7 +20,8 @@ from tests.shared_rows import shared_fixture
 def approval(world: World) -> Approval:
     report = create_report(eval_run=evaluated(world, pretend(2, spoil=0.05)), baseline=None, user=world.engineer)
     waiver = Waiver("Two weeks of shadowing first.", timezone.localdate() + timedelta(days=30))
-    return decide(report=report, user=world.manager, decision="approved", reason="For a trial.", waiver=waiver)
+    approved = decide(report=report, user=world.manager, decision="approved", reason="For a trial.", waiver=waiver)
+    return confirmed(approved)
 
 
 def fresh(approval: Approval) -> GateReport:

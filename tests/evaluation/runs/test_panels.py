@@ -17,7 +17,16 @@ from labeling.datasets.freeze import freeze
 from labeling.models import Document
 from slmstudio.access import Action, project_for
 from slmstudio.panels import next_steps_for
-from tests.evaluation.factories import World, as_engineer, evaluated, make_version, rename_vendor, rewrite, right
+from tests.evaluation.factories import (
+    World,
+    as_engineer,
+    confirmed,
+    evaluated,
+    make_version,
+    rename_vendor,
+    rewrite,
+    right,
+)
 from tests.serving.factories import approved_report
 
 
@@ -89,8 +98,11 @@ def test_a_manager_who_took_part_is_no_decider(world: World) -> None:
 def test_manager_is_notified_of_a_void_or_expiring_approval(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     report = create_report(eval_run=evaluated(world, right), baseline=None, user=world.engineer)
     waiver = Waiver("a trial", timezone.localdate() + timedelta(days=9))
-    decide(report=report, user=world.manager, decision="approved", reason="yes", waiver=waiver)
+    approval = decide(report=report, user=world.manager, decision="approved", reason="yes", waiver=waiver)
     assert step(world, world.manager, panels.decision_step) is None
+    assert step(world, world.owner, panels.decision_step).url == report.get_absolute_url()
+    confirmed(approval)
+    assert step(world, world.owner, panels.decision_step) is None
     monkeypatch.setattr("evaluation.approvals.waivers.EXPIRES_SOON_DAYS", 9)
     assert (
         step(world, world.manager, panels.decision_step).text
