@@ -134,7 +134,9 @@ AUTHENTICATION_BACKENDS = [
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
-]
+] + [{"NAME": "slmstudio.accounts.passwords.ContextWords"}]
+# Names of the organization and its products, of which a password may not consist.
+PASSWORD_WORDS = env.list("PASSWORD_WORDS", default=[])
 PASSWORD_RESET_TIMEOUT = 24 * 3600  # of links to set a password
 LOGIN_URL = ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 LOGIN_REDIRECT_URL = "projects"
@@ -158,8 +160,11 @@ MFA_ALLOW_UNVERIFIED_EMAIL = True  # of invited people, and without EMAIL_HOST n
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not HTTPS  # browsers allow passkeys without HTTPS on localhost only
 MFA_TOTP_ISSUER = "SLM Studio"
 MFA_TOTP_TOLERANCE = 1
-# Roles whose members must use two-factor authentication, such as manager,owner.
-MFA_REQUIRED_ROLES = env.list("MFA_REQUIRED_ROLES", default=[])
+# Roles whose members must use two-factor authentication, such as manager,owner; administrators: staff and superusers.
+_ROLES = ("annotator", "reviewer", "engineer", "manager", "owner", "administrators")
+MFA_REQUIRED_ROLES = env.list(
+    "MFA_REQUIRED_ROLES", default=[], expects=f"some of {', '.join(_ROLES)},", is_valid=_ROLES.__contains__
+)
 # The company's accounts, by OpenID Connect; empty: accounts of the studio alone. The claim lists a person's groups.
 OIDC_SERVER_URL = env.url("OIDC_SERVER_URL", schemes=["http", "https"], default="")
 OIDC_NAME = env.str("OIDC_NAME", default="Company account")

@@ -13,6 +13,8 @@ from slmstudio.web.views import problem
 
 #: apps whose pages stay open: those that set it up, and sign out
 _OPEN = ("allauth.", "slmstudio.accounts.", "django.views.static")
+#: in the setting, next to roles of projects: staff and superusers
+ADMINISTRATORS = "administrators"
 
 
 class Required:
@@ -43,5 +45,7 @@ def is_missing(request: HttpRequest) -> bool:
     user = request.user
     if not user.is_authenticated or hasattr(user, "oidc"):
         return False
-    roles = user.memberships.filter(role__in=settings.MFA_REQUIRED_ROLES)
-    return roles.exists() and not get_adapter().is_mfa_enabled(user, types=["totp", "webauthn"])
+    is_administrator = ADMINISTRATORS in settings.MFA_REQUIRED_ROLES and (user.is_staff or user.is_superuser)
+    if not is_administrator and not user.memberships.filter(role__in=settings.MFA_REQUIRED_ROLES).exists():
+        return False
+    return not get_adapter().is_mfa_enabled(user, types=["totp", "webauthn"])

@@ -94,7 +94,9 @@ def test_an_address_without_a_default_must_be_set(monkeypatch: pytest.MonkeyPatc
         env.url(NAME, schemes=["redis"])
 
 
-@pytest.mark.parametrize(("name", "value"), [("LOG_LEVEL", "loud"), ("OUTBOUND_ALLOW", "10.0.0.0/99")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("LOG_LEVEL", "loud"), ("OUTBOUND_ALLOW", "10.0.0.0/99"), ("MFA_REQUIRED_ROLES", "owners")]
+)
 def test_an_invalid_setting_stops_the_start(name: str, value: str) -> None:
     ended = subprocess.run(
         [sys.executable, "manage.py", "check"],
