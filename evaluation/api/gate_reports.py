@@ -218,7 +218,8 @@ def _response(outcome: GateOutcome, form: str, response: HttpResponse) -> Any:
     """The outcome in a format, with its verdict and exit code as headers, for programs that read no JSON."""
     headers = {"SLM-Verdict": str(outcome.status), "SLM-Exit-Code": str(int(exit_code(outcome.status)))}
     if form == "junit":
-        return HttpResponse(junit_xml(outcome), content_type=XML, headers=headers)
+        headers["Content-Disposition"] = 'attachment; filename="gates.xml"'
+        return HttpResponse(junit_xml(outcome), content_type=f"{XML}; charset=utf-8", headers=headers)
     for name, value in headers.items():
         response[name] = value
     return outcome.as_dict() if outcome.report is None else _report(outcome.report)

@@ -128,7 +128,10 @@ def result(request: HttpRequest, slug: Slug, pk: int) -> HttpResponseBase:
     path = local_path(run.result_key) if run.has_result else None
     if path is None or not path.exists():
         raise Problem(404, "The batch has no result: it has not ended, or its files were deleted.")
-    return FileResponse(path.open("rb"), content_type="application/jsonl; charset=utf-8")
+    name = f"{slug}-batch-{pk}.jsonl"
+    return FileResponse(
+        path.open("rb"), as_attachment=True, filename=name, content_type="application/jsonl; charset=utf-8"
+    )
 
 
 @router.post(

@@ -44,6 +44,7 @@ def test_a_batch_is_started_read_and_downloaded(world: World, deployment: Deploy
     ended = client.get(address).json()
     assert (ended["status"], ended["answered"], ended["failed"], ended["done"]) == ("done", 1, 1, 2)
     response = client.get(ended["result"])
+    assert response["Content-Disposition"].startswith("attachment")
     assert (response.status_code, response["Content-Type"]) == (200, "application/jsonl; charset=utf-8")
     rows = [json.loads(line) for line in response.getvalue().splitlines()]
     assert [(row["line"], row["id"], row.get("error", {}).get("code")) for row in rows] == [
