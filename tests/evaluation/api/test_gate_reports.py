@@ -73,7 +73,7 @@ def test_a_report_as_a_junit_file(world: World, api: Api) -> None:
     run = evaluated(world, broken)
     answer = of_evaluation(api, run, "?format=junit")
     assert answer.headers["Content-Disposition"].startswith("attachment")
-    assert (answer.headers["Content-Type"], answer.headers["SLM-Verdict"]) == ("application/xml", "FAIL")
+    assert (answer.headers["Content-Type"], answer.headers["SLM-Verdict"]) == ("application/xml; charset=utf-8", "FAIL")
     suite = ElementTree.fromstring(answer.raw)[0]
     verdicts = {row["gate"]["key"]: row["status"] for row in GateReport.objects.get().verdicts}
     statuses = {}
