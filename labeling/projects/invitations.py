@@ -142,7 +142,7 @@ def send(invitation: Invitation, address: str) -> bool:
         f"{sender} invites you to the project {project} of SLM Studio.\n\nOpen this link to join. It works once, until "
         f"{format_date(timezone.localtime(invitation.expires_at))}:\n\n{address}\n"
     )
-    subject = f"SLM Studio: invitation to {project}".replace("\n", " ")
+    subject = " ".join(f"SLM Studio: invitation to {project}".split())  # a line break would begin another header
     try:
         return bool(EmailMessage(subject, text, to=[invitation.email]).send())
     except (OSError, SMTPException) as error:
