@@ -71,6 +71,7 @@ MIDDLEWARE = [
     "slmstudio.accounts.sessions.SessionEnd",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "slmstudio.web.request_limit.limit_requests",
     "slmstudio.accounts.sign_in.SignInLimits",
     "django.contrib.messages.middleware.MessageMiddleware",
     "allauth.account.middleware.AccountMiddleware",
@@ -216,7 +217,7 @@ DATA_UPLOAD_MAX_NUMBER_FILES = 10_000  # of a folder; the import page stores the
 FILE_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 # Internal hosts that webhooks and model endpoints may use: names, addresses, or networks such as 10.0.0.0/8.
 OUTBOUND_ALLOW = env.hosts("OUTBOUND_ALLOW", default=[])
-# Requests per minute to the REST interface, for each token and each signed-in user.
+# Requests per minute to the REST interface, for each token and each signed-in user; and to the pages, in each process.
 API_REQUESTS_PER_MINUTE = env.int("API_REQUESTS_PER_MINUTE", default=3_000, minimum=1)
 
 CONTENT_SECURITY_POLICY = {
