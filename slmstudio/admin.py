@@ -19,7 +19,7 @@ from django.contrib.auth.forms import UserCreationForm
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 
 from slmstudio.accounts.adapters import is_of_provider
 from slmstudio.models import SignInEvent
@@ -77,7 +77,7 @@ class AccountAdmin(UserAdmin):
         return super().response_add(request, obj, post_url_continue)
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002
-        """Shows a link to set a password, in place of a form for one.
+        """Creates a link to set a password, in place of a form for one.
 
         Raises:
             PermissionDenied: the user may not change this account, or it belongs to the company's provider.
@@ -89,6 +89,9 @@ class AccountAdmin(UserAdmin):
             return redirect("account_change_password")
         if not self.has_change_permission(request, user) or is_of_provider(user):
             raise PermissionDenied
+        if request.method != "POST":
+            context = {**self.admin_site.each_context(request), "title": f"Password of {user}", "original": user}
+            return render(request, "admin/password_link.html", context)
         self._give_link(request, user)
         self.log_change(request, user, "Created a link to set a password.")
         return redirect("admin:auth_user_change", user.pk)

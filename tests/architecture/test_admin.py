@@ -112,7 +112,8 @@ def test_an_administrator_gives_a_link_and_knows_no_password(root: Any) -> None:
     first = link_in(client.post(address(User, "add"), sent, follow=True))
     nora = User.objects.get(username="nora")
     assert not nora.has_usable_password()
-    second = link_in(client.get(address(User, nora.pk, "password"), follow=True))
+    assert not [*client.get(address(User, nora.pk, "password")).context["messages"]]
+    second = link_in(client.post(address(User, nora.pk, "password"), follow=True))
     for link, is_valid in ((first, True), (first, False), (second, False)):
         person = Client()
         form = person.get(link, follow=True)
@@ -135,7 +136,7 @@ def test_administrators_change_their_own_password_on_its_page(root: Any) -> None
 def test_an_account_of_the_provider_gets_no_link(root: Any) -> None:
     ana = User.objects.create_user("ana")
     OidcAccount.objects.create(user=ana)
-    assert client_of(root).get(address(User, ana.pk, "password")).status_code == 403
+    assert client_of(root).post(address(User, ana.pk, "password")).status_code == 403
 
 
 def test_users_cannot_change_their_own_rights(helper: Any) -> None:
@@ -149,7 +150,7 @@ def test_staff_cannot_change_administrators(helper: Any, root: Any) -> None:
     client.post(address(User, ana.pk, "change"), account(ana, is_superuser="on", is_staff="on", first_name="Ana"))
     ana.refresh_from_db()
     assert (ana.is_superuser, ana.is_staff, ana.first_name) == (False, False, "Ana")
-    assert client.get(address(User, root.pk, "password")).status_code == 403
+    assert client.post(address(User, root.pk, "password")).status_code == 403
     assert client.post(address(Group, "add"), {"name": "all"}).status_code == 403
 
 

@@ -166,3 +166,6 @@ def test_a_real_nginx_sends_requests_where_they_are_answered(
         assert (large.status, mark in large.headers) == (401, True)
         rejected = asked(port, "POST", "/v1/chat/completions", "a" * (limit + 2 * 2**20))
         assert (rejected.status, mark in rejected.headers) == (413, False)
+        for response in (rejected, asked(port, "GET", "/login/"), asked(port, "GET", "/v1/models")):
+            for header in ("Content-Security-Policy", "X-Content-Type-Options", "Strict-Transport-Security"):
+                assert len(response.headers.get_all(header) or ()) == 1, header
