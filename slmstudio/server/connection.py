@@ -130,7 +130,7 @@ class _Admission:
         except Exception:
             logger.exception("asking whether a body of %s is read", request.path)
             answer = RejectedRequest(
-                "500 Internal Server Error", [("Content-Type", "text/plain")], b"The server failed."
+                "500 Internal Server Error", [("Content-Type", "text/plain; charset=utf-8")], b"The server failed."
             )
         with channel.requests_lock:
             channel.asking = False

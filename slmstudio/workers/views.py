@@ -152,7 +152,7 @@ def manage_failed_job(request: SignedInRequest, queue: str, job_id: str) -> Http
             discard_job(job)
             messages.success(request, "The failed job was removed. Its run is unchanged.")
         else:
-            return HttpResponse("do must be requeue or remove", status=400, content_type="text/plain")
+            return HttpResponse("do must be requeue or remove", status=400, content_type="text/plain; charset=utf-8")
     except JobNotFound:
         messages.info(request, "The job is no longer in the failed list.")
     except Refused as error:
