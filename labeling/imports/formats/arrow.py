@@ -337,6 +337,7 @@ FORMAT = Format(
     "Hugging Face Datasets: Arrow or Parquet",
     rows,
     detect=_detect,
+    usual_extensions=(".arrow", ".parquet", ".zip"),
     is_binary=True,
     sample=sample,
 )

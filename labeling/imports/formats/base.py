@@ -277,18 +277,30 @@ _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
 def detect_format(path: Path, name: str, formats: Mapping[str, Format]) -> Format:
-    """The format of a file. Later formats are tried first: they are the more specific ones.
+    """The format of a file.
 
     Raises:
-        ReadError: it is empty, or of a format that is not supported.
+        ReadError: it is empty, of a format that is not supported, or of another one than its extension says.
     """
     with path.open("rb") as file:
         data = file.read(HEAD_BYTES)
     if not data:
         raise ReadError(f"{name} is empty.")
-    extensions = {extension: file_format for file_format in formats.values() for extension in file_format.extensions}
-    declared = extensions.get(Path(name).suffix.lower())
+    suffix = Path(name).suffix.lower()
+    named = [one for one in formats.values() if suffix in (*one.extensions, *one.usual_extensions)]
+    declared = next((one for one in named[::-1] if suffix in one.extensions), None)
     head = FileHead(path, name, data, declared.name if declared else "")
+    found = _by_content(head, declared, formats)
+    # Text formats may have each other's extensions, and text may have one that is not known. Some are read from zips.
+    is_right = suffix == ".zip" if head.is_zip else found in named
+    if named and not is_right and (found.is_binary or head.is_zip or all(one.is_binary for one in named)):
+        raise ReadError(f"{name} is named {suffix}, but its content is not ({found.title}). Correct its name.")
+    return found
+
+
+def _by_content(head: FileHead, declared: Format | None, formats: Mapping[str, Format]) -> Format:
+    """The format, by signatures before names. Later formats are tried first: they are the more specific ones."""
+    data, name = head.data, head.name
     candidates = list(formats.values())[::-1]
     if binary := next(
         (

@@ -156,4 +156,12 @@ def _detect(head: FileHead) -> bool:
     return head.is_zip
 
 
-FORMAT = Format("zip", "Folder (zip) of any of these", rows, detect=_detect, unit="document", is_binary=True)
+FORMAT = Format(
+    "zip",
+    "Folder (zip) of any of these",
+    rows,
+    detect=_detect,
+    usual_extensions=(".zip",),
+    unit="document",
+    is_binary=True,
+)

@@ -26,7 +26,8 @@ def test_zip_files_are_read_by_format(tmp_path: Path) -> None:
         "in/a.txt": "plain words",
         "in/rows.jsonl": '{"id": 1, "text": "one"}\n{"id": 2, "text": "two"}\n',
         "in/table.csv": "id,text\n3,three\n",
-        "in/wrong.txt": pdf([["From a PDF"]]),
+        "in/wrong.txt": pdf([["Named as text"]]),
+        "in/z.pdf": pdf([["From a PDF"]]),
         "__MACOSX/in/._a.txt": b"\0\0",
         ".DS_Store": b"\0",
     }
@@ -37,7 +38,9 @@ def test_zip_files_are_read_by_format(tmp_path: Path) -> None:
         ("in/rows.jsonl", 2),
         ("in/table.csv", "3"),
         ("in/wrong.txt", "in/wrong.txt"),
+        ("in/z.pdf", "in/z.pdf"),
     ]
+    assert [bool(row.error) for row in rows] == [False, False, False, False, True, False]
     assert rows[-1].data["text"] == "From a PDF"
 
 
