@@ -215,6 +215,8 @@ FILE_UPLOAD_PERMISSIONS, FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o600, 0o700
 FILE_UPLOAD_HANDLERS = ["slmstudio.web.body_limits.NoFiles"]  # views that accept files have their own handlers
 DATA_UPLOAD_MAX_NUMBER_FILES = 10_000  # of a folder; the import page stores them all in one file on the disk
 FILE_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
+# The daemon of ClamAV that scans imports: unix:/run/clamav/clamd.ctl or host:3310; empty: nothing is scanned.
+CLAMD = env.str("CLAMD", default="")
 # Internal hosts that webhooks and model endpoints may use: names, addresses, or networks such as 10.0.0.0/8.
 OUTBOUND_ALLOW = env.hosts("OUTBOUND_ALLOW", default=[])
 # Requests per minute to the REST interface, for each token and each signed-in user; and to the pages, in each process.

@@ -28,6 +28,7 @@ from slmstudio.errors import Refused
 from slmstudio.runs.limited_child import CPU_SECONDS, LimitedChild, LimitError
 from slmstudio.storage import artifacts
 from slmstudio.storage.artifacts import is_disk_full
+from slmstudio.storage.virus_scan import require_clean
 
 _T = TypeVar("_T")
 MAX_UPLOAD = 2 * 1024**3
@@ -114,6 +115,7 @@ def _enough_room() -> Iterator[None]:
 
 
 def _store(file: "File[bytes]", name: str, kind: str) -> Upload:
+    require_clean(file, name)
     place = f"{_FOLDER}/{uuid.uuid4().hex}/upload"
     with _enough_room():
         key = artifacts.store().save(place, file)
