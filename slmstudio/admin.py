@@ -5,6 +5,7 @@ Projects are written by services, which check roles and write the audit log; a p
 For members of a project without an owner there is ``manage.py member``.
 """
 
+from datetime import datetime
 from typing import Any
 
 from allauth.account.forms import default_token_generator
@@ -18,11 +19,13 @@ from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.forms import UserCreationForm
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 
 from slmstudio.accounts.adapters import is_of_provider
 from slmstudio.models import SignInEvent
+from slmstudio.text.spreadsheets import csv_lines
 
 
 class ReadOnly:
@@ -42,6 +45,27 @@ class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
     """Pages of rows that only services write."""
 
     actions = None
+
+
+class LogAdmin(ReadOnlyAdmin):
+    """Pages of a log, whose selected or filtered rows are downloaded as CSV."""
+
+    actions = ("download",)
+
+    @admin.action(description="Download as CSV", permissions=["view"])
+    def download(self, request: HttpRequest, rows: QuerySet[Any]) -> StreamingHttpResponse:
+        """The columns of the list, oldest first."""
+        columns = [str(name) for name in self.list_display]
+        cells = ([_cell(row, name) for name in columns] for row in rows.order_by("pk").iterator(chunk_size=500))
+        headers = {"Content-Disposition": f'attachment; filename="{self.opts.verbose_name_plural}.csv"'}
+        return StreamingHttpResponse(csv_lines(columns, cells), content_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _cell(row: Any, name: str) -> str:
+    if name == "__str__":
+        return str(row)
+    value = getattr(row, name)
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 class NewAccount(UserCreationForm):
@@ -142,11 +166,11 @@ admin.site.register(get_user_model(), AccountAdmin)
 admin.site.register(Group, PermissionsAdmin)
 # The log of account changes on these pages.
 admin.site.register(
-    LogEntry, ReadOnlyAdmin, list_display=("action_time", "user", "object_repr", "__str__"),
+    LogEntry, LogAdmin, list_display=("action_time", "user", "object_repr", "__str__"),
     list_select_related=("user", "content_type"),
 )  # fmt: skip
 # The log of sign-ins and failed attempts.
 admin.site.register(
-    SignInEvent, ReadOnlyAdmin, list_display=("created_at", "kind", "name", "address"), list_filter=("kind",),
+    SignInEvent, LogAdmin, list_display=("created_at", "kind", "name", "address"), list_filter=("kind",),
     search_fields=("name", "address"), date_hierarchy="created_at",
 )  # fmt: skip

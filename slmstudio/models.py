@@ -6,7 +6,8 @@ from django.utils import timezone
 
 
 class SignInEvent(models.Model):
-    """One sign-in, failure, sign-out or lock-out. The database rejects changes and deletions of a row."""
+    """One sign-in, failure, sign-out or lock-out, or a change of how an account signs in. The database rejects changes
+    and deletions of a row."""
 
     class Kind(models.TextChoices):
         """The type of an event."""
@@ -17,6 +18,14 @@ class SignInEvent(models.Model):
         LOCKED_OUT = "locked out", "Locked out"
         DEACTIVATED = "deactivated", "Deactivated by the provider"
         REACTIVATED = "reactivated", "Reactivated by the provider"
+        CREATED = "account created", "Account created"
+        PASSWORD = "changed password", "Changed the password"
+        PASSWORD_RESET = "reset password", "Reset the password"
+        EMAIL = "changed email", "Changed the email address"
+        FACTOR_ADDED = "added factor", "Added a factor or recovery codes"
+        FACTOR_REMOVED = "removed factor", "Removed a factor"
+        CONNECTED = "connected provider", "Connected the provider"
+        DISCONNECTED = "left provider", "Disconnected the provider"
 
     kind = models.CharField(max_length=20, choices=Kind)
     #: as typed, even if there is no such account

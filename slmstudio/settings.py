@@ -59,6 +59,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "slmstudio.logs.requests.identify",
     "csp.middleware.CSPMiddleware",
     "slmstudio.web.protection.protect",
     "slmstudio.web.protection.Security",
@@ -326,13 +327,28 @@ PACKAGE_STORE = env.str("PACKAGE_STORE", default="")
 # The newest packages of each project whose files stay although nothing needs them.
 PACKAGES_KEPT = env.int("PACKAGES_KEPT", default=3, minimum=0)
 
+# The log on standard error as text, or as one JSON object a line with the request's ID, user and address.
+LOG_FORMAT = env.choice("LOG_FORMAT", choices=("text", "json"), default="text")
+# Entries of the audit logs and of the sign-in log on standard output, too, as JSON.
+AUDIT_STREAM = env.bool("AUDIT_STREAM", default=False)
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {
+        "text": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
+        "json": {"()": "slmstudio.logs.json_lines.JsonLines"},
+    },
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT},
+        "stdout": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stdout"},
+        "nowhere": {"class": "logging.NullHandler"},
+    },
     "root": {"handlers": ["console"], "level": env.choice("LOG_LEVEL", choices=_LEVELS, default="INFO")},
     # At lower levels they log the address of each request, and the path of a webhook is a secret.
-    "loggers": {name: {"level": "WARNING"} for name in ("httpx", "httpx2", "httpcore", "httpcore2", "urllib3")},
+    "loggers": {
+        **{name: {"level": "WARNING"} for name in ("httpx", "httpx2", "httpcore", "httpcore2", "urllib3")},
+        "slmstudio.access": {"level": "INFO"},
+        "slmstudio.audit": {"level": "INFO", "handlers": ["stdout" if AUDIT_STREAM else "nowhere"], "propagate": False},
+    },
 }

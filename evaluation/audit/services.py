@@ -1,10 +1,8 @@
 """The audit log: append-only entries of decisions; the database rejects changes."""
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from io import StringIO
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -13,10 +11,11 @@ from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
 from evaluation.models import AuditEntry
-from labeling.datasets.formats.table import escape_formula
 from labeling.models import Project
 from slmstudio.contract.json_text import dumps
 from slmstudio.database.fields import validate_fields
+from slmstudio.logs import audit
+from slmstudio.text.spreadsheets import csv_lines
 
 #: stored actions that a page shows in other words
 ACTION_LABELS = {
@@ -50,6 +49,8 @@ def record(
     entry = AuditEntry(project=project, user=user, action=action, about=about, details=details or {})
     validate_fields(entry)
     entry.save(force_insert=True)
+    line = {**_line_values(entry), "details": entry.details, "project": project.slug}
+    audit.emit(f"{line['who'] or 'the application'} {action} {about}", kind="audit", **line)
     return entry
 
 
@@ -132,16 +133,11 @@ def as_lines(rows: QuerySet[AuditEntry]) -> Iterator[str]:
 
 def as_table(rows: QuerySet[AuditEntry]) -> Iterator[str]:
     """Entries as CSV, oldest first, without formulas for spreadsheets; the details are JSON."""
-    yield "\N{BYTE ORDER MARK}" + _row(list(COLUMNS))
-    for entry in _oldest_first(rows):
-        values = {**_line_values(entry), "details": dumps(entry.details) if entry.details else ""}
-        yield _row([escape_formula(str(values[name])) for name in COLUMNS])
-
-
-def _row(cells: list[str]) -> str:
-    line = StringIO()
-    csv.writer(line).writerow(cells)
-    return line.getvalue()
+    values = (
+        {**_line_values(entry), "details": dumps(entry.details) if entry.details else ""}
+        for entry in _oldest_first(rows)
+    )
+    return csv_lines(COLUMNS, ([row[name] for name in COLUMNS] for row in values))
 
 
 def _oldest_first(rows: QuerySet[AuditEntry]) -> Iterator[AuditEntry]:

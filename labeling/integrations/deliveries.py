@@ -32,6 +32,7 @@ from slmstudio.access import Action, require
 from slmstudio.accounts.secret_keys import key_named, name_of
 from slmstudio.contract.json_text import dumps
 from slmstudio.errors import Refused
+from slmstudio.logs.json_lines import request_id
 from slmstudio.web import outbound
 
 logger = logging.getLogger(__name__)
@@ -96,6 +97,7 @@ def send(hooks: Iterable[int], event: str, payload: dict[str, Any]) -> list[Webh
 
 def _enqueue(pk: int, attempts: int) -> None:
     """Queues the next attempt after commit, unless it is queued. ``queue_due`` queues it if the queue is down now."""
+    meta = {"request_id": request_id()}
 
     def enqueue() -> None:
         try:
@@ -104,7 +106,7 @@ def _enqueue(pk: int, attempts: int) -> None:
             queued = queue.fetch_job(job_id)
             if queued is not None and queued.get_status() == JobStatus.QUEUED:
                 return
-            queue.enqueue(JOB, pk, job_id=job_id, result_ttl=0, failure_ttl=3600, job_timeout=_JOB_SECONDS)
+            queue.enqueue(JOB, pk, job_id=job_id, result_ttl=0, failure_ttl=3600, job_timeout=_JOB_SECONDS, meta=meta)
         except RedisError:
             logger.warning("the queue is not available; webhook delivery %s is queued later", pk)
 

@@ -41,6 +41,7 @@ from slmstudio.contract.schema.compiled import (
     sha256,
 )
 from slmstudio.database import transactions
+from slmstudio.hooks import note_audit
 
 MAX_INSTRUCTION = 8_000
 MAX_PENDING = 1_000
@@ -98,6 +99,8 @@ def create_project(
         )
         membership.full_clean()
         membership.save()
+    names = {user.get_username(): str(role) for user, role in roles.items()}
+    note_audit(project=project, user=owner, action="created", about="project", details={"members": names})
     return project
 
 

@@ -55,6 +55,7 @@ def main() -> int:
                 port=int(port),
                 workers=options.workers,
                 access_log=False,
+                log_config=None,  # that of the settings
                 log_level="info",
                 timeout_graceful_shutdown=options.stop_seconds,
                 timeout_keep_alive=75,

@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import secrets
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -30,6 +31,8 @@ from serving.gateway.metrics import CONTENT_TYPE  # noqa: E402
 from serving.gateway.problems import GatewayProblem  # noqa: E402
 from serving.gateway.replay import replay  # noqa: E402
 from serving.gateway.tracing import timeline  # noqa: E402
+from slmstudio.logs.json_lines import log_facts, sane_id  # noqa: E402
+from slmstudio.logs.requests import HEADER, log_access  # noqa: E402
 from slmstudio.runs.parent_death import die_with_parent  # noqa: E402
 
 logger = logging.getLogger(__name__)
@@ -40,7 +43,16 @@ def _endpoint(handler: Handler, *, openai: bool = False) -> Callable[[Request], 
     """A Starlette endpoint: every error becomes a response of the interface."""
 
     async def endpoint(request: Request) -> Response:
-        request_id = str(uuid.uuid4())
+        began, request_id = time.monotonic(), str(uuid.uuid4())
+        given = request.headers.get(HEADER)
+        address = request.client.host if request.client is not None else ""
+        with log_facts(request_id=request_id, caller_request_id=sane_id(given) if given else "", address=address):
+            answer = await answered(request, request_id)
+            if settings.LOG_FORMAT == "json":
+                log_access(request.method, request.url.path, answer.status_code, began)
+        return answer
+
+    async def answered(request: Request, request_id: str) -> Response:
         if request.app.state.gateway.responder.tracer is not None:
             timeline.begin(request.headers.get("traceparent", ""))
         try:

@@ -34,6 +34,7 @@ from starlette.routing import Route
 from serving.ml.loading import LoadedPackage, check_fingerprint, load_package
 from serving.replicas.protocol import MAX_TEXT, SECRET_VARIABLE, ModelOutput
 from slmstudio.errors import Refused
+from slmstudio.logs.json_lines import log_as_parent
 from slmstudio.runs.parent_death import die_with_parent
 from slmstudio.storage.hashing import sha256_text
 from training.ml.events import Emitter, describe_error, open_events
@@ -212,6 +213,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--variant", default="", help="key of the engine and file; default: the first one")
     options = parser.parse_args(argv)
     die_with_parent()
+    log_as_parent()
     emitter = open_events()
     try:
         asyncio.run(

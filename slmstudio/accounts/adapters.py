@@ -7,6 +7,7 @@ from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialLogin
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
@@ -15,6 +16,8 @@ from django.shortcuts import render
 from slmstudio import hooks
 from slmstudio.accounts.encryption import decrypt, encrypt
 from slmstudio.accounts.oidc import accounts
+from slmstudio.accounts.sign_in import log_event
+from slmstudio.models import SignInEvent
 from slmstudio.web.addresses import client_address
 
 #: in the session: the invitation with which an account may be created
@@ -115,6 +118,7 @@ class OidcAdapter(DefaultSocialAccountAdapter):
     ) -> None:
         """A page that says why, and leads to another attempt."""
         accounts.logger.warning("sign-in at the provider failed: %s %s", error, exception or "")
+        log_event(SignInEvent.Kind.FAILED, name=settings.OIDC_NAME, address=client_address(request))
         reason = {"cancelled": "The sign-in was cancelled."}.get(str(getattr(error, "value", error)), "")
         context = {"title": "The sign-in failed", "text": reason or _REASON, "status": 403}
         raise ImmediateHttpResponse(render(request, "error.html", context, status=403))

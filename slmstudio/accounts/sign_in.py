@@ -199,9 +199,12 @@ class Argon2(_LimitedHasher, hashers.Argon2PasswordHasher):
 # -- logging -----------------------------------------------------------------------------------------------------------
 
 
+_WARNED = (SignInEvent.Kind.FAILED, SignInEvent.Kind.LOCKED_OUT, SignInEvent.Kind.DEACTIVATED)
+
+
 def log_event(kind: str, *, name: str, address: str, user: User | None = None) -> None:
     """Writes an event to the log on standard error and to the append-only table."""
-    level = logging.INFO if kind in (SignInEvent.Kind.SIGNED_IN, SignInEvent.Kind.SIGNED_OUT) else logging.WARNING
+    level = logging.WARNING if kind in _WARNED else logging.INFO
     shown = "".join(c if c.isprintable() else "?" for c in name[:150])
     logger.log(level, "%s: %r from %s", kind, shown, address or "this machine")
     SignInEvent.objects.create(kind=kind, name=shown, address=address, user_id=None if user is None else user.pk)
@@ -229,6 +232,17 @@ def on_failed(sender: Any, credentials: dict[str, Any], request: HttpRequest | N
     attempt = getattr(request, "sign_in_attempt", None)
     if attempt is not None:
         log_event(SignInEvent.Kind.FAILED, name=attempt.name, address=attempt.address)
+
+
+def logger_of(kind: str) -> Callable[..., None]:
+    """A receiver of a signal about an account, which logs it as an event of this kind."""
+
+    def receiver(sender: Any, request: HttpRequest, **more: Any) -> None:
+        login = more.get("sociallogin") or more.get("socialaccount")
+        user = more.get("user") or login.user
+        log_event(kind, name=user.get_username(), address=client_address(request), user=user)
+
+    return receiver
 
 
 class SignInLimits:

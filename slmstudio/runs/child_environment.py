@@ -12,6 +12,8 @@ from ctypes.util import find_library
 from functools import cache
 from types import MappingProxyType
 
+from slmstudio.logs.json_lines import child_variables
+
 #: CPU settings of a process that trains or generates. glibc keeps memory that was freed instead of faulting it in
 #: again at every step, in huge pages if the kernel has them: saves a sixth of a training, for 1 to 2% more at the
 #: peak. It returns blocks of 512 MiB and more: among the others, the gradient of an embedding of 262,144 tokens left
@@ -84,11 +86,12 @@ def child_environment(also: Iterable[str] = ()) -> dict[str, str]:
     """
     names = {name for name in also if not name.endswith("*")}
     beginnings = (*_PREFIXES, *(name[:-1] for name in also if name.endswith("*")))
-    return {
+    found = {
         name: value
         for name, value in os.environ.items()
         if name in _NAMES or name in names or name.startswith(beginnings)
     }
+    return {**found, **child_variables()}
 
 
 def compute_environment(also: Iterable[str] = ()) -> dict[str, str]:

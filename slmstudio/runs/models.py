@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 
 from slmstudio.access import Action
 from slmstudio.hooks import run_ended
+from slmstudio.logs.json_lines import request_id
 from slmstudio.runs.path_redaction import redact_paths
 
 logger = logging.getLogger(__name__)
@@ -195,12 +196,13 @@ class BackgroundRun(models.Model):
         its row stays queued, and the reaper enqueues its job.
         """
         name, queue, job_id, pk = self.job_name, self.queue(), str(self.job_id), self.pk
+        meta = {"request_id": request_id()}
         timeout = {} if self.job_timeout is None else {"job_timeout": self.job_timeout}
 
         def put() -> None:
             try:
                 django_rq.get_queue(queue).enqueue(
-                    name, pk, job_id=job_id, result_ttl=86_400, at_front=first, **timeout
+                    name, pk, job_id=job_id, result_ttl=86_400, at_front=first, meta=meta, **timeout
                 )
             except RedisError:
                 logger.exception("the queue %s does not respond; %s %s waits for the reaper", queue, name, pk)

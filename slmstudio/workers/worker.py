@@ -21,12 +21,13 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from redis.retry import Retry
-from rq import Worker
+from rq import Queue, Worker
 from rq.exceptions import StopRequested
 from rq.executions import Execution
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
+from slmstudio.logs.json_lines import log_facts, sane_id
 from slmstudio.runs import supervisor
 from slmstudio.runs.child_environment import cpu_settings
 from slmstudio.workers.gpu_reservations import own_machine
@@ -130,6 +131,11 @@ class StudioWorker(Worker):
             self.teardown()
             return False
 
+    def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
+        """With the ID of the request that queued the job in each line of the log."""
+        with log_facts(request_id=sane_id(_named_request(job)), job=job.id):
+            return bool(super().perform_job(job, queue, execution))
+
     def register_birth(self) -> None:
         self._publish(WORKER_TTL + 60, self.connection)  # first, so that a registered worker always has its hardware
         super().register_birth()
@@ -203,6 +209,11 @@ class StudioWorker(Worker):
                 os.kill(self.horse_pid, supervisor.STOP_SIGNAL)
             except ProcessLookupError:
                 pass
+
+
+def _named_request(job: Job) -> object:
+    """The ID of a request that a job names. Other programs may have written it."""
+    return job.meta.get("request_id") if isinstance(job.meta, dict) else None
 
 
 @cache

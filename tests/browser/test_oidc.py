@@ -129,7 +129,7 @@ def test_an_account_that_is_removed_loses_sessions_and_tokens(
     sign_in(page)
     expect(page.get_by_role("heading", name="Desk")).to_be_visible()
     kinds = SignInEvent.objects.order_by("pk").values_list("kind", flat=True)
-    assert [*kinds] == ["signed in", "deactivated", "reactivated", "signed in"]
+    assert [*kinds] == ["account created", "signed in", "deactivated", "reactivated", "signed in"]
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from slmstudio.errors import Refused
+from slmstudio.logs.json_lines import log_as_parent
 from slmstudio.runs.exit_messages import ERROR_PREFIX
 from slmstudio.runs.parent_death import die_with_parent
 from training.ml.hardware.contention import start_yielding
@@ -86,6 +87,7 @@ def is_main_process() -> bool:
 
 def run_child(argv: list[str], read: Callable[[str], Spec], work: Callable[[Spec, Emitter], None]) -> int:
     """Runs a child process: reads the spec, does the work, and returns the exit code."""
+    log_as_parent()
     if stat.S_ISFIFO(os.fstat(1).st_mode):  # a supervisor reads the events: a resumed run must have no second process
         die_with_parent()
     emitter = open_events()

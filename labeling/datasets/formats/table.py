@@ -7,18 +7,17 @@ also after apostrophes) gets an apostrophe in front; readers remove one. Numbers
 """
 
 import csv
-import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
 from labeling.datasets.formats.base import CHUNK_LINES, ExportContext, ExportRow, Format
 from slmstudio.contract.schema.compiled import CompiledSchema, Node, dumps, split
+from slmstudio.text.spreadsheets import escape_formula
 
 COLUMNS = ("id", "text", "tags", "split", "origin")
 WHOLE = "gold"
 # Spreadsheets in Chinese or Japanese run the wide forms.
-_FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 
 class _Buffer:
@@ -85,16 +84,6 @@ def cell(value: Any) -> str:
     if isinstance(value, int | Decimal):
         return dumps(value)
     return escape_formula(dumps(value))
-
-
-def escape_formula(text: str) -> str:
-    """The text with an apostrophe in front if a spreadsheet would run it as a formula."""
-    return f"'{text}" if _FORMULA.match(text) else text
-
-
-def unescape_formula(text: str) -> str:
-    """The inverse of ``escape_formula``."""
-    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 FORMAT = Format(

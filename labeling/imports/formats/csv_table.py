@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from labeling.datasets.formats.table import unescape_formula
 from labeling.imports.formats import column_mapping, encodings
 from labeling.imports.formats.base import Context, Format, Option, Source
 from labeling.imports.rows import MAX_LINE, ParsedRow, ReadError
+from slmstudio.text.spreadsheets import unescape_formula
 
 DELIMITER: Final = Option(
     "delimiter", "Delimiter", {",": "Comma", ";": "Semicolon", "\t": "Tab", "|": "Vertical bar"}, is_detected=True

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from labeling.datasets.formats.base import ExportContext, ExportRow
 from labeling.datasets.formats.registry import FORMATS
-from labeling.datasets.formats.table import escape_formula, unescape_formula
 from labeling.imports.formats import arrow
 from labeling.imports.formats.base import Context
 from labeling.imports.formats.jsonl import parse_jsonl
 from labeling.imports.formats.registry import detect, open_file
 from labeling.imports.rows import ParsedRow, validate_row
 from slmstudio.contract.schema.compiled import compile_schema, dumps, loads
+from slmstudio.text.spreadsheets import escape_formula, unescape_formula
 
 SCHEMA: dict[str, Any] = {
     "type": "object",

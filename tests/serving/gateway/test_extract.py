@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import orjson
 import pytest
 from starlette.responses import JSONResponse, Response
 
@@ -13,6 +14,7 @@ from serving.gateway import limits as rate_limits
 from serving.gateway import replica_pool
 from serving.gateway.routes import ReleaseRoute
 from slmstudio.contract.translation.translation import translate
+from slmstudio.logs.json_lines import JsonLines
 from tests.serving.gateway.rig import ANSWER, RAW, TEXT, Reply, Rig, answering, backend, release, reply, rig, route
 
 
@@ -40,6 +42,18 @@ async def test_an_answer_has_output_evidence_confidence_and_version(tmp_path: Pa
         assert row["id"] == value["request_id"] == response.headers["x-request-id"]
         assert (row["status"], row["valid"], row["release_id"], row["token_id"]) == (200, True, 3, 7)
         assert (row["text"], row["output"]) == (TEXT, RAW)
+
+
+async def test_the_line_of_a_request_has_its_ids(tmp_path: Path, settings: Any, caplog: Any) -> None:
+    settings.LOG_FORMAT = "json"
+    caplog.handler.setFormatter(JsonLines())
+    with caplog.at_level("INFO", "slmstudio.access"):
+        async with answering(tmp_path) as (gateway, _):
+            given = {"Authorization": "Bearer good", "X-Request-Id": "caller-4711"}
+            answer = await gateway.client.post("/api/v1/projects/invoices/extract", json={}, headers=given)
+    [line] = [orjson.loads(text) for text in caplog.text.splitlines() if "slmstudio.access" in text]
+    assert line["request_id"] == answer.headers["x-request-id"]
+    assert (line["caller_request_id"], line["method"], line["status"]) == ("caller-4711", "POST", answer.status_code)
 
 
 async def test_a_document_that_is_a_list_is_answered_bare(tmp_path: Path) -> None:
