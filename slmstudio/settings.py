@@ -161,7 +161,8 @@ MFA_PASSKEY_LOGIN_ENABLED = MFA_RECOVERY_CODES_SHOW_ONCE = True
 MFA_ALLOW_UNVERIFIED_EMAIL = True  # of invited people, and without EMAIL_HOST no address can be verified
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not HTTPS  # browsers allow passkeys without HTTPS on localhost only
 MFA_TOTP_ISSUER = "SLM Studio"
-MFA_TOTP_TOLERANCE = 1
+# How many codes before and after the current one are accepted, for clocks that differ and slow typists.
+MFA_TOTP_TOLERANCE = env.int("MFA_TOTP_TOLERANCE", default=1, minimum=0, maximum=1)
 # Roles whose members must use two-factor authentication, such as manager,owner; administrators: staff and superusers.
 _ROLES = ("annotator", "reviewer", "engineer", "manager", "owner", "administrators")
 MFA_REQUIRED_ROLES = env.list(

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from itertools import chain
 from pathlib import Path
 
@@ -16,7 +17,7 @@ ROOT = Path(settings.BASE_DIR)
 PAGES = [*ROOT.glob("docs/*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "examples/README.md"]
 FOLDERS = ("templates", "static", "tests", "docs", "bench")
 #: elsewhere, the name of an app may begin the address of a page
-ABOUT_CODE = ("CONTRIBUTING.md", "architecture.md", "glossary.md")
+ABOUT_CODE = ("CONTRIBUTING.md", "architecture.md", "glossary.md", "security.md")
 #: a quoted path: several names with slashes, or one name with an ending
 _PATH = re.compile(r"`((?:[\w.-]+/)+[\w.-]*|[\w-]+\.(?:py|js|html|md))`")
 
@@ -45,6 +46,27 @@ def test_paths_exist() -> None:
         if path.split("/")[0] in (*FOLDERS, *(APPS if page.name in ABOUT_CODE else ()))
     }
     assert [path for path in named if not any((ROOT / f"{path[1]}{end}").exists() for end in ("", ".py"))] == []
+
+
+_STATES = ("met", "not met", "not applicable")
+_REQUIREMENT = re.compile(
+    r"^\| (\d+)\.(\d+)\.(\d+)(?:(?: to |, )\d+\.\d+\.(\d+))? \| [12] \| [^|]+ \| ([^|]+) \| .+ \|$"
+)
+
+
+def test_requirements_of_security_are_counted() -> None:
+    """The table at the head of the page has the states of each chapter that it lists."""
+    counts: Counter[tuple[int, str]] = Counter()
+    listed: dict[int, tuple[int, ...]] = {}
+    for line in (ROOT / "docs/security.md").read_text().splitlines():
+        if match := _REQUIREMENT.match(line):
+            chapter, _, first, last, state = match.groups()
+            assert state in _STATES, line
+            counts[int(chapter), state] += int(last or first) - int(first) + 1
+        elif match := re.match(r"^\| V(\d+) [^|]*\| (\d+) \| (\d+) \| (\d+) \|$", line):
+            listed[int(match[1])] = tuple(int(number) for number in match.groups()[1:])
+    assert len(listed) >= 6
+    assert {chapter: tuple(counts[chapter, state] for state in _STATES) for chapter in listed} == listed
 
 
 #: a list entry, with its further lines
