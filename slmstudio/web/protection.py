@@ -32,7 +32,7 @@ def protect(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable
 class Security(SecurityMiddleware):
     """Django's, except that programs are not redirected to HTTPS: no one would notice that they send tokens openly."""
 
-    def process_request(self, request: HttpRequest) -> HttpResponse | None:
+    def process_request(self, request: HttpRequest) -> HttpResponse | None:  # type: ignore[override]
         """A redirect to HTTPS for browsers, 403 for the REST interface; None where nothing is wrong."""
         redirect: HttpResponse | None = super().process_request(request)
         if redirect is None or not request.path.startswith("/api/v1/"):

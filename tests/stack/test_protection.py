@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -26,7 +25,7 @@ def client(db: None) -> Client:
 
 
 @pytest.fixture
-def secure(settings: Any) -> Iterator[None]:
+def secure(settings: Any) -> None:
     """The settings of HTTPS=1."""
     settings.SECURE_SSL_REDIRECT, settings.SECURE_HSTS_SECONDS = True, 31_536_000
     settings.SECURE_HSTS_INCLUDE_SUBDOMAINS = settings.SECURE_HSTS_PRELOAD = True
