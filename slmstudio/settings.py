@@ -22,6 +22,9 @@ DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY", default="") or env.secret_file(HOME / "secret-key")
 # Former keys, newest first: what they signed stays valid.
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
+# The key that encrypts secrets in the database, and former ones; empty: a key derived from SECRET_KEY.
+ENCRYPTION_KEY = env.str("ENCRYPTION_KEY", default="")
+ENCRYPTION_KEY_FALLBACKS = env.list("ENCRYPTION_KEY_FALLBACKS", default=[])
 # Address of the studio, for links in mail and in trackers of training runs. Empty: paths only.
 STUDIO_URL = env.url("STUDIO_URL", schemes=["http", "https"], default="")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])

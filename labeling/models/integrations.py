@@ -2,10 +2,12 @@
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.core.validators import MaxLengthValidator, URLValidator
 from django.db import models
 from django.utils import timezone
 
 from labeling.models.projects import Project
+from slmstudio.accounts.encryption import EncryptedField
 
 
 class ApiToken(models.Model):
@@ -43,7 +45,8 @@ class Webhook(models.Model):
     """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="webhooks")
-    url = models.URLField(max_length=500)
+    # receivers accept whoever knows the path
+    url = EncryptedField(validators=[URLValidator(), MaxLengthValidator(500)])
     events = ArrayField(models.CharField(max_length=40))
     salt = models.CharField(max_length=64)
     active = models.BooleanField(default=True)

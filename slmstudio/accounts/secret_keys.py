@@ -23,9 +23,10 @@ def require_strong_keys() -> None:
     """
     if env.bool("DEBUG", default=False):
         return
-    if key := env.str("SECRET_KEY", default=""):
-        _require_strong("SECRET_KEY", [key])
-    _require_strong("SECRET_KEY_FALLBACKS", env.list("SECRET_KEY_FALLBACKS", default=[]))
+    for name in ("SECRET_KEY", "ENCRYPTION_KEY"):
+        if key := env.str(name, default=""):
+            _require_strong(name, [key])
+        _require_strong(f"{name}_FALLBACKS", env.list(f"{name}_FALLBACKS", default=[]))
 
 
 def _require_strong(name: str, keys: Sequence[str]) -> None:

@@ -24,6 +24,7 @@ from django.db import connection, transaction
 from django.db.migrations.loader import MigrationLoader
 
 from slmstudio import hooks
+from slmstudio.accounts.encryption import encryption_keys
 from slmstudio.accounts.secret_keys import all_keys
 from slmstudio.stack.postgres import PROGRAMS
 from slmstudio.storage import artifacts, installation
@@ -69,7 +70,7 @@ def write(folder: Path, *, passphrase: str = "", recipient: str = "") -> list[st
             files[_DATABASE] = _encrypt(dump.stdout, folder / _DATABASE, target)
     with _piped(_pack) as tar:
         files[_ARTIFACTS] = _encrypt(tar, folder / _ARTIFACTS, target)
-    content = json.dumps({"keys": all_keys(), "facts": facts}).encode()
+    content = json.dumps({"keys": all_keys(), "encryption_keys": encryption_keys(), "facts": facts}).encode()
     files[_FACTS] = _encrypt(io.BytesIO(content), folder / _FACTS, target)
     if passphrase:
         (folder / IDENTITY).write_bytes(pyrage.passphrase.encrypt(str(key).encode(), passphrase))
@@ -162,7 +163,7 @@ def restore(folder: Path, *, passphrase: str = "", identity: str = "", migrate: 
         shutil.rmtree(part, ignore_errors=True)
     connection.close()
     migrate()
-    left = _restore_keys(content["keys"])
+    left = _restore_keys(content["keys"], content.get("encryption_keys", []))
     differing = sorted(name for name, value in content["facts"].items() if _facts().get(name) != value)
     if differing:
         raise BackupError(f"Restored, but different from what was backed up: {', '.join(differing[:5])}.")
@@ -218,16 +219,27 @@ def _require_empty() -> None:
         raise BackupError(f"{root} is not empty. Restore into a new folder.")
 
 
-def _restore_keys(keys: list[str]) -> list[str]:
+def _restore_keys(keys: list[str], encryption: list[str]) -> list[str]:
     """Stores the keys of the backup where this stack has none of its own; returns what is left to do."""
-    if not set(keys).isdisjoint(all_keys()):
-        return []
-    path = installation.home() / "secret-key"
-    if os.environ.get("SECRET_KEY"):
-        path = path.with_name("secret-key-of-backup")
+    left = _restore_signing_key(keys)
+    if encryption and encryption[0] not in {*keys, *encryption_keys()}:
+        left.append(f"Set ENCRYPTION_KEY to the content of {_stored('encryption-key-of-backup', encryption[0])}.")
+    return left
+
+
+def _stored(name: str, key: str) -> Path:
+    """The path of a new private file with a key."""
+    path = installation.home() / name
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(keys[0])
+        file.write(key)
+    return path
+
+
+def _restore_signing_key(keys: list[str]) -> list[str]:
+    if not set(keys).isdisjoint(all_keys()):
+        return []
+    path = _stored("secret-key-of-backup" if os.environ.get("SECRET_KEY") else "secret-key", keys[0])
     if os.environ.get("SECRET_KEY"):
         return [f"Set SECRET_KEY to the content of {path}, or add it to SECRET_KEY_FALLBACKS. Then delete the file."]
     more = " Set SECRET_KEY_FALLBACKS as before, too." if len(keys) > 1 else ""

@@ -72,7 +72,7 @@ def test_each_pod_gets_the_secrets_that_it_needs() -> None:
     signs, endpoints = "slmstudio-signing", "slmstudio-endpoints"
     more = {
         "web": [signs, endpoints], "gateway": [signs, endpoints], "worker": [signs, endpoints], "serve": [signs],
-        "gpu": [endpoints], "imports": [], "periodic": ["slmstudio-mail"], "migrate": [signs, "slmstudio-owner"],
+        "gpu": [endpoints], "imports": [], "periodic": [signs, "slmstudio-mail"], "migrate": [signs, "slmstudio-owner"],
     }  # fmt: skip
     given = {}
     for item, pod in pods():
