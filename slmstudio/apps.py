@@ -19,6 +19,7 @@ class StudioConfig(AppConfig):
         from allauth.socialaccount import signals as provider
         from django.contrib.admin.models import LogEntry
         from django.contrib.auth import signals
+        from django.contrib.auth.models import User
         from django.core.signals import request_finished
         from django.db.models.signals import post_save
 
@@ -38,6 +39,7 @@ class StudioConfig(AppConfig):
         signals.user_logged_out.connect(sign_in.on_signed_out, dispatch_uid="slmstudio.signed_out")
         signals.user_login_failed.connect(sign_in.on_failed, dispatch_uid="slmstudio.failed")
         request_finished.connect(requests.on_finished, dispatch_uid="slmstudio.logs")
+        post_save.connect(sessions.end_on_deactivation, User, dispatch_uid="slmstudio.deactivated")
         post_save.connect(audit.on_sign_in_event, SignInEvent, dispatch_uid="slmstudio.audit.sign_in")
         post_save.connect(audit.on_admin_entry, LogEntry, dispatch_uid="slmstudio.audit.administration")
         kinds = SignInEvent.Kind

@@ -10,7 +10,7 @@ from slmstudio.workers import views as worker_views
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
 urlpatterns = [
-    path("", include("allauth.urls")),
+    path("", include("slmstudio.accounts.urls")),
     path("healthz", web_views.health, name="health"),
     path("workers/", worker_views.workers, name="workers"),
     path("workers/failed/<slug:queue>/<str:job_id>/", worker_views.manage_failed_job, name="failed_job"),

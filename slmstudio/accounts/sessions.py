@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from allauth.usersessions.models import UserSession
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
 from django.http import HttpRequest
@@ -61,6 +62,13 @@ def _is_activity(request: HttpRequest, view: Callable[..., Any]) -> bool:
 def on_signed_in(sender: Any, request: HttpRequest, user: User, **more: Any) -> None:
     """Receiver of a Django signal."""
     request.session[_SIGNED_IN] = request.session[_ACTIVE] = int(time.time())
+
+
+def end_on_deactivation(*, instance: User, created: bool, **_: Any) -> None:
+    """Deletes the sessions of an account that was deactivated (on ``post_save``)."""
+    if not created and not instance.is_active:
+        for session in UserSession.objects.filter(user=instance):
+            session.end()
 
 
 def delete_expired() -> None:

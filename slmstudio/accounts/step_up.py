@@ -1,7 +1,7 @@
-"""Step-up: approving, deploying, tokens and members require a sign-in or a confirmation in the last five minutes.
+"""Step-up: actions with consequences require a sign-in or a confirmation in the last five minutes.
 
-A session that was left open, or stolen, is not enough. The confirmation is a password, a code, a passkey, or a new
-sign-in at the company's provider.
+They are approving, deploying, tokens, members, and changes of one's own account. A session that was left open, or
+stolen, is not enough. The confirmation is a password, a code, a passkey, or a new sign-in at the company's provider.
 """
 
 import time
@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from allauth.account.adapter import get_adapter
 from allauth.account.internal.flows.login import get_authentication_records
 from allauth.account.internal.flows.reauthentication import suspend_request
+from allauth.usersessions.models import UserSession
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
@@ -50,6 +51,22 @@ def is_recent(request: HttpRequest) -> bool:
         return True
     # At the provider a session may go on without a question, so its own time counts.
     return (request.session.get(AUTHENTICATED_AT) or 0) > since
+
+
+def new_session_key(view: View) -> View:
+    """Decorator for a view that confirms: the session gets a new key then. One that was stolen before gains nothing."""
+
+    @wraps(view)
+    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        user, key = request.user, request.session.session_key
+        before = len(get_authentication_records(request, user))
+        answer: HttpResponseBase = view(request, *args, **kwargs)
+        if key and len(get_authentication_records(request, user)) > before:
+            request.session.cycle_key()
+            UserSession.objects.filter(session_key=key).update(session_key=request.session.session_key)
+        return answer
+
+    return wrapper  # type: ignore[return-value]
 
 
 def _confirm(request: HttpRequest) -> HttpResponseBase:

@@ -8,11 +8,17 @@ from django.http.response import HttpResponseBase
 from django.urls import path
 
 from slmstudio.accounts.oidc.provider import OidcAdapter
+from slmstudio.accounts.step_up import step_up
 
 
 @login_not_required
 def sign_in(request: HttpRequest) -> HttpResponseBase:
-    """Leads to the provider."""
+    """Leads to the provider. Connecting it to the account of the session needs a recent confirmation."""
+    connects = "connect" in (request.GET.get("process"), request.POST.get("process"))
+    return step_up(_lead)(request) if connects and request.user.is_authenticated else _lead(request)
+
+
+def _lead(request: HttpRequest) -> HttpResponseBase:
     return _answer(request, OAuth2LoginView)
 
 
