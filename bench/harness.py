@@ -197,10 +197,11 @@ def manage(*arguments: str) -> None:
 
 @dataclass
 class Studio:
-    """The running servers: port of the web server, process id of the worker."""
+    """The running servers: port of the web server, process ids of the worker and the web server."""
 
     port: int
     worker: int
+    web: int
 
 
 @contextlib.contextmanager
@@ -213,9 +214,9 @@ def studio(*, web_workers: int = 2, threads: int = 4) -> Iterator[Studio]:
         web = [sys.executable, "-m", "slmstudio.server", "--bind", f"127.0.0.1:{port}"]
         web += ["--workers", str(web_workers), "--threads", str(threads)]
         worker = (sys.executable, "manage.py", "rqworker", "imports", "default", "webhooks")
-        with running(*web), running(*worker, quiet=True) as process:
+        with running(*web) as server, running(*worker, quiet=True) as process:
             wait_for(port)
-            yield Studio(port, process.pid)
+            yield Studio(port, process.pid, server.pid)
 
 
 @dataclass

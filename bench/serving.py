@@ -133,9 +133,9 @@ def _litellm(executable: str, backend: str, folder: str) -> Iterator[Target | No
 def _measure(title: str, target: Target, alone_at: str, loads: tuple[tuple[int, float], ...], number: int) -> None:
     rows = []
     for concurrent, rate in loads:
-        alone = _send(alone_at, "/answer", concurrent, rate, number, target.token, target.body)
+        alone = send(alone_at, "/answer", concurrent, rate, number, target.token, target.body)
         before = target.cpu_seconds()
-        through = _send(target.address, target.path, concurrent, rate, number, target.token, target.body)
+        through = send(target.address, target.path, concurrent, rate, number, target.token, target.body)
         cpu = target.cpu_seconds() - before
         values = [f"{percentile(sent['times'], share):.2f}" for sent in (alone, through) for share in (0.5, 0.99)]
         added = [
@@ -154,7 +154,7 @@ def _compare(ours: Target, litellm: Target, body: Path, number: int) -> None:
     for concurrent, rate in ((1, 0.0), (50, 100.0), (50, 0.0), (200, 0.0)):
         for name, target in (("gateway", ours), ("LiteLLM", litellm)):
             before = target.cpu_seconds()
-            sent = _send(target.address, target.path, concurrent, rate, number, target.token, target.body)
+            sent = send(target.address, target.path, concurrent, rate, number, target.token, target.body)
             cpu = target.cpu_seconds() - before
             times = [f"{percentile(sent['times'], share):.2f}" for share in (0.5, 0.95, 0.99)]
             pace = f"{rate:g}/s" if rate else "full"
@@ -181,12 +181,13 @@ def _memory(target: Target, number: int) -> None:
         sizes = target.memory_mb()
         rows.append((f"{part * number // 4:,}", str(sizes[0]), str(sum(sizes[1:]))))
         if part < 4:
-            _send(target.address, target.path, 50, 0.0, number // 4, target.token, target.body)
+            send(target.address, target.path, 50, 0.0, number // 4, target.token, target.body)
     heads = ("requests", "gateway", "log store")
     print(table("Resident memory after so many more requests, MiB", heads, rows))
 
 
-def _send(address: str, path: str, concurrent: int, rate: float, number: int, token: str, body: Path) -> dict[str, Any]:
+def send(address: str, path: str, concurrent: int, rate: float, number: int, token: str, body: Path) -> dict[str, Any]:
+    """The load of ``bench.serving_load`` from a process of its own: seconds, times in milliseconds, failed requests."""
     options = (address, path, str(concurrent), str(number), str(rate), token, str(body))
     command = [sys.executable, "-m", "bench.serving_load", *options]
     sent: dict[str, Any] = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
