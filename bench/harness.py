@@ -115,10 +115,13 @@ def wait_for(port: int, *, seconds: float = 180) -> None:
 
 
 @contextlib.contextmanager
-def running(*command: str, variables: Mapping[str, str] | None = None, quiet: bool = False) -> Iterator[psutil.Process]:
-    """A process during the block, with more environment variables."""
+def running(
+    *command: str, variables: Mapping[str, str] | None = None, quiet: bool = False, folder: Path = ROOT
+) -> Iterator[psutil.Process]:
+    """A process in a folder during the block, with more environment variables."""
     output = subprocess.DEVNULL if quiet else None
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **(variables or {})}, stdout=output, stderr=output)
+    own = {**os.environ, **(variables or {})}
+    process = subprocess.Popen(command, cwd=folder, env=own, stdout=output, stderr=output)
     try:
         yield psutil.Process(process.pid)
     finally:
