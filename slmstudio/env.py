@@ -141,6 +141,12 @@ def hosts(name: builtins.str, *, default: builtins.list[builtins.str]) -> builti
     return list(name, default=default, expects=expects, is_valid=_is_host)
 
 
+def domains(name: builtins.str, *, default: builtins.list[builtins.str]) -> builtins.list[builtins.str]:
+    """As ``hosts``; a name with a dot in front (.example.com) stands for the domain and its subdomains."""
+    expects = "hosts (each a name, .example.com for a domain with its subdomains, an address, or a network)"
+    return list(name, default=default, expects=expects, is_valid=lambda value: _is_host(value.removeprefix(".")))
+
+
 def networks(name: builtins.str, *, default: builtins.list[builtins.str]) -> builtins.list[builtins.str]:
     """Addresses and networks separated by commas, such as 127.0.0.1 or 10.0.0.0/8. Raises EnvError."""
     return list(name, default=default, expects="addresses or networks", is_valid=_is_network)

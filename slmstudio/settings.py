@@ -224,6 +224,8 @@ FILE_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 CLAMD = env.str("CLAMD", default="")
 # Internal hosts that webhooks and model endpoints may use: names, addresses, or networks such as 10.0.0.0/8.
 OUTBOUND_ALLOW = env.hosts("OUTBOUND_ALLOW", default=[])
+# The only external hosts that the studio sends to: webhooks, model endpoints, the hub; empty: any external host.
+OUTBOUND_HOSTS = env.domains("OUTBOUND_HOSTS", default=[])
 # Requests per minute to the REST interface, for each token and each signed-in user; and to the pages, in each process.
 API_REQUESTS_PER_MINUTE = env.int("API_REQUESTS_PER_MINUTE", default=3_000, minimum=1)
 

@@ -45,7 +45,7 @@ def resolves(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
     resolved = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in addresses]
 
     def resolve(host: str, *arguments: Any, **more: Any) -> Any:
-        return resolved if host.endswith(".example") else real(host, *arguments, **more)
+        return resolved if host.rstrip(".").endswith(".example") else real(host, *arguments, **more)
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
 
@@ -92,6 +92,52 @@ def test_an_administrator_can_allow_one(settings: Any, monkeypatch: pytest.Monke
 def test_a_public_host_is_not_internal(monkeypatch: pytest.MonkeyPatch) -> None:
     resolves(monkeypatch, "93.184.215.14")
     assert not outbound.is_internal("outside.example")
+
+
+LISTED = ["api.example", ".models.example", "93.184.215.0/24", "2606:2800::/32"]
+
+
+@pytest.mark.parametrize(
+    "host", ["api.example", "API.example.", "models.example", "eu.models.example", "93.184.215.14", "[2606:2800::1]"]
+)
+def test_listed_external_hosts_are_accepted(settings: Any, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    settings.OUTBOUND_HOSTS = LISTED
+    resolves(monkeypatch, "93.184.216.99")
+    outbound.check(f"https://{host}/v1")
+
+
+@pytest.mark.parametrize(
+    "host", ["outside.example", "eu.api.example", "api.example.outside.example", "evilmodels.example", "93.184.216.14"]
+)
+def test_other_external_hosts_are_rejected(settings: Any, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    settings.OUTBOUND_HOSTS = LISTED
+    resolves(monkeypatch, "93.184.215.14")
+    with pytest.raises(Refused, match="OUTBOUND_HOSTS") as refused:
+        outbound.check(f"https://{host}/v1")
+    assert refused.value.code == "host_not_allowed"
+    with outbound.client() as client, pytest.raises(Refused, match="OUTBOUND_HOSTS"):
+        client.get(f"http://{host}/")
+
+
+def test_allowed_internal_hosts_need_not_be_listed(settings: Any, monkeypatch: pytest.MonkeyPatch, server: int) -> None:
+    settings.OUTBOUND_HOSTS, settings.OUTBOUND_ALLOW = ["api.example"], ["inside.example"]
+    resolves(monkeypatch, "127.0.0.1")
+    with outbound.client() as client:
+        assert client.get(f"http://inside.example:{server}/").status_code == 204
+
+
+def test_the_hub_needs_to_be_listed(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    outbound.require_hub()
+    settings.OUTBOUND_HOSTS = ["api.example"]
+    with pytest.raises(Refused, match=r"huggingface\.co"):
+        outbound.require_hub()
+    settings.OUTBOUND_HOSTS = ["api.example", "huggingface.co"]
+    outbound.require_hub()
+    monkeypatch.setenv("HF_ENDPOINT", "http://mirror.internal:8080")
+    with pytest.raises(Refused, match=r"mirror\.internal"):
+        outbound.require_hub()
+    settings.OUTBOUND_ALLOW = ["mirror.internal"]
+    outbound.require_hub()
 
 
 def test_one_internal_address_among_several_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from django.conf import settings
 from serving.packages.documents.manifest import MANIFEST, SIGNATURE, check_signature, requires_signature
 from slmstudio.errors import Refused
 from slmstudio.storage.hashing import changed_files, folder_hash
+from slmstudio.web import outbound
 
 HUB = "hf:"
 #: what a hub or its client adds to a repository
@@ -108,7 +109,8 @@ def _check(folder: Path) -> str:
 
 
 def _hub() -> tuple[Any, dict[str, str]]:
-    """The client's module, and the arguments that name the hub."""
+    """The client's module, and the arguments that name the hub. Raises Refused: OUTBOUND_HOSTS does not list it."""
+    outbound.require_hub()
     endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/")
     if endpoint:
         # Hubs of other makers have no Xet storage, and the client would use it for uploads.

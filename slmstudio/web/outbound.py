@@ -1,23 +1,26 @@
 """HTTP requests to addresses that users entered: webhooks, model endpoints. Internal hosts are blocked.
 
 An address is checked when it is saved and again when a connection is made, against what its name resolves to at that
-moment. Redirects are not followed. ``OUTBOUND_ALLOW`` lists internal hosts and networks that are allowed. A time-out
-applies to each read; ``deadline`` limits a whole call, against servers that send slowly without end.
+moment. Redirects are not followed. ``OUTBOUND_ALLOW`` lists internal hosts and networks that are allowed;
+``OUTBOUND_HOSTS`` lists the external ones, if it is set. A time-out applies to each read; ``deadline`` limits a whole
+call, against servers that send slowly without end.
 """
 
 import ipaddress
+import os
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpcore
 import httpx
 from django.conf import settings
+from django.http.request import validate_host
 
 from slmstudio.errors import Refused
 
@@ -88,7 +91,7 @@ def _left(timeout: float | None, error: type[Exception]) -> float | None:
 
 
 def addresses(host: str, port: int) -> list[str]:
-    """The addresses of a host, all of them allowed. Raises Refused: it is unknown, or internal and not allowed."""
+    """The addresses of a host, all of them allowed. Raises Refused: it is unknown, or not allowed."""
     try:
         entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -99,7 +102,33 @@ def addresses(host: str, port: int) -> list[str]:
             raise Refused(
                 f"The host {host[:100]} is an internal address ({address}). Ask an administrator to allow it."
             )
+        if _is_public(ipaddress.ip_address(address.partition("%")[0])):
+            require_listed(host)
     return resolved
+
+
+def require_listed(host: str) -> None:
+    """Raises Refused for an external host that OUTBOUND_HOSTS does not list."""
+    listed = settings.OUTBOUND_HOSTS
+    if listed and not validate_host(host.casefold().rstrip("."), [entry.casefold() for entry in listed]):
+        address = next(iter(_literal(host)), None)
+        if address is None or not any(_within(address, entry) for entry in listed):
+            raise Refused(
+                f"An administrator has not allowed {host[:100]}: it is not in OUTBOUND_HOSTS.", code="host_not_allowed"
+            )
+
+
+def require_hub() -> None:
+    """Raises Refused where neither list has the host of the hub (HF_ENDPOINT), and OUTBOUND_HOSTS is set."""
+    host = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co").hostname or ""
+    if host not in settings.OUTBOUND_ALLOW:
+        require_listed(host)
+
+
+def _literal(host: str) -> Iterator[_Address]:
+    """The address, if the host is one."""
+    with suppress(ValueError):
+        yield _plain(ipaddress.ip_address(host))
 
 
 def _allowed(host: str, address: _Address) -> bool:

@@ -8,6 +8,7 @@ from slmstudio.accounts.global_permissions import may_download_models, permissio
 from slmstudio.errors import Refused
 from slmstudio.runs.models import ACTIVE, Status
 from slmstudio.storage.installation import PROGRAM
+from slmstudio.web import outbound
 from training.models import BaseModel, ModelDownload
 
 
@@ -41,10 +42,13 @@ def request_download(*, base_model: BaseModel, user: User) -> ModelDownload:
     """Queues the preparation of a base model; one that is queued or running is returned as is.
 
     Raises:
-        Refused: the model must be downloaded, and the account has no permission for that.
+        Refused: the model must be downloaded, and the account has no permission for that, or OUTBOUND_HOSTS does not
+            list the hub.
     """
-    if base_model.source == BaseModel.Source.HUB and not base_model.is_local and not may_download_models(user):
-        raise Refused(no_permission_message(), field="base_model", code="no_permission")
+    if base_model.source == BaseModel.Source.HUB and not base_model.is_local:
+        if not may_download_models(user):
+            raise Refused(no_permission_message(), field="base_model", code="no_permission")
+        outbound.require_hub()
     ModelDownload.objects.bulk_create(
         [ModelDownload(base_model=base_model, created_by=user, status=Status.CANCELLED)], ignore_conflicts=True
     )

@@ -17,6 +17,7 @@ from slmstudio.runs.models import BackgroundRun
 from slmstudio.runs.reaper import reap_lost_runs
 from slmstudio.storage.hashing import folder_hash
 from slmstudio.storage.installation import PROGRAM
+from slmstudio.web import outbound
 from training.base_models.catalog import CATALOG
 from training.base_models.downloads import download_required
 from training.base_models.services import TINY, origin_of
@@ -131,6 +132,7 @@ def _prepare_spec(base_model: BaseModel, output: Path) -> PrepareSpec:
     if base_model.source == BaseModel.Source.FOLDER:
         kind = "local"
     elif base_model.source == BaseModel.Source.HUB:
+        outbound.require_hub()
         kind = "hub"
     else:
         kind = "tiny" if base_model.slug == TINY else "packaged"

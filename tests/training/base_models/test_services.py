@@ -128,6 +128,13 @@ def test_hub_model_is_downloaded_on_request_only_and_an_unreachable_hub_is_named
         prepare(base_model=model)
 
 
+def test_a_hub_that_is_not_listed_is_not_asked(settings: Any) -> None:
+    settings.OUTBOUND_HOSTS = ["api.example"]
+    with pytest.raises(Refused) as caught:
+        prepare(base_model=add_hub_model(hub_id="a/b"))
+    assert caught.value.code == "host_not_allowed"
+
+
 @pytest.mark.slow
 def test_registered_folder_is_copied_clean(own: Path) -> None:
     (own / "notes.txt").write_text("not part of a model")
