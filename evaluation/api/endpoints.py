@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Router, Status
 
 from evaluation.api.schemas import EndpointIn, EndpointOut
-from evaluation.endpoints import holdout_permits, services
+from evaluation.endpoints import permits, services
 from labeling.api.access import Slug, caller, object_of, project_of
 from labeling.api.operations import operation
 from labeling.api.problems import Problem
@@ -21,7 +21,7 @@ def endpoints(request: HttpRequest, slug: Slug) -> Any:
     """The external models of the project."""
     project = project_of(request)
     rows = list(project.endpoints.in_use(project))
-    permitted = holdout_permits.permitted_endpoints(project, rows)
+    permitted = permits.permitted_endpoints(project, rows)
     for row in rows:
         row.holdout_permitted = row.pk in permitted
     return {"items": rows}

@@ -8,7 +8,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from evaluation.audit import services as audit_services
-from evaluation.endpoints import holdout_permits
+from evaluation.endpoints import permits
 from evaluation.inference.clients.document_client import DocumentClient
 from evaluation.inference.completion import STATUS_LABELS, Completion, ResponseStatus
 from evaluation.inference.endpoint_keys import api_key, endpoint_config
@@ -141,5 +141,6 @@ def retire(*, endpoint: Endpoint, user: User) -> bool:
     done = Endpoint.objects.filter(pk=endpoint.pk, retired_at__isnull=True).update(retired_at=timezone.now())
     if done:
         audit_services.record(project=endpoint.project, user=user, action="removed", about=f"endpoint {endpoint.name}")
-        holdout_permits.withdraw(endpoint=endpoint, user=user)
+        for purpose in permits.Purpose:
+            permits.withdraw(endpoint=endpoint, user=user, purpose=purpose)
     return bool(done)

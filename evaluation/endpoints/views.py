@@ -8,7 +8,7 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
-from evaluation.endpoints import holdout_permits, services
+from evaluation.endpoints import permits, services
 from evaluation.endpoints.forms import EndpointForm
 from evaluation.models import Endpoint
 from slmstudio.access import Action, project_for
@@ -52,7 +52,7 @@ def endpoint(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
         "form": form,
         "endpoint": row,
         "key_set": bool(row.key_variable and os.environ.get(row.key_variable)),
-        "permit": holdout_permits.permit_for(row),
+        "permits": [(purpose, permits.permit_for(row, purpose)) for purpose in permits.Purpose],
     }
     return render(request, "evaluation/endpoints/endpoint.html", context, status=422 if form.errors else 200)
 
@@ -74,15 +74,17 @@ def test(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_POST
-def holdout(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
-    """Gives or withdraws the permission to send hold-out documents (owner only)."""
+def permit(request: SignedInRequest, slug: str, pk: int) -> HttpResponse:
+    """Gives or withdraws the permission to send documents of a purpose (owner only)."""
     project, row = _endpoint_of(request, slug, pk, Action.ADMINISTER)
+    wanted = request.POST.get("purpose")
+    purpose = permits.Purpose.DOCUMENTS if wanted == permits.Purpose.DOCUMENTS else permits.Purpose.HOLDOUT
     if request.POST.get("permit") == "yes":
-        holdout_permits.grant(endpoint=row, user=request.user)
-        messages.success(request, f"Hold-out documents can now be sent to {row.name}.")
+        permits.grant(endpoint=row, user=request.user, purpose=purpose)
+        messages.success(request, f"{purpose.label.capitalize()} can now be sent to {row.name}.")
     else:
-        holdout_permits.withdraw(endpoint=row, user=request.user)
-        messages.success(request, f"Hold-out documents are no longer sent to {row.name}.")
+        permits.withdraw(endpoint=row, user=request.user, purpose=purpose)
+        messages.success(request, f"No permission to send {purpose.label} to {row.name} any more.")
     return redirect("endpoint", project.slug, row.pk)
 
 

@@ -15,6 +15,7 @@ from django.db.models import Avg, Case, Count, Exists, OuterRef, Q, QuerySet, Su
 from django.utils.translation import ngettext
 
 from evaluation.audit import services as audit_services
+from evaluation.endpoints.permits import require_permit
 from evaluation.inference.backends import check_schema
 from evaluation.inference.completion import ANSWERED, STATUS_LABELS, USABLE, Completion, ResponseStatus
 from evaluation.inference.endpoint_keys import endpoint_config
@@ -112,6 +113,8 @@ def start_prelabels(
     documents = list(selection.rows.order_by("pk").values_list("pk", flat=True)[:limit])
     if not documents:
         raise Refused(f"There are no {selection.description} outside the hold-out.", field="query")
+    if endpoint is not None:
+        require_permit(endpoint, user, "model")
     run = PrelabelRun(
         project=project,
         number=project.next_number(PrelabelRun),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from evaluation.endpoints import holdout_permits
+from evaluation.endpoints import permits
 from evaluation.models import ClassicalModel, Endpoint, OptimizedPrompt
 from evaluation.runs.services import Model
 from labeling.models import DatasetVersion, Project
@@ -56,7 +56,7 @@ def _all_choices(project: Project) -> dict[str, list[ModelChoice]]:
     exports = exports.select_related("model_version__training_run").order_by("-model_version__number", "kind")
     classical = ClassicalModel.objects.filter(project=project).select_related("dataset").order_by("-number")
     endpoints = list(Endpoint.objects.in_use(project))
-    permitted = holdout_permits.permitted_endpoints(project, endpoints)
+    permitted = permits.permitted_endpoints(project, endpoints)
     prompts = OptimizedPrompt.objects.usable(project)
     return {
         TRAINED: [

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from evaluation.endpoints import holdout_permits
+from evaluation.endpoints import permits
 from evaluation.inference.backend import Output
 from evaluation.inference.circuit_breaker import EndpointError
 from evaluation.inference.completion import ResponseStatus
@@ -221,7 +221,7 @@ class ResumedRecorder(Recorder):
             raise EndpointError("A few-shot example was moved to the hold-out during the run, so it cannot be sent.")
         if with_retries(lambda: Endpoint.objects.filter(pk=endpoint.pk, retired_at__isnull=False).exists()):
             raise EndpointError(f"The endpoint {endpoint} was removed, so no more documents are sent.")
-        if self.run.split == Split.HOLDOUT and with_retries(lambda: holdout_permits.permit_for(endpoint)) is None:
+        if self.run.split == Split.HOLDOUT and with_retries(lambda: permits.permit_for(endpoint)) is None:
             raise EndpointError(f"The permission to send hold-out documents to {endpoint} was withdrawn.")
 
     def on_output(self, output: Output) -> None:

@@ -8,7 +8,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from evaluation.audit import services as audit_services
-from evaluation.endpoints import holdout_permits
+from evaluation.endpoints import permits
 from evaluation.inference.backends import backend_class_of, check_schema, columns_of
 from evaluation.inference.external import changed_settings, settings_of
 from evaluation.inference.spec import MAX_CONCURRENCY
@@ -183,7 +183,7 @@ def holdout_obstacle(model: Model | None, split: str) -> str:
     """Why hold-out documents cannot be sent to a model; "" where they can, or stay on this machine."""
     if isinstance(model, OptimizedPrompt):
         model = model.model
-    if split != Split.HOLDOUT or not isinstance(model, Endpoint) or holdout_permits.permit_for(model) is not None:
+    if split != Split.HOLDOUT or not isinstance(model, Endpoint) or permits.permit_for(model) is not None:
         return ""
     return (
         f"Hold-out documents would be sent to {model}. Ask the project owner to permit this on the page of the "

@@ -17,6 +17,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from evaluation.audit import services as audit_services
+from evaluation.endpoints.permits import require_permit
 from evaluation.models import Endpoint
 from evaluation.stats.sequential import ErrorRate, needed
 from serving.confidence.calibration import ConfidenceCalibration, DocumentRecord
@@ -196,11 +197,13 @@ def set_policy(*, deployment: Deployment, user: User, **values: Any) -> AnswerPo
     require(deployment.project, user, Action.DEPLOY)
     with transaction.atomic():
         policy = policy_of(Deployment.objects.select_for_update(of=("self",)).get(pk=deployment.pk))
-        before = policy.budget_wrong, policy.budget_of
+        before, former = (policy.budget_wrong, policy.budget_of), policy.endpoint_id
         for name in FIELDS:
             if name in values:
                 setattr(policy, name, values[name])
         _check(deployment, policy)
+        if policy.endpoint is not None and policy.endpoint_id != former:
+            require_permit(policy.endpoint, user, "endpoint")
         if policy.budget_wrong is not None and before != (policy.budget_wrong, policy.budget_of):
             policy.audit_since = timezone.now()
         policy.save()

@@ -7,6 +7,7 @@ from django.db import transaction
 
 from evaluation.approvals.decisions import void_reasons
 from evaluation.audit import services as audit_services
+from evaluation.endpoints.permits import require_permit
 from evaluation.models import Approval, Endpoint, EvalRun, GateReport
 from labeling.models import Project
 from serving.models import Capture, Deployment, DeploymentEvent, Package, Release, Stage
@@ -124,6 +125,7 @@ def deploy_endpoint(*, project: Project, user: User, endpoint: Endpoint, capture
         raise Refused("Select an external model of this project.", field="endpoint", code="endpoint")
     with transaction.atomic():
         deployment = _locked(project)
+        require_permit(endpoint, user, "endpoint")
         if deployment.stable_id is not None:
             raise Refused("Another version is already deployed.", field="endpoint", code="busy")
         release = Release.objects.filter(project=project, endpoint=endpoint).first() or Release.objects.create(

@@ -104,7 +104,7 @@ NEEDS = {
             release_bundle release_browser_bundle
         """,
         Action.ADMINISTER: """
-            endpoint_holdout settings member_add member_change member_remove invitation_add invitation_revoke group_add
+            endpoint_permit settings member_add member_change member_remove invitation_add invitation_revoke group_add
             service_account_add
             group_remove webhook_add webhook webhook_secret
             webhook_test webhook_remove webhook_redeliver budget:post

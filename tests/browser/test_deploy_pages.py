@@ -31,7 +31,7 @@ from serving.review.sampling import draw
 from serving.rollouts.watch import check_all
 from tests.browser.accessibility import check
 from tests.browser.conftest import PHONE, As, Watch
-from tests.evaluation.factories import World
+from tests.evaluation.factories import World, permitted
 from tests.serving.batches.gateway import gateway
 from tests.serving.captures.test_services import captured
 from tests.serving.comparisons.test_labels import label, traffic
@@ -267,9 +267,10 @@ def _monitor(page: Page, world: World, deployment: Deployment) -> None:
 
 
 def test_captured_requests_and_a_certificate(world: World, logged_in: As) -> None:
-    Endpoint.objects.create(
+    endpoint = Endpoint.objects.create(
         project=world.project, name="Big", url="https://example.com/v1", model="big", price_in=2.0, price_out=10.0
     )
+    permitted(world, endpoint)
     erik = logged_in(world.engineer)
     erik.goto("/p/invoices/deploy/")
     check(erik, "capture-start")

@@ -18,6 +18,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from evaluation.approvals.decisions import confirm_waivers
+from evaluation.endpoints import permits
 from evaluation.endpoints.services import save_endpoint
 from evaluation.inference.local import LocalBackend
 from evaluation.models import Approval, Endpoint, EvalRun
@@ -331,6 +332,12 @@ def documents_by_id(project: Project) -> dict[str, Document]:
 def rewrite(row: Any, **values: Any) -> None:
     """Writes these columns of a row past every service, as a test needs them."""
     type(row).objects.filter(pk=row.pk).update(**values)
+
+
+def permitted(world: World, endpoint: Endpoint) -> Endpoint:
+    """The endpoint, to which the owner permits to send documents."""
+    permits.grant(endpoint=endpoint, user=world.owner, purpose=permits.Purpose.DOCUMENTS)
+    return endpoint
 
 
 def endpoint(world: World, url: str, **changes: Any) -> Endpoint:

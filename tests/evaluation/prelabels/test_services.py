@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from evaluation.endpoints import permits
 from evaluation.endpoints.services import save_endpoint
 from evaluation.inference.completion import Completion, ResponseStatus
 from evaluation.models import AuditEntry, Endpoint, PrelabelItem, PrelabelRun
@@ -23,7 +24,7 @@ from slmstudio.runs import heartbeat
 from slmstudio.runs.models import Status
 from slmstudio.storage import artifacts
 from slmstudio.storage.hashing import folder_hash, sha256_file
-from tests.evaluation.factories import World, drawn, make_world
+from tests.evaluation.factories import World, drawn, make_world, permitted
 from tests.evaluation.fake_openai import Fake, error, says, sends, slowly
 from tests.shared_rows import shared_fixture
 from training.base_models.preparation import prepare
@@ -65,7 +66,7 @@ def make_endpoint(world: World, fake: Fake, **changes: Any) -> Endpoint:
         "name": "large", "url": fake.url, "model": "fake-1", "key_variable": "", "structured": "auto",
         "logprobs": True, "timeout_seconds": 5, "concurrency": 4, "max_tokens": 500, **changes,
     }  # fmt: skip
-    return save_endpoint(project=world.project, user=world.engineer, **values)
+    return permitted(world, save_endpoint(project=world.project, user=world.engineer, **values))
 
 
 def started(world: World, endpoint: Endpoint | None = None, **more: Any) -> PrelabelRun:
@@ -157,6 +158,24 @@ def test_an_endpoint_proposes_and_every_document_has_its_outcome(
     run_prelabels(run.pk)
     run_prelabels(0)
     assert len(fake.asked) == asked == FRESH, "delivered twice it asks once"
+
+
+def test_documents_are_sent_with_the_permission_of_an_owner(world: World, fresh: list[Document], fake: Fake) -> None:
+    endpoint = make_endpoint(world, fake)
+    permits.withdraw(endpoint=endpoint, user=world.owner, purpose=permits.Purpose.DOCUMENTS)
+    permits.grant(endpoint=endpoint, user=world.owner)  # for the hold-out only
+    with pytest.raises(Refused) as caught:
+        started(world, endpoint)
+    assert (caught.value.field, caught.value.code) == ("model", "not_permitted")
+    start_prelabels(project=world.project, user=world.owner, endpoint=endpoint)
+    permit = permits.permit_for(endpoint, permits.Purpose.DOCUMENTS)
+    assert permit is not None
+    assert permit.user == world.owner
+    assert started(world, endpoint, again=True).endpoint == endpoint
+    endpoint.model = "another"
+    endpoint.save()
+    with pytest.raises(Refused):
+        started(world, endpoint, again=True)
 
 
 def test_document_moved_to_holdout_gets_no_prelabel(world: World, fresh: list[Document], fake: Fake) -> None:

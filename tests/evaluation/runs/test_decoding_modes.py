@@ -9,7 +9,7 @@ import yaml
 from django.test import Client
 from django.urls import reverse
 
-from evaluation.endpoints import holdout_permits
+from evaluation.endpoints import permits
 from evaluation.inference import local, prices
 from evaluation.models import EvalRun
 from evaluation.runs import services as run_services
@@ -123,14 +123,14 @@ def test_the_owner_permits_on_the_page_of_the_endpoint(world: World, client: Cli
         return str(EvaluationForm(project=world.project).fields["model"].choices)  # type: ignore[attr-defined]
 
     assert "127.0.0.1; no hold-out documents" in offered()
-    client.post(url(world, "endpoint_holdout", external.pk), {"permit": "yes"})
+    client.post(url(world, "endpoint_permit", external.pk), {"permit": "yes"})
     assert "127.0.0.1; including hold-out documents" in offered()
-    permit = holdout_permits.permit_for(external)
+    permit = permits.permit_for(external)
     assert permit is not None
     assert permit.user == world.owner
-    assert b"Permitted by olga on" in client.get(url(world, "endpoint", external.pk)).content
-    client.post(url(world, "endpoint_holdout", external.pk), {"permit": "no"})
-    assert holdout_permits.permit_for(external) is None
+    assert b"by olga on" in client.get(url(world, "endpoint", external.pk)).content
+    client.post(url(world, "endpoint_permit", external.pk), {"permit": "no"})
+    assert permits.permit_for(external) is None
 
 
 # -- side by side --------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from evaluation.benchmarks import results
-from evaluation.endpoints import holdout_permits
+from evaluation.endpoints import permits
 from evaluation.endpoints.services import retire
 from evaluation.inference.endpoint_keys import endpoint_config
 from evaluation.models import AuditEntry, Endpoint, EvalOutput, EvalRun
@@ -46,8 +46,8 @@ def test_hold_out_documents_leave_only_with_the_owners_permit(world: World, fake
     with pytest.raises(Refused, match="Hold-out documents would be sent to today") as refusal:
         start(world, external, split="holdout")
     assert refusal.value.field == "split"
-    assert holdout_permits.grant(endpoint=external, user=world.owner)
-    assert not holdout_permits.grant(endpoint=external, user=world.owner), "it is permitted already"
+    assert permits.grant(endpoint=external, user=world.owner)
+    assert not permits.grant(endpoint=external, user=world.owner), "it is permitted already"
     run = ended(start(world, external, split="holdout"))
     assert (run.status, run.error, run.scores["document_exact"]["k"]) == (Status.DONE, "", 12)
     sent = {body["messages"][-1]["content"] for body in fake.asked}
@@ -58,28 +58,28 @@ def test_hold_out_documents_leave_only_with_the_owners_permit(world: World, fake
 
 def test_a_permit_is_for_the_address_and_the_model_it_was_given_for(world: World, fake: Fake) -> None:
     external = endpoint(world, fake.url)
-    holdout_permits.grant(endpoint=external, user=world.owner)
-    assert holdout_permits.permitted_endpoints(world.project, [external]) == {external.pk}
+    permits.grant(endpoint=external, user=world.owner)
+    assert permits.permitted_endpoints(world.project, [external]) == {external.pk}
     Endpoint.objects.filter(pk=external.pk).update(model="another")
     external.refresh_from_db()
-    assert holdout_permits.permit_for(external) is None
-    assert holdout_permits.permitted_endpoints(world.project, [external]) == set()
-    assert holdout_permits.grant(endpoint=external, user=world.owner)
-    assert holdout_permits.withdraw(endpoint=external, user=world.owner)
-    assert not holdout_permits.withdraw(endpoint=external, user=world.owner)
-    assert holdout_permits.permit_for(external) is None
+    assert permits.permit_for(external) is None
+    assert permits.permitted_endpoints(world.project, [external]) == set()
+    assert permits.grant(endpoint=external, user=world.owner)
+    assert permits.withdraw(endpoint=external, user=world.owner)
+    assert not permits.withdraw(endpoint=external, user=world.owner)
+    assert permits.permit_for(external) is None
 
 
 def test_a_permit_that_is_withdrawn_stops_a_run_that_is_at_work(
     world: World, fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     external = endpoint(world, fake.url)
-    holdout_permits.grant(endpoint=external, user=world.owner)
+    permits.grant(endpoint=external, user=world.owner)
     run, add = start(world, external, split="holdout"), outputs.OutputWriter.add
 
     def then_withdraw(store: outputs.OutputWriter, event: dict[str, Any]) -> None:
         add(store, event)
-        holdout_permits.withdraw(endpoint=external, user=world.owner)
+        permits.withdraw(endpoint=external, user=world.owner)
 
     monkeypatch.setattr(outputs.OutputWriter, "add", then_withdraw)
     run = ended(run)
@@ -89,7 +89,7 @@ def test_a_permit_that_is_withdrawn_stops_a_run_that_is_at_work(
 
 def test_training_document_moved_to_holdout_is_not_sent(world: World, fake: Fake) -> None:
     external = endpoint(world, fake.url)
-    holdout_permits.grant(endpoint=external, user=world.owner)  # for the hold-out as it was drawn, not for this
+    permits.grant(endpoint=external, user=world.owner)  # for the hold-out as it was drawn, not for this
     run = start(world, external)
     moved = world.dataset.items.filter(split="train")[0].document
     world.project.documents.filter(pk=moved.pk).update(holdout=True)
@@ -115,7 +115,7 @@ def test_nothing_is_sent_to_an_endpoint_that_was_removed(
     world: World, fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     external = endpoint(world, fake.url)
-    holdout_permits.grant(endpoint=external, user=world.owner)
+    permits.grant(endpoint=external, user=world.owner)
     run, add = start(world, external, split="holdout"), outputs.OutputWriter.add
 
     def then_remove(store: outputs.OutputWriter, event: dict[str, Any]) -> None:
@@ -126,7 +126,7 @@ def test_nothing_is_sent_to_an_endpoint_that_was_removed(
     run = ended(run)
     assert (run.status, len(fake.asked)) == (Status.FAILED, 1)
     assert "was removed" in run.error
-    assert holdout_permits.permit_for(external) is None
+    assert permits.permit_for(external) is None
     assert AuditEntry.objects.filter(action="withdrew", details__endpoint=external.pk).count() == 1
 
 

@@ -8,7 +8,7 @@ from django.test import Client
 
 from evaluation.approvals import decisions
 from evaluation.approvals.warnings import warnings
-from evaluation.endpoints import holdout_permits
+from evaluation.endpoints import permits
 from evaluation.gates import manifest
 from evaluation.gates.holdout.evaluation_numbers import earlier_reports, next_evaluation_number, trained_candidates
 from evaluation.gates.services import create_report
@@ -116,7 +116,7 @@ def test_only_what_is_done_can_be_measured_and_once_at_a_time(world: World) -> N
 
 def test_an_endpoint_is_asked_again_and_only_what_that_took_is_kept(world: World, fake: Any) -> None:
     external = endpoint(world, fake.url)
-    holdout_permits.grant(endpoint=external, user=world.owner)
+    permits.grant(endpoint=external, user=world.owner)
     run = ended(start(world, external, split="holdout"))
     asked = len(fake.asked)
     fake.replies = [says("not even JSON")]
@@ -135,7 +135,7 @@ def test_an_endpoint_is_asked_again_and_only_what_that_took_is_kept(world: World
     refused.refresh_from_db()
     assert (refused.status, bool(refused.error)) == (Status.FAILED, True)
     waiting = start_measurement(run=run, user=world.engineer)
-    holdout_permits.withdraw(endpoint=external, user=world.owner)
+    permits.withdraw(endpoint=external, user=world.owner)
     asked = len(fake.asked)
     run_measurement(waiting.pk)
     waiting.refresh_from_db()

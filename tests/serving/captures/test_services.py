@@ -28,7 +28,7 @@ def deployed(world: World) -> Deployment:
     """The external model that answers today, with capture."""
     endpoint = Endpoint.objects.create(project=world.project, name="Big", url="https://example.com/v1", model="big")
     return deployment_services.deploy_endpoint(
-        project=world.project, user=world.engineer, endpoint=endpoint, capture="token"
+        project=world.project, user=world.owner, endpoint=endpoint, capture="token"
     )
 
 
@@ -147,5 +147,5 @@ def test_the_options_are_changed_on_the_page(world: World, deployed: Deployment)
 
 def test_the_command_starts_with_the_model_of_today(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     Endpoint.objects.create(project=world.project, name="Big", url="https://example.com/v1", model="big")
-    call_command("deploy", project="invoices", endpoint="Big")
+    call_command("deploy", project="invoices", endpoint="Big", user=world.owner.username)
     assert "/capture/invoices/v1" in capsys.readouterr().out

@@ -43,7 +43,7 @@ def deployed(world: World) -> Deployment:
     endpoint = Endpoint.objects.create(
         project=world.project, name="Big", url="https://example.com/v1", model="big", price_in=2.0, price_out=10.0
     )
-    deployment_services.deploy_endpoint(project=world.project, user=world.engineer, endpoint=endpoint, capture="token")
+    deployment_services.deploy_endpoint(project=world.project, user=world.owner, endpoint=endpoint, capture="token")
     deployment_services.deploy(
         project=world.project, user=world.engineer, stage="shadow", report=approved_report(world)
     )

@@ -16,7 +16,7 @@ from serving.deployments import services as deployment_services
 from serving.models import AnswerPolicy, Deployment, Judgment, Package, PackageCalibration, RequestLog
 from serving.models.review import Draw
 from slmstudio.errors import Refused
-from tests.evaluation.factories import World
+from tests.evaluation.factories import World, permitted
 from tests.serving.factories import approved_report, built
 
 
@@ -55,7 +55,7 @@ def calibrated(package: Package, sha256: str = "a" * 64) -> PackageCalibration:
 
 def larger(world: World, **changes: Any) -> Endpoint:
     values = {"name": "Big", "url": "http://127.0.0.1:9/v1", "model": "big", **changes}
-    return Endpoint.objects.create(project=world.project, **values)
+    return permitted(world, Endpoint.objects.create(project=world.project, **values))
 
 
 def budget(deployment: Deployment, user: Any, **changes: Any) -> AnswerPolicy:

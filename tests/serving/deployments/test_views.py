@@ -18,7 +18,7 @@ from labeling.models import Document
 from serving.deployments import gateway_client, services
 from serving.models import Deployment, RequestLog
 from serving.rollouts.watch import check_all
-from tests.evaluation.factories import World, evaluated, right
+from tests.evaluation.factories import World, evaluated, permitted, right
 from tests.serving.factories import approved_report, built, confirmations
 
 
@@ -145,7 +145,11 @@ def test_the_current_production_model_is_the_first_version(world: World) -> None
     assert form.fields["capture"].initial == "token"
     assert client(world.annotator).get("/p/invoices/deploy/").context["endpoint_form"] is None
     assert engineer.post("/p/invoices/deploy/endpoint/", {"endpoint": "0"}).status_code == 422
-    answer = engineer.post("/p/invoices/deploy/endpoint/", {"endpoint": endpoint.pk, "capture": "own_key"})
+    form = {"endpoint": endpoint.pk, "capture": "own_key"}
+    assert "project owner" in engineer.post("/p/invoices/deploy/endpoint/", form).content.decode()
+    assert not Deployment.objects.exclude(stable=None).exists()
+    permitted(world, endpoint)
+    answer = engineer.post("/p/invoices/deploy/endpoint/", form)
     assert answer["Location"] == "/p/invoices/deploy/captured/"
     assert Deployment.objects.get().capture == "own_key"
     stable = Deployment.objects.get().stable

@@ -29,7 +29,7 @@ def deployed(world: World) -> Deployment:
     endpoint = Endpoint.objects.create(
         project=world.project, name="Big", url="http://127.0.0.1:9/v1", model="big", price_in=2.0, price_out=10.0
     )
-    deployment = services.deploy_endpoint(project=world.project, user=world.engineer, endpoint=endpoint)
+    deployment = services.deploy_endpoint(project=world.project, user=world.owner, endpoint=endpoint)
     for _ in range(3):
         logged(deployment, days=1 / 24, prompt_tokens=1_000, output_tokens=100)
     return rows.deployed(world)
