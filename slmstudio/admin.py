@@ -44,7 +44,7 @@ class ReadOnly:
 class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
     """Pages of rows that only services write."""
 
-    actions = None
+    actions: Any = None
 
 
 class LogAdmin(ReadOnlyAdmin):

@@ -56,7 +56,7 @@ class Webhook(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
 
     def __str__(self) -> str:
-        return self.url
+        return str(self.url)
 
 
 class WebhookDelivery(models.Model):

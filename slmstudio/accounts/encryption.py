@@ -59,7 +59,7 @@ def read(stored: str) -> str:
     return decrypt(stored) if stored.startswith(_PREFIX) else stored
 
 
-class EncryptedField(models.TextField):
+class EncryptedField(models.TextField):  # type: ignore[type-arg]  # Django's cannot be subscripted
     """Text that is encrypted in the database, so that no query can filter by it. Text from before is read as it is."""
 
     def get_prep_value(self, value: Any) -> Any:

@@ -238,7 +238,7 @@ def logger_of(kind: str) -> Callable[..., None]:
     """A receiver of a signal about an account, which logs it as an event of this kind."""
 
     def receiver(sender: Any, request: HttpRequest, **more: Any) -> None:
-        login = more.get("sociallogin") or more.get("socialaccount")
+        login: Any = more.get("sociallogin") or more.get("socialaccount")
         user = more.get("user") or login.user
         log_event(kind, name=user.get_username(), address=client_address(request), user=user)
 

@@ -22,7 +22,6 @@ from slmstudio.accounts import sign_in
 from slmstudio.hooks import note_audit
 from slmstudio.logs.json_lines import JsonLines, child_variables, log_facts, request_id
 from slmstudio.models import SignInEvent
-from slmstudio.runs import models as runs
 from slmstudio.runs.child_environment import child_environment
 from slmstudio.workers.worker import StudioWorker
 
@@ -107,14 +106,19 @@ def test_a_job_has_the_id_of_its_request(db: None, monkeypatch: pytest.MonkeyPat
         def enqueue(self, *args: Any, **options: Any) -> None:
             queued.update(options)
 
-    monkeypatch.setattr(runs.django_rq, "get_queue", lambda name: Queue())
+    def perform(*_: Any) -> bool:
+        seen.append(request_id())
+        return True
+
+    monkeypatch.setattr("slmstudio.runs.models.django_rq.get_queue", lambda name: Queue())
     monkeypatch.setattr(transaction, "on_commit", lambda function: function())
-    monkeypatch.setattr(Worker, "perform_job", lambda *_: seen.append(request_id()) or True)
+    monkeypatch.setattr(Worker, "perform_job", perform)
     with log_facts(request_id=NAMED):
         ImportRun(pk=1).enqueue()
     assert queued["meta"] == {"request_id": NAMED}
     worker: Any = object.__new__(StudioWorker)
-    for meta in (queued["meta"], {}, ["not", "ours"]):
+    metas: tuple[Any, ...] = (queued["meta"], {}, ["not", "ours"])
+    for meta in metas:
         assert worker.perform_job(type("Job", (), {"meta": meta, "id": "1"}), None, None)
     assert seen[0] == NAMED
     assert len({*seen}) == 3
@@ -176,7 +180,7 @@ def test_an_administrator_downloads_the_sign_in_log(db: None) -> None:
     sign_in.log_event(SignInEvent.Kind.FAILED, name="=cmd()", address="192.0.2.9")
     rows = [str(row.pk) for row in SignInEvent.objects.all()]
     sent = {"action": "download", "_selected_action": rows}
-    answer = client.post(reverse("admin:slmstudio_signinevent_changelist"), sent)
+    answer: Any = client.post(reverse("admin:slmstudio_signinevent_changelist"), sent)
     text = b"".join(answer.streaming_content).decode("utf-8-sig")
     assert text.splitlines()[0] == "created_at,kind,name,address"
     assert text.splitlines()[-1].endswith(",failed to sign in,'=cmd(),192.0.2.9")
