@@ -26,12 +26,14 @@ class EvaluationConfig(AppConfig):
         from evaluation.pipeline import services as pipeline
         from evaluation.prelabels.services import notify_webhooks
         from evaluation.prompts.study import PROMPT
+        from evaluation.runs.erasure import empty_outputs
         from evaluation.runs.services import evaluation_ended, file_keys, holdout_price, need_of_weights
         from evaluation.runs.services import notify_webhooks as notify_of_evaluation
         from labeling.annotation.challenged_labels import challenge_sources
         from labeling.api.routers import more_routers
         from labeling.contract.changes import contract_changed
         from labeling.datasets.queries import holdout_warning
+        from labeling.documents.erasure import documents_emptied
         from labeling.studies.kinds import register
         from labeling.studies.services import on_run_changed
         from slmstudio import hooks, panels
@@ -40,6 +42,7 @@ class EvaluationConfig(AppConfig):
         panels.include("evaluation.panels")
         weights_needed.register(need_of_weights)
         hooks.project_files.register(file_keys)
+        documents_emptied.register(empty_outputs)
         hooks.audit_noted.register(log.record)
         hooks.backup_facts.register(hash_chain.backup_facts)
         contract_changed.register(propose_from_contract)

@@ -19,6 +19,7 @@ ROUTERS = {
     "deployment/policy": "serving.confidence.api",
     "deployment/comparisons": "serving.comparisons.api",
     "extract/batch": "serving.batches.api",
+    "erasures": "serving.erasure.api",
 }
 
 
@@ -32,12 +33,14 @@ class ServingConfig(AppConfig):
         from evaluation.gates.production import stable_model
         from evaluation.gates.services import report_passed
         from labeling.api.routers import UPLOAD_ROUTES, more_routers
+        from labeling.documents.erasure import documents_emptied
         from serving import navigation  # noqa: F401
         from serving.batches import services as batches
         from serving.deployments.queries import deploy_action, production_model
         from serving.models import Deployment
         from serving.packages.services import prepare_package
         from serving.retention import packages
+        from serving.retention.services import empty_pairs
         from slmstudio import hooks, panels
         from training.runs.retention import weights_needed
 
@@ -52,6 +55,7 @@ class ServingConfig(AppConfig):
         UPLOAD_ROUTES.add("/projects/{slug}/extract/batch")
         hooks.project_files.register(batches.file_keys)
         hooks.project_files.register(packages.file_keys)
+        documents_emptied.register(empty_pairs)
         hooks.run_reaped["serving.BatchRun"].register(batches.emit)
         hooks.access_changed.register(_announce)
 

@@ -7,6 +7,7 @@ from serving.batches import views as batch_views
 from serving.captures import views as capture_views
 from serving.comparisons import views as comparison_views
 from serving.deployments import views
+from serving.erasure import views as erasure_views
 from serving.monitoring import views as monitoring_views
 from serving.packages import views as package_views
 from serving.review import views as review_views
@@ -15,6 +16,7 @@ from serving.settings import views as settings_views
 from serving.versions import views as version_views
 
 urlpatterns = [
+    path("settings/erasure/", erasure_views.erasure, name="settings_erasure"),
     path("deploy/", views.deployment, name="deployment"),
     path("deploy/new/", views.deploy, name="deploy_new"),
     path("deploy/endpoint/", views.deploy_endpoint, name="deploy_endpoint"),

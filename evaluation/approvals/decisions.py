@@ -234,9 +234,12 @@ class CurrentState:
         return audit_services.entries_by_subject(self.project, audit_services.CONFIRMED)
 
     def revised_gold(self, dataset: DatasetVersion) -> list[str]:
-        """Ids of hold-out documents whose gold label has another value than the frozen one, or is missing."""
+        """Ids of hold-out documents whose gold label has another value than the frozen one, or is missing; not of those
+        that were erased.
+        """
         if dataset.pk not in self._revised:
-            items = DatasetItem.objects.filter(dataset=dataset, split=Split.HOLDOUT).order_by("document_id")
+            rows = DatasetItem.objects.filter(dataset=dataset, split=Split.HOLDOUT, document__erased_at=None)
+            items = rows.order_by("document_id")
             frozen = list(items.values_list("document_id", "document__external_id", "revision_id"))
             golds = Gold.objects.current(self.project).filter(document__in=items.values("document"))
             now = dict(golds.values_list("document_id", "revision_id"))

@@ -16,7 +16,8 @@ from evaluation.inference.backend import ModelUnavailable
 from evaluation.models import EvalRun, GateReport
 from evaluation.runs import outputs, resources, summary
 from labeling.datasets import queries as dataset_queries
-from labeling.models import Split
+from labeling.documents.erasure import frozen_sha256
+from labeling.models import DatasetVersion, Split
 from slmstudio.contract.json_text import dumps, loads
 from slmstudio.contract.scoring.scorer import SCORER_VERSION
 from slmstudio.runs.application import scorer_code
@@ -236,7 +237,7 @@ def _file_hashes(report: GateReport, *, modified_since: float | None = None) -> 
     dataset_file = artifacts.local_path(run.dataset.artifact_key)
     files: list[tuple[str, Path, Callable[[], str]]] = [
         *run.backend.files(),
-        ("dataset", dataset_file, lambda: sha256_file(dataset_queries.file_path(run.dataset))),
+        ("dataset", dataset_file, partial(_dataset_hash, run.dataset)),
         ("holdout", dataset_file, lambda: _holdout_hash(run)),
     ]
     if not run.backend.is_external:
@@ -316,8 +317,14 @@ def _changed_at(stat: os.stat_result) -> float:
     return max(stat.st_mtime, stat.st_ctime)
 
 
+def _dataset_hash(dataset: DatasetVersion) -> str:
+    return frozen_sha256(dataset.artifact_key, sha256_file(dataset_queries.file_path(dataset)))
+
+
 def _holdout_hash(run: EvalRun) -> str:
-    """SHA-256 over the lines of the hold-out in the file."""
+    """SHA-256 over the lines of the hold-out in the file; the frozen one if only an erasure has changed the file."""
+    if _dataset_hash(run.dataset) != sha256_file(dataset_queries.file_path(run.dataset)):
+        return run.dataset.holdout_sha256
     digest = hashlib.sha256()
     with dataset_queries.file_path(run.dataset).open("rb") as file:
         for line in file:
@@ -330,11 +337,11 @@ def _spec_hash(run: EvalRun) -> str:
     digest = sha256_file(_spec_file(run))
     if digest != sha256_text(run.spec):
         raise outputs.InvalidOutputs("the stored text differs from the file.")
-    return digest
+    return frozen_sha256(run.spec_key, digest)
 
 
 def _outputs_hash(run: EvalRun) -> str:
-    digest = sha256_file(artifacts.local_path(run.outputs_key))
+    digest = frozen_sha256(run.outputs_key, sha256_file(artifacts.local_path(run.outputs_key)))
     if digest == run.outputs_sha256 and not outputs.rows_match_file(run):
         raise outputs.InvalidOutputs("the stored rows differ from the file.")
     return digest

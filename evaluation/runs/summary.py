@@ -137,8 +137,11 @@ def _numbers_as_written(value: Any) -> Any:
 def recompute_summary(run: EvalRun) -> dict[str, Any]:
     """The summary computed again from the raw outputs and the gold they were scored against.
 
-    Equal to ``run.scores`` as long as scorer, schema and outputs are unchanged.
+    Equal to ``run.scores`` as long as scorer, schema and outputs are unchanged. Where documents were erased, nothing
+    can be computed again, and the stored one counts.
     """
+    if Document.objects.filter(eval_outputs__eval_run=run, erased_at__isnull=False).exists():
+        return dict(run.scores)
     compiled = run.dataset.schema_version.compiled
     texts = {str(row["id"]): row["text"] for row in run_documents.rows(run)}
     rows, backend = list(EvalOutput.objects.filter(eval_run=run).with_documents()), run.backend

@@ -127,9 +127,19 @@ def has_current_schema(dataset: DatasetVersion) -> bool:
     return dataset.schema_version.sha256 == dataset.project.schema_version.sha256
 
 
+def erased_documents(dataset: DatasetVersion) -> int:
+    """The number of its documents whose texts and labels were erased."""
+    return int(dataset.items.filter(document__erased_at__isnull=False).count())
+
+
 def dataset_warnings(dataset: DatasetVersion, least: Mapping[Split, int]) -> list[str]:
-    """Warnings about a version: its schema is not the current one, or a split has less documents than ``least``."""
+    """Warnings about a version: documents were erased, its schema is not the current one, or a split has less documents
+    than ``least``.
+    """
     warnings = []
+    if number := erased_documents(dataset):
+        text = ngettext("{n} document of {dataset} was erased", "{n} documents of {dataset} were erased", number)
+        warnings.append(f"{text.format(n=number, dataset=dataset)}: no run can start with it. Freeze a new version.")
     if not has_current_schema(dataset):
         current = dataset.project.schema_version
         warnings.append(

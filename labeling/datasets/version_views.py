@@ -118,6 +118,7 @@ def dataset(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         "family_hint": family_hint(shown),
         "large_families": large_families(shown),
         "family_warnings": family_warnings(shown),
+        "erased": queries.erased_documents(shown),
         "others": others,
         "earlier": next((other for other in others if other < shown.number), None),
         "odd_holdout": {

@@ -29,6 +29,7 @@ _SCOPES: dict[str, tuple[Action, str]] = {
     "contract": (Action.CONTRACT, "Draft schemas from examples"),
     "curate": (Action.CURATE, "Freeze dataset versions"),
     "webhooks": (Action.ADMINISTER, "Manage webhooks"),
+    "erase": (Action.ADMINISTER, "Erase personal data"),
     "train": (Action.RUN, "Create and cancel studies"),
     "evaluate": (Action.RUN, "Start evaluations and create gate reports"),
     "approve": (Action.APPROVE, "Approve and reject gate reports"),

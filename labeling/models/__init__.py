@@ -4,6 +4,7 @@ from labeling.models.annotations import Annotation, AnnotationRevision, Gold, Pr
 from labeling.models.collaboration import Comment, Mention, Preferences, Presence, Review, SavedView
 from labeling.models.datasets import DatasetItem, DatasetVersion, FreezeRun, SilverItem, Split
 from labeling.models.documents import BulkEdit, Document, DocumentScore, DocumentSearch, DocumentState, Origin, Page
+from labeling.models.erasure import Erasure
 from labeling.models.imports import ImportRun, IndexRun
 from labeling.models.integrations import ApiToken, Webhook, WebhookDelivery
 from labeling.models.projects import (
@@ -31,6 +32,7 @@ __all__ = [
     "DocumentScore",
     "DocumentSearch",
     "DocumentState",
+    "Erasure",
     "FreezeRun",
     "Gold",
     "GroupRole",

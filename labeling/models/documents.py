@@ -153,6 +153,9 @@ class Document(models.Model):
         help_text="while it is requeued for a schema version: the number of that version, the reason, and the former "
         "state and disputed",
     )
+    erased_at = models.DateTimeField(
+        null=True, blank=True, help_text="its text and labels were erased; the row is one of something frozen"
+    )
     created_at = models.DateTimeField(default=timezone.now)
 
     objects: ClassVar[Any] = DocumentQuerySet.as_manager()

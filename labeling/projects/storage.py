@@ -18,8 +18,9 @@ from slmstudio.storage.hashing import sha256_file
 def file_keys(project: Project) -> Iterator[str]:
     """Keys of its files and folders in the artifact store: uploads, page images, dataset versions."""
     yield f"pages/{project.pk}"
-    for key in ImportRun.objects.filter(project=project).values_list("upload_key", flat=True):
-        yield dirname(key)
+    for upload, rejects in ImportRun.objects.filter(project=project).values_list("upload_key", "rejects_key"):
+        yield dirname(upload)
+        yield dirname(rejects)
     for key in DatasetVersion.objects.filter(project=project).values_list("artifact_key", flat=True):
         yield dirname(key)
 

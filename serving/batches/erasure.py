@@ -10,22 +10,36 @@ from serving.batches import lines
 from serving.models import BatchRun
 from slmstudio.storage.artifacts import local_path
 
+#: whether a line has what is erased
+Find = Callable[[str], bool]
 _ERASED = {"status": 410, "code": "erased", "detail": "The document was erased."}
 
 
-def erase_documents(project: Project, *, caller: str = "", requests: Collection[str] = ()) -> tuple[int, int]:
-    """Erases lines of the ended batches of a project: their documents and their results.
+def erase_documents(
+    project: Project,
+    *,
+    caller: str = "",
+    requests: Collection[str] = (),
+    found: Find | None = None,
+    dry_run: bool = False,
+) -> tuple[int, int]:
+    """Erases lines of the ended batches of a project: their documents and their results. ``found``: of a line or its
+    result, instead of a caller or requests. ``dry_run``: only counts them.
 
     Returns the number of erased lines, and of batches with such lines that have not ended, which stay as they are.
     """
     erased = waiting = 0
     for run in BatchRun.objects.filter(project=project, erased_at=None):
         source, target = local_path(run.input_key), local_path(run.result_key)
-        numbers = _lines_of(source, caller) if caller else _lines_answered(target, requests)
+        if found is not None:
+            numbers = _lines_with(source, target, found)
+        else:
+            numbers = _lines_of(source, caller) if caller else _lines_answered(target, requests)
         if numbers and run.is_live:
             waiting += 1
         elif numbers:
-            _erase(source, target, numbers)
+            if not dry_run:
+                _erase(source, target, numbers)
             erased += len(numbers)
     return erased, waiting
 
@@ -43,6 +57,17 @@ def _lines_answered(target: Path, requests: Collection[str]) -> set[int]:
     with target.open("rb") as file:
         results = (orjson.loads(line) for line in file if line.endswith(b"\n"))
         return {int(result["line"]) for result in results if result.get("request_id") in requests}
+
+
+def _lines_with(source: Path, target: Path, found: Find) -> set[int]:
+    numbers: set[int] = set()
+    if source.exists():
+        with source.open(encoding="utf-8") as file:
+            numbers.update(number for number, line in enumerate(file, start=1) if found(line))
+    if target.exists():
+        with target.open(encoding="utf-8") as file:
+            numbers.update(int(orjson.loads(line)["line"]) for line in file if line.endswith("\n") and found(line))
+    return numbers
 
 
 def _erase(source: Path, target: Path, numbers: set[int]) -> None:

@@ -7,7 +7,7 @@ database was away) is not erased.
 
 import logging
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -122,24 +122,41 @@ def erase(
         raise Refused("Enter a caller or request IDs.", field="caller", code="what")
     if len(wanted) > MAX_IDS:
         raise Refused(f"Enter at most {MAX_IDS:,} request IDs.", field="ids", code="too_many")
-    condition = Q(caller=caller) if caller else Q(id__in=wanted) | Q(shadow_of__in=wanted)
-    rows = RequestLog.objects.filter(condition, project_id=project.pk)
     with transaction.atomic():
-        known = [*wanted, *rows.values_list("id", flat=True)]
-        items = judgments.items_of(project.pk, known)
-        erased_documents = _erase_documents_of(project, known, items, caller=caller, with_gold=with_gold)
-        judgments.erase_requests(project.pk, known)
-        erased: int = rows.update(**_CONTENT, caller="", key_sha256="")
-        details: dict[str, Any] = {"by": "caller" if caller else "request", "requests": erased}
-        lines, live = erase_documents(project, caller=caller, requests=[str(request_id) for request_id in known])
-        lines += erase_rejected(
-            log_folder(), project.pk, caller=caller, requests=[str(request_id) for request_id in known]
-        )
-        details |= {"lines": lines} if lines else {}
-        details |= {name: names for name, names in asdict(erased_documents).items() if names}
+        erasure = erase_rows(project, wanted, caller=caller, with_gold=with_gold)
+        details: dict[str, Any] = {"by": "caller" if caller else "request", "requests": erasure.requests}
+        details |= {"lines": erasure.lines} if erasure.lines else {}
+        details |= {name: names for name, names in asdict(erasure.documents).items() if names}
         if wanted:
             details["ids"] = [str(request_id) for request_id in wanted]
         audit_services.record(project=project, user=user, action="erased", about="requests", details=details)
+    return erasure
+
+
+def erase_rows(
+    project: Project,
+    ids: Collection[uuid.UUID],
+    *,
+    caller: str = "",
+    with_gold: bool = False,
+    empty_in_use: bool = False,
+) -> Erasure:
+    """Erases the requests of a caller, or with these ids, as ``erase`` does, without an entry in the audit log.
+
+    ``empty_in_use``: documents that something frozen rests on lose their content, too.
+    """
+    condition = Q(caller=caller) if caller else Q(id__in=ids) | Q(shadow_of__in=ids)
+    rows = RequestLog.objects.filter(condition, project_id=project.pk)
+    known = [*ids, *rows.values_list("id", flat=True)]
+    names = [str(request_id) for request_id in known]
+    items = judgments.items_of(project.pk, known)
+    erased_documents = _erase_documents_of(
+        project, known, items, caller=caller, with_gold=with_gold, empty_in_use=empty_in_use
+    )
+    judgments.erase_requests(project.pk, known)
+    erased: int = rows.update(**_CONTENT, caller="", key_sha256="")
+    lines, live = erase_documents(project, caller=caller, requests=names)
+    lines += erase_rejected(log_folder(), project.pk, caller=caller, requests=names)
     return Erasure(erased, erased_documents, lines, live)
 
 
@@ -169,7 +186,13 @@ def _erase(rows: QuerySet[RequestLog]) -> int:
 
 
 def _erase_documents_of(
-    project: Project, requests: Iterable[uuid.UUID], items: Iterable[int], *, caller: str, with_gold: bool
+    project: Project,
+    requests: Iterable[uuid.UUID],
+    items: Iterable[int],
+    *,
+    caller: str,
+    with_gold: bool,
+    empty_in_use: bool,
 ) -> Erased:
     """Erases the documents of requests, of items of the review queue, and of a caller ("": of none).
 
@@ -182,9 +205,15 @@ def _erase_documents_of(
     reviewed = Q(source=REVIEWED) & (
         Q(metadata__request__in=ids) | Q(pk__in=ReviewItem.objects.filter(pk__in=list(items)).values("document"))
     )
-    rows = Document.objects.filter(captured | reviewed, project=project)
-    compared = set(ComparisonPair.objects.filter(document__in=rows).values_list("document", flat=True))
-    keys = [pk for pk in rows.values_list("pk", flat=True) if pk not in compared]
-    erased = erase_made_documents(keys, with_gold=with_gold)
-    erased.in_use.extend(Document.objects.filter(pk__in=compared).values_list("external_id", flat=True))
-    return erased
+    keys = list(Document.objects.filter(captured | reviewed, project=project).values_list("pk", flat=True))
+    return erase_made_documents(keys, with_gold=with_gold, empty_in_use=empty_in_use, in_use=compared_documents(keys))
+
+
+def compared_documents(keys: Collection[int]) -> set[int]:
+    """Those of these documents whose row a comparison of two versions rests on."""
+    return set(ComparisonPair.objects.filter(document__in=keys).values_list("document", flat=True))
+
+
+def empty_pairs(keys: list[int]) -> None:
+    """Erases the outputs of comparisons for these documents."""
+    ComparisonPair.objects.filter(document__in=keys).update(stable_output="", candidate_output="")

@@ -106,7 +106,7 @@ NEEDS = {
         Action.ADMINISTER: """
             endpoint_permit settings member_add member_change member_remove invitation_add invitation_revoke group_add
             service_account_add
-            group_remove webhook_add webhook webhook_secret
+            group_remove settings_erasure webhook_add webhook webhook_secret
             webhook_test webhook_remove webhook_redeliver budget:post
         """,
     }.items()

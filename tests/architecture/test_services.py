@@ -47,6 +47,7 @@ EXCEPTIONS = {
         serving.comparisons.labels: draw_documents
         serving.deployments.services: record_change
         serving.packages.services: prepare_package
+        serving.retention.services: empty_pairs erase_rows
         serving.review.judgments: store
     """,
     OWN: """

@@ -156,8 +156,9 @@ def refused_by_field(errors: dict[str, str], *, code: str = "") -> Refused:
 
 
 def file_keys(project: Project) -> list[str]:
-    """Keys of the folders of a project's training runs in the artifact store, exports included."""
-    return [run.folder_key for run in TrainingRun.objects.of_project(project).only("pk")]
+    """Keys of a project's files in the artifact store: folders of training runs, exports included; samples of texts."""
+    runs = [run.folder_key for run in TrainingRun.objects.of_project(project).only("pk")]
+    return runs + [report.sample_key for report in LengthReport.objects.filter(dataset__project=project).only("pk")]
 
 
 def notify_webhooks(run: TrainingRun) -> None:

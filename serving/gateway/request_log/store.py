@@ -9,7 +9,7 @@ import fcntl
 import logging
 import re
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import date
 from pathlib import Path
 
@@ -96,14 +96,23 @@ class LogStore:
             cursor.execute(_INSERT, [rows])
 
 
-def erase_rejected(folder: Path, project_id: int, *, caller: str = "", requests: Collection[str] = ()) -> int:
-    """Deletes the rejected lines of a caller or of requests, with their shadows; returns their number."""
+def erase_rejected(
+    folder: Path,
+    project_id: int,
+    *,
+    caller: str = "",
+    requests: Collection[str] = (),
+    found: Callable[[str], bool] | None = None,
+) -> int:
+    """Deletes the rejected lines of a caller or of requests, with their shadows, or lines that ``found`` finds; returns
+    their number.
+    """
     erased = 0
     for path in sorted(folder.glob(f"*{REJECTED}")):
         with path.open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             lines = file.read().splitlines(keepends=True)
-            kept = [line for line in lines if not _is_of(line, project_id, caller, requests)]
+            kept = [line for line in lines if not _is_of(line, project_id, caller, requests, found)]
             file.seek(0)
             file.truncate()
             file.write(b"".join(kept))
@@ -113,13 +122,17 @@ def erase_rejected(folder: Path, project_id: int, *, caller: str = "", requests:
     return erased
 
 
-def _is_of(line: bytes, project_id: int, caller: str, requests: Collection[str]) -> bool:
+def _is_of(
+    line: bytes, project_id: int, caller: str, requests: Collection[str], found: Callable[[str], bool] | None
+) -> bool:
     try:
         row = orjson.loads(line)
     except ValueError:
         return False
     if not isinstance(row, dict) or row.get("project_id") != project_id:
         return False
+    if found is not None and found(line.decode(errors="replace")):
+        return True
     named = row.get("caller") == caller if caller else False
     return named or row.get("id") in requests or row.get("shadow_of") in requests
 
