@@ -47,6 +47,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 MOVES = (BulkEdit.Action.HOLDOUT, BulkEdit.Action.TRAIN)
 FROZEN = "a dataset version used it"
 TARGETED = "it is a request that was chosen for review"
+ERASED = "it was erased"
 _NOT_IN_QUEUE = "it is not in the queue"
 #: the columns to change, {} if nothing changes, or the reason why the document is skipped
 Change = dict[str, Any] | str
@@ -80,6 +81,8 @@ def _move(holdout: bool) -> Callable[[Any, Mapping[str, Any]], Change]:
 
 
 def _requeue(row: Any, params: Mapping[str, Any]) -> Change:
+    if row.erased:
+        return ERASED
     return {**state.requeue(has_label=row.labelled)} if row.state in state.REQUEUEABLE else {}
 
 
@@ -359,8 +362,8 @@ def _lock_documents(project: Project, action: str, ids: Sequence[int]) -> dict[i
         rows = Document.objects.filter(pk__in=locked).annotate(
             labelled=Exists(labels), answered=Exists(labels.filter(submitted=True))
         )
-        for pk, labelled, answered in rows.values_list("pk", "labelled", "answered"):
-            locked[pk].labelled, locked[pk].answered = labelled, answered
+        for pk, labelled, answered, erased_at in rows.values_list("pk", "labelled", "answered", "erased_at"):
+            locked[pk].labelled, locked[pk].answered, locked[pk].erased = labelled, answered, erased_at is not None
     return locked
 
 

@@ -64,7 +64,7 @@ class Table:
                 yield key, changed
 
     def _candidates(self, project: Project, text: ErasedText) -> QuerySet[Any]:
-        rows = self.model._base_manager.filter(**{self.path: project.pk})
+        rows: QuerySet[Any] = self.model._base_manager.filter(**{self.path: project.pk})
         where = Q()
         for column in self.columns:
             rows = rows.annotate(**{f"{column}_text": Cast(column, TextField())})

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from pytest_django.live_server_helper import LiveServer
 
 from labeling.integrations import deliveries, tokens, webhooks
-from labeling.models import WebhookDelivery
+from labeling.models import Document, WebhookDelivery
 from tests.browser.accessibility import check
 from tests.browser.conftest import As, Watch
 from tests.labeling.desk import Desk, bring_in, invoice, make_desk
@@ -96,3 +96,20 @@ def test_the_api_reference_is_interactive(work: Desk, logged_in: As) -> None:
     page.locator(".body-param__text").fill("{}")
     page.get_by_role("button", name="Execute").click()
     expect(page.locator(".live-responses-table tbody .response-col_status").first).to_contain_text("200")
+
+
+@pytest.mark.slow
+def test_a_text_is_found_and_erased(work: Desk, logged_in: As) -> None:
+    page = logged_in(work.people["owner"])
+    page.goto("/p/desk/settings/")
+    page.get_by_role("link", name="Erase personal data").click()
+    name = Document.objects.get().external_id
+    page.get_by_label("Text").fill(name)
+    page.get_by_role("button", name="Find").click()
+    expect(page.locator("#found-title")).to_be_visible()
+    check(page, "erasure-found")
+    page.get_by_role("button", name="Erase for good").click()
+    expect(page.locator("#reports-title")).to_be_visible()
+    page.locator("summary", has_text="owner").last.click()
+    check(page, "erasure-report")
+    assert not Document.objects.exists()

@@ -96,6 +96,12 @@ def test_documents_of_a_version_do_not_move(desk: Desk) -> None:
     assert set(Document.objects.filter(holdout=True).values_list("pk", flat=True)) == set(pks(0))
 
 
+def test_an_erased_document_does_not_return_to_the_queue(desk: Desk) -> None:
+    Document.objects.filter(pk__in=pks(0)).update(erased_at=timezone.now(), state=DocumentState.SKIPPED)
+    edit = do(desk, Action.REQUEUE, None, pks(0))
+    assert (edit.changed, edit.params["left"]) == (0, {"it was erased": 1})
+
+
 def test_requeue_keeps_labels(desk: Desk) -> None:
     skipped = Document.objects.get(pk=pks(1)[0])
     annotation_services.skip(document=skipped, user=desk.people["annotator"], reason="two invoices in one")

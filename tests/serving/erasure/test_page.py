@@ -42,7 +42,7 @@ def test_erasing_needs_a_recent_sign_in(world: World, client: Client, monkeypatc
 
 
 def test_a_dataset_page_says_what_was_erased(world: World, client: Client) -> None:
-    item = world.dataset.items.first()
+    item = world.dataset.items.latest("pk")
     Document.objects.filter(pk=item.document_id).update(erased_at="2026-01-01T00:00Z")
     client.force_login(world.owner)
     page = client.get(f"/p/{world.project.slug}/datasets/{world.dataset.number}/")

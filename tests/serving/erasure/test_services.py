@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.files.base import ContentFile
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 
 from evaluation.approvals.decisions import changed_since
 from evaluation.gates.services import create_report
@@ -83,7 +84,7 @@ def plant_rows(world: World, documents: dict[str, Document]) -> None:
     """The name in rows about documents, and in rows about none."""
     project, version = world.project, world.project.schema_version
     deletable = Document.objects.create(project=project, external_id="deletable", text=NAME, sha256="b" * 64)
-    image = artifacts.store().save(f"pages/{project.pk}/x/1.txt", artifacts.ContentFile(NAME.encode()))
+    image = artifacts.store().save(f"pages/{project.pk}/x/1.txt", ContentFile(NAME.encode()))
     Page.objects.create(document=deletable, number=1, image_key=image, width=1, height=1, start=0, end=1)
     other = Document.objects.create(project=project, external_id="other", text="nothing", sha256="c" * 64)
     Comment.objects.create(document=other, user=world.owner, text=f"see {NAME}")
@@ -95,7 +96,7 @@ def plant_rows(world: World, documents: dict[str, Document]) -> None:
     SavedView.objects.create(project=project, user=world.owner, name="mine", query=f"q={NAME}")
     hook = Webhook.objects.create(project=project, url="https://example.com", events=["x"], created_by=world.owner)
     WebhookDelivery.objects.create(webhook=hook, event="x", payload={"text": NAME})
-    key = artifacts.store().save("imports/9/rejected.jsonl", artifacts.ContentFile(json.dumps({"line": NAME}).encode()))
+    key = artifacts.store().save("imports/9/rejected.jsonl", ContentFile(json.dumps({"line": NAME}).encode()))
     ImportRun.objects.create(project=project, status=Status.DONE, rejects_key=key, rejects=[{"line": NAME}])
     run = PrelabelRun.objects.create(
         project=project, number=1, schema_version=version, model_version=world.version, status=Status.DONE
@@ -208,9 +209,7 @@ def test_what_cannot_be_erased_is_refused(world: World) -> None:
 
 
 def test_revisions_are_emptied_only_with_their_document(world: World) -> None:
-    from django.db import IntegrityError, transaction
-
-    revision = AnnotationRevision.objects.first()
+    revision = AnnotationRevision.objects.latest("pk")
     with pytest.raises(IntegrityError), transaction.atomic():
         AnnotationRevision.objects.filter(pk=revision.pk).update(value={}, evidence={})
 
