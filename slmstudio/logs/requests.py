@@ -22,7 +22,8 @@ def identify(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callabl
         began, number = time.monotonic(), sane_id(request.headers.get(HEADER))
         set_log_facts(request_id=number, address=client_address(request), user=lambda: _user_name(request))
         answer = get_response(request)
-        answer[HEADER] = number
+        if "public" not in answer.get("Cache-Control", ""):  # a file has nothing to look up in a log
+            answer[HEADER] = number
         if settings.LOG_FORMAT == "json":
             log_access(request.method or "", request.path, answer.status_code, began)
         return answer

@@ -99,7 +99,7 @@ def test_report_and_audit_log_on_a_desktop(world: World, report: GateReport, log
     page.goto("/p/invoices/gates/audit/")
     expect(page.locator("#entries")).to_contain_text("erik started evaluation 1")
     page.get_by_label("Action").select_option("created")
-    expect(page.locator("#entries h2")).to_have_text("1 entry")
+    expect(page.locator("#entries h2")).to_have_text("2 entries")  # the project and the report
     expect(page).to_have_url(re.compile("action=created"))
     page.get_by_text("Details").first.click()
     check(page, "audit-log")

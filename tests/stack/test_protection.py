@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 from tests.labeling.label_desk import make_desk
 from tests.stack.web import answer, server, status
 
-STATIC = "/static/css/documents.css"
+IMAGE = "/static/img/icon.svg"
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def directives(response: Any) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     "path",
-    ["/login/", "/p/desk/", "/p/desk/documents/", "/healthz", "/nothing/", "/api/v1/projects", "/api/docs", STATIC],
+    ["/login/", "/p/desk/", "/p/desk/documents/", "/healthz", "/nothing/", "/api/v1/projects", "/api/docs", IMAGE],
 )
 def test_every_response_is_protected(client: Client, path: str) -> None:
     response = client.get(path, follow=True)
@@ -51,8 +51,17 @@ def test_every_response_is_protected(client: Client, path: str) -> None:
         assert policy[name] == "'none'", name
     assert "form-action" in policy
     assert ("sandbox" in policy) == (not response["Content-Type"].startswith("text/html"))
-    assert response["Cache-Control"] == ("max-age=60, public" if path == STATIC else "private, no-store")
+    assert response["Cache-Control"] == ("max-age=60, public" if path == IMAGE else "private, no-store")
     assert "Access-Control-Allow-Origin" not in response
+
+
+def test_a_style_sheet_has_the_headers_of_files(client: Client, secure: None) -> None:
+    """A page loads 50 of them: headers that only pages need weigh as much as a script."""
+    response = client.get("/static/css/documents.css", secure=True)
+    assert response["X-Content-Type-Options"] == "nosniff"
+    assert response["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert response["Strict-Transport-Security"] == plain_headers()["Strict-Transport-Security"]
+    assert not {"Content-Security-Policy", "Permissions-Policy"} & set(response.headers)
 
 
 def test_errors_of_the_servers_are_protected(db: None) -> None:
