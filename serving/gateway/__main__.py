@@ -18,6 +18,7 @@ import uvicorn._subprocess
 
 from serving.gateway.request_log.process import log_folder, log_store
 from slmstudio.accounts.secret_keys import require_strong_keys
+from slmstudio.database.migrated import MigrationsMissing, require_migrated
 from slmstudio.env import EnvError
 from slmstudio.server.master import raise_open_files_limit
 from slmstudio.stack import environment
@@ -46,6 +47,11 @@ def main() -> int:
     with environment.servers(), metrics:
         raise_open_files_limit()
         _load()
+        try:
+            require_migrated()
+        except MigrationsMissing as error:
+            print(error, file=sys.stderr)
+            return 1
         from slmstudio.server.headers import plain_headers  # reads the settings, which need the servers
 
         with log_store(log_folder()):

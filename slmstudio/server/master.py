@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any, NoReturn, Protocol
 
+from slmstudio.database.migrated import MigrationsMissing, require_migrated
 from slmstudio.runs.parent_death import die_with_parent
 
 logger = logging.getLogger(__name__)
@@ -123,6 +124,9 @@ class Master:
             self._serve(parent, lambda: os.write(writer, b"1"))
         except SystemExit:
             os._exit(0)
+        except MigrationsMissing as error:
+            print(error, file=sys.stderr, flush=True)
+            os._exit(1)
         except BaseException:
             logging.exception("the web server cannot start")
             os._exit(1)
@@ -140,6 +144,7 @@ class Master:
         sys.setswitchinterval(0.0005)
         from slmstudio.wsgi import application
 
+        require_migrated()
         server = make_server(application, listener=self.listener, threads=self.threads, connections=self.connections)
 
         def stop(number: int, frame: FrameType | None) -> None:

@@ -16,8 +16,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from django.core.files import File
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connection, transaction
-from django.db.migrations.executor import MigrationExecutor
+from django.db import transaction
 from django.utils.text import slugify
 
 from evaluation.gates.holdout.disclosure import open_outputs
@@ -40,11 +39,12 @@ from labeling.models import DatasetVersion, Project, Split
 from labeling.projects.services import ProjectError, create_project, save_contract
 from slmstudio.access import Role
 from slmstudio.contract.json_text import JsonError, dumps, loads
+from slmstudio.database.migrated import MigrationsMissing, unapplied
 from slmstudio.errors import Refused
 from slmstudio.runs.models import BackgroundRun, Status
 from slmstudio.stack.environment import is_embedded
 from slmstudio.stack.paths import Paths
-from slmstudio.storage.installation import COMMAND, PROGRAM, home
+from slmstudio.storage.installation import COMMAND, home
 from slmstudio.text.formatting import milliseconds, percent
 from slmstudio.workers.live_workers import StartedWorkers, WorkerGone, ensure_workers
 from training.base_models.preparation import prepare
@@ -133,11 +133,10 @@ class Command(BaseCommand):
 
     def _migrate_embedded(self) -> None:
         """Migrates the embedded database. An external server is migrated by its administrator."""
-        executor = MigrationExecutor(connection)
-        if not executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        if not (missing := unapplied()):
             return
         if not is_embedded("postgres"):
-            raise CommandError(f"The database has unapplied migrations. Run `{PROGRAM} migrate` first.")
+            raise MigrationsMissing(missing)
         # In a child process: the role of this process owns no table.
         command = [*COMMAND, "migrate", "--verbosity=0"]
         owner = {"DATABASE_OWNER_URL": Paths.of(home()).database_owner_url}

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from serving.monitoring import hosts
 from serving.replicas.supervisor import HostSupervisor
+from slmstudio.database.migrated import require_migrated
 from slmstudio.database.transactions import first_line
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ class Command(BaseCommand):
     help = __doc__ or ""
 
     def handle(self, *args: Any, **options: Any) -> None:
+        require_migrated()
         stopped = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopped.set())

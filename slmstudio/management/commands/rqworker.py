@@ -1,9 +1,11 @@
 """``manage.py rqworker``: django-rq's worker with the JSON serializer of the queues in the settings."""
 
 from argparse import ArgumentParser
+from typing import Any
 
 from django_rq.management.commands.rqworker import Command as RqWorker
 
+from slmstudio.database.migrated import require_migrated
 from slmstudio.workers.worker import WORKER_TTL
 
 
@@ -13,3 +15,7 @@ class Command(RqWorker):
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.set_defaults(serializer="rq.serializers.JSONSerializer", worker_ttl=WORKER_TTL)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        require_migrated()
+        super().handle(*args, **options)
