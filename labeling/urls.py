@@ -7,7 +7,7 @@ from labeling.api.app import addresses as api_addresses
 from labeling.imports import exchange_views
 from labeling.integrations import token_views, webhook_views
 from labeling.models import SchemaMigration
-from labeling.projects import contract_views, invitation_views, settings_views
+from labeling.projects import contract_views, invitation_views, lifecycle_views, settings_views
 from labeling.projects import views as project_views
 from labeling.schema_migration import views as schema_migration_views
 from labeling.studies.views import former_page
@@ -32,6 +32,9 @@ below_project: list[URLPattern | URLResolver] = [
     path("", include("labeling.imports.urls")),
     path("", include("labeling.datasets.urls")),
     path("settings/", settings_views.settings, name="settings"),
+    path("settings/rename/", lifecycle_views.rename, name="project_rename"),
+    path("settings/archive/", lifecycle_views.archive, name="project_archive"),
+    path("settings/restore/", lifecycle_views.restore, name="project_restore"),
     path("settings/members/add/", settings_views.add_member, name="member_add"),
     path("settings/members/<int:pk>/", settings_views.change_member, name="member_change"),
     path("settings/members/<int:pk>/remove/", settings_views.remove_member, name="member_remove"),

@@ -34,9 +34,10 @@ class ServingConfig(AppConfig):
         from evaluation.gates.services import report_passed
         from labeling.api.routers import UPLOAD_ROUTES, more_routers
         from labeling.documents.erasure import documents_emptied
+        from labeling.projects.lifecycle import project_used
         from serving import navigation  # noqa: F401
         from serving.batches import services as batches
-        from serving.deployments.queries import deploy_action, production_model
+        from serving.deployments.queries import deploy_action, production_model, serving_of
         from serving.models import Deployment
         from serving.packages.services import prepare_package
         from serving.retention import packages
@@ -56,6 +57,7 @@ class ServingConfig(AppConfig):
         hooks.project_files.register(batches.file_keys)
         hooks.project_files.register(packages.file_keys)
         documents_emptied.register(empty_pairs)
+        project_used.register(serving_of)
         hooks.run_reaped["serving.BatchRun"].register(batches.emit)
         hooks.access_changed.register(_announce)
 

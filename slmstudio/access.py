@@ -38,6 +38,8 @@ class Action(TextChoices):
     ADMINISTER = "administer", "change members, tokens or retention"
 
 
+#: what the members of an archived project can still do, by their roles
+OF_ARCHIVED = frozenset({Action.READ, Action.ADMINISTER})
 _EVERYONE = frozenset(Role)
 TABLE: dict[Action, frozenset[Role]] = {
     Action.READ: _EVERYONE,
@@ -69,6 +71,15 @@ class Forbidden(PermissionDenied):
         super().__init__(f"{subject} cannot {action.label}. Required role: {roles}.")
 
 
+class Archived(Forbidden):
+    """An archived project, in which no role allows the action."""
+
+    def __init__(self, action: Action) -> None:
+        PermissionDenied.__init__(
+            self, f"You cannot {action.label}: the project is archived. An owner can restore it in its settings."
+        )
+
+
 def require(project: Any, user: User | None, *actions: Action) -> None:
     """Checks the role of a user in a project: the first statement of every service that writes.
 
@@ -76,7 +87,10 @@ def require(project: Any, user: User | None, *actions: Action) -> None:
 
     Raises:
         Forbidden: it allows none of them, or the user is not a member.
+        Archived: the project is read-only, also for the studio itself.
     """
+    if project.is_read_only and OF_ARCHIVED.isdisjoint(actions):
+        raise Archived(actions[0])
     if user is None:
         return
     checked: tuple[int, str] | None = getattr(project, "checked_role", None)  # by this request
@@ -108,11 +122,14 @@ def authorize(project: Any, user: User | AnonymousUser, role: str, action: Actio
 
     Raises:
         Forbidden: the role does not allow the action.
+        Archived: the project is read-only.
     """
     if not may(role, action):
         raise Forbidden(role, action)
+    if project.is_read_only and action not in OF_ARCHIVED:
+        raise Archived(action)
     project.role, project.checked_role = role, (user.pk, role)
-    project.can = {a.value for a in Action if may(role, a)}
+    project.can = {a.value for a in (OF_ARCHIVED if project.is_read_only else Action) if may(role, a)}
     return project
 
 

@@ -23,6 +23,10 @@ class ProjectQuerySet(models.QuerySet["Project"]):
         """The projects that a user is a member of."""
         return self.filter(memberships__user=user).order_by("name")
 
+    def editable(self) -> Self:
+        """Those that are not archived."""
+        return self.filter(archived_at=None)
+
 
 class Project(models.Model):
     """A task with its members."""
@@ -77,6 +81,7 @@ class Project(models.Model):
         help_text="the computation of the order that is in effect; empty: import order",
     )
     created_at = models.DateTimeField(default=timezone.now)
+    archived_at = models.DateTimeField(null=True, blank=True, help_text="since when it is read-only")
 
     objects: ClassVar[Any] = ProjectQuerySet.as_manager()
 
@@ -90,6 +95,11 @@ class Project(models.Model):
     def get_absolute_url(self) -> str:
         """The project's home."""
         return reverse("project", args=[self.slug])
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether it is archived."""
+        return self.archived_at is not None
 
     def next_number(self, model: type[models.Model], **lookup: Any) -> int:
         """The next number of a kind of row in this project. Call it in a transaction: it locks the project's row."""

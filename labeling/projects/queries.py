@@ -11,14 +11,17 @@ from labeling.models import Membership, Project, SchemaMigration, SchemaVersion
 MAX_MIGRATIONS = 10
 
 
-def project_list(user: User) -> list[Any]:
-    """The memberships of a user with their projects, each with its numbers of documents and of labeled ones."""
-    memberships: list[Any] = list(Membership.objects.overview(user))
+def project_list(user: User, *, archived: bool = False) -> tuple[list[Any], bool]:
+    """The memberships of a user with their projects, or with the archived ones; each with its numbers of documents and
+    of labeled ones. And whether any is archived.
+    """
+    rows: list[Any] = list(Membership.objects.overview(user))
+    memberships = [membership for membership in rows if membership.project.is_read_only == archived]
     count_states([membership.project for membership in memberships])
     for membership in memberships:
         counts = state_counts(membership.project)
         membership.documents, membership.labelled = counts.total, counts.labeled
-    return memberships
+    return memberships, any(membership.project.is_read_only for membership in rows)
 
 
 def schema_versions(project: Project) -> QuerySet[SchemaVersion]:

@@ -87,6 +87,12 @@ class MemberForm(forms.Form):
     role = forms.ChoiceField(choices=Role.choices, widget=forms.Select(attrs=SELECT))
 
 
+class RenameForm(forms.Form):
+    """Another name of the project."""
+
+    name = forms.CharField(max_length=120, widget=forms.TextInput(attrs={**CONTROL, "autocomplete": "off"}))
+
+
 class InvitationForm(forms.Form):
     """An invitation to the project."""
 

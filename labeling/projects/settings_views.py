@@ -11,11 +11,12 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from labeling.integrations import tokens
 from labeling.models import Invitation, Membership, Project
-from labeling.projects import members, service_accounts
+from labeling.projects import lifecycle, members, service_accounts
 from labeling.projects.settings_forms import (
     GroupForm,
     InvitationForm,
     MemberForm,
+    RenameForm,
     ServiceAccountForm,
     WorkflowForm,
 )
@@ -135,6 +136,8 @@ def settings_page(
         "tokens": tokens.active_tokens(project),
         "limits": [quotas.storage(project), quotas.compute(project)],
         "webhooks": project.webhooks.order_by("pk"),
+        "rename": forms.get("rename") or RenameForm(initial={"name": project.name}, auto_id="rename_%s"),
+        "use": lifecycle.use_of(project),
     }
     return render(
         request, "labeling/projects/settings.html", context, status=200 if made or not (refused or forms) else 422

@@ -33,8 +33,12 @@ def projects(request: SignedInRequest) -> HttpResponse:
                 form.add_error(name if name in form.fields else None, message)
         else:
             return redirect("contract", project.slug)
+    archived = "archived" in request.GET
+    memberships, has_archived = queries.project_list(request.user, archived=archived)
     context = {
-        "memberships": queries.project_list(request.user),
+        "memberships": memberships,
+        "archived": archived,
+        "has_archived": has_archived,
         "form": form,
         "open_form": request.method == "POST" or (may_create and "new" in request.GET),
         "may_create": may_create,

@@ -124,7 +124,7 @@ QUEUE_ORDER = QueueOrder()
 
 def update_all() -> None:
     """Computes orders again that new labels or documents have outdated; a periodic task."""
-    for project in Project.objects.exclude(queue_order=Order.IMPORT).select_related("order_run"):
+    for project in Project.objects.editable().exclude(queue_order=Order.IMPORT).select_related("order_run"):
         computed = project.studies.filter(kind=QUEUE_ORDER.key)
         if not computed.live().exists() and is_outdated(project):
             spec = QueueOrderSpec.model_validate(QUEUE_ORDER.defaults(project, {}))

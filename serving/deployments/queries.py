@@ -133,6 +133,14 @@ def find(project: Project) -> Deployment | None:
     return deployment
 
 
+def serving_of(project: Project) -> str:
+    """What answers the requests of a project, as a sentence with what to do; "" where nothing does."""
+    deployment = find(project)
+    if deployment is None or not deployment.serving:
+        return ""
+    return f"{str(deployment.serving[0]).capitalize()} answers requests. Stop the deployment first."
+
+
 def production_model(project: Project) -> ProductionModel | None:
     """What answers the requests of a project as its stable version, for gates that compare with it."""
     deployment = find(project)

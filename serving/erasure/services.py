@@ -27,9 +27,7 @@ from serving.retention.services import compared_documents, erase_rows
 from slmstudio.access import Action, require
 from slmstudio.errors import Refused
 from slmstudio.hooks import note_audit
-from slmstudio.runs.models import ACTIVE
-from slmstudio.runs.reaper import run_models
-from slmstudio.workers.queues import project_path
+from slmstudio.workers.queues import live_runs
 from training.models import SpecExport, TrainingRun
 
 _OF_REQUESTS = (
@@ -145,7 +143,7 @@ def erase(*, project: Project, user: User | None, text: str) -> Erasure:
     erased_text = ErasedText(text)
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=project.pk)
-        if number := _live_runs(project):
+        if number := live_runs(project):
             runs = "1 run is" if number == 1 else f"{number} runs are"
             raise Refused(f"{runs} in progress. Cancel them, or wait until they end.", field="text", code="busy")
         found = _find(project, erased_text)
@@ -166,11 +164,6 @@ def erase(*, project: Project, user: User | None, text: str) -> Erasure:
 def reports(project: Project) -> QuerySet[Erasure]:
     """The reports of a project, newest first."""
     return Erasure.objects.filter(project=project).select_related("created_by").order_by("-pk")
-
-
-def _live_runs(project: Project) -> int:
-    paths = ((model, project_path(model)) for model in run_models())
-    return sum(model.objects.filter(status__in=ACTIVE, **{path: project}).count() for model, path in paths if path)
 
 
 def _erase(project: Project, text: ErasedText, found: Found) -> dict[str, tuple[str, str]]:

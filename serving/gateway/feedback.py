@@ -34,7 +34,7 @@ async def feedback(request: Request, gateway: Gateway, request_id: str) -> Respo
 
     def judge() -> Judgment | None:
         project = Project.objects.filter(slug=slug).first()
-        if project is None:
+        if project is None or project.is_read_only:
             return None
         try:
             row = judgments.find_request(project, judgments.parse_id(body.get("request_id", "")))

@@ -216,6 +216,12 @@ def project_path(model: type[BackgroundRun]) -> str:
     return next((way for way in PROJECT_PATHS if way.split("__")[0] in names), "")
 
 
+def live_runs(project: Any) -> int:
+    """The number of queued and running runs of a project."""
+    paths = ((model, project_path(model)) for model in run_models())
+    return sum(model.objects.live().filter(**{path: project}).count() for model, path in paths if path)
+
+
 def _with_project(model: type[BackgroundRun]) -> Any:
     way = project_path(model)
     return model.objects.select_related(way) if way else model.objects.all()

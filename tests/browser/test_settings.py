@@ -113,3 +113,20 @@ def test_a_text_is_found_and_erased(work: Desk, logged_in: As) -> None:
     page.locator("summary", has_text="owner").last.click()
     check(page, "erasure-report")
     assert not Document.objects.exists()
+
+
+def test_a_project_is_archived_and_restored(work: Desk, logged_in: As) -> None:
+    page = logged_in(work.people["owner"])
+    page.goto("/p/desk/settings/")
+    page.get_by_role("button", name="Archive project").click()
+    expect(page.locator("#read-only")).to_be_visible()
+    check(page, "settings-archived")
+    page.goto("/")
+    page.get_by_role("link", name="Archived projects").click()
+    check(page, "projects-archived")
+    page.get_by_role("link", name="Desk").click()
+    expect(page.locator("#read-only")).to_be_visible()
+    page.get_by_role("link", name="Settings").last.click()
+    page.get_by_role("button", name="Restore project").click()
+    expect(page.get_by_role("button", name="Archive project")).to_be_visible()
+    expect(page.locator("#read-only")).to_have_count(0)
