@@ -1,7 +1,9 @@
 """What differs from allauth's defaults: who may create an account, who counts attempts, and what is encrypted."""
 
+import secrets
 from typing import Any
 
+import requests
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
@@ -96,6 +98,16 @@ class OidcAdapter(DefaultSocialAccountAdapter):
     def is_open_for_signup(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
         """The first sign-in creates the account."""
         return True
+
+    def generate_state_param(self, state: dict[str, Any]) -> str:
+        """The ``state`` of a request to the provider: 256 bits."""
+        return secrets.token_urlsafe(32)
+
+    def get_requests_session(self) -> requests.Session:
+        """A client for the provider, which follows no redirects: they raise TooManyRedirects."""
+        session: requests.Session = super().get_requests_session()
+        session.max_redirects = 0
+        return session
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
         """Activates an account again that the provider had refused.

@@ -33,6 +33,9 @@ class Forger:
         self.algorithm = "RS256"
         self.subject = "ana"
         self.nonce = ""
+        self.issuer = ""
+        #: a path that redirects to itself with a query, instead of an answer
+        self.redirects = ""
         forger = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -55,7 +58,7 @@ class Forger:
         public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(KEY.public_key()))
         answers: dict[str, Any] = {
             "/.well-known/openid-configuration": {
-                "issuer": self.url,
+                "issuer": self.issuer or self.url,
                 "authorization_endpoint": f"{self.url}/auth",
                 "token_endpoint": f"{self.url}/token",
                 "userinfo_endpoint": f"{self.url}/me",
@@ -66,6 +69,12 @@ class Forger:
             "/me": {"sub": self.subject, "preferred_username": "ana", "email": "ana@example.com"},
         }
         body = answers[path]
+        if request.path == self.redirects:
+            request.send_response(307)
+            request.send_header("Location", f"{self.url}{path}?again")
+            request.send_header("Content-Length", "0")
+            request.end_headers()
+            return
         request.send_response(200)
         request.send_header("Content-Type", "application/json")
         request.end_headers()
@@ -94,6 +103,7 @@ def sign_in(forger: Forger, *, nonce: str | None = None, client: Any = None, pro
     client = client or Client()
     began = client.post(f"/oidc/login/?process={process}")
     parameters = dict(part.split("=") for part in began["Location"].partition("?")[2].split("&"))
+    assert len(parameters["state"]) >= 43  # 256 bits
     assert (parameters["code_challenge_method"], parameters["response_type"]) == ("S256", "code")
     forger.nonce = parameters["nonce"] if nonce is None else nonce
     return client.get("/oidc/login/callback/", {"code": "code", "state": parameters["state"]})
@@ -136,6 +146,25 @@ def test_a_wrong_signature_signs_nobody_in(db: None, servers: Any, forger: Forge
 def test_a_nonce_or_state_of_another_session_signs_nobody_in(db: None, servers: Any, forger: Forger) -> None:
     assert sign_in(forger, nonce="of another session").status_code == 403
     assert Client().get("/oidc/login/callback/", {"code": "code", "state": "unknown"}).status_code == 403
+    assert not get_user_model().objects.exists()
+
+
+def test_the_issuer_of_another_provider_signs_nobody_in(db: None, servers: Any, forger: Forger) -> None:
+    forger.issuer = "https://another.example"
+    assert Client().post("/oidc/login/").status_code == 403
+    forger.issuer = f"{forger.url}/"
+    assert Client().post("/oidc/login/").status_code == 302
+
+
+def test_a_provider_that_does_not_respond_is_no_error_of_the_studio(db: None, servers: Any, forger: Forger) -> None:
+    forger.redirects = "/.well-known/openid-configuration"
+    assert Client().post("/oidc/login/").status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/token", "/me", "/keys"])
+def test_redirects_of_the_provider_are_not_followed(db: None, servers: Any, forger: Forger, path: str) -> None:
+    forger.redirects = path
+    assert sign_in(forger).status_code == 403
     assert not get_user_model().objects.exists()
 
 

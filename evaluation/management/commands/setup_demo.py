@@ -79,7 +79,7 @@ class Command(BaseCommand):
         passwords = _stored(path)
         is_new = not passwords
         if is_new:
-            passwords = {name: secrets.token_urlsafe(12) for name in USERS}
+            passwords = {name: secrets.token_urlsafe(16) for name in USERS}
             draft = path.with_suffix(".draft")
             draft.touch(mode=0o600)
             draft.write_text(json.dumps({"passwords": passwords}))

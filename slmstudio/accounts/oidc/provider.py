@@ -8,6 +8,7 @@ import secrets
 from typing import Any
 
 import jwt
+from allauth.socialaccount.adapter import get_adapter
 from allauth.socialaccount.models import SocialApp, SocialLogin, SocialToken
 from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
@@ -34,6 +35,20 @@ class OidcAdapter(OpenIDConnectOAuth2Adapter):
 
     def __init__(self, request: HttpRequest, provider_id: str = PROVIDER) -> None:
         super().__init__(request, provider_id)
+
+    @property
+    def openid_config(self) -> dict[str, Any]:
+        """What the provider publishes about itself.
+
+        Raises:
+            OAuth2Error: its issuer is not OIDC_SERVER_URL (OpenID Connect Discovery 1.0, 4.3).
+            RequestException: the provider does not respond.
+        """
+        config: dict[str, Any] = super().openid_config
+        configured = self.get_provider().app.settings["server_url"].partition("/.well-known/")[0]
+        if str(config.get("issuer", "")).rstrip("/") != configured.rstrip("/"):
+            raise OAuth2Error(f"The issuer of {configured} is another one: {config.get('issuer')}")
+        return config
 
     def get_callback_url(self, request: HttpRequest, app: SocialApp) -> str:
         """The address that the provider redirects to; it is registered there."""
@@ -67,10 +82,15 @@ class OidcAdapter(OpenIDConnectOAuth2Adapter):
         return found
 
     def decode(self, id_token: str) -> dict[str, Any]:
-        """The claims of an ID token. Raises OAuth2Error: signature, issuer, audience or time are not as required."""
+        """The claims of an ID token.
+
+        Raises:
+            OAuth2Error: signature, issuer, audience or time are not as required.
+            RequestException: the provider does not respond.
+        """
         config, client_id = self.openid_config, self.get_provider().app.client_id
         try:
-            key = jwt.PyJWKClient(config["jwks_uri"], timeout=5).get_signing_key_from_jwt(id_token).key
+            key = _Keys(config["jwks_uri"]).get_signing_key_from_jwt(id_token).key
             claims: dict[str, Any] = jwt.decode(
                 id_token,
                 key=key,
@@ -85,6 +105,16 @@ class OidcAdapter(OpenIDConnectOAuth2Adapter):
         if claims.get("azp", client_id) != client_id:
             raise OAuth2Error("The ID token was issued to another application.")
         return claims
+
+
+class _Keys(jwt.PyJWKClient):
+    """The keys at an address, read as everything of the provider is: in time, and without following redirects."""
+
+    def fetch_data(self) -> Any:
+        with get_adapter().get_requests_session() as session:
+            response = session.get(self.uri)
+            response.raise_for_status()
+            return response.json()
 
 
 class OidcProvider(OpenIDConnectProvider):

@@ -1,12 +1,17 @@
 """The addresses of a sign-in at the company's provider, which allauth includes; 404 without a provider."""
 
+import requests
+from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.socialaccount.adapter import get_adapter
 from allauth.socialaccount.models import SocialApp
+from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView, OAuth2LoginView, OAuth2View
 from django.contrib.auth.decorators import login_not_required
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import path
 
+from slmstudio.accounts.oidc.configuration import PROVIDER
 from slmstudio.accounts.oidc.provider import OidcAdapter
 from slmstudio.accounts.step_up import step_up
 
@@ -33,7 +38,19 @@ def _answer(request: HttpRequest, view: type[OAuth2View]) -> HttpResponseBase:
         answer: HttpResponseBase = view.adapter_view(OidcAdapter)(request)
     except SocialApp.DoesNotExist as error:
         raise Http404("No provider is configured.") from error
+    except (OAuth2Error, requests.RequestException) as error:  # before allauth looks out for them
+        return _failed(request, error)
     return answer
+
+
+def _failed(request: HttpRequest, error: Exception) -> HttpResponseBase:
+    """The page that says that the sign-in failed; the adapter raises it."""
+    try:
+        get_adapter().on_authentication_error(request, PROVIDER, exception=error)
+    except ImmediateHttpResponse as page:
+        answer: HttpResponseBase = page.response
+        return answer
+    raise error
 
 
 urlpatterns = [
