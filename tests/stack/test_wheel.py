@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import zipfile
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import module_from_spec
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,23 @@ def test_static_files_are_those_of_the_checkout(installed: Path, tmp_path: Path)
         contents.append({(prefix, name): Path(path).read_bytes() for prefix, name, path in rows})
     assert contents[0] == contents[1]
     assert ("", "css/icons.css") in contents[0]
+
+
+def test_sources_without_git_are_those_of_the_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    script = SourceFileLoader("make_wheel", str(settings.BASE_DIR / "bin/make-wheel"))
+    module = module_from_spec(ModuleSpec(script.name, script, origin=script.path))
+    module.__file__ = script.path
+    script.exec_module(module)
+    listed = module._sources()
+    copy = tmp_path / "build"
+    for name in listed:
+        module._copy(settings.BASE_DIR / name, copy / name)
+    (copy / "labeling/__pycache__").mkdir()
+    (copy / "labeling/__pycache__/models.pyc").touch()
+    monkeypatch.setattr(module, "ROOT", copy)
+    assert module._sources() == sorted(listed)
+    monkeypatch.setenv("APPLICATION_COMMIT", "cafe")
+    assert module._commit() == "cafe"
 
 
 def test_templates_and_packages_are_those_of_the_checkout(installed: Path) -> None:
