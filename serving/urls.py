@@ -9,6 +9,7 @@ from serving.comparisons import views as comparison_views
 from serving.deployments import views
 from serving.erasure import views as erasure_views
 from serving.monitoring import views as monitoring_views
+from serving.outgoing import views as outgoing_views
 from serving.packages import views as package_views
 from serving.review import views as review_views
 from serving.rollouts import views as rollout_views
@@ -17,6 +18,7 @@ from serving.versions import views as version_views
 
 urlpatterns = [
     path("settings/erasure/", erasure_views.erasure, name="settings_erasure"),
+    path("settings/outgoing/", outgoing_views.outgoing, name="settings_outgoing"),
     path("deploy/", views.deployment, name="deployment"),
     path("deploy/new/", views.deploy, name="deploy_new"),
     path("deploy/endpoint/", views.deploy_endpoint, name="deploy_endpoint"),

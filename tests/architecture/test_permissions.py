@@ -107,7 +107,7 @@ NEEDS = {
             endpoint_permit settings member_add member_change member_remove invitation_add invitation_revoke group_add
             service_account_add
             project_rename project_archive project_restore
-            group_remove settings_erasure webhook_add webhook webhook_secret
+            group_remove settings_erasure settings_outgoing webhook_add webhook webhook_secret
             webhook_test webhook_remove webhook_redeliver budget:post
         """,
     }.items()

@@ -130,3 +130,17 @@ def test_a_project_is_archived_and_restored(work: Desk, logged_in: As) -> None:
     page.get_by_role("button", name="Restore project").click()
     expect(page.get_by_role("button", name="Archive project")).to_be_visible()
     expect(page.locator("#read-only")).to_have_count(0)
+
+
+def test_outgoing_connections(work: Desk, logged_in: As) -> None:
+    webhooks.create(
+        project=work.project, user=work.people["owner"], url="http://127.0.0.1:9/hook", events=["dataset.frozen"]
+    )
+    page = logged_in(work.people["owner"])
+    page.goto("/p/desk/settings/")
+    page.get_by_role("link", name="Outgoing connections").click()
+    row = page.get_by_role("row", name=re.compile("Webhook"))
+    expect(row).to_contain_text("127.0.0.1")
+    check(page, "outgoing")
+    row.get_by_role("link").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("127.0.0.1:9")

@@ -1,0 +1,1 @@
+"""Outgoing connections: where data of a project can leave the studio to."""
