@@ -2,7 +2,7 @@
 
 from django.apps import AppConfig
 from django.contrib.staticfiles import apps as staticfiles
-from django.db.models.signals import post_migrate
+from django.db.models.signals import post_migrate, pre_migrate
 
 
 class StudioConfig(AppConfig):
@@ -25,12 +25,14 @@ class StudioConfig(AppConfig):
 
         from slmstudio.accounts import adapters, sessions, sign_in
         from slmstudio.accounts.global_permissions import create_group
+        from slmstudio.database.migrated import require_utf8
         from slmstudio.database.roles import grant_to_application
         from slmstudio.logs import audit, requests
         from slmstudio.models import SignInEvent
         from slmstudio.workers.job_names import read_only_json
 
         read_only_json()
+        pre_migrate.connect(require_utf8, sender=self, dispatch_uid="slmstudio.database.migrated")
         post_migrate.connect(grant_to_application, dispatch_uid="slmstudio.database.roles")
         post_migrate.connect(create_group, dispatch_uid="slmstudio.accounts.global_permissions")
         signals.user_logged_in.connect(sessions.on_signed_in, dispatch_uid="slmstudio.sessions")

@@ -1,7 +1,11 @@
-"""Whether the database has all migrations of this version; servers do not start without them."""
+"""Whether the database has all migrations of this version; servers do not start without them. ``migrate`` itself
+refuses a database that cannot store every text.
+"""
+
+from typing import Any
 
 from django.core.management.base import CommandError
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connection, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from slmstudio.storage.installation import PROGRAM
@@ -49,3 +53,21 @@ def require_migrated() -> None:
             connection.close()
     if names:
         raise MigrationsMissing(names)
+
+
+def require_utf8(using: str = "default", **_: Any) -> None:
+    """Refuses a database with another encoding than UTF-8, a receiver of ``pre_migrate``. With SQL_ASCII, PostgreSQL
+    stores text, but rejects the first JSON with an escaped character, in the middle of a run.
+
+    Raises:
+        CommandError: with what to do.
+    """
+    with connections[using].cursor() as cursor:
+        cursor.execute("SHOW server_encoding")
+        (encoding,) = cursor.fetchone()
+    if encoding != "UTF8":
+        name = connections[using].settings_dict["NAME"]
+        raise CommandError(
+            f"The database {name} has the encoding {encoding}; the studio needs UTF8. Create it anew: "
+            f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0"
+        )

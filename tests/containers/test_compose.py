@@ -93,6 +93,7 @@ def passwords(stack: Stack) -> dict[str, str]:
     lines = stack.manage("setup_demo").splitlines()
     logins = [match for line in lines if (match := re.fullmatch(r"\s*\w+\s+(\w+)\s+(\S{16,})", line))]
     assert len(logins) == 3, lines
+    assert counted(stack, "training", "TrainingRun") > 0
     return {login[1]: login[2] for login in logins}
 
 
@@ -129,9 +130,14 @@ def until(is_done: Callable[[], bool], seconds: float, what: str) -> None:
         time.sleep(2)
 
 
-def submitted(stack: Stack) -> int:
-    code = "from labeling.models import Document; print(Document.objects.filter(state='submitted').count())"
+def counted(stack: Stack, app: str, model: str, **filters: str) -> int:
+    """Rows of a model in the database of the stack."""
+    code = f"from {app}.models import {model}; print({model}.objects.filter(**{filters}).count())"
     return int(stack.manage("shell", "--no-imports", "--command", code).split()[-1])
+
+
+def submitted(stack: Stack) -> int:
+    return counted(stack, "labeling", "Document", state="submitted")
 
 
 def test_every_service_runs_as_a_user_without_rights(stack: Stack) -> None:
@@ -172,7 +178,9 @@ def test_from_a_label_to_an_answer(stack: Stack, enter: Callable[[str], Page]) -
         _kill(stack, name)
         until(lambda: _is_answered(token, samples[0]), 120, f"no answer after {name} was killed")
     assert submitted(stack) == labeled
-    until(lambda: _logged(stack) >= len(samples), 60, "answered requests are missing in the log")
+    until(
+        lambda: counted(stack, "serving", "RequestLog") >= len(samples), 60, "answered requests are missing in the log"
+    )
 
 
 def _label(page: Page) -> None:
@@ -244,8 +252,3 @@ def _kill(stack: Stack, service: str) -> None:
     """Ends a container with SIGKILL, and starts it again, which Docker does by itself only after a crash."""
     stack.run("kill", service)
     stack.run("up", "--detach", "--no-deps", service)
-
-
-def _logged(stack: Stack) -> int:
-    code = "from serving.models import RequestLog; print(RequestLog.objects.count())"
-    return int(stack.manage("shell", "--no-imports", "--command", code).split()[-1])

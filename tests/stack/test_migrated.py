@@ -79,3 +79,16 @@ def test_a_program_starts_before_its_database(transactional_db: None) -> None:
     finally:
         connection.close()
         connection.settings_dict.update(PORT=before[0], HOST=before[1])
+
+
+def test_migrate_refuses_another_encoding(empty_database: dict[str, str]) -> None:
+    with psycopg.connect(worker_environment()["DATABASE_URL"], autocommit=True) as server:
+        server.execute(f"DROP DATABASE {EMPTY}")
+        server.execute(f"CREATE DATABASE {EMPTY} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    command = (*MANAGE, "migrate")
+    ended = subprocess.run(command, cwd=ROOT, env=empty_database, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1, ended.stderr
+    assert "SQL_ASCII" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    with psycopg.connect(empty_database["DATABASE_URL"]) as empty:
+        assert empty.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (0,)

@@ -9,6 +9,7 @@ if it is done, so a second call is quick and an interrupted call resumes.
 
 import json
 import secrets
+import time
 from argparse import ArgumentParser
 from dataclasses import replace
 from itertools import islice
@@ -56,6 +57,8 @@ HOLDOUT_SHARE, VALIDATION_SHARE = 0.4, 0.1
 DECODER_DOCUMENTS = 150
 BENCHMARK_DOCUMENTS = 30
 ENCODER = "all-minilm-l6-v2"
+#: the longest wait for a worker that measures token lengths
+LENGTHS_SECONDS = 600
 SEED = 17
 USERS = {"ana": Role.ANNOTATOR, "erik": Role.ENGINEER, "mona": Role.MANAGER}
 
@@ -190,10 +193,15 @@ class Command(BaseCommand):
         return base_model
 
     def _has_lengths(self, dataset: DatasetVersion, base_model: BaseModel, engineer: Any) -> bool:
-        """Measures the token lengths: `make demo` has no worker yet. The queued job then finds the run claimed."""
+        """Measures the token lengths: `make demo` has no worker yet. The queued job then finds the run claimed; where a
+        worker was faster, waits for it."""
         report = measure_lengths(dataset=dataset, base_model=base_model, user=engineer)
         measure_lengths_job(report.pk)
         report.refresh_from_db()
+        until = time.monotonic() + LENGTHS_SECONDS
+        while report.is_live and time.monotonic() < until:
+            time.sleep(0.5)
+            report.refresh_from_db()
         if report.status != Status.DONE:
             self._note(f"No run was queued: {report.error or report.get_status_display().lower()}")
         return report.status == Status.DONE

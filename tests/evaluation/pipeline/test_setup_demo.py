@@ -2,6 +2,7 @@
 
 import json
 import stat
+import time
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from labeling.models import Split
 from slmstudio.storage.hashing import folder_hash
 from tests.training.ml_data import tiny, tiny_encoder
 from training.models import BaseModel, TrainingRun
+from training.runs.jobs import measure_lengths as run_lengths
 
 
 @pytest.fixture
@@ -88,3 +90,21 @@ def test_an_encoder_reaches_the_gates_and_a_benchmark_compares_it(
     assert candidates.filter(classical__kind="rules").exists()
     call_command("setup_demo", **models, stdout=StringIO(), stderr=StringIO())
     assert TrainingRun.objects.count() == 2
+
+
+def test_runs_are_queued_where_a_worker_measures_the_lengths(
+    logins: Path, forked_children: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"DOCUMENTS": 330, "WAITING": 10}.items():
+        monkeypatch.setattr(setup_demo, name, value)
+    add_base_model("small-decoder", tiny(), "decoder")
+    reports: list[int] = []
+    monkeypatch.setattr(setup_demo, "measure_lengths_job", reports.append)
+
+    def work(_: float) -> None:
+        if reports:
+            run_lengths(reports.pop())
+
+    monkeypatch.setattr(time, "sleep", work)
+    call_command("setup_demo", base_model="small-decoder", encoder="", stdout=StringIO(), stderr=StringIO())
+    assert TrainingRun.objects.count() == 1
