@@ -114,8 +114,14 @@ def test_the_encoder_of_the_demo_passes_and_answers(
     with replicas(wait_for):
         assert steps(manager)[0] == "/p/invoices/deploy/#try"
         plain = list(islice((sample for sample in generate(100, seed=4) if not sample.tags), 3))
-        answer = manager.post("/p/invoices/deploy/try/", {"text": plain[0].text})
-        assert answer.context["answer"]["output"] == plain[0].gold, answer.content.decode()
+        answers: list[Any] = []
+
+        def is_answered() -> bool:  # a gateway on a busy machine notices replicas a moment later than the page
+            answers.append(manager.post("/p/invoices/deploy/try/", {"text": plain[0].text}))
+            return bool(answers[-1].status_code == 200)
+
+        wait_for(is_answered)
+        assert answers[-1].context["answer"]["output"] == plain[0].gold, answers[-1].content.decode()
         assert extracted(tmp_path, plain)[plain[0].external_id] == plain[0].gold
     assert [action.url for action in manager.get(page).context["actions"]] == ["/p/invoices/deploy/#try"]
 
