@@ -57,11 +57,14 @@ class Stack:
             "GATEWAY_URL": "http://gateway:8001",
         }  # fmt: skip
         (folder / "env").write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
+        # The shell's variables would precede those of the file.
+        self._environment = {name: value for name, value in os.environ.items() if name not in variables}
         self._command = ["docker", "compose", "--project-name", "slmstudio-test", "--env-file", str(folder / "env")]
 
     def run(self, *arguments: str) -> str:
         """The output of ``docker compose``."""
-        result = subprocess.run([*self._command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+        command, environment = [*self._command, *arguments], self._environment
+        result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         assert result.returncode == 0, f"{arguments}: {result.stdout[-2000:]}{result.stderr[-2000:]}"
         return result.stdout
 
